@@ -1,0 +1,1 @@
+"""Engines for every TensorRT: one BuildConfig, trtexec or the Python API."""

@@ -1,0 +1,71 @@
+"""The command line: one file a command; each turns arguments into a call and prints the answer.
+
+The table below is all that `dlaflow --help` needs, so the argument parser and the commands load only when one runs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from dlaflow import __version__
+from dlaflow.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("dlaflow.cli.train:train", "Train a demo network (or your own) on CIFAR-10 or the built-in digits."),
+    "export": ("dlaflow.cli.export:export", "Export trained weights to a checked, one-file ONNX model."),
+    "check": ("dlaflow.cli.check:check", "Tell what of a model will run on the DLA, why not, and what to change."),
+    "explain": ("dlaflow.cli.explain:explain", "Print the page of a rule: what it asks, why, and what to use instead."),
+    "boards": ("dlaflow.cli.boards:boards", "List the boards and releases, and which of them have a DLA."),
+    "calibrate": ("dlaflow.cli.calibrate:calibrate", "Calibrate INT8: a TensorRT cache and a Q/DQ model."),
+    "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
+    "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
+}
+"""Name → (module:function, one line of help), in the order of the journey."""
+
+_EPILOGUE = """Examples:
+  dlaflow run examples/walkthrough.toml
+  dlaflow check model.onnx --board agx-orin-64gb --jetpack 5.1.1 --precision int8
+  dlaflow check model.onnx --board orin-nx-16gb --jetpack 6.2 --fail-on fallback --sarif findings.sarif
+
+`dlaflow COMMAND --help` tells the options of a command."""
+
+
+def help_text() -> str:
+    """The page of `dlaflow --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"dlaflow {__version__}: take a vision model to NVIDIA's DLA and prove that it stays there.",
+            "",
+            "Usage: dlaflow COMMAND [OPTIONS]",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            _EPILOGUE,
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 1 findings, 2 wrong input, 3 the environment lacks something."""
+    argv = sys.argv[1:] if arguments is None else arguments
+    if not argv or argv[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(help_text() + "\n")
+        return EXIT_DONE
+    if argv[0] in {"--version", "-V"}:
+        sys.stdout.write(f"dlaflow {__version__}\n")
+        return EXIT_DONE
+    from dlaflow.cli.dispatch import dispatch
+
+    try:
+        return dispatch(argv)
+    except DlaflowError as error:
+        sys.stderr.write(f"dlaflow: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("dlaflow: interrupted; what was finished is kept\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_USAGE

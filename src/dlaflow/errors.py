@@ -1,0 +1,75 @@
+"""The exceptions of dlaflow, and the exit code that each one ends the program with.
+
+    DlaflowError                 any failure that dlaflow explains            exit 2
+    ├── UsageError               wrong option, unknown board or name          exit 2
+    ├── InputError               a file or value that cannot be used          exit 2
+    └── EnvironmentLacksError    a program, package or device is missing      exit 3
+
+Exit codes: 0 done; 1 findings (what `--fail-on` asked for); 2 wrong usage or input; 3 the environment lacks something;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE = 0
+EXIT_FINDINGS = 1
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+EXIT_INTERRUPTED = 130
+
+
+class DlaflowError(Exception):
+    """A failure with one clear line: what happened, expected and received, what to do next."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        received: object = None,
+        then: str | None = None,
+    ) -> None:
+        self.what = what
+        self.expected = expected
+        self.received = received
+        self.then = then
+        super().__init__(self._line())
+
+    def _line(self) -> str:
+        line = self.what
+        if self.expected is not None and self.received is not None:
+            line += f": expected {self.expected}, received {self.received}"
+        elif self.expected is not None:
+            line += f": expected {self.expected}"
+        elif self.received is not None:
+            line += f": received {self.received}"
+        return f"{line}. {self.then}" if self.then else line
+
+
+class UsageError(DlaflowError):
+    """The command line or an option of the Python API is wrong."""
+
+
+class InputError(DlaflowError):
+    """A file or a value that was handed in cannot be used."""
+
+
+class EnvironmentLacksError(DlaflowError):
+    """A program, a Python package or a device that the step needs is not there."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+def unknown_name(kind: str, received: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that no registry knows, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(received, names, n=1, cutoff=0.4)
+    then = f"Did you mean {near[0]!r}?" if near else "See the list above."
+    return UsageError(
+        f"unknown {kind}", expected=f"one of {', '.join(names)}", received=repr(received), then=then
+    )

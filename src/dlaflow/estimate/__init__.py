@@ -1,0 +1,1 @@
+"""Latency and energy before the board, with error bars."""

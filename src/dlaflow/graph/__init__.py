@@ -1,0 +1,1 @@
+"""From an ONNX file to TensorRT's layers. Knows nothing of the DLA."""

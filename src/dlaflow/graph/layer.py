@@ -1,0 +1,257 @@
+"""One layer of TensorRT's network, as its ONNX parser makes it: the record that `graph` hands to everyone else.
+
+`kind` is TensorRT's LayerType name. What a layer computes stands in `attributes`, one small frozen record per family;
+kinds without parameters of interest carry None. Dimensions are NCHW, batch included; None is an unknown dimension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Dims = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of the network.
+
+    `shape` is None when even the rank is unknown. `dtype` is ONNX's lower-case name (float32, float16, int64, bool, ...).
+    `constant` is true when the value is known before run time (an initializer, or shape arithmetic that folds).
+    """
+
+    name: str
+    shape: Dims | None
+    dtype: str
+    constant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """CONVOLUTION and DECONVOLUTION. Pads are (top, left, ...) and (bottom, right, ...), one value per spatial axis."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pads_begin: tuple[int, ...]
+    pads_end: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    in_channels: int
+    out_channels: int
+    constant_weights: bool = True
+    output_padding: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """POOLING. `mode` is MAX, AVERAGE or LP."""
+
+    mode: str
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    pads_begin: tuple[int, ...]
+    pads_end: tuple[int, ...]
+    dilation: tuple[int, ...]
+    count_include_pad: bool = False
+    ceil_mode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """ACTIVATION. `type` is TensorRT's ActivationType name (RELU, SIGMOID, TANH, CLIP, LEAKY_RELU, ...)."""
+
+    type: str
+    alpha: float | None = None
+    beta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ElementWise:
+    """ELEMENTWISE. `operation` is TensorRT's name (SUM, PROD, MAX, MIN, SUB, DIV, POW, FLOOR_DIV, AND, EQUAL, ...).
+
+    `constant_input` is the index of the operand known at build time (None: both vary); `constant_uniform` tells whether
+    all its values are equal.
+    """
+
+    operation: str
+    constant_input: int | None = None
+    constant_uniform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """SCALE. `mode` is UNIFORM, CHANNEL or ELEMENTWISE."""
+
+    mode: str
+    power: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """REDUCE. `operation` is AVG, MAX, MIN, SUM or PROD; `axes` are non-negative."""
+
+    operation: str
+    axes: tuple[int, ...]
+    keep_dims: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixMultiply:
+    """MATRIX_MULTIPLY. `constant_input` is 0 or 1 when that operand is known at build time, else None.
+
+    `in_features` and `out_features` are the inner and outer sizes of the constant operand (0 when there is none).
+    """
+
+    constant_input: int | None
+    in_features: int = 0
+    out_features: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """SHUFFLE (and SQUEEZE, UNSQUEEZE): first transpose, then reshape, then second transpose.
+
+    Permutations are () when absent; `reshape` is the resulting shape when there is one, () when the shape stays.
+    `helper` marks a shuffle that the parser adds on its own (broadcasts, Gemm, Softmax) rather than an ONNX node.
+    """
+
+    first_transpose: tuple[int, ...] = ()
+    reshape: Dims = ()
+    second_transpose: tuple[int, ...] = ()
+    helper: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """SLICE. Empty `start`, `size` and `stride` mean that they are not known at build time.
+
+    `mode` is STRICT_BOUNDS, WRAP, CLAMP, FILL or REFLECT. `parameters_from_nodes` is true when starts, ends, axes or
+    steps come from Constant nodes or shape arithmetic rather than attributes or initializers: such leftovers break
+    standalone builds.
+    """
+
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    mode: str = "STRICT_BOUNDS"
+    fill: float = 0.0
+    parameters_from_nodes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Concatenation:
+    """CONCATENATION along a non-negative axis."""
+
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """RESIZE. `mode`, `coordinates` and `rounding` are ONNX's values; `scales` is () when unknown."""
+
+    mode: str
+    coordinates: str
+    rounding: str
+    scales: tuple[float, ...]
+    sizes_given: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SoftMax:
+    """SOFTMAX along a non-negative axis."""
+
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """UNARY. `operation` is TensorRT's UnaryOperation name (EXP, LOG, SQRT, RECIP, ABS, NEG, SIN, ..., NOT)."""
+
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lrn:
+    """LRN across channels with the given window."""
+
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """CAST. `to` is ONNX's lower-case dtype name."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize:
+    """QUANTIZE and DEQUANTIZE. `axis` is None for per-tensor scales."""
+
+    axis: int | None
+    zero_point_is_zero: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParametricRelu:
+    """PARAMETRIC_RELU."""
+
+    constant_slope: bool
+
+
+Attributes = (
+    Convolution
+    | Pooling
+    | Activation
+    | ElementWise
+    | Scale
+    | Reduce
+    | MatrixMultiply
+    | Shuffle
+    | Slice
+    | Concatenation
+    | Resize
+    | SoftMax
+    | Unary
+    | Lrn
+    | Cast
+    | Quantize
+    | ParametricRelu
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the network, in network order.
+
+    `index` is its position in TensorRT's network (the N of `(Unnamed Layer* N) [Type]`), `op` the ONNX operator it comes
+    from, `onnx_nodes` the names of those nodes (a node may make several layers). `folded` marks constants and shape
+    arithmetic: nothing of it is left at run time in hybrid mode. `macs` counts multiply-accumulates, `weight_elements`
+    the constants that it holds itself.
+    """
+
+    index: int
+    name: str
+    kind: str
+    op: str
+    onnx_nodes: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    attributes: Attributes | None = None
+    folded: bool = False
+    macs: int = 0
+    weight_elements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """TensorRT's view of a model: layers in network order and the tensors that enter and leave.
+
+    `dynamic_inputs` names inputs that had dimensions besides the batch left open; `unknown_ops` the operators that no
+    TensorRT importer is known for.
+    """
+
+    layers: tuple[Layer, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    dynamic_inputs: tuple[str, ...] = ()
+    unknown_ops: tuple[str, ...] = ()

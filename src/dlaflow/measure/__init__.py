@@ -1,0 +1,1 @@
+"""Latency, accuracy and power become measurements."""

@@ -1,0 +1,1 @@
+"""NVIDIA's text and files become records; never crash, keep unknown lines."""

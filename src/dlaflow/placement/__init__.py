@@ -1,0 +1,1 @@
+"""Findings become devices, devices loadables, loadables switches."""

@@ -1,0 +1,1 @@
+"""One calibration, two outputs: a TensorRT cache and a DLA-legal Q/DQ model."""

@@ -1,0 +1,1 @@
+"""Text, JSON, SARIF and HTML over the same records."""

@@ -1,0 +1,1 @@
+"""Boards, releases and limits as TOML, with a source for each figure."""

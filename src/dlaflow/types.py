@@ -1,0 +1,177 @@
+"""The frozen records that travel between packages, and nothing else: no logic lives here.
+
+Three currencies: `Finding` (what a rule says of a layer), `Placement` (what runs where) and `Measurement` (a number with
+its spread and provenance). Reports and formatters accept only these. msgspec encodes them; each file that is written
+carries `schema` and `dlaflow` (the version).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Device(str, Enum):
+    """Where a layer runs. FOLDED: constants and shape arithmetic that leave no work at run time."""
+
+    DLA = "DLA"
+    GPU = "GPU"
+    FOLDED = "FOLDED"
+
+
+class Verdict(str, Enum):
+    """What the rules say of one layer, best first."""
+
+    NATIVE = "native"
+    CONDITIONAL = "conditional"
+    """Native after a named rewrite, or with another release."""
+    UNKNOWN = "unknown"
+    """The documents are silent or contradict each other."""
+    FALLBACK = "fallback"
+
+
+class Confidence(str, Enum):
+    """How a fact is known."""
+
+    MEASURED = "measured"
+    """Seen in a real build log."""
+    DOCUMENTED = "documented"
+    """Read in NVIDIA's headers or documentation."""
+    INFERRED = "inferred"
+    """Derived or remembered: never the only ground for `native` or `fallback` without saying so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule's word on one layer.
+
+    `rule` is an id such as DLA110, `layer` the TensorRT layer's name, `fix` what to use instead (empty: no remedy known).
+    """
+
+    rule: str
+    layer: str
+    verdict: Verdict
+    message: str
+    expected: str
+    received: str
+    source: str
+    fix: str
+    confidence: Confidence = Confidence.DOCUMENTED
+
+
+@dataclass(frozen=True, slots=True)
+class TargetInfo:
+    """The target of a prediction, as written into every file. `mode` is hybrid or standalone."""
+
+    board: str
+    jetpack: str
+    tensorrt: str
+    dla: str
+    precision: str
+    batch: int
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model of a prediction; `inputs` maps a name to its dimensions with the target's batch put in."""
+
+    path: str
+    sha256: str
+    inputs: dict[str, list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedLayer:
+    """One TensorRT layer with its device. `macs` are multiply-accumulates, `bytes` are of its outputs and weights.
+
+    `loadable` is the index into `Placement.loadables`, None when the layer is not on the DLA.
+    """
+
+    name: str
+    kind: str
+    onnx_nodes: list[str]
+    device: Device
+    verdict: Verdict
+    loadable: int | None
+    macs: int
+    bytes: int
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Loadable:
+    """A run of DLA layers that TensorRT compiles as one ForeignNode."""
+
+    index: int
+    first: str
+    last: str
+    layers: list[str]
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A tensor that crosses between the DLA and the GPU. `source` and `to` are layer names; written as `from` and `to`."""
+
+    source: str
+    to: str
+    tensor: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The answer in numbers. `dla_mac_share` lies in 0..1; `loadables_before_cap` counts candidates before the limit."""
+
+    layers: int
+    dla_layers: int
+    gpu_layers: int
+    folded_layers: int
+    unknown_layers: int
+    dla_mac_share: float
+    loadables: int
+    loadables_before_cap: int
+    switches: int
+    standalone_ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What runs where, for one model and one target. `findings` holds those of the whole model."""
+
+    model: ModelInfo
+    target: TargetInfo
+    summary: Summary
+    layers: list[PlacedLayer]
+    loadables: list[Loadable]
+    switches: list[Switch]
+    findings: list[Finding] = field(default_factory=list)
+
+
+class Provenance(str, Enum):
+    """Where a number comes from."""
+
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+    PREDICTED = "predicted"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number that can be defended.
+
+    `quantity` names what it is (`latency`, `throughput`, `top1`, `agreement`, `power`), `subject` what it is of (a
+    variant, a layer, a file), `spread` is the half width of the 95% interval unless `spread_kind` says otherwise, `n` the
+    count of samples behind it, `provenance` where it comes from and `detail` with what (versions, clocks, data).
+    """
+
+    quantity: str
+    subject: str
+    value: float
+    unit: str
+    n: int
+    spread: float | None = None
+    spread_kind: str = "95% interval"
+    provenance: Provenance = Provenance.MEASURED
+    detail: str = ""

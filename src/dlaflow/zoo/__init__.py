@@ -1,0 +1,1 @@
+"""The demo networks and data, training and export: the only package that imports torch."""
