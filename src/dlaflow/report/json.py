@@ -1,0 +1,143 @@
+"""The JSON that dlaflow writes and reads back: placements, measurements and whole runs.
+
+Each file carries `schema` and `dlaflow` (the version). The records map one to one, but for a switch's `source`, which
+is written as `from`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.errors import InputError
+from dlaflow.report.records import RunRecord, Variant
+from dlaflow.types import Measurement, Placement
+
+PLACEMENT_SCHEMA = "dlaflow.placement/1"
+MEASUREMENTS_SCHEMA = "dlaflow.measurements/1"
+RUN_SCHEMA = "dlaflow.run/1"
+
+_Record = TypeVar("_Record")
+_Json = dict[str, object]
+
+
+def placement_json(placement: Placement) -> bytes:
+    """The file of `dlaflow check --json`."""
+    return _pretty(PLACEMENT_SCHEMA, _placement_out(placement))
+
+
+def measurements_json(measurements: list[Measurement]) -> bytes:
+    """A file of numbers, such as that of `dlaflow evaluate --json`."""
+    return _pretty(MEASUREMENTS_SCHEMA, {"measurements": msgspec.to_builtins(measurements)})
+
+
+def run_json(run: RunRecord) -> bytes:
+    """The file `run.json` in the folder of a run."""
+    body = {field.name: msgspec.to_builtins(getattr(run, field.name)) for field in fields(run)}
+    body["variants"] = [_variant_out(variant) for variant in run.variants]
+    return _pretty(RUN_SCHEMA, body)
+
+
+def read_placement(path: str | Path) -> Placement:
+    """Read what `placement_json` wrote.
+
+    Raises InputError when the file is not one.
+    """
+    return _convert(_placement_in(_load(path, PLACEMENT_SCHEMA)), Placement, path)
+
+
+def read_measurements(path: str | Path) -> list[Measurement]:
+    """Read what `measurements_json` wrote.
+
+    Raises InputError when the file is not one.
+    """
+    return _convert(_load(path, MEASUREMENTS_SCHEMA).get("measurements"), list[Measurement], path)
+
+
+def read_run(path: str | Path) -> RunRecord:
+    """Read what `run_json` wrote.
+
+    Raises InputError when the file is not one.
+    """
+    body = _load(path, RUN_SCHEMA)
+    variants = body.get("variants")
+    if isinstance(variants, list):
+        for variant in variants:
+            if isinstance(variant, dict) and isinstance(variant.get("placement"), dict):
+                variant["placement"] = _placement_in(variant["placement"])
+    return _convert(body, RunRecord, path)
+
+
+def schema_of(path: str | Path) -> str:
+    """The `schema` of a JSON file that dlaflow wrote.
+
+    Raises InputError when it is not JSON or names none.
+    """
+    schema = _object(path).get("schema")
+    if not isinstance(schema, str):
+        raise InputError(f"{path} does not say what it is", expected='a "schema" key', received="none")
+    return schema
+
+
+def _variant_out(variant: Variant) -> _Json:
+    body: _Json = {field.name: msgspec.to_builtins(getattr(variant, field.name)) for field in fields(variant)}
+    if variant.placement is not None:
+        body["placement"] = _placement_out(variant.placement)
+    return body
+
+
+def _placement_out(placement: Placement) -> _Json:
+    body: _Json = msgspec.to_builtins(placement)
+    body["switches"] = [
+        {"from": s.source, "to": s.to, "tensor": s.tensor, "bytes": s.bytes} for s in placement.switches
+    ]
+    return body
+
+
+def _placement_in(body: _Json) -> _Json:
+    switches = body.get("switches")
+    if isinstance(switches, list):
+        body["switches"] = [
+            {("source" if key == "from" else key): value for key, value in switch.items()}
+            for switch in switches
+            if isinstance(switch, dict)
+        ]
+    return body
+
+
+def _pretty(schema: str, body: _Json) -> bytes:
+    return (
+        msgspec.json.format(msgspec.json.encode({"schema": schema, "dlaflow": __version__, **body}), indent=1) + b"\n"
+    )
+
+
+def _object(path: str | Path) -> _Json:
+    try:
+        body = msgspec.json.decode(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON", received=str(error)) from None
+    if not isinstance(body, dict):
+        raise InputError(
+            f"{path} is not one of dlaflow's files", expected="a JSON object", received=type(body).__name__
+        )
+    return body
+
+
+def _load(path: str | Path, schema: str) -> _Json:
+    body = _object(path)
+    if body.get("schema") != schema:
+        raise InputError(f"{path} is another kind of file", expected=schema, received=str(body.get("schema")))
+    return body
+
+
+def _convert(body: object, kind: type[_Record], path: str | Path) -> _Record:
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} does not have the expected contents", received=str(error)) from None

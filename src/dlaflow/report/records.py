@@ -1,0 +1,47 @@
+"""What a report is made of: the three currencies, grouped by variant. No logic lives here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dlaflow.types import Measurement, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A tensor that goes from one layer of the network to another, both by TensorRT name."""
+
+    source: str
+    to: str
+    tensor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One model of a run.
+
+    `note` says in a few words what it is (`model_bn with average-pool`), `edges` are the connections between the layers
+    of the placement (empty when unknown: the report then leaves the graph out).
+    """
+
+    name: str
+    note: str = ""
+    placement: Placement | None = None
+    measurements: list[Measurement] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run: its variants, and where its numbers come from.
+
+    `data` names the dataset, `notices` are the loud remarks (such as: digits were used in place of CIFAR-10),
+    `environment` lines tell versions and machine, `created` is UTC in ISO 8601.
+    """
+
+    name: str
+    created: str
+    data: str = ""
+    notices: list[str] = field(default_factory=list)
+    environment: list[str] = field(default_factory=list)
+    variants: list[Variant] = field(default_factory=list)
