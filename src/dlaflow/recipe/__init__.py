@@ -1,1 +1,1 @@
-"""A run as data: steps, fingerprints, resume."""
+"""A run as data: a TOML recipe becomes steps; a step whose inputs, options and code are the same is not done twice."""

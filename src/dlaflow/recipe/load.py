@@ -1,0 +1,146 @@
+"""Read a recipe from TOML; each mistake in it is one clear line that names the place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from dlaflow.errors import InputError
+from dlaflow.recipe.schema import (
+    CalibrateSection,
+    DataSection,
+    EvaluateSection,
+    ExportSection,
+    Recipe,
+    ReportSection,
+    TargetSection,
+    TrainSection,
+    VariantSection,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "target": TargetSection,
+    "data": DataSection,
+    "train": TrainSection,
+    "export": ExportSection,
+    "calibrate": CalibrateSection,
+    "evaluate": EvaluateSection,
+    "report": ReportSection,
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_COUNTS: dict[str, Callable[[Recipe], int | None]] = {
+    "train.epochs": lambda recipe: recipe.train.epochs,
+    "train.limit": lambda recipe: recipe.train.limit,
+    "train.batch_size": lambda recipe: recipe.train.batch_size,
+    "target.batch": lambda recipe: recipe.target.batch,
+    "export.batch": lambda recipe: None if recipe.export.batch == "dynamic" else recipe.export.batch,
+    "calibrate.samples": lambda recipe: recipe.calibrate.samples,
+    "evaluate.limit": lambda recipe: recipe.evaluate.limit,
+    "evaluate.batch_size": lambda recipe: recipe.evaluate.batch_size,
+}
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read and check the recipe at `path`. Paths inside it count from the folder where dlaflow was started.
+
+    Raises InputError for a file that cannot be read, is not TOML, has unknown keys, or does not fit together.
+    """
+    try:
+        body = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the recipe {path}: {error.strerror}", then="Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the recipe {path} is not TOML", received=str(error)) from None
+    _refuse_unknown_keys(body, str(path))
+    try:
+        recipe = msgspec.convert(body, Recipe)
+    except msgspec.ValidationError as error:
+        place = str(error).replace("`$.", "`").replace("Object missing", "the recipe misses")
+        raise InputError(f"the recipe {path} has a wrong value", received=place) from None
+    check_recipe(recipe)
+    return recipe
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check what no single value shows: names, counts, and that each variant knows where its model comes from.
+
+    Raises InputError.
+    """
+    if not recipe.variant:
+        raise InputError("the recipe names no model", expected="at least one [[variant]]", received="none")
+    if not recipe.steps:
+        raise InputError("the recipe has nothing to do", expected="at least one name in `steps`", received="none")
+    if "/" in recipe.report.file or "\\" in recipe.report.file or recipe.report.file in {"", ".", ".."}:
+        raise InputError("report.file leaves the folder", expected="a file name", received=repr(recipe.report.file))
+    for place, count in _COUNTS.items():
+        value = count(recipe)
+        if value is not None and value < 1:
+            raise InputError(f"{place} is too small", expected="1 or more", received=value)
+    seen: dict[str, VariantSection] = {}
+    for variant in recipe.variant:
+        _check_variant(variant, seen)
+        seen[variant.name] = variant
+
+
+def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) -> None:
+    name = variant.name
+    if not _NAME.fullmatch(name) or name == "state":
+        expected = "letters, digits, dot, dash and underscore (it names a folder; `state` is taken)"
+        raise InputError("a variant has an unusable name", expected=expected, received=repr(name))
+    if name in earlier:
+        raise InputError("two variants have one name", expected="a name of its own for each", received=repr(name))
+    given = [
+        key for key, value in (("model", variant.model), ("onnx", variant.onnx), ("from", variant.source)) if value
+    ]
+    if len(given) != 1:
+        expected = "exactly one of `model`, `onnx` and `from`"
+        raise InputError(f"variant {name!r} is unclear", expected=expected, received=" and ".join(given) or "none")
+    if variant.source and variant.source not in earlier:
+        expected = f"a variant above it ({', '.join(earlier) or 'there is none'})"
+        then = _nearest(variant.source, earlier)
+        raise InputError(
+            f"variant {name!r} comes from an unknown one", expected=expected, received=repr(variant.source), then=then
+        )
+    if variant.source and not variant.rewrite:
+        raise InputError(f"variant {name!r} would equal {variant.source!r}", expected="a `rewrite`", received="none")
+    if variant.rewrite and not variant.source:
+        expected = "`from`, the variant that is rewritten"
+        raise InputError(f"variant {name!r} has a rewrite", expected=expected, received=given[0])
+
+
+def _refuse_unknown_keys(body: dict[str, object], path: str) -> None:
+    _check_keys(body, Recipe, "", path)
+    for name, section in _SECTIONS.items():
+        _check_keys(body.get(name), section, f"[{name}] ", path)
+    variants = body.get("variant")
+    for number, variant in enumerate(variants if isinstance(variants, list) else [], start=1):
+        _check_keys(variant, VariantSection, f"[[variant]] number {number} ", path)
+
+
+def _check_keys(body: object, section: type[msgspec.Struct], place: str, path: str) -> None:
+    if not isinstance(body, dict):
+        return
+    known = [field.encode_name for field in msgspec.structs.fields(section)]
+    for key in body:
+        if key not in known:
+            raise InputError(
+                f"the recipe {path}: {place}has an unknown key",
+                expected=f"one of {', '.join(known)}",
+                received=repr(key),
+                then=_nearest(key, known),
+            )
+
+
+def _nearest(received: str, known: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(received, list(known), n=1, cutoff=0.4)
+    return f"Did you mean {near[0]!r}?" if near else None

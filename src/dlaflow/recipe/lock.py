@@ -1,0 +1,56 @@
+"""Two runs never share a folder: the second one is told who is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dlaflow.errors import InputError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. The system drops it when the process ends, however it ends.
+
+    Raises InputError when another run holds it or the folder cannot be written.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"cannot use the folder {folder}: {error.strerror}", then="Choose another with --out."
+        ) from None
+    try:
+        if not _take(handle):
+            owner = os.pread(handle, 32, 1).decode(errors="replace").strip() if hasattr(os, "pread") else ""
+            raise InputError(
+                f"another run works in {folder}" + (f" (process {owner})" if owner else ""),
+                then="Wait for it, or choose another folder with --out.",
+            )
+        os.ftruncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, f" {os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    """Lock the first byte; closing the handle gives it back."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

@@ -1,0 +1,100 @@
+"""A recipe as frozen records; `load.py` reads one from TOML. The comments are the recipe's reference."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+StepName = Literal["train", "export", "check", "calibrate", "evaluate", "report"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+STEPS: tuple[StepName, ...] = ("train", "export", "check", "calibrate", "evaluate", "report")
+
+
+class TargetSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[target]: the board that the model is meant for. `batch` is what the DLA engine would be built with."""
+
+    board: str = "agx-orin-64gb"
+    jetpack: str | None = None
+    tensorrt: str | None = None
+    precision: Literal["fp16", "int8"] = "int8"
+    batch: int | None = None
+    mode: Literal["hybrid", "standalone"] = "hybrid"
+
+
+class DataSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[data]: the images. `auto` takes CIFAR-10 where it can be had, else the built-in digits, and says so."""
+
+    name: Literal["auto", "cifar10", "digits"] = "auto"
+    dir: str | None = None
+
+
+class VariantSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[[variant]]: one model of the run; its ONNX file comes from exactly one of three places.
+
+    `model` is trained here (a name of the zoo or `package.module:factory`), `onnx` is a file of your own, and `from`
+    takes the ONNX file of another variant and applies `rewrite` to it.
+    """
+
+    name: str
+    model: str | None = None
+    onnx: str | None = None
+    source: str | None = msgspec.field(default=None, name="from")
+    rewrite: Literal["average-pool"] | None = None
+    note: str = ""
+
+
+class TrainSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[train]: `limit` takes only that many training images; `device` is auto, cpu, cuda or mps."""
+
+    epochs: int = 2
+    seed: int = 0
+    batch_size: int | None = None
+    limit: int | None = None
+    device: str = "auto"
+
+
+class ExportSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[export]: `batch` is `dynamic` or a number, `opset` is `auto` (what the target's parser reads) or a number."""
+
+    batch: int | Literal["dynamic"] = "dynamic"
+    opset: int | Literal["auto"] = "auto"
+    simplify: bool = False
+
+
+class CalibrateSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[calibrate]: INT8 scales from `samples` training images."""
+
+    samples: int = 512
+    method: str = "entropy"
+
+
+class EvaluateSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[evaluate]: accuracy on the test images; `limit` takes only that many of them."""
+
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    limit: int | None = None
+    batch_size: int = 250
+
+
+class ReportSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[report]: the name of the HTML file in the folder of the run, and whether it holds the network graph."""
+
+    file: str = "report.html"
+    graph: bool = True
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole recipe. `steps` is what to do, in the order of the journey; leave steps away to skip them."""
+
+    name: str
+    variant: tuple[VariantSection, ...]
+    steps: tuple[StepName, ...] = STEPS
+    target: TargetSection = TargetSection()
+    data: DataSection = DataSection()
+    train: TrainSection = TrainSection()
+    export: ExportSection = ExportSection()
+    calibrate: CalibrateSection = CalibrateSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    report: ReportSection = ReportSection()
