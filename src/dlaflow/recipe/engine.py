@@ -1,0 +1,68 @@
+"""Do the steps of a plan in order; skip what is done; leave nothing half-written.
+
+A step's state is written only after its outputs are whole on disk, and each output appears by a rename. So a run that
+is killed at any moment loses at most the step that it was in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlaflow.errors import InputError
+from dlaflow.progress import Progress, silent
+from dlaflow.recipe.fingerprint import fingerprint
+from dlaflow.recipe.state import StepState, finished, hashes, remove_leftovers, state_path, write_state
+from dlaflow.recipe.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step that is finished: now (`kept` false) or in an earlier run that this one goes on from."""
+
+    step: Step
+    state: StepState
+    kept: bool
+
+
+Listener = Callable[[StepDone], None]
+
+
+def run_steps(
+    steps: Iterable[Step],
+    folder: Path,
+    *,
+    resume: bool,
+    progress: Progress = silent,
+    listener: Listener | None = None,
+) -> list[StepDone]:
+    """Do `steps` in the folder of the run, which the caller has locked, and return how each ended.
+
+    With `resume` a step is kept when its options, the content of its inputs, the code that does it and its outputs are
+    all as they were. Raises whatever a step raises; the steps before it stay finished.
+    """
+    remove_leftovers(folder)
+    done = []
+    for step in steps:
+        ended = _run_step(step, folder, resume=resume, progress=progress)
+        done.append(ended)
+        if listener:
+            listener(ended)
+    return done
+
+
+def _run_step(step: Step, folder: Path, *, resume: bool, progress: Progress) -> StepDone:
+    key = fingerprint({"step": step.id, **step.options}, step.inputs, step.packages)
+    if resume and (state := finished(folder, step.id, key)):
+        return StepDone(step, state, kept=True)
+    state_path(folder, step.id).unlink(missing_ok=True)
+    started = time.monotonic()
+    result = step.work(progress)
+    missing = [str(path) for path in step.outputs if not path.is_file()]
+    if missing:
+        raise InputError(f"the step {step.id} ended without its files", expected=", ".join(missing), received="none")
+    state = StepState(step.id, key, hashes(folder, step.outputs), result, round(time.monotonic() - started, 3))
+    write_state(folder, state)
+    return StepDone(step, state, kept=False)

@@ -1,0 +1,85 @@
+"""A recipe is read whole or refused in one line that names the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dlaflow.errors import InputError
+from dlaflow.recipe.load import load_recipe
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+GOOD = """
+name = "two"
+[target]
+board = "orin-nx-16gb"
+[[variant]]
+name = "a"
+model = "model_bn"
+[[variant]]
+name = "b"
+from = "a"
+rewrite = "average-pool"
+[train]
+epochs = 3
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_read(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD))
+    assert recipe.target.board == "orin-nx-16gb"
+    assert recipe.train.epochs == 3
+    assert recipe.variant[1].source == "a"
+    assert recipe.steps[0] == "train"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_the_examples_are_recipes(path: Path) -> None:
+    assert load_recipe(path).variant
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("epochs = 3", "epoch = 3"), "Did you mean 'epochs'?"),
+        (("[train]", "[trian]"), "Did you mean 'train'?"),
+        (('rewrite = "average-pool"', 'rewrites = "average-pool"'), "[[variant]] number 2"),
+        (("epochs = 3", 'epochs = "three"'), "train.epochs"),
+        (("epochs = 3", "epochs = 0"), "train.epochs is too small"),
+        (('name = "two"', ""), "misses"),
+        (('from = "a"', 'from = "aa"'), "Did you mean 'a'?"),
+        (('from = "a"', ""), "exactly one of"),
+        (('model = "model_bn"', 'model = "model_bn"\nonnx = "m.onnx"'), "model and onnx"),
+        (('name = "b"', 'name = "a"'), "two variants have one name"),
+        (('name = "b"', 'name = "../b"'), "unusable name"),
+        (('rewrite = "average-pool"', ""), "a `rewrite`"),
+        (('model = "model_bn"', 'model = "model_bn"\nrewrite = "average-pool"'), "has a rewrite"),
+        (('name = "two"', 'name = "two"\nsteps = ["trian"]'), "steps"),
+        (('name = "two"', 'name = "two"\nsteps = []'), "nothing to do"),
+        (("[train]", '[report]\nfile = "../x.html"\n[train]'), "report.file"),
+        (("[train]", "[train"), "not TOML"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(InputError) as caught:
+        load_recipe(write(tmp_path, GOOD.replace(*change, 1)))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_recipe_no_traceback(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.toml", tmp_path):
+        with pytest.raises(InputError, match="cannot read the recipe"):
+            load_recipe(path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not TOML"):
+        load_recipe(tmp_path / "binary.toml")
