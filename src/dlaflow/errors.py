@@ -65,11 +65,9 @@ class EnvironmentLacksError(DlaflowError):
     exit_code = EXIT_ENVIRONMENT
 
 
-def unknown_name(kind: str, received: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that no registry knows, with the nearest known one."""
+def unknown_name(kind: str, received: str, known: Iterable[str], aliases: Iterable[str] = ()) -> UsageError:
+    """The error for a name that no registry knows, with the nearest known one (or alias, which is accepted too)."""
     names = sorted(known)
-    near = difflib.get_close_matches(received, names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(received, [*names, *aliases], n=1, cutoff=0.4)
     then = f"Did you mean {near[0]!r}?" if near else "See the list above."
-    return UsageError(
-        f"unknown {kind}", expected=f"one of {', '.join(names)}", received=repr(received), then=then
-    )
+    return UsageError(f"unknown {kind}", expected=f"one of {', '.join(names)}", received=repr(received), then=then)

@@ -25,7 +25,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}", then="Choose a folder that can be written.") from None
+        raise InputError(
+            f"cannot write {target}: {error.strerror}", then="Choose a folder that can be written."
+        ) from None
     os.close(handle)
     temporary = Path(name)
     try:

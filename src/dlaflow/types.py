@@ -122,7 +122,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The answer in numbers. `dla_mac_share` lies in 0..1; `loadables_before_cap` counts candidates before the limit."""
+    """The answer in numbers. `dla_mac_share` lies in 0..1; `loadables_before_cap` counts them before the limit."""
 
     layers: int
     dla_layers: int
@@ -162,8 +162,8 @@ class Measurement:
     """One number that can be defended.
 
     `quantity` names what it is (`latency`, `throughput`, `top1`, `agreement`, `power`), `subject` what it is of (a
-    variant, a layer, a file), `spread` is the half width of the 95% interval unless `spread_kind` says otherwise, `n` the
-    count of samples behind it, `provenance` where it comes from and `detail` with what (versions, clocks, data).
+    variant, a layer, a file), `spread` is the half width of the 95% interval unless `spread_kind` says otherwise, `n`
+    the count of samples behind it, `provenance` where it comes from and `detail` with what (versions, clocks, data).
     """
 
     quantity: str
