@@ -1,0 +1,210 @@
+"""What a release cannot do, said before the build: an error where it would surely fail, a caution where it may.
+
+Sources: shared facts on releases (NVIDIA/TensorRT headers, trtexec sources of each tag, TensorRT 11.4.1 documentation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from dlaflow.build.config import BuildConfig, IOFormat
+from dlaflow.build.release import Version, version_of
+from dlaflow.errors import UsageError
+
+Via = Literal["trtexec", "python", "rtx"]
+
+_LAST_IMPLICIT = (10, 99, 0)
+_LAST_NAMED_WITH_DLA = (10, 7, 99)
+_NO_DLA = ((11, 0, 0), (11, 3, 99))
+_DLA_AGAIN = (11, 4, 1)
+_PYTHON_FIRST = (8, 4, 0)
+_TYPED_FIRST = (9, 1, 0)
+_QDQ_ON_DLA = (10, 11, 0)
+_STOCK_STANDALONE = (8, 6, 1)
+_STRICT_CACHE_HEADER = (10, 0, 0)
+
+_INPUT_LAYOUTS = {
+    "int8": {"dla_linear", "dla_hwc4", "chw4", "chw32"},
+    "fp16": {"dla_linear", "dla_hwc4", "chw4", "chw16"},
+}
+_OUTPUT_LAYOUTS = {"int8": {"dla_linear", "chw32"}, "fp16": {"dla_linear", "chw16"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something that does not stop the build but that its owner should know, with what to do about it."""
+
+    message: str
+    then: str
+
+
+def examine(config: BuildConfig, tensorrt: str, via: Via) -> list[Caution]:
+    """The cautions for building `config` with this release.
+
+    Raises UsageError for what the release, or the way of building, surely cannot do.
+    """
+    release = version_of(tensorrt)
+    _refuse_precision(config, release, tensorrt)
+    if via == "rtx":
+        _refuse_rtx(config)
+        return []
+    _refuse_way(config, release, tensorrt, via)
+    if config.on_dla:
+        _refuse_dla(config, release, tensorrt)
+    elif config.standalone or config.gpu_fallback:
+        raise UsageError(
+            "a standalone engine or GPU fallback was asked for without a DLA core",
+            expected="--dla-core 0 or 1",
+            received="no DLA core",
+            then="Choose a core, or leave those options out for an engine on the GPU.",
+        )
+    return [*_about_scales(config, release, via), *_about_dla(config, release, tensorrt, via)]
+
+
+def _refuse_precision(config: BuildConfig, release: Version, tensorrt: str) -> None:
+    typed = config.strongly_typed or release > _LAST_IMPLICIT
+    if typed and release < _TYPED_FIRST:
+        raise UsageError(
+            "strongly typed networks came with TensorRT 9.1", received=tensorrt, then="Leave `strongly_typed` out."
+        )
+    if not typed:
+        return
+    wishes = [
+        (bool(config.cache) or config.scales in {"cache", "calibrator"}, "a calibration cache or calibrator"),
+        (config.precision == "int8" and config.scales == "none", "INT8 without Q/DQ nodes"),
+        (bool(config.layer_precisions), "layer precisions"),
+        (config.precision_constraints != "default", "precision constraints"),
+        (config.fp16_too, "FP16 beside INT8 by a builder flag"),
+    ]
+    for wished, name in wishes:
+        if wished:
+            raise UsageError(
+                f"TensorRT {tensorrt} takes types and scales from the model alone, so it cannot use {name}",
+                expected="a model with Q/DQ nodes (INT8) or typed FP16",
+                received=name,
+                then="Write one with `dlaflow calibrate MODEL --qdq int8.onnx` and build that with --scales qdq.",
+            )
+
+
+def _refuse_rtx(config: BuildConfig) -> None:
+    if config.on_dla or config.standalone:
+        raise UsageError(
+            "TensorRT-RTX builds for RTX GPUs and knows no DLA",
+            received=f"DLA core {config.dla_core}",
+            then="Build for the DLA with --via trtexec or --via python on the board.",
+        )
+
+
+def _refuse_way(config: BuildConfig, release: Version, tensorrt: str, via: Via) -> None:
+    if via == "python" and release < _PYTHON_FIRST:
+        raise UsageError(
+            "the Python builder covers TensorRT 8.4 and later", received=tensorrt, then="Use --via trtexec."
+        )
+    if via == "trtexec" and config.scales == "calibrator":
+        raise UsageError(
+            "trtexec cannot calibrate from images",
+            expected="a calibration cache",
+            received="calibration data",
+            then="Make one with `dlaflow calibrate MODEL --cache calib.cache`, or build with --via python.",
+        )
+    if config.scales == "cache" and not config.cache:
+        raise UsageError("scales from a cache need the cache file", expected="--cache FILE", received="none")
+
+
+def _refuse_dla(config: BuildConfig, release: Version, tensorrt: str) -> None:
+    if _NO_DLA[0] <= release <= _NO_DLA[1]:
+        raise UsageError(
+            f"TensorRT {tensorrt} has no DLA: NVIDIA took it out in 11.0 and brought it back in 11.4",
+            expected="TensorRT up to 10.7, or 11.4.1 and later",
+            received=tensorrt,
+            then="Choose another release, or build for the GPU (--gpu-only).",
+        )
+    if config.precision == "fp32":
+        raise UsageError("the DLA computes in FP16 and INT8 only", expected="fp16 or int8", received="fp32")
+    open_inputs = [one.name for one in config.shapes if not one.shapes.is_fixed]
+    if open_inputs:
+        raise UsageError(
+            f"the DLA takes one shape only: min, opt and max of {', '.join(open_inputs)} differ",
+            expected="three equal shapes",
+            received="a range",
+            then="Give one shape, or build one engine for each.",
+        )
+    if not config.standalone:
+        return
+    if config.gpu_fallback:
+        raise UsageError(
+            "a standalone DLA loadable cannot fall back to the GPU",
+            expected="standalone without GPU fallback",
+            received="both",
+            then="Drop one of the two.",
+        )
+    if config.scales == "qdq" and release < _QDQ_ON_DLA:
+        raise UsageError(
+            f"Q/DQ layers are no DLA layers in TensorRT {tensorrt}, and a standalone loadable may hold nothing else",
+            expected="a calibration cache",
+            received="Q/DQ nodes",
+            then="Use the plain model with `dlaflow calibrate MODEL --cache calib.cache`.",
+        )
+    _refuse_layouts(config.input_formats, _INPUT_LAYOUTS, "input")
+    _refuse_layouts(config.output_formats, _OUTPUT_LAYOUTS, "output")
+
+
+def _refuse_layouts(formats: tuple[IOFormat, ...], allowed: dict[str, set[str]], side: str) -> None:
+    spelled = "; ".join(f"{kind}:{'+'.join(sorted(layouts))}" for kind, layouts in allowed.items())
+    if not formats:
+        raise UsageError(
+            f"a standalone loadable has no reformatting, so its {side} format must be said",
+            expected=spelled,
+            received="none",
+            then=f"Give --{side}-format, for example int8:dla_linear.",
+        )
+    for one in formats:
+        if not set(one.layouts) <= allowed.get(one.type, set()):
+            raise UsageError(f"the DLA has no such {side} format", expected=spelled, received=str(one))
+
+
+def _about_scales(config: BuildConfig, release: Version, via: Via) -> Iterator[Caution]:
+    if config.precision != "int8" or release > _LAST_IMPLICIT:
+        return
+    if config.scales == "none":
+        yield Caution(
+            "INT8 without scales: TensorRT invents a range for every tensor. Speed will be right, accuracy will not.",
+            "For accuracy give --cache FILE (`dlaflow calibrate` makes one).",
+        )
+    elif config.scales == "cache" and via == "trtexec" and release >= _STRICT_CACHE_HEADER:
+        yield Caution(
+            "TensorRT 10 may refuse a cache whose first line names another release.",
+            "`dlaflow calibrate --tensorrt VERSION` writes the matching header.",
+        )
+    elif config.scales == "qdq" and config.on_dla and release < _QDQ_ON_DLA:
+        yield Caution(
+            "Before DLA software 3.16 Q/DQ layers run on the GPU: the model will be cut around each of them.",
+            "Build the plain model with a calibration cache instead.",
+        )
+
+
+def _about_dla(config: BuildConfig, release: Version, tensorrt: str, via: Via) -> Iterator[Caution]:
+    if not config.on_dla:
+        return
+    if _LAST_NAMED_WITH_DLA < release < _NO_DLA[0]:
+        yield Caution(
+            f"NVIDIA names 10.7 as the last 10.x with a DLA; whether {tensorrt} still builds for it is not known.",
+            "If the build reports no DLA core, use JetPack 6 (10.3) or TensorRT 11.4.1 and later.",
+        )
+    elif _NO_DLA[1] < release < _DLA_AGAIN:
+        yield Caution(
+            f"TensorRT {tensorrt} has the DLA on Windows on ARM only; on Jetson it returns with 11.4.1.",
+            "Update to TensorRT 11.4.1 or later.",
+        )
+    if not config.gpu_fallback and not config.standalone and not config.input_formats:
+        yield Caution(
+            "Without GPU fallback TensorRT also refuses to reformat: linear FP32 inputs fail even if every layer fits.",
+            "Give DLA formats, for example --input-format int8:dla_hwc4 --output-format int8:chw32.",
+        )
+    if config.standalone and via == "trtexec" and release < _STOCK_STANDALONE:
+        yield Caution(
+            f"trtexec of {tensorrt} has no --buildDLAStandalone; `--safe` with a DLA core is its older spelling.",
+            "If the loadable is refused, patch trtexec as NVIDIA's cuDLA samples do, or move to TensorRT 8.6.1.",
+        )

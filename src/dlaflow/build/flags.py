@@ -1,0 +1,52 @@
+"""Which trtexec options a release knows (`flags.toml`), and the same asked of an installed trtexec by its `--help`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import msgspec
+
+from dlaflow.build.release import Version, version_of
+
+_HELP_FLAG = re.compile(r"^\s+(?:--)([A-Za-z][A-Za-z0-9]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One option, without its dashes, and the releases that know it; `last` None: it has not been removed."""
+
+    name: str
+    first: Version
+    last: Version | None
+
+    def known_to(self, release: Version) -> bool:
+        """Whether trtexec of this release accepts the option."""
+        return self.first <= release and (self.last is None or release <= self.last)
+
+
+class _Span(msgspec.Struct):
+    first: str
+    last: str = ""
+
+
+class _Table(msgspec.Struct):
+    source: str
+    flags: dict[str, _Span]
+
+
+@cache
+def known_flags() -> dict[str, Flag]:
+    """Every option that dlaflow may write, by name."""
+    table = msgspec.toml.decode(resources.files("dlaflow.build").joinpath("flags.toml").read_bytes(), type=_Table)
+    return {
+        name: Flag(name, version_of(span.first), version_of(span.last) if span.last else None)
+        for name, span in table.flags.items()
+    }
+
+
+def flags_in_help(text: str) -> frozenset[str]:
+    """The options that a real `trtexec --help` lists: the last word on what the installed one accepts."""
+    return frozenset(_HELP_FLAG.findall(text))

@@ -1,0 +1,205 @@
+"""`--via trtexec`: find it, run it, follow its log, keep the engine only when it passed.
+
+The engine is written beside its final place under another name and renamed at the end, so a failed, killed or full-disk
+build leaves nothing that looks like an engine. The log stays, whatever happens: `ENGINE.log`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlaflow.build.config import BuildConfig
+from dlaflow.build.failures import explain
+from dlaflow.build.flags import flags_in_help
+from dlaflow.build.measuring import BUILD_ONLY, Measuring
+from dlaflow.build.process import Outcome, run_logged
+from dlaflow.build.release import from_tag, version_of
+from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError
+from dlaflow.files import atomic_path
+from dlaflow.progress import Progress, Task, silent
+
+USUAL_PLACES = ("/usr/src/tensorrt/bin/trtexec", "/usr/local/TensorRT/bin/trtexec")
+"""Where JetPack and NVIDIA's archives put it; neither is on PATH by default."""
+
+_BANNER = re.compile(r"\[TensorRT v(\d+)\]")
+_MILESTONES = (
+    ("Start parsing network model", "reading the model"),
+    ("Finish parsing network model", "read the model"),
+    ("Starting Calibration", "calibrating"),
+    ("Local timing cache in use", "choosing tactics"),
+    ("Global timing cache in use", "choosing tactics"),
+    ("Compiler backend", "compiling"),
+    ("Layers Running on DLA", "placed the layers"),
+    ("Layers running on DLA", "placed the layers"),
+    ("Engine generation completed", "generated the engine"),
+    ("Engine built in", "built"),
+    ("Starting inference", "measuring"),
+    ("Timing trace has", "measured"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrtexecBuild:
+    """A finished trtexec run. `tensorrt` is what its banner says (empty on 7.x); `log` holds everything it printed."""
+
+    engine: Path
+    log: Path
+    command: tuple[str, ...]
+    tensorrt: str
+    seconds: float
+
+
+def find_trtexec(given: str | None = None) -> Path:
+    """The trtexec to use: `given`, the one on PATH, or the one in JetPack's usual place.
+
+    Raises EnvironmentLacksError when there is none.
+    """
+    candidates = [given] if given else [shutil.which("trtexec"), *USUAL_PLACES]
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK) and Path(candidate).is_file():
+            return Path(candidate)
+    raise EnvironmentLacksError(
+        "trtexec is not here",
+        expected=f"on PATH or one of {', '.join(USUAL_PLACES)}",
+        received=given or "neither",
+        then="Install it on the Jetson (apt-get install tensorrt), or use --print-command and run the line there.",
+    )
+
+
+def build_with_trtexec(
+    model: Path,
+    engine: Path,
+    config: BuildConfig,
+    tensorrt: str,
+    options: TrtexecOptions | None = None,
+    progress: Progress = silent,
+) -> TrtexecBuild:
+    """Build `engine` from `model` and keep it only when trtexec passed.
+
+    Raises InputError, UsageError or EnvironmentLacksError with the cause in plain words; `ENGINE.log` stays.
+    """
+    options = options or TrtexecOptions()
+    program = find_trtexec(options.program)
+    _check_files(model, config)
+    log = engine.with_name(f"{engine.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    seen = _Watcher()
+    with atomic_path(engine) as unfinished, progress(f"trtexec {engine.name}", None) as task:
+        command = [str(program), *build_arguments(str(model), str(unfinished), config, tensorrt, options.measuring)]
+        seen.task = task
+        started = time.monotonic()
+        outcome = run_logged(command, log, on_line=seen.line, timeout=options.timeout)
+        seconds = time.monotonic() - started
+        _raise_unless_passed(outcome, seen, unfinished, log, options.timeout)
+    return TrtexecBuild(engine, log, tuple(command), seen.tensorrt, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class TrtexecOptions:
+    """How to run it: `program` (None: find it), `timeout` in seconds (None: none), what to measure after the build."""
+
+    program: str | None = None
+    timeout: float | None = None
+    measuring: Measuring = BUILD_ONLY
+
+
+def installed_flags(program: Path) -> frozenset[str]:
+    """The options that this very trtexec lists in its help.
+
+    Raises EnvironmentLacksError when it cannot be started.
+    """
+    with _scratch() as log:
+        run_logged([str(program), "--help"], log, timeout=60)
+        return flags_in_help(log.read_text(encoding="utf-8", errors="replace"))
+
+
+class _Watcher:
+    """Follows the log: the version in its banner, how far it is, whether it passed."""
+
+    def __init__(self) -> None:
+        self.task: Task | None = None
+        self.tensorrt = ""
+        self.passed = False
+        self.failed = False
+
+    def line(self, text: str) -> None:
+        if text.startswith("&&&& "):
+            self.passed = self.passed or text.startswith("&&&& PASSED")
+            self.failed = self.failed or text.startswith("&&&& FAILED")
+            if not self.tensorrt and (banner := _BANNER.search(text)):
+                self.tensorrt = from_tag(banner.group(1))
+            return
+        for mark, state in _MILESTONES:
+            if mark in text and self.task:
+                self.task.describe(state)
+
+
+def _raise_unless_passed(outcome: Outcome, seen: _Watcher, engine: Path, log: Path, timeout: float | None) -> None:
+    if outcome.timed_out:
+        raise EnvironmentLacksError(
+            "trtexec was stopped because it took too long",
+            expected=f"at most {timeout:g} s",
+            received=f"{outcome.lines} lines of log and no end",
+            then=f"Give it more time (--timeout), or see where it stands in {log}.",
+        )
+    if outcome.exit_code == 0 and not seen.failed and engine.stat().st_size > 0:
+        return
+    raise _failure(outcome, seen, log)
+
+
+def _failure(outcome: Outcome, seen: _Watcher, log: Path) -> DlaflowError:
+    if outcome.exit_code < 0:
+        hint = "the kernel may have ended it for lack of memory" if outcome.exit_code == -9 else "it crashed"
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            known = explain(lines)
+        if known.id in {"unknown", "silent"}:
+            return EnvironmentLacksError(
+                f"trtexec was ended by signal {-outcome.exit_code}: {hint}",
+                then=f"Look at the end of {log}, and at `dmesg`; close other programs or lower the batch.",
+            )
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        known = explain(lines)
+    if known.id == "silent" and outcome.exit_code == 0 and seen.passed:
+        return EnvironmentLacksError(
+            "trtexec says PASSED but saved no engine", then=f"See {log}; the disk or the folder may be at fault."
+        )
+    error = known.error()
+    return type(error)(error.what, then=f"{error.then} The whole log: {log}")
+
+
+def _check_files(model: Path, config: BuildConfig) -> None:
+    if not model.is_file():
+        raise InputError(f"cannot read {model}", received="no such file", then="Check the path.")
+    # A missing cache is no error to trtexec: it calibrates on one random batch and passes.
+    if config.cache and not Path(config.cache).is_file():
+        raise InputError(
+            f"cannot read the calibration cache {config.cache}",
+            received="no such file",
+            then="Make it with `dlaflow calibrate`; trtexec itself would invent scales and say nothing.",
+        )
+    for plugin in config.plugins:
+        if not Path(plugin).is_file():
+            raise InputError(f"cannot read the plugin {plugin}", received="no such file", then="Check the path.")
+
+
+def disagreement(said: str, tensorrt: str) -> str:
+    """A caution when the trtexec that ran is of another release than the target; empty when they agree or it is silent."""
+    if not said or version_of(said)[:2] == version_of(tensorrt)[:2]:
+        return ""
+    return f"the target says TensorRT {tensorrt}, but the trtexec that ran is {said}"
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "help.txt"

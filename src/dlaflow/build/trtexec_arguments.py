@@ -1,0 +1,193 @@
+"""BuildConfig → trtexec's arguments, as a pure function of the release.
+
+The order of the arguments is the walk-through's. Meaning is kept over releases: what 11.0 made the default is switched
+off there when it was not asked for, what a release spells differently is respelled, and what it cannot do is a
+UsageError that says what to do instead (`dlaflow.build.capability` words most of them beforehand).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from dlaflow.build.config import BuildConfig, InputShape
+from dlaflow.build.flags import known_flags
+from dlaflow.build.measuring import Measuring
+from dlaflow.build.release import Version, version_of
+from dlaflow.errors import UsageError
+
+_IMPLIED = (11, 0, 0)
+_POOLS = (8, 4, 0)
+_SKIP_INFERENCE = (8, 6, 0)
+_STANDALONE = (8, 6, 1)
+_STATIC_PLUGINS = (8, 6, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Collects arguments and refuses those that the release does not know."""
+
+    release: Version
+    written: list[str]
+
+    def add(self, name: str, value: object = None) -> None:
+        flag = known_flags()[name]
+        if not flag.known_to(self.release):
+            known = (
+                f"{_dotted(flag.first)} or later" if self.release < flag.first else f"{_dotted(flag.last)} or earlier"
+            )
+            raise UsageError(
+                f"trtexec of TensorRT {_dotted(self.release)} has no --{name}",
+                expected=f"TensorRT {known}",
+                received=_dotted(self.release),
+                then="Leave that wish out or choose another release.",
+            )
+        self.written.append(f"--{name}" if value is None else f"--{name}={value}")
+
+    def add_if(self, wanted: bool, name: str) -> None:
+        if wanted:
+            self.add(name)
+
+    def add_value(self, name: str, value: object) -> None:
+        if value is not None and value != "":
+            self.add(name, value)
+
+
+def build_arguments(
+    model: str, engine: str | None, config: BuildConfig, tensorrt: str, measuring: Measuring | None = None
+) -> list[str]:
+    """The arguments that make trtexec build `model` (ONNX; `.prototxt` on TensorRT 7 and 8) and save `engine`.
+
+    Raises UsageError for a wish that trtexec of this release has no option for.
+    """
+    measuring = measuring or Measuring()
+    release = version_of(tensorrt)
+    to = _Writer(release, [])
+    to.add("deploy" if PurePath(model).suffix == ".prototxt" else "onnx", model)
+    to.add_value("batch", config.implicit_batch)
+    for name in config.outputs:
+        to.add("output", name)
+    _add_shapes(to, config.shapes)
+    to.add_value("saveEngine", engine)
+    to.add_value("exportProfile", measuring.export_profile)
+    _add_precision(to, config)
+    _add_placement(to, config)
+    _add_resources(to, config)
+    if measuring.skip and not config.standalone:
+        to.add("skipInference" if release >= _SKIP_INFERENCE else "buildOnly")
+    _add_measuring(to, measuring)
+    return to.written
+
+
+def load_arguments(
+    engine: str, tensorrt: str, measuring: Measuring, shapes: tuple[InputShape, ...] = (), dla_core: int | None = None
+) -> list[str]:
+    """The arguments that make trtexec load a finished engine and run it.
+
+    An engine keeps no core number, so `dla_core` is said again; None leaves the choice to trtexec (core 0).
+    Raises UsageError as `build_arguments` does.
+    """
+    to = _Writer(version_of(tensorrt), [])
+    to.add("loadEngine", engine)
+    _add_shapes(to, shapes)
+    to.add_value("useDLACore", dla_core)
+    to.add_value("exportProfile", measuring.export_profile)
+    _add_measuring(to, measuring)
+    return to.written
+
+
+def _add_shapes(to: _Writer, shapes: tuple[InputShape, ...]) -> None:
+    if not shapes:
+        return
+    if not all(one.shapes.is_fixed for one in shapes):
+        to.add("minShapes", _spell_shapes(shapes, "smallest"))
+        to.add("optShapes", _spell_shapes(shapes, "usual"))
+        to.add("maxShapes", _spell_shapes(shapes, "largest"))
+    to.add("shapes", _spell_shapes(shapes, "usual"))
+
+
+def _add_precision(to: _Writer, config: BuildConfig) -> None:
+    if to.release < _IMPLIED and not config.strongly_typed:
+        to.add_if(config.precision == "fp16", "fp16")
+        to.add_if(config.precision == "int8", "int8")
+        to.add_if(config.precision == "int8" and config.fp16_too, "fp16")
+    elif to.release < _IMPLIED:
+        to.add("stronglyTyped")
+    to.add_value("calib", config.cache)
+    if config.precision_constraints != "default":
+        to.add("precisionConstraints", config.precision_constraints)
+    to.add_value("layerPrecisions", ",".join(f"{wish.layer}:{wish.value}" for wish in config.layer_precisions))
+
+
+def _add_placement(to: _Writer, config: BuildConfig) -> None:
+    to.add_value("useDLACore", config.dla_core)
+    to.add_if(config.gpu_fallback, "allowGPUFallback")
+    if config.standalone:
+        to.add("buildDLAStandalone" if to.release >= _STANDALONE else "safe")
+    to.add_value("layerDeviceTypes", ",".join(f"{wish.layer}:{wish.value}" for wish in config.layer_devices))
+    to.add_value("inputIOFormats", ",".join(map(str, config.input_formats)))
+    to.add_value("outputIOFormats", ",".join(map(str, config.output_formats)))
+
+
+def _add_resources(to: _Writer, config: BuildConfig) -> None:
+    pools = config.pools
+    dla_pools = (
+        ("dlaSRAM", pools.dla_sram),
+        ("dlaLocalDRAM", pools.dla_local_dram),
+        ("dlaGlobalDRAM", pools.dla_global_dram),
+    )
+    if to.release >= _POOLS or any(size is not None for _, size in dla_pools):
+        # A bare number is MiB in every release; from 10.1 only the last letter of a suffix counts: "1024MiB" is bytes.
+        sizes = [(name, size) for name, size in (("workspace", pools.workspace), *dla_pools) if size is not None]
+        to.add_value("memPoolSize", ",".join(f"{name}:{size:g}" for name, size in sizes))
+    elif pools.workspace is not None:
+        to.add("workspace", f"{pools.workspace:g}")
+    if config.sparsity != "disable":
+        to.add("sparsity", config.sparsity)
+    to.add_value("timingCacheFile", config.timing_cache)
+    to.add_value("builderOptimizationLevel", config.optimization_level)
+    if config.profiling_verbosity != "layer_names_only":
+        to.add("profilingVerbosity", config.profiling_verbosity)
+    to.add_if(config.version_compatible, "versionCompatible")
+    for plugin in config.plugins:
+        to.add("staticPlugins" if to.release >= _STATIC_PLUGINS else "plugins", plugin)
+
+
+def _add_measuring(to: _Writer, measuring: Measuring) -> None:
+    for name, value in (
+        ("iterations", measuring.iterations),
+        ("idleTime", measuring.idle),
+        ("duration", measuring.duration),
+        ("warmUp", measuring.warm_up),
+        ("avgRuns", measuring.average_runs),
+    ):
+        to.add_value(name, value)
+    if to.release < _IMPLIED:
+        to.add_if(not measuring.data_transfers, "noDataTransfers")
+        to.add_if(measuring.spin_wait, "useSpinWait")
+        to.add_if(measuring.cuda_graph, "useCudaGraph")
+        to.add_if(measuring.separate_profile_run, "separateProfileRun")
+    elif not measuring.skip:
+        to.add_if(measuring.data_transfers, "includeDataTransfers")
+        to.add_if(not measuring.spin_wait, "noSpinWait")
+        to.add_if(not measuring.cuda_graph, "noCudaGraph")
+    for name, wanted in (
+        ("dumpProfile", measuring.dump_profile),
+        ("dumpLayerInfo", measuring.dump_layer_info),
+        ("verbose", measuring.verbose),
+    ):
+        to.add_if(wanted, name)
+    for name, path in (
+        ("exportTimes", measuring.export_times),
+        ("exportLayerInfo", measuring.export_layer_info),
+        ("exportOutput", measuring.export_output),
+    ):
+        to.add_value(name, path)
+
+
+def _spell_shapes(shapes: tuple[InputShape, ...], which: str) -> str:
+    return ",".join(f"{one.name}:{'x'.join(map(str, getattr(one.shapes, which)))}" for one in shapes)
+
+
+def _dotted(version: Version | None) -> str:
+    return ".".join(map(str, version or ()))
