@@ -1,0 +1,107 @@
+"""`dlaflow export`: options → `dlaflow.zoo.export.export` → two lines of answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from dlaflow import __version__
+from dlaflow.cli import terminal
+from dlaflow.errors import UsageError
+from dlaflow.files import write_atomic
+from dlaflow.targets.release import find_release
+from dlaflow.zoo.export import ExportConfig
+from dlaflow.zoo.export import export as run_export
+
+SCHEMA = "dlaflow.export/1"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Exporting:
+    """How to export."""
+
+    opset: str = "auto"
+    """ONNX opset; auto takes 17, or less where the release of --jetpack reads less."""
+    batch: str = "dynamic"
+    """dynamic, or a number that the file is then fixed to."""
+    simplify: Annotated[bool, Parameter(negative="")] = False
+    """Fold shape arithmetic and constants with onnxslim."""
+    jetpack: str | None = None
+    """The release that will read the file, such as 5.1.1."""
+    input_shape: str = "3x32x32"
+    """Channels x height x width."""
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
+    """Print nothing but errors."""
+    json: Path | None = None
+    """Also write the result to this file."""
+
+
+def export(
+    model: str,
+    /,
+    *,
+    weights: Annotated[Path, Parameter(name=["--weights", "-w"])],
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    how: Exporting | None = None,
+) -> None:
+    """Write trained weights as one ONNX file, checked and compared with torch.
+
+    The input is called `input`, the output `output`. Logits that differ from torch's by more than 1e-4 are an error,
+    and nothing is written then.
+
+    Examples:
+
+        dlaflow export model_bn --weights bn.safetensors --out bn.onnx
+
+        dlaflow export model_bn --weights bn.safetensors --out bn.onnx --batch 32 --simplify --jetpack 5.1.1
+
+    Parameters
+    ----------
+    model
+        model_bn, model_gn, or your own as package.module:factory.
+    weights
+        Trained weights (.safetensors).
+    out
+        The ONNX file to write.
+    """
+    how = how or Exporting()
+    config = ExportConfig(
+        model=model,
+        weights=weights,
+        out=out,
+        opset=None if how.opset == "auto" else _number("--opset", how.opset, "auto"),
+        batch=None if how.batch == "dynamic" else _number("--batch", how.batch, "dynamic"),
+        simplify=how.simplify,
+        input_shape=_shape(how.input_shape),
+        max_opset=find_release(how.jetpack).max_opset if how.jetpack else None,
+    )
+    result = run_export(config)
+    if how.json is not None:
+        record = {"schema": SCHEMA, "dlaflow": __version__, "model": model, **msgspec.to_builtins(result, enc_hook=str)}
+        write_atomic(how.json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    if not how.quiet:
+        batch = f"batch {result.batch}" if result.batch else "dynamic batch"
+        console = terminal.console()
+        console.print(
+            f"Wrote {result.out}: opset {result.opset}, {batch}, {result.nodes} nodes, accepted by ONNX's checker"
+        )
+        console.print(f"Largest difference to torch: {result.max_difference:.2e} (at most 1e-04 is allowed)")
+
+
+def _number(option: str, text: str, word: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"{option} makes no sense", expected=f"{word} or a number", received=repr(text))
+    return int(text)
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    sides = text.lower().split("x")
+    if len(sides) != 3 or not all(side.isdecimal() for side in sides):
+        raise UsageError("--input-shape makes no sense", expected="such as 3x32x32", received=repr(text))
+    channels, height, width = map(int, sides)
+    return channels, height, width
