@@ -1,0 +1,55 @@
+"""One line of a TensorRT log: its level, whether the library itself speaks, and the text.
+
+The same library prints through trtexec, through Python and through C++ samples, each with its own prefix; under threads
+prefixes interleave, so any number of dates is tolerated.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Line(NamedTuple):
+    """`level` is one of F, E, W, I, V, or empty for a line without a prefix (a continuation). A tuple, for speed."""
+
+    level: str
+    library: bool
+    text: str
+
+
+_LEVELS = frozenset("FEWIV")
+_WORDS = {"INTERNAL_ERROR": "F", "FATAL": "F", "ERROR": "E", "WARNING": "W", "INFO": "I", "VERBOSE": "V"}
+
+_DATES = re.compile(r"(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+")
+_TAGS = re.compile(r"(?:\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?")
+_SAMPLE = re.compile(r"(?:\[TensorRT\] )?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE): (\[TRT\]:? ?)?")
+_ANYWHERE = re.compile(r"\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] (\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?|\[TRT\]:? ")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def split_line(raw: str) -> Line:
+    """Take the prefix off `raw`."""
+    if raw[:1] == "[" and raw[20:23] == "] [" and raw[24:26] == "] " and raw[23] in _LEVELS:
+        if raw[26:32] == "[TRT] ":
+            return Line(raw[23], True, raw[32:])
+        return Line(raw[23], False, raw[26:])
+    return _split_slowly(raw)
+
+
+def _split_slowly(raw: str) -> Line:
+    if "\x1b" in raw:
+        raw = _COLOUR.sub("", raw)
+    dates = _DATES.match(raw)
+    rest = raw[dates.end() :] if dates else raw
+    if tags := _TAGS.match(rest):
+        library = bool(tags.group(2)) or rest.startswith("[TRT]")
+        return Line(tags.group(1), library, rest[tags.end() :])
+    if dates:
+        return Line("", False, rest)
+    if sample := _SAMPLE.match(raw):
+        library = bool(sample.group(2)) or raw.startswith("[TensorRT]")
+        return Line(_WORDS[sample.group(1)], library, raw[sample.end() :])
+    if "[TRT]" in raw and (inside := _ANYWHERE.search(raw)):
+        return Line(inside.group(3) or "", True, raw[inside.end() :])
+    return Line("", False, raw)

@@ -1,0 +1,145 @@
+"""The performance summary in every release's wording: 5.x and 6.x averages, the blocks of 7.x, the lines of 8.0 on."""
+
+from __future__ import annotations
+
+import re
+
+from dlaflow.parse.log import Percentile, Performance, Times, TraceAverage
+from dlaflow.parse.text import number
+
+_AVERAGE = re.compile(
+    r"Average on (\d+) runs - GPU latency: (\S+) ms - Host latency: (\S+) ms"
+    r" \((?:end to end (\S+) ms)?(?:, )?(?:enqueue (\S+) ms)?\)"
+)
+_OLD_AVERAGE = re.compile(r"Average over (\d+) runs is (\S+) ms \(host walltime is (\S+) ms")
+_ROW = re.compile(
+    r"(Latency|End-to-End Host Latency|Enqueue Time|H2D Latency|GPU Compute Time|D2H Latency): min = (.*)"
+)
+_FIELD = re.compile(r"(min|max|mean|median) = (\S+?) ms")
+_PERCENTILE = re.compile(r"percentile\((\d+(?:\.\d+)?)%\) = (\S+?) ms")
+_TOTAL = re.compile(r"(Total Host Walltime|Total GPU Compute Time|Throughput): (\S+) (?:s|qps)$")
+
+_BLOCKS = {"host latency": "latency", "enqueue time": "enqueue", "gpu compute": "gpu_compute"}
+_BLOCK_FIELD = re.compile(r"(min|max|mean|median): (\S+) ms(?: \(end to end (\S+) ms\))?$")
+_BLOCK_PERCENTILE = re.compile(
+    r"percentile: (\S+) ms at (\d+(?:\.\d+)?)%(?: \(end to end (\S+) ms at \d+(?:\.\d+)?%\))?$"
+)
+_BLOCK_TOTAL = re.compile(r"(throughput|walltime|total compute time): (\S+) (?:qps|s)$")
+
+_NAMES = {
+    "Latency": "latency",
+    "End-to-End Host Latency": "end_to_end",
+    "Enqueue Time": "enqueue",
+    "H2D Latency": "h2d",
+    "GPU Compute Time": "gpu_compute",
+    "D2H Latency": "d2h",
+}
+_TOTALS = {
+    "Throughput": "throughput_qps",
+    "throughput": "throughput_qps",
+    "Total Host Walltime": "walltime_s",
+    "walltime": "walltime_s",
+    "Total GPU Compute Time": "gpu_total_s",
+    "total compute time": "gpu_total_s",
+}
+
+
+def trace_average(text: str) -> TraceAverage | None:
+    """One `Average on N runs` line (7.0 on) or `Average over N runs` line (5.x, 6.x), or None."""
+    if match := _AVERAGE.match(text):
+        runs, gpu, host, end_to_end, enqueue = match.groups()
+        gpu_ms, host_ms = number(gpu), number(host)
+        if gpu_ms is None or host_ms is None:
+            return None
+        return TraceAverage(int(runs), gpu_ms, host_ms, number(end_to_end or ""), number(enqueue or ""))
+    if match := _OLD_AVERAGE.match(text):
+        gpu_ms, host_ms = number(match.group(2)), number(match.group(3))
+        if gpu_ms is not None and host_ms is not None:
+            return TraceAverage(int(match.group(1)), gpu_ms, host_ms)
+    return None
+
+
+class SummaryReader:
+    """Collects the lines of one summary; `feed` tells whether a line belonged to it."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, dict[str, float]] = {}
+        self._percentiles: dict[str, list[Percentile]] = {}
+        self._totals: dict[str, float] = {}
+        self._block = ""
+
+    def feed(self, text: str) -> bool:
+        """Take `text` in if it is a line of a summary."""
+        if match := _ROW.match(text):
+            return self._row(_NAMES[match.group(1)], match.group(2))
+        if match := _TOTAL.match(text) or _BLOCK_TOTAL.match(text):
+            return self._total(_TOTALS[match.group(1)], match.group(2))
+        block = _BLOCKS.get(text.strip().lower())
+        if block is not None:
+            self._block = block
+            return True
+        return bool(self._block) and self._block_line(text)
+
+    def _row(self, name: str, text: str) -> bool:
+        self._block = ""
+        self._fields[name] = {
+            key: value for key, found in _FIELD.findall(f"min = {text}") if (value := number(found)) is not None
+        }
+        self._percentiles[name] = [
+            Percentile(float(percent), value)
+            for percent, found in _PERCENTILE.findall(text)
+            if (value := number(found)) is not None
+        ]
+        return True
+
+    def _total(self, name: str, text: str) -> bool:
+        value = number(text)
+        if value is not None:
+            self._totals[name] = value
+        return value is not None
+
+    def _block_line(self, text: str) -> bool:
+        if match := _BLOCK_FIELD.match(text):
+            key, value, end_to_end = match.groups()
+            self._put(self._block, key, value)
+            self._put("end_to_end", key, end_to_end)
+            return True
+        if match := _BLOCK_PERCENTILE.match(text):
+            value, percent, end_to_end = match.groups()
+            self._put_percentile(self._block, percent, value)
+            self._put_percentile("end_to_end", percent, end_to_end)
+            return True
+        return False
+
+    def _put(self, name: str, key: str, text: str | None) -> None:
+        value = number(text) if text is not None else None
+        if value is not None:
+            self._fields.setdefault(name, {})[key] = value
+
+    def _put_percentile(self, name: str, percent: str, text: str | None) -> None:
+        value = number(text) if text is not None else None
+        if value is not None:
+            self._percentiles.setdefault(name, []).append(Percentile(float(percent), value))
+
+    def finish(self) -> Performance | None:
+        """The summary, or None when no line of one was seen."""
+        if not self._fields and not self._totals:
+            return None
+        return Performance(
+            throughput_qps=self._totals.get("throughput_qps"),
+            latency=self._times("latency"),
+            end_to_end=self._times("end_to_end"),
+            enqueue=self._times("enqueue"),
+            h2d=self._times("h2d"),
+            gpu_compute=self._times("gpu_compute"),
+            d2h=self._times("d2h"),
+            walltime_s=self._totals.get("walltime_s"),
+            gpu_total_s=self._totals.get("gpu_total_s"),
+        )
+
+    def _times(self, name: str) -> Times | None:
+        if name not in self._fields and name not in self._percentiles:
+            return None
+        fields = self._fields.get(name, {})
+        percentiles = tuple(self._percentiles.get(name, ()))
+        return Times(fields.get("min"), fields.get("max"), fields.get("mean"), fields.get("median"), percentiles)

@@ -1,0 +1,343 @@
+"""Reads the lines of one trtexec run into a record. Cheap tests come first: a verbose log has millions of lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from dlaflow.parse import banner, nodes, tensors
+from dlaflow.parse.chatter import is_collector_line, is_known_line
+from dlaflow.parse.dla_lines import DlaReader
+from dlaflow.parse.failures import failure_of, head_of
+from dlaflow.parse.line import split_line
+from dlaflow.parse.link import linked_messages
+from dlaflow.parse.log import (
+    Binding,
+    BuildFigures,
+    Device,
+    DlaNode,
+    EngineLayer,
+    GpuNode,
+    LogRun,
+    OnnxFile,
+    Option,
+    PlacementList,
+    Problem,
+    RegisteredLayer,
+    TraceAverage,
+    ValidatorMessage,
+)
+from dlaflow.parse.messages import placement_message
+from dlaflow.parse.notes import notes_of
+from dlaflow.parse.performance import SummaryReader, trace_average
+from dlaflow.parse.profile_table import TableReader, profile_title
+from dlaflow.parse.text import integer
+
+KEPT_UNKNOWN = 1000
+"""So many lines that nothing understands are kept whole; all are counted."""
+
+_VERBOSE_STARTS = (
+    "[DlaLayer]", "[GpuLayer]", "----------", "Engine Layer Information", "Layer Information", "Registering layer: ",
+    "Adding network input: ", "=== ", "Layer(", "Layers:", "\tTotal memory", "\tMemory consumption", "Skipping tactic",
+    "*************** Autot", "Total memory", "Memory consumption", "After DLA",
+)  # fmt: skip
+_SUMMARY_STARTS = (
+    "Latency:", "End-to-End", "Enqueue Time", "H2D Latency", "D2H Latency", "GPU Compute", "Throughput:", "Total ",
+    "Host ", "min:", "max:", "mean:", "median:", "percentile:", "throughput:", "walltime:", "total compute time:",
+)  # fmt: skip
+
+
+class RunReader:
+    """Collects one run; `finish` makes the record."""
+
+    def __init__(self) -> None:
+        self.program = ""
+        self.command = ""
+        self.version: str | None = None
+        self.build_number: int | None = None
+        self.result = ""
+        self._mode = ""
+        self._section = ""
+        self._style = ""
+        self._printed = False
+        self._levels: Counter[str] = Counter()
+        self._options: list[Option] = []
+        self._device: Device | None = None
+        self._model: OnnxFile | None = None
+        self._bindings: dict[tuple[str, str], Binding] = {}
+        self._on_dla: list[DlaNode] = []
+        self._on_gpu: list[GpuNode] = []
+        self._messages: list[ValidatorMessage] = []
+        self._problems: list[_OpenProblem] = []
+        self._open: _OpenProblem | None = None
+        self._calibrated = False
+        self._dla = DlaReader()
+        self._engine: list[EngineLayer] = []
+        self._layer_lines: list[str] = []
+        self._registered: list[RegisteredLayer] = []
+        self._averages: list[TraceAverage] = []
+        self._summary = SummaryReader()
+        self._table: TableReader | None = None
+        self._figures = BuildFigures()
+        self._unknown: list[str] = []
+        self._unknown_count = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of a log was seen yet."""
+        return not (self._levels or self.command or self.result)
+
+    def feed(self, raw: str, number: int) -> None:
+        """Take in line `number` (from 1)."""
+        level, library, text = split_line(raw)
+        self._levels[level] += 1
+        if not level:
+            self._bare(text, number)
+            return
+        self._open = None
+        if level == "V" and not self._mode and not text.startswith(_VERBOSE_STARTS) and "DLA" not in text:
+            if not self._dla.timing_node or not self._dla.feed(text):
+                self._section = ""
+            return
+        if level in "WEF":
+            self._problem(level, text, number)
+        elif not self._structure(text, library) and not self._message(level, text, number):
+            self._remainder(level, text, number)
+
+    def close_lists(self) -> None:
+        """End whatever list is open: a run begins or ends here."""
+        self._mode = self._section = ""
+        self._open = None
+
+    def _remainder(self, level: str, text: str, number: int) -> None:
+        """A line without a place: an error printed at a low level, or unknown."""
+        speaks = level != "V" or text.startswith("Skipping tactic")
+        if speaks and (failure := failure_of(text)):
+            self._problems.append(_OpenProblem(level, number, failure.reason, [text]))
+        elif text.startswith(("Starting Calibration", "Calibrated batch")):
+            self._calibrated = True
+        elif level != "V" and not is_known_line(text):
+            self._unknown_count += 1
+            if len(self._unknown) < KEPT_UNKNOWN:
+                self._unknown.append(text)
+
+    def _bare(self, text: str, number: int) -> None:
+        """A line without a prefix: part of a list, of the message before it, or of another program."""
+        stripped = text.strip()
+        if self._in_list(text):
+            return
+        if not stripped:
+            if self._open is not None:
+                self._open.parts.append("")
+            return
+        if is_collector_line(text):
+            self._open = None
+        elif stripped.startswith("NVMEDIA_DLA"):
+            self._problem("E", stripped, number)
+        elif self._open is not None:
+            self._open.parts.append(text)
+        elif not self._structure(text, True) and not self._message("", text, number):
+            self._remainder("", text, number)
+
+    def _in_list(self, text: str) -> bool:
+        """Whether an un-prefixed line was taken in by the list that is open."""
+        if self._mode == "engine" and (layer := tensors.engine_layer(text)):
+            self._engine.append(layer)
+            return True
+        if self._mode == "dla network":
+            return self._dla.layer(text)
+        if self._mode == "layer information":
+            if text.startswith("Bindings:"):
+                self._mode = "layer bindings"
+            elif text.strip() and text.strip() != "Layers:":
+                self._layer_lines.append(text)
+            return True
+        return self._mode == "layer bindings"
+
+    def _structure(self, text: str, library: bool) -> bool:
+        """Take in a line whose place in the log is known."""
+        mode, self._mode = self._mode, ""
+        if mode == "table" and self._table is not None and self._table.feed(text):
+            self._mode = mode
+            return True
+        if mode in {"DLA braces", "GPU names"} and not text.startswith("---"):
+            return self._old_list(mode, text)
+        if text.startswith("Average") and (average := trace_average(text)):
+            self._averages.append(average)
+            return True
+        if not text.strip():
+            self._section = ""
+            return True
+        if text.startswith("=== ") and text.rstrip().endswith("==="):
+            return self._open_section(text.strip())
+        if self._section and not library and self._in_section(text):
+            return True
+        self._section = ""
+        return self._placement(text) or self._heading(text, mode) or self._figure(text)
+
+    def _open_section(self, text: str) -> bool:
+        iterations = profile_title(text)
+        if iterations is not None:
+            self._table, self._mode, self._section = TableReader(iterations), "table", ""
+            return True
+        self._section = text.strip("= ")
+        return True
+
+    def _in_section(self, text: str) -> bool:
+        if self._section == "Device Information":
+            if text.startswith(("TensorRT version", "Note:")):
+                return False
+            self._device = banner.device_with(self._device or Device(), text)
+            return True
+        if not self._section.endswith("Options"):
+            return False
+        option = banner.option_of(self._section, text)
+        if option is not None:
+            self._options.append(option)
+        elif self._options:
+            last = self._options[-1]
+            self._options[-1] = replace(last, value=f"{last.value}, {text.strip()}".lstrip(", "))
+        return True
+
+    def _placement(self, text: str) -> bool:
+        if text.startswith("[") and (entry := nodes.list_entry(text)):
+            if isinstance(entry, GpuNode):
+                self._on_gpu.append(entry)
+            else:
+                self._style = "subgraphs" if entry.raw.startswith("{ForeignNode[") else self._style or "layers"
+                self._on_dla.append(entry)
+            return True
+        if not text.startswith("----------"):
+            return False
+        title = text.strip("- :").lower()
+        if title in {"layers running on dla", "layers running on gpu"}:
+            self._printed = True
+            if not text.rstrip().endswith("-"):
+                self._style = "braces"
+                self._mode = "DLA braces" if title.endswith("dla") else "GPU names"
+            return True
+        return not title or self._dla.timing(text)
+
+    def _old_list(self, mode: str, text: str) -> bool:
+        """The one line after a header of 5.x to 7.x; it may be empty."""
+        if mode == "DLA braces":
+            self._on_dla.extend(nodes.brace_groups(text))
+        else:
+            self._on_gpu.extend(nodes.gpu_names(text))
+        return True
+
+    def _heading(self, text: str, mode: str) -> bool:
+        if text.startswith("Engine Layer Information"):
+            self._mode, self._engine = "engine", []
+        elif text.startswith("Layer(") and mode in {"engine", "dla network"}:
+            self._mode = mode
+            self._in_list(text)
+        elif text.startswith(("Layer Information:", "Layers:")):
+            self._mode = "layer information"
+        elif text.startswith("Registering layer: "):
+            layer, _, node = text[len("Registering layer: ") :].partition(" for ONNX node: ")
+            self._registered.append(RegisteredLayer(layer.removesuffix(" required by ONNX-TRT"), node))
+        elif self._dla.feed(text):
+            self._mode = "dla network" if self._dla.opened_network else ""
+        else:
+            return False
+        return True
+
+    def _figure(self, text: str) -> bool:
+        if text.startswith(_SUMMARY_STARTS) and self._summary.feed(text):
+            return True
+        if text.startswith("TensorRT version:"):
+            self.version = text.partition(":")[2].strip() or self.version
+            return True
+        if binding := banner.binding_of(text):
+            self._bindings[binding.role, binding.name] = binding
+            return True
+        if model := banner.model_with(self._model, text):
+            self._model = model
+            return True
+        if figures := banner.figures_with(self._figures, text):
+            self._figures = figures
+            return True
+        return False
+
+    def _message(self, level: str, text: str, number: int) -> str:
+        """Record what the validators say; the reason code, or empty."""
+        found = placement_message(text)
+        if found is None:
+            return ""
+        rule, match = found
+        values = match.groupdict()
+        self._messages.append(
+            ValidatorMessage(
+                layer=values.get("layer") or "",
+                type=(values.get("type") or "").upper(),
+                reason=rule.reason,
+                text=text.strip(),
+                level=level,
+                line=number,
+                operation=values.get("op") or "",
+                received=integer(values.get("received") or ""),
+                limit=integer(values.get("limit") or ""),
+            )
+        )
+        return rule.reason
+
+    def _problem(self, level: str, text: str, number: int) -> None:
+        reason = self._message(level, text, number)
+        self._open = _OpenProblem(level, number, reason, [text])
+        self._problems.append(self._open)
+
+    def finish(self) -> LogRun:
+        """The record of all lines fed."""
+        levels = tuple(sorted((level, count) for level, count in self._levels.items() if level))
+        run = LogRun(
+            program=self.program,
+            command=self.command,
+            tensorrt=self.version,
+            build_number=self.build_number,
+            result=self.result,
+            options=tuple(self._options),
+            device=self._device,
+            model=self._model,
+            bindings=tuple(self._bindings.values()),
+            placement=PlacementList(tuple(self._on_dla), tuple(self._on_gpu), self._style, self._printed),
+            messages=linked_messages(self._messages),
+            problems=tuple(problem.finish() for problem in self._problems),
+            dla=self._dla.finish(),
+            engine_layers=tuple(self._engine),
+            layer_information=tuple(self._layer_lines),
+            registered=tuple(self._registered),
+            averages=tuple(self._averages),
+            performance=self._summary.finish(),
+            profile=self._table.finish() if self._table else None,
+            figures=replace(self._figures, calibrated=self._calibrated),
+            levels=levels,
+            unknown=tuple(self._unknown),
+            unknown_count=self._unknown_count,
+        )
+        return replace(run, notes=notes_of(run))
+
+
+@dataclass(slots=True)
+class _OpenProblem:
+    """An error or a warning whose continuation lines may still come."""
+
+    level: str
+    line: int
+    reason: str
+    parts: list[str]
+
+    def finish(self) -> Problem:
+        text = "\n".join(self.parts).strip()
+        head = head_of(text)
+        if not self.reason and (failure := failure_of(text)):
+            self.reason = failure.reason
+        return Problem(
+            level=self.level,
+            text=text,
+            line=self.line,
+            reason=self.reason,
+            file=head.file if head else "",
+            function=head.function if head else "",
+            code=head.code if head else None,
+        )
