@@ -1,1 +1,1 @@
-"""Latency, accuracy and power become measurements."""
+"""What was measured, as `Measurement` records: accuracy, latency, power, concurrency."""

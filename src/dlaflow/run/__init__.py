@@ -1,1 +1,1 @@
-"""Runners with one interface."""
+"""Runners: one interface over what executes a model (onnxruntime on any computer, TensorRT on a board)."""

@@ -1,0 +1,142 @@
+"""Top-1 accuracy with its uncertainty, agreement with a reference, and how fast it went."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlaflow.errors import InputError
+from dlaflow.progress import Progress, silent
+from dlaflow.types import Measurement, Provenance
+
+_Z95 = 1.959963984540054
+"""The 97.5% quantile of the normal distribution: 95% lie between minus and plus this."""
+
+
+class Runner(Protocol):
+    """What can be evaluated: onnxruntime here, TensorRT on a board."""
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's first output for float32 [n, C, H, W]."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What an evaluation yields. `predictions` is int64 [total]; `seconds` counts the runner alone."""
+
+    correct: int
+    total: int
+    seconds: float
+    predictions: NDArray[np.int64] = field(repr=False)
+
+    @property
+    def top1(self) -> float:
+        """Share of right answers, 0..1."""
+        return self.correct / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval of the share."""
+        return wilson(self.correct, self.total)
+
+    def agreement(self, reference: Accuracy) -> float:
+        """Share of images, 0..1, on which both give the same answer.
+
+        Raises InputError when they saw different numbers of images.
+        """
+        if self.total != reference.total:
+            raise InputError(
+                "evaluations cannot be compared", expected=f"{reference.total} images", received=self.total
+            )
+        return float(np.mean(self.predictions == reference.predictions))
+
+    def measurements(self, subject: str, reference: Accuracy | None = None, detail: str = "") -> list[Measurement]:
+        """The same as records: top1, throughput and, with a `reference`, agreement. Shares are in percent."""
+        found = [
+            _share("top1", subject, self.correct, self.total, detail),
+            Measurement(
+                "throughput",
+                subject,
+                self.total / self.seconds,
+                "images/s",
+                self.total,
+                provenance=Provenance.MEASURED,
+                detail=detail,
+            ),
+        ]
+        if reference is not None:
+            same = round(self.agreement(reference) * self.total)
+            found.insert(1, _share("agreement", subject, same, self.total, detail))
+        return found
+
+
+def wilson(successes: int, total: int) -> tuple[float, float]:
+    """The 95% interval of a proportion (E. B. Wilson, 1927): right also near 0 and 1, where the normal one is not."""
+    share = successes / total
+    z2 = _Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def evaluate(
+    runner: Runner,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    batch_size: int = 100,
+    progress: Progress = silent,
+) -> Accuracy:
+    """Run all `images`, float32 [n, C, H, W] as the model expects them, against `labels`, int64 [n].
+
+    Raises InputError when the numbers of images and labels differ, there are none, or the output has no class axis.
+    """
+    if len(images) != len(labels) or not len(labels):
+        raise InputError(
+            "images and labels do not match", expected=f"{len(images)} labels, at least 1", received=len(labels)
+        )
+    predictions = np.empty(len(labels), np.int64)
+    correct, seconds = 0, 0.0
+    with progress("evaluate", len(labels), "images") as task:
+        for start in range(0, len(labels), batch_size):
+            part = slice(start, min(start + batch_size, len(labels)))
+            began = time.perf_counter()
+            scores = runner.run(images[part])
+            seconds += time.perf_counter() - began
+            predictions[part] = classes(scores, part.stop - start)
+            correct += int(np.sum(predictions[part] == labels[part]))
+            task.advance(part.stop - start)
+            task.describe(f"top-1 {correct / part.stop:.2%}")
+    return Accuracy(correct, len(labels), seconds, predictions)
+
+
+def classes(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The best class of each image from scores [count, classes] (further axes of size 1 are dropped)."""
+    flat = scores.reshape(len(scores), -1) if scores.ndim > 1 else scores
+    if flat.ndim != 2 or len(flat) != count or flat.shape[1] < 2 or flat.shape[1] != scores.shape[1]:
+        raise InputError(
+            "the model's output cannot be read as classes",
+            expected=f"[{count}, classes]",
+            received=list(scores.shape),
+            then="`dlaflow evaluate` measures classifiers; take the output that holds the class scores.",
+        )
+    best: NDArray[np.int64] = np.argmax(flat, axis=1).astype(np.int64)
+    return best
+
+
+def _share(quantity: str, subject: str, successes: int, total: int, detail: str) -> Measurement:
+    low, high = wilson(successes, total)
+    return Measurement(
+        quantity,
+        subject,
+        100 * successes / total,
+        "%",
+        total,
+        50 * (high - low),
+        provenance=Provenance.MEASURED,
+        detail=detail,
+    )

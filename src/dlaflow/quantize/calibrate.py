@@ -1,0 +1,106 @@
+"""Calibrate: images in, one scale for every tensor of the network out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlaflow.errors import InputError
+from dlaflow.files import sha256_of
+from dlaflow.progress import Progress, silent
+from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig, TensorScale
+from dlaflow.quantize.histogram import Histogram
+from dlaflow.quantize.methods import method, percentile
+from dlaflow.quantize.model import index, load_onnx
+from dlaflow.quantize.observe import Observer
+from dlaflow.quantize.plan import Plan, plan
+
+Batches = Callable[[], Iterable[NDArray[np.float32]]]
+"""Called for each pass over the images; yields float32 [n, C, H, W], normalised as the model expects."""
+
+
+def calibrate(
+    model: Path, batches: Batches, config: CalibrationConfig | None = None, progress: Progress = silent
+) -> Calibration:
+    """Scales for every activation of `model`, from one pass over `batches`.
+
+    Raises InputError for a model or images that cannot be used: not float32, no images, NaN or infinite activations.
+    """
+    config = config or CalibrationConfig()
+    graph = index(load_onnx(model))
+    tensors = plan(graph)
+    if not tensors.observed:
+        raise InputError(
+            f"{model} has no float32 activations",
+            expected="a float32 model",
+            then="Calibrate before converting to FP16.",
+        )
+    observer = Observer(graph.proto, tensors.observed)
+    digest = hashlib.sha256()
+    images = 0
+    try:
+        with progress("calibrate", config.images, "images") as task:
+            for batch in limited(batches(), config.images):
+                digest.update(np.ascontiguousarray(batch).data)
+                observer.add(batch)
+                images += len(batch)
+                task.advance(len(batch))
+            observer.finish()
+    finally:
+        observer.close()
+    if not images:
+        raise InputError("no calibration images", expected="at least 1", received=0, then="Check --data and --samples.")
+    chosen = {histogram.name: choose(histogram, config) for histogram in observer.histograms}
+    return assemble(tensors, chosen, Calibration((), config.method, images, sha256_of(model), digest.hexdigest()))
+
+
+def limited(batches: Iterable[NDArray[np.float32]], images: int | None) -> Iterator[NDArray[np.float32]]:
+    """At most `images` images; the last batch is cut."""
+    left = images
+    for batch in batches:
+        if left is None:
+            yield batch
+            continue
+        yield batch[:left]
+        left -= len(batch)
+        if left <= 0:
+            return
+
+
+def choose(histogram: Histogram, config: CalibrationConfig) -> TensorScale:
+    """The scale of one observed tensor by the configured method."""
+    if config.method == "percentile":
+        threshold = percentile(histogram, config.percentile)
+    else:
+        threshold = method(config.method)(histogram)
+    return TensorScale(histogram.name, threshold / LEVELS, histogram.largest, config.method)
+
+
+def assemble(tensors: Plan, chosen: Mapping[str, TensorScale], frame: Calibration) -> Calibration:
+    """All tensors from the observed ones: groups take their largest scale, followers copy; `frame` gives the rest."""
+    scales = dict(chosen)
+    warnings = []
+    for name, tensor in chosen.items():
+        if tensor.scale == 0:
+            # Every scale represents a tensor of zeros; one that divides by zero is of no use to anybody.
+            scales[name] = TensorScale(name, 1 / LEVELS, tensor.largest, tensor.method)
+            warnings.append(f"tensor {name!r} was zero for every image: its scale is arbitrary")
+    for group in tensors.tied:
+        widest = max(
+            (scales[name] for name in group if scales[name].largest > 0), key=lambda item: item.scale, default=None
+        )
+        for name in group if widest else ():
+            own = scales[name]
+            if widest and name != widest.name:
+                scales[name] = TensorScale(name, widest.scale, own.largest, widest.method, f"tied to {widest.name}")
+    for name, leader in tensors.leader.items():
+        source = scales[leader]
+        scales[name] = TensorScale(name, source.scale, source.largest, source.method, f"follows {leader}")
+    ordered = tuple(scales[name] for name in tensors.tensors)
+    return Calibration(
+        ordered, frame.method, frame.images, frame.model_sha256, frame.data_sha256, (*frame.warnings, *warnings)
+    )

@@ -1,0 +1,135 @@
+"""What a calibration is made of and what it yields: the records, and the file that stands beside a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.errors import InputError, UsageError
+from dlaflow.files import write_atomic
+
+SCHEMA = "dlaflow.calibration/1"
+LEVELS = 127
+"""The largest magnitude of symmetric INT8: scale = threshold / 127."""
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How to calibrate.
+
+    `method` is entropy, percentile, minmax, mse or auto; `percentile` the share in percent that the percentile
+    method keeps; `images` how many images to use at most (None: all that come); `checkpoint` where an interrupted run
+    keeps its state (None: nowhere), written every `checkpoint_seconds`.
+    """
+
+    method: str = "entropy"
+    percentile: float = 99.99
+    images: int | None = None
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise UsageError("too few calibration images", expected="at least 1", received=self.images)
+        if not 0 < self.percentile <= 100:
+            raise UsageError("percentile out of range", expected="above 0, at most 100", received=self.percentile)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorScale:
+    """The scale of one tensor. `largest` is the largest magnitude seen, `method` what chose the threshold.
+
+    `origin` tells why: "" for a measured tensor, else the tensor that it follows or is tied to.
+    """
+
+    name: str
+    scale: float
+    largest: float
+    method: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Scales for every tensor of one model.
+
+    `model_sha256` and `data_sha256` are fingerprints of the model file and of the images in the order they were used.
+    """
+
+    tensors: tuple[TensorScale, ...]
+    method: str
+    images: int
+    model_sha256: str
+    data_sha256: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Name → scale, in network order."""
+        return {tensor.name: tensor.scale for tensor in self.tensors}
+
+
+class _File(msgspec.Struct, frozen=True):
+    """The sidecar as it stands on disk."""
+
+    schema: str
+    dlaflow: str
+    method: str
+    images: int
+    model_sha256: str
+    data_sha256: str
+    warnings: tuple[str, ...]
+    tensors: tuple[TensorScale, ...]
+
+
+def sidecar_of(cache: str | Path) -> Path:
+    """The file beside a cache that says which model and which images it was made from."""
+    return Path(f"{cache}.json")
+
+
+def write_calibration(calibration: Calibration, path: str | Path) -> None:
+    """Write a calibration as JSON, whole or not at all."""
+    content = _File(
+        SCHEMA,
+        __version__,
+        calibration.method,
+        calibration.images,
+        calibration.model_sha256,
+        calibration.data_sha256,
+        calibration.warnings,
+        calibration.tensors,
+    )
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+
+
+def read_calibration(path: str | Path) -> Calibration:
+    """Read what `write_calibration` wrote.
+
+    Raises InputError when the file cannot be read or holds something else.
+    """
+    try:
+        content = msgspec.json.decode(Path(path).read_bytes(), type=_File)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path} is no calibration record", expected=SCHEMA, received=str(error)) from None
+    if content.schema != SCHEMA:
+        raise InputError(f"{path} is no calibration record", expected=SCHEMA, received=content.schema)
+    return Calibration(
+        content.tensors,
+        content.method,
+        content.images,
+        content.model_sha256,
+        content.data_sha256,
+        content.warnings,
+    )
+
+
+def scales_by_name(tensors: Mapping[str, float]) -> Calibration:
+    """A calibration around bare scales, for those that come from elsewhere (a cache, someone's Q/DQ model)."""
+    records = tuple(TensorScale(name, scale, scale * LEVELS, "given") for name, scale in tensors.items())
+    return Calibration(records, "given", 0, "", "")

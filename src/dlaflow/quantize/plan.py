@@ -1,0 +1,122 @@
+"""Which tensors need a scale, which of them are observed, and which follow another tensor.
+
+Three relations hold over the whole graph, not only between neighbours:
+
+- *fused*: a convolution whose only consumer is a BatchNormalization or a ReLU runs as one kernel with it; its own
+  output never exists in memory and takes the consumer's scale. Not observing it also keeps onnxruntime's fusion.
+- *same*: pooling, reshapes, slices and their like pass values through; DLA wants pooling's two scales equal in INT8.
+- *tied*: all inputs and the output of Concat, and the inputs of an element-wise operation, share one scale: the
+  largest.
+
+Sources: NvInfer.h on IConcatenationLayer, IElementWiseLayer and IPoolingLayer; NVIDIA's DLA documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dlaflow.quantize.model import Graph
+
+if TYPE_CHECKING:
+    import onnx
+
+LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators with weights that INT8 quantises per output channel."""
+
+PASS_THROUGH = frozenset(
+    {"MaxPool", "AveragePool", "GlobalMaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
+    | {"Dropout", "Slice", "Split", "Expand", "Tile", "Gather", "DepthToSpace", "SpaceToDepth"}
+)
+"""Operators whose output values come from their first input, or from averages within a pooling window."""
+
+TIED_INPUTS = frozenset({"Add", "Sub", "Max", "Min", "Sum"})
+_FUSES_RELU = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add", "Sum"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer for one graph.
+
+    `tensors` are all that need a scale, in network order; `leader` maps those that are not measured to the one that
+    they copy; `tied` are groups of measured tensors that share the largest scale of the group.
+    """
+
+    tensors: tuple[str, ...]
+    leader: Mapping[str, str] = field(default_factory=dict)
+    tied: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """The tensors to measure."""
+        return tuple(name for name in self.tensors if name not in self.leader)
+
+
+def plan(graph: Graph) -> Plan:
+    """Decide for every activation of the graph."""
+    names = [*graph.inputs, *(output for node in graph.proto.graph.node for output in node.output)]
+    activations = [name for name in names if graph.is_activation(name)]
+    follows: dict[str, str] = {}
+    for node in graph.proto.graph.node:
+        if node.op_type in PASS_THROUGH and graph.is_activation(node.input[0]):
+            follows.update({output: node.input[0] for output in node.output if graph.is_activation(output)})
+        elif _fuses(graph, node):
+            follows[node.input[0]] = node.output[0]
+    leader = {name: _end(name, follows) for name in activations if name in follows}
+    return Plan(tuple(activations), leader, tuple(_tied(graph, leader)))
+
+
+def _end(name: str, follows: Mapping[str, str]) -> str:
+    while name in follows:
+        name = follows[name]
+    return name
+
+
+def _is_relu(graph: Graph, node: onnx.NodeProto) -> bool:
+    """ReLU, or a Clip that cuts at zero (ReLU6)."""
+    if node.op_type != "Clip":
+        return node.op_type == "Relu"
+    low = graph.value(node.input[1]) if len(node.input) > 1 and node.input[1] else None
+    if low is not None:
+        return bool(low.size == 1 and float(low.reshape(())) == 0.0)
+    return any(attribute.name == "min" and attribute.f == 0.0 for attribute in node.attribute)
+
+
+def _fuses(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether `node` runs inside the kernel of its producer, which then feeds nothing else."""
+    name = node.input[0] if node.input else ""
+    before = graph.producer.get(name)
+    if before is None or len(graph.consumers.get(name, ())) != 1 or name in graph.outputs:
+        return False
+    if not graph.is_activation(name):
+        return False
+    if node.op_type == "BatchNormalization":
+        return before.op_type in {"Conv", "ConvTranspose"}
+    return before.op_type in _FUSES_RELU and _is_relu(graph, node)
+
+
+def _tied(graph: Graph, leader: Mapping[str, str]) -> Iterable[tuple[str, ...]]:
+    """Groups of leaders that must share a scale, merged until they do not overlap any more."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for node in graph.proto.graph.node:
+        if node.op_type == "Concat":
+            members = [*node.input, *node.output]
+        elif node.op_type in TIED_INPUTS:
+            members = list(node.input)
+        else:
+            continue
+        ends = [leader.get(name, name) for name in members if graph.is_activation(name)]
+        for other in ends[1:]:
+            parent[root(other)] = root(ends[0])
+    groups: dict[str, list[str]] = {}
+    for name in parent:
+        groups.setdefault(root(name), []).append(name)
+    return (tuple(members) for members in groups.values() if len(members) > 1)

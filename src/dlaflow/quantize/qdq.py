@@ -1,0 +1,203 @@
+"""Write a Q/DQ model: the calibration as QuantizeLinear/DequantizeLinear pairs inside one plain ONNX file.
+
+Symmetric INT8 with zero points of 0, one scale a tensor for activations and one an output channel for weights, which
+are stored as INT8. Biases stay float32: TensorRT wants them so, and the DLA adds them in higher precision. Every
+activation with a scale gets its pair, so that each layer of the DLA sees typed inputs and outputs (TensorRT 11.4);
+equal scales in a row round only once.
+
+Sources: facts on `qdq.zero_point` and TensorRT 11 (types come from the ONNX file), onnx.ai QuantizeLinear-13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlaflow.errors import InputError
+from dlaflow.files import atomic_path
+from dlaflow.quantize.calibration import LEVELS, Calibration
+from dlaflow.quantize.fold import drop_unused_initializers, fold_batch_norm
+from dlaflow.quantize.model import Graph, index, load_onnx
+from dlaflow.quantize.plan import LINEAR
+
+if TYPE_CHECKING:
+    import onnx
+
+_OPSET = 13
+"""The first opset whose QuantizeLinear knows an axis."""
+
+
+def write_qdq(model: Path, calibration: Calibration, out: Path, *, float_nodes: Collection[str] = ()) -> None:
+    """Write the INT8 version of `model`.
+
+    `float_nodes` names nodes that stay in FP16: their weights are kept, and a tensor that only they touch gets no pair.
+
+    Raises InputError when the model cannot be read, when it has Q/DQ nodes already, or when the calibration knows none
+    of its tensors.
+    """
+    import onnx
+
+    quantised = qdq_model(load_onnx(model), calibration, float_nodes)
+    with atomic_path(out) as temporary:
+        onnx.save(quantised, str(temporary))
+
+
+def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Collection[str] = ()) -> onnx.ModelProto:
+    """The INT8 version of a model in memory; `model` itself is changed and returned."""
+    model = _with_opset(model)
+    if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node):
+        raise InputError(
+            "the model holds Q/DQ nodes already",
+            expected="a float32 model",
+            then="See `dlaflow cache from-qdq` to take them out.",
+        )
+    fold_batch_norm(model)
+    graph = index(model)
+    scales = {
+        name: scale
+        for name, scale in calibration.scales.items()
+        if scale > 0 and np.isfinite(scale) and graph.is_activation(name) and not _only_float(graph, name, float_nodes)
+    }
+    if not scales:
+        raise InputError(
+            "the calibration knows no tensor of the model",
+            expected="scales of this model",
+            received=f"{len(calibration.tensors)} scales of another",
+            then="Calibrate this model.",
+        )
+    pairs = _Pairs(graph)
+    for node in model.graph.node:
+        if node.op_type in LINEAR and node.name not in float_nodes and node.input[0] in scales:
+            pairs.quantise_weight(node)
+    pairs.quantise_activations(scales)
+    pairs.apply()
+    drop_unused_initializers(model)
+    return model
+
+
+def weight_axis(node: onnx.NodeProto) -> int:
+    """The axis of the weight (input 1) that holds the output channels."""
+    if node.op_type in {"MatMul", "ConvTranspose"}:
+        return 1
+    if node.op_type == "Gemm":
+        return 0 if any(attribute.name == "transB" and attribute.i for attribute in node.attribute) else 1
+    return 0
+
+
+def quantise(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric INT8 per channel of `axis`: (values, scales); a channel of zeros gets the scale 1/127."""
+    others = tuple(dim for dim in range(weight.ndim) if dim != axis)
+    largest = np.abs(weight).max(axis=others)
+    scale = np.where(largest > 0, largest, 1.0).astype(np.float32) / np.float32(LEVELS)
+    shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
+    values = np.clip(np.rint(weight / scale.reshape(shape)), -LEVELS, LEVELS)
+    return values.astype(np.int8), scale
+
+
+def _only_float(graph: Graph, name: str, float_nodes: Collection[str]) -> bool:
+    """Whether every node that touches the tensor was chosen to stay in FP16."""
+    around = list(graph.consumers.get(name, ()))
+    if name in graph.producer:
+        around.append(graph.producer[name])
+    return bool(around) and all(node.name in float_nodes for node in around)
+
+
+def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), _OPSET)
+    if version >= _OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _OPSET)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the model's opset cannot be raised to {_OPSET}",
+            expected=f"opset {_OPSET} or later",
+            received=f"{version}: {reason}",
+        ) from None
+
+
+class _Pairs:
+    """The Q/DQ nodes to come, collected first and put in place by `apply`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._nodes: dict[str, list[onnx.NodeProto]] = {}
+        self._weights: dict[tuple[str, int], str] = {}
+
+    def quantise_weight(self, node: onnx.NodeProto) -> None:
+        """Replace the weight of a linear node by INT8 values and a DequantizeLinear; shared weights only once."""
+        from onnx import helper
+
+        name = node.input[1]
+        weight = self._graph.value(name)
+        axis = weight_axis(node)
+        if weight is None or weight.dtype != np.float32 or weight.ndim <= axis:
+            return
+        if (name, axis) not in self._weights:
+            values, scale = quantise(np.asarray(weight, np.float32), axis)
+            stem = f"{name}.axis{axis}" if any(known == name for known, _ in self._weights) else name
+            inputs = [self._constant(f"{stem}_int8", values), self._constant(f"{stem}_scale", scale)]
+            inputs.append(self._constant(f"{stem}_zero_point", np.zeros(scale.shape, np.int8)))
+            output = f"{stem}_dequantized"
+            self._nodes.setdefault("", []).append(
+                helper.make_node("DequantizeLinear", inputs, [output], name=f"{stem}/DequantizeLinear", axis=axis)
+            )
+            self._weights[(name, axis)] = output
+        node.input[1] = self._weights[(name, axis)]
+
+    def quantise_activations(self, scales: dict[str, float]) -> None:
+        """Put a pair behind every tensor of `scales`; an output of the network keeps its name behind the pair."""
+        renamed = {}
+        for name, scale in scales.items():
+            is_output = name in self._graph.outputs
+            if is_output and name not in self._graph.producer:
+                continue
+            before, behind = (f"{name}_unquantized", name) if is_output else (name, f"{name}_dequantized")
+            renamed[name] = (before, behind)
+            self._nodes.setdefault(name if not is_output else before, []).extend(self._pair(before, behind, scale))
+        for node in self._graph.proto.graph.node:
+            for position, name in enumerate(node.input):
+                if name in renamed:
+                    node.input[position] = renamed[name][1]
+            for position, name in enumerate(node.output):
+                if name in renamed:
+                    node.output[position] = renamed[name][0]
+
+    def apply(self) -> None:
+        """Put the collected nodes behind the producers of their inputs, keeping the graph sorted."""
+        nodes = list(self._graph.proto.graph.node)
+        ordered = self._nodes.pop("", [])
+        for name in self._graph.inputs:
+            ordered += self._nodes.pop(name, [])
+        for node in nodes:
+            ordered.append(node)
+            for name in node.output:
+                ordered += self._nodes.pop(name, [])
+        del self._graph.proto.graph.node[:]
+        self._graph.proto.graph.node.extend(ordered)
+
+    def _pair(self, before: str, behind: str, scale: float) -> list[onnx.NodeProto]:
+        from onnx import helper
+
+        shared = [
+            self._constant(f"{behind}_scale", np.float32(scale)),
+            self._constant(f"{behind}_zero_point", np.int8(0)),
+        ]
+        middle = f"{behind}_int8"
+        return [
+            helper.make_node("QuantizeLinear", [before, *shared], [middle], name=f"{behind}/QuantizeLinear"),
+            helper.make_node("DequantizeLinear", [middle, *shared], [behind], name=f"{behind}/DequantizeLinear"),
+        ]
+
+    def _constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
+        from onnx import numpy_helper
+
+        self._graph.proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
