@@ -1,0 +1,64 @@
+"""Accuracies as intervals on one axis, and the facts beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlaflow.report.records import Variant
+from dlaflow.report.units import percent
+from dlaflow.report.verdict import PRECISIONS, number
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyRow:
+    """One precision: its value and half interval (shares of 0..1), and low, mid and high as shares of the axis."""
+
+    precision: str
+    value: float
+    spread: float
+    low: float
+    mid: float
+    high: float
+    text: str
+
+
+def accuracy_rows(variant: Variant, scale: tuple[float, float]) -> list[AccuracyRow]:
+    """The rows of a variant on an axis that goes from `scale[0]` to `scale[1]`."""
+    rows = []
+    for precision in PRECISIONS:
+        measured = number(variant, "top1", precision)
+        if measured is None:
+            continue
+        value, spread = measured.value, measured.spread or 0.0
+        low, mid, high = (_share(value + offset, scale) for offset in (-spread, 0.0, spread))
+        text = f"{precision}: {percent(value)}, plus or minus {spread * 100:.1f} points, of {measured.n:,} images"
+        rows.append(AccuracyRow(precision, value, spread, low, mid, high, text))
+    return rows
+
+
+def accuracy_facts(variant: Variant) -> list[str]:
+    """The images behind the numbers, the agreement with fp32, and the speed on this computer."""
+    facts = []
+    first = next((m for m in variant.measurements if m.quantity == "top1"), None)
+    if first:
+        facts.append(f"{first.n:,} test images" + (f", {first.detail}" if first.detail else ""))
+    agreements = [
+        f"{precision} {percent(measured.value)}"
+        for precision in PRECISIONS
+        if precision != "fp32" and (measured := number(variant, "agreement", precision))
+    ]
+    if agreements:
+        facts.append(f"Same answer as fp32: {', '.join(agreements)}")
+    speeds = [
+        f"{precision} {measured.value:,.0f}"
+        for precision in PRECISIONS
+        if (measured := number(variant, "throughput", precision))
+    ]
+    if speeds:
+        facts.append(f"Images a second on this computer (not on the board): {', '.join(speeds)}")
+    return facts
+
+
+def _share(value: float, scale: tuple[float, float]) -> float:
+    low, high = scale
+    return min(max((value - low) / (high - low), 0.0), 1.0)

@@ -1,0 +1,83 @@
+"""The data of the network graph: layers and connections as compact JSON; the page lays it out and opens its modules.
+
+Layers that fold away are left out. A layer's module path comes from the name of its ONNX node (`/cnn/cnn.0/Conv`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from dlaflow.report.records import Variant
+from dlaflow.report.units import si
+from dlaflow.types import Device, Finding, PlacedLayer
+
+
+class _Finding(msgspec.Struct, omit_defaults=True):
+    rule: str
+    verdict: str
+    message: str
+    fix: str = ""
+
+
+class _Node(msgspec.Struct, omit_defaults=True):
+    name: str
+    leaf: str
+    kind: str
+    device: str
+    verdict: str
+    path: tuple[str, ...] = ()
+    loadable: int | None = None
+    macs: str = ""
+    findings: tuple[_Finding, ...] = ()
+
+
+class _Graph(msgspec.Struct):
+    nodes: list[_Node]
+    edges: list[tuple[int, int]]
+
+
+def graph_data(variants: Mapping[str, Variant]) -> str:
+    """JSON that can stand in a page, by anchor: nothing in it can end the block that holds it. Empty without edges."""
+    graphs = {anchor: graph for anchor, variant in variants.items() if (graph := _graph(variant))}
+    if not graphs:
+        return ""
+    text = msgspec.json.encode(graphs).decode()
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _graph(variant: Variant) -> _Graph | None:
+    if variant.placement is None or not variant.edges:
+        return None
+    live = [layer for layer in variant.placement.layers if layer.device is not Device.FOLDED]
+    index = {layer.name: position for position, layer in enumerate(live)}
+    edges = {(index[e.source], index[e.to]) for e in variant.edges if e.source in index and e.to in index}
+    return _Graph([_node(layer) for layer in live], sorted((a, b) for a, b in edges if a != b))
+
+
+def _node(layer: PlacedLayer) -> _Node:
+    *path, leaf = _split(layer)
+    return _Node(
+        layer.name,
+        leaf,
+        layer.kind,
+        layer.device.value,
+        layer.verdict.value,
+        tuple(path),
+        layer.loadable,
+        f"{si(layer.macs)}MAC" if layer.macs else "",
+        tuple(_finding(finding) for finding in layer.findings),
+    )
+
+
+def _finding(finding: Finding) -> _Finding:
+    return _Finding(finding.rule, finding.verdict.value, finding.message, finding.fix)
+
+
+def _split(layer: PlacedLayer) -> list[str]:
+    """The modules and the last part of the layer's name; helpers take the modules of the ONNX node that they serve."""
+    node = next((name for name in layer.onnx_nodes if name.startswith("/")), "")
+    if layer.name.startswith("/") and " " not in layer.name:
+        return [part for part in layer.name.split("/") if part] or [layer.name]
+    return [*(part for part in node.split("/")[:-1] if part), layer.name]

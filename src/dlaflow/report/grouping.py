@@ -1,0 +1,41 @@
+"""Findings that say the same of many layers become one, with a count and the first layer's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlaflow.types import Confidence, Finding, Placement, Verdict
+
+SEVERITY = {Verdict.FALLBACK: 0, Verdict.UNKNOWN: 1, Verdict.CONDITIONAL: 2, Verdict.NATIVE: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """One rule's word on several layers. `first` is the finding of the first of them in network order."""
+
+    rule: str
+    verdict: Verdict
+    first: Finding
+    layers: list[str]
+
+    @property
+    def count(self) -> int:
+        """How many layers it is about."""
+        return len(self.layers)
+
+    @property
+    def confidence(self) -> Confidence:
+        """How the fact behind the rule is known."""
+        return self.first.confidence
+
+
+def group_findings(placement: Placement) -> list[FindingGroup]:
+    """Group the findings of a placement by rule, verdict and remedy: the worst verdict first, then the most layers."""
+    groups: dict[tuple[str, Verdict, str], list[Finding]] = {}
+    for finding in [*placement.findings, *(finding for layer in placement.layers for finding in layer.findings)]:
+        groups.setdefault((finding.rule, finding.verdict, finding.fix), []).append(finding)
+    grouped = [
+        FindingGroup(rule, verdict, found[0], list(dict.fromkeys(finding.layer for finding in found)))
+        for (rule, verdict, _), found in groups.items()
+    ]
+    return sorted(grouped, key=lambda group: (SEVERITY[group.verdict], -group.count, group.rule))

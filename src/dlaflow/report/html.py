@@ -1,0 +1,173 @@
+"""One self-contained HTML file: no network, names from the model stay text, a strict Content-Security-Policy.
+
+The page is written by Jinja with autoescape on. Its only style and script stand in the page, and the policy names them
+by hash, so nothing else can run; data for the graph is JSON in a block that browsers do not execute.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from dlaflow import __version__
+from dlaflow.report.accuracy import AccuracyRow, accuracy_facts, accuracy_rows
+from dlaflow.report.graph import graph_data
+from dlaflow.report.grouping import FindingGroup, group_findings
+from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.strip import Run, Strip, strip_of
+from dlaflow.report.tradeoff import latency_of, tradeoff_of
+from dlaflow.report.units import byte_size, count, percent, si
+from dlaflow.report.verdict import PRECISIONS, Answer, answer, headline, number
+from dlaflow.types import Measurement, Placement, Summary
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_SCRIPTS = ("page.js", "layout.js", "graph.js")
+_STYLES = ("report.css", "graph.css")
+
+
+@dataclass(frozen=True)
+class VariantView:
+    """What the template asks of one variant. `anchor` is its id in the page."""
+
+    variant: Variant
+    anchor: str
+    scale: tuple[float, float]
+
+    @property
+    def placement(self) -> Placement | None:
+        return self.variant.placement
+
+    @property
+    def summary(self) -> Summary | None:
+        return self.placement.summary if self.placement else None
+
+    @cached_property
+    def answer(self) -> Answer:
+        return answer(self.variant)
+
+    @cached_property
+    def strip(self) -> Strip | None:
+        return strip_of(self.placement) if self.placement else None
+
+    @cached_property
+    def groups(self) -> list[FindingGroup]:
+        return group_findings(self.placement) if self.placement else []
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.placement.layers) if self.placement else 0
+
+    @property
+    def traffic(self) -> int:
+        """Bytes that the switches move in one run."""
+        return sum(switch.bytes for switch in self.placement.switches) if self.placement else 0
+
+    @cached_property
+    def accuracies(self) -> list[AccuracyRow]:
+        return accuracy_rows(self.variant, self.scale)
+
+    @cached_property
+    def accuracy_facts(self) -> list[str]:
+        return accuracy_facts(self.variant)
+
+    @property
+    def latency(self) -> Measurement | None:
+        return latency_of(self.variant)
+
+    def number(self, quantity: str, subject: str) -> Measurement | None:
+        return number(self.variant, quantity, subject)
+
+    def label(self, run: Run) -> str:
+        """The text on a run of the strip, as long as its room allows (about 1,000 pixels for the whole strip)."""
+        if run.loadable is None or self.strip is None:
+            return ""
+        room = 1000 * len(run.layers) / self.strip.cells
+        for text in (f"loadable {run.loadable} · {count(len(run.layers), 'layer')}", f"loadable {run.loadable}"):
+            if len(text) * 7.4 < room:
+                return text
+        return str(run.loadable) if room > 22 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    loadables: int
+    switches: int
+
+
+def render(run: RunRecord) -> str:
+    """The whole page of a run, with any number of variants."""
+    from markupsafe import Markup
+
+    style, script = (_joined(names) for names in (_STYLES, _SCRIPTS))
+    scale = _accuracy_scale(run)
+    views = [VariantView(variant, f"v{index}", scale) for index, variant in enumerate(run.variants)]
+    placements = [variant.placement for variant in run.variants if variant.placement]
+    on_dla = [placement.summary for placement in placements if placement.summary.loadables]
+    graphs = graph_data({view.anchor: view.variant for view in views})
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            views=views,
+            headline=headline(run),
+            target=placements[0].target if placements else None,
+            best=_Best(
+                min((summary.loadables for summary in on_dla), default=-1),
+                min((summary.switches for summary in on_dla), default=-1),
+            ),
+            precisions=[name for name in PRECISIONS if any(number(v, "top1", name) for v in run.variants)],
+            latency=any(view.latency for view in views),
+            tradeoff=tradeoff_of(run),
+            version=__version__,
+            style=Markup(style),
+            script=Markup(script),
+            graphs=Markup(graphs),
+            policy=_policy(style, script),
+        )
+    )
+
+
+def _accuracy_scale(run: RunRecord) -> tuple[float, float]:
+    """One accuracy axis for all variants, so that their intervals can be compared by eye."""
+    shown = [m for variant in run.variants for m in variant.measurements if m.quantity == "top1"]
+    low = min((m.value - (m.spread or 0) for m in shown), default=0.0)
+    high = max((m.value + (m.spread or 0) for m in shown), default=1.0)
+    margin = max(high - low, 0.02) * 0.15
+    return max(low - margin, 0.0), min(high + margin, 1.0)
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    folder = resources.files("dlaflow.report") / "templates"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+def _policy(style: str, script: str) -> str:
+    def source(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+    return (
+        f"default-src 'none'; style-src {source(style)}; script-src {source(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("dlaflow.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(percent=percent, si=si, bytes=byte_size, count=count)
+    return environment

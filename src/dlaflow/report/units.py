@@ -1,0 +1,33 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 0..1 as text; only a whole 0 or 1 reads 0% or 100%."""
+    if share in {0, 1}:
+        return f"{share:.0%}"
+    step = 10.0 ** -(digits + 2)
+    return f"{min(max(share, step), 1 - step):.{digits}%}"
+
+
+def count(amount: int, noun: str) -> str:
+    """`1 switch`, `2 switches`, `0 layers`."""
+    plural = f"{noun}es" if noun.endswith(("ch", "s", "x")) else f"{noun}s"
+    return f"{amount:,} {noun if amount == 1 else plural}"
+
+
+def si(amount: float) -> str:
+    """Three digits and a prefix with a space before it: `1.57 G`, `320 k`, `12 `."""
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if amount >= limit * 0.9995:
+            return f"{amount / limit:.3g} {prefix}"
+    return f"{amount:.3g} "
+
+
+def byte_size(amount: float) -> str:
+    """Binary units: `64 KiB`."""
+    for limit, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if amount >= limit:
+            return f"{amount / limit:.3g} {unit}"
+    return f"{amount:.0f} B"

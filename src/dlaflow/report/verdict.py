@@ -1,0 +1,81 @@
+"""The answer in one sentence: does it stay on the DLA?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.units import count, percent
+from dlaflow.types import Measurement, Placement
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+class Status(str, Enum):
+    """The state of a variant, best first."""
+
+    WHOLE = "whole"
+    ONE = "one"
+    CUT = "cut"
+    NONE = "none"
+    UNCHECKED = "unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status of a variant, a few words for a badge, and a sentence."""
+
+    status: Status
+    badge: str
+    sentence: str
+
+
+def answer(variant: Variant) -> Answer:
+    """What to say of one variant."""
+    placement = variant.placement
+    if placement is None:
+        return Answer(Status.UNCHECKED, "not checked", f"{variant.name} was not checked.")
+    summary = placement.summary
+    share = percent(summary.dla_mac_share)
+    if not summary.loadables:
+        return Answer(Status.NONE, "not on the DLA", f"Nothing of {variant.name} runs on the DLA.")
+    caveat = f"; {count(summary.unknown_layers, 'layer')} could not be decided" if summary.unknown_layers else ""
+    if summary.loadables == 1 and not summary.gpu_layers:
+        sentence = f"{variant.name} runs wholly on the DLA, in one loadable{caveat}."
+        return Answer(Status.WHOLE, "all on the DLA", sentence)
+    tail = f"{count(summary.switches, 'switch')} and {share} of the multiply-accumulates on the DLA{caveat}."
+    if summary.loadables == 1:
+        return Answer(Status.ONE, "1 loadable", f"{variant.name} runs in one DLA loadable, with {tail}")
+    sentence = f"{variant.name} is cut into {summary.loadables} DLA loadables, with {tail}"
+    return Answer(Status.CUT, f"{summary.loadables} loadables", sentence)
+
+
+def headline(run: RunRecord) -> str:
+    """The one sentence at the top of a report: the best variant, and what the worst one loses against it."""
+    checked = [(variant, variant.placement) for variant in run.variants if variant.placement]
+    if not checked:
+        return "Nothing was checked in this run."
+    ranked = sorted(checked, key=lambda pair: rank(pair[1]))
+    best, worst = ranked[0], ranked[-1]
+    sentence = answer(best[0]).sentence
+    more, most = best[1].summary.loadables, worst[1].summary.loadables
+    if len(ranked) > 1 and most > more > 0:
+        sentence = sentence[:-1] + f"; {worst[0].name} is cut into {most}."
+    elif len(ranked) > 1 and not most and more:
+        sentence = sentence[:-1] + f"; nothing of {worst[0].name} runs there."
+    return sentence
+
+
+def rank(placement: Placement) -> tuple[bool, int, int, float]:
+    """A key that sorts the best placement first: something on the DLA, few loadables, few switches, many MACs."""
+    summary = placement.summary
+    return (not summary.loadables, summary.loadables, summary.switches, -summary.dla_mac_share)
+
+
+def number(variant: Variant, quantity: str, subject: str) -> Measurement | None:
+    """The variant's measurement of that quantity (`top1`) and subject (`int8`)."""
+    for measurement in variant.measurements:
+        if measurement.quantity == quantity and measurement.subject == subject:
+            return measurement
+    return None
