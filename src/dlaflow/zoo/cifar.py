@@ -68,6 +68,8 @@ def _locate(place: Path) -> Path | None:
     if (place / ARCHIVE.name).is_file():
         return place / ARCHIVE.name
     if not place.exists():
+        if place.suffix in {".gz", ".tgz", ".tar", ".bin"}:
+            raise InputError(f"there is no file {place}", then=_ADVICE)
         return None
     if not place.is_dir():
         raise InputError(f"{place} is neither a file nor a folder", then=_ADVICE)
@@ -100,7 +102,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 def _read_archive(path: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     # A stream is read once from front to back; seeking would decompress everything twice.
-    with tarfile.open(path, mode="r|*") as archive:
+    with tarfile.open(path, mode="r|gz" if _is_gzip(path) else "r|") as archive:
         for member in archive:
             inside = PurePosixPath(member.name)
             if inside.is_absolute() or ".." in inside.parts or not (member.isfile() or member.isdir()):
@@ -115,6 +117,11 @@ def _read_archive(path: Path) -> dict[str, bytes]:
             content = archive.extractfile(member)
             files[inside.name] = content.read() if content is not None else b""
     return files
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _parse(name: str, content: bytes, records: int) -> Split:

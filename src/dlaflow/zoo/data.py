@@ -106,12 +106,13 @@ def normalise(
     """Images uint8 [n, 3, h, w] → float32 of the same shape: (pixel / 255 - mean) / std for each channel."""
     scale = (1 / (255 * np.asarray(std))).astype(np.float32).reshape(1, 3, 1, 1)
     offset = (-np.asarray(mean) / np.asarray(std)).astype(np.float32).reshape(1, 3, 1, 1)
-    return images.astype(np.float32) * scale + offset
+    normalised: npt.NDArray[np.float32] = images.astype(np.float32) * scale + offset
+    return normalised
 
 
 def _digits_notice(error: DlaflowError) -> str:
     return (
-        f"CIFAR-10 CANNOT BE HAD ({error.what}). Going on with scikit-learn's handwritten digits instead: the steps are "
-        "the same, the accuracies are NOT comparable with CIFAR-10's. For the real run, put cifar-10-binary.tar.gz into a "
-        f"folder and pass it with --data-dir or {FOLDER_VARIABLE}."
+        f"CIFAR-10 CANNOT BE HAD ({error.what}). Going on with scikit-learn's handwritten digits instead: the steps "
+        "are the same, the accuracies are NOT comparable with CIFAR-10's. For the real run, put cifar-10-binary.tar.gz "
+        f"into a folder and pass it with --data-dir or {FOLDER_VARIABLE}."
     )

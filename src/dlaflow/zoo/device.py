@@ -37,9 +37,11 @@ class Arithmetic:
 
     def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model on the device, in the memory layout of this arithmetic."""
-        if not self.channels_last:
-            return model.to(device)
-        return model.to(device).to(memory_format=torch.channels_last)
+        model = model.to(device)
+        for tensor in (*model.parameters(), *model.buffers()):
+            if self.channels_last and tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        return model
 
     def images(self, images: torch.Tensor) -> torch.Tensor:
         """The batch in the memory layout of this arithmetic."""
@@ -94,7 +96,7 @@ def _step_seconds(arithmetic: Arithmetic, model: nn.Module, images: torch.Tensor
         begin = time.perf_counter()
         with arithmetic.autocast(images.device):
             loss = network(batch).float().square().mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         if images.device.type == "cuda":
             torch.cuda.synchronize(images.device)
         # The first step prepares kernels and memory; it says nothing.

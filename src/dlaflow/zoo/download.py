@@ -21,7 +21,7 @@ from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.progress import Progress, Task, silent
 
 _CHUNK = 1 << 18
-_RESUMES = 8
+_RESUMES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +51,29 @@ def download(archive: Archive, folder: Path, progress: Progress = silent) -> Pat
         part.touch()
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}", then="Choose another --data-dir.") from None
+    try:
+        _fetch_all(archive, part, progress)
+    except (_Cut, OSError, http.client.HTTPException) as error:
+        if not part.stat().st_size:
+            part.unlink()
+        raise EnvironmentLacksError(
+            f"{archive.name} is not in {folder} and cannot be downloaded ({_reason(error)})",
+            then=f"Put {archive.url} into that folder by hand (what has arrived is kept), or use --data digits.",
+        ) from None
+    _verify(archive, part)
+    return part.replace(folder / archive.name)
+
+
+def _fetch_all(archive: Archive, part: Path, progress: Progress) -> None:
+    """As many connections as it takes, while each brings something."""
     for remaining in reversed(range(_RESUMES)):
         before = part.stat().st_size
         try:
-            _fetch(archive, part, progress)
-            break
-        except _Cut as cut:
+            return _fetch(archive, part, progress)
+        except _Cut:
             if not remaining or part.stat().st_size <= before:
-                raise _unreachable(archive, folder, str(cut)) from None
-        except urllib.error.HTTPError as error:
-            raise _unreachable(archive, folder, f"the server answered {error.code} {error.reason}") from None
-        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-            part_is_empty = part.stat().st_size == 0
-            if part_is_empty:
-                part.unlink()
-            raise _unreachable(archive, folder, str(getattr(error, "reason", error))) from None
-    _verify(archive, part)
-    return part.replace(folder / archive.name)
+                raise
+    return None
 
 
 def _fetch(archive: Archive, part: Path, progress: Progress) -> None:
@@ -135,8 +141,7 @@ def _verify(archive: Archive, part: Path) -> None:
         )
 
 
-def _unreachable(archive: Archive, folder: Path, reason: str) -> EnvironmentLacksError:
-    return EnvironmentLacksError(
-        f"{archive.name} is not in {folder} and cannot be downloaded: {reason}",
-        then=f"Put {archive.url} into {folder} by hand (what has arrived is kept and resumed), or use --data digits.",
-    )
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code} {error.reason}"
+    return str(getattr(error, "reason", error))

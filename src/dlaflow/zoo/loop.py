@@ -177,7 +177,7 @@ def _train_epoch(bench: _Bench, plan: Plan, epoch: int, task: Task) -> float:
             logits = bench.model(images)
         loss = nn.functional.cross_entropy(logits.float(), bench.train.labels[chosen], label_smoothing=LABEL_SMOOTHING)
         bench.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         bench.optimizer.step()
         total += loss.detach()
         task.advance()

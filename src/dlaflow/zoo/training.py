@@ -135,7 +135,7 @@ def plan(config: TrainConfig, dataset: Dataset) -> Plan:
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:
-    """The learning rate at `step` of `steps`: a straight line up from near 0 to `peak`, then a cosine down to near 0."""
+    """The learning rate at `step` of `steps`: a line up from near 0 to `peak`, then a cosine down to near 0."""
     done = (step + 0.5) / steps
     if done < _WARM_UP:
         return peak * done / _WARM_UP

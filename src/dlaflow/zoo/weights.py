@@ -38,8 +38,8 @@ class Epoch:
 class Sidecar:
     """What `WEIGHTS.json` beside the weights tells. `val_top1` and `test_top1` lie in 0..1; `sha256` is of the weights.
 
-    Epochs count from 1. `data_fingerprint` is `Dataset.fingerprint`, `images` the count trained on (validation included),
-    `mean` and `std` how inputs were normalised.
+    Epochs count from 1. `data_fingerprint` is `Dataset.fingerprint`, `images` the count trained on (validation
+    included), `mean` and `std` how inputs were normalised.
     """
 
     model: str

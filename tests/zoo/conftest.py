@@ -1,0 +1,63 @@
+"""Data sets and networks small enough to train within a test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlaflow.zoo.data import Dataset, Split
+
+TINY_NETWORK = """
+from torch import nn
+
+def tiny():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(512, 10))
+"""
+
+
+def striped(count: int, seed: int) -> Split:
+    """Images whose class is the row of their bright stripe: easy to learn, and a flip does not change it."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 10, count)
+    images = random.integers(0, 100, (count, 3, 32, 32), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 3 * label : 3 * label + 3] += 150
+    return Split(images, labels.astype(np.int64))
+
+
+@pytest.fixture
+def stripes() -> Dataset:
+    """200 training and 50 test images."""
+    classes = tuple(f"row {row}" for row in range(10))
+    return Dataset("stripes", striped(200, 1), striped(50, 2), (0.25,) * 3, (0.2,) * 3, classes, mirrored=True)
+
+
+@pytest.fixture
+def tiny_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The name of a user's own factory, in a module that lies in the current folder."""
+    module = f"own_{abs(hash(request.node.nodeid))}"
+    (tmp_path / f"{module}.py").write_text(TINY_NETWORK)
+    monkeypatch.chdir(tmp_path)
+    return f"{module}:tiny"
+
+
+@pytest.fixture(scope="session")
+def real_cifar() -> Path:
+    """The folder with the real archive, for tests that read it in place."""
+    default = Path(__file__).parents[3] / "shared" / "cifar10"
+    folder = Path(os.environ.get("DLAFLOW_DATA", default))
+    if not (folder / "cifar-10-binary.tar.gz").is_file():
+        pytest.skip(f"no CIFAR-10 archive in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published_weights() -> Path:
+    """The folder with weights that were trained elsewhere under the same names."""
+    folder = Path(__file__).parents[3] / "shared" / "models"
+    if not folder.is_dir():
+        pytest.skip(f"no published weights in {folder}")
+    return folder

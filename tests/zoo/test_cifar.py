@@ -1,0 +1,151 @@
+"""CIFAR-10's binary layout, from archives and folders that are whole, broken or hostile."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlaflow.errors import InputError
+from dlaflow.zoo.cifar import ARCHIVE, FOLDER, RECORD, TEST_FILES, TRAIN_FILES, dataset_from, load_cifar10
+
+NAMES = TRAIN_FILES + TEST_FILES
+
+
+def content(number: int, records: int) -> bytes:
+    """Records whose label is the record's number, and whose planes are 10, 20 and 30 plus the file's number."""
+    planes = b"".join(bytes([base + number]) * 1024 for base in (10, 20, 30))
+    return b"".join(bytes([record % 10]) + planes for record in range(records))
+
+
+def files(records: int = 3) -> dict[str, bytes]:
+    return {name: content(number, records) for number, name in enumerate(NAMES)}
+
+
+def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
+
+
+def pack(path: Path, fill: Callable[[tarfile.TarFile], None]) -> Path:
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        fill(archive)
+    return path
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole archive in the official layout, with files of the official size."""
+
+    def fill(archive: tarfile.TarFile) -> None:
+        for number, name in enumerate(NAMES):
+            add(archive, f"{FOLDER}/{name}", content(number, 10_000))
+        add(archive, f"{FOLDER}/readme.html", b"hello")
+
+    return pack(tmp_path_factory.mktemp("cifar") / ARCHIVE.name, fill)
+
+
+def test_planes_and_labels_land_where_they_belong() -> None:
+    dataset = dataset_from(files(), records=3)
+    assert dataset.train.images.shape == (15, 3, 32, 32)
+    assert dataset.train.labels.tolist() == [0, 1, 2] * 5
+    assert dataset.train.images[4].reshape(3, -1).max(axis=1).tolist() == [11, 21, 31]
+    assert dataset.test.images[0, :, 0, 0].tolist() == [15, 25, 35]
+    assert dataset.mirrored
+
+
+def test_archive_folder_and_the_folder_around_it_are_the_same(archive: Path) -> None:
+    from_archive = load_cifar10(archive)
+    assert from_archive.train.images.shape == (50_000, 3, 32, 32)
+    assert load_cifar10(archive.parent).fingerprint == from_archive.fingerprint
+    unpacked = archive.parent / "around" / FOLDER
+    unpacked.mkdir(parents=True)
+    for number, name in enumerate(NAMES):
+        (unpacked / name).write_bytes(content(number, 10_000))
+    assert load_cifar10(unpacked).fingerprint == from_archive.fingerprint
+    assert load_cifar10(unpacked.parent).fingerprint == from_archive.fingerprint
+
+
+def test_a_missing_file_is_named() -> None:
+    part = files()
+    del part["data_batch_3.bin"]
+    with pytest.raises(InputError, match=r"data_batch_3\.bin not found"):
+        dataset_from(part, records=3)
+
+
+def test_a_wrong_size_and_a_wrong_label_are_told() -> None:
+    with pytest.raises(InputError, match=r"test_batch\.bin.*expected 9,219 bytes, received 9,218"):
+        dataset_from(files() | {"test_batch.bin": content(0, 3)[:-1]}, records=3)
+    with pytest.raises(InputError, match=r"labels 0\.\.9, received 99"):
+        dataset_from(files() | {"test_batch.bin": b"\x63" + content(0, 3)[1:]}, records=3)
+
+
+@given(keep=st.floats(0.0, 0.999))
+@settings(deadline=None, max_examples=12)
+def test_a_truncated_archive_is_always_one_clear_error(keep: float, archive: Path, tmp_path_factory: object) -> None:
+    whole = archive.read_bytes()
+    broken = archive.parent / "broken.tar.gz"
+    broken.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(InputError) as caught:
+        load_cifar10(broken)
+    assert "\n" not in str(caught.value)
+
+
+@given(noise=st.binary(max_size=2000), zipped=st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_noise_is_never_taken_for_an_archive(
+    noise: bytes, zipped: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("noise") / "noise.tar.gz"
+    path.write_bytes(gzip.compress(noise) if zipped else noise)
+    with pytest.raises(InputError):
+        load_cifar10(path)
+
+
+@pytest.mark.parametrize("name", ["../test_batch.bin", "/etc/test_batch.bin", f"{FOLDER}/../../test_batch.bin"])
+def test_a_path_that_leaves_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    path = pack(tmp_path / "evil.tar.gz", lambda archive: add(archive, name, b"x"))
+    with pytest.raises(InputError, match="leaves the folder"):
+        load_cifar10(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_is_refused(kind: bytes, tmp_path: Path) -> None:
+    def fill(archive: tarfile.TarFile) -> None:
+        member = tarfile.TarInfo(f"{FOLDER}/test_batch.bin")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+
+    with pytest.raises(InputError, match="link"):
+        load_cifar10(pack(tmp_path / "evil.tar.gz", fill))
+
+
+def test_a_huge_member_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    member = tarfile.TarInfo(f"{FOLDER}/test_batch.bin")
+    member.size = 1 << 40
+    path = tmp_path / "huge.tar"
+    path.write_bytes(member.tobuf())
+    with pytest.raises(InputError, match=f"expected {RECORD * 10_000:,} bytes"):
+        load_cifar10(path)
+
+
+def test_a_misspelt_archive_is_not_downloaded_into(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        load_cifar10(tmp_path / "cifar.tar.gz")
+
+
+def test_the_real_archive(real_cifar: Path) -> None:
+    dataset = load_cifar10(real_cifar)
+    assert np.bincount(dataset.train.labels).tolist() == [5000] * 10
+    assert np.bincount(dataset.test.labels).tolist() == [1000] * 10
+    sample = dataset.train.images[:5000] / 255
+    np.testing.assert_allclose(sample.mean(axis=(0, 2, 3)), dataset.mean, atol=0.01)
+    np.testing.assert_allclose(sample.std(axis=(0, 2, 3)), dataset.std, atol=0.01)

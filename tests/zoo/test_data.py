@@ -1,0 +1,69 @@
+"""Data sets by name: normalisation, fingerprints, which folder, and the fallback."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.zoo import cifar, data
+from dlaflow.zoo.data import Dataset, Split, cifar_folder, find_or_digits, load_dataset, normalise
+
+
+def test_normalise_is_the_textbook_formula() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 6), dtype=np.uint8)
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    got = normalise(images, mean, std)
+    for channel in range(3):
+        wanted = (images[:, channel] / 255 - mean[channel]) / std[channel]
+        np.testing.assert_allclose(got[:, channel], wanted, atol=1e-6)
+    assert got.dtype == np.float32
+
+
+def test_fingerprint_follows_content(stripes: Dataset) -> None:
+    same = replace(stripes, name="other", train=Split(stripes.train.images.copy(), stripes.train.labels.copy()))
+    assert same.fingerprint == stripes.fingerprint
+    changed = stripes.test.images.copy()
+    changed[-1, -1, -1, -1] ^= 1
+    assert replace(stripes, test=Split(changed, stripes.test.labels)).fingerprint != stripes.fingerprint
+
+
+def test_folder_argument_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DLAFLOW_DATA", raising=False)
+    assert cifar_folder() == Path("data/cifar10")
+    monkeypatch.setenv("DLAFLOW_DATA", "/elsewhere")
+    assert cifar_folder() == Path("/elsewhere")
+    assert cifar_folder(Path("here")) == Path("here")
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'cifar10'"):
+        load_dataset("cifar100")
+
+
+def test_digits_step_in_loudly_when_cifar10_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Port 9 of the loopback: nobody listens there, so the connection is refused at once.
+    unreachable = replace(cifar.ARCHIVE, url="http://127.0.0.1:9/cifar-10-binary.tar.gz")
+    monkeypatch.setattr(cifar, "ARCHIVE", unreachable)
+    with pytest.raises(EnvironmentLacksError, match="--data digits"):
+        load_dataset("cifar10", tmp_path / "new")
+    dataset, notice = find_or_digits(tmp_path / "new")
+    assert dataset.name == "digits"
+    assert notice is not None
+    assert "CANNOT BE HAD" in notice
+    assert "NOT comparable" in notice
+
+
+def test_a_wrong_folder_is_an_error_and_no_reason_to_fall_back(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds no CIFAR-10.*received holiday\.jpg"):
+        find_or_digits(tmp_path)
+
+
+def test_head_takes_the_first(stripes: Dataset) -> None:
+    assert len(stripes.train.head(7)) == 7
+    assert stripes.train.head(None) is stripes.train
+    assert data.DATASETS == ("cifar10", "digits")

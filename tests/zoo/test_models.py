@@ -1,0 +1,69 @@
+"""Networks by name, and every way in which a user's own can be wrong."""
+
+from __future__ import annotations
+
+import importlib
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlaflow.errors import DlaflowError, InputError, UsageError
+from dlaflow.zoo.models import MODELS, build_model
+
+_numbers = count()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_known_models_map_images_to_ten_logits(name: str) -> None:
+    model = build_model(name).eval()
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_the_variants_differ_in_normalization_alone() -> None:
+    kinds = {name: [type(layer).__name__ for layer in build_model(name).cnn] for name in MODELS}
+    assert kinds["model_gn"] == ["Conv2d", "GroupNorm", "ReLU"] * 4
+    assert kinds["model_bn"] == ["Conv2d", "BatchNorm2d", "ReLU"] * 4
+    groups = [layer.num_groups for layer in build_model("model_gn").cnn if hasattr(layer, "num_groups")]
+    assert groups == [8, 8, 8, 8]
+
+
+def test_unknown_model_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'model_bn'"):
+        build_model("model_nb")
+
+
+def test_a_users_factory_in_the_current_folder(tiny_network: str) -> None:
+    assert build_model(tiny_network)(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("source", "factory", "kind", "message"),
+    [
+        ("import absent_package_xyz", "make", InputError, "needs the module 'absent_package_xyz'"),
+        ("def make(:", "make", InputError, "SyntaxError"),
+        ("def make(): return 3", "make", InputError, "received int"),
+        ("def make(size): return 3", "make", InputError, "missing 1 required positional argument"),
+        ("def make(): return 3", "mak", UsageError, "Did you mean 'make'"),
+        ("make = 3", "make", UsageError, "unknown factory"),
+        ("def make(): return 3", "", UsageError, "incomplete"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_line(
+    source: str, factory: str, kind: type[DlaflowError], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"mistake_{next(_numbers)}"
+    (tmp_path / f"{module}.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    with pytest.raises(kind, match=message) as caught:
+        build_model(f"{module}:{factory}")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_absent_module_tells_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no Python module 'nowhere_at_all'") as caught:
+        build_model("nowhere_at_all.nets:make")
+    assert str(tmp_path) in str(caught.value)
