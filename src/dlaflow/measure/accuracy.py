@@ -84,14 +84,23 @@ def wilson(successes: int, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+class Images(Protocol):
+    """Images, ready for the network: an array, or anything that reads them when they are cut out."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
+        """float32 [n, C, H, W] of the part."""
+
+
 def evaluate(
     runner: Runner,
-    images: NDArray[np.float32],
+    images: Images,
     labels: NDArray[np.int64],
     batch_size: int = 100,
     progress: Progress = silent,
 ) -> Accuracy:
-    """Run all `images`, float32 [n, C, H, W] as the model expects them, against `labels`, int64 [n].
+    """Run all `images`, float32 [n, C, H, W] as the model expects them (an array will do), against `labels`, int64 [n].
 
     Raises InputError when the numbers of images and labels differ, there are none, or the output has no class axis.
     """
@@ -104,8 +113,9 @@ def evaluate(
     with progress("evaluate", len(labels), "images") as task:
         for start in range(0, len(labels), batch_size):
             part = slice(start, min(start + batch_size, len(labels)))
+            batch = images[part]
             began = time.perf_counter()
-            scores = runner.run(images[part])
+            scores = runner.run(batch)
             seconds += time.perf_counter() - began
             predictions[part] = classes(scores, part.stop - start)
             correct += int(np.sum(predictions[part] == labels[part]))

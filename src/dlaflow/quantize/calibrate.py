@@ -77,7 +77,8 @@ def choose(histogram: Histogram, config: CalibrationConfig) -> TensorScale:
         threshold = percentile(histogram, config.percentile)
     else:
         threshold = method(config.method)(histogram)
-    return TensorScale(histogram.name, threshold / LEVELS, histogram.largest, config.method)
+    # float32 as in the cache, so that both outputs carry the very same scale.
+    return TensorScale(histogram.name, float(np.float32(threshold / LEVELS)), histogram.largest, config.method)
 
 
 def assemble(tensors: Plan, chosen: Mapping[str, TensorScale], frame: Calibration) -> Calibration:

@@ -129,3 +129,18 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         elif tensor.name not in named:
             slim.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return slim
+
+
+def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
+    """The dimensions of the first input behind the batch; None for open ones."""
+    inputs = fed_inputs(model)
+    if not inputs:
+        raise InputError("the model has no input", expected="one float32 input")
+    dims = inputs[0].type.tensor_type.shape.dim
+    return tuple(dim.dim_value or None for dim in dims[1:])
+
+
+def fed_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that are fed, without initializers that older files list as inputs too."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in stored]
