@@ -29,7 +29,7 @@ class Version:
         return cls(tuple(int(part) for part in text.split(".")))
 
     def _padded(self) -> tuple[int, ...]:
-        return (self.parts + (0, 0, 0, 0))[:4]
+        return (*self.parts, 0, 0, 0, 0)[:4]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Version) and self._padded() == other._padded()

@@ -1,0 +1,145 @@
+"""What a rule is: one class whose docstring is its message, its `explain` page and its documentation.
+
+The docstring starts with the condition in one sentence, then headed lines: `Why:`, `Use instead:`, `Fix safety:`
+(exact, tolerance, data, retrain, or none). `{limit}` stands for the bound of the release that is asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dlaflow.graph.layer import Layer
+from dlaflow.rules.case import Case
+from dlaflow.targets.limits import Limit
+from dlaflow.types import Confidence, Device, Finding, Verdict
+
+HEADINGS = ("Why", "Use instead", "Fix safety")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A small graph that keeps or breaks a rule; `dlaflow explain` prints it and the tests check it.
+
+    `nodes` are ONNX text, one node a line, from the input `x` to the output `y`; `x` and `weights` give shapes.
+    """
+
+    nodes: str
+    x: str = "1,64,32,32"
+    weights: tuple[tuple[str, str], ...] = ()
+    constants: tuple[tuple[str, str, str], ...] = ()
+    """Small initializers as (name, type and shape, values): ("scales", "float[4]", "1,1,2,2")."""
+    board: str = "agx-orin-64gb"
+    tensorrt: str = "8.5.2"
+    precision: str = "int8"
+    more_inputs: tuple[tuple[str, str], ...] = ()
+    """Further graph inputs as (name, type and shape): ("s", "float[1,64,1,1]")."""
+
+
+class Rule:
+    """One condition on one layer. Subclasses set `id`, `kinds`, the examples, and say what breaks in `examine`."""
+
+    id: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    """TensorRT LayerType names that the rule looks at; `*` is every kind that does work."""
+    limit: ClassVar[str] = ""
+    """The id in limits.toml, when the rule is about a bound."""
+    unknown_runs_on: ClassVar[Device] = Device.GPU
+    """The likelier device when the rule answers `unknown`."""
+    good: ClassVar[Example]
+    bad: ClassVar[Example]
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        """The finding when `layer` breaks the rule on the case's target, else None."""
+        raise NotImplementedError
+
+    def breaks(self, layer: Layer, limit: Limit, received: str, *, expected: str = "") -> Finding:
+        """The finding for a broken bound: `fallback` when the bound was read or measured, `unknown` when inferred."""
+        verdict = Verdict.UNKNOWN if limit.confidence is Confidence.INFERRED else Verdict.FALLBACK
+        return self._finding(layer, verdict, expected or limit.text, received, (limit.source, limit.confidence))
+
+    def refuses(
+        self, layer: Layer, received: str, *, expected: str, source: str, confidence: Confidence = Confidence.DOCUMENTED
+    ) -> Finding:
+        """The finding for something that is refused whatever the bound; inferred grounds give `unknown`."""
+        verdict = Verdict.UNKNOWN if confidence is Confidence.INFERRED else Verdict.FALLBACK
+        return self._finding(layer, verdict, expected, received, (source, confidence))
+
+    def notes(
+        self, layer: Layer, received: str, *, expected: str, source: str, confidence: Confidence = Confidence.DOCUMENTED
+    ) -> Finding:
+        """The finding for a layer that stays on the DLA with a remark: a lower confidence, a change of precision."""
+        return self._finding(layer, Verdict.NATIVE, expected, received, (source, confidence))
+
+    def _finding(
+        self, layer: Layer, verdict: Verdict, expected: str, received: str, ground: tuple[str, Confidence]
+    ) -> Finding:
+        source, confidence = ground
+        joint = "allowed" if verdict is not Verdict.NATIVE else "note:"
+        return Finding(
+            rule=self.id,
+            layer=layer.name,
+            verdict=verdict,
+            message=f"{received}, {joint} {expected}",
+            expected=expected,
+            received=received,
+            source=source,
+            fix=section(type(self), "Use instead"),
+            confidence=confidence,
+        )
+
+
+class ModelRule(Rule):
+    """One condition on the whole model; the finding's layer is empty."""
+
+    kinds = ()
+
+    def examine_model(self, case: Case) -> Finding | None:
+        """The finding when the model or the target breaks the rule, else None."""
+        raise NotImplementedError
+
+    def says(
+        self,
+        verdict: Verdict,
+        received: str,
+        *,
+        expected: str,
+        source: str,
+        confidence: Confidence = Confidence.DOCUMENTED,
+    ) -> Finding:
+        """The finding about the whole model."""
+        return Finding(
+            rule=self.id,
+            layer="",
+            verdict=verdict,
+            message=f"{received}; expected {expected}",
+            expected=expected,
+            received=received,
+            source=source,
+            fix=section(type(self), "Use instead"),
+            confidence=confidence,
+        )
+
+
+def title(rule: type[Rule]) -> str:
+    """The rule in one sentence: the first paragraph of its docstring."""
+    return " ".join(_document(rule).split("\n\n", 1)[0].split())
+
+
+def section(rule: type[Rule], heading: str) -> str:
+    """The text behind a heading of a rule's docstring, on one line; empty when the rule has none."""
+    collected: list[str] = []
+    taking = False
+    for line in _document(rule).splitlines():
+        head = line.split(":", 1)[0]
+        if head in HEADINGS and ":" in line:
+            taking = head == heading
+            line = line.split(":", 1)[1]
+        if taking:
+            collected.append(line.strip())
+    return " ".join(" ".join(collected).split())
+
+
+def _document(rule: type[Rule]) -> str:
+    return inspect.cleandoc(rule.__doc__ or "")

@@ -1,0 +1,243 @@
+"""Convolutions: kernel, padding, stride, dilation, channels, groups."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dlaflow.graph.layer import Convolution, Layer
+from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.case import Case, by
+from dlaflow.types import Confidence, Finding
+
+
+class _ConvolutionRule(Rule):
+    """Shared frame: look at a convolution's parameters."""
+
+    kinds = ("CONVOLUTION",)
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if not isinstance(layer.attributes, Convolution):
+            return None
+        return self.look(layer, layer.attributes, case)
+
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        """The finding for one convolution."""
+        raise NotImplementedError
+
+
+class _Bound(_ConvolutionRule):
+    """Shared frame: numbers of a convolution within a bound."""
+
+    word: ClassVar[str]
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        """What is bounded."""
+        raise NotImplementedError
+
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        numbers = self.numbers(conv)
+        if limit is None or limit.allows(*numbers):
+            return None
+        return self.breaks(layer, limit, f"{self.word} {by(numbers)}")
+
+
+_W3 = (("w", "64,64,3,3"),)
+
+
+class ConvKernelSize(_Bound):
+    """Convolution kernels must lie in {conv.kernel} on each side.
+
+    Why: the convolution engine's buffers are sized for it.
+    Use instead: two stacked smaller kernels, or run this layer on the GPU.
+    Fix safety: retrain
+    """
+
+    id = "DLA110"
+    limit = "conv.kernel"
+    word = "kernel"
+    good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
+    bad = Example("y = Conv(x, w)", x="1,4,64,64", weights=(("w", "4,4,33,33"),))
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        return conv.kernel
+
+
+class ConvPadding(_Bound):
+    """Convolution padding must lie in {conv.padding} on each side.
+
+    Why: the padding field of the convolution engine.
+    Use instead: a smaller kernel or dilation, which needs less padding.
+    Fix safety: retrain
+    """
+
+    id = "DLA111"
+    limit = "conv.padding"
+    word = "padding"
+    good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
+    bad = Example("y = Conv<pads=[32,32,32,32], dilations=[32,32]>(x, w)", weights=_W3)
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        return conv.pads_begin + conv.pads_end
+
+
+class ConvPaddingBelowKernel(_ConvolutionRule):
+    """Convolution padding must be smaller than the kernel in the same direction.
+
+    Why: otherwise a window would see padding alone.
+    Use instead: crop the surplus padding; for a dilated kernel use two convolutions with less dilation.
+    Fix safety: exact
+    """
+
+    id = "DLA112"
+    limit = "conv.padding_below_kernel"
+    good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
+    bad = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=(("w", "64,64,1,1"),))
+
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        if limit is None:
+            return None
+        for kernel, begin, end in zip(conv.kernel, conv.pads_begin, conv.pads_end, strict=False):
+            if max(begin, end) >= kernel:
+                received = f"padding {max(begin, end)} with kernel {kernel}"
+                return self.breaks(layer, limit, received, expected=f"at most {kernel - 1}")
+        return None
+
+
+class ConvStride(_Bound):
+    """Convolution strides must lie in {conv.stride}.
+
+    Why: the stride field of the convolution engine.
+    Use instead: a stride within the bound followed by pooling or another strided convolution.
+    Fix safety: retrain
+    """
+
+    id = "DLA113"
+    limit = "conv.stride"
+    word = "stride"
+    good = Example("y = Conv<strides=[8,8]>(x, w)", weights=_W3)
+    bad = Example("y = Conv<strides=[16,16]>(x, w)", weights=(("w", "64,64,16,16"),))
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        return conv.stride
+
+
+class ConvDilation(_Bound):
+    """Convolution dilation must lie in {conv.dilation}.
+
+    Why: the dilation field of the convolution engine.
+    Use instead: a smaller dilation, or pooling before the convolution.
+    Fix safety: retrain
+    """
+
+    id = "DLA114"
+    limit = "conv.dilation"
+    word = "dilation"
+    good = Example("y = Conv<dilations=[2,2]>(x, w)", weights=_W3)
+    bad = Example("y = Conv<dilations=[33,33]>(x, w)", x="1,64,80,80", weights=_W3)
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        return conv.dilation
+
+
+class ConvOutputChannels(_Bound):
+    """A convolution must have {conv.out_channels} output channels.
+
+    Why: the DLA's descriptors hold 13-bit sizes.
+    Use instead: several convolutions over parts of the output channels, then Concat.
+    Fix safety: exact
+    """
+
+    id = "DLA115"
+    limit = "conv.out_channels"
+    word = "output channels"
+    good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
+    bad = Example("y = Conv(x, w)", x="1,1,8,8", weights=(("w", "8193,1,1,1"),))
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        return (conv.out_channels,)
+
+
+class ConvInputChannels(_Bound):
+    """A convolution must have {conv.in_channels} input channels.
+
+    Why: the DLA's descriptors hold 13-bit sizes.
+    Use instead: several convolutions over parts of the input channels, then Add.
+    Fix safety: exact
+    """
+
+    id = "DLA116"
+    limit = "conv.in_channels"
+    word = "input channels"
+    good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
+    bad = Example("y = Conv(x, w)", x="1,8193,1,1", weights=(("w", "1,8193,1,1"),))
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        return (conv.in_channels,)
+
+
+class ConvGroups(_Bound):
+    """A convolution must have {conv.groups} groups.
+
+    Why: the limit of the DLA compiler.
+    Use instead: split the channels, convolve each part, then Concat.
+    Fix safety: exact
+    """
+
+    id = "DLA117"
+    limit = "conv.groups"
+    word = "groups"
+    good = Example("y = Conv<group=64>(x, w)", weights=(("w", "64,1,3,3"),))
+    bad = Example("y = Conv<group=8193>(x, w)", x="1,8193,1,1", weights=(("w", "8193,1,1,1"),))
+
+    def numbers(self, conv: Convolution) -> tuple[int, ...]:
+        return (conv.groups,)
+
+
+class ConvTwoDimensional(_ConvolutionRule):
+    """Only two-dimensional convolutions run on the DLA.
+
+    Why: the convolution engine walks over H and W. TensorRT 8.6 and later lifts some one-dimensional ones itself.
+    Use instead: a 1-D convolution as a 2-D one with height 1; 3-D work has no form on the DLA.
+    Fix safety: exact
+    """
+
+    id = "DLA118"
+    good = Example("y = Conv(x, w)", weights=_W3)
+    bad = Example("y = Conv(x, w)", x="1,8,16,16,16", weights=(("w", "8,8,3,3,3"),))
+
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        if len(conv.kernel) == 2:
+            return None
+        return self.refuses(
+            layer,
+            f"{len(conv.kernel)} spatial dimensions",
+            expected="2",
+            source="NvInfer.h IConvolutionLayer::setKernelSizeNd",
+            confidence=Confidence.DOCUMENTED if len(conv.kernel) == 3 else Confidence.INFERRED,
+        )
+
+
+class ConvConstantWeights(_ConvolutionRule):
+    """A convolution's weights must be known at build time.
+
+    Why: the DLA compiler lays the weights out when it builds the loadable.
+    Use instead: freeze the weights; a convolution whose weights are computed stays on the GPU.
+    Fix safety: none
+    """
+
+    id = "DLA119"
+    good = Example("y = Conv(x, w)", weights=_W3)
+    bad = Example("y = Conv(x, k)", more_inputs=(("k", "float[64,64,3,3]"),))
+
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        if conv.constant_weights:
+            return None
+        return self.refuses(
+            layer,
+            "weights from another layer",
+            expected="constant weights",
+            source="derived from the compiler's offline weight layout",
+            confidence=Confidence.INFERRED,
+        )

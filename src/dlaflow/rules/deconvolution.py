@@ -1,0 +1,235 @@
+"""Transposed convolutions."""
+
+from __future__ import annotations
+
+from dlaflow.graph.layer import Convolution, Layer
+from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.case import Case, by
+from dlaflow.targets.limits import Limit
+from dlaflow.types import Confidence, Finding
+
+_W2 = (("w", "64,32,2,2"),)
+
+
+class _DeconvolutionRule(Rule):
+    """Shared frame: look at a transposed convolution's parameters."""
+
+    kinds = ("DECONVOLUTION",)
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit) if self.limit else None
+        if not isinstance(layer.attributes, Convolution) or (self.limit and limit is None):
+            return None
+        return self.look(layer, layer.attributes, limit)
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        """The finding for one transposed convolution."""
+        raise NotImplementedError
+
+
+def _fits(pair: tuple[int, ...], limit: Limit) -> bool:
+    """Both within the range, or one of the long values with 1 beside it."""
+    low, high = limit.min or 1, limit.max or 1
+    return all(low <= number <= high for number in pair) or (min(pair) == 1 and max(pair) in limit.values)
+
+
+class DeconvKernelSize(_DeconvolutionRule):
+    """Transposed convolution kernels must lie in {deconv.kernel} on each side.
+
+    Why: long kernels are taken only in one direction, with 1 in the other.
+    Use instead: a kernel that equals the stride, or a Resize followed by a convolution.
+    Fix safety: retrain
+    """
+
+    id = "DLA130"
+    limit = "deconv.kernel"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose<strides=[2,2]>(x, w)", x="1,4,8,8", weights=(("w", "4,4,40,40"),))
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if limit is None or _fits(conv.kernel, limit):
+            return None
+        return self.breaks(layer, limit, f"kernel {by(conv.kernel)}")
+
+
+class DeconvStride(_DeconvolutionRule):
+    """Transposed convolution strides must lie in {deconv.stride} on each side.
+
+    Why: long strides are taken only in one direction, with 1 in the other.
+    Use instead: two transposed convolutions with smaller strides.
+    Fix safety: retrain
+    """
+
+    id = "DLA131"
+    limit = "deconv.stride"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose<strides=[33,33]>(x, w)", x="1,64,4,4", weights=_W2)
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if limit is None or _fits(conv.stride, limit):
+            return None
+        return self.breaks(layer, limit, f"stride {by(conv.stride)}")
+
+
+class DeconvLargeSquare(_DeconvolutionRule):
+    """Square transposed convolutions with kernel and stride of {deconv.square_off} are switched off.
+
+    Why: they take too long to compile.
+    Use instead: two transposed convolutions with smaller strides.
+    Fix safety: retrain
+    """
+
+    id = "DLA132"
+    limit = "deconv.square_off"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose<strides=[24,24]>(x, w)", x="1,4,4,4", weights=(("w", "4,4,24,24"),))
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        square = len(set(conv.kernel)) == 1 and len(set(conv.stride)) == 1
+        if limit is None or not square or not limit.allows(*conv.kernel, *conv.stride):
+            return None
+        return self.breaks(
+            layer, limit, f"kernel {by(conv.kernel)} with stride {by(conv.stride)}", expected="not both in 23..32"
+        )
+
+
+class DeconvPadding(_DeconvolutionRule):
+    """Transposed convolution padding must be {deconv.padding}.
+
+    Why: the DLA writes the whole output; cropping it is another operation.
+    Use instead: kernel equal to stride without padding, or padding 0 and a Slice that crops (TensorRT 8.4 and later).
+    Fix safety: exact
+    """
+
+    id = "DLA133"
+    limit = "deconv.padding"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose<strides=[2,2], pads=[1,1,1,1]>(x, w)", weights=(("w", "64,32,4,4"),))
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if limit is None or limit.allows(*conv.pads_begin, *conv.pads_end):
+            return None
+        return self.breaks(layer, limit, f"padding {by(conv.pads_begin + conv.pads_end)}")
+
+
+class DeconvOutputPadding(_DeconvolutionRule):
+    """Transposed convolutions must not have output padding.
+
+    Why: the ONNX parser turns it into further padding around the layer.
+    Use instead: kernel equal to stride, which needs none.
+    Fix safety: exact
+    """
+
+    id = "DLA134"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose<strides=[2,2], output_padding=[1,1]>(x, w)", weights=(("w", "64,32,3,3"),))
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if not any(conv.output_padding):
+            return None
+        return self.refuses(
+            layer,
+            f"output padding {by(conv.output_padding)}",
+            expected="0",
+            source="derived from how the ONNX parser makes output padding",
+            confidence=Confidence.INFERRED,
+        )
+
+
+class DeconvGroups(_DeconvolutionRule):
+    """Transposed convolutions must have {deconv.groups} group.
+
+    Why: grouped transposed convolution is not made.
+    Use instead: split the channels, one transposed convolution each, then Concat.
+    Fix safety: exact
+    """
+
+    id = "DLA135"
+    limit = "deconv.groups"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose<strides=[2,2], group=64>(x, w)", weights=(("w", "64,1,2,2"),))
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if limit is None or limit.allows(conv.groups):
+            return None
+        return self.breaks(layer, limit, f"{conv.groups} groups")
+
+
+class DeconvDilation(_DeconvolutionRule):
+    """Transposed convolutions must not be dilated.
+
+    Why: dilated transposed convolution is not made.
+    Use instead: an undilated kernel with zeros in it.
+    Fix safety: exact
+    """
+
+    id = "DLA136"
+    limit = "deconv.dilation"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose<dilations=[2,2]>(x, w)", weights=_W2)
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if limit is None or limit.allows(*conv.dilation):
+            return None
+        return self.breaks(layer, limit, f"dilation {by(conv.dilation)}")
+
+
+class DeconvChannels(_DeconvolutionRule):
+    """Transposed convolutions must have {deconv.channels} input and output channels.
+
+    Why: the DLA's descriptors hold 13-bit sizes.
+    Use instead: several layers over parts of the channels.
+    Fix safety: exact
+    """
+
+    id = "DLA137"
+    limit = "deconv.channels"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose(x, w)", x="1,8193,1,1", weights=(("w", "8193,1,1,1"),))
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if limit is None or limit.allows(conv.in_channels, conv.out_channels):
+            return None
+        return self.breaks(layer, limit, f"{conv.in_channels} to {conv.out_channels} channels")
+
+
+class DeconvStrideIsKernel(_DeconvolutionRule):
+    """In TensorRT 8.2 a transposed convolution's stride had to equal its kernel.
+
+    Why: a limit of that release.
+    Use instead: TensorRT 8.4 or later, or a kernel that equals the stride.
+    Fix safety: retrain
+    """
+
+    id = "DLA138"
+    limit = "deconv.stride_is_kernel"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2, board="xavier-nx", tensorrt="8.2.1")
+    bad = Example(
+        "y = ConvTranspose<strides=[2,2]>(x, w)", weights=(("w", "64,32,3,3"),), board="xavier-nx", tensorrt="8.2.1"
+    )
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if limit is None or conv.kernel == conv.stride:
+            return None
+        return self.breaks(
+            layer, limit, f"stride {by(conv.stride)} with kernel {by(conv.kernel)}", expected="stride equal to kernel"
+        )
+
+
+class DeconvTwoDimensional(_DeconvolutionRule):
+    """Only two-dimensional transposed convolutions run on the DLA.
+
+    Why: the engine walks over H and W.
+    Use instead: a 1-D layer as a 2-D one with height 1.
+    Fix safety: exact
+    """
+
+    id = "DLA139"
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    bad = Example("y = ConvTranspose(x, w)", x="1,4,4,4,4", weights=(("w", "4,4,2,2,2"),))
+
+    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+        if len(conv.kernel) == 2:
+            return None
+        source = "NvInfer.h IDeconvolutionLayer::setKernelSizeNd"
+        return self.refuses(layer, f"{len(conv.kernel)} spatial dimensions", expected="2", source=source)

@@ -1,0 +1,197 @@
+"""Rules for every layer: batch, sizes, dynamic shapes, types, rank."""
+
+from __future__ import annotations
+
+from dlaflow.graph.layer import Layer
+from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.case import Case, channel_and_space, dims, effective_batch, rank, varying
+from dlaflow.types import Confidence, Device, Finding
+
+GUIDE = "TensorRT developer guide, DLA general restrictions"
+_FLOATS = frozenset({"float32", "float16", "int8", "uint8", "float8e4m3fn", "undefined", ""})
+_OWN_TYPE_RULE = frozenset(
+    {"CAST", "QUANTIZE", "DEQUANTIZE", "CONSTANT", "SHAPE", "GATHER", "SELECT", "TOPK", "NON_ZERO"}
+)
+RANK_BELOW_4 = frozenset(
+    {"ELEMENTWISE", "ACTIVATION", "MATRIX_MULTIPLY", "FULLY_CONNECTED", "UNARY", "SCALE", "SOFTMAX"}
+)
+"""Kinds whose tensors TensorRT lifts to four dimensions by helper shuffles."""
+_JUDGE_RANK_THEMSELVES = frozenset(
+    {"SHUFFLE", "SQUEEZE", "UNSQUEEZE", "SLICE", "CONVOLUTION", "DECONVOLUTION", "POOLING"}
+)
+
+
+class EffectiveBatch(Rule):
+    """The product of all dimensions before C, H, W must be {any.batch}.
+
+    Why: the DLA takes that product as its batch.
+    Use instead: split the batch, or keep rows and tokens in H or W instead of folding them into the batch.
+    Fix safety: exact
+    """
+
+    id = "DLA101"
+    kinds = ("*",)
+    limit = "any.batch"
+    good = Example("y = Relu(x)", x="4096,8,2,2")
+    bad = Example("y = Relu(x)", x="4097,8,2,2")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        batches = [batch for tensor in (*varying(layer), *layer.outputs) if (batch := effective_batch(tensor))]
+        if limit is None or limit.allows(*batches):
+            return None
+        return self.breaks(layer, limit, f"batch {max(batches)}")
+
+
+class Dimensions(Rule):
+    """Each of C, H and W must be {any.dims}.
+
+    Why: the DLA's descriptors hold 13-bit sizes.
+    Use instead: tile the tensor, or move a part of the long axis into another one with a reshape.
+    Fix safety: exact
+    """
+
+    id = "DLA102"
+    kinds = ("*",)
+    limit = "any.dims"
+    good = Example("y = Relu(x)", x="1,8,1,8192")
+    bad = Example("y = Relu(x)", x="1,8,1,8193")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        if limit is None:
+            return None
+        for tensor in (*varying(layer), *layer.outputs):
+            if not limit.allows(*channel_and_space(tensor)):
+                return self.breaks(layer, limit, f"{tensor.name} is {dims(tensor)}")
+        return None
+
+
+class StaticShapes(Rule):
+    """All dimensions must be fixed when the engine is built.
+
+    Why: a loadable is compiled for one shape; a wildcard is taken only when minimum, optimum and maximum agree.
+    Use instead: export with fixed height and width and name the batch with --batch.
+    Fix safety: exact
+    """
+
+    id = "DLA103"
+    kinds = ("*",)
+    good = Example("y = Relu(x)")
+    bad = Example("y = Relu(x)", x="1,64,h,w")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        for tensor in (*varying(layer), *layer.outputs):
+            if tensor.shape is not None and None in tensor.shape:
+                return self.refuses(
+                    layer, f"{tensor.name} is {dims(tensor)}", expected="fixed dimensions", source=GUIDE
+                )
+        return None
+
+
+class KnownShapes(Rule):
+    """The shapes of a layer must be known to be judged.
+
+    Why: nothing can be said of a layer whose shapes follow from data or from an operator that nobody knows.
+    Use instead: simplify the model (`dlaflow export --simplify` or onnxslim), or fix the input shapes.
+    Fix safety: exact
+    """
+
+    id = "DLA104"
+    kinds = ("*",)
+    good = Example("y = Relu(x)")
+    bad = Example("n = NonZero(x)\nf = Cast<to=1>(n)\ny = Relu(f)")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        for tensor in (*varying(layer), *layer.outputs):
+            if tensor.shape is None and tensor.dtype in _FLOATS:
+                return self.refuses(
+                    layer,
+                    f"the shape of {tensor.name} is unknown",
+                    expected="known shapes",
+                    source=GUIDE,
+                    confidence=Confidence.INFERRED,
+                )
+        return None
+
+
+class NumberTypes(Rule):
+    """A layer must compute in FP16 or INT8.
+
+    Why: the DLA has no FP32, integer index or boolean arithmetic.
+    Use instead: keep index arithmetic and masks out of the graph, or leave this part to the GPU behind the DLA.
+    Fix safety: none
+    """
+
+    id = "DLA105"
+    kinds = ("*",)
+    good = Example("y = Add(x, x2)", more_inputs=(("x2", "float[1,64,32,32]"),))
+    bad = Example("i = Cast<to=7>(x)\nj = Add(i, i)\ny = Cast<to=1>(j)")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if layer.kind in _OWN_TYPE_RULE or (layer.kind == "ELEMENTWISE" and layer.outputs[0].dtype == "bool"):
+            return None
+        for tensor in (*varying(layer), *layer.outputs):
+            if tensor.dtype not in _FLOATS:
+                return self.refuses(
+                    layer,
+                    f"{tensor.name} is {tensor.dtype}",
+                    expected="float16 or int8 (float32 is converted)",
+                    source="build log: DLA only supports FP16 and Int8 precision type",
+                    confidence=Confidence.MEASURED,
+                )
+        return None
+
+
+class FourDimensions(Rule):
+    """Tensors must have four dimensions, N, C, H, W.
+
+    Why: two spatial dimensions is all that the DLA knows.
+    Use instead: rewrite 1-D work as Hx1 and 3-D work as folded channels; keep NCHW through reshapes.
+    Fix safety: exact
+    """
+
+    id = "DLA106"
+    kinds = ("*",)
+    good = Example("y = Relu(x)")
+    bad = Example("y = Relu(x)", x="1,8,4,4,4")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if layer.kind in _JUDGE_RANK_THEMSELVES:
+            return None
+        for tensor in (*varying(layer), *layer.outputs):
+            found = rank(tensor)
+            if found is None or found == 4 or (found < 4 and layer.kind in RANK_BELOW_4):
+                continue
+            if layer.kind == "CONCATENATION" and found < 4:
+                continue
+            return self.refuses(layer, f"{tensor.name} is {dims(tensor)}", expected="four dimensions", source=GUIDE)
+        return None
+
+
+class LiftedRank(Rule):
+    """A tensor of fewer than four dimensions is lifted by helper shuffles, which run on the GPU.
+
+    Why: TensorRT inserts a Shuffle before and after such a layer; the DLA refuses it, so the loadable ends there.
+    Use instead: keep four dimensions, for instance (N, C, 1, 1) instead of (N, C).
+    Fix safety: exact
+    """
+
+    id = "DLA107"
+    kinds = ("ELEMENTWISE", "ACTIVATION", "UNARY", "SCALE")
+    unknown_runs_on = Device.DLA
+    good = Example("y = Relu(x)")
+    bad = Example("y = Relu(x)", x="1,64,49")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        found = [rank(tensor) for tensor in (*varying(layer), *layer.outputs)]
+        low = [number for number in found if number is not None and number < 4]
+        if not low or case.producers.get(layer.inputs[0].name, layer).kind in {"MATRIX_MULTIPLY", "FULLY_CONNECTED"}:
+            return None
+        return self.refuses(
+            layer,
+            f"{min(low)} dimensions",
+            expected="four dimensions; helper shuffles on the GPU cut the graph here",
+            source="build logs of TensorRT 8.4 and later: at least one shuffle layer will be inserted",
+            confidence=Confidence.INFERRED,
+        )

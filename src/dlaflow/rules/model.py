@@ -1,0 +1,184 @@
+"""Rules about the whole model and the target."""
+
+from __future__ import annotations
+
+from dlaflow.rules.base import Example, ModelRule
+from dlaflow.rules.case import Case
+from dlaflow.targets.version import Version
+from dlaflow.types import Confidence, Finding, Verdict
+
+_PLAIN = Example("y = Relu(x)")
+DOCUMENT = "TensorRT 11.4.1 documentation, working with DLA"
+
+
+class BoardHasDla(ModelRule):
+    """The board must have a DLA.
+
+    Why: Orin Nano, Thor and all desktop GPUs have none.
+    Use instead: Xavier NX, AGX Xavier, Orin NX or AGX Orin, or build for the GPU.
+    Fix safety: none
+    """
+
+    id = "DLA001"
+    good = _PLAIN
+    bad = Example("y = Relu(x)", board="orin-nano", tensorrt="10.3.0")
+
+    def examine_model(self, case: Case) -> Finding | None:
+        board = case.target.board
+        if board.dla_cores:
+            return None
+        source = "NVIDIA Deep-Learning-Accelerator-SW FAQ; TensorRT 11.4.1 documentation"
+        return self.says(Verdict.FALLBACK, f"{board.name} has no DLA", expected="a board with one", source=source)
+
+
+class ReleaseHasDla(ModelRule):
+    """The release's TensorRT must be able to build for the DLA.
+
+    Why: TensorRT 11.0 to 11.4.0 have none on Jetson; 10.7 was the last 10.x, although later headers keep the switches.
+    Use instead: JetPack 6.1 or 6.2 (TensorRT 10.3), or JetPack 7.2.2 with TensorRT 11.4.1 on AGX Orin.
+    Fix safety: none
+    """
+
+    id = "DLA002"
+    good = _PLAIN
+    bad = Example("y = Relu(x)", tensorrt="11.0.0")
+
+    def examine_model(self, case: Case) -> Finding | None:
+        release = case.target.release
+        if release.usable == "yes":
+            return None
+        uncertain = release.usable == "uncertain"
+        return self.says(
+            Verdict.UNKNOWN if uncertain else Verdict.FALLBACK,
+            f"TensorRT {release.tensorrt} {'may be' if uncertain else 'is'} without DLA",
+            expected="up to 10.7, or 11.4.1 and later",
+            source=DOCUMENT,
+        )
+
+
+class GenerationOnRelease(ModelRule):
+    """Xavier's DLA ends with TensorRT 8.5; from 11.4.1 on AGX Orin is the only Jetson with a DLA.
+
+    Why: JetPack 6 left Xavier; the 11.4.1 documentation names AGX Orin with JetPack 7.2.2.
+    Use instead: JetPack 5.1.x on Xavier, JetPack 6.2 on Orin NX.
+    Fix safety: none
+    """
+
+    id = "DLA003"
+    good = _PLAIN
+    bad = Example("y = Relu(x)", board="xavier-nx", tensorrt="10.3.0")
+
+    def examine_model(self, case: Case) -> Finding | None:
+        target = case.target
+        if target.dla == "v1" and target.version >= Version.parse("8.6"):
+            return self.says(
+                Verdict.FALLBACK,
+                f"{target.board.name} with TensorRT {target.version}",
+                expected="TensorRT 8.5 or earlier",
+                source="the 10.0 headers dropped every Xavier remark",
+                confidence=Confidence.INFERRED,
+            )
+        if target.version >= Version.parse("11.4.1") and target.dla and "agx-orin" not in target.board.id:
+            return self.says(
+                Verdict.UNKNOWN,
+                f"{target.board.name} with TensorRT {target.version}",
+                expected="AGX Orin",
+                source=DOCUMENT,
+            )
+        return None
+
+
+class FixedInputs(ModelRule):
+    """All inputs must have fixed sizes besides the batch.
+
+    Why: a loadable is compiled for one shape.
+    Use instead: export with fixed height and width.
+    Fix safety: exact
+    """
+
+    id = "DLA004"
+    good = _PLAIN
+    bad = Example("y = Relu(x)", x="1,3,h,w")
+
+    def examine_model(self, case: Case) -> Finding | None:
+        names = case.network.dynamic_inputs
+        if not names:
+            return None
+        source = "TensorRT developer guide, DLA general restrictions"
+        received = f"{', '.join(names)} with open dimensions"
+        return self.says(Verdict.FALLBACK, received, expected="fixed dimensions", source=source)
+
+
+class ExplicitQuantization(ModelRule):
+    """Up to TensorRT 10.x a model for the DLA must not hold Q/DQ nodes.
+
+    Why: the DLA takes INT8 scales from a calibration cache there; an explicit model is refused, also in its constants.
+    Use instead: `dlaflow cache from-qdq` turns it into a plain model, a cache and a --layerPrecisions list.
+    Fix safety: exact
+    """
+
+    id = "DLA005"
+    good = _PLAIN
+    bad = Example(
+        "q = QuantizeLinear(x, s, z)\ny = DequantizeLinear(q, s, z)",
+        constants=(("s", "float", "0.1"), ("z", "int8", "0")),
+    )
+
+    def examine_model(self, case: Case) -> Finding | None:
+        if case.target.version >= Version.parse("10.11"):
+            return None
+        count = sum(layer.kind in {"QUANTIZE", "DEQUANTIZE"} for layer in case.network.layers)
+        if not count:
+            return None
+        source = "Deep-Learning-Accelerator-SW qdq-translator; cuDLA-samples #19"
+        return self.says(Verdict.FALLBACK, f"{count} Q/DQ layers", expected="a calibration cache", source=source)
+
+
+class StronglyTyped(ModelRule):
+    """TensorRT 11 takes every type from the model: float32 layers do not run on its DLA.
+
+    Why: the flags for FP16 and INT8 and the calibrators are gone.
+    Use instead: `dlaflow calibrate --qdq` for INT8, or an FP16 model; the prediction assumes that this is done.
+    Fix safety: exact
+    """
+
+    id = "DLA006"
+    good = Example("y = Relu(x)", tensorrt="10.3.0")
+    bad = Example("y = Relu(x)", tensorrt="11.4.1")
+
+    def examine_model(self, case: Case) -> Finding | None:
+        if case.target.version < Version.parse("11.0"):
+            return None
+        quantized = any(layer.kind == "QUANTIZE" for layer in case.network.layers)
+        if quantized or all(tensor.dtype != "float32" for tensor in case.network.inputs):
+            return None
+        expected = "Q/DQ nodes or float16 types in the model"
+        return self.says(Verdict.CONDITIONAL, "a float32 model", expected=expected, source=DOCUMENT)
+
+
+class Fp16OnOrin(ModelRule):
+    """Convolutions in FP16 are slow on Orin's DLA.
+
+    Why: Orin traded FP16 for INT8: ResNet-50 took 17.7 ms in FP16 and 1.28 ms in INT8 on one core, the same placement.
+    Use instead: INT8 before judging the DLA on Orin.
+    Fix safety: tolerance
+    """
+
+    id = "DLA007"
+    good = _PLAIN
+    bad = Example("y = Conv(x, w)", weights=(("w", "64,64,3,3"),), precision="fp16")
+
+    def examine_model(self, case: Case) -> Finding | None:
+        target = case.target
+        if target.dla != "v2" or target.precision != "fp16":
+            return None
+        if not any(layer.kind in {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY"} for layer in case.network.layers):
+            return None
+        source = "build logs of TensorRT 10.3.0 on AGX Orin"
+        return self.says(
+            Verdict.NATIVE,
+            "FP16 on Orin's DLA",
+            expected="INT8 for speed",
+            source=source,
+            confidence=Confidence.MEASURED,
+        )

@@ -1,0 +1,292 @@
+"""Layers that move data: Slice and Shuffle (reshape, transpose, flatten)."""
+
+from __future__ import annotations
+
+from dlaflow.graph.layer import Layer, Shuffle, Slice
+from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.case import Case, by, dims, rank
+from dlaflow.types import Confidence, Finding
+
+_HALF = Example("y, z = Split<axis=1, num_outputs=2>(x)", tensorrt="10.3.0")
+
+
+def _static(layer: Layer) -> Slice | None:
+    return layer.attributes if isinstance(layer.attributes, Slice) and layer.attributes.size else None
+
+
+class SliceAvailable(Rule):
+    """Slice and Split run on the DLA from TensorRT 8.4 on.
+
+    Why: added by that release.
+    Use instead: two convolutions with parts of the weights instead of one and a split.
+    Fix safety: exact
+    """
+
+    id = "DLA230"
+    kinds = ("SLICE",)
+    limit = "slice.available"
+    good = _HALF
+    bad = Example("y, z = Split<axis=1>(x)", board="xavier-nx", tensorrt="8.2.1")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if case.limit(self.limit) is not None:
+            return None
+        received = f"Slice under TensorRT {case.target.version}"
+        return self.refuses(layer, received, expected="TensorRT 8.4 or later", source="NvInfer.h before 8.4")
+
+
+class SliceStatic(Rule):
+    """Starts, sizes, axes and steps of a Slice must be known at build time.
+
+    Why: the DLA copies fixed regions.
+    Use instead: fixed shapes, and a simplified model.
+    Fix safety: exact
+    """
+
+    id = "DLA231"
+    kinds = ("SLICE",)
+    good = _HALF
+    bad = Example("y = Slice(x, b, e)", more_inputs=(("b", "int64[4]"), ("e", "int64[4]")))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if not isinstance(layer.attributes, Slice) or _static(layer):
+            return None
+        return self.refuses(layer, "computed bounds", expected="constants", source="NvInfer.h ISliceLayer")
+
+
+class SliceSteps(Rule):
+    """The steps of a Slice must be 1.
+
+    Why: the copy engine moves whole runs. The old YOLOv5 Focus block uses steps of 2.
+    Use instead: a convolution with stride 2 that computes the same.
+    Fix safety: exact
+    """
+
+    id = "DLA232"
+    kinds = ("SLICE",)
+    good = _HALF
+    bad = Example(
+        "y = Slice(x, b, e, a, s)",
+        constants=(("b", "int64[1]", "0"), ("e", "int64[1]", "32"), ("a", "int64[1]", "2"), ("s", "int64[1]", "2")),
+    )
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        part = _static(layer)
+        if (
+            part is None
+            or all(step == 1 for step in part.stride)
+            or part.mode != "STRICT_BOUNDS"
+            or layer.op == "Expand"
+        ):
+            return None
+        return self.refuses(layer, f"steps {by(part.stride)}", expected="1", source="NvInfer.h ISliceLayer")
+
+
+class SliceBatch(Rule):
+    """The batch axis cannot be sliced.
+
+    Why: a loadable works on one batch.
+    Use instead: split the batch outside of the network.
+    Fix safety: none
+    """
+
+    id = "DLA233"
+    kinds = ("SLICE",)
+    good = _HALF
+    bad = Example(
+        "y = Slice(x, b, e, a)",
+        x="4,8,8,8",
+        constants=(("b", "int64[1]", "0"), ("e", "int64[1]", "2"), ("a", "int64[1]", "0")),
+    )
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        part = _static(layer)
+        shape = layer.inputs[0].shape
+        if part is None or not shape or shape[0] is None or part.size[0] == shape[0]:
+            return None
+        received = f"batch {shape[0]} to {part.size[0]}"
+        return self.refuses(layer, received, expected="the whole batch", source="NvInfer.h ISliceLayer")
+
+
+class SliceRank(Rule):
+    """Slice takes four dimensions.
+
+    Why: the log says so in words: DLA only supports slicing 4 dimensional tensors.
+    Use instead: keep NCHW.
+    Fix safety: exact
+    """
+
+    id = "DLA234"
+    kinds = ("SLICE",)
+    good = _HALF
+    bad = Example("y, z = Split<axis=1, num_outputs=2>(x)", x="1,64,49", tensorrt="10.3.0")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        found = rank(layer.inputs[0])
+        if found is None or found == 4:
+            return None
+        return self.refuses(
+            layer,
+            dims(layer.inputs[0]),
+            expected="four dimensions",
+            source="build log of TensorRT 8.5.2: DLA only supports slicing 4 dimensional tensors",
+            confidence=Confidence.MEASURED,
+        )
+
+
+class SliceMode(Rule):
+    """A Slice must stay within its input ({slice.modes}).
+
+    Why: Pad, Tile and Expand become slices that reach beyond; TensorRT 10.4 takes wrapping and zero filling.
+    Use instead: padding as an attribute of the next Conv or Pool; a nearest Resize instead of Tile.
+    Fix safety: exact
+    """
+
+    id = "DLA235"
+    kinds = ("SLICE",)
+    limit = "slice.modes"
+    good = _HALF
+    bad = Example("y = Pad(x, p)", constants=(("p", "int64[8]", "0,0,1,1,0,0,1,1"),))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        part = layer.attributes
+        if limit is None or not isinstance(part, Slice):
+            return None
+        if part.mode not in limit.names:
+            return self.breaks(layer, limit, f"{part.mode} ({layer.op})")
+        if part.mode == "FILL" and part.fill != 0:
+            return self.breaks(layer, limit, f"filling with {part.fill:g}", expected="filling with 0")
+        return None
+
+
+class Repeat(Rule):
+    """Expand repeats data, which the DLA is not known to do.
+
+    Why: it becomes a Slice with step 0.
+    Use instead: let the element-wise operation broadcast, or use a nearest Resize or a 1x1 convolution.
+    Fix safety: exact
+    """
+
+    id = "DLA236"
+    kinds = ("SLICE",)
+    good = _HALF
+    bad = Example("y = Expand(x, n)", x="1,64,1,1", constants=(("n", "int64[4]", "1,64,4,4"),))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if layer.op not in {"Expand", "Tile"}:
+            return None
+        source = "Deep-Learning-Accelerator-SW operators/README.md: not exposed through TensorRT"
+        return self.refuses(layer, layer.op, expected="a plain Slice", source=source)
+
+
+class ShuffleAvailable(Rule):
+    """Reshape and Transpose run on the DLA from TensorRT 8.5 on.
+
+    Why: added around that release.
+    Use instead: avoid them, or move to TensorRT 8.5 or later.
+    Fix safety: none
+    """
+
+    id = "DLA240"
+    kinds = ("SHUFFLE",)
+    limit = "shuffle.available"
+    good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
+    bad = Example("y = Transpose<perm=[0,1,3,2]>(x)", board="xavier-nx", tensorrt="8.2.1")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        received = f"Shuffle under TensorRT {case.target.version}"
+        if limit is None:
+            source = "no build before 8.5 shows one on the DLA; the headers do not mention it"
+            return self.refuses(
+                layer, received, expected="TensorRT 8.5 or later", source=source, confidence=Confidence.INFERRED
+            )
+        if limit.confidence is Confidence.INFERRED:
+            return self.breaks(layer, limit, received, expected="TensorRT 8.5 or later")
+        return None
+
+
+class ShuffleRank(Rule):
+    """Reshape and Transpose need four dimensions before and after; Flatten, Squeeze and Unsqueeze never have them.
+
+    Why: logs show every other one on the GPU.
+    Use instead: keep (N, C, H, W); a classifier's Flatten and Gemm as a 1x1 convolution.
+    Fix safety: exact
+    """
+
+    id = "DLA241"
+    kinds = ("SHUFFLE", "SQUEEZE", "UNSQUEEZE")
+    good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
+    bad = Example("y = Flatten(x)")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if not layer.inputs:
+            return None
+        before, after = rank(layer.inputs[0]), rank(layer.outputs[0])
+        if before in {4, None} and after in {4, None}:
+            return None
+        return self.refuses(
+            layer,
+            f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])}",
+            expected="four dimensions before and after",
+            source="build logs of TensorRT 8.5.2 and 10.3.0",
+            confidence=Confidence.MEASURED,
+        )
+
+
+class ShuffleBatch(Rule):
+    """The batch axis must keep its place and size through reshapes and transposes.
+
+    Why: a loadable works on one batch.
+    Use instead: keep N first; do channel shuffles with a 1x1 permutation convolution.
+    Fix safety: exact
+    """
+
+    id = "DLA242"
+    kinds = ("SHUFFLE",)
+    good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
+    bad = Example("y = Transpose<perm=[1,0,2,3]>(x)")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        shuffle = layer.attributes
+        if not isinstance(shuffle, Shuffle) or not layer.inputs:
+            return None
+        moved = [perm for perm in (shuffle.first_transpose, shuffle.second_transpose) if perm and perm[0] != 0]
+        before, after = layer.inputs[0].shape, layer.outputs[0].shape
+        if not moved and (not before or not after or before[0] == after[0]):
+            return None
+        return self.refuses(
+            layer,
+            f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])}" + (f" by {by(moved[0])}" if moved else ""),
+            expected="the batch in its place",
+            source="TensorRT developer guide as remembered",
+            confidence=Confidence.INFERRED,
+        )
+
+
+class ShuffleBesideSlice(Rule):
+    """Up to TensorRT 8.5 a reshape must not touch a Slice or a Concat.
+
+    Why: 8.5.2 says `This version of DLA does not support reshape layers directly connected to Slice or Concat`.
+    Use instead: TensorRT 10.3, or split the convolution before it instead of its output.
+    Fix safety: exact
+    """
+
+    id = "DLA243"
+    kinds = ("SHUFFLE",)
+    limit = "shuffle.beside_slice"
+    good = Example("t = Transpose<perm=[0,1,3,2]>(x)\ny, z = Split<axis=1, num_outputs=2>(t)", tensorrt="10.3.0")
+    bad = Example("r = Reshape(x, n)\ny, z = Split<axis=1>(r)", constants=(("n", "int64[4]", "1,32,64,32"),))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        shuffle = layer.attributes
+        if limit is None or not isinstance(shuffle, Shuffle) or not shuffle.reshape or not layer.inputs:
+            return None
+        if {rank(layer.inputs[0]), rank(layer.outputs[0])} != {4}:
+            return None
+        beside = [near for near in case.neighbours(layer) if near.kind in {"SLICE", "CONCATENATION"}]
+        if not beside:
+            return None
+        return self.breaks(layer, limit, f"connected to {beside[0].name}", expected="no Slice or Concat beside it")

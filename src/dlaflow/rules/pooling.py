@@ -1,0 +1,206 @@
+"""Pooling windows."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dlaflow.graph.layer import Layer, Pooling
+from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.case import Case, by
+from dlaflow.types import Confidence, Finding
+
+_GOOD = Example("y = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)")
+
+
+class _PoolingRule(Rule):
+    """Shared frame: look at a pooling layer's parameters."""
+
+    kinds = ("POOLING",)
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if not isinstance(layer.attributes, Pooling):
+            return None
+        return self.look(layer, layer.attributes, case)
+
+    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
+        """The finding for one pooling layer."""
+        raise NotImplementedError
+
+
+class _Bound(_PoolingRule):
+    """Shared frame: numbers of a pooling layer within a bound."""
+
+    word: ClassVar[str]
+
+    def numbers(self, pool: Pooling) -> tuple[int, ...]:
+        """What is bounded."""
+        raise NotImplementedError
+
+    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        numbers = self.numbers(pool)
+        if limit is None or limit.allows(*numbers):
+            return None
+        return self.breaks(layer, limit, f"{self.word} {by(numbers)}")
+
+
+class PoolType(_PoolingRule):
+    """Only maximum and average pooling run on the DLA.
+
+    Why: the pooling engine has these two.
+    Use instead: AveragePool or MaxPool.
+    Fix safety: retrain
+    """
+
+    id = "DLA150"
+    good = _GOOD
+    bad = Example("y = LpPool<kernel_shape=[2,2], strides=[2,2]>(x)")
+
+    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
+        if pool.mode in {"MAX", "AVERAGE"}:
+            return None
+        source = "NvInfer.h IPoolingLayer::setPoolingType"
+        return self.refuses(layer, f"{pool.mode} pooling", expected="MAX or AVERAGE", source=source)
+
+
+class PoolWindow(_Bound):
+    """Pooling windows must lie in {pool.window} on each side.
+
+    Why: the pooling engine's line buffers.
+    Use instead: chained smaller windows: three 5x5 maximum pools of stride 1 equal a 13x13, two equal a 9x9.
+    Fix safety: exact
+    """
+
+    id = "DLA151"
+    limit = "pool.window"
+    word = "window"
+    good = _GOOD
+    bad = Example("y = MaxPool<kernel_shape=[9,9], pads=[4,4,4,4]>(x)")
+
+    def numbers(self, pool: Pooling) -> tuple[int, ...]:
+        return pool.window
+
+
+class PoolPadding(_Bound):
+    """Pooling padding must lie in {pool.padding} on each side.
+
+    Why: the padding field of the pooling engine.
+    Use instead: a smaller window.
+    Fix safety: exact
+    """
+
+    id = "DLA152"
+    limit = "pool.padding"
+    word = "padding"
+    good = _GOOD
+    bad = Example("y = MaxPool<kernel_shape=[17,17], pads=[8,8,8,8]>(x)")
+
+    def numbers(self, pool: Pooling) -> tuple[int, ...]:
+        return pool.pads_begin + pool.pads_end
+
+
+class PoolPaddingBelowWindow(_PoolingRule):
+    """Pooling padding must be smaller than the window in the same direction.
+
+    Why: otherwise a window would see padding alone.
+    Use instead: less padding.
+    Fix safety: exact
+    """
+
+    id = "DLA153"
+    good = _GOOD
+    bad = Example("y = AveragePool<kernel_shape=[2,2], pads=[2,2,2,2], count_include_pad=1>(x)")
+
+    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
+        for window, begin, end in zip(pool.window, pool.pads_begin, pool.pads_end, strict=False):
+            if max(begin, end) >= window:
+                return self.refuses(
+                    layer,
+                    f"padding {max(begin, end)} with window {window}",
+                    expected=f"at most {window - 1}",
+                    source="derived from the rule for convolutions",
+                    confidence=Confidence.INFERRED,
+                )
+        return None
+
+
+class PoolStride(_Bound):
+    """Pooling strides must lie in {pool.stride}.
+
+    Why: the stride field of the pooling engine.
+    Use instead: two poolings with smaller strides.
+    Fix safety: exact
+    """
+
+    id = "DLA154"
+    limit = "pool.stride"
+    word = "stride"
+    good = _GOOD
+    bad = Example("y = MaxPool<kernel_shape=[2,2], strides=[17,17]>(x)")
+
+    def numbers(self, pool: Pooling) -> tuple[int, ...]:
+        return pool.stride
+
+
+class PoolInclusive(_PoolingRule):
+    """Average pooling with padding must count the padding (count_include_pad = 1) on Xavier and before TensorRT 8.4.
+
+    Why: the pooling engine of that generation divides by the whole window.
+    Use instead: count_include_pad=1, or no padding.
+    Fix safety: tolerance
+    """
+
+    id = "DLA155"
+    limit = "pool.inclusive_only"
+    good = Example("y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1>(x)", board="xavier-nx")
+    bad = Example("y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x)", board="xavier-nx")
+
+    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        padded = any(pool.pads_begin + pool.pads_end)
+        if limit is None or pool.mode != "AVERAGE" or not padded or pool.count_include_pad:
+            return None
+        return self.breaks(layer, limit, "exclusive average padding", expected="inclusive padding or none")
+
+
+class PoolDilation(_PoolingRule):
+    """Pooling must not be dilated.
+
+    Why: TensorRT has no dilated pooling layer.
+    Use instead: an undilated window.
+    Fix safety: retrain
+    """
+
+    id = "DLA156"
+    good = _GOOD
+    bad = Example("y = MaxPool<kernel_shape=[3,3], dilations=[2,2]>(x)")
+
+    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
+        if all(number == 1 for number in pool.dilation):
+            return None
+        return self.refuses(
+            layer,
+            f"dilation {by(pool.dilation)}",
+            expected="1",
+            source="TensorRT's pooling layer has no dilation",
+            confidence=Confidence.INFERRED,
+        )
+
+
+class PoolTwoDimensional(_PoolingRule):
+    """Only two-dimensional pooling runs on the DLA.
+
+    Why: the engine walks over H and W.
+    Use instead: a 1-D window as a 2-D one with height 1.
+    Fix safety: exact
+    """
+
+    id = "DLA157"
+    good = _GOOD
+    bad = Example("y = MaxPool<kernel_shape=[2,2,2]>(x)", x="1,8,8,8,8")
+
+    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
+        if len(pool.window) == 2:
+            return None
+        source = "NvInfer.h IPoolingLayer::setWindowSizeNd"
+        return self.refuses(layer, f"{len(pool.window)} spatial dimensions", expected="2", source=source)

@@ -1,0 +1,235 @@
+"""Layers that the DLA never takes, and layers that nobody knows."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dlaflow.graph.layer import Layer
+from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.case import Case
+from dlaflow.types import Confidence, Finding
+
+MATRIX = "Deep-Learning-Accelerator-SW operators/README.md; absent from every published DLA layer list"
+JUDGED_ELSEWHERE = frozenset(
+    {
+        "ACTIVATION", "CAST", "CONCATENATION", "CONSTANT", "CONVOLUTION", "DECONVOLUTION", "DEQUANTIZE",
+        "ELEMENTWISE", "FULLY_CONNECTED", "GATHER", "IDENTITY", "LRN", "MATRIX_MULTIPLY", "NORMALIZATION", "PADDING",
+        "PARAMETRIC_RELU", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3", "POOLING", "QUANTIZE", "REDUCE", "RESIZE", "SCALE", "SELECT", "SHUFFLE",
+        "SLICE", "SOFTMAX", "SQUEEZE", "UNARY", "UNKNOWN", "UNSQUEEZE",
+    }
+)  # fmt: skip
+"""Kinds that other rules speak about; every further kind is in no DLA layer list."""
+
+
+class _Never(Rule):
+    """Shared frame: a kind that is always refused."""
+
+    source: ClassVar[str] = MATRIX
+    confidence: ClassVar[Confidence] = Confidence.DOCUMENTED
+    expected: ClassVar[str] = "no such layer on the DLA"
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        return self.refuses(
+            layer, layer.op or layer.kind, expected=self.expected, source=self.source, confidence=self.confidence
+        )
+
+
+class GatherLayer(_Never):
+    """Gather does not run on the DLA.
+
+    Why: indexed reads have no engine there.
+    Use instead: constant channel indices as a 1x1 selection convolution; the rest behind the DLA.
+    Fix safety: exact
+    """
+
+    id = "DLA280"
+    kinds = ("GATHER",)
+    source = "NvInfer.h IGatherLayer: no DLA support"
+    good = Example("y = Relu(x)")
+    bad = Example("y = Gather<axis=1>(x, i)", constants=(("i", "int64[2]", "0,3"),))
+
+
+class SelectLayer(_Never):
+    """Select (Where) does not run on the DLA.
+
+    Why: seen refused in a log of TensorRT 10.3.
+    Use instead: arithmetic with a constant mask (Mul and Add).
+    Fix safety: exact
+    """
+
+    id = "DLA281"
+    kinds = ("SELECT",)
+    source = "build log of TensorRT 10.3.0"
+    confidence = Confidence.MEASURED
+    good = Example("y = Relu(x)")
+    bad = Example("y = Where(m, x, x2)", more_inputs=(("m", "bool[1,64,32,32]"), ("x2", "float[1,64,32,32]")))
+
+
+class IdentityLayer(_Never):
+    """Identity does not run on the DLA.
+
+    Why: it is a copy for TensorRT. Marking inner tensors as outputs adds such layers and cuts the graph.
+    Use instead: remove it; build a shorter model instead of tapping inner tensors.
+    Fix safety: exact
+    """
+
+    id = "DLA282"
+    kinds = ("IDENTITY",)
+    source = "an author's logs of INT8 builds with tapped outputs; absent from the DLA layer lists"
+    good = Example("y = Relu(x)")
+    bad = Example("t = Identity(x)\ny = Relu(t)")
+
+
+class CastLayer(_Never):
+    """A Cast does not run on the DLA, except right behind a comparison.
+
+    Why: types are converted where data enters and leaves a loadable, not inside it.
+    Use instead: remove integer detours; keep one floating-point type.
+    Fix safety: exact
+    """
+
+    id = "DLA283"
+    kinds = ("CAST",)
+    source = "logs list CAST among the refused layers; the guide allows it behind Equal, Greater and Less"
+    confidence = Confidence.MEASURED
+    good = Example("y = Relu(x)")
+    bad = Example("h = Cast<to=10>(x)\nr = Relu(h)\ny = Cast<to=1>(r)", tensorrt="10.3.0")
+
+
+class ConstantLayer(Rule):
+    """A Constant that reaches run time is refused by the DLA.
+
+    Why: weights live inside layers; a tensor of its own is computed on the GPU. With GPU fallback it folds into its
+    consumer or costs nothing; without fallback, and in a standalone build, it ends the build.
+    Use instead: fold constants (`--simplify`), keep decode grids out, split a convolution instead of slicing.
+    Fix safety: exact
+    """
+
+    id = "DLA284"
+    kinds = ("CONSTANT",)
+    good = Example("y = Relu(x)")
+    bad = Example("y = Mul(x, s)", weights=(("s", "1,64,1,1"),))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        return self.refuses(
+            layer,
+            "a Constant layer",
+            expected="constants inside other layers",
+            source="build logs of TensorRT 8.5.2 and 10.3.0",
+            confidence=Confidence.MEASURED,
+        )
+
+
+class PluginLayer(_Never):
+    """Plugins run on the GPU alone.
+
+    Why: their code is CUDA.
+    Use instead: standard operators, or keep the plugin behind the DLA part.
+    Fix safety: none
+    """
+
+    id = "DLA285"
+    kinds = ("PLUGIN", "PLUGIN_V2", "PLUGIN_V3")
+    source = "NvInfer.h IPluginV2"
+    good = Example("y = Relu(x)")
+    bad = Example("y = InstanceNormalization(x, s, b)", weights=(("s", "64"), ("b", "64")))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if "Normalization" in layer.op:
+            return self.refuses(
+                layer,
+                f"{layer.op} as a plugin",
+                expected="a native layer",
+                source=self.source,
+            )
+        return super().examine(layer, case)
+
+
+class PaddingLayer(_Never):
+    """A Padding layer does not run on the DLA.
+
+    Why: it is not exposed.
+    Use instead: zero padding as an attribute of the next Conv or Pool.
+    Fix safety: exact
+    """
+
+    id = "DLA286"
+    kinds = ("PADDING",)
+    good = Example("y = Relu(x)")
+    bad = Example(
+        "y = Pad(x, p)", constants=(("p", "int64[8]", "0,0,1,1,0,0,1,1"),), board="xavier-nx", tensorrt="7.1.3"
+    )
+
+
+class NotListed(Rule):
+    """This kind of layer is in no list of what the DLA takes.
+
+    Why: sorting, searching, loops, recurrent layers, random numbers and the like have no engine there.
+    Use instead: keep it behind the DLA part, for example by cutting the model before its decode step.
+    Fix safety: none
+    """
+
+    id = "DLA287"
+    kinds = ("*",)
+    good = Example("y = Relu(x)")
+    bad = Example("y, i = TopK<axis=1>(x, k)", constants=(("k", "int64[1]", "5"),))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if layer.kind in JUDGED_ELSEWHERE:
+            return None
+        return self.refuses(layer, layer.kind, expected="a kind that the DLA takes", source=MATRIX)
+
+
+class UnknownOperator(Rule):
+    """Nobody knows what TensorRT makes of this operator.
+
+    Why: it is neither an ONNX operator with a TensorRT importer nor a plugin that is known here.
+    Use instead: standard ONNX operators; as a plugin it would run on the GPU.
+    Fix safety: none
+    """
+
+    id = "DLA288"
+    kinds = ("UNKNOWN",)
+    good = Example("y = Relu(x)")
+    bad = Example("y = my.domain.Mystery(x)")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        return self.refuses(
+            layer,
+            f"operator {layer.op}",
+            expected="an operator of TensorRT's ONNX parser",
+            source="onnx-tensorrt's list of operators",
+            confidence=Confidence.INFERRED,
+        )
+
+
+class QuantizeLayer(Rule):
+    """Quantize and Dequantize run on the DLA from TensorRT 11.4.1 on; before, INT8 comes from a calibration cache.
+
+    Why: implicit quantisation was the only form up to 10.10; the layers need DLA software 3.16.
+    Use instead: `dlaflow cache from-qdq` turns a Q/DQ model into a plain one, a cache and layer precisions.
+    Fix safety: exact
+    """
+
+    id = "DLA290"
+    kinds = ("QUANTIZE", "DEQUANTIZE")
+    limit = "quantize.available"
+    good = Example("y = Relu(x)")
+    bad = Example(
+        "q = QuantizeLinear(x, s, z)\ny = DequantizeLinear(q, s, z)",
+        constants=(("s", "float", "0.1"), ("z", "int8", "0")),
+    )
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        if limit is None:
+            return self.refuses(
+                layer,
+                f"{layer.kind} under TensorRT {case.target.version}",
+                expected="a calibration cache",
+                source="Deep-Learning-Accelerator-SW qdq-translator; cuDLA-samples #19 (TensorRT 8.5.2)",
+                confidence=Confidence.MEASURED,
+            )
+        if limit.confidence is Confidence.INFERRED:
+            return self.breaks(layer, limit, layer.kind, expected="a calibration cache")
+        return None
