@@ -15,7 +15,7 @@ Dims = tuple[int | None, ...]
 class Tensor:
     """A tensor of the network.
 
-    `shape` is None when even the rank is unknown. `dtype` is ONNX's lower-case name (float32, float16, int64, bool, ...).
+    `shape` is None when even the rank is unknown. `dtype` is ONNX's lower-case name (float32, float16, int64, bool).
     `constant` is true when the value is known before run time (an initializer, or shape arithmetic that folds).
     """
 
@@ -99,11 +99,13 @@ class MatrixMultiply:
     """MATRIX_MULTIPLY. `constant_input` is 0 or 1 when that operand is known at build time, else None.
 
     `in_features` and `out_features` are the inner and outer sizes of the constant operand (0 when there is none).
+    `inner` is the length of the dot products, with or without a constant (0 when it is not known).
     """
 
     constant_input: int | None
     in_features: int = 0
     out_features: int = 0
+    inner: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +225,8 @@ Attributes = (
 class Layer:
     """One layer of the network, in network order.
 
-    `index` is its position in TensorRT's network (the N of `(Unnamed Layer* N) [Type]`), `op` the ONNX operator it comes
-    from, `onnx_nodes` the names of those nodes (a node may make several layers). `folded` marks constants and shape
+    `index` is its position in TensorRT's network (the N of `(Unnamed Layer* N) [Type]`), `op` the ONNX operator behind
+    it, `onnx_nodes` the names of those nodes (a node may make several layers). `folded` marks constants and shape
     arithmetic: nothing of it is left at run time in hybrid mode. `macs` counts multiply-accumulates, `weight_elements`
     the constants that it holds itself.
     """

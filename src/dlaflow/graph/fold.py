@@ -1,0 +1,377 @@
+"""Folding of shape arithmetic: the values of small tensors that are known before run time, computed with numpy.
+
+Only operators that exporters use to compute shapes, indices and grids are here; a tensor with more than MAX_ELEMENTS
+elements is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+    from dlaflow.graph.shapes import TensorType
+
+Array = np.ndarray
+MAX_ELEMENTS = 65_536
+
+_DTYPES = {
+    1: np.float32,
+    2: np.uint8,
+    3: np.int8,
+    4: np.uint16,
+    5: np.int16,
+    6: np.int32,
+    7: np.int64,
+    9: np.bool_,
+    10: np.float16,
+    11: np.float64,
+    12: np.uint32,
+    13: np.uint64,
+}
+
+
+class _CannotFold(Exception):
+    """This node's value is not known, or too large to be worth it."""
+
+
+def fold(
+    nodes: Iterable[onnx.NodeProto],
+    types: Mapping[str, TensorType],
+    values: Mapping[str, Array],
+    opset: int,
+) -> dict[str, Array]:
+    """The values that one pass over `nodes` adds to `values`, by tensor name."""
+    known = dict(values)
+    fresh: dict[str, Array] = {}
+    for node in nodes:
+        if not node.output or node.output[0] in known:
+            continue
+        try:
+            results = _fold_node(_Call(node, known, types, opset))
+        except (_CannotFold, ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError):
+            continue
+        for name, result in zip(node.output, results, strict=False):
+            if name and result.size <= MAX_ELEMENTS:
+                known[name] = fresh[name] = np.asarray(result)
+    return fresh
+
+
+class _Call:
+    """One node with the values of its inputs at hand."""
+
+    def __init__(
+        self, node: onnx.NodeProto, known: Mapping[str, Array], types: Mapping[str, TensorType], opset: int
+    ) -> None:
+        self.node = node
+        self.known = known
+        self.types = types
+        self.opset = opset
+        self.attributes = {attribute.name: attribute for attribute in node.attribute}
+
+    def value(self, index: int) -> Array:
+        found = self.optional(index)
+        if found is None:
+            raise _CannotFold
+        return found
+
+    def optional(self, index: int) -> Array | None:
+        if index >= len(self.node.input) or not self.node.input[index]:
+            return None
+        if self.node.input[index] not in self.known:
+            raise _CannotFold
+        return self.known[self.node.input[index]]
+
+    def int(self, name: str, default: int) -> int:
+        return int(self.attributes[name].i) if name in self.attributes else default
+
+    def ints(self, name: str) -> list[int] | None:
+        return list(self.attributes[name].ints) if name in self.attributes else None
+
+    def axes(self, index: int) -> list[int] | None:
+        """Axes as an attribute or, in newer opsets, as an input."""
+        found = self.ints("axes")
+        if found is not None:
+            return found
+        given = self.optional(index)
+        return None if given is None else [int(axis) for axis in given.reshape(-1)]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        known = self.types.get(self.node.input[index])
+        if known is None or known.shape is None or None in known.shape:
+            value = self.known.get(self.node.input[index])
+            if value is None:
+                raise _CannotFold
+            return value.shape
+        return tuple(size for size in known.shape if size is not None)
+
+
+def _fold_node(call: _Call) -> Sequence[Array]:
+    folder = FOLDERS.get(call.node.op_type)
+    if folder is None or call.node.domain not in ("", "ai.onnx"):
+        raise _CannotFold
+    with np.errstate(all="ignore"):
+        result = folder(call)
+    return result if isinstance(result, list) else [result]
+
+
+def _limited(count: float) -> None:
+    if count > MAX_ELEMENTS:
+        raise _CannotFold
+
+
+def _shape(call: _Call) -> Array:
+    node = call.node
+    if "start" in call.attributes or "end" in call.attributes:
+        known = call.types.get(node.input[0])
+        if known is None or known.shape is None:
+            raise _CannotFold
+        part = known.shape[call.int("start", 0) : call.int("end", len(known.shape))]
+        if None in part:
+            raise _CannotFold
+        return np.array(part, np.int64)
+    return np.array(call.shape(0), np.int64)
+
+
+def _size(call: _Call) -> Array:
+    return np.array(np.prod(call.shape(0), dtype=np.int64))
+
+
+def _constant(call: _Call) -> Array:
+    from onnx import numpy_helper
+
+    for name, kind in (("value_int", np.int64), ("value_float", np.float32)):
+        if name in call.attributes:
+            attribute = call.attributes[name]
+            return np.array(attribute.i if name == "value_int" else attribute.f, kind)
+    if "value_ints" in call.attributes:
+        return np.array(call.attributes["value_ints"].ints, np.int64)
+    if "value_floats" in call.attributes:
+        return np.array(call.attributes["value_floats"].floats, np.float32)
+    if "value" in call.attributes:
+        tensor = call.attributes["value"].t
+        _limited(float(np.prod(list(tensor.dims), dtype=np.float64)))
+        return numpy_helper.to_array(tensor)
+    raise _CannotFold
+
+
+def _constant_of_shape(call: _Call) -> Array:
+    from onnx import numpy_helper
+
+    shape = [int(size) for size in call.value(0)]
+    _limited(float(np.prod(shape, dtype=np.float64)))
+    fill = np.zeros(1, np.float32)
+    if "value" in call.attributes:
+        fill = numpy_helper.to_array(call.attributes["value"].t)
+    return np.full(shape, fill.reshape(-1)[0], fill.dtype)
+
+
+def _gather(call: _Call) -> Array:
+    node = call.node
+    axis = call.int("axis", 0)
+    if node.input[0] not in call.known:
+        raise _CannotFold
+    return np.asarray(np.take(call.value(0), call.value(1).astype(np.int64), axis=axis))
+
+
+def _slice(call: _Call) -> Array:
+    data = call.value(0)
+    if call.opset < 10:
+        starts, ends = call.ints("starts") or [], call.ints("ends") or []
+        axes, steps = call.ints("axes"), None
+    else:
+        starts, ends = call.value(1).reshape(-1).tolist(), call.value(2).reshape(-1).tolist()
+        axes = call.axes(3)
+        given = call.optional(4)
+        steps = None if given is None else given.reshape(-1).tolist()
+    index: list[slice] = [slice(None)] * data.ndim
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        axis = axes[number] if axes is not None else number
+        step = steps[number] if steps is not None else 1
+        if step < 0 and end < -data.shape[axis]:
+            end = None
+        index[axis] = slice(start, end, step)
+    return data[tuple(index)]
+
+
+def _unsqueeze(call: _Call) -> Array:
+    axes = call.axes(1)
+    if axes is None:
+        raise _CannotFold
+    data = call.value(0)
+    rank = data.ndim + len(axes)
+    return np.expand_dims(data, tuple(axis % rank for axis in axes))
+
+
+def _squeeze(call: _Call) -> Array:
+    axes = call.axes(1)
+    data = call.value(0)
+    return np.squeeze(data, None if axes is None else tuple(axis % data.ndim for axis in axes))
+
+
+def _reshape(call: _Call) -> Array:
+    data = call.value(0)
+    wanted = call.ints("shape") or [int(size) for size in call.value(1)]
+    if not call.int("allowzero", 0):
+        wanted = [data.shape[axis] if size == 0 else size for axis, size in enumerate(wanted)]
+    return data.reshape(wanted)
+
+
+def _cast(call: _Call) -> Array:
+    dtype = _DTYPES.get(call.int("to", 0))
+    if dtype is None:
+        raise _CannotFold
+    return call.value(0).astype(dtype)
+
+
+def _range(call: _Call) -> Array:
+    start, limit, step = (call.value(index).reshape(()) for index in range(3))
+    _limited(abs(float(limit - start)) / abs(float(step)))
+    return np.arange(start, limit, step, dtype=start.dtype)
+
+
+def _expand(call: _Call) -> Array:
+    data = call.value(0)
+    shape = np.broadcast_shapes(data.shape, tuple(int(size) for size in call.value(1)))
+    _limited(float(np.prod(shape, dtype=np.float64)))
+    return np.broadcast_to(data, shape).copy()
+
+
+def _tile(call: _Call) -> Array:
+    data, repeats = call.value(0), call.value(1)
+    _limited(float(data.size * np.prod(repeats, dtype=np.float64)))
+    return np.tile(data, repeats.tolist())
+
+
+def _concat(call: _Call) -> Array:
+    return np.concatenate([call.value(index) for index in range(len(call.node.input))], axis=call.int("axis", 0))
+
+
+def _transpose(call: _Call) -> Array:
+    return np.transpose(call.value(0), call.ints("perm"))
+
+
+def _split(call: _Call) -> list[Array]:
+    data, axis = call.value(0), call.int("axis", 0)
+    sizes = call.ints("split")
+    if sizes is None:
+        given = call.optional(1)
+        count = len(call.node.output)
+        if given is not None:
+            sizes = [int(size) for size in given]
+        else:
+            chunk = -(-data.shape[axis] // count)
+            sizes = [min(chunk, data.shape[axis] - chunk * number) for number in range(count)]
+    return [np.asarray(part) for part in np.split(data, np.cumsum(sizes)[:-1], axis=axis)]
+
+
+def _div(call: _Call) -> Array:
+    left, right = call.value(0), call.value(1)
+    if np.issubdtype(left.dtype, np.integer):
+        quotient = np.abs(left) // np.abs(right)
+        return np.asarray(quotient * np.sign(left) * np.sign(right)).astype(left.dtype)
+    return np.asarray(left / right)
+
+
+def _mod(call: _Call) -> Array:
+    operation = np.fmod if call.int("fmod", 0) else np.mod
+    return np.asarray(operation(call.value(0), call.value(1)))
+
+
+def _where(call: _Call) -> Array:
+    return np.where(call.value(0), call.value(1), call.value(2))
+
+
+def _nonzero(call: _Call) -> Array:
+    return np.array(np.nonzero(call.value(0)), np.int64)
+
+
+def _one(function: Callable[[Array], Array]) -> Callable[[_Call], Array]:
+    return lambda call: np.asarray(function(call.value(0))).astype(call.value(0).dtype)
+
+
+def _test(function: Callable[[Array, Array], Array]) -> Callable[[_Call], Array]:
+    return lambda call: np.asarray(function(call.value(0), call.value(1)))
+
+
+def _many(function: Callable[[Array, Array], Array]) -> Callable[[_Call], Array]:
+    def run(call: _Call) -> Array:
+        result = call.value(0)
+        for index in range(1, len(call.node.input)):
+            result = np.asarray(function(result, call.value(index))).astype(result.dtype)
+        return result
+
+    return run
+
+
+def _reduce(function: Callable[..., Array]) -> Callable[[_Call], Array]:
+    def run(call: _Call) -> Array:
+        data = call.value(0)
+        axes = call.axes(1)
+        if not axes and call.int("noop_with_empty_axes", 0):
+            return data
+        result = function(data, axis=tuple(axes) if axes else None, keepdims=bool(call.int("keepdims", 1)))
+        return np.asarray(result).astype(data.dtype)
+
+    return run
+
+
+FOLDERS: dict[str, Callable[[_Call], Array | list[Array]]] = {
+    "Shape": _shape,
+    "Size": _size,
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Identity": _one(lambda x: x),
+    "Gather": _gather,
+    "Slice": _slice,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Reshape": _reshape,
+    "Flatten": lambda call: call.value(0).reshape(int(np.prod(call.shape(0)[: call.int("axis", 1)])), -1),
+    "Cast": _cast,
+    "Range": _range,
+    "Expand": _expand,
+    "Tile": _tile,
+    "Concat": _concat,
+    "Transpose": _transpose,
+    "Split": _split,
+    "Add": _many(np.add),
+    "Sub": _many(np.subtract),
+    "Mul": _many(np.multiply),
+    "Div": _div,
+    "Mod": _mod,
+    "Pow": _many(np.power),
+    "Min": _many(np.minimum),
+    "Max": _many(np.maximum),
+    "Sum": _many(np.add),
+    "Floor": _one(np.floor),
+    "Ceil": _one(np.ceil),
+    "Round": _one(np.rint),
+    "Neg": _one(np.negative),
+    "Abs": _one(np.abs),
+    "Sqrt": _one(np.sqrt),
+    "Exp": _one(np.exp),
+    "Log": _one(np.log),
+    "Reciprocal": _one(np.reciprocal),
+    "Sign": _one(np.sign),
+    "Not": _one(np.logical_not),
+    "And": _test(np.logical_and),
+    "Or": _test(np.logical_or),
+    "Xor": _test(np.logical_xor),
+    "Equal": _test(np.equal),
+    "Greater": _test(np.greater),
+    "GreaterOrEqual": _test(np.greater_equal),
+    "Less": _test(np.less),
+    "LessOrEqual": _test(np.less_equal),
+    "Where": _where,
+    "NonZero": _nonzero,
+    "ReduceProd": _reduce(np.prod),
+    "ReduceSum": _reduce(np.sum),
+    "ReduceMax": _reduce(np.max),
+    "ReduceMin": _reduce(np.min),
+    "ReduceMean": _reduce(np.mean),
+}

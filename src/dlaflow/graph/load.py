@@ -1,0 +1,128 @@
+"""An ONNX file as a checked graph, without its weights.
+
+`load_model` reads the structure and small tensors only; a rule that needs a weight asks `Model.initializer` for it,
+which reads those bytes and no others.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.errors import InputError
+from dlaflow.files import sha256_of
+from dlaflow.graph.wire import Span, Stripped, WireError, strip
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+_MAGIC = {
+    b"PK\x03\x04": "a zip file, such as a PyTorch checkpoint",
+    b"ftrt": "a TensorRT engine",
+    b"\x89HDF": "an HDF5 file, such as Keras weights",
+    b"version https://git-lfs": "a Git LFS pointer: the file itself was not fetched",
+    b"\x80\x02": "a pickle",
+    b"\x80\x04": "a pickle",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checked ONNX model whose large tensors carry no data.
+
+    `proto` has local functions inlined and its nodes in topological order; `opset` is that of the default domain.
+    """
+
+    path: Path
+    sha256: str
+    proto: onnx.ModelProto
+    opset: int
+    spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
+    tensors: Mapping[str, onnx.TensorProto] = field(default_factory=dict, repr=False)
+
+    def initializer(self, name: str) -> np.ndarray:
+        """The values of an initializer, or of the tensor of the Constant node whose output is `name`.
+
+        Raises InputError when there is none, or when its external file is missing, too short or outside the folder.
+        """
+        import onnx
+        from onnx import numpy_helper
+
+        from dlaflow.graph.external import read_external
+
+        span = self.spans.get(name)
+        if span is None:
+            tensor = self.tensors.get(name)
+            if tensor is None:
+                raise InputError(f"{self.path} has no initializer named {name!r}")
+        else:
+            with self.path.open("rb") as file:
+                file.seek(span.start)
+                tensor = onnx.TensorProto.FromString(file.read(span.end - span.start))
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return read_external(tensor, self.path.parent)
+        try:
+            return numpy_helper.to_array(tensor)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"initializer {name!r} of {self.path} cannot be read: {error}") from None
+
+
+def load_model(path: str | Path) -> Model:
+    """Read and check an ONNX file.
+
+    Raises InputError, with one line that says what is wrong, for anything that is not a usable ONNX model: no such
+    file, a folder, another format, a truncated file, an opset newer than known, an input that nothing produces, an
+    output that is produced twice, a cycle. An operator that nobody knows is not an error.
+    """
+    import onnx
+
+    from dlaflow.graph.verify import verify
+
+    source = Path(path)
+    stripped = _read(source)
+    try:
+        proto = onnx.ModelProto.FromString(stripped.data)
+    except Exception as error:  # google.protobuf.message.DecodeError, whose module depends on the backend
+        if type(error).__name__ != "DecodeError":
+            raise
+        raise _not_onnx(source, "the bytes do not decode") from None
+    proto, opset = verify(proto, source)
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.output:
+            for attribute in node.attribute:
+                if attribute.name == "value" and attribute.HasField("t"):
+                    tensors[node.output[0]] = attribute.t
+    return Model(source, sha256_of(source), proto, opset, stripped.spans, tensors)
+
+
+def _read(source: Path) -> Stripped:
+    if source.is_dir():
+        raise InputError(f"{source} is a folder", expected="an ONNX file", then="Name the .onnx file inside it.")
+    try:
+        with source.open("rb") as file:
+            head = file.read(32)
+            if not head:
+                raise InputError(f"{source} is empty", expected="an ONNX file")
+            for magic, what in _MAGIC.items():
+                if head.startswith(magic):
+                    raise _not_onnx(source, what)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                return strip(mapped)
+    except WireError as error:
+        raise _not_onnx(source, f"{error}; the file may be truncated") from None
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror}", then="Check the path.") from None
+
+
+def _not_onnx(source: Path, received: str) -> InputError:
+    return InputError(
+        f"{source} is not a readable ONNX file",
+        expected="a serialized ModelProto",
+        received=received,
+        then="Export the model again, for instance with torch.onnx.export.",
+    )

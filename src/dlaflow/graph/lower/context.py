@@ -1,0 +1,241 @@
+"""The network while it is being built: what each ONNX tensor is bound to, and the layers so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dlaflow.errors import InputError
+from dlaflow.graph.cost import layer_macs
+from dlaflow.graph.layer import Attributes, Dims, Layer, Tensor
+from dlaflow.graph.lower.attributes import NodeAttributes
+from dlaflow.graph.lower.naming import Names, unnamed
+from dlaflow.graph.lower.release import Parser
+
+if TYPE_CHECKING:
+    import onnx
+
+    from dlaflow.graph.load import Model
+    from dlaflow.graph.shapes import Shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What an ONNX tensor is to the parser: a network tensor, or weights that have no layer yet."""
+
+    tensor: Tensor
+    weights: bool = False
+
+
+@dataclass(slots=True)
+class Draft:
+    """A layer whose outputs may still be renamed."""
+
+    index: int
+    name: str
+    kind: str
+    op: str
+    node: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    attributes: Attributes | None
+    weight_elements: int = 0
+
+
+class Context:
+    """Hands importers the node's inputs and takes their layers."""
+
+    def __init__(self, model: Model, shapes: Shapes, parser: Parser) -> None:
+        self.model = model
+        self.shapes = shapes
+        self.parser = parser
+        self.names = Names()
+        self.drafts: list[Draft] = []
+        self.unknown_ops: list[str] = []
+        self.node: onnx.NodeProto
+        self.attributes: NodeAttributes
+        self._bound: dict[str, Operand] = {}
+        self._constants: dict[str, Tensor] = {}
+        self._first_draft = 0
+
+    def start(self, node: onnx.NodeProto) -> None:
+        """Begin a node: what is emitted from here on belongs to it."""
+        self.node = node
+        self.attributes = NodeAttributes(node)
+        self._first_draft = len(self.drafts)
+
+    @property
+    def node_name(self) -> str:
+        """The node's name, or the one that the parser makes up for it."""
+        if self.node.name or not self.node.output:
+            return str(self.node.name)
+        return f"node_of_{self.node.output[0]}"
+
+    def bind(self, name: str, operand: Operand) -> None:
+        """Say what an ONNX tensor is."""
+        self._bound[name] = operand
+
+    def is_absent(self, index: int) -> bool:
+        """Whether the node lacks this optional input."""
+        return index >= len(self.node.input) or not self.node.input[index]
+
+    def operand(self, index: int) -> Operand:
+        """An input of the node. Raises InputError when the node does not have that many."""
+        if self.is_absent(index):
+            raise InputError(
+                f"{self.model.path}: node {self.node_name!r} ({self.node.op_type}) lacks its input {index}",
+                then="The file is broken; export the model again.",
+            )
+        name = self.node.input[index]
+        found = self._bound.get(name)
+        if found is None:
+            raise InputError(f"{self.model.path}: nothing produces {name!r}, an input of node {self.node_name!r}")
+        return found
+
+    def result(self, name: str) -> Tensor:
+        """What an ONNX tensor became: for the outputs of the graph."""
+        return self._bound[name].tensor
+
+    def tensor(self, index: int) -> Tensor:
+        """An input as a network tensor; weights get a CONSTANT layer."""
+        return self.as_tensor(self.operand(index))
+
+    def as_tensor(self, operand: Operand) -> Tensor:
+        """A network tensor for an operand; weights get a CONSTANT layer named after them."""
+        if not operand.weights:
+            return operand.tensor
+        made = self._constants.get(operand.tensor.name)
+        if made is not None and self.parser.reuses_constants:
+            return made
+        made = self.constant(operand.tensor.shape or (), operand.tensor.dtype, name=operand.tensor.name)
+        self._constants[operand.tensor.name] = made
+        return made
+
+    def shape(self, index: int) -> Dims | None:
+        """The shape of an input."""
+        return self.operand(index).tensor.shape
+
+    def rank(self, index: int) -> int | None:
+        """The rank of an input, None when unknown."""
+        shape = self.shape(index)
+        return None if shape is None else len(shape)
+
+    def value(self, index: int) -> np.ndarray | None:
+        """The value of an input when it is known before run time; large weights are read from the file here."""
+        if self.is_absent(index):
+            return None
+        return self.value_of(self.node.input[index])
+
+    def value_of(self, name: str) -> np.ndarray | None:
+        """The value of an ONNX tensor when it is known before run time."""
+        known = self.shapes.values.get(name)
+        if known is not None:
+            return known
+        if name in self.model.tensors:
+            return self.model.initializer(name)
+        return None
+
+    def integers(self, index: int) -> tuple[int, ...] | None:
+        """A known integer input as a flat tuple, None when it is absent or not known."""
+        value = self.value(index)
+        return None if value is None else tuple(int(entry) for entry in value.reshape(-1))
+
+    def output(self, index: int = 0) -> Tensor:
+        """The ONNX output as inference knows it."""
+        name = self.node.output[index] if index < len(self.node.output) else ""
+        known = self.shapes.type_of(name)
+        return Tensor(name, known.shape, known.dtype, name in self.shapes.values)
+
+    def emit(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor],
+        shape: Dims | None,
+        attributes: Attributes | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> Tensor:
+        """Add a layer with one output. Without `name` it is called after the node; "" leaves it unnamed."""
+        index = len(self.drafts)
+        base = self.node_name if name is None else name
+        label = self.names.layer(base) if base else unnamed(index, kind)
+        constant = (bool(inputs) and all(tensor.constant for tensor in inputs)) or kind == "CONSTANT"
+        out = Tensor(f"{label}_output", shape, dtype or (inputs[0].dtype if inputs else ""), constant)
+        self.drafts.append(
+            Draft(index, label, kind, self.node.op_type, self.node_name, list(inputs), [out], attributes)
+        )
+        return out
+
+    def helper(
+        self, kind: str, inputs: Sequence[Tensor], shape: Dims | None, attributes: Attributes, name: str
+    ) -> Tensor:
+        """Add a layer that the parser needs for itself: named in newer releases only."""
+        return self.emit(kind, inputs, shape, attributes, name=name if self.parser.names_helpers else "")
+
+    def constant(self, shape: Dims, dtype: str = "float32", name: str = "") -> Tensor:
+        """Add a CONSTANT layer; without a name it stays unnamed."""
+        made = self.emit("CONSTANT", (), shape, name=name, dtype=dtype)
+        size = int(np.prod([extent or 0 for extent in shape])) if shape else 1
+        self.drafts[-1].weight_elements = size
+        return made
+
+    def add_outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Give the layer that was added last more outputs."""
+        self.drafts[-1].outputs.extend(tensors)
+        return tensors
+
+    def holds(self, elements: int) -> None:
+        """Say how many weights the layer that was added last holds itself."""
+        self.drafts[-1].weight_elements = elements
+
+    def finish(self, *results: Tensor | Operand) -> None:
+        """Bind the node's outputs; the tensors take ONNX's names, and inferred shapes where those are known."""
+        for index, result in enumerate(results):
+            if index >= len(self.node.output) or not self.node.output[index]:
+                continue
+            name = self.node.output[index]
+            if isinstance(result, Operand):
+                self.bind(name, result)
+                continue
+            self.bind(name, Operand(self._rename(result, index)))
+
+    def _rename(self, result: Tensor, index: int) -> Tensor:
+        mine = self.drafts[self._first_draft :]
+        if not any(out is result for draft in mine for out in draft.outputs):
+            return result
+        known = self.output(index)
+        final = replace(
+            result,
+            name=self.names.tensor(known.name),
+            shape=known.shape if known.shape is not None else result.shape,
+            dtype=known.dtype or result.dtype,
+            constant=result.constant or known.constant,
+        )
+        for draft in mine:
+            draft.inputs = [final if tensor is result else tensor for tensor in draft.inputs]
+            draft.outputs = [final if tensor is result else tensor for tensor in draft.outputs]
+        return final
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in network order."""
+        return tuple(_finished(draft) for draft in self.drafts)
+
+
+def _finished(draft: Draft) -> Layer:
+    layer = Layer(
+        draft.index,
+        draft.name,
+        draft.kind,
+        draft.op,
+        (draft.node,) if draft.node else (),
+        tuple(draft.inputs),
+        tuple(draft.outputs),
+        draft.attributes,
+        folded=bool(draft.outputs) and all(tensor.constant for tensor in draft.outputs),
+        weight_elements=draft.weight_elements,
+    )
+    return replace(layer, macs=layer_macs(layer))

@@ -1,0 +1,95 @@
+"""Conv and ConvTranspose: CONVOLUTION and DECONVOLUTION, with 1-D ones lifted to 2-D."""
+
+from __future__ import annotations
+
+from math import prod
+
+from dlaflow.errors import InputError
+from dlaflow.graph.layer import Convolution, Dims
+from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
+from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.window import Window, conv_window
+
+
+def import_conv(context: Context) -> None:
+    """Conv: one CONVOLUTION; its bias is inside when it is an initializer."""
+    _import(context, "CONVOLUTION")
+
+
+def import_conv_transpose(context: Context) -> None:
+    """ConvTranspose: one DECONVOLUTION; output padding becomes a smaller pad at the end."""
+    _import(context, "DECONVOLUTION")
+
+
+def _import(context: Context, kind: str) -> None:
+    weights = context.operand(1)
+    kernel_shape = weights.tensor.shape
+    if kernel_shape is None or len(kernel_shape) < 3 or None in kernel_shape:
+        raise InputError(
+            f"{context.model.path}: node {context.node_name!r} ({context.node.op_type}) has weights of unknown shape",
+            expected="at least three known dimensions",
+            received=str(kernel_shape),
+        )
+    sizes = tuple(size or 0 for size in kernel_shape)
+    line = len(sizes) == 3
+    groups = context.attributes.integer("group", 1)
+    out = context.output()
+    window = conv_window(context, sizes[2:], context.shape(0), out.shape, transposed=kind == "DECONVOLUTION")
+    attributes = _attributes(kind, sizes, window, groups, weights.tensor.constant)
+    if line:
+        attributes = _lifted(attributes)
+    data = context.tensor(0)
+    if line:
+        data = unsqueeze(context, data, [3])
+    inputs = [data]
+    held = prod(sizes) if weights.weights else 0
+    if not weights.weights:
+        inputs.append(unsqueeze(context, weights.tensor, [3]) if line else weights.tensor)
+    if not context.is_absent(2):
+        bias = context.operand(2)
+        if bias.weights:
+            held += attributes.out_channels
+        else:
+            inputs.append(bias.tensor)
+    shape: Dims | None = out.shape
+    if line and shape is not None:
+        shape = (*shape, 1)
+    result = context.emit(kind, inputs, shape, attributes)
+    context.holds(held)
+    if line:
+        result = squeeze(context, result, [3])
+    context.finish(result)
+
+
+def _attributes(kind: str, sizes: tuple[int, ...], window: Window, groups: int, constant: bool) -> Convolution:
+    if kind == "DECONVOLUTION":
+        in_channels, out_channels = sizes[0], sizes[1] * groups
+    else:
+        in_channels, out_channels = sizes[1] * groups, sizes[0]
+    return Convolution(
+        kernel=window.kernel,
+        stride=window.stride,
+        pads_begin=window.begin,
+        pads_end=window.end,
+        dilation=window.dilation,
+        groups=groups,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        constant_weights=constant,
+        output_padding=window.output_padding,
+    )
+
+
+def _lifted(line: Convolution) -> Convolution:
+    return Convolution(
+        kernel=(*line.kernel, 1),
+        stride=(*line.stride, 1),
+        pads_begin=(*line.pads_begin, 0),
+        pads_end=(*line.pads_end, 0),
+        dilation=(*line.dilation, 1),
+        groups=line.groups,
+        in_channels=line.in_channels,
+        out_channels=line.out_channels,
+        constant_weights=line.constant_weights,
+        output_padding=(*line.output_padding, 0) if line.output_padding else (),
+    )

@@ -1,0 +1,124 @@
+"""Normalisations: SCALE for batches, NORMALIZATION (plugins up to 8.5) for instances, groups and layers."""
+
+from __future__ import annotations
+
+from dlaflow.graph.layer import ElementWise, Lrn, Reduce, Scale, Tensor, Unary
+from dlaflow.graph.lower.broadcast import squeeze, to_rank, unsqueeze
+from dlaflow.graph.lower.context import Context, Operand
+
+
+def import_batch_normalization(context: Context) -> None:
+    """BatchNormalization with constant statistics: SCALE per channel; otherwise the arithmetic of the parser."""
+    operands = [context.operand(index) for index in range(1, 5)]
+    data = context.tensor(0)
+    if all(operand.weights for operand in operands):
+        rank = len(data.shape or ())
+        lifted = unsqueeze(context, data, list(range(rank, 4))) if 2 <= rank < 4 else data
+        result = context.emit("SCALE", [lifted], lifted.shape, Scale("CHANNEL"))
+        context.holds(2 * ((data.shape or (0, 0))[1] or 0))
+        context.finish(squeeze(context, result, list(range(rank, 4))) if 2 <= rank < 4 else result)
+        return
+    scale, bias, mean, variance = (_channel(context, operand, data) for operand in operands)
+    centred = context.emit("ELEMENTWISE", [data, mean], data.shape, ElementWise("SUB"))
+    epsilon = context.constant((1,) * len(data.shape or ()))
+    shifted = context.emit("ELEMENTWISE", [variance, epsilon], variance.shape, ElementWise("SUM", 1, True))
+    deviation = context.emit("UNARY", [shifted], variance.shape, Unary("SQRT"))
+    divided = context.emit("ELEMENTWISE", [centred, deviation], data.shape, ElementWise("DIV"))
+    scaled = context.emit("ELEMENTWISE", [divided, scale], data.shape, ElementWise("PROD"))
+    context.finish(context.emit("ELEMENTWISE", [scaled, bias], data.shape, ElementWise("SUM")))
+
+
+def _channel(context: Context, operand: Operand, data: Tensor) -> Tensor:
+    tensor = context.as_tensor(operand)
+    rank = len(data.shape or ())
+    return unsqueeze(context, tensor, [0, *range(2, rank)]) if rank > 1 else tensor
+
+
+def import_instance_normalization(context: Context) -> None:
+    """InstanceNormalization: NORMALIZATION from 8.6, PLUGIN_V2 on four dimensions before."""
+    if context.parser.normalization_layers:
+        _normalize(context)
+        return
+    data = context.tensor(0)
+    line = data.shape is not None and len(data.shape) == 3
+    lifted = unsqueeze(context, data, [3]) if line else data
+    result = context.emit("PLUGIN_V2", [lifted], lifted.shape)
+    context.holds(2 * ((lifted.shape or (0, 0))[1] or 0))
+    context.finish(squeeze(context, result, [3]) if line else result)
+
+
+def import_group_normalization(context: Context) -> None:
+    """GroupNormalization: NORMALIZATION from 8.6; earlier parsers do not know the operator."""
+    if context.parser.normalization_layers:
+        _normalize(context)
+        return
+    _not_known(context)
+
+
+def _normalize(context: Context) -> None:
+    data, scale, bias = context.tensor(0), context.tensor(1), context.tensor(2)
+    spatial = [0, *range(2, len(data.shape or (0, 0)))]
+    scale, bias = unsqueeze(context, scale, spatial), unsqueeze(context, bias, spatial)
+    context.finish(context.emit("NORMALIZATION", [data, scale, bias], data.shape))
+
+
+def import_layer_normalization(context: Context) -> None:
+    """LayerNormalization: NORMALIZATION from 8.6; earlier parsers do not know the operator."""
+    if not context.parser.normalization_layers:
+        _not_known(context)
+        return
+    data = context.tensor(0)
+    rank = len(data.shape or ())
+    scale = to_rank(context, context.tensor(1), rank)
+    bias = context.constant((1,) * rank) if context.is_absent(2) else to_rank(context, context.tensor(2), rank)
+    context.finish(context.emit("NORMALIZATION", [data, scale, bias], data.shape))
+
+
+def _not_known(context: Context) -> None:
+    context.unknown_ops.append(context.node.op_type)
+    inputs = [context.tensor(index) for index in range(len(context.node.input)) if not context.is_absent(index)]
+    context.finish(context.emit("UNKNOWN", inputs, context.output().shape))
+
+
+def import_mean_variance_normalization(context: Context) -> None:
+    """MeanVarianceNormalization: mean, difference, square, mean, root, quotient."""
+    data = context.tensor(0)
+    axes = context.attributes.integers("axes") or (0, 2, 3)
+    small = tuple(1 if axis in axes else size for axis, size in enumerate(data.shape or ()))
+    mean = context.emit("REDUCE", [data], small, Reduce("AVG", axes, True))
+    centred = context.emit("ELEMENTWISE", [data, mean], data.shape, ElementWise("SUB"))
+    square = context.emit("ELEMENTWISE", [centred, centred], data.shape, ElementWise("PROD"))
+    variance = context.emit("REDUCE", [square], small, Reduce("AVG", axes, True))
+    deviation = context.emit("UNARY", [variance], small, Unary("SQRT"))
+    epsilon = context.constant((1,) * len(small))
+    safe = context.emit("ELEMENTWISE", [deviation, epsilon], small, ElementWise("SUM", 1, True))
+    context.finish(context.emit("ELEMENTWISE", [centred, safe], data.shape, ElementWise("DIV")))
+
+
+def import_lp_normalization(context: Context) -> None:
+    """LpNormalization: the norm along an axis, guarded against zero, and a quotient."""
+    data = context.tensor(0)
+    rank = len(data.shape or ())
+    axis = context.attributes.integer("axis", -1) % max(rank, 1)
+    small = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
+    zero = to_rank(context, context.constant((), name="tmp_weight"), rank)
+    if context.attributes.integer("p", 2) == 1:
+        powered = context.emit("UNARY", [data], data.shape, Unary("ABS"))
+        norm = context.emit("REDUCE", [powered], small, Reduce("SUM", (axis,), True))
+    else:
+        powered = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"))
+        total = context.emit("REDUCE", [powered], small, Reduce("SUM", (axis,), True))
+        norm = context.emit("UNARY", [total], small, Unary("SQRT"))
+    empty = context.emit("ELEMENTWISE", [norm, zero], small, ElementWise("EQUAL", 1, True), dtype="bool")
+    kind = "CAST" if context.parser.cast_layers else "IDENTITY"
+    added = context.emit(
+        kind, [empty], small, name="ONNXTRT_castHelper" if context.parser.names_helpers else "", dtype=data.dtype
+    )
+    safe = context.emit("ELEMENTWISE", [norm, added], small, ElementWise("SUM"))
+    context.finish(context.emit("ELEMENTWISE", [data, safe], data.shape, ElementWise("DIV")))
+
+
+def import_lrn(context: Context) -> None:
+    """LRN: one LRN layer."""
+    data = context.tensor(0)
+    context.finish(context.emit("LRN", [data], data.shape, Lrn(context.attributes.integer("size", 1))))

@@ -1,0 +1,66 @@
+"""What differs between the ONNX parsers of TensorRT's releases, said once.
+
+The numbers are TensorRT versions as tuples. Sources: onnx-tensorrt's branches and change log, real build logs (8.4,
+8.5.2 and 10.3), and the parser of TensorRT-RTX, which the tests run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlaflow.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """TensorRT's ONNX parser of one release."""
+
+    version: tuple[int, ...]
+
+    @property
+    def names_helpers(self) -> bool:
+        """Helper layers are called ONNXTRT_Broadcast and the like instead of (Unnamed Layer* N) [Type]."""
+        return self.version >= (9, 0)
+
+    @property
+    def names_every_layer(self) -> bool:
+        """The second layer of a Gemm is named after the node; in 10.3 it was still `(Unnamed Layer* 125)`."""
+        return self.version >= (10, 8)
+
+    @property
+    def cast_layers(self) -> bool:
+        """Cast is a CAST layer; before, an IDENTITY layer with an output type."""
+        return self.version >= (8, 6)
+
+    @property
+    def normalization_layers(self) -> bool:
+        """Instance, group and layer normalisation are NORMALIZATION layers; before, plugins or their arithmetic."""
+        return self.version >= (8, 6)
+
+    @property
+    def squeeze_layers(self) -> bool:
+        """Squeeze and Unsqueeze have kinds of their own; before, they were SHUFFLE."""
+        return self.version >= (10, 8)
+
+    @property
+    def int64(self) -> bool:
+        """INT64 tensors stay what they are; before 10.0 they become INT32."""
+        return self.version >= (10, 0)
+
+    @property
+    def reuses_constants(self) -> bool:
+        """A second use of an initializer takes the CONSTANT layer of the first."""
+        return self.version >= (10, 0)
+
+
+def parser_of(tensorrt: str) -> Parser:
+    """The parser of a release such as "8.5.2".
+
+    Raises UsageError when `tensorrt` is not a version number.
+    """
+    parts = tensorrt.strip().split(".")
+    if not parts or not all(part.isdigit() for part in parts):
+        raise UsageError(
+            "TensorRT's version is not a number", expected="a release such as 8.5.2", received=repr(tensorrt)
+        )
+    return Parser(tuple(int(part) for part in parts))

@@ -1,0 +1,65 @@
+"""Operators that join, pick or create tensors: Concat, Gather, Scatter, Shape, ConstantOfShape, Range and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dlaflow.graph.layer import Cast, Concatenation, Tensor
+from dlaflow.graph.lower.context import Context, Operand
+
+Importer = Callable[[Context], None]
+
+
+def import_constant(context: Context) -> None:
+    """Constant: weights; a layer comes where they are used."""
+    out = context.output()
+    context.finish(Operand(Tensor(out.name, out.shape, out.dtype, True), weights=True))
+
+
+def import_concat(context: Context) -> None:
+    """Concat: one CONCATENATION."""
+    tensors = [context.tensor(index) for index in range(len(context.node.input))]
+    out = context.output().shape
+    rank = len(out or tensors[0].shape or ())
+    axis = context.attributes.integer("axis", 1) % max(rank, 1)
+    context.finish(context.emit("CONCATENATION", tensors, out, Concatenation(axis)))
+
+
+def import_shape(context: Context) -> None:
+    """Shape: SHAPE, and in newer releases the CAST to 64 bits that belongs to it."""
+    operand = context.operand(0)
+    data = context.as_tensor(operand)
+    rank = len(data.shape) if data.shape is not None else None
+    result = context.emit("SHAPE", [data], (rank,), dtype="int64")
+    if context.parser.int64:
+        result = context.emit("CAST", [result], (rank,), Cast("int64"), dtype="int64")
+    context.finish(result)
+
+
+def layer(kind: str) -> Importer:
+    """An importer for one layer of `kind` that takes all inputs and has the node's outputs."""
+
+    def run(context: Context) -> None:
+        count = len(context.node.input)
+        tensors = [context.tensor(index) for index in range(count) if not context.is_absent(index)]
+        emit_all(context, kind, tensors)
+
+    return run
+
+
+def emit_all(context: Context, kind: str, tensors: list[Tensor]) -> None:
+    """One layer of `kind` with as many outputs as the node has."""
+    first = context.emit(kind, tensors, context.output(0).shape, dtype=context.output(0).dtype or None)
+    results = [first]
+    for index in range(1, len(context.node.output)):
+        out = context.output(index)
+        results.extend(context.add_outputs(Tensor(f"{first.name} ({index})", out.shape, out.dtype, first.constant)))
+    context.finish(*results)
+
+
+def import_unknown(context: Context) -> None:
+    """An operator that no importer of TensorRT's is known for."""
+    if context.node.op_type not in context.unknown_ops:
+        context.unknown_ops.append(context.node.op_type)
+    count = len(context.node.input)
+    emit_all(context, "UNKNOWN", [context.tensor(index) for index in range(count) if not context.is_absent(index)])

@@ -1,0 +1,299 @@
+"""The shape, the type and, where it is known before run time, the value of each tensor.
+
+ONNX's own shape inference does the operators; between its rounds this module folds shape arithmetic (fold.py) and feeds
+the results back as initializers, until nothing changes. What stays unknown is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dlaflow.errors import InputError
+from dlaflow.graph.fold import MAX_ELEMENTS, fold
+from dlaflow.graph.layer import Dims
+from dlaflow.graph.load import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+_ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """`shape` is None when the rank is unknown; `dtype` is ONNX's lower-case name, '' when unknown."""
+
+    shape: Dims | None
+    dtype: str
+
+
+UNKNOWN = TensorType(None, "")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is known of the tensors: types by name, values of constants and of folded arithmetic."""
+
+    types: Mapping[str, TensorType]
+    values: Mapping[str, np.ndarray]
+    inputs: tuple[str, ...]
+    dynamic_inputs: tuple[str, ...]
+
+    def type_of(self, name: str) -> TensorType:
+        """The type of a tensor; UNKNOWN for a name that inference said nothing of."""
+        return self.types.get(name, UNKNOWN)
+
+
+def infer(model: Model, batch: int | None) -> Shapes:
+    """Infer all shapes with `batch` in place of each input's symbolic first dimension; None leaves it open.
+
+    Raises InputError when the shapes of the model contradict each other so that nothing can be inferred.
+    """
+    import onnx
+
+    scratch = onnx.ModelProto()
+    scratch.CopyFrom(model.proto)
+    declared = _declared(scratch.graph)
+    symbols = _put_batch(scratch, batch)
+    declared = {name: _with_symbols(value, symbols) for name, value in declared.items()}
+    _normalise_domains(scratch)
+    names = {tensor.name for tensor in scratch.graph.initializer}
+    inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
+    types, values = _rounds(scratch, model, declared)
+    dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
+    return Shapes(types, values, inputs, dynamic)
+
+
+def _rounds(
+    scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType]
+) -> tuple[dict[str, TensorType], dict[str, np.ndarray]]:
+    from onnx import numpy_helper
+
+    values = _small_constants(model)
+    types: dict[str, TensorType] = {}
+    for _ in range(_ROUNDS):
+        inferred = _onnx_inference(scratch, model)
+        before = len(types), sum(None in (known.shape or (None,)) for known in types.values())
+        types = _collect(inferred, declared)
+        fresh = fold(scratch.graph.node, types, values, model.opset)
+        for name, value in fresh.items():
+            values[name] = value
+            types[name] = TensorType(tuple(value.shape), dtype_name(value))
+        now = len(types), sum(None in (known.shape or (None,)) for known in types.values())
+        if not fresh and now == before:
+            break
+        if not _open(types, scratch):
+            break
+        kept = [node for node in scratch.graph.node if not (node.output and all(o in fresh for o in node.output if o))]
+        for name, value in fresh.items():
+            if value.size <= MAX_ELEMENTS:
+                scratch.graph.initializer.append(numpy_helper.from_array(value, name))
+        _replace_nodes(scratch.graph, kept, fresh)
+        _remember(scratch.graph, types)
+    return types, values
+
+
+def _open(types: Mapping[str, TensorType], scratch: onnx.ModelProto) -> bool:
+    """Whether any node's output still has an unknown shape, so that another round could help."""
+    for node in scratch.graph.node:
+        for name in node.output:
+            if name and None in (types.get(name, UNKNOWN).shape or (None,)) and types.get(name, UNKNOWN).shape != ():
+                return True
+    return False
+
+
+def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto], fresh: Mapping[str, np.ndarray]) -> None:
+    if len(kept) == len(graph.node):
+        return
+    copies = [type(node).FromString(node.SerializeToString()) for node in kept]
+    del graph.node[:]
+    graph.node.extend(copies)
+    outputs = [value for value in graph.output if value.name not in fresh]
+    if len(outputs) != len(graph.output):
+        copied = [type(value).FromString(value.SerializeToString()) for value in outputs]
+        del graph.output[:]
+        graph.output.extend(copied)
+
+
+def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
+    """Give inference what earlier rounds found, so that operators that it does not know do not stop it."""
+    from onnx import helper
+
+    del graph.value_info[:]
+    for node in graph.node:
+        for name in node.output:
+            known = types.get(name)
+            if known is not None and known.shape is not None and known.dtype:
+                graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
+
+
+def _onnx_inference(scratch: onnx.ModelProto, model: Model) -> onnx.ModelProto:
+    from onnx import shape_inference
+
+    try:
+        return shape_inference.infer_shapes(scratch, check_type=False, strict_mode=False, data_prop=True)
+    except Exception as error:  # the C++ side raises its own InferenceError or RuntimeError
+        if type(error).__module__.split(".")[0] not in ("onnx", "builtins"):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"the shapes of {model.path} cannot be inferred: {first}") from None
+
+
+def _small_constants(model: Model) -> dict[str, np.ndarray]:
+    values: dict[str, np.ndarray] = {}
+    for name, tensor in model.tensors.items():
+        count = 1
+        for size in tensor.dims:
+            count *= size
+        if count <= MAX_ELEMENTS and name not in model.spans and tensor.data_type != 8:
+            external = tensor.data_location == 1
+            if not external or tensor.data_type in (6, 7):
+                values[name] = model.initializer(name)
+    return values
+
+
+def _collect(inferred: onnx.ModelProto, declared: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    graph = inferred.graph
+    types = {tensor.name: TensorType(tuple(tensor.dims), elem_name(tensor.data_type)) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.name not in types:
+            types[value.name] = read_type(value.type)
+    for name, known in declared.items():
+        have = types.get(name, UNKNOWN)
+        types[name] = _merge(have, known)
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output and node.output[0] not in types:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    tensor = attribute.t
+                    types[node.output[0]] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+    return types
+
+
+def _merge(have: TensorType, known: TensorType) -> TensorType:
+    """What inference found, with gaps filled from what the exporter declared."""
+    dtype = have.dtype or known.dtype
+    if have.shape is None:
+        return TensorType(known.shape, dtype)
+    if known.shape is None or len(known.shape) != len(have.shape):
+        return TensorType(have.shape, dtype)
+    pairs = zip(have.shape, known.shape, strict=True)
+    return TensorType(tuple(mine if mine is not None else other for mine, other in pairs), dtype)
+
+
+@dataclass(frozen=True)
+class _Declared:
+    dims: tuple[int | str | None, ...] | None
+    dtype: str
+
+
+def _declared(graph: onnx.GraphProto) -> dict[str, _Declared]:
+    """What the exporter wrote down: used only where inference finds nothing."""
+    found = {value.name: _Declared(_symbolic(value.type), read_type(value.type).dtype) for value in graph.value_info}
+    for value in graph.output:
+        found[value.name] = _Declared(_symbolic(value.type), read_type(value.type).dtype)
+    del graph.value_info[:]
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return found
+
+
+def _symbolic(type_proto: onnx.TypeProto) -> tuple[int | str | None, ...] | None:
+    tensor = type_proto.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    dims: list[int | str | None] = []
+    for dim in tensor.shape.dim:
+        which = dim.WhichOneof("value")
+        if which == "dim_value" and dim.dim_value >= 0:
+            dims.append(dim.dim_value)
+        else:
+            dims.append(dim.dim_param if which == "dim_param" and dim.dim_param else None)
+    return tuple(dims)
+
+
+def _with_symbols(declared: _Declared, symbols: Mapping[str, int]) -> TensorType:
+    if declared.dims is None:
+        return TensorType(None, declared.dtype)
+    dims = tuple(symbols.get(dim) if isinstance(dim, str) else dim for dim in declared.dims)
+    return TensorType(dims, declared.dtype)
+
+
+def _put_batch(scratch: onnx.ModelProto, batch: int | None) -> dict[str, int]:
+    """Put the batch into each input's open first dimension; returns the symbols that it stands for."""
+    symbols: dict[str, int] = {}
+    if batch is None:
+        return symbols
+    names = {tensor.name for tensor in scratch.graph.initializer}
+    inputs = [value for value in scratch.graph.input if value.name not in names]
+    for value in inputs:
+        dims = value.type.tensor_type.shape.dim
+        if dims and not (dims[0].HasField("dim_value") and dims[0].dim_value > 0):
+            if dims[0].dim_param:
+                symbols[dims[0].dim_param] = batch
+            dims[0].dim_value = batch
+    for value in inputs:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in symbols:
+                dim.dim_value = symbols[dim.dim_param]
+            elif dim.HasField("dim_value") and dim.dim_value <= 0:
+                dim.ClearField("dim_value")
+    return symbols
+
+
+_CONTRIB_AS_STANDARD = frozenset({"DequantizeLinear", "QuantizeLinear", "Gelu", "Einsum", "GridSample"})
+
+
+def _normalise_domains(scratch: onnx.ModelProto) -> None:
+    """TensorRT's parser looks at the operator's name and not at its domain; so does inference here."""
+    for node in scratch.graph.node:
+        if node.domain and node.op_type in _CONTRIB_AS_STANDARD:
+            node.domain = ""
+
+
+def read_type(type_proto: onnx.TypeProto) -> TensorType:
+    """A TypeProto as a record; symbolic dimensions become None."""
+    tensor = type_proto.tensor_type
+    dims = _symbolic(type_proto)
+    shape = None if dims is None else tuple(dim if isinstance(dim, int) else None for dim in dims)
+    return TensorType(shape, elem_name(tensor.elem_type))
+
+
+def elem_name(elem_type: int) -> str:
+    """ONNX's lower-case name of an element type, '' for undefined."""
+    from onnx import TensorProto
+
+    if elem_type == 0:
+        return ""
+    try:
+        name = str(TensorProto.DataType.Name(elem_type)).lower()
+    except ValueError:
+        return ""
+    return "float32" if name == "float" else "float64" if name == "double" else name
+
+
+def _elem(dtype: str) -> int:
+    from onnx import TensorProto
+
+    name = {"float32": "FLOAT", "float64": "DOUBLE"}.get(dtype, dtype.upper())
+    return int(TensorProto.DataType.Value(name))
+
+
+def dtype_name(array: np.ndarray) -> str:
+    """ONNX's lower-case name of an array's element type."""
+    return str(array.dtype)
+
+
+def known_size(shape: Iterable[int | None] | None) -> int | None:
+    """The number of elements, None when a dimension is unknown."""
+    if shape is None:
+        return None
+    total = 1
+    for size in shape:
+        if size is None:
+            return None
+        total *= size
+    return total

@@ -1,0 +1,141 @@
+"""Is this ONNX graph whole? Every input produced once, no cycles, an opset that is known."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def verify(proto: onnx.ModelProto, source: Path) -> tuple[onnx.ModelProto, int]:
+    """The model with its local functions inlined and its nodes sorted, and the opset of the default domain.
+
+    Raises InputError with one line that names the node or the tensor.
+    """
+    if not proto.HasField("graph") or (not proto.graph.node and not proto.graph.output):
+        raise InputError(f"{source} holds no graph", expected="a ModelProto with nodes")
+    opset = _opset(proto, source)
+    if proto.functions:
+        proto = _inline(proto, source)
+    graph = proto.graph
+    if not graph.node:
+        raise InputError(f"{source} has no nodes", expected="a graph that computes something")
+    available = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+    available |= {tensor.values.name for tensor in graph.sparse_initializer}
+    _sort(graph, available, source)
+    produced = available | {name for node in graph.node for name in node.output}
+    for output in graph.output:
+        if output.name not in produced:
+            raise InputError(f"{source}: nothing produces the output {output.name!r}")
+    return proto, opset
+
+
+def _opset(proto: onnx.ModelProto, source: Path) -> int:
+    from onnx import defs
+
+    versions = [entry.version for entry in proto.opset_import if entry.domain in DEFAULT_DOMAINS]
+    newest = defs.onnx_opset_version()
+    opset = max(versions, default=0)
+    if opset == 0:
+        if any(node.domain in DEFAULT_DOMAINS for node in proto.graph.node) and not proto.opset_import:
+            raise InputError(f"{source} imports no opset", expected=f"an opset from 1 to {newest}")
+        return 1
+    if not 1 <= opset <= newest:
+        raise InputError(
+            f"{source} uses an opset that is not known here",
+            expected=f"1 to {newest}",
+            received=opset,
+            then="Export the model with a lower opset, or install a newer onnx.",
+        )
+    return opset
+
+
+def _inline(proto: onnx.ModelProto, source: Path) -> onnx.ModelProto:
+    from onnx import inliner
+
+    try:
+        return inliner.inline_local_functions(proto)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"the local functions of {source} cannot be inlined: {first}") from None
+
+
+def outer_names(node: onnx.NodeProto) -> Iterable[str]:
+    """The tensors that the subgraphs of an If, Loop or Scan take from around them."""
+    for attribute in node.attribute:
+        graphs = [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
+        for graph in graphs:
+            inner = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+            for child in graph.node:
+                for name in (*child.input, *outer_names(child)):
+                    if name and name not in inner:
+                        yield name
+                inner.update(child.output)
+            yield from (value.name for value in graph.output if value.name not in inner)
+
+
+def _sort(graph: onnx.GraphProto, available: set[str], source: Path) -> None:
+    """Put the nodes in topological order, keeping the file's order where it is one already."""
+    producer: dict[str, int] = {}
+    for number, node in enumerate(graph.node):
+        if not node.op_type:
+            raise InputError(f"{source}: node {label(node, number)} has no operator")
+        for name in node.output:
+            if name and (name in producer or name in available):
+                raise InputError(f"{source}: tensor {name!r} is produced twice", received=label(node, number))
+            if name:
+                producer[name] = number
+    needs: list[set[int]] = []
+    for number, node in enumerate(graph.node):
+        mine: set[int] = set()
+        for name in (*node.input, *outer_names(node)):
+            if not name or name in available:
+                continue
+            if name not in producer:
+                raise InputError(
+                    f"{source}: nothing produces {name!r}, an input of node {label(node, number)} ({node.op_type})",
+                    then="The initializer or the graph input is missing; export the model again.",
+                )
+            mine.add(producer[name])
+        needs.append(mine)
+    if all(max(mine, default=-1) < number for number, mine in enumerate(needs)):
+        return
+    order = _topological(needs)
+    if len(order) < len(needs):
+        stuck = min(set(range(len(needs))) - set(order))
+        raise InputError(f"{source}: the graph has a cycle", received=f"node {label(graph.node[stuck], stuck)}")
+    nodes = [graph.node[number] for number in order]
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _topological(needs: list[set[int]]) -> list[int]:
+    waiting = [len(mine) for mine in needs]
+    users: list[list[int]] = [[] for _ in needs]
+    for number, mine in enumerate(needs):
+        for other in mine:
+            users[other].append(number)
+    ready = deque(number for number, count in enumerate(waiting) if count == 0)
+    order: list[int] = []
+    while ready:
+        number = ready.popleft()
+        order.append(number)
+        for user in users[number]:
+            waiting[user] -= 1
+            if waiting[user] == 0:
+                ready.append(user)
+    return order
+
+
+def label(node: onnx.NodeProto, number: int) -> str:
+    """How an error names a node: by its name, or by its place."""
+    return repr(node.name) if node.name else f"#{number} ({node.op_type or 'no operator'})"
