@@ -86,7 +86,7 @@ class _Call:
             raise _CannotFold
         return self.known[self.node.input[index]]
 
-    def int(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int) -> int:
         return int(self.attributes[name].i) if name in self.attributes else default
 
     def ints(self, name: str) -> list[int] | None:
@@ -130,7 +130,7 @@ def _shape(call: _Call) -> Array:
         known = call.types.get(node.input[0])
         if known is None or known.shape is None:
             raise _CannotFold
-        part = known.shape[call.int("start", 0) : call.int("end", len(known.shape))]
+        part = known.shape[call.integer("start", 0) : call.integer("end", len(known.shape))]
         if None in part:
             raise _CannotFold
         return np.array(part, np.int64)
@@ -172,7 +172,7 @@ def _constant_of_shape(call: _Call) -> Array:
 
 def _gather(call: _Call) -> Array:
     node = call.node
-    axis = call.int("axis", 0)
+    axis = call.integer("axis", 0)
     if node.input[0] not in call.known:
         raise _CannotFold
     return np.asarray(np.take(call.value(0), call.value(1).astype(np.int64), axis=axis))
@@ -216,13 +216,13 @@ def _squeeze(call: _Call) -> Array:
 def _reshape(call: _Call) -> Array:
     data = call.value(0)
     wanted = call.ints("shape") or [int(size) for size in call.value(1)]
-    if not call.int("allowzero", 0):
+    if not call.integer("allowzero", 0):
         wanted = [data.shape[axis] if size == 0 else size for axis, size in enumerate(wanted)]
     return data.reshape(wanted)
 
 
 def _cast(call: _Call) -> Array:
-    dtype = _DTYPES.get(call.int("to", 0))
+    dtype = _DTYPES.get(call.integer("to", 0))
     if dtype is None:
         raise _CannotFold
     return call.value(0).astype(dtype)
@@ -231,24 +231,24 @@ def _cast(call: _Call) -> Array:
 def _range(call: _Call) -> Array:
     start, limit, step = (call.value(index).reshape(()) for index in range(3))
     _limited(abs(float(limit - start)) / abs(float(step)))
-    return np.arange(start, limit, step, dtype=start.dtype)
+    return np.arange(start.item(), limit.item(), step.item()).astype(start.dtype)
 
 
 def _expand(call: _Call) -> Array:
     data = call.value(0)
     shape = np.broadcast_shapes(data.shape, tuple(int(size) for size in call.value(1)))
     _limited(float(np.prod(shape, dtype=np.float64)))
-    return np.broadcast_to(data, shape).copy()
+    return np.array(np.broadcast_to(data, shape))
 
 
 def _tile(call: _Call) -> Array:
     data, repeats = call.value(0), call.value(1)
     _limited(float(data.size * np.prod(repeats, dtype=np.float64)))
-    return np.tile(data, repeats.tolist())
+    return np.asarray(np.tile(data, repeats.tolist()))
 
 
 def _concat(call: _Call) -> Array:
-    return np.concatenate([call.value(index) for index in range(len(call.node.input))], axis=call.int("axis", 0))
+    return np.concatenate([call.value(index) for index in range(len(call.node.input))], axis=call.integer("axis", 0))
 
 
 def _transpose(call: _Call) -> Array:
@@ -256,7 +256,7 @@ def _transpose(call: _Call) -> Array:
 
 
 def _split(call: _Call) -> list[Array]:
-    data, axis = call.value(0), call.int("axis", 0)
+    data, axis = call.value(0), call.integer("axis", 0)
     sizes = call.ints("split")
     if sizes is None:
         given = call.optional(1)
@@ -278,7 +278,7 @@ def _div(call: _Call) -> Array:
 
 
 def _mod(call: _Call) -> Array:
-    operation = np.fmod if call.int("fmod", 0) else np.mod
+    operation = np.fmod if call.integer("fmod", 0) else np.mod
     return np.asarray(operation(call.value(0), call.value(1)))
 
 
@@ -312,9 +312,9 @@ def _reduce(function: Callable[..., Array]) -> Callable[[_Call], Array]:
     def run(call: _Call) -> Array:
         data = call.value(0)
         axes = call.axes(1)
-        if not axes and call.int("noop_with_empty_axes", 0):
+        if not axes and call.integer("noop_with_empty_axes", 0):
             return data
-        result = function(data, axis=tuple(axes) if axes else None, keepdims=bool(call.int("keepdims", 1)))
+        result = function(data, axis=tuple(axes) if axes else None, keepdims=bool(call.integer("keepdims", 1)))
         return np.asarray(result).astype(data.dtype)
 
     return run
@@ -331,7 +331,7 @@ FOLDERS: dict[str, Callable[[_Call], Array | list[Array]]] = {
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
     "Reshape": _reshape,
-    "Flatten": lambda call: call.value(0).reshape(int(np.prod(call.shape(0)[: call.int("axis", 1)])), -1),
+    "Flatten": lambda call: call.value(0).reshape(int(np.prod(call.shape(0)[: call.integer("axis", 1)])), -1),
     "Cast": _cast,
     "Range": _range,
     "Expand": _expand,

@@ -56,9 +56,9 @@ def infer(model: Model, batch: int | None) -> Shapes:
 
     scratch = onnx.ModelProto()
     scratch.CopyFrom(model.proto)
-    declared = _declared(scratch.graph)
+    written = _declared(scratch.graph)
     symbols = _put_batch(scratch, batch)
-    declared = {name: _with_symbols(value, symbols) for name, value in declared.items()}
+    declared = {name: _with_symbols(value, symbols) for name, value in written.items()}
     _normalise_domains(scratch)
     names = {tensor.name for tensor in scratch.graph.initializer}
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
