@@ -109,6 +109,13 @@ def _refuse_way(config: BuildConfig, release: Version, tensorrt: str, via: Via) 
             received="calibration data",
             then="Make one with `dlaflow calibrate MODEL --cache calib.cache`, or build with --via python.",
         )
+    if via == "python" and config.precision == "int8" and config.scales == "none" and release <= _LAST_IMPLICIT:
+        raise UsageError(
+            "the Python API invents no INT8 scales as trtexec does; without any it would use INT8 nowhere",
+            expected="--cache FILE or --data NAME",
+            received="neither",
+            then="For a speed test alone use --via trtexec.",
+        )
     if config.scales == "cache" and not config.cache:
         raise UsageError("scales from a cache need the cache file", expected="--cache FILE", received="none")
 

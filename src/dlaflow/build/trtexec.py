@@ -90,7 +90,6 @@ def build_with_trtexec(
     program = find_trtexec(options.program)
     _check_files(model, config)
     log = engine.with_name(f"{engine.name}.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
     seen = _Watcher()
     with atomic_path(engine) as unfinished, progress(f"trtexec {engine.name}", None) as task:
         command = [str(program), *build_arguments(str(model), str(unfinished), config, tensorrt, options.measuring)]
@@ -156,18 +155,16 @@ def _raise_unless_passed(outcome: Outcome, seen: _Watcher, engine: Path, log: Pa
 
 
 def _failure(outcome: Outcome, seen: _Watcher, log: Path) -> DlaflowError:
-    if outcome.exit_code < 0:
-        hint = "the kernel may have ended it for lack of memory" if outcome.exit_code == -9 else "it crashed"
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            known = explain(lines)
-        if known.id in {"unknown", "silent"}:
-            return EnvironmentLacksError(
-                f"trtexec was ended by signal {-outcome.exit_code}: {hint}",
-                then=f"Look at the end of {log}, and at `dmesg`; close other programs or lower the batch.",
-            )
     with log.open(encoding="utf-8", errors="replace") as lines:
         known = explain(lines)
-    if known.id == "silent" and outcome.exit_code == 0 and seen.passed:
+    nameless = known.id in {"unknown", "silent"}
+    if outcome.exit_code < 0 and nameless:
+        hint = "the kernel may have ended it for lack of memory" if outcome.exit_code == -9 else "it crashed"
+        return EnvironmentLacksError(
+            f"trtexec was ended by signal {-outcome.exit_code}: {hint}",
+            then=f"Look at the end of {log} and at `dmesg`; close other programs or lower the batch.",
+        )
+    if outcome.exit_code == 0 and seen.passed and nameless:
         return EnvironmentLacksError(
             "trtexec says PASSED but saved no engine", then=f"See {log}; the disk or the folder may be at fault."
         )
@@ -191,7 +188,7 @@ def _check_files(model: Path, config: BuildConfig) -> None:
 
 
 def disagreement(said: str, tensorrt: str) -> str:
-    """A caution when the trtexec that ran is of another release than the target; empty when they agree or it is silent."""
+    """A caution when the trtexec that ran is of another release than the target, empty otherwise."""
     if not said or version_of(said)[:2] == version_of(tensorrt)[:2]:
         return ""
     return f"the target says TensorRT {tensorrt}, but the trtexec that ran is {said}"

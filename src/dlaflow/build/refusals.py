@@ -1,0 +1,94 @@
+"""What TensorRT itself says of the DLA before building, and how well `dlaflow check` foretold it.
+
+Two ways to ask: `can_run_on_DLA` for every layer of the parsed network (all releases), and the parser's capability
+report over ONNX nodes (REPORT_CAPABILITY_DLA, from 10.15). Both answer on a board only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from dlaflow.build.surface import BuilderObject, NetworkObject, ParserObject, Settings
+from dlaflow.types import Device, Placement, Verdict
+
+_REPORT = "REPORT_CAPABILITY_DLA"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAnswer:
+    """TensorRT's word on one layer of its network; `kind` is its LayerType name."""
+
+    name: str
+    kind: str
+    runs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A layer on which `check` and TensorRT differ."""
+
+    layer: str
+    predicted: bool
+    actual: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The score of a prediction. `unsaid` counts layers that `check` left open, `unmatched` those it does not name."""
+
+    agreed: int
+    disagreements: tuple[Disagreement, ...]
+    unsaid: int
+    unmatched: int
+
+    @property
+    def share(self) -> float | None:
+        """The share of layers foretold rightly among those that `check` committed itself on; None without any."""
+        said = self.agreed + len(self.disagreements)
+        return self.agreed / said if said else None
+
+
+def ask_layers(settings: Settings, network: NetworkObject) -> tuple[LayerAnswer, ...]:
+    """`can_run_on_DLA` for each layer, in network order."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    return tuple(LayerAnswer(layer.name, layer.type.name, bool(settings.can_run_on_DLA(layer))) for layer in layers)
+
+
+def ask_parser(
+    trt: ModuleType, builder: BuilderObject, settings: Settings, model: Path, logger: object
+) -> tuple[int, ...] | None:
+    """The indices of ONNX nodes that the parser reports as unfit for the DLA; None where the release cannot tell.
+
+    Needs a builder config whose default device is the DLA. A network of its own is used, as the report spoils it.
+    """
+    if not hasattr(trt.OnnxParserFlag, _REPORT) or not hasattr(trt.OnnxParser, "set_builder_config"):
+        return None
+    parser: ParserObject = trt.OnnxParser(builder.create_network(0), logger)
+    parser.set_builder_config(settings)
+    parser.set_flag(getattr(trt.OnnxParserFlag, _REPORT))
+    parser.supports_model_v2(model.read_bytes(), str(model))
+    refused: list[int] = []
+    for index in range(parser.num_subgraphs):
+        if not parser.is_subgraph_supported(index):
+            refused.extend(parser.get_subgraph_nodes(index))
+    return tuple(sorted(refused))
+
+
+def score(answers: tuple[LayerAnswer, ...], placement: Placement) -> Agreement:
+    """Compare TensorRT's answers with what `check` predicted; folded layers count as neither."""
+    predicted = {layer.name: layer for layer in placement.layers}
+    agreed, unsaid, unmatched = 0, 0, 0
+    disagreements = []
+    for answer in answers:
+        layer = predicted.get(answer.name)
+        if layer is None:
+            unmatched += 1
+        elif layer.verdict is Verdict.UNKNOWN or layer.device is Device.FOLDED:
+            unsaid += 1
+        elif (layer.verdict is Verdict.NATIVE) == answer.runs:
+            agreed += 1
+        else:
+            disagreements.append(Disagreement(answer.name, layer.verdict is Verdict.NATIVE, answer.runs))
+    return Agreement(agreed, tuple(disagreements), unsaid, unmatched)
