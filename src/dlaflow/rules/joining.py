@@ -154,7 +154,7 @@ class ResizeMode(Rule):
 
 
 class ResizeScales(Rule):
-    """Resize factors must be whole: {resize.nearest_scale} for nearest, {resize.linear_scale} for linear, 1 for N and C.
+    """Resize factors must be whole: {resize.nearest_scale} for nearest, {resize.linear_scale} for linear; 1 for N, C.
 
     Why: the resampler repeats or interpolates by whole steps and does not shrink.
     Use instead: whole factors; shrink by pooling or a strided convolution.

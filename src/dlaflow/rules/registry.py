@@ -20,6 +20,7 @@ from dlaflow.rules import (
 )
 from dlaflow.rules.base import ModelRule, Rule
 from dlaflow.rules.convolution_buffer import ConvBuffer
+from dlaflow.rules.limits_of_model import LoadableLimit, StandaloneLeftovers
 
 MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.BoardHasDla,
@@ -29,6 +30,8 @@ MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.ExplicitQuantization,
     model.StronglyTyped,
     model.Fp16OnOrin,
+    LoadableLimit,
+    StandaloneLeftovers,
 )
 
 LAYER_RULES: tuple[type[Rule], ...] = (

@@ -1,0 +1,77 @@
+"""From devices to loadables: which DLA nodes TensorRT compiles as one ForeignNode.
+
+Nodes are grouped by how many changes of device still lie between them and the network's end; nodes of the same count
+on the DLA share a loadable, connected or not. That reproduces the real builds: in YOLO11n under TensorRT 8.5.2 the
+slice of the values travels with the transpose after the SoftMax, not with the slices of queries and keys. TensorRT 7
+counted from the start (YOLOv4 under 7.1.3). Another effective batch counts as a change too. Afterwards a second pass
+validates whole candidates and cuts them where a layer fails, and the limit of loadables a core drops the smallest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from dlaflow.placement.nodes import Node, Wiring
+from dlaflow.targets.version import Version
+from dlaflow.types import Device
+
+_COUNTS_FROM_END_SINCE = Version.parse("8.0")
+_Side = tuple[Device, int | None]
+
+
+def group(nodes: list[Node], version: Version, refused_later: set[str]) -> list[list[Node]]:
+    """The candidates for loadables, each in network order, in the order of their first layers.
+
+    `refused_later` names nodes that pass on their own and fail when the whole candidate is validated: they leave for
+    the GPU and cut their candidate in two. Nodes are changed in place.
+    """
+    wiring = Wiring.of(nodes)
+    levels = _levels(nodes, wiring, from_end=version >= _COUNTS_FROM_END_SINCE)
+    groups: dict[tuple[int, _Side], list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.device is Device.DLA:
+            groups[levels[id(node)], _side(node)].append(node)
+    candidates = [part for members in groups.values() for part in _cut(members, refused_later)]
+    return sorted(candidates, key=lambda members: members[0].order)
+
+
+def keep_largest(candidates: list[list[Node]], limit: int) -> tuple[list[list[Node]], list[list[Node]]]:
+    """Split the candidates into those that stay and those beyond the limit: the ones with most layers stay.
+
+    YOLOv4 under TensorRT 7.1.3 shows that the larger ones survive; among equals the earlier ones do (YOLOv4-tiny).
+    """
+    if len(candidates) <= limit:
+        return candidates, []
+    ranked = sorted(range(len(candidates)), key=lambda index: (-len(candidates[index]), index))
+    staying = set(ranked[:limit])
+    kept = [members for index, members in enumerate(candidates) if index in staying]
+    dropped = [members for index, members in enumerate(candidates) if index not in staying]
+    return kept, dropped
+
+
+def _side(node: Node) -> _Side:
+    return (node.device, node.batch if node.device is Device.DLA else None)
+
+
+def _levels(nodes: list[Node], wiring: Wiring, *, from_end: bool) -> dict[int, int]:
+    """How many changes of side lie between each node and the end (or the start) of the network, at most."""
+    levels: dict[int, int] = {}
+    for node in reversed(nodes) if from_end else nodes:
+        if not node.runs:
+            continue
+        near = wiring.after(node) if from_end else wiring.before(node)
+        steps = (levels.get(id(other), 0) + (_side(other) != _side(node)) for other in near)
+        levels[id(node)] = max(steps, default=0)
+    return levels
+
+
+def _cut(members: list[Node], refused_later: set[str]) -> list[list[Node]]:
+    """Cut a candidate where a node fails its validation: what comes before it in the order, and what comes after."""
+    parts: list[list[Node]] = [[]]
+    for node in members:
+        if node.name in refused_later:
+            node.device = Device.GPU
+            parts.append([])
+        else:
+            parts[-1].append(node)
+    return [part for part in parts if part]

@@ -1,0 +1,161 @@
+"""Tensors of fewer than four dimensions: what TensorRT's builder inserts, and what it erases.
+
+The DLA knows (N, C, H, W) alone. A product with a constant becomes a 1x1 convolution on (rows, features, 1, 1); other
+layers see trailing ones appended. Where two neighbours disagree about the form of a tensor, a shuffle on the GPU stands
+between them; where they agree, the shuffles between them vanish (TensorRT's ShuffleErasure: a Flatten between a pooling
+and a Gemm leaves nothing behind). Seen in the build logs of TensorRT 8.4, 8.5.2 and 10.3.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from dlaflow.graph.layer import Dims, ElementWise, Network, Shuffle, Tensor
+from dlaflow.placement.nodes import Node, Wiring
+from dlaflow.types import Confidence, Device, Finding, Verdict
+
+_RESHAPES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
+_PRODUCTS = frozenset({"MATRIX_MULTIPLY", "FULLY_CONNECTED"})
+
+
+def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
+    """Erase the reshapes that disappear, add the helpers that appear; the nodes come back in network order.
+
+    Nodes are changed in place: erased ones become FOLDED, readers are rewired to the tensor that they really read.
+    """
+    wiring = Wiring.of(nodes)
+    forms = _Forms(wiring)
+    kept: set[int] = set()
+    helpers: dict[tuple[str, Dims], Node] = {}
+    for node in nodes:
+        if node.runs and not _is_reshape(node):
+            node.inputs = tuple(
+                tensor if tensor.constant else _settle(tensor, node, forms, kept, helpers) for tensor in node.inputs
+            )
+    for tensor in network.outputs:
+        _settle(tensor, None, forms, kept, helpers)
+    for node in nodes:
+        if node.runs and _is_reshape(node) and id(node) not in kept and wiring.after(node):
+            _erase(node)
+    for node in nodes:
+        if node.device is Device.DLA:
+            node.batch = forms.batch(node)
+    return sorted([*nodes, *helpers.values()], key=lambda node: node.order)
+
+
+def _settle(
+    tensor: Tensor, reader: Node | None, forms: _Forms, kept: set[int], helpers: dict[tuple[str, Dims], Node]
+) -> Tensor:
+    """The tensor that `reader` (None: the network's output) really reads in place of `tensor`."""
+    root, path = tensor, []
+    while (producer := forms.wiring.producers.get(root.name)) is not None and _is_reshape(producer):
+        path.append(producer)
+        root = producer.inputs[0]
+    source = forms.wiring.producers.get(root.name)
+    made, wanted = forms.made(source, root), forms.wanted(reader, tensor)
+    if made is not None and made == wanted:
+        return root if reader is not None else tensor
+    if path:
+        kept.update(id(node) for node in path)
+        return tensor
+    lifted = (source is not None and made != root.shape) or wanted != tensor.shape
+    if not lifted or wanted is None:
+        return tensor
+    key = (root.name, wanted)
+    if key not in helpers:
+        helpers[key] = _helper(root, source, reader, wanted)
+    return helpers[key].outputs[0]
+
+
+def _helper(tensor: Tensor, source: Node | None, reader: Node | None, wanted: Dims) -> Node:
+    """The shuffle that the builder adds, under the name that it gives."""
+    if reader is not None and reader.device is Device.DLA:
+        name = f"reshape_before_{reader.name}" if reader.kind in _PRODUCTS else f"unsqueeze_node_after_{tensor.name}"
+        order = reader.order - 0.5
+    else:
+        origin = source.name if source else tensor.name
+        product = source is not None and (source.kind in _PRODUCTS or _adds_bias(source) is not None)
+        name = f"reshape_after_{_product_name(source)}" if product else f"squeeze_after_{origin}"
+        order = (source.order if source else 0.0) + 0.5
+    output = replace(tensor, name=f"{tensor.name}_{name}", shape=wanted)
+    return Node(name, "SHUFFLE", order, Device.GPU, (tensor,), (output,))
+
+
+def _product_name(node: Node | None) -> str:
+    """The product behind a helper: of a bias addition the product that it belongs to."""
+    return (_adds_bias(node) or node.name) if node is not None else ""
+
+
+def _adds_bias(node: Node) -> str | None:
+    """The name of the product whose bias this element-wise node adds, when it was noted by the forms."""
+    return node.layer.onnx_nodes[0] if node.layer and node.kind == "ELEMENTWISE" and node.layer.op in _BIASED else None
+
+
+_BIASED = frozenset({"Gemm"})
+
+
+def _is_reshape(node: Node) -> bool:
+    """A reshape on the GPU without a transpose: the kind that may vanish."""
+    if node.kind not in _RESHAPES or node.device is not Device.GPU or node.layer is None or not node.inputs:
+        return False
+    shuffle = node.layer.attributes
+    return not isinstance(shuffle, Shuffle) or not (shuffle.first_transpose or shuffle.second_transpose)
+
+
+def _erase(node: Node) -> None:
+    node.device = Device.FOLDED
+    node.findings = [
+        Finding(
+            rule=finding.rule,
+            layer=finding.layer,
+            verdict=Verdict.NATIVE,
+            message=f"{finding.received}, but its neighbours agree on the form: the reshape disappears",
+            expected=finding.expected,
+            received=finding.received,
+            source="build log of TensorRT 10.3.0: ShuffleErasure",
+            fix="",
+            confidence=Confidence.MEASURED,
+        )
+        for finding in node.findings[:1]
+    ]
+
+
+class _Forms:
+    """In which shape a node writes or reads a tensor: its own on the GPU, four dimensions on the DLA."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring = wiring
+
+    def made(self, node: Node | None, tensor: Tensor) -> Dims | None:
+        """The form in which `node` (None: the network's input) writes `tensor`."""
+        return self._form(node, tensor)
+
+    def wanted(self, node: Node | None, tensor: Tensor) -> Dims | None:
+        """The form in which `node` (None: the network's output) reads `tensor`."""
+        return self._form(node, tensor)
+
+    def batch(self, node: Node) -> int | None:
+        """The product of the dimensions before C, H, W in the form of a DLA node."""
+        for tensor in (*node.outputs, *node.inputs):
+            form = self._form(node, tensor)
+            if form and None not in form and not tensor.constant:
+                return prod(dim for dim in form[:-3] if dim is not None)
+        return None
+
+    def _form(self, node: Node | None, tensor: Tensor) -> Dims | None:
+        shape = tensor.shape
+        if shape is None or node is None or node.device is not Device.DLA or len(shape) >= 4:
+            return shape
+        if self._as_convolution(node) and None not in shape:
+            return (prod(dim for dim in shape[:-1] if dim is not None), shape[-1] if shape else 1, 1, 1)
+        return shape + (1,) * (4 - len(shape))
+
+    def _as_convolution(self, node: Node) -> bool:
+        """A product with a constant, or the addition of its bias, which the builder fuses into it."""
+        if node.kind in _PRODUCTS:
+            return True
+        added = node.layer.attributes if node.layer else None
+        if not isinstance(added, ElementWise) or added.constant_input is None:
+            return False
+        return any(producer.kind in _PRODUCTS for producer in self.wiring.before(node))

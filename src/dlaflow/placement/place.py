@@ -1,0 +1,180 @@
+"""Findings become devices, devices become loadables and switches: the prediction itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+
+from dlaflow.graph.layer import Network, Tensor
+from dlaflow.placement.grouping import group, keep_largest
+from dlaflow.placement.lifting import settle_shapes
+from dlaflow.placement.nodes import Node, Wiring
+from dlaflow.rules.case import Case, make_case
+from dlaflow.rules.examine import Examiner, verdict
+from dlaflow.rules.limits_of_model import LoadableLimit, StandaloneLeftovers
+from dlaflow.rules.moving import ShuffleBesideSlice
+from dlaflow.targets.target import Target
+from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Switch, Verdict
+
+_ELEMENT_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "bool": 1, "int8": 1, "uint8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What the builder would end with."""
+
+    nodes: list[Node]
+    loadables: list[list[Node]]
+    before_limit: int
+
+
+def place(network: Network, model: ModelInfo, target: Target) -> Placement:
+    """Predict what runs where.
+
+    `network` comes from `dlaflow.graph.lower`; `model` is only carried into the result.
+    """
+    case = make_case(network, target)
+    examiner = Examiner()
+    findings = examiner.model(case)
+    blocked = any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
+    nodes = _examine(case, examiner, blocked=blocked)
+    built = _build(nodes, case)
+    placement = _record(built, case, model, findings)
+    leftovers = StandaloneLeftovers().examine_placement(placement, case)
+    if leftovers is None:
+        return placement
+    if target.mode == "standalone":
+        findings = [*placement.findings, leftovers]
+    return replace(placement, findings=findings, summary=replace(placement.summary, standalone_ok=False))
+
+
+_BLOCKING = frozenset({"DLA001", "DLA002", "DLA003"})
+"""Findings on the target after which nothing can run on a DLA."""
+
+
+def _examine(case: Case, examiner: Examiner, *, blocked: bool) -> list[Node]:
+    nodes = []
+    standalone = case.target.mode == "standalone"
+    for order, layer in enumerate(case.network.layers):
+        found = [] if layer.folded and not standalone else examiner.layer(layer, case)
+        device = Device.GPU if blocked else examiner.device(found)
+        if layer.folded:
+            device = Device.FOLDED
+        nodes.append(Node(layer.name, layer.kind, order, device, layer.inputs, layer.outputs, layer, found))
+    return nodes
+
+
+def _build(nodes: list[Node], case: Case) -> _Built:
+    """Run the builder's passes in its order."""
+    later = {
+        node.name
+        for node in nodes
+        if node.device is Device.GPU and {finding.rule for finding in _against(node)} == {ShuffleBesideSlice.id}
+    }
+    for node in nodes:
+        if node.name in later:
+            node.device = Device.DLA
+    nodes = settle_shapes(nodes, case.network)
+    candidates = group(nodes, case.target.version, later)
+    limit = case.limit(LoadableLimit.limit)
+    kept, dropped = keep_largest(candidates, limit.max if limit and limit.max else len(candidates))
+    for members in dropped:
+        for node in members:
+            node.device = Device.GPU
+            if limit is not None and node.layer is not None:
+                node.findings.append(LoadableLimit().beyond(node.layer, limit, len(candidates)))
+    return _Built(nodes, kept, len(candidates))
+
+
+def _against(node: Node) -> list[Finding]:
+    return [finding for finding in node.findings if finding.verdict in {Verdict.FALLBACK, Verdict.UNKNOWN}]
+
+
+def _record(built: _Built, case: Case, model: ModelInfo, findings: list[Finding]) -> Placement:
+    loadable_of = {id(node): index for index, members in enumerate(built.loadables) for node in members}
+    layers = [_placed(node, loadable_of.get(id(node)), case) for node in built.nodes]
+    loadables = [
+        Loadable(index, members[0].name, members[-1].name, [node.name for node in members], _macs(members))
+        for index, members in enumerate(built.loadables)
+    ]
+    switches = _switches(built.nodes, case)
+    return Placement(
+        model=model,
+        target=case.target.info(_batch_of(case)),
+        summary=_summary(layers, built, len(switches)),
+        layers=layers,
+        loadables=loadables,
+        switches=switches,
+        findings=findings,
+    )
+
+
+def _placed(node: Node, loadable: int | None, case: Case) -> PlacedLayer:
+    layer = node.layer
+    weights = layer.weight_elements * case.bytes_per_element if layer else 0
+    return PlacedLayer(
+        name=node.name,
+        kind=node.kind,
+        onnx_nodes=list(layer.onnx_nodes) if layer else [],
+        device=node.device,
+        verdict=verdict(node.findings),
+        loadable=loadable,
+        macs=layer.macs if layer else 0,
+        bytes=weights + sum(_bytes(tensor, case) for tensor in node.outputs),
+        findings=list(node.findings),
+    )
+
+
+def _switches(nodes: list[Node], case: Case) -> list[Switch]:
+    """Every tensor that crosses between the DLA and the GPU, once for each side that reads it."""
+    wiring = Wiring.of(nodes)
+    found = []
+    for node in nodes:
+        if not node.runs:
+            continue
+        for tensor in node.outputs:
+            readers = [reader for reader in wiring.consumers.get(tensor.name, ()) if reader.device is not node.device]
+            if readers:
+                found.append(Switch(node.name, readers[0].name, tensor.name, _bytes(tensor, case)))
+    return found
+
+
+def _summary(layers: list[PlacedLayer], built: _Built, switches: int) -> Summary:
+    on = {device: [layer for layer in layers if layer.device is device] for device in Device}
+    macs = sum(layer.macs for layer in layers)
+    dla_macs = sum(layer.macs for layer in on[Device.DLA])
+    return Summary(
+        layers=len(layers),
+        dla_layers=len(on[Device.DLA]),
+        gpu_layers=len(on[Device.GPU]),
+        folded_layers=len(on[Device.FOLDED]),
+        unknown_layers=sum(layer.verdict is Verdict.UNKNOWN for layer in layers),
+        dla_mac_share=dla_macs / macs if macs else float(bool(on[Device.DLA] and not on[Device.GPU])),
+        loadables=len(built.loadables),
+        loadables_before_cap=built.before_limit,
+        switches=switches,
+        standalone_ok=True,
+    )
+
+
+def _macs(nodes: Iterable[Node]) -> int:
+    return sum(node.layer.macs for node in nodes if node.layer)
+
+
+def _bytes(tensor: Tensor, case: Case) -> int:
+    """The bytes of a tensor in the target's precision; 0 when its shape is unknown."""
+    if tensor.shape is None or None in tensor.shape:
+        return 0
+    elements = prod(dim for dim in tensor.shape if dim is not None)
+    return elements * _ELEMENT_BYTES.get(tensor.dtype, case.bytes_per_element)
+
+
+def _batch_of(case: Case) -> int:
+    """The batch of the network as checked: the first dimension of its first input."""
+    if case.target.batch is not None:
+        return case.target.batch
+    for tensor in case.network.inputs:
+        if tensor.shape and tensor.shape[0] is not None:
+            return tensor.shape[0]
+    return 1

@@ -1,0 +1,78 @@
+"""Rules that can be told only after the layers are placed: the limit of loadables, standalone builds."""
+
+from __future__ import annotations
+
+from dlaflow.graph.layer import Layer, Slice
+from dlaflow.rules.base import Example, ModelRule
+from dlaflow.rules.case import Case
+from dlaflow.targets.limits import Limit
+from dlaflow.types import Confidence, Device, Finding, Placement, Verdict
+
+
+class PlacementRule(ModelRule):
+    """Shared frame: a rule that looks at the placement."""
+
+    def examine_model(self, case: Case) -> Finding | None:
+        return None
+
+
+class LoadableLimit(PlacementRule):
+    """One DLA core takes {model.loadables} loadables; layers of further ones move to the GPU.
+
+    Why: the limit counts over all engines that are loaded on a core. The builder keeps the larger loadables.
+    Use instead: fewer fallbacks, so that fewer and longer loadables remain.
+    Fix safety: none
+    """
+
+    id = "DLA010"
+    limit = "model.loadables"
+    good = Example("y = Relu(x)")
+    bad = Example(
+        "\n".join(f"c{i + 1} = Ceil(r{i})\nr{i + 1} = Relu(c{i + 1})" for i in range(18)).replace("r0", "x")
+        + "\ny = Relu(r18)"
+    )
+
+    def beyond(self, layer: Layer, limit: Limit, candidates: int) -> Finding:
+        """The finding for a layer of a loadable beyond the limit."""
+        return self.breaks(layer, limit, f"one of {candidates} loadables")
+
+
+class StandaloneLeftovers(PlacementRule):
+    """A standalone build needs every layer on the DLA, without Constant or shape layers left in the network.
+
+    Why: there is no GPU to fall back to, and even a constant that would fold in a hybrid build ends it.
+    Use instead: `dlaflow fix`; cut what comes before and after, fold constants, split convolutions instead of slicing.
+    Fix safety: exact
+    """
+
+    id = "DLA011"
+    good = Example("y = Relu(x)")
+    bad = Example("y = GlobalAveragePool(x)")
+
+    def examine_placement(self, placement: Placement, case: Case) -> Finding | None:
+        """The finding that tells why a standalone build would fail, None when nothing speaks against it."""
+        leftovers = [
+            layer
+            for layer in placement.layers
+            if layer.device is not Device.DLA and not _erased(layer.verdict, layer.kind)
+        ]
+        sliced = [
+            layer
+            for layer in case.network.layers
+            if isinstance(layer.attributes, Slice) and layer.attributes.parameters_from_nodes
+        ]
+        if not leftovers and not sliced:
+            return None
+        first = leftovers[0].name if leftovers else sliced[0].name
+        return self.says(
+            Verdict.FALLBACK,
+            f"{len(leftovers) or len(sliced)} layers that are not for the DLA, the first is {first}",
+            expected="all layers on the DLA",
+            source="build logs of TensorRT 10.3.0: is not supported on DLA but GPU fallback is not enabled",
+            confidence=Confidence.MEASURED,
+        )
+
+
+def _erased(verdict: Verdict, kind: str) -> bool:
+    """Reshapes that disappear between two DLA layers; constants and shape arithmetic do not."""
+    return verdict is Verdict.NATIVE and kind in {"SHUFFLE", "SQUEEZE", "UNSQUEEZE"}
