@@ -66,6 +66,9 @@ def test_the_examples_are_recipes(path: Path) -> None:
         (('name = "two"', 'name = "two"\nsteps = []'), "nothing to do"),
         (("[train]", '[report]\nfile = "../x.html"\n[train]'), "report.file"),
         (("[train]", "[train"), "not TOML"),
+        (('name = "two"', 'name = "two"\nsteps = ["check"]'), "has no ONNX file"),
+        (('name = "two"', 'name = "two"\nsteps = ["train", "export", "evaluate"]'), "needs a calibration"),
+        (('name = "two"', 'name = "../two"'), "unusable name"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, change: tuple[str, str], says: str) -> None:

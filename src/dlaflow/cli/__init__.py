@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("dlaflow.cli.calibrate:calibrate", "Calibrate INT8: a TensorRT cache and a Q/DQ model."),
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
+    "compare": ("dlaflow.cli.compare:compare", "Compare runs in one report, and fail on regressions."),
 }
 """Name → (module:function, one line of help), in the order of the journey."""
 

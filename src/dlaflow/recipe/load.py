@@ -86,10 +86,27 @@ def check_recipe(recipe: Recipe) -> None:
         value = count(recipe)
         if value is not None and value < 1:
             raise InputError(f"{place} is too small", expected="1 or more", received=value)
+    _check_steps(recipe)
     seen: dict[str, VariantSection] = {}
     for variant in recipe.variant:
         _check_variant(variant, seen)
         seen[variant.name] = variant
+
+
+def _check_steps(recipe: Recipe) -> None:
+    steps = set(recipe.steps)
+    trained = [variant.name for variant in recipe.variant if variant.model]
+    if trained and not {"train", "export"} <= steps:
+        expected = "`train` and `export` among the steps (or `onnx`, a file of your own)"
+        raise InputError(
+            f"variant {trained[0]!r} has no ONNX file", expected=expected, received=", ".join(recipe.steps)
+        )
+    if "evaluate" in steps and "int8" in recipe.evaluate.precisions and "calibrate" not in steps:
+        expected = "`calibrate` among the steps"
+        raise InputError("evaluating int8 needs a calibration", expected=expected, received=", ".join(recipe.steps))
+    if not _NAME.fullmatch(recipe.name):
+        expected = "letters, digits, dot, dash and underscore (it names a folder)"
+        raise InputError("the recipe has an unusable name", expected=expected, received=repr(recipe.name))
 
 
 def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) -> None:

@@ -136,7 +136,7 @@ def render(run: RunRecord) -> str:
 
 def _accuracy_scale(run: RunRecord) -> tuple[float, float]:
     """One accuracy axis for all variants, so that their intervals can be compared by eye."""
-    shown = [m for variant in run.variants for m in variant.measurements if m.quantity == "top1"]
+    shown = [m for variant in run.variants for name in PRECISIONS if (m := number(variant, "top1", name))]
     low = min((m.value - (m.spread or 0) for m in shown), default=0.0)
     high = max((m.value + (m.spread or 0) for m in shown), default=1.0)
     margin = max(high - low, 0.02) * 0.15

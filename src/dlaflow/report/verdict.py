@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from dlaflow.report.records import RunRecord, Variant
@@ -74,8 +74,13 @@ def rank(placement: Placement) -> tuple[bool, int, int, float]:
 
 
 def number(variant: Variant, quantity: str, subject: str) -> Measurement | None:
-    """The variant's measurement of that quantity (`top1`) and subject (`int8`)."""
+    """The variant's measurement of that quantity (`top1`) and subject (`int8`); percents come as shares of 0..1."""
     for measurement in variant.measurements:
         if measurement.quantity == quantity and measurement.subject == subject:
-            return measurement
+            return _as_share(measurement) if measurement.unit == "%" else measurement
     return None
+
+
+def _as_share(measurement: Measurement) -> Measurement:
+    spread = None if measurement.spread is None else measurement.spread / 100
+    return replace(measurement, value=measurement.value / 100, spread=spread, unit="")

@@ -1,0 +1,67 @@
+"""From the files of a run to its record and its report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.files import write_atomic
+from dlaflow.progress import Progress
+from dlaflow.recipe.data import RunData
+from dlaflow.recipe.fingerprint import code_version
+from dlaflow.recipe.schema import Recipe, VariantSection
+from dlaflow.report.json import read_measurements, read_placement, run_json
+from dlaflow.report.records import Edge, RunRecord, Variant
+
+if TYPE_CHECKING:
+    from dlaflow.recipe.work import Files
+    from dlaflow.types import Placement
+
+_TITLES = {"cifar10": "CIFAR-10", "digits": "handwritten digits (not CIFAR-10)"}
+_SHOWN = ("torch", "onnxruntime", "onnx", "numpy")
+
+
+def write_report(
+    recipe: Recipe, files: Mapping[str, Files], data: RunData | None, folder: Path, progress: Progress
+) -> str:
+    """Write `run.json` and the HTML report."""
+    from dlaflow.report.html import render
+
+    with progress("Writing the report", None):
+        run = RunRecord(
+            recipe.name,
+            datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            _TITLES.get(data.dataset.name, data.dataset.name) if data else "",
+            [data.notice] if data and data.notice else [],
+            _environment(),
+            [_variant(variant, files[variant.name], recipe) for variant in recipe.variant],
+        )
+        write_atomic(folder / "run.json", run_json(run))
+        write_atomic(folder / recipe.report.file, render(run))
+    return str(folder / recipe.report.file)
+
+
+def _variant(section: VariantSection, files: Files, recipe: Recipe) -> Variant:
+    placement = read_placement(files.placement) if "check" in recipe.steps else None
+    measurements = read_measurements(files.accuracy) if "evaluate" in recipe.steps else []
+    edges = _edges(files.model, placement) if placement and recipe.report.graph else []
+    note = section.note or (f"{section.source}, {section.rewrite}" if section.source else "")
+    return Variant(section.name, note, placement, measurements, edges)
+
+
+def _edges(model: Path, placement: Placement) -> list[Edge]:
+    """The connections between the layers, read from the model again: a placement holds only those that switch."""
+    from dlaflow.graph.load import load_model
+    from dlaflow.graph.lower import lower
+    from dlaflow.report.edges import edges_of
+
+    target = placement.target
+    return edges_of(lower(load_model(model), tensorrt=target.tensorrt, batch=target.batch or None))
+
+
+def _environment() -> list[str]:
+    versions = [f"{name} {version}" for name in _SHOWN if (version := code_version(name))]
+    return [f"Python {platform.python_version()}, {', '.join(versions)}", f"{platform.system()} {platform.machine()}"]

@@ -1,0 +1,172 @@
+"""What each step does: a call into the package that does it, and its result in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.errors import DlaflowError
+from dlaflow.files import write_atomic
+from dlaflow.progress import Progress
+from dlaflow.recipe.data import RunData
+from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, TrainSection
+from dlaflow.report.json import measurements_json, placement_json
+from dlaflow.report.units import count, percent
+
+if TYPE_CHECKING:
+    from dlaflow.targets.target import Target
+    from dlaflow.zoo.training import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of one variant in the folder of the run; `model` may lie elsewhere (a file of the user's own)."""
+
+    folder: Path
+    model: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def placement(self) -> Path:
+        return self.folder / "placement.json"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "calib.cache"
+
+    @property
+    def int8(self) -> Path:
+        return self.folder / "model.int8.onnx"
+
+    @property
+    def fp16(self) -> Path:
+        return self.folder / "model.fp16.onnx"
+
+    @property
+    def accuracy(self) -> Path:
+        return self.folder / "accuracy.json"
+
+
+def train(model: str, section: TrainSection, data: RunData, out: Path, progress: Progress) -> str:
+    """Train; an interrupted training of the same plan goes on from its checkpoint."""
+    from dlaflow.zoo.training import TrainConfig
+    from dlaflow.zoo.training import train as run_training
+
+    dataset = data.dataset
+    config = TrainConfig(
+        model=model,
+        out=out,
+        data=dataset.name,
+        epochs=section.epochs,
+        seed=section.seed,
+        batch_size=section.batch_size,
+        limit=section.limit,
+        device=section.device,
+        resume=True,
+    )
+    _drop_foreign_checkpoint(config, data)
+    card = run_training(config, progress, dataset).sidecar
+    return f"top-1 {percent(card.test_top1)} on {dataset.name}, {count(card.epochs, 'epoch')}"
+
+
+def _drop_foreign_checkpoint(config: TrainConfig, data: RunData) -> None:
+    """A checkpoint of other options is of no use to this run, and `resume` would refuse it."""
+    from dlaflow.zoo.checkpoint import checkpoint_path, load_checkpoint
+    from dlaflow.zoo.training import plan
+
+    try:
+        load_checkpoint(config.out, plan(config, data.dataset))
+    except DlaflowError:
+        checkpoint_path(config.out).unlink(missing_ok=True)
+
+
+def export(model: str, section: ExportSection, target: Target, files: Files, progress: Progress) -> str:
+    """Export the trained weights to ONNX and compare with torch."""
+    from dlaflow.zoo.export import ExportConfig
+    from dlaflow.zoo.export import export as run_export
+
+    with progress(f"Exporting {model}", None):
+        result = run_export(
+            ExportConfig(
+                model=model,
+                weights=files.weights,
+                out=files.model,
+                opset=None if section.opset == "auto" else section.opset,
+                batch=None if section.batch == "dynamic" else section.batch,
+                simplify=section.simplify,
+                max_opset=target.release.max_opset,
+            )
+        )
+    return f"opset {result.opset}, {count(result.nodes, 'node')}, within {result.max_difference:.1e} of torch"
+
+
+def rewrite(source: Path, out: Path, progress: Progress) -> str:
+    """Replace each GlobalAveragePool by an AveragePool."""
+    from dlaflow.rewrites.average_pool import replace_global_average_pool
+
+    replaced = replace_global_average_pool(source, out)
+    return f"{count(replaced, 'GlobalAveragePool')} became AveragePool"
+
+
+def check(target: Target, files: Files, progress: Progress) -> str:
+    """Predict the placement."""
+    from dlaflow.placement.check import check as run_check
+
+    with progress(f"Checking {files.folder.name}", None):
+        placement = run_check(files.model, target)
+    write_atomic(files.placement, placement_json(placement))
+    summary = placement.summary
+    share = percent(summary.dla_mac_share)
+    return (
+        f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}, {share} of the MACs on the DLA"
+    )
+
+
+def calibrate(section: CalibrateSection, tensorrt: str, data: RunData, files: Files, progress: Progress) -> str:
+    """Calibrate INT8 and write both outputs: the cache of that TensorRT and the Q/DQ model."""
+    from dlaflow.quantize.cache import write_cache
+    from dlaflow.quantize.calibrate import calibrate as run_calibration
+    from dlaflow.quantize.calibration import CalibrationConfig, sidecar_of, write_calibration
+    from dlaflow.quantize.qdq import write_qdq
+
+    config = CalibrationConfig(method=section.method, images=section.samples)
+    calibration = run_calibration(files.model, partial(data.batches, section.samples), config, progress)
+    write_cache(calibration.scales, tensorrt, files.cache)
+    write_calibration(calibration, sidecar_of(files.cache))
+    write_qdq(files.model, calibration, files.int8)
+    return f"{count(len(calibration.tensors), 'scale')} from {count(calibration.images, 'image')}"
+
+
+def fp16(files: Files, progress: Progress) -> str:
+    """Write the FP16 model."""
+    from dlaflow.quantize.fp16 import write_fp16
+
+    write_fp16(files.model, files.fp16)
+    return "weights and activations in FP16"
+
+
+def evaluate(section: EvaluateSection, data: RunData, models: Mapping[str, Path], out: Path, progress: Progress) -> str:
+    """Measure each precision on the test images, and how far it agrees with fp32 where that is among them."""
+    from dlaflow.measure.accuracy import Accuracy
+    from dlaflow.measure.accuracy import evaluate as run_evaluation
+    from dlaflow.run.ort import OrtOptions, OrtRunner
+
+    images, labels = data.test(section.limit)
+    reference: Accuracy | None = None
+    measurements, said = [], []
+    for precision, model in models.items():
+        # Fused integer kernels saturate on some processors, which no DLA does: Q/DQ is computed as it is written.
+        runner = OrtRunner(model, OrtOptions(exact=precision == "int8"))
+        accuracy = run_evaluation(runner, images, labels, section.batch_size, progress)
+        measurements += accuracy.measurements(precision, reference, detail=data.dataset.name)
+        said.append(f"{precision} {percent(accuracy.top1)}")
+        if precision == "fp32":
+            reference = accuracy
+    write_atomic(out, measurements_json(measurements))
+    return ", ".join(said)

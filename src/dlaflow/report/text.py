@@ -1,0 +1,62 @@
+"""A run on the terminal: one line a variant in 80 columns, and a line that explains the accuracies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.tradeoff import latency_of
+from dlaflow.report.units import percent
+from dlaflow.report.verdict import PRECISIONS, number
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def precisions_of(run: RunRecord) -> list[str]:
+    """The precisions that any variant of the run was evaluated in."""
+    return [name for name in PRECISIONS if any(number(variant, "top1", name) for variant in run.variants)]
+
+
+def accuracy_note(run: RunRecord) -> str:
+    """What the accuracies in the table are, with the widest interval among them (empty without accuracies)."""
+    shown = [top1 for variant in run.variants for name in PRECISIONS if (top1 := number(variant, "top1", name))]
+    if not shown:
+        return ""
+    spread = max((top1.spread or 0.0) for top1 in shown)
+    images = min(top1.n for top1 in shown)
+    return (
+        f"{', '.join(precisions_of(run))}: top-1 of {images:,} test images, ±{spread * 100:.1f} points (95% interval)"
+    )
+
+
+def run_table(run: RunRecord) -> Table:
+    """The comparison of the variants as a rich table."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    precisions = precisions_of(run)
+    timed = any(latency_of(variant) for variant in run.variants)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table.add_column("variant", overflow="fold")
+    for title in ("loadables", "switches", "DLA MACs", *precisions):
+        table.add_column(title, justify="right", no_wrap=True)
+    if timed:
+        table.add_column("latency", justify="right")
+    for variant in run.variants:
+        row = [Text(variant.name), *map(Text, _placement_cells(variant))]
+        tops = [number(variant, "top1", name) for name in precisions]
+        row += [Text(percent(top1.value) if top1 else "–") for top1 in tops]
+        if timed:
+            time = latency_of(variant)
+            row.append(Text(f"{time.value:.2f} {time.unit}" if time else "–"))
+        table.add_row(*row)
+    return table
+
+
+def _placement_cells(variant: Variant) -> tuple[str, str, str]:
+    if variant.placement is None:
+        return ("–", "–", "–")
+    summary = variant.placement.summary
+    return (str(summary.loadables), str(summary.switches), percent(summary.dla_mac_share))
