@@ -88,7 +88,7 @@ def calibrate(
     if outputs.cache is None and outputs.qdq is None:
         return
     chosen = select(source, input_shape(load_onnx(model)), train=True, default=DEFAULT_SAMPLES, progress=progress)
-    config = CalibrationConfig(method=how.method, percentile=how.percentile, images=len(chosen.images))
+    config = CalibrationConfig(how.method, how.percentile, len(chosen.images), _checkpoint(outputs))
     calibration = run_calibration(model, lambda: in_batches(chosen.images, source.batch), config, progress)
     if outputs.cache is not None:
         write_cache(calibration.scales, tensorrt, outputs.cache)
@@ -103,6 +103,12 @@ def calibrate(
             console.print(f"Wrote {outputs.cache}: {header_for(tensorrt)}, {len(calibration.tensors)} scales")
         if outputs.qdq is not None:
             console.print(f"Wrote {outputs.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
+
+
+def _checkpoint(outputs: Outputs) -> Path:
+    """Where a killed calibration goes on from: beside the first output."""
+    out = outputs.cache or outputs.qdq or Path("calibration")
+    return out.with_name(f".{out.name}.checkpoint.npz")
 
 
 def _release(how: Calibrating) -> str:

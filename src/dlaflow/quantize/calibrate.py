@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig, TensorScale
+from dlaflow.quantize.checkpoint import Checkpoint, RunningFingerprint, State, key_of, skip
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.methods import method, percentile
 from dlaflow.quantize.model import index, load_onnx
@@ -39,23 +39,44 @@ def calibrate(
             expected="a float32 model",
             then="Calibrate before converting to FP16.",
         )
-    observer = Observer(graph.proto, tensors.observed)
-    digest = hashlib.sha256()
-    images = 0
+    model_sha256 = sha256_of(model)
+    checkpoint = Checkpoint(config.checkpoint, key_of(model_sha256, tensors.observed), config.checkpoint_seconds)
+    seen = _observe(Observer(graph.proto, tensors.observed), batches, config, checkpoint, progress)
+    chosen = {histogram.name: choose(histogram, config) for histogram in seen.histograms}
+    calibration = assemble(tensors, chosen, Calibration((), config.method, seen.images, model_sha256, seen.fingerprint))
+    checkpoint.remove()
+    return calibration
+
+
+def _observe(
+    observer: Observer, batches: Batches, config: CalibrationConfig, checkpoint: Checkpoint, progress: Progress
+) -> State:
+    """Count all images, going on from the checkpoint where one fits."""
+    remaining: Iterator[NDArray[np.float32]] | None = None
+    running, images = RunningFingerprint(), 0
+    state = checkpoint.read([histogram.name for histogram in observer.histograms])
+    if state is not None:
+        remaining = skip(limited(batches(), config.images), state)
+        if remaining is not None:
+            observer.histograms = list(state.histograms)
+            running.value, images = state.fingerprint, state.images
     try:
         with progress("calibrate", config.images, "images") as task:
-            for batch in limited(batches(), config.images):
-                digest.update(np.ascontiguousarray(batch).data)
+            task.advance(images)
+            for batch in remaining if remaining is not None else limited(batches(), config.images):
+                running.add(batch)
                 observer.add(batch)
                 images += len(batch)
                 task.advance(len(batch))
+                if checkpoint.due():
+                    observer.finish()
+                    checkpoint.write(observer.histograms, images, running.value)
             observer.finish()
     finally:
         observer.close()
     if not images:
         raise InputError("no calibration images", expected="at least 1", received=0, then="Check --data and --samples.")
-    chosen = {histogram.name: choose(histogram, config) for histogram in observer.histograms}
-    return assemble(tensors, chosen, Calibration((), config.method, images, sha256_of(model), digest.hexdigest()))
+    return State(images, running.value, observer.histograms)
 
 
 def limited(batches: Iterable[NDArray[np.float32]], images: int | None) -> Iterator[NDArray[np.float32]]:

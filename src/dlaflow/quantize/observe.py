@@ -1,12 +1,13 @@
 """Stream batches through onnxruntime and count the activations, batch by batch.
 
-The observed tensors become outputs of the model. A batch runs in slices whose activations stay below a fixed budget;
-while onnxruntime computes the next slice, a worker counts the last one, so that both cores are busy and no more than
-two slices of activations exist at any time.
+The observed tensors become outputs of the model, written into one of two fixed sets of buffers. A batch runs in slices
+that fill a set: while onnxruntime computes the next slice into one set, workers count the other, so that all cores are
+busy and memory stays the same however many images come.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -20,19 +21,28 @@ from dlaflow.run.ort import OrtOptions, OrtRunner, available_cores
 if TYPE_CHECKING:
     import onnx
 
+Activations = Sequence[NDArray[np.float32]]
+
 _BUDGET = 24 << 20
-"""Bytes of observed activations per slice."""
+"""Bytes of observed activations in one set of buffers."""
 
 
 class Observer:
-    """Counts the tensors `names` of `model` over all batches that are handed to `add`."""
+    """Counts the tensors `names` of `model` over all batches that are handed to `add`.
+
+    `model` is consumed: its outputs are replaced and its weights released, they live on in the session.
+    """
 
     def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
         self.histograms = [Histogram(name) for name in names]
-        self._runner = OrtRunner(with_outputs(model, names), OrtOptions(spin=False))
-        self._slice = 1
+        set_outputs(model, names)
+        self._runner = OrtRunner(model, OrtOptions(spin=False))
+        model.Clear()
         self._workers = ThreadPoolExecutor(max_workers=available_cores())
         self._pending: list[Future[None]] = []
+        self._image: tuple[int, ...] = ()
+        self._count = 0
+        self._buffers: list[Activations] = []
 
     def add(self, batch: NDArray[np.float32]) -> None:
         """Count one batch, float32 [n, ...].
@@ -40,14 +50,15 @@ class Observer:
         Raises InputError for activations that are not finite and for a batch that the model cannot take.
         """
         for images in self._slices(batch):
-            values = self._runner.run_all(images)
+            if self._buffers and len(images) == self._count:
+                values = self._buffers[0]
+                self._runner.run_into(images, values)
+            else:
+                values = self._runner.run_all(images)
             self.finish()
-            self._pending = [
-                self._workers.submit(histogram.add, value)
-                for histogram, value in zip(self.histograms, values, strict=True)
-            ]
-            largest = sum(value.nbytes for value in values) / len(images)
-            self._slice = max(1, int(_BUDGET // max(largest, 1)))
+            self._buffers.reverse()
+            order = sorted(zip(self.histograms, values, strict=True), key=lambda item: -item[1].size)
+            self._pending = [self._workers.submit(histogram.add, value) for histogram, value in order]
 
     def finish(self) -> None:
         """Wait until everything handed in is counted."""
@@ -60,20 +71,30 @@ class Observer:
         self._workers.shutdown(cancel_futures=True)
 
     def _slices(self, batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Cut a batch into what fills the buffers; those are made after the first image told the shapes."""
         start = 0
         while start < len(batch):
-            step = self._runner.batch or self._slice
+            step = self._runner.batch or self._images_a_slice(batch)
             yield batch[start : start + step]
             start += step
 
+    def _images_a_slice(self, batch: NDArray[np.float32]) -> int:
+        if self._image == batch.shape[1:]:
+            return self._count
+        self.finish()
+        shapes = [value.shape for value in self._runner.run_all(batch[:1])]
+        self._image = batch.shape[1:]
+        self._count = max(1, min(len(batch), _BUDGET // (4 * sum(math.prod(shape) for shape in shapes))))
+        self._buffers = []
+        if all(shape[:1] == (1,) for shape in shapes):
+            self._buffers = [[np.empty((self._count, *shape[1:]), np.float32) for shape in shapes] for _ in range(2)]
+        return self._count
 
-def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """A copy of `model` whose outputs are exactly the float tensors `names`, in that order."""
+
+def set_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Make the float tensors `names` the outputs of the model, in that order."""
     import onnx
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
+    del model.graph.output[:]
     for name in names:
-        copy.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    return copy
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))

@@ -74,24 +74,39 @@ class OrtRunner:
         """All outputs for at most one fixed batch of images, in the order of `output_names`."""
         return self._run(batch, self.output_names)
 
+    def run_into(self, batch: NDArray[np.float32], outputs: Sequence[NDArray[np.float32]]) -> None:
+        """Like `run_all`, written into `outputs`: contiguous arrays of exactly the outputs' shapes."""
+        binding = self._session.io_binding()
+        fed = np.ascontiguousarray(batch, self._dtype)
+        binding.bind_cpu_input(self.input_name, fed)
+        for name, output in zip(self.output_names, outputs, strict=True):
+            binding.bind_output(name, "cpu", 0, np.float32, output.shape, output.ctypes.data)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise self._refused(batch, error) from None
+
     def _run(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
         count = len(batch)
         fed = batch.astype(self._dtype, copy=False)
         if self.batch and count < self.batch:
             fed = np.concatenate([fed, np.repeat(fed[-1:], self.batch - count, axis=0)])
-        wanted = ", ".join(str(dim or "?") for dim in self.shape)
         try:
             values = self._session.run(list(names), {self.input_name: fed})
         except Exception as error:
-            raise InputError(
-                "the model refused the images",
-                expected=f"{self.input_name} [{self.batch or 'batch'}, {wanted}]",
-                received=f"{list(batch.shape)}: {_reason(error)}",
-                then="Compare the images' size and layout with the model's input.",
-            ) from None
+            raise self._refused(batch, error) from None
         if self.batch and count < self.batch:
             values = [value[:count] if value.shape[:1] == (self.batch,) else value for value in values]
         return [np.asarray(value, np.float32) for value in values]
+
+    def _refused(self, batch: NDArray[np.float32], error: Exception) -> InputError:
+        wanted = ", ".join(str(dim or "?") for dim in self.shape)
+        return InputError(
+            "the model refused the images",
+            expected=f"{self.input_name} [{self.batch or 'batch'}, {wanted}]",
+            received=f"{list(batch.shape)}: {_reason(error)}",
+            then="Compare the images' size and layout with the model's input.",
+        )
 
 
 def onnxruntime_module() -> object:
