@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +14,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.errors import InputError
+from dlaflow.zoo import cifar
 from dlaflow.zoo.cifar import ARCHIVE, FOLDER, RECORD, TEST_FILES, TRAIN_FILES, dataset_from, load_cifar10
 
 NAMES = TRAIN_FILES + TEST_FILES
 
 
-def content(number: int, records: int) -> bytes:
+RECORDS = 3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_files() -> Iterator[None]:
+    """Files of 3 records instead of 10,000, so that a test takes milliseconds; the last test reads the real archive."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar, "RECORDS_A_FILE", RECORDS)
+        yield
+
+
+def content(number: int) -> bytes:
     """Records whose label is the record's number, and whose planes are 10, 20 and 30 plus the file's number."""
     planes = b"".join(bytes([base + number]) * 1024 for base in (10, 20, 30))
-    return b"".join(bytes([record % 10]) + planes for record in range(records))
+    return b"".join(bytes([record]) + planes for record in range(RECORDS))
 
 
-def files(records: int = 3) -> dict[str, bytes]:
-    return {name: content(number, records) for number, name in enumerate(NAMES)}
+def files() -> dict[str, bytes]:
+    return {name: content(number) for number, name in enumerate(NAMES)}
 
 
 def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -42,19 +54,19 @@ def pack(path: Path, fill: Callable[[tarfile.TarFile], None]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole archive in the official layout, with files of the official size."""
+def archive(tmp_path_factory: pytest.TempPathFactory, small_files: None) -> Path:
+    """A whole archive in the official layout."""
 
     def fill(archive: tarfile.TarFile) -> None:
         for number, name in enumerate(NAMES):
-            add(archive, f"{FOLDER}/{name}", content(number, 10_000))
+            add(archive, f"{FOLDER}/{name}", content(number))
         add(archive, f"{FOLDER}/readme.html", b"hello")
 
     return pack(tmp_path_factory.mktemp("cifar") / ARCHIVE.name, fill)
 
 
 def test_planes_and_labels_land_where_they_belong() -> None:
-    dataset = dataset_from(files(), records=3)
+    dataset = dataset_from(files())
     assert dataset.train.images.shape == (15, 3, 32, 32)
     assert dataset.train.labels.tolist() == [0, 1, 2] * 5
     assert dataset.train.images[4].reshape(3, -1).max(axis=1).tolist() == [11, 21, 31]
@@ -64,12 +76,12 @@ def test_planes_and_labels_land_where_they_belong() -> None:
 
 def test_archive_folder_and_the_folder_around_it_are_the_same(archive: Path) -> None:
     from_archive = load_cifar10(archive)
-    assert from_archive.train.images.shape == (50_000, 3, 32, 32)
+    assert from_archive.train.images.shape == (15, 3, 32, 32)
     assert load_cifar10(archive.parent).fingerprint == from_archive.fingerprint
     unpacked = archive.parent / "around" / FOLDER
     unpacked.mkdir(parents=True)
     for number, name in enumerate(NAMES):
-        (unpacked / name).write_bytes(content(number, 10_000))
+        (unpacked / name).write_bytes(content(number))
     assert load_cifar10(unpacked).fingerprint == from_archive.fingerprint
     assert load_cifar10(unpacked.parent).fingerprint == from_archive.fingerprint
 
@@ -78,25 +90,33 @@ def test_a_missing_file_is_named() -> None:
     part = files()
     del part["data_batch_3.bin"]
     with pytest.raises(InputError, match=r"data_batch_3\.bin not found"):
-        dataset_from(part, records=3)
+        dataset_from(part)
 
 
 def test_a_wrong_size_and_a_wrong_label_are_told() -> None:
     with pytest.raises(InputError, match=r"test_batch\.bin.*expected 9,219 bytes, received 9,218"):
-        dataset_from(files() | {"test_batch.bin": content(0, 3)[:-1]}, records=3)
+        dataset_from(files() | {"test_batch.bin": content(0)[:-1]})
     with pytest.raises(InputError, match=r"labels 0\.\.9, received 99"):
-        dataset_from(files() | {"test_batch.bin": b"\x63" + content(0, 3)[1:]}, records=3)
+        dataset_from(files() | {"test_batch.bin": b"\x63" + content(0)[1:]})
 
 
 @given(keep=st.floats(0.0, 0.999))
-@settings(deadline=None, max_examples=12)
-def test_a_truncated_archive_is_always_one_clear_error(keep: float, archive: Path, tmp_path_factory: object) -> None:
+@settings(deadline=None, max_examples=60)
+def test_a_truncated_archive_is_always_one_clear_error(keep: float, archive: Path) -> None:
     whole = archive.read_bytes()
-    broken = archive.parent / "broken.tar.gz"
+    broken = archive.parent.with_suffix(".broken")
     broken.write_bytes(whole[: int(len(whole) * keep)])
     with pytest.raises(InputError) as caught:
         load_cifar10(broken)
     assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_is_found_by_the_checksum(archive: Path, tmp_path: Path) -> None:
+    damaged = bytearray(archive.read_bytes())
+    damaged[-8] ^= 1
+    (tmp_path / "damaged.tar.gz").write_bytes(damaged)
+    with pytest.raises(InputError, match="truncated or not a tar archive"):
+        load_cifar10(tmp_path / "damaged.tar.gz")
 
 
 @given(noise=st.binary(max_size=2000), zipped=st.booleans())
@@ -133,7 +153,7 @@ def test_a_huge_member_is_refused_before_it_is_read(tmp_path: Path) -> None:
     member.size = 1 << 40
     path = tmp_path / "huge.tar"
     path.write_bytes(member.tobuf())
-    with pytest.raises(InputError, match=f"expected {RECORD * 10_000:,} bytes"):
+    with pytest.raises(InputError, match=f"expected {RECORD * RECORDS:,} bytes"):
         load_cifar10(path)
 
 
@@ -142,7 +162,8 @@ def test_a_misspelt_archive_is_not_downloaded_into(tmp_path: Path) -> None:
         load_cifar10(tmp_path / "cifar.tar.gz")
 
 
-def test_the_real_archive(real_cifar: Path) -> None:
+def test_the_real_archive(real_cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar, "RECORDS_A_FILE", 10_000)
     dataset = load_cifar10(real_cifar)
     assert np.bincount(dataset.train.labels).tolist() == [5000] * 10
     assert np.bincount(dataset.test.labels).tolist() == [1000] * 10

@@ -23,12 +23,12 @@ def test_normalise_is_the_textbook_formula() -> None:
     assert got.dtype == np.float32
 
 
-def test_fingerprint_follows_content(stripes: Dataset) -> None:
-    same = replace(stripes, name="other", train=Split(stripes.train.images.copy(), stripes.train.labels.copy()))
-    assert same.fingerprint == stripes.fingerprint
-    changed = stripes.test.images.copy()
+def test_fingerprint_follows_content(colours: Dataset) -> None:
+    same = replace(colours, name="other", train=Split(colours.train.images.copy(), colours.train.labels.copy()))
+    assert same.fingerprint == colours.fingerprint
+    changed = colours.test.images.copy()
     changed[-1, -1, -1, -1] ^= 1
-    assert replace(stripes, test=Split(changed, stripes.test.labels)).fingerprint != stripes.fingerprint
+    assert replace(colours, test=Split(changed, colours.test.labels)).fingerprint != colours.fingerprint
 
 
 def test_folder_argument_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_wrong_folder_is_an_error_and_no_reason_to_fall_back(tmp_path: Path) -
         find_or_digits(tmp_path)
 
 
-def test_head_takes_the_first(stripes: Dataset) -> None:
-    assert len(stripes.train.head(7)) == 7
-    assert stripes.train.head(None) is stripes.train
+def test_head_takes_the_first(colours: Dataset) -> None:
+    assert len(colours.train.head(7)) == 7
+    assert colours.train.head(None) is colours.train
     assert data.DATASETS == ("cifar10", "digits")

@@ -31,7 +31,7 @@ def test_the_variants_differ_in_normalization_alone() -> None:
 
 def test_unknown_model_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'model_bn'"):
-        build_model("model_nb")
+        build_model("model_b")
 
 
 def test_a_users_factory_in_the_current_folder(tiny_network: str) -> None:

@@ -7,10 +7,12 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html (Krizhevsky, 2009).
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 
@@ -32,6 +34,7 @@ MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 RECORD = 1 + 3 * 32 * 32
 RECORDS_A_FILE = 10_000
+_CHUNK = 1 << 20
 
 
 def load_cifar10(place: Path, progress: Progress = silent, *, archive: Archive = ARCHIVE) -> Dataset:
@@ -43,15 +46,15 @@ def load_cifar10(place: Path, progress: Progress = silent, *, archive: Archive =
     return dataset_from(_read(_locate(place) or download(archive, place, progress)))
 
 
-def dataset_from(files: Mapping[str, bytes], *, records: int = RECORDS_A_FILE) -> Dataset:
-    """The data set out of the bytes of its six files, each of which must hold `records` records.
+def dataset_from(files: Mapping[str, bytes]) -> Dataset:
+    """The data set out of the bytes of its six files, each of which must hold 10,000 records.
 
     Raises InputError for a missing file, a wrong size or a label above 9.
     """
     missing = [name for name in TRAIN_FILES + TEST_FILES if name not in files]
     if missing:
         raise InputError(f"CIFAR-10 is incomplete: {', '.join(missing)} not found", then=_ADVICE)
-    train, test = (_join([_parse(name, files[name], records) for name in names]) for names in (TRAIN_FILES, TEST_FILES))
+    train, test = (_join([_parse(name, files[name]) for name in names]) for names in (TRAIN_FILES, TEST_FILES))
     return Dataset("cifar10", train, test, MEAN, STD, CLASSES, mirrored=True)
 
 
@@ -85,7 +88,7 @@ def _locate(place: Path) -> Path | None:
 def _read(place: Path) -> dict[str, bytes]:
     try:
         return _read_folder(place) if place.is_dir() else _read_archive(place)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{place} is truncated or not a tar archive ({error})",
             then=f"Remove it and start again: {ARCHIVE.name} is then downloaded anew.",
@@ -101,8 +104,8 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 def _read_archive(path: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    # A stream is read once from front to back; seeking would decompress everything twice.
-    with tarfile.open(path, mode="r|gz" if _is_gzip(path) else "r|") as archive:
+    # As a stream: it is read once from front to back, since seeking would decompress everything twice.
+    with _bytes_of(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
             inside = PurePosixPath(member.name)
             if inside.is_absolute() or ".." in inside.parts or not (member.isfile() or member.isdir()):
@@ -113,35 +116,39 @@ def _read_archive(path: Path) -> dict[str, bytes]:
             if inside.name not in TRAIN_FILES + TEST_FILES:
                 continue
             if member.size != RECORD * RECORDS_A_FILE:
-                raise _wrong_size(f"{path}: {member.name}", member.size, RECORDS_A_FILE)
+                raise _wrong_size(f"{path}: {member.name}", member.size)
             content = archive.extractfile(member)
             files[inside.name] = content.read() if content is not None else b""
+        # To the end, where gzip's checksum stands.
+        while stream.read(_CHUNK):
+            pass
     return files
 
 
-def _is_gzip(path: Path) -> bool:
+def _bytes_of(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        gzipped = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if gzipped else path.open("rb")
 
 
-def _parse(name: str, content: bytes, records: int) -> Split:
-    if len(content) != records * RECORD:
-        raise _wrong_size(name, len(content), records)
-    table = np.frombuffer(content, dtype=np.uint8).reshape(records, RECORD)
+def _parse(name: str, content: bytes) -> Split:
+    if len(content) != RECORD * RECORDS_A_FILE:
+        raise _wrong_size(name, len(content))
+    table = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD)
     labels = table[:, 0].astype(np.int64)
     if labels.max() >= len(CLASSES):
         raise InputError(f"{name} is not CIFAR-10", expected="labels 0..9", received=int(labels.max()), then=_ADVICE)
-    return Split(table[:, 1:].reshape(records, 3, 32, 32), labels)
+    return Split(table[:, 1:].reshape(-1, 3, 32, 32), labels)
 
 
 def _join(parts: list[Split]) -> Split:
     return Split(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
 
 
-def _wrong_size(name: str, size: int, records: int) -> InputError:
+def _wrong_size(name: str, size: int) -> InputError:
     return InputError(
         f"{name} is truncated or not CIFAR-10's binary version",
-        expected=f"{records * RECORD:,} bytes",
+        expected=f"{RECORD * RECORDS_A_FILE:,} bytes",
         received=f"{size:,}",
         then=_ADVICE,
     )

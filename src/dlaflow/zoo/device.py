@@ -19,8 +19,8 @@ from dlaflow.errors import EnvironmentLacksError, unknown_name
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
-_MARGIN = 1.15
-"""bf16 must be this much faster to be chosen: near a tie the run should not depend on the clock."""
+MARGIN = 1.15
+"""Another arithmetic than the usual must be this much faster: near a tie a run should not hang on the clock."""
 _PROBE_STEPS = 3
 
 
@@ -71,20 +71,20 @@ def pick_device(name: str) -> torch.device:
 def pick_arithmetic(precision: str, model: nn.Module, images: torch.Tensor, *, probe: bool) -> Arithmetic:
     """The fastest arithmetic for `model` on `images` [n, 3, h, w], which lie on the device.
 
-    `precision` fp32 or bf16 fixes that half of the answer. Without `probe` (a run too short to earn it back) the answer
-    is fp32, channels last. Raises UsageError for an unknown precision.
+    `precision` fp32 or bf16 fixes that half of the answer. The usual arithmetic is fp32 (unless bf16 is asked for) and
+    channels last; without `probe` (a run too short to earn it back) that is the answer.
+    Raises UsageError for an unknown precision.
     """
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
-    choices = {"fp32": (False,), "bf16": (True,), "auto": (False, True)}[precision]
+    usual = Arithmetic(bf16=precision == "bf16", channels_last=True)
     if not probe:
-        return Arithmetic(bf16=choices[0], channels_last=True)
-    seconds = {
-        Arithmetic(bf16, channels_last): _step_seconds(Arithmetic(bf16, channels_last), model, images)
-        for bf16 in choices
-        for channels_last in (True, False)
-    }
-    return min(seconds, key=lambda arithmetic: seconds[arithmetic] * (_MARGIN if arithmetic.bf16 else 1))
+        return usual
+    candidates = [Arithmetic(bf16, last) for bf16 in {usual.bf16, precision != "fp32"} for last in (True, False)]
+    others = [candidate for candidate in candidates if candidate != usual]
+    seconds = {other: _step_seconds(other, model, images) for other in others}
+    fastest = min(others, key=lambda other: seconds[other])
+    return fastest if seconds[fastest] * MARGIN < _step_seconds(usual, model, images) else usual
 
 
 def _step_seconds(arithmetic: Arithmetic, model: nn.Module, images: torch.Tensor) -> float:
@@ -97,8 +97,8 @@ def _step_seconds(arithmetic: Arithmetic, model: nn.Module, images: torch.Tensor
         with arithmetic.autocast(images.device):
             loss = network(batch).float().square().mean()
         torch.autograd.backward(loss)
-        if images.device.type == "cuda":
-            torch.cuda.synchronize(images.device)
+        if images.device.type != "cpu":
+            torch.accelerator.synchronize(images.device)
         # The first step prepares kernels and memory; it says nothing.
         if step:
             fastest = min(fastest, time.perf_counter() - begin)

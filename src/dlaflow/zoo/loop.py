@@ -127,7 +127,7 @@ def _set_up(config: TrainConfig, plan: Plan, dataset: Dataset, checkpoint: Check
     torch.manual_seed(plan.seed)
     model = build_model(config.model).to(device)
     train, validation = (DeviceImages(split, dataset, device) for split in _split(dataset.train, plan))
-    _checked(model.eval()(train.plain(slice(0, 2))), 2, len(dataset.classes))
+    _try_out(model, train, len(dataset.classes))
     if checkpoint:
         arithmetic = Arithmetic(checkpoint.state.bf16, checkpoint.state.channels_last)
         model.load_state_dict(checkpoint.weights)
@@ -141,6 +141,18 @@ def _set_up(config: TrainConfig, plan: Plan, dataset: Dataset, checkpoint: Check
             if name in checkpoint.momentum:
                 bench.optimizer.state[parameter]["momentum_buffer"] = checkpoint.momentum[name].to(device)
     return bench
+
+
+def _try_out(model: nn.Module, images: DeviceImages, classes: int) -> None:
+    """Two images through the model, so that one that does not fit is told before the work begins."""
+    two = images.plain(slice(0, 2))
+    try:
+        with torch.inference_mode():
+            logits = model.eval()(two)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"the model fails on images of shape {list(two.shape)}: {reason}") from error
+    _checked(logits, 2, classes)
 
 
 def _split(split: Split, plan: Plan) -> tuple[Split, Split]:
