@@ -42,7 +42,7 @@ def list_entry(text: str) -> DlaNode | GpuNode | None:
 
 
 def split_names(text: str, separator: str = ", ") -> list[str]:
-    """Split at `separator` where no round bracket is open (`PWN(a, b)` stays whole); brackets that never close are text."""
+    """Split at `separator` where no round bracket is open (`PWN(a, b)` stays whole); unpaired brackets are text."""
     parts: list[str] = []
     depth = 0
     for piece in text.split(separator):

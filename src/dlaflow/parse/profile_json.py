@@ -1,0 +1,78 @@
+"""`--exportProfile`: one JSON array a run, several in a file when runs were appended.
+
+The C++ code writes names unescaped, so a name with a quote or a backslash breaks the JSON: then each row is read alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dlaflow.parse.json_documents import as_fields, as_float, as_int, as_items, documents_of
+from dlaflow.parse.log import Profile, ProfileRow
+from dlaflow.parse.text import Source, number, text_of
+
+_COUNT = re.compile(r'\{ *"count" *: *(\d+) *\}')
+_ROW = re.compile(
+    r'"name" *: *"(.*)" *, *"timeMs" *: *(\S+) *, *"averageMs" *: *(\S+) *,'
+    r'(?: *"medianMs" *: *(\S+) *,)? *"percentage" *: *([^\s}]+)'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFile:
+    """The profiles of one file. `complete` is false when its end is torn or lines could not be read."""
+
+    profiles: tuple[Profile, ...]
+    complete: bool
+
+
+def parse_profile(source: Source) -> ProfileFile:
+    """Read the profiles from a path or from text; never fails on text. Raises InputError when it cannot be read."""
+    text = text_of(source)
+    found = documents_of(text)
+    if found.rest:
+        return _by_rows(text)
+    profiles = tuple(profile for value in found.values if (profile := _profile(value)) is not None)
+    return ProfileFile(profiles, complete=bool(profiles))
+
+
+def _profile(value: object) -> Profile | None:
+    iterations: int | None = None
+    rows = []
+    for item in as_items(value):
+        fields = as_fields(item)
+        if "count" in fields:
+            iterations = as_int(fields["count"])
+        elif isinstance(name := fields.get("name"), str) and "percentage" in fields:
+            median = as_float(fields.get("medianMs"))
+            rows.append(_row(name, fields.get("timeMs"), fields.get("averageMs"), median, fields.get("percentage")))
+    return Profile(iterations, tuple(rows)) if rows or iterations is not None else None
+
+
+def _row(name: str, total: object, average: object, median: float | None, percent: object) -> ProfileRow:
+    nan = float("nan")
+    values = [nan if (value := as_float(field)) is None else value for field in (total, average, percent)]
+    return ProfileRow(name, values[0], values[1], median, values[2])
+
+
+def _by_rows(text: str) -> ProfileFile:
+    """Each row stands on its own line: read what can be read."""
+    profiles: list[Profile] = []
+    iterations: int | None = None
+    rows: list[ProfileRow] = []
+    broken = False
+    for line in text.splitlines():
+        if match := _COUNT.search(line):
+            if rows or iterations is not None:
+                profiles.append(Profile(iterations, tuple(rows)))
+            iterations, rows = int(match.group(1)), []
+        elif match := _ROW.search(line):
+            name, *figures = match.groups()
+            total, average, median, percent = (number(figure or "") for figure in figures)
+            rows.append(_row(name, total, average, median, percent))
+        else:
+            broken = broken or bool(line.strip("[] ,\t\r"))
+    if rows or iterations is not None:
+        profiles.append(Profile(iterations, tuple(rows)))
+    return ProfileFile(tuple(profiles), complete=not broken and text.rstrip().endswith("]"))

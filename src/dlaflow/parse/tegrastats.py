@@ -1,0 +1,155 @@
+"""tegrastats of JetPack 4 to 7: one sample a line; fields vary with board, release and root.
+
+Names repeat between temperatures and rails (`GPU@31C`, `GPU 463/463`), so rails are read only after the last
+temperature; a rail may repeat (`NC`), so they are kept by position. A field that is absent is None, not zero.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dlaflow.parse.text import Source, lines_of
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """One core; None figures are a core that is off."""
+
+    load_percent: int | None
+    mhz: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A clocked unit. `off` where the line says so; load and clock only where it prints them."""
+
+    name: str
+    off: bool
+    load_percent: int | None
+    mhz: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """Degrees Celsius; -256 is a sensor that is off."""
+
+    name: str
+    celsius: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rail:
+    """Milliwatts of a power rail; a rail of the DLA may read negative. `maximum` is printed from JetPack 7 on."""
+
+    name: str
+    current_mw: int
+    average_mw: int
+    maximum_mw: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line. `date` is as printed (empty in JetPack 4), `epoch` the prefix of a wrapper. Memory is MB."""
+
+    date: str
+    epoch: float | None
+    ram_used_mb: int
+    ram_total_mb: int
+    swap_used_mb: int | None
+    swap_total_mb: int | None
+    cpus: tuple[Cpu, ...]
+    engines: tuple[Engine, ...]
+    temperatures: tuple[Temperature, ...]
+    rails: tuple[Rail, ...]
+
+    def engine(self, name: str) -> Engine | None:
+        """The unit of that name without `_FREQ`: `EMC`, `GR3D`, `NVDLA0`, `VIC`, ..."""
+        return next((engine for engine in self.engines if engine.name == name), None)
+
+    def rail(self, name: str) -> Rail | None:
+        """The first rail of that name."""
+        return next((rail for rail in self.rails if rail.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tegrastats:
+    """A log: its samples in order, and how many lines were none."""
+
+    samples: tuple[Sample, ...]
+    other_lines: int
+
+
+_HEAD = re.compile(r"(?:(\d+\.\d+)::)?(?:(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d) )?RAM (\d+)/(\d+)([kMG]?B)")
+_SWAP = re.compile(r"\bSWAP (\d+)/(\d+)([kMG]?B)")
+_CPU = re.compile(r"\bCPU \[([^\]]*)\]")
+_CORE = re.compile(r"(\d+)%@(\d+)")
+_ENGINE = re.compile(
+    r"\b(EMC|GR3D2?|VIC|NVDLA\d|PVA\d|CVNAS|MSENC|NVENC\d?|NVDEC\d?|NVJPG\d?|OFA|APE|SE)(?:_FREQ)?"
+    r" (?:(off)\b|(?:(\d+)%)?(?:(@)?(?:\[([\d,]*)\]|(\d+)))?)"
+)
+_TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C(?:/-?\d+(?:\.\d+)?C)?(?=\s|$)")
+_RAIL = re.compile(r"(?<!\S)([A-Za-z][A-Za-z0-9_]*) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?:/(-?\d+)(?:mW)?)?(?=\s|$)")
+_UNITS = {"kB": 1 / 1024, "B": 1 / (1024 * 1024), "MB": 1.0, "GB": 1024.0}
+
+
+def parse_tegrastats(source: Source) -> Tegrastats:
+    """Read a log from a path or from its text; never fails on text. Raises InputError when it cannot be read."""
+    samples = []
+    other = 0
+    for line in lines_of(source):
+        sample = sample_of(line)
+        if sample is not None:
+            samples.append(sample)
+        elif line.strip():
+            other += 1
+    return Tegrastats(tuple(samples), other)
+
+
+def sample_of(line: str) -> Sample | None:
+    """One line as a sample, or None."""
+    head = _HEAD.search(line)
+    if head is None:
+        return None
+    swap = _SWAP.search(line)
+    cpus = _CPU.search(line)
+    temperatures = list(_TEMPERATURE.finditer(line))
+    after = temperatures[-1].end() if temperatures else (cpus.end() if cpus else head.end())
+    return Sample(
+        date=head.group(2) or "",
+        epoch=float(head.group(1)) if head.group(1) else None,
+        ram_used_mb=_megabytes(head.group(3), head.group(5)),
+        ram_total_mb=_megabytes(head.group(4), head.group(5)),
+        swap_used_mb=_megabytes(swap.group(1), swap.group(3)) if swap else None,
+        swap_total_mb=_megabytes(swap.group(2), swap.group(3)) if swap else None,
+        cpus=tuple(_core(text) for text in cpus.group(1).split(",")) if cpus and cpus.group(1) else (),
+        engines=tuple(_engine(match) for match in _ENGINE.finditer(line, head.end(), _end(line, temperatures))),
+        temperatures=tuple(Temperature(match.group(1), float(match.group(2))) for match in temperatures),
+        rails=tuple(_rail(match) for match in _RAIL.finditer(line, after)),
+    )
+
+
+def _end(line: str, temperatures: list[re.Match[str]]) -> int:
+    return temperatures[0].start() if temperatures else len(line)
+
+
+def _megabytes(text: str, unit: str) -> int:
+    return round(int(text) * _UNITS.get(unit, 1.0))
+
+
+def _core(text: str) -> Cpu:
+    match = _CORE.search(text)
+    return Cpu(int(match.group(1)), int(match.group(2))) if match else Cpu(None, None)
+
+
+def _engine(match: re.Match[str]) -> Engine:
+    name, off, load, _, several, single = match.groups()
+    clocks = [int(part) for part in (several or "").split(",") if part]
+    if single:
+        clocks = [int(single)]
+    return Engine(name, off is not None, int(load) if load else None, tuple(clocks))
+
+
+def _rail(match: re.Match[str]) -> Rail:
+    name, current, average, maximum = match.groups()
+    return Rail(name, int(current), int(average), int(maximum) if maximum else None)
