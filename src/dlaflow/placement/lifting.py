@@ -13,6 +13,8 @@ from math import prod
 
 from dlaflow.graph.layer import Dims, ElementWise, Network, Shuffle, Tensor
 from dlaflow.placement.nodes import Node, Wiring
+from dlaflow.rules.case import dims
+from dlaflow.rules.moving import ShuffleRank
 from dlaflow.types import Confidence, Device, Finding, Verdict
 
 _RESHAPES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
@@ -79,7 +81,18 @@ def _helper(tensor: Tensor, source: Node | None, reader: Node | None, wanted: Di
         name = f"reshape_after_{_product_name(source)}" if product else f"squeeze_after_{origin}"
         order = (source.order if source else 0.0) + 0.5
     output = replace(tensor, name=f"{tensor.name}_{name}", shape=wanted)
-    return Node(name, "SHUFFLE", order, Device.GPU, (tensor,), (output,))
+    finding = Finding(
+        rule=ShuffleRank.id,
+        layer=name,
+        verdict=Verdict.FALLBACK,
+        message=f"a shuffle that the builder adds around {tensor.name} ({dims(tensor)})",
+        expected="four dimensions on either side",
+        received=dims(tensor),
+        source="build logs of TensorRT 8.4, 8.5.2 and 10.3.0: reshape_after_ and squeeze_after_ layers on the GPU",
+        fix="keep four dimensions: a 1x1 convolution instead of Flatten and Gemm, (N, C, 1, 1) instead of (N, C).",
+        confidence=Confidence.MEASURED,
+    )
+    return Node(name, "SHUFFLE", order, Device.GPU, (tensor,), (output,), findings=[finding])
 
 
 def _product_name(node: Node | None) -> str:

@@ -1,0 +1,115 @@
+"""`dlaflow check`: a model and a target → a placement → the answer, and files for people and machines."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from dlaflow.cli.target_options import TargetOptions
+from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
+from dlaflow.files import write_atomic
+from dlaflow.types import Device, Placement, Verdict
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Where the answer goes besides the terminal."""
+
+    json: Path | None = None
+    """Write the whole placement to this file (schema dlaflow.placement/1)."""
+    sarif: Path | None = None
+    """Write the findings as SARIF 2.1.0, which code hosts show beside a change."""
+    html: Path | None = None
+    """Write a page that shows the placement."""
+    model_explorer: Path | None = None
+    """Write node data for Google's Model Explorer, coloured by device."""
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
+    """Print nothing but errors."""
+
+
+def check(
+    model: Path,
+    /,
+    *,
+    on: TargetOptions | None = None,
+    out: Outputs | None = None,
+    against: str | None = None,
+    layers: Annotated[bool, Parameter(negative="")] = False,
+    fail_on: Literal["fallback", "unknown"] | None = None,
+) -> int:
+    """Tell what of a model will run on the DLA, why not, and what to change.
+
+    The answer comes first: the share of the work on the DLA, the loadables and the switches; then the reasons, grouped,
+    each with what to use instead. No board is needed.
+
+    Examples:
+
+        dlaflow check model.onnx --board agx-orin-64gb --jetpack 5.1.1 --precision int8
+
+        dlaflow check model.onnx --board orin-nx-16gb --jetpack 6.2 --json placement.json --fail-on fallback
+
+        dlaflow check model.onnx --board agx-orin-64gb --jetpack 6.2 --against 5.1.1
+
+    Parameters
+    ----------
+    model
+        The ONNX file. Its weights are not read unless a rule needs them.
+    against
+        Another JetPack or DRIVE OS release of the same board: tell what changes between the two.
+    layers
+        List every layer with its device.
+    fail_on
+        Exit with 1 when a layer falls back to the GPU (fallback), or when that cannot even be ruled out (unknown).
+    """
+    from dlaflow.graph.load import load_model
+    from dlaflow.placement.check import check_model
+    from dlaflow.report.check_text import comparison_text, layer_text, placement_text
+
+    options, outputs = on or TargetOptions(), out or Outputs()
+    target = options.target()
+    loaded = load_model(model)
+    placement = check_model(loaded, target)
+    _write(placement, outputs)
+    if not outputs.quiet:
+        sys.stdout.write(placement_text(placement) + "\n")
+        if layers:
+            sys.stdout.write("\n" + layer_text(placement) + "\n")
+        if against:
+            sys.stdout.write("\n" + comparison_text(placement, check_model(loaded, target.on_release(against))) + "\n")
+    return EXIT_FINDINGS if fail_on and _fails(placement, fail_on) else EXIT_DONE
+
+
+def _write(placement: Placement, outputs: Outputs) -> None:
+    if outputs.json:
+        from dlaflow.report.json import placement_json
+
+        write_atomic(outputs.json, placement_json(placement))
+    if outputs.sarif:
+        from dlaflow.report.sarif import sarif_json
+
+        write_atomic(outputs.sarif, sarif_json(placement))
+    if outputs.model_explorer:
+        from dlaflow.report.model_explorer import node_data_json
+
+        write_atomic(outputs.model_explorer, node_data_json(placement))
+    if outputs.html:
+        from dlaflow.report.html import render
+        from dlaflow.report.records import RunRecord, Variant
+
+        name = Path(placement.model.path).stem
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        write_atomic(outputs.html, render(RunRecord(name, created, variants=[Variant(name, placement=placement)])))
+
+
+def _fails(placement: Placement, fail_on: str) -> bool:
+    """Whether the placement holds what `--fail-on` asked for; `unknown` includes `fallback`."""
+    unwanted = {Verdict.FALLBACK} if fail_on == "fallback" else {Verdict.FALLBACK, Verdict.UNKNOWN}
+    found = {layer.verdict for layer in placement.layers if layer.device is not Device.FOLDED}
+    found |= {finding.verdict for finding in placement.findings}
+    return bool(found & unwanted)

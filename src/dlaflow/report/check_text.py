@@ -1,0 +1,113 @@
+"""A placement on the terminal: the answer first, then the reasons, in 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+
+from dlaflow.report.grouping import FindingGroup, group_findings
+from dlaflow.types import Confidence, Device, Placement, Verdict
+
+_WIDTH = 100
+_SHOWN_SWITCHES = 12
+
+
+def placement_text(placement: Placement) -> str:
+    """The answer of `dlaflow check`: the shares, the loadables, the switches, and the reasons grouped."""
+    target, summary = placement.target, placement.summary
+    release = target.jetpack if target.jetpack.startswith(("TensorRT", "drive")) else f"JetPack {target.jetpack}"
+    work = summary.dla_layers + summary.gpu_layers
+    lines = [
+        f"{placement.model.path} on {target.board}, {release} (TensorRT {target.tensorrt}), "
+        f"{target.precision}, batch {target.batch}, {target.mode}",
+        "",
+        f"  {summary.dla_mac_share:7.1%} of the multiply-accumulates, {summary.dla_layers} of {work} layers on the DLA",
+        f"  {summary.loadables:7} loadable{'s' * (summary.loadables != 1)}" + _beyond(placement),
+        f"  {summary.switches:7} switch{'es' * (summary.switches != 1)} between DLA and GPU",
+        f"  {'yes' if summary.standalone_ok else 'no':>7} standalone build possible",
+    ]
+    if summary.unknown_layers:
+        lines.append(f"  {summary.unknown_layers:7} layers of which nobody knows (verdict unknown)")
+    groups = [group for group in group_findings(placement) if not _is_remark(group)]
+    remarks = [group for group in group_findings(placement) if _is_remark(group)]
+    if groups:
+        lines += ["", "Reasons:", *(line for group in groups for line in _reason(group))]
+    if remarks:
+        lines += ["", "Remarks:", *(line for group in remarks for line in _reason(group))]
+    if placement.loadables:
+        lines += ["", "Loadables:"]
+        lines += [
+            f"  {each.index:>2}  {each.first} ... {each.last} ({len(each.layers)} layers)"
+            for each in placement.loadables
+        ]
+    if placement.switches:
+        lines += ["", "Switches:"]
+        lines += [
+            f"      {each.source} -> {each.to}  {each.bytes:,} bytes" for each in placement.switches[:_SHOWN_SWITCHES]
+        ]
+        if len(placement.switches) > _SHOWN_SWITCHES:
+            lines.append(f"      and {len(placement.switches) - _SHOWN_SWITCHES} more (--json tells all)")
+    if groups:
+        lines += ["", f"`dlaflow explain {groups[0].rule}` tells more about a rule."]
+    return "\n".join(lines)
+
+
+def layer_text(placement: Placement) -> str:
+    """Every layer with its device, verdict and loadable, in network order."""
+    lines = ["Layers:"]
+    for layer in placement.layers:
+        place = "" if layer.loadable is None else f"#{layer.loadable}"
+        lines.append(f"  {layer.device.value:<6} {place:<4} {layer.verdict.value:<11} {layer.kind:<16} {layer.name}")
+    return "\n".join(lines)
+
+
+def comparison_text(first: Placement, second: Placement) -> str:
+    """What changes for a model between two releases."""
+    lines = [f"Under {second.target.jetpack} (TensorRT {second.target.tensorrt}) instead of {first.target.jetpack}:"]
+    for name, before, after in (
+        ("loadables", first.summary.loadables, second.summary.loadables),
+        ("switches", first.summary.switches, second.summary.switches),
+        ("layers on the DLA", first.summary.dla_layers, second.summary.dla_layers),
+        ("layers on the GPU", first.summary.gpu_layers, second.summary.gpu_layers),
+    ):
+        lines.append(f"  {name}: {before} -> {after}" if before != after else f"  {name}: {before}, the same")
+    # The two parsers name helper layers differently: compare by the ONNX nodes that do work.
+    was = _devices_by_node(first)
+    now = _devices_by_node(second)
+    changed = [(node, was[node], now[node]) for node in was if node in now and was[node] != now[node]]
+    lines += [f"  {node}: {before} -> {after}" for node, before, after in changed]
+    if not changed:
+        lines.append("  every ONNX node keeps its device")
+    return "\n".join(lines)
+
+
+def _devices_by_node(placement: Placement) -> dict[str, str]:
+    """Each ONNX node with the devices of its layers that run, such as `DLA` or `DLA and GPU`."""
+    found: dict[str, set[str]] = {}
+    for layer in placement.layers:
+        if layer.device is not Device.FOLDED:
+            for node in layer.onnx_nodes:
+                found.setdefault(node, set()).add(layer.device.value)
+    return {node: " and ".join(sorted(devices)) for node, devices in found.items()}
+
+
+def _beyond(placement: Placement) -> str:
+    dropped = placement.summary.loadables_before_cap - placement.summary.loadables
+    return f", {dropped} more beyond the limit of a core moved to the GPU" if dropped else ""
+
+
+def _is_remark(group: FindingGroup) -> bool:
+    return group.verdict is Verdict.NATIVE
+
+
+def _reason(group: FindingGroup) -> list[str]:
+    finding = group.first
+    count = f"x{group.count}" if finding.layer else ""
+    known = "" if finding.confidence is Confidence.DOCUMENTED else f" ({finding.confidence.value})"
+    where = f" first {finding.layer}:" if finding.layer else ""
+    head = f"  {group.rule} {count:>5} {group.verdict.value:<11}"
+    body = textwrap.wrap(f"{where} {finding.message}{known}".strip(), _WIDTH - len(head), break_on_hyphens=False)
+    lines = [f"{head} {body[0]}", *(" " * (len(head) + 1) + rest for rest in body[1:])]
+    if finding.fix and group.verdict is not Verdict.NATIVE:
+        wrapped = textwrap.wrap(f"use instead: {finding.fix}", _WIDTH - 8, break_on_hyphens=False)
+        lines += [" " * 8 + line for line in wrapped]
+    return lines

@@ -1,0 +1,70 @@
+"""Findings as SARIF 2.1.0, the format that code hosts show beside a change."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.types import Finding, Placement, Verdict
+
+_LEVELS = {Verdict.FALLBACK: "warning", Verdict.UNKNOWN: "note", Verdict.CONDITIONAL: "warning", Verdict.NATIVE: "note"}
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+def sarif_json(placement: Placement) -> bytes:
+    """The findings of a placement, one result each, located in the model file at the layer's name."""
+    found = [*placement.findings, *(finding for layer in placement.layers for finding in layer.findings)]
+    rules = list(dict.fromkeys(finding.rule for finding in found))
+    run = {
+        "tool": {
+            "driver": {
+                "name": "dlaflow",
+                "version": __version__,
+                "informationUri": "https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial",
+                "rules": [_rule(rule, found) for rule in rules],
+            }
+        },
+        "artifacts": [{"location": {"uri": _uri(placement)}, "hashes": {"sha-256": placement.model.sha256}}],
+        "results": [_result(finding, rules.index(finding.rule), placement) for finding in found],
+        "properties": {"target": msgspec.to_builtins(placement.target)},
+    }
+    body = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n"
+
+
+def _rule(rule: str, found: list[Finding]) -> dict[str, object]:
+    first = next(finding for finding in found if finding.rule == rule)
+    description: dict[str, object] = {"id": rule, "shortDescription": {"text": f"allowed: {first.expected}"}}
+    if first.fix:
+        description["help"] = {"text": f"Use instead: {first.fix}"}
+    return description
+
+
+def _result(finding: Finding, index: int, placement: Placement) -> dict[str, object]:
+    where: dict[str, object] = {"physicalLocation": {"artifactLocation": {"uri": _uri(placement)}}}
+    if finding.layer:
+        where["logicalLocations"] = [{"fullyQualifiedName": finding.layer, "kind": "element"}]
+    text = f"{finding.layer}: {finding.message}" if finding.layer else finding.message
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": index,
+        "level": _LEVELS[finding.verdict],
+        "message": {"text": text},
+        "locations": [where],
+        "properties": {
+            "verdict": finding.verdict.value,
+            "confidence": finding.confidence.value,
+            "expected": finding.expected,
+            "received": finding.received,
+            "source": finding.source,
+            "fix": finding.fix,
+        },
+    }
+
+
+def _uri(placement: Placement) -> str:
+    """The model's path as a relative or file URI reference: percent-encoded, with forward slashes."""
+    from urllib.parse import quote
+
+    path = placement.model.path.replace("\\", "/")
+    return ("file://" if path.startswith("/") else "") + quote(path)

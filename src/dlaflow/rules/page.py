@@ -1,0 +1,52 @@
+"""A rule's page, for `dlaflow explain` and for docs/rules: made from its docstring, its limits and its examples."""
+
+from __future__ import annotations
+
+import re
+
+from dlaflow.rules.base import HEADINGS, Example, Rule, section, title
+from dlaflow.targets.limits import Limit, limits
+
+_PLACE = re.compile(r"\{([a-z_.]+)\}")
+
+
+def summary(rule: type[Rule]) -> str:
+    """The rule in one sentence, with the newest bounds put in."""
+    return _PLACE.sub(lambda match: _newest(match[1]), title(rule))
+
+
+def page(rule: type[Rule]) -> str:
+    """The whole page as Markdown."""
+    lines = [f"# {rule.id} {rule.__name__}", "", summary(rule), ""]
+    for heading in HEADINGS:
+        if text := section(rule, heading):
+            lines += [f"**{heading}:** {text}", ""]
+    names = dict.fromkeys([*([rule.limit] if rule.limit else []), *_PLACE.findall(title(rule))])
+    bounds = [limit for name in names for limit in limits() if limit.id == name]
+    if bounds:
+        lines += ["## Bounds", "", "| releases | DLA | allowed | known as | source |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {bound.releases} | {', '.join(bound.dla)} | {bound.text} | {bound.confidence.value} | {bound.source} |"
+            for bound in bounds
+        ]
+        lines.append("")
+    lines += ["## Good", "", *_example(rule.good), "", "## Bad", "", *_example(rule.bad), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _newest(name: str) -> str:
+    known = [limit for limit in limits() if limit.id == name]
+    return max(known, key=_since).text if known else name
+
+
+def _since(limit: Limit) -> tuple[int, ...]:
+    return tuple(int(part) for part in (limit.since or "0").split("."))
+
+
+def _example(example: Example) -> list[str]:
+    tensors = [f"x: float[{example.x}]"]
+    tensors += [f"{name}: {kind}" for name, kind in example.more_inputs]
+    tensors += [f"{name}: constant float[{shape}]" for name, shape in example.weights]
+    tensors += [f"{name}: constant {kind} {{{values}}}" for name, kind, values in example.constants]
+    head = f"# {example.board}, TensorRT {example.tensorrt}, {example.precision}"
+    return ["```", head, *(f"# {tensor}" for tensor in tensors), *example.nodes.splitlines(), "```"]
