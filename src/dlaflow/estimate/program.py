@@ -1,0 +1,292 @@
+"""From TensorRT's layers and their devices to the steps that take time: fused operations, kernels, copies.
+
+On the DLA a convolution takes its bias, scale, activation and residual sum with it (facts of the DLA compiler); other
+layers are passes of their own. On the GPU chains of point-wise layers become one kernel and plain reshapes cost nothing.
+A tensor that enters or leaves a DLA loadable towards the GPU or the host is copied once into the other format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from dlaflow.graph.layer import (
+    Activation,
+    Convolution,
+    ElementWise,
+    Layer,
+    MatrixMultiply,
+    Network,
+    Pooling,
+    Shuffle,
+    Tensor,
+)
+from dlaflow.types import Device
+
+POINTWISE = frozenset({"ACTIVATION", "ELEMENTWISE", "SCALE", "UNARY", "PARAMETRIC_RELU", "CAST", "SELECT", "IDENTITY"})
+MATRIX = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED"})
+_NORMALIZATIONS = frozenset({"NORMALIZATION", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3"})
+_NORMALIZATION_KERNELS = 5
+"""A float32 plugin between INT8 layers: conversion in, statistics, reduction, application, conversion out."""
+_DLA_FUSED_ACTIVATIONS = frozenset({"RELU", "CLIP", "LEAKY_RELU"})
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a layer runs: its device and the index of its loadable (None off the DLA)."""
+
+    device: Device
+    loadable: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation that takes time.
+
+    `inputs`, `outputs` and `weights` count elements, `macs` multiply-accumulates. For matrix work `reduced` is the
+    number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
+    and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
+    and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
+    `grouped` marks convolutions in groups of several channels; `kernels` is how many launches the step is on the GPU.
+    """
+
+    name: str
+    kind: str
+    spot: Spot
+    inputs: int
+    outputs: int
+    weights: int = 0
+    macs: int = 0
+    reduced: int = 0
+    produced: int = 0
+    positions: int = 0
+    batch: int = 1
+    points: int = 0
+    edge: int = 0
+    grouped: bool = False
+    kernels: int = 1
+    layers: tuple[str, ...] = ()
+
+    @property
+    def matrix(self) -> bool:
+        """True for convolutions and matrix products."""
+        return self.kind in MATRIX
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A tensor that changes format: `inward` when it goes to the DLA; `host` when its other end is the network's edge."""
+
+    tensor: str
+    elements: int
+    inward: bool
+    host: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """All that takes time in one inference. `unknown` names layers whose size or device nobody knows."""
+
+    steps: tuple[Step, ...]
+    copies: tuple[Copy, ...]
+    loadables: int
+    unknown: tuple[str, ...] = ()
+
+
+def assemble(network: Network, spots: Mapping[str, Spot]) -> Program:
+    """Fuse the layers of `network` into steps. `spots` maps layer names to places; layers that it lacks count as GPU.
+
+    Layers that are folded, and those placed as FOLDED, take no time.
+    """
+    consumers: dict[str, list[int]] = {}
+    work = [layer for layer in network.layers if _spot(layer, spots).device is not Device.FOLDED]
+    for position, layer in enumerate(work):
+        for tensor in layer.inputs:
+            if not tensor.constant:
+                consumers.setdefault(tensor.name, []).append(position)
+    kept = {tensor.name for tensor in network.outputs}
+    groups = _fuse(work, spots, consumers, kept)
+    hybrid = any(_spot(layer, spots).device is Device.DLA for layer in work)
+    inside = _inside(work, spots, kept)
+    steps = tuple(
+        _step(group, _spot(group[0], spots), inside)
+        for group in groups
+        if hybrid or not all(_free_on_gpu(layer) for layer in group)
+    )
+    unknown = tuple(layer.name for layer in work if any(_elements(tensor) is None for tensor in layer.outputs))
+    loadables = {step.spot.loadable for step in steps if step.spot.device is Device.DLA}
+    return Program(steps, _copies(network, work, spots), len(loadables), unknown)
+
+
+def on_gpu(network: Network) -> Program:
+    """The same network wholly on the GPU."""
+    return assemble(
+        network, {layer.name: Spot(Device.FOLDED if layer.folded else Device.GPU) for layer in network.layers}
+    )
+
+
+def _spot(layer: Layer, spots: Mapping[str, Spot]) -> Spot:
+    if layer.folded or layer.kind == "CONSTANT":
+        return Spot(Device.FOLDED)
+    return spots.get(layer.name, Spot(Device.GPU))
+
+
+def _fuse(
+    work: list[Layer], spots: Mapping[str, Spot], consumers: Mapping[str, list[int]], kept: set[str]
+) -> list[list[Layer]]:
+    """Partition layers into groups that run as one step, each in network order."""
+    group_of: dict[int, int] = {}
+    groups: list[list[Layer]] = []
+    producer = {tensor.name: position for position, layer in enumerate(work) for tensor in layer.outputs}
+    for position, layer in enumerate(work):
+        home = None
+        for tensor in layer.inputs:
+            source = producer.get(tensor.name)
+            if source is None or tensor.name in kept or len(consumers.get(tensor.name, ())) != 1:
+                continue
+            candidate = groups[group_of[source]]
+            if candidate[-1] is work[source] and _joins(candidate, layer, spots):
+                home = max(group_of[source], home if home is not None else -1)
+        if home is None:
+            home = len(groups)
+            groups.append([])
+        groups[home].append(layer)
+        group_of[position] = home
+    return groups
+
+
+def _joins(group: list[Layer], layer: Layer, spots: Mapping[str, Spot]) -> bool:
+    """Whether `layer` becomes part of the step that `group` already is."""
+    spot = _spot(layer, spots)
+    if spot != _spot(group[0], spots) or layer.kind not in POINTWISE:
+        return False
+    if spot.device is Device.GPU:
+        return group[0].kind in MATRIX or group[0].kind in POINTWISE
+    if group[0].kind not in MATRIX:
+        return group[0].kind == "ELEMENTWISE" and _fits_dla(layer) and layer.kind != "ELEMENTWISE"
+    return _fits_dla(layer)
+
+
+def _fits_dla(layer: Layer) -> bool:
+    """Whether the DLA's point-wise stage behind a convolution takes the layer without another pass."""
+    match layer.attributes:
+        case Activation(type=kind):
+            return kind in _DLA_FUSED_ACTIVATIONS
+        case ElementWise(operation=operation):
+            return operation in {"SUM", "SUB"}
+    return layer.kind in {"SCALE", "PARAMETRIC_RELU"}
+
+
+def _inside(work: list[Layer], spots: Mapping[str, Spot], kept: set[str]) -> set[str]:
+    """Tensors that are made and used within one loadable only."""
+    made = {tensor.name: _spot(layer, spots) for layer in work for tensor in layer.outputs}
+    inside = {name for name, spot in made.items() if spot.device is Device.DLA and name not in kept}
+    for layer in work:
+        spot = _spot(layer, spots)
+        inside -= {tensor.name for tensor in layer.inputs if made.get(tensor.name, spot) != spot}
+    return inside
+
+
+def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
+    """The step that a group of layers runs as."""
+    first = group[0]
+    inner = {tensor.name for layer in group for tensor in layer.outputs}
+    read = [
+        tensor
+        for layer in group
+        for tensor in layer.inputs
+        if not tensor.constant and tensor.name not in inner
+    ]
+    inputs = sum(_elements(tensor) or 0 for tensor in read)
+    outputs = sum(_elements(tensor) or 0 for tensor in group[-1].outputs)
+    edge = sum(_elements(tensor) or 0 for tensor in (*read, *group[-1].outputs) if tensor.name not in inside)
+    shape = tuple(size or 1 for size in (first.outputs[0].shape or ()) if first.outputs)
+    batch = shape[0] if shape else 1
+    reduced, produced = _channels(first)
+    pixels = prod(shape[2:]) if len(shape) > 2 else 1
+    if first.kind == "MATRIX_MULTIPLY" and produced:
+        pixels = max(1, prod(shape) // (batch * produced))
+    return Step(
+        name=first.name,
+        kind=first.kind,
+        spot=spot,
+        inputs=inputs,
+        outputs=outputs,
+        weights=sum(layer.weight_elements for layer in group),
+        macs=sum(layer.macs for layer in group),
+        reduced=reduced,
+        produced=produced,
+        positions=pixels,
+        batch=batch,
+        points=_points(first, outputs, inputs),
+        edge=edge,
+        grouped=isinstance(first.attributes, Convolution) and first.attributes.groups > 1 and reduced > 1,
+        kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
+        layers=tuple(layer.name for layer in group),
+    )
+
+
+def _channels(layer: Layer) -> tuple[int, int]:
+    """Input and output channels of one group."""
+    match layer.attributes:
+        case Convolution(groups=groups, in_channels=c, out_channels=k):
+            return max(1, c // groups), max(1, k // groups)
+        case MatrixMultiply(in_features=c, out_features=k) if c and k:
+            return c, k
+    if layer.kind in MATRIX and layer.macs:
+        outputs = _elements(layer.outputs[0]) or 1
+        return max(1, layer.macs // outputs), int((layer.outputs[0].shape or (1,))[-1] or 1)
+    return 0, 0
+
+
+def _points(layer: Layer, outputs: int, inputs: int) -> int:
+    if isinstance(layer.attributes, Pooling):
+        return outputs * prod(layer.attributes.window)
+    return max(outputs, inputs)
+
+
+def _free_on_gpu(layer: Layer) -> bool:
+    if layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"}:
+        return True
+    match layer.attributes:
+        case Shuffle(first_transpose=first, second_transpose=second):
+            return not _moves(first) and not _moves(second)
+    return False
+
+
+def _moves(permutation: tuple[int, ...]) -> bool:
+    return permutation != tuple(range(len(permutation)))
+
+
+def _copies(network: Network, work: list[Layer], spots: Mapping[str, Spot]) -> tuple[Copy, ...]:
+    """Tensors that cross the border of the DLA, each once per direction."""
+    places: dict[str, Spot | None] = {tensor.name: None for tensor in network.inputs}
+    sizes: dict[str, int] = {tensor.name: _elements(tensor) or 0 for tensor in network.inputs}
+    copies: dict[tuple[str, bool], Copy] = {}
+    for layer in work:
+        spot = _spot(layer, spots)
+        for tensor in layer.inputs:
+            if tensor.constant or tensor.name not in places:
+                continue
+            source = places[tensor.name]
+            if source is None and spot.device is Device.DLA:
+                copies[tensor.name, True] = Copy(tensor.name, sizes[tensor.name], inward=True, host=True)
+            elif source is not None and source.device is not spot.device:
+                inward = spot.device is Device.DLA
+                copies[tensor.name, inward] = Copy(tensor.name, sizes[tensor.name], inward=inward, host=False)
+        for tensor in layer.outputs:
+            places[tensor.name] = spot
+            sizes[tensor.name] = _elements(tensor) or 0
+    for tensor in network.outputs:
+        source = places.get(tensor.name)
+        if source is not None and source.device is Device.DLA:
+            copies[tensor.name, False] = Copy(tensor.name, sizes[tensor.name], inward=False, host=True)
+    return tuple(copies.values())
+
+
+def _elements(tensor: Tensor) -> int | None:
+    """How many elements a tensor has, None when a dimension is unknown."""
+    if tensor.shape is None or any(size is None for size in tensor.shape):
+        return None
+    return prod(size or 0 for size in tensor.shape)
