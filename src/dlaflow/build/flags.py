@@ -16,15 +16,18 @@ _HELP_FLAG = re.compile(r"^\s+(?:--)([A-Za-z][A-Za-z0-9]*)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One option, without its dashes, and the releases that know it; `last` None: it has not been removed."""
+    """One option, without its dashes, and the releases that know it.
+
+    `last` is a release or the beginning of one ((10,): every 10.x), empty while the option has not been removed.
+    """
 
     name: str
     first: Version
-    last: Version | None
+    last: tuple[int, ...]
 
     def known_to(self, release: Version) -> bool:
         """Whether trtexec of this release accepts the option."""
-        return self.first <= release and (self.last is None or release <= self.last)
+        return self.first <= release and (not self.last or release[: len(self.last)] <= self.last)
 
 
 class _Span(msgspec.Struct):
@@ -42,7 +45,7 @@ def known_flags() -> dict[str, Flag]:
     """Every option that dlaflow may write, by name."""
     table = msgspec.toml.decode(resources.files("dlaflow.build").joinpath("flags.toml").read_bytes(), type=_Table)
     return {
-        name: Flag(name, version_of(span.first), version_of(span.last) if span.last else None)
+        name: Flag(name, version_of(span.first), tuple(map(int, span.last.split("."))) if span.last else ())
         for name, span in table.flags.items()
     }
 

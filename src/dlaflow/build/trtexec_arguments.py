@@ -189,5 +189,5 @@ def _spell_shapes(shapes: tuple[InputShape, ...], which: str) -> str:
     return ",".join(f"{one.name}:{'x'.join(map(str, getattr(one.shapes, which)))}" for one in shapes)
 
 
-def _dotted(version: Version | None) -> str:
-    return ".".join(map(str, version or ()))
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
