@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import prod
 
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.placement.grouping import group, keep_largest
 from dlaflow.placement.lifting import settle_shapes
 from dlaflow.placement.nodes import Node, Wiring
-from dlaflow.rules.case import Case, make_case
+from dlaflow.rules.case import Case, elements, make_case
 from dlaflow.rules.examine import Examiner, verdict
-from dlaflow.rules.limits_of_model import LoadableLimit, StandaloneLeftovers
+from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, StandaloneLeftovers
 from dlaflow.rules.moving import ShuffleBesideSlice
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Switch, Verdict
@@ -41,11 +40,15 @@ def place(network: Network, model: ModelInfo, target: Target) -> Placement:
     nodes = _examine(case, examiner, blocked=blocked)
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
+    too_large = LoadableMemory().examine_placement(placement, case)
+    if too_large is not None:
+        findings = [*findings, too_large]
+        placement = replace(placement, findings=findings)
     leftovers = StandaloneLeftovers().examine_placement(placement, case)
     if leftovers is None:
         return placement
     if target.mode == "standalone":
-        findings = [*placement.findings, leftovers]
+        findings = [*findings, leftovers]
     return replace(placement, findings=findings, summary=replace(placement.summary, standalone_ok=False))
 
 
@@ -164,10 +167,7 @@ def _macs(nodes: Iterable[Node]) -> int:
 
 def _bytes(tensor: Tensor, case: Case) -> int:
     """The bytes of a tensor in the target's precision; 0 when its shape is unknown."""
-    if tensor.shape is None or None in tensor.shape:
-        return 0
-    elements = prod(dim for dim in tensor.shape if dim is not None)
-    return elements * _ELEMENT_BYTES.get(tensor.dtype, case.bytes_per_element)
+    return elements(tensor) * _ELEMENT_BYTES.get(tensor.dtype, case.bytes_per_element)
 
 
 def _batch_of(case: Case) -> int:

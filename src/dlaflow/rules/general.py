@@ -100,7 +100,7 @@ class KnownShapes(Rule):
     id = "DLA104"
     kinds = ("*",)
     good = Example("y = Relu(x)")
-    bad = Example("n = NonZero(x)\nf = Cast<to=1>(n)\ny = Relu(f)")
+    bad = Example("m = my.domain.Mystery(x)\ny = Relu(m)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         for tensor in (*varying(layer), *layer.outputs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Layer, Slice
 from dlaflow.rules.base import Example, ModelRule
-from dlaflow.rules.case import Case
+from dlaflow.rules.case import Case, elements
 from dlaflow.targets.limits import Limit
 from dlaflow.types import Confidence, Device, Finding, Placement, Verdict
 
@@ -71,6 +71,40 @@ class StandaloneLeftovers(PlacementRule):
             source="build logs of TensorRT 10.3.0: is not supported on DLA but GPU fallback is not enabled",
             confidence=Confidence.MEASURED,
         )
+
+
+class LoadableMemory(PlacementRule):
+    """The weights of a loadable must stay below 512 MiB, its inner tensors below 1 GiB.
+
+    Why: these are the default pools of global and local DRAM; beyond them TensorRT cuts the loadable or gives it up.
+    Use instead: a smaller input or batch, or larger pools (--memPoolSize=dlaLocalDRAM:2048).
+    Fix safety: none
+    """
+
+    id = "DLA012"
+    good = Example("y = Relu(x)")
+    bad = Example("a = Relu(x)\ny = Sigmoid(a)", x="64,64,512,512")
+
+    def examine_placement(self, placement: Placement, case: Case) -> Finding | None:
+        """The finding for the first loadable that is too large, None when all fit."""
+        pools = ((case.limit("model.weight_bytes"), "weights"), (case.limit("model.activation_bytes"), "inner tensors"))
+        for loadable in placement.loadables:
+            members = [layer for layer in case.network.layers if layer.name in set(loadable.layers)]
+            inner = {name for layer in members for name in (tensor.name for tensor in layer.inputs)}
+            sizes = (
+                sum(layer.weight_elements for layer in members) * case.bytes_per_element,
+                sum(elements(tensor) for layer in members for tensor in layer.outputs if tensor.name in inner)
+                * case.bytes_per_element,
+            )
+            for (limit, what), size in zip(pools, sizes, strict=True):
+                if limit is not None and not limit.allows(size):
+                    return self.says(
+                        Verdict.UNKNOWN,
+                        f"loadable {loadable.index} holds {size >> 20} MiB of {what}",
+                        expected=f"below {((limit.max or 0) + 1) >> 20} MiB",
+                        source=limit.source,
+                    )
+        return None
 
 
 def _erased(verdict: Verdict, kind: str) -> bool:

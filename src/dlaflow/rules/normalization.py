@@ -1,62 +1,11 @@
-"""Scale, local response normalization and the normalizations that the DLA does not have."""
+"""Local response normalization, and the normalizations that the DLA does not have."""
 
 from __future__ import annotations
 
-from dlaflow.graph.layer import Layer, Lrn, Scale
+from dlaflow.graph.layer import Layer, Lrn
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
 from dlaflow.types import Confidence, Finding
-
-
-class ScaleMode(Rule):
-    """A Scale must be uniform, per channel or element-wise, without a power.
-
-    Why: the point-wise engine multiplies and adds.
-    Use instead: BatchNormalization in inference form, or Mul and Add per channel.
-    Fix safety: exact
-    """
-
-    id = "DLA200"
-    kinds = ("SCALE",)
-    good = Example("y = BatchNormalization(x, s, b, m, v)", weights=tuple((name, "64") for name in "sbmv"))
-    bad = Example(
-        "y = BatchNormalization<training_mode=1>(x, s, b, m, v)", weights=tuple((name, "64") for name in "sbmv")
-    )
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        scale = layer.attributes
-        if isinstance(scale, Scale) and scale.mode in {"UNIFORM", "CHANNEL", "ELEMENTWISE"} and scale.power == 1:
-            return None
-        received = f"{scale.mode} with power {scale.power:g}" if isinstance(scale, Scale) else "computed statistics"
-        source = "TensorRT developer guide"
-        return self.refuses(layer, received, expected="UNIFORM, CHANNEL or ELEMENTWISE with power 1", source=source)
-
-
-class TrainingBatchNorm(Rule):
-    """BatchNormalization must be in inference form with constant parameters.
-
-    Why: statistics of the batch need a reduction, which the DLA does not have.
-    Use instead: export in evaluation mode (`model.eval()`).
-    Fix safety: exact
-    """
-
-    id = "DLA201"
-    kinds = ("*",)
-    good = Example("y = BatchNormalization(x, s, b, m, v)", weights=tuple((name, "64") for name in "sbmv"))
-    bad = Example(
-        "y = BatchNormalization<training_mode=1>(x, s, b, m, v)", weights=tuple((name, "64") for name in "sbmv")
-    )
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        if layer.op != "BatchNormalization" or layer.kind == "SCALE":
-            return None
-        return self.refuses(
-            layer,
-            "BatchNormalization with computed parameters or in training mode",
-            expected="inference form",
-            source="derived: only the constant form becomes a Scale",
-            confidence=Confidence.INFERRED,
-        )
 
 
 class LrnWindow(Rule):

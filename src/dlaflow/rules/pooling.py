@@ -44,25 +44,6 @@ class _Bound(_PoolingRule):
         return self.breaks(layer, limit, f"{self.word} {by(numbers)}")
 
 
-class PoolType(_PoolingRule):
-    """Only maximum and average pooling run on the DLA.
-
-    Why: the pooling engine has these two.
-    Use instead: AveragePool or MaxPool.
-    Fix safety: retrain
-    """
-
-    id = "DLA150"
-    good = _GOOD
-    bad = Example("y = LpPool<kernel_shape=[2,2], strides=[2,2]>(x)")
-
-    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
-        if pool.mode in {"MAX", "AVERAGE"}:
-            return None
-        source = "NvInfer.h IPoolingLayer::setPoolingType"
-        return self.refuses(layer, f"{pool.mode} pooling", expected="MAX or AVERAGE", source=source)
-
-
 class PoolWindow(_Bound):
     """Pooling windows must lie in {pool.window} on each side.
 

@@ -20,7 +20,7 @@ from dlaflow.rules import (
 )
 from dlaflow.rules.base import ModelRule, Rule
 from dlaflow.rules.convolution_buffer import ConvBuffer
-from dlaflow.rules.limits_of_model import LoadableLimit, StandaloneLeftovers
+from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, StandaloneLeftovers
 
 MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.BoardHasDla,
@@ -32,6 +32,7 @@ MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.Fp16OnOrin,
     LoadableLimit,
     StandaloneLeftovers,
+    LoadableMemory,
 )
 
 LAYER_RULES: tuple[type[Rule], ...] = (
@@ -63,7 +64,6 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     deconvolution.DeconvChannels,
     deconvolution.DeconvStrideIsKernel,
     deconvolution.DeconvTwoDimensional,
-    pooling.PoolType,
     pooling.PoolWindow,
     pooling.PoolPadding,
     pooling.PoolPaddingBelowWindow,
@@ -83,8 +83,6 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     products.ConstantMatrix,
     products.FeatureCount,
     products.ProductRank,
-    normalization.ScaleMode,
-    normalization.TrainingBatchNorm,
     normalization.LrnWindow,
     normalization.NormalizationLayer,
     joining.ConcatAxis,
@@ -117,7 +115,6 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     unsupported.CastLayer,
     unsupported.ConstantLayer,
     unsupported.PluginLayer,
-    unsupported.PaddingLayer,
     unsupported.NotListed,
     unsupported.UnknownOperator,
     unsupported.QuantizeLayer,

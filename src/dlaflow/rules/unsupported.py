@@ -146,22 +146,6 @@ class PluginLayer(_Never):
         return super().examine(layer, case)
 
 
-class PaddingLayer(_Never):
-    """A Padding layer does not run on the DLA.
-
-    Why: it is not exposed.
-    Use instead: zero padding as an attribute of the next Conv or Pool.
-    Fix safety: exact
-    """
-
-    id = "DLA286"
-    kinds = ("PADDING",)
-    good = Example("y = Relu(x)")
-    bad = Example(
-        "y = Pad(x, p)", constants=(("p", "int64[8]", "0,0,1,1,0,0,1,1"),), board="xavier-nx", tensorrt="7.1.3"
-    )
-
-
 class NotListed(Rule):
     """This kind of layer is in no list of what the DLA takes.
 

@@ -1,0 +1,40 @@
+# Everything that a fresh clone needs: `make demo` and `make test` do all their own set-up.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+# The data beside the repository, when it is there; `make demo` falls back to the built-in digits otherwise.
+DLAFLOW_DATA ?= $(firstword $(wildcard data/cifar10 ../shared/cifar10))
+export DLAFLOW_DATA
+
+.PHONY: demo test test-all check setup clean help
+
+help:
+	@echo "make demo      set up and run the walk-through (2 epochs a model), then say where the report is"
+	@echo "make test      set up, run scripts/check and the tests"
+	@echo "make test-all  the same with the slow sweeps"
+	@echo "make clean     remove the virtual environment and what tools leave behind"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/dlaflow run examples/walkthrough.toml --resume
+
+test: $(STAMP)
+	$(BIN)/python scripts/check
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+test-all: $(STAMP)
+	$(BIN)/python scripts/check
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)
+	$(BIN)/python scripts/check
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
