@@ -189,11 +189,10 @@ def _slice(call: _Call) -> Array:
         given = call.optional(4)
         steps = None if given is None else given.reshape(-1).tolist()
     index: list[slice] = [slice(None)] * data.ndim
-    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+    for number, (start, last) in enumerate(zip(starts, ends, strict=True)):
         axis = axes[number] if axes is not None else number
         step = steps[number] if steps is not None else 1
-        if step < 0 and end < -data.shape[axis]:
-            end = None
+        end = None if step < 0 and last < -data.shape[axis] else last
         index[axis] = slice(start, end, step)
     return data[tuple(index)]
 

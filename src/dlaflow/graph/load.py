@@ -91,13 +91,24 @@ def load_model(path: str | Path) -> Model:
             raise
         raise _not_onnx(source, "the bytes do not decode") from None
     proto, opset = verify(proto, source)
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.op_type == "Constant" and node.output:
-            for attribute in node.attribute:
-                if attribute.name == "value" and attribute.HasField("t"):
-                    tensors[node.output[0]] = attribute.t
+    tensors: dict[str, onnx.TensorProto] = {}
+    _collect_tensors(proto.graph, tensors)
     return Model(source, sha256_of(source), proto, opset, stripped.spans, tensors)
+
+
+def _collect_tensors(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto]) -> None:
+    """Initializers and the values of Constant nodes, those of the outer graph first."""
+    for tensor in graph.initializer:
+        tensors.setdefault(tensor.name, tensor)
+    inner = []
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                inner.append(attribute.g)
+            elif node.op_type == "Constant" and attribute.name == "value" and node.output:
+                tensors.setdefault(node.output[0], attribute.t)
+    for subgraph in inner:
+        _collect_tensors(subgraph, tensors)
 
 
 def _read(source: Path) -> Stripped:

@@ -41,6 +41,7 @@ class Shapes:
     values: Mapping[str, np.ndarray]
     inputs: tuple[str, ...]
     dynamic_inputs: tuple[str, ...]
+    batch_was_open: bool = False
 
     def type_of(self, name: str) -> TensorType:
         """The type of a tensor; UNKNOWN for a name that inference said nothing of."""
@@ -57,6 +58,7 @@ def infer(model: Model, batch: int | None) -> Shapes:
     scratch = onnx.ModelProto()
     scratch.CopyFrom(model.proto)
     written = _declared(scratch.graph)
+    was_open = _batch_is_open(scratch)
     symbols = _put_batch(scratch, batch)
     declared = {name: _with_symbols(value, symbols) for name, value in written.items()}
     _normalise_domains(scratch)
@@ -64,7 +66,7 @@ def infer(model: Model, batch: int | None) -> Shapes:
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
     types, values = _rounds(scratch, model, declared)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
-    return Shapes(types, values, inputs, dynamic)
+    return Shapes(types, values, inputs, dynamic, was_open)
 
 
 def _rounds(
@@ -161,6 +163,8 @@ def _collect(inferred: onnx.ModelProto, declared: Mapping[str, TensorType]) -> d
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.name not in types:
             types[value.name] = read_type(value.type)
+    for node in graph.node:
+        _own_rule(node, types)
     for name, known in declared.items():
         have = types.get(name, UNKNOWN)
         types[name] = _merge(have, known)
@@ -171,6 +175,24 @@ def _collect(inferred: onnx.ModelProto, declared: Mapping[str, TensorType]) -> d
                     tensor = attribute.t
                     types[node.output[0]] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
     return types
+
+
+_SAME_AS_INPUT = frozenset(
+    {"GroupNormalization", "MeanVarianceNormalization", "InstanceNormalization", "LayerNormalization", "Gelu", "Swish"}
+    | {"FastGelu", "QuickGelu", "BiasGelu", "Mish", "HardSwish", "Silu", "ScaledTanh", "ParametricSoftplus"}
+)
+
+
+def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
+    """Operators that ONNX's inference leaves open although their output is shaped like their first input."""
+    if node.op_type in _SAME_AS_INPUT and node.input and node.output:
+        have, source = types.get(node.output[0], UNKNOWN), types.get(node.input[0], UNKNOWN)
+        if have.shape is None and source.shape is not None:
+            types[node.output[0]] = TensorType(source.shape, have.dtype or source.dtype)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            for value in (*attribute.g.input, *attribute.g.value_info, *attribute.g.output):
+                types.setdefault(value.name, read_type(value.type))
 
 
 def _merge(have: TensorType, known: TensorType) -> TensorType:
@@ -220,6 +242,15 @@ def _with_symbols(declared: _Declared, symbols: Mapping[str, int]) -> TensorType
         return TensorType(None, declared.dtype)
     dims = tuple(symbols.get(dim) if isinstance(dim, str) else dim for dim in declared.dims)
     return TensorType(dims, declared.dtype)
+
+
+def _batch_is_open(scratch: onnx.ModelProto) -> bool:
+    names = {tensor.name for tensor in scratch.graph.initializer}
+    for value in scratch.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in names and dims and not (dims[0].HasField("dim_value") and dims[0].dim_value > 0):
+            return True
+    return False
 
 
 def _put_batch(scratch: onnx.ModelProto, batch: int | None) -> dict[str, int]:

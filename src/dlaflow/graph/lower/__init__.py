@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.graph.load import Model
-from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.context import Context, Operand, closed
 from dlaflow.graph.lower.release import parser_of
 from dlaflow.graph.lower.table import IMPORTERS
 from dlaflow.graph.lower.tensors import import_unknown
-from dlaflow.graph.shapes import Shapes, infer
+from dlaflow.graph.shapes import infer
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def lower(model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None) -> Network:
@@ -18,24 +23,33 @@ def lower(model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None) ->
     Raises InputError for a node that breaks ONNX's rules, UsageError for a `tensorrt` that is no version.
     """
     shapes = infer(model, 1 if batch is None else batch)
-    context = Context(model, shapes, parser_of(tensorrt))
-    _bind_weights(context, shapes)
-    inputs = tuple(_input(name, shapes) for name in shapes.inputs)
+    parsed = infer(model, None) if shapes.batch_was_open else None
+    context = Context(model, shapes, parsed, parser_of(tensorrt))
+    _register(context)
+    inputs = tuple(context.inferred(name) for name in shapes.inputs)
     for tensor in inputs:
-        context.bind(context.names.tensor(tensor.name), Operand(tensor))
+        context.bind(tensor.name, Operand(tensor))
+    context.importer = lambda node: _import(context, node)
     for node in model.proto.graph.node:
-        context.start(node)
-        IMPORTERS.get(node.op_type, import_unknown)(context)
-    outputs = tuple(context.result(value.name) for value in model.proto.graph.output)
+        context.importer(node)
+    outputs = tuple(closed(context.bound(value.name).tensor) for value in model.proto.graph.output)
+    inputs = tuple(closed(tensor) for tensor in inputs)
     return Network(context.layers(), inputs, outputs, shapes.dynamic_inputs, tuple(context.unknown_ops))
 
 
-def _bind_weights(context: Context, shapes: Shapes) -> None:
-    for tensor in context.model.proto.graph.initializer:
-        known = shapes.type_of(tensor.name)
+def _import(context: Context, node: onnx.NodeProto) -> None:
+    context.start(node)
+    IMPORTERS.get(node.op_type, import_unknown)(context)
+
+
+def _register(context: Context) -> None:
+    """Take the names of outputs, inputs and initializers, as the parser does before it reads the nodes."""
+    graph = context.model.proto.graph
+    for value in graph.output:
+        context.names.tensor(value.name)
+    for name in context.shapes.inputs:
+        context.names.tensor(name)
+    for tensor in graph.initializer:
+        context.names.tensor(tensor.name)
+        known = context.shapes.type_of(tensor.name)
         context.bind(tensor.name, Operand(Tensor(tensor.name, known.shape, known.dtype, True), weights=True))
-
-
-def _input(name: str, shapes: Shapes) -> Tensor:
-    known = shapes.type_of(name)
-    return Tensor(name, known.shape, known.dtype)

@@ -1,19 +1,22 @@
-"""The shuffles that the parser adds so that operands have the same rank, and other reshapes of its own."""
+"""The shuffles that the parser adds so that operands have the same rank, and its own squeezes and unsqueezes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from dlaflow.graph.layer import Dims, Shuffle, Tensor
+from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.shape_tensor import ShapeTensor
 
 
 def to_rank(context: Context, tensor: Tensor, rank: int) -> Tensor:
     """Put ones in front of a tensor's shape until it has `rank` dimensions."""
     if tensor.shape is None or len(tensor.shape) >= rank:
         return tensor
-    wanted: Dims = (1,) * (rank - len(tensor.shape)) + tensor.shape
-    return context.helper("SHUFFLE", [tensor], wanted, Shuffle(reshape=wanted, helper=True), "ONNXTRT_Broadcast")
+    ones = ShapeTensor((1,) * (rank - len(tensor.shape)))
+    wanted = sizes.concat(context, ones, sizes.shape_of(tensor))
+    return sizes.add_shuffle(context, tensor, wanted, "ONNXTRT_Broadcast")
 
 
 def same_rank(context: Context, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -32,36 +35,37 @@ def broadcast_shape(shapes: Sequence[Dims | None]) -> Dims | None:
     return tuple(_extent([shape[axis] for shape in padded]) for axis in range(rank))
 
 
-def _extent(sizes: list[int | None]) -> int | None:
-    larger = [size for size in sizes if size is not None and size != 1]
+def _extent(extents: list[int | None]) -> int | None:
+    larger = [size for size in extents if size is not None and size != 1]
     if larger:
         return larger[0]
-    return None if None in sizes else 1
+    return None if None in extents else extents[0]
 
 
-def reshape(context: Context, tensor: Tensor, wanted: Dims, name: str = "ONNXTRT_ShapeShuffle") -> Tensor:
-    """A helper shuffle to a shape that the parser knows."""
-    return context.helper("SHUFFLE", [tensor], wanted, Shuffle(reshape=wanted, helper=True), name)
-
-
-def unsqueeze(context: Context, tensor: Tensor, axes: Sequence[int]) -> Tensor:
-    """A helper that puts ones at `axes` of the result."""
-    wanted: list[int | None] = list(tensor.shape or ())
+def unsqueeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: bool = False) -> Tensor:
+    """Put ones at `axes` of the result; `named` for the ONNX operator itself."""
+    shape = tensor.shape or ()
+    subscripts = list(range(len(shape)))
     for axis in sorted(axes):
-        wanted.insert(axis, 1)
-    return _axes_helper(context, tensor, tuple(wanted), "UNSQUEEZE", len(axes))
+        subscripts.insert(axis, len(shape))
+    if context.parser.squeeze_layers:
+        wanted = tuple((*shape, 1)[index] for index in subscripts)
+        return _with_axes(context, tensor, wanted, ("UNSQUEEZE", len(axes)))
+    new_shape = sizes.interlace(context, sizes.shape_of(tensor), sizes.vector(1), subscripts)
+    return sizes.add_shuffle(context, tensor, new_shape, None if named else "ONNXTRT_unsqueezeTensor")
 
 
-def squeeze(context: Context, tensor: Tensor, axes: Sequence[int]) -> Tensor:
-    """A helper that removes `axes`."""
-    wanted = tuple(size for axis, size in enumerate(tensor.shape or ()) if axis not in axes)
-    return _axes_helper(context, tensor, wanted, "SQUEEZE", len(axes))
+def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: bool = False) -> Tensor:
+    """Remove `axes`; `named` for the ONNX operator itself."""
+    kept = [axis for axis in range(len(tensor.shape or ())) if axis not in axes]
+    if context.parser.squeeze_layers:
+        wanted = tuple((tensor.shape or ())[axis] for axis in kept)
+        return _with_axes(context, tensor, wanted, ("SQUEEZE", len(axes)))
+    new_shape = sizes.gather(context, sizes.shape_of(tensor), kept)
+    return sizes.add_shuffle(context, tensor, new_shape, None if named else "ONNXTRT_squeezeTensor")
 
 
-def _axes_helper(context: Context, tensor: Tensor, wanted: Dims, kind: str, axes: int) -> Tensor:
-    name = f"ONNXTRT_{kind.lower()}Tensor"
+def _with_axes(context: Context, tensor: Tensor, wanted: Dims, kind: tuple[str, int]) -> Tensor:
+    where = context.constant((kind[1],), "int64")
     attributes = Shuffle(reshape=wanted, helper=True)
-    if not context.parser.squeeze_layers:
-        return context.helper("SHUFFLE", [tensor], wanted, attributes, name)
-    where = context.constant((axes,), "int64")
-    return context.helper(kind, [tensor, where], wanted, attributes, name)
+    return context.helper(kind[0], [tensor, where], wanted, attributes, f"ONNXTRT_{kind[0].lower()}Tensor")

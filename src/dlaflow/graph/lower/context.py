@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,16 @@ from dlaflow.graph.layer import Attributes, Dims, Layer, Tensor
 from dlaflow.graph.lower.attributes import NodeAttributes
 from dlaflow.graph.lower.naming import Names, unnamed
 from dlaflow.graph.lower.release import Parser
+from dlaflow.graph.lower.sizes import marked, plain
 
 if TYPE_CHECKING:
     import onnx
 
     from dlaflow.graph.load import Model
     from dlaflow.graph.shapes import Shapes
+
+
+_LOOP_KINDS = frozenset({"RECURRENCE", "ITERATOR", "TRIP_LIMIT", "LOOP_OUTPUT", "CONDITION", "CONDITIONAL_OUTPUT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +53,21 @@ class Draft:
 class Context:
     """Hands importers the node's inputs and takes their layers."""
 
-    def __init__(self, model: Model, shapes: Shapes, parser: Parser) -> None:
+    def __init__(self, model: Model, shapes: Shapes, parsed: Shapes | None, parser: Parser) -> None:
         self.model = model
         self.shapes = shapes
+        self.parsed = parsed
         self.parser = parser
         self.names = Names()
         self.drafts: list[Draft] = []
         self.unknown_ops: list[str] = []
+        self.initializers = frozenset(tensor.name for tensor in model.proto.graph.initializer)
         self.node: onnx.NodeProto
         self.attributes: NodeAttributes
         self._bound: dict[str, Operand] = {}
         self._constants: dict[str, Tensor] = {}
         self._first_draft = 0
+        self.importer: Callable[[onnx.NodeProto], None]
 
     def start(self, node: onnx.NodeProto) -> None:
         """Begin a node: what is emitted from here on belongs to it."""
@@ -78,6 +86,20 @@ class Context:
         """Say what an ONNX tensor is."""
         self._bound[name] = operand
 
+    def bound(self, name: str) -> Operand:
+        """What an ONNX tensor is. Raises InputError when nothing produced it."""
+        found = self._bound.get(name)
+        if found is None:
+            raise InputError(f"{self.model.path}: nothing produces {name!r}, used by node {self.node_name!r}")
+        return found
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """A subgraph: its names vanish afterwards, and the outer node goes on."""
+        outer = self.node, self.attributes, self._first_draft, dict(self._bound)
+        yield
+        self.node, self.attributes, self._first_draft, self._bound = outer
+
     def is_absent(self, index: int) -> bool:
         """Whether the node lacks this optional input."""
         return index >= len(self.node.input) or not self.node.input[index]
@@ -89,15 +111,11 @@ class Context:
                 f"{self.model.path}: node {self.node_name!r} ({self.node.op_type}) lacks its input {index}",
                 then="The file is broken; export the model again.",
             )
-        name = self.node.input[index]
-        found = self._bound.get(name)
-        if found is None:
-            raise InputError(f"{self.model.path}: nothing produces {name!r}, an input of node {self.node_name!r}")
-        return found
+        return self.bound(self.node.input[index])
 
-    def result(self, name: str) -> Tensor:
-        """What an ONNX tensor became: for the outputs of the graph."""
-        return self._bound[name].tensor
+    def reserve(self, base: str) -> str:
+        """A unique name for weights that the parser makes up, or "" where it leaves them unnamed."""
+        return self.names.tensor(base) if self.parser.names_helpers else ""
 
     def tensor(self, index: int) -> Tensor:
         """An input as a network tensor; weights get a CONSTANT layer."""
@@ -146,8 +164,13 @@ class Context:
     def output(self, index: int = 0) -> Tensor:
         """The ONNX output as inference knows it."""
         name = self.node.output[index] if index < len(self.node.output) else ""
+        return self.inferred(name)
+
+    def inferred(self, name: str) -> Tensor:
+        """An ONNX tensor as inference knows it, with the dimensions open that the parser did not know."""
         known = self.shapes.type_of(name)
-        return Tensor(name, known.shape, known.dtype, name in self.shapes.values)
+        shape = known.shape if self.parsed is None else marked(known.shape, self.parsed.type_of(name).shape)
+        return Tensor(name, shape, known.dtype, name in self.shapes.values)
 
     def emit(
         self,
@@ -163,7 +186,7 @@ class Context:
         index = len(self.drafts)
         base = self.node_name if name is None else name
         label = self.names.layer(base) if base else unnamed(index, kind)
-        constant = (bool(inputs) and all(tensor.constant for tensor in inputs)) or kind == "CONSTANT"
+        constant = kind == "CONSTANT" or _is_constant(kind, inputs)
         out = Tensor(f"{label}_output", shape, dtype or (inputs[0].dtype if inputs else ""), constant)
         self.drafts.append(
             Draft(index, label, kind, self.node.op_type, self.node_name, list(inputs), [out], attributes)
@@ -171,10 +194,18 @@ class Context:
         return out
 
     def helper(
-        self, kind: str, inputs: Sequence[Tensor], shape: Dims | None, attributes: Attributes, name: str
+        self,
+        kind: str,
+        inputs: Sequence[Tensor],
+        shape: Dims | None,
+        attributes: Attributes | None,
+        name: str,
+        *,
+        dtype: str | None = None,
     ) -> Tensor:
         """Add a layer that the parser needs for itself: named in newer releases only."""
-        return self.emit(kind, inputs, shape, attributes, name=name if self.parser.names_helpers else "")
+        label = name if self.parser.names_helpers else ""
+        return self.emit(kind, inputs, shape, attributes, name=label, dtype=dtype)
 
     def constant(self, shape: Dims, dtype: str = "float32", name: str = "") -> Tensor:
         """Add a CONSTANT layer; without a name it stays unnamed."""
@@ -208,9 +239,10 @@ class Context:
         if not any(out is result for draft in mine for out in draft.outputs):
             return result
         known = self.output(index)
+        self.names.tensor(known.name)
         final = replace(
             result,
-            name=self.names.tensor(known.name),
+            name=known.name,
             shape=known.shape if known.shape is not None else result.shape,
             dtype=known.dtype or result.dtype,
             constant=result.constant or known.constant,
@@ -225,6 +257,16 @@ class Context:
         return tuple(_finished(draft) for draft in self.drafts)
 
 
+def _is_constant(kind: str, inputs: Sequence[Tensor]) -> bool:
+    """Whether a layer's result is known before run time."""
+    if kind in _LOOP_KINDS or not inputs:
+        return False
+    if kind == "SHAPE":
+        shape = inputs[0].shape
+        return inputs[0].constant or (shape is not None and None not in shape)
+    return all(tensor.constant for tensor in inputs)
+
+
 def _finished(draft: Draft) -> Layer:
     layer = Layer(
         draft.index,
@@ -232,10 +274,15 @@ def _finished(draft: Draft) -> Layer:
         draft.kind,
         draft.op,
         (draft.node,) if draft.node else (),
-        tuple(draft.inputs),
-        tuple(draft.outputs),
+        tuple(closed(tensor) for tensor in draft.inputs),
+        tuple(closed(tensor) for tensor in draft.outputs),
         draft.attributes,
         folded=bool(draft.outputs) and all(tensor.constant for tensor in draft.outputs),
         weight_elements=draft.weight_elements,
     )
     return replace(layer, macs=layer_macs(layer))
+
+
+def closed(tensor: Tensor) -> Tensor:
+    """The tensor with ordinary integers for dimensions."""
+    return replace(tensor, shape=plain(tensor.shape))

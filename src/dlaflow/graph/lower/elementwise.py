@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dlaflow.graph.layer import ElementWise, Tensor, Unary
-from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank
-from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.layer import Cast, ElementWise, Tensor, Unary
+from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank, to_rank
+from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.shuffle import identity
 
 Importer = Callable[[Context], None]
 
@@ -29,9 +30,9 @@ def combine(context: Context, operation: str, *, boolean: bool = False) -> Tenso
     rank = max((len(operand.tensor.shape or ()) for operand in operands), default=0)
     for operand in operands:
         tensor = context.as_tensor(operand)
-        tensors.append(same_rank(context, [tensor, _of_rank(tensor, rank)])[0])
+        tensors.append(to_rank(context, tensor, rank))
     if len(tensors) == 1:
-        return context.emit("IDENTITY", tensors, tensors[0].shape, name="ONNXTRT_identity")
+        return identity(context, tensors[0])
     result = tensors[0]
     first = _uniform(context, 0)
     for index, tensor in enumerate(tensors[1:], start=1):
@@ -42,8 +43,20 @@ def combine(context: Context, operation: str, *, boolean: bool = False) -> Tenso
     return result
 
 
-def _of_rank(tensor: Tensor, rank: int) -> Tensor:
-    return Tensor(tensor.name, (1,) * rank, tensor.dtype)
+def import_pow(context: Context) -> None:
+    """Pow: one ELEMENTWISE; newer parsers cast a base and an exponent of different types first."""
+    base, exponent = context.operand(0), context.operand(1)
+    if not context.parser.names_every_layer or base.tensor.dtype == exponent.tensor.dtype:
+        context.finish(combine(context, "POW"))
+        return
+    tensors = []
+    for operand in (base, exponent):
+        data = context.as_tensor(operand)
+        to = Cast(base.tensor.dtype)
+        tensors.append(context.helper("CAST", [data], data.shape, to, "ONNXTRT_castHelper", dtype=to.to))
+    left, right = same_rank(context, tensors)
+    attributes = _attributes("POW", left, right, (False, _uniform(context, 1)))
+    context.finish(context.emit("ELEMENTWISE", [left, right], broadcast_shape([left.shape, right.shape]), attributes))
 
 
 def _attributes(operation: str, left: Tensor, right: Tensor, uniform: tuple[bool, bool]) -> ElementWise:
@@ -103,24 +116,21 @@ def import_mean(context: Context) -> None:
 
 
 def import_identity(context: Context) -> None:
-    """Identity: an IDENTITY layer; weights stay weights where the parser keeps them so."""
-    operand = context.operand(0)
-    if operand.weights and not context.parser.int64:
-        context.finish(Operand(_named(operand.tensor, context.node.output[0]), weights=True))
-        return
-    data = context.as_tensor(operand)
+    """Identity: one IDENTITY layer."""
+    data = context.tensor(0)
     context.finish(context.emit("IDENTITY", [data], data.shape))
 
 
-def _named(tensor: Tensor, name: str) -> Tensor:
-    return Tensor(name, tensor.shape, tensor.dtype, True)
-
-
 def import_dropout(context: Context) -> None:
-    """Dropout: nothing at inference; newer parsers put an IDENTITY in its place."""
+    """Dropout: an IDENTITY at inference; with its mask output, the input itself and a comparison."""
     operand = context.operand(0)
-    if context.parser.names_every_layer:
+    if len(context.node.output) > 1 and context.node.output[1]:
         data = context.as_tensor(operand)
-        context.finish(context.emit("IDENTITY", [data], data.shape, name="ONNXTRT_identity"))
+        kind = "EQUAL" if context.model.opset >= 12 else "LESS"
+        mask = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise(kind), name="", dtype="bool")
+        context.finish(operand, mask)
         return
-    context.finish(operand)
+    if operand.weights:
+        context.finish(operand)
+        return
+    context.finish(identity(context, operand.tensor))

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlaflow.graph.layer import Cast, Quantize, Tensor
-from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.layer import Cast, Quantize
+from dlaflow.graph.lower.context import Context
 
 
 def import_cast(context: Context) -> None:
     """Cast: CAST from 8.6, IDENTITY before; weights stay weights where the parser converts them itself."""
     from dlaflow.graph.shapes import elem_name
 
-    operand = context.operand(0)
-    out = context.output()
     target = elem_name(context.attributes.integer("to"))
-    if operand.weights and not context.parser.int64:
-        context.finish(Operand(Tensor(out.name, out.shape, target, True), weights=True))
-        return
-    data = context.as_tensor(operand)
+    data = context.tensor(0)
     kind = "CAST" if context.parser.cast_layers else "IDENTITY"
     context.finish(context.emit(kind, [data], data.shape, Cast(target), dtype=target))
 

@@ -2,124 +2,168 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from dlaflow.graph.layer import Dims, Shuffle, Tensor
-from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower import shape_tensor as sizes
+from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
+from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.shape_tensor import ShapeTensor
+from dlaflow.graph.lower.sizes import parser_knows
 
 
 def import_reshape(context: Context) -> None:
-    """Reshape: one SHUFFLE."""
-    operand = context.operand(0)
+    """Reshape: one SHUFFLE; its shape is a second input when the parser computes it in the network."""
+    data = context.tensor(0)
     out = context.output()
-    if _stays_weights(context, operand):
-        _as_weights(context)
-        return
-    data = context.as_tensor(operand)
-    context.finish(context.emit("SHUFFLE", [data], out.shape, Shuffle(reshape=out.shape or ())))
+    given = context.attributes.integers("shape")
+    rank = len(out.shape) if out.shape is not None else 0
+    shape = ShapeTensor(given) if given is not None else sizes.from_input(context, 1, rank)
+    result = sizes.add_shuffle(context, data, shape, None)
+    draft = context.drafts[-1] if shape.known else next(d for d in reversed(context.drafts) if result in d.outputs)
+    draft.attributes = Shuffle(reshape=out.shape or result.shape or ())
+    context.finish(result)
 
 
 def import_flatten(context: Context) -> None:
-    """Flatten: one SHUFFLE to two dimensions."""
+    """Flatten: one SHUFFLE to two dimensions, an IDENTITY when it has two already."""
     data = context.tensor(0)
-    shape = context.output().shape
-    if shape is None and data.shape is not None:
-        axis = context.attributes.integer("axis", 1) % (len(data.shape) + 1)
-        shape = (_size(data.shape[:axis]), _size(data.shape[axis:]))
-    if context.parser.names_helpers:
-        context.names.layer("ONNXTRT_ShapeShuffle")
-    context.finish(context.emit("SHUFFLE", [data], shape, Shuffle(reshape=shape or ())))
+    rank = len(data.shape or ())
+    axis = context.attributes.integer("axis", 1)
+    axis = axis + rank if axis < 0 else axis
+    if rank == 2 and axis == 1:
+        context.finish(identity(context, data))
+        return
+    result = flattened(context, data, axis, None)
+    context.drafts[-1].attributes = Shuffle(reshape=result.shape or ())
+    context.finish(result)
 
 
-def _size(dims: Dims) -> int | None:
-    known = [size for size in dims if size is not None]
-    return prod(known) if len(known) == len(dims) else None
+def flattened(context: Context, data: Tensor, axis: int, name: str | None) -> Tensor:
+    """A SHUFFLE of the axes before `axis` into one dimension and of the others into a second."""
+    dims = sizes.shape_of(data)
+    first = sizes.product(context, dims, 0, axis)
+    second = sizes.product(context, dims, axis, len(data.shape or ()))
+    return sizes.add_shuffle(context, data, sizes.concat(context, first, second), name)
+
+
+def identity(context: Context, data: Tensor) -> Tensor:
+    """The IDENTITY that stands in for an operator without an effect."""
+    return context.helper("IDENTITY", [data], data.shape, None, "ONNXTRT_identity")
 
 
 def import_transpose(context: Context) -> None:
-    """Transpose: one SHUFFLE; small weights are transposed in place."""
-    operand = context.operand(0)
-    if _stays_weights(context, operand):
-        _as_weights(context)
-        return
-    data = context.as_tensor(operand)
+    """Transpose: one SHUFFLE; one that moves only ones is a reshape."""
+    data = context.tensor(0)
     rank = len(data.shape or context.output().shape or ())
     order = context.attributes.integers("perm") or tuple(reversed(range(rank)))
     shape = tuple(data.shape[axis] for axis in order) if data.shape is not None else None
-    context.finish(context.emit("SHUFFLE", [data], shape, Shuffle(first_transpose=order)))
+    attributes = Shuffle(first_transpose=order)
+    if data.shape is not None and not _moves(data.shape, order):
+        attributes = Shuffle(reshape=shape or ())
+    context.finish(context.emit("SHUFFLE", [data], shape, attributes))
+
+
+def _moves(shape: Dims, order: tuple[int, ...]) -> bool:
+    """Whether the permutation changes the order of elements: axes of one do not count."""
+    if not all(parser_knows(size) for size in shape):
+        return True
+    kept = [axis for axis in order if shape[axis] != 1]
+    return kept != sorted(kept)
 
 
 def import_squeeze(context: Context) -> None:
     """Squeeze: SHUFFLE, or SQUEEZE with its axes as a constant."""
-    _axes_layer(context, "SQUEEZE")
+    data = context.tensor(0)
+    if context.parser.squeeze_layers:
+        _axes_layer(context, "SQUEEZE", data)
+        return
+    rank = len(data.shape or ())
+    axes = _axes(context, rank)
+    if axes is None:
+        axes = [axis for axis, size in enumerate(data.shape or ()) if size == 1]
+    context.finish(_unmarked(context, squeeze(context, data, axes, named=True)))
 
 
 def import_unsqueeze(context: Context) -> None:
     """Unsqueeze: SHUFFLE, or UNSQUEEZE with its axes as a constant."""
-    _axes_layer(context, "UNSQUEEZE")
+    data = context.tensor(0)
+    if context.parser.squeeze_layers:
+        _axes_layer(context, "UNSQUEEZE", data)
+        return
+    count = len(context.attributes.integers("axes") or context.integers(1) or ())
+    axes = _axes(context, len(data.shape or ()) + count) or []
+    context.finish(_unmarked(context, unsqueeze(context, data, axes, named=True)))
 
 
-def _axes_layer(context: Context, kind: str) -> None:
-    operand = context.operand(0)
+def _axes(context: Context, rank: int) -> list[int] | None:
+    given = context.attributes.integers("axes")
+    if given is None:
+        given = context.integers(1)
+    return None if given is None else [axis % max(rank, 1) for axis in given]
+
+
+def _unmarked(context: Context, result: Tensor) -> Tensor:
+    """The shuffle is the ONNX operator's own, not a helper."""
+    draft = next(draft for draft in reversed(context.drafts) if result in draft.outputs)
+    draft.attributes = Shuffle(reshape=result.shape or ())
+    return result
+
+
+def _axes_layer(context: Context, kind: str, data: Tensor) -> None:
     out = context.output()
-    if kind == "UNSQUEEZE" and _stays_weights(context, operand):
-        _as_weights(context)
-        return
-    data = context.as_tensor(operand)
-    attributes = Shuffle(reshape=out.shape or ())
-    if not context.parser.squeeze_layers:
-        context.finish(context.emit("SHUFFLE", [data], out.shape, attributes))
-        return
     if context.is_absent(1):
         axes = context.constant((len(context.attributes.integers("axes") or ()),), "int64")
     else:
         axes = context.tensor(1)
-    context.finish(context.emit(kind, [data, axes], out.shape, attributes))
-
-
-def _stays_weights(context: Context, operand: Operand) -> bool:
-    """Parsers before 10.0 reshape, transpose and unsqueeze weights without a layer."""
-    return operand.weights and not context.parser.int64
-
-
-def _as_weights(context: Context) -> None:
-    out = context.output()
-    context.finish(Operand(Tensor(out.name, out.shape, out.dtype, True), weights=True))
+    context.finish(context.emit(kind, [data, axes], out.shape, Shuffle(reshape=out.shape or ())))
 
 
 def import_depth_to_space(context: Context) -> None:
     """DepthToSpace: two SHUFFLE layers, split and transpose, then merge."""
-    block = context.attributes.integer("blocksize", 1)
+    block = sizes.vector(context.attributes.integer("blocksize", 1))
     by_column = context.attributes.text("mode", "DCR") == "CRD"
     data = context.tensor(0)
-    batch, channels, height, width = _image(data)
-    small = None if channels is None else channels // (block * block)
-    split: Dims = (
-        (batch, small, block, block, height, width) if by_column else (batch, block, block, small, height, width)
-    )
-    order = (0, 1, 4, 2, 5, 3) if by_column else (0, 3, 4, 1, 5, 2)
-    _two_shuffles(context, data, split, order)
+    batch, channels, height, width = _image(context, data)
+    small = sizes.floor_divide(context, channels, sizes.multiply(context, block, block))
+    tall, wide = sizes.multiply(context, height, block), sizes.multiply(context, width, block)
+    if by_column:
+        split, order = [batch, small, block, block, height, width], (0, 1, 4, 2, 5, 3)
+    else:
+        split, order = [batch, block, block, small, height, width], (0, 3, 4, 1, 5, 2)
+    _two_shuffles(context, data, _joined(context, split), (order, [batch, small, tall, wide]))
 
 
 def import_space_to_depth(context: Context) -> None:
     """SpaceToDepth: two SHUFFLE layers, split and transpose, then merge."""
-    block = context.attributes.integer("blocksize", 1)
+    block = sizes.vector(context.attributes.integer("blocksize", 1))
     data = context.tensor(0)
-    batch, channels, height, width = _image(data)
-    rows = None if height is None else height // block
-    columns = None if width is None else width // block
-    _two_shuffles(context, data, (batch, channels, rows, block, columns, block), (0, 3, 5, 1, 2, 4))
+    batch, channels, height, width = _image(context, data)
+    deep = sizes.multiply(context, channels, sizes.multiply(context, block, block))
+    rows, columns = sizes.floor_divide(context, height, block), sizes.floor_divide(context, width, block)
+    split = _joined(context, [batch, channels, rows, block, columns, block])
+    _two_shuffles(context, data, split, ((0, 3, 5, 1, 2, 4), [batch, deep, rows, columns]))
 
 
-def _image(data: Tensor) -> Dims:
-    return data.shape if data.shape is not None and len(data.shape) == 4 else (None, None, None, None)
+def _image(context: Context, data: Tensor) -> list[ShapeTensor]:
+    if data.shape is None or len(data.shape) != 4:
+        return [ShapeTensor((None,), tensor=data, depth=1)] * 4
+    shape = sizes.shape_of(data)
+    return [sizes.gather(context, shape, [axis]) for axis in range(4)]
 
 
-def _two_shuffles(context: Context, data: Tensor, split: Dims, order: tuple[int, ...]) -> None:
-    moved = tuple(split[axis] for axis in order)
-    out = context.output().shape
-    if context.parser.names_helpers:
-        context.names.layer("ONNXTRT_ShapeShuffle")
-    first = context.emit("SHUFFLE", [data], moved, Shuffle(reshape=split, second_transpose=order))
-    second = Shuffle(reshape=out or (), helper=True)
-    context.finish(context.helper("SHUFFLE", [first], out, second, "ONNXTRT_ShapeShuffle"))
+def _joined(context: Context, parts: list[ShapeTensor]) -> ShapeTensor:
+    result = parts[-1]
+    for part in reversed(parts[:-1]):
+        result = sizes.concat(context, part, result)
+    return result
+
+
+def _two_shuffles(
+    context: Context, data: Tensor, split: ShapeTensor, then: tuple[tuple[int, ...], list[ShapeTensor]]
+) -> None:
+    order, merged = then
+    first = sizes.add_shuffle(context, data, split, None)
+    moved = tuple(split.values[axis] for axis in order)
+    draft = next(draft for draft in reversed(context.drafts) if first in draft.outputs)
+    draft.attributes = Shuffle(reshape=tuple(split.values), second_transpose=order)
+    draft.outputs = [Tensor(first.name, moved, first.dtype, first.constant)]
+    context.finish(sizes.add_shuffle(context, draft.outputs[0], _joined(context, merged)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dlaflow.graph.layer import Dims, Slice, Tensor
-from dlaflow.graph.lower.broadcast import to_rank
-from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.layer import Dims, ElementWise, Slice, Tensor
+from dlaflow.graph.lower import shape_tensor as sizes
+from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.shape_tensor import ShapeTensor
+from dlaflow.graph.lower.shuffle import identity
 
 _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "edge": "CLAMP", "wrap": "WRAP"}
 
@@ -28,9 +30,18 @@ def import_slice(context: Context) -> None:
             size = (data.shape or ())[axis]
             stride[axis] = steps[number] if steps is not None else 1
             begin[axis] = _clamped(start, size, stride[axis])
-        sizes = tuple(size or 0 for size in out)
-        attributes = Slice(tuple(begin), sizes, tuple(stride), parameters_from_nodes=from_nodes)
-    context.finish(context.emit("SLICE", [data], out, attributes))
+        extents = tuple(int(size or 0) for size in out)
+        attributes = Slice(tuple(begin), extents, tuple(stride), parameters_from_nodes=from_nodes)
+    if context.parser.names_helpers:
+        context.names.layer("ONNXTRT_ShapeSlice")
+    inputs = [data, *_computed_parameters(context)]
+    context.finish(context.emit("SLICE", inputs, out, attributes))
+
+
+def _computed_parameters(context: Context) -> list[Tensor]:
+    """Starts, ends and steps that the network computes; weights and attributes fold into the layer."""
+    given = [context.operand(index) for index in (1, 2, 4) if not context.is_absent(index)]
+    return [operand.tensor for operand in given if not operand.weights]
 
 
 def _clamped(start: int, size: int | None, step: int) -> int:
@@ -38,92 +49,116 @@ def _clamped(start: int, size: int | None, step: int) -> int:
         return start
     if start < 0:
         start += size
-    return max(0, min(start, size if step > 0 else size - 1))
+    return int(max(0, min(start, size if step > 0 else size - 1)))
 
 
 def _from_node(context: Context, index: int) -> bool:
     """Whether an input is the output of a node, Constant or shape arithmetic, rather than an initializer."""
-    if context.is_absent(index):
-        return False
-    name = context.node.input[index]
-    return all(name != tensor.name for tensor in context.model.proto.graph.initializer)
+    return not context.is_absent(index) and context.node.input[index] not in context.initializers
 
 
 def import_split(context: Context) -> None:
     """Split: one SLICE for each output, at growing starts."""
-    operand = context.operand(0)
-    data = context.as_tensor(operand)
+    data = context.tensor(0)
     rank = len(data.shape or ())
     axis = context.attributes.integer("axis", 0) % max(rank, 1)
+    subscripts = [rank if number == axis else number for number in range(rank)]
     results: list[Tensor] = []
     start: int | None = 0
+    dims = sizes.shape_of(data)
     for index in range(len(context.node.output)):
         out = context.output(index).shape
-        size = out[axis] if out is not None and axis < len(out) else None
+        extent = out[axis] if out is not None and axis < len(out) else None
         attributes = Slice((), (), ())
         if out is not None and None not in out and start is not None:
-            begin = tuple(start if number == axis else 0 for number in range(rank))
-            attributes = Slice(begin, tuple(extent or 0 for extent in out), (1,) * rank)
-        results.append(context.emit("SLICE", [data], out, attributes))
-        start = None if size is None or start is None else start + size
+            begin = tuple(int(start) if number == axis else 0 for number in range(rank))
+            attributes = Slice(begin, tuple(int(size or 0) for size in out), (1,) * rank)
+        size = ShapeTensor((None,) * rank, tensor=data, depth=1)
+        if extent is not None:
+            size = sizes.interlace(context, dims, sizes.vector(extent), subscripts)
+        results.append(sizes.add_slice(context, data, size, attributes, None))
+        start = None if extent is None or start is None else start + extent
     context.finish(*results)
 
 
 def import_pad(context: Context) -> None:
-    """Pad: one SLICE whose start lies outside; without any padding nothing, or an IDENTITY."""
+    """Pad: one SLICE whose start lies outside; without any padding an IDENTITY."""
     data = context.tensor(0)
     out = context.output().shape
     pads = context.attributes.integers("pads")
     if pads is None:
         pads = context.attributes.integers("paddings") or context.integers(1)
     if pads is not None and not any(pads):
-        if context.parser.names_every_layer:
-            context.finish(context.emit("IDENTITY", [data], data.shape, name="ONNXTRT_identity"))
-        else:
-            context.finish(Operand(data))
+        context.finish(identity(context, data))
         return
     mode = _PAD_MODES.get(context.attributes.text("mode", "constant"), "FILL")
     fill = context.attributes.number("value", 0.0)
     given = context.value(2)
     if given is not None and given.size:
         fill = float(given.reshape(-1)[0])
-    from_nodes = _from_node(context, 1)
-    attributes = Slice((), (), (), mode, fill, from_nodes)
+    attributes = Slice((), (), (), mode, fill, _from_node(context, 1))
     rank = len(data.shape or ())
     if pads is not None and rank and out is not None and None not in out:
         begin = [0] * rank
         axes = context.integers(3) or tuple(range(rank))
         for number, axis in enumerate(axes):
             begin[axis % rank] = -pads[number]
-        sizes = tuple(size or 0 for size in out)
-        attributes = Slice(tuple(begin), sizes, (1,) * rank, mode, fill, from_nodes)
-    context.finish(context.emit("SLICE", [data], out, attributes))
+        extents = tuple(int(size or 0) for size in out)
+        attributes = Slice(tuple(begin), extents, (1,) * rank, mode, fill, attributes.parameters_from_nodes)
+    result = _padded(context, data, out, attributes)
+    context.finish(result)
+
+
+def _padded(context: Context, data: Tensor, out: Dims | None, attributes: Slice) -> Tensor:
+    """The SLICE and, in parsers before 9.0, the constants that its start and size are computed from."""
+    rank = len(data.shape or ())
+    inputs = [data]
+    if not context.parser.names_helpers:
+        start = context.constant((rank,), "int32")
+        total = context.constant((rank,), "int32")
+        dims = sizes.shape_of(data).materialise(context)
+        size = context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")
+        inputs += [start, size]
+    else:
+        context.names.layer("ONNXTRT_ShapeSlice")
+    return context.emit("SLICE", inputs, out, attributes)
 
 
 def import_expand(context: Context) -> None:
     """Expand: one SLICE with stride 0 along the axes that grow."""
     data = context.tensor(0)
     out = context.output().shape
-    data = to_rank(context, data, len(out or ()))
-    context.finish(context.emit("SLICE", [data], out, _stretched(context, data, out)))
-
-
-def _stretched(context: Context, data: Tensor, out: Dims | None) -> Slice:
+    rank = len(out or ())
+    if data.shape is not None and len(data.shape) < rank:
+        ones = ShapeTensor((1,) * (rank - len(data.shape)))
+        data = sizes.reshape(context, data, sizes.concat(context, ones, sizes.shape_of(data)))
     from_nodes = _from_node(context, 1)
-    if out is None or None in out or data.shape is None:
-        return Slice((), (), (), parameters_from_nodes=from_nodes)
-    stride = tuple(0 if size == 1 else 1 for size in data.shape)
-    sizes = tuple(size or 0 for size in out)
-    return Slice((0,) * len(sizes), sizes, stride, parameters_from_nodes=from_nodes)
+    attributes = Slice((), (), (), parameters_from_nodes=from_nodes)
+    if out is not None and None not in out and data.shape is not None:
+        stride = tuple(0 if size == 1 else 1 for size in data.shape)
+        extents = tuple(int(size or 0) for size in out)
+        attributes = Slice((0,) * rank, extents, stride, parameters_from_nodes=from_nodes)
+    context.finish(_shaped(context, data, out, attributes))
 
 
 def import_tile(context: Context) -> None:
     """Tile: one SLICE that wraps around."""
     data = context.tensor(0)
     out = context.output().shape
-    attributes = Slice((), (), (), "WRAP", parameters_from_nodes=_from_node(context, 1))
+    from_nodes = _from_node(context, 1)
+    attributes = Slice((), (), (), "WRAP", parameters_from_nodes=from_nodes)
     if out is not None and None not in out:
-        sizes = tuple(size or 0 for size in out)
-        rank = len(sizes)
-        attributes = Slice((0,) * rank, sizes, (1,) * rank, "WRAP", 0.0, attributes.parameters_from_nodes)
-    context.finish(context.emit("SLICE", [data], out, attributes))
+        extents = tuple(int(size or 0) for size in out)
+        rank = len(extents)
+        attributes = Slice((0,) * rank, extents, (1,) * rank, "WRAP", 0.0, from_nodes)
+    context.finish(_shaped(context, data, out, attributes))
+
+
+def _shaped(context: Context, data: Tensor, out: Dims | None, attributes: Slice) -> Tensor:
+    """A SLICE whose size comes from the node's second input, which is a tensor unless it is weights."""
+    if context.parser.names_helpers:
+        context.names.layer("ONNXTRT_ShapeSlice")
+    inputs = [data]
+    if not context.operand(1).weights:
+        inputs.append(context.tensor(1))
+    return context.emit("SLICE", inputs, out, attributes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.graph.layer import Cast, Concatenation, Tensor
+from dlaflow.graph.layer import Cast, Concatenation, Shuffle, Slice, Tensor
 from dlaflow.graph.lower.context import Context, Operand
 
 Importer = Callable[[Context], None]
@@ -30,10 +30,34 @@ def import_shape(context: Context) -> None:
     operand = context.operand(0)
     data = context.as_tensor(operand)
     rank = len(data.shape) if data.shape is not None else None
-    result = context.emit("SHAPE", [data], (rank,), dtype="int64")
+    result = context.emit("SHAPE", [data], (rank,), dtype="int64" if context.parser.int64 else "int32")
     if context.parser.int64:
         result = context.emit("CAST", [result], (rank,), Cast("int64"), dtype="int64")
     context.finish(result)
+
+
+def import_constant_of_shape(context: Context) -> None:
+    """ConstantOfShape: its value as a constant, brought to the rank and stretched by a SLICE."""
+    shape = context.tensor(0)
+    out = context.output().shape
+    value = context.constant((1,), context.output().dtype, context.reserve("tmp_refittable_weight"))
+    rank = len(out or ())
+    ones = (1,) * rank
+    flat = context.helper("SHUFFLE", [value], ones, Shuffle(reshape=ones, helper=True), "ONNXTRT_ShapeShuffle")
+    if context.parser.names_helpers:
+        result = context.emit("SLICE", [flat, shape], out, Slice((), (), ()), name="ONNXTRT_ShapeSlice")
+    else:
+        start = context.constant((rank,), "int32")
+        result = context.emit("SLICE", [flat, start, shape], out, Slice((), (), ()))
+    context.finish(result)
+
+
+def gathered(context: Context) -> None:
+    """Gather, GatherND, GatherElements: one GATHER, its indices cast where the release has 64-bit ones."""
+    data, indices = context.tensor(0), context.tensor(1)
+    if context.parser.int64 and data.dtype not in ("int64",):
+        indices = context.helper("CAST", [indices], indices.shape, Cast("int32"), "ONNXTRT_castHelper", dtype="int32")
+    context.finish(context.emit("GATHER", [data, indices], context.output().shape))
 
 
 def layer(kind: str) -> Importer:

@@ -1,0 +1,267 @@
+"""Shapes as the parser computes with them: numbers while it knows them, layers of the network when it does not.
+
+With a static model everything folds and no layer appears; with an open batch each gather, concatenation and
+element-wise step on a shape becomes layers, which is why numbers in `(Unnamed Layer* N)` jump.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dlaflow.graph.layer import Cast, Concatenation, Dims, ElementWise, Shuffle, Slice, Tensor
+from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.sizes import OpenSize, combined, parser_knows
+
+_LARGE = 2**62
+
+
+@dataclass(slots=True)
+class ShapeTensor:
+    """A vector (rank 1) or scalar (rank 0) of sizes.
+
+    `tensor` holds the values at run time when `depth` is 0; with depth 1 the values are the tensor's shape.
+    """
+
+    values: tuple[int | None, ...]
+    rank: int = 1
+    tensor: Tensor | None = None
+    depth: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether the parser has all values."""
+        return all(parser_knows(value) for value in self.values)
+
+    def materialise(self, context: Context) -> Tensor:
+        """The network tensor with these values; adds a CONSTANT or SHAPE layer when there is none yet."""
+        if self.tensor is not None and self.depth == 0:
+            return self.tensor
+        shape: Dims = (len(self.values),) if self.rank else ()
+        if self.known or self.tensor is None:
+            self.tensor = _helper_constant(context, shape)
+        else:
+            self.tensor = shape_layer(context, self.tensor, shape)
+        self.depth = 0
+        return self.tensor
+
+
+def _helper_constant(context: Context, shape: Dims) -> Tensor:
+    dtype = "int64" if context.parser.int64 else "int32"
+    name = "ONNXTRT_ShapeTensorFromDims" if context.parser.names_helpers else ""
+    return context.constant(shape, dtype, name)
+
+
+def shape_layer(context: Context, tensor: Tensor, shape: Dims) -> Tensor:
+    """SHAPE of a tensor, with the cast that newer releases add."""
+    dtype = "int64" if context.parser.int64 else "int32"
+    made = context.helper("SHAPE", [tensor], shape, None, "ONNXTRT_ShapeTensor", dtype=dtype)
+    if context.parser.int64:
+        made = context.helper("CAST", [made], shape, Cast("int64"), "ONNXTRT_castHelper")
+    return made
+
+
+def vector(*values: int) -> ShapeTensor:
+    """Sizes that the parser knows."""
+    return ShapeTensor(values)
+
+
+def scalar(value: int) -> ShapeTensor:
+    """One size that the parser knows, as a scalar."""
+    return ShapeTensor((value,), rank=0)
+
+
+def shape_of(tensor: Tensor) -> ShapeTensor:
+    """The shape of a tensor; a layer only when it is needed and open."""
+    return ShapeTensor(tuple(tensor.shape or ()), tensor=tensor, depth=1)
+
+
+def from_input(context: Context, index: int, length: int = 0) -> ShapeTensor:
+    """An input of the node as sizes: numbers when it is weights, a tensor otherwise."""
+    operand = context.operand(index)
+    value = context.value(index)
+    shape = operand.tensor.shape
+    rank = len(shape) if shape is not None else 1
+    if value is None:
+        count = (shape[0] if shape and shape[0] is not None else length) if rank else 1
+        return ShapeTensor((None,) * count, rank, context.as_tensor(operand))
+    numbers = tuple(int(entry) for entry in value.reshape(-1))
+    if operand.weights and not operand.tensor.dtype.startswith("float"):
+        return ShapeTensor(numbers, rank)
+    return ShapeTensor(tuple(OpenSize(number) for number in numbers), rank, context.as_tensor(operand))
+
+
+def concat(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Two vectors one after the other."""
+    if not left.values:
+        return right
+    if not right.values:
+        return left
+    values = left.values + right.values
+    if left.known and right.known:
+        return ShapeTensor(values)
+    parts = [left.materialise(context), right.materialise(context)]
+    joined = context.helper("CONCATENATION", parts, (len(values),), Concatenation(0), "ONNXTRT_ShapeConcat")
+    return ShapeTensor(_opened(values), tensor=joined)
+
+
+def gather(context: Context, data: ShapeTensor, indices: Sequence[int], rank: int = 1) -> ShapeTensor:
+    """Some of the values."""
+    picked = tuple(data.values[index] for index in indices)
+    if all(parser_knows(value) for value in picked):
+        return ShapeTensor(picked, rank)
+    where = ShapeTensor(tuple(indices), rank).materialise(context)
+    source = data.materialise(context)
+    shape: Dims = (len(picked),) if rank else ()
+    made = context.helper("GATHER", [source, where], shape, None, "ONNXTRT_ShapeGather")
+    return ShapeTensor(_opened(picked), rank, made)
+
+
+def interlace(context: Context, left: ShapeTensor, right: ShapeTensor, subscripts: Sequence[int]) -> ShapeTensor:
+    """Values of both vectors in the order of `subscripts` into their concatenation."""
+    return gather(context, concat(context, left, right), subscripts)
+
+
+def add(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Element-wise sum."""
+    return _combine(context, left, right, _Operation("SUM", 0, True, lambda x, y: x + y))
+
+
+def subtract(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Element-wise difference."""
+    return _combine(context, left, right, _Operation("SUB", 0, False, lambda x, y: x - y))
+
+
+def multiply(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Element-wise product."""
+    return _combine(context, left, right, _Operation("PROD", 1, True, lambda x, y: x * y))
+
+
+def minimum(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Element-wise minimum."""
+    return _combine(context, left, right, _Operation("MIN", _LARGE, True, min))
+
+
+def maximum(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Element-wise maximum."""
+    return _combine(context, left, right, _Operation("MAX", -_LARGE, True, max))
+
+
+def floor_divide(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Element-wise quotient, rounded down."""
+    return _combine(context, left, right, _Operation("FLOOR_DIV", 1, False, lambda x, y: x // y if y else 0))
+
+
+def product(context: Context, data: ShapeTensor, first: int, last: int) -> ShapeTensor:
+    """The product of the values from `first` to `last`, as a vector of one."""
+    result = vector(1)
+    for index in range(first, last):
+        result = multiply(context, result, gather(context, data, [index]))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    kind: str
+    identity: int
+    commutes: bool
+    compute: Callable[[int, int], int]
+
+
+def _combine(context: Context, left: ShapeTensor, right: ShapeTensor, operation: _Operation) -> ShapeTensor:
+    if not left.values or not right.values:
+        return left if not left.values else right
+    if _is_all(right, operation.identity) and len(right.values) <= len(left.values):
+        return left
+    if operation.commutes and _is_all(left, operation.identity) and len(left.values) <= len(right.values):
+        return right
+    count = max(len(left.values), len(right.values))
+    values = tuple(
+        _computed(operation, left.values[index % len(left.values)], right.values[index % len(right.values)])
+        for index in range(count)
+    )
+    if left.known and right.known:
+        return ShapeTensor(values, left.rank)
+    second = right.materialise(context)
+    first = left.materialise(context)
+    shape: Dims = (count,) if left.rank else ()
+    made = context.helper(
+        "ELEMENTWISE", [first, second], shape, ElementWise(operation.kind), "ONNXTRT_ShapeElementWise"
+    )
+    return ShapeTensor(_opened(values), left.rank, made)
+
+
+def _computed(operation: _Operation, left: int | None, right: int | None) -> int | None:
+    if left is None or right is None:
+        return None
+    return combined((left, right), operation.compute(int(left), int(right)))
+
+
+def _is_all(shape: ShapeTensor, value: int) -> bool:
+    return shape.known and all(entry == value for entry in shape.values)
+
+
+def _opened(values: Sequence[int | None]) -> tuple[int | None, ...]:
+    return tuple(None if value is None else OpenSize(value) for value in values)
+
+
+def add_shuffle(context: Context, data: Tensor, shape: ShapeTensor, name: str | None = "") -> Tensor:
+    """A SHUFFLE to `shape`. `name` None is the node's, "" none, else that of a helper."""
+    helper = name is not None
+    _reserve(context, "ONNXTRT_ShapeShuffle", name)
+    label = _label(context, "ONNXTRT_ShapeShuffle", name)
+    dims = resolved(data.shape, shape.values)
+    made = context.emit("SHUFFLE", [data], dims, Shuffle(reshape=dims, helper=helper), name=label)
+    if not shape.known:
+        draft = context.drafts[-1]
+        draft.inputs.append(shape.materialise(context))
+    return made
+
+
+def resolved(data: Dims | None, wanted: Sequence[int | None]) -> Dims:
+    """A reshape's result with 0 (copy) and -1 (the rest) replaced where the input's size is known."""
+    dims = [
+        (data[axis] if data is not None and axis < len(data) else None) if size == 0 else size
+        for axis, size in enumerate(wanted)
+    ]
+    if -1 in dims:
+        where = dims.index(-1)
+        rest = [size for axis, size in enumerate(dims) if axis != where]
+        if data is None or None in data or None in rest:
+            dims[where] = None
+        else:
+            total = math.prod(size or 0 for size in data)
+            part = math.prod(size or 0 for size in rest)
+            dims[where] = combined(data, total // part if part else 0)
+    return tuple(dims)
+
+
+def reshape(context: Context, data: Tensor, shape: ShapeTensor) -> Tensor:
+    """The tensor itself when it has that shape already, else a helper SHUFFLE."""
+    if tuple(shape.values) == tuple(data.shape or ()) and (shape.known or shape.tensor is data):
+        return data
+    return add_shuffle(context, data, shape)
+
+
+def add_slice(context: Context, data: Tensor, size: ShapeTensor, attributes: Slice, name: str | None = "") -> Tensor:
+    """A SLICE of the given size; starts and strides are in `attributes`."""
+    _reserve(context, "ONNXTRT_ShapeSlice", name)
+    label = _label(context, "ONNXTRT_ShapeSlice", name)
+    made = context.emit("SLICE", [data], tuple(size.values), attributes, name=label)
+    if not size.known:
+        draft = context.drafts[-1]
+        draft.inputs.append(size.materialise(context))
+    return made
+
+
+def _reserve(context: Context, base: str, name: str | None) -> None:
+    """Newer parsers name the layer as a helper first and rename it afterwards, which uses the helper's name up."""
+    if context.parser.names_helpers and name != "":
+        context.names.layer(base)
+
+
+def _label(context: Context, base: str, name: str | None) -> str | None:
+    if name is None:
+        return None
+    return (name or base) if context.parser.names_helpers else ""
