@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 
 from dlaflow.report.grouping import FindingGroup, group_findings
 from dlaflow.types import Confidence, Device, Placement, Verdict
@@ -27,8 +28,9 @@ def placement_text(placement: Placement) -> str:
     ]
     if summary.unknown_layers:
         lines.append(f"  {summary.unknown_layers:7} layers of which nobody knows (verdict unknown)")
-    groups = [group for group in group_findings(placement) if not _is_remark(group)]
-    remarks = [group for group in group_findings(placement) if _is_remark(group)]
+    found = group_findings(_main_reasons(placement))
+    groups = [group for group in found if not _is_remark(group)]
+    remarks = [group for group in found if _is_remark(group)]
     if groups:
         lines += ["", "Reasons:", *(line for group in groups for line in _reason(group))]
     if remarks:
@@ -78,6 +80,11 @@ def comparison_text(first: Placement, second: Placement) -> str:
     if not changed:
         lines.append("  every ONNX node keeps its device")
     return "\n".join(lines)
+
+
+def _main_reasons(placement: Placement) -> Placement:
+    """The placement with one finding a layer, the first: the others follow from it or repeat it (--json tells all)."""
+    return replace(placement, layers=[replace(layer, findings=layer.findings[:1]) for layer in placement.layers])
 
 
 def _devices_by_node(placement: Placement) -> dict[str, str]:

@@ -22,12 +22,9 @@ class Examiner:
                 self._of_kind[kind].append(rule)
 
     def layer(self, layer: Layer, case: Case) -> list[Finding]:
-        """All findings on one layer."""
-        rules = (
-            self._of_kind.get(layer.kind, [])
-            if layer.folded
-            else self._of_kind["*"] + self._of_kind.get(layer.kind, [])
-        )
+        """All findings on one layer: what its kind asks first, then what every layer must keep."""
+        own = self._of_kind.get(layer.kind, [])
+        rules = own if layer.folded else own + self._of_kind["*"]
         return [finding for rule in rules if (finding := rule.examine(layer, case)) is not None]
 
     def model(self, case: Case) -> list[Finding]:

@@ -114,7 +114,6 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     unsupported.IdentityLayer,
     unsupported.CastLayer,
     unsupported.ConstantLayer,
-    unsupported.PluginLayer,
     unsupported.NotListed,
     unsupported.UnknownOperator,
     unsupported.QuantizeLayer,

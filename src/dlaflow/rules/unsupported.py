@@ -14,8 +14,7 @@ JUDGED_ELSEWHERE = frozenset(
     {
         "ACTIVATION", "CAST", "CONCATENATION", "CONSTANT", "CONVOLUTION", "DECONVOLUTION", "DEQUANTIZE",
         "ELEMENTWISE", "FULLY_CONNECTED", "GATHER", "IDENTITY", "LRN", "MATRIX_MULTIPLY", "NORMALIZATION", "PADDING",
-        "PARAMETRIC_RELU", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3",
-        "POOLING", "QUANTIZE", "REDUCE", "RESIZE", "SCALE", "SELECT", "SHUFFLE",
+        "PARAMETRIC_RELU", "POOLING", "QUANTIZE", "REDUCE", "RESIZE", "SCALE", "SELECT", "SHUFFLE",
         "SLICE", "SOFTMAX", "SQUEEZE", "UNARY", "UNKNOWN", "UNSQUEEZE",
     }
 )  # fmt: skip
@@ -30,9 +29,7 @@ class _Never(Rule):
     expected: ClassVar[str] = "no such layer on the DLA"
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        return self.refuses(
-            layer, layer.op or layer.kind, expected=self.expected, source=self.source, confidence=self.confidence
-        )
+        return self.refuses(layer, layer.kind, expected=self.expected, source=self.source, confidence=self.confidence)
 
 
 class GatherLayer(_Never):
@@ -121,35 +118,10 @@ class ConstantLayer(Rule):
         )
 
 
-class PluginLayer(_Never):
-    """Plugins run on the GPU alone.
-
-    Why: their code is CUDA.
-    Use instead: standard operators, or keep the plugin behind the DLA part.
-    Fix safety: none
-    """
-
-    id = "DLA285"
-    kinds = ("PLUGIN", "PLUGIN_V2", "PLUGIN_V3")
-    source = "NvInfer.h IPluginV2"
-    good = Example("y = Relu(x)")
-    bad = Example("y = InstanceNormalization(x, s, b)", weights=(("s", "64"), ("b", "64")))
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        if "Normalization" in layer.op:
-            return self.refuses(
-                layer,
-                f"{layer.op} as a plugin",
-                expected="a native layer",
-                source=self.source,
-            )
-        return super().examine(layer, case)
-
-
 class NotListed(Rule):
     """This kind of layer is in no list of what the DLA takes.
 
-    Why: sorting, searching, loops, recurrent layers, random numbers and the like have no engine there.
+    Why: sorting, searching, loops, recurrent layers, random numbers and plugins have no engine there.
     Use instead: keep it behind the DLA part, for example by cutting the model before its decode step.
     Fix safety: none
     """
@@ -160,7 +132,7 @@ class NotListed(Rule):
     bad = Example("y, i = TopK<axis=1>(x, k)", constants=(("k", "int64[1]", "5"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        if layer.kind in JUDGED_ELSEWHERE:
+        if layer.kind in JUDGED_ELSEWHERE or "Normalization" in layer.op:
             return None
         return self.refuses(layer, layer.kind, expected="a kind that the DLA takes", source=MATRIX)
 
