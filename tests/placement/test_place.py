@@ -1,0 +1,202 @@
+"""Devices, loadables and switches on small graphs whose answer is known from real builds or by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from dlaflow.graph.load import load_model
+from dlaflow.placement.check import check, check_model
+from dlaflow.targets.target import resolve_target
+from dlaflow.types import Device, Placement, Verdict
+
+
+def predict(
+    tmp_path, nodes: str, *, x="1,8,16,16", weights=(), board="agx-orin-64gb", tensorrt="8.5.2", **target
+) -> Placement:
+    """Check a graph given as ONNX text from `x` to `y`."""
+    parsed = [onnx.parser.parse_node(line) for line in nodes.strip().splitlines()]
+    for node in parsed:
+        node.name = node.output[0]
+    dims = [int(dim) if dim.isdigit() else dim for dim in x.split(",")]
+    graph = helper.make_graph(
+        parsed,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.zeros(shape, np.int64 if name[0] == "n" else np.float32) + fill, name)
+            for name, shape, fill in weights
+        ],
+    )
+    path = tmp_path / "m.onnx"
+    path.write_bytes(
+        helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("my.domain", 1)], ir_version=9
+        ).SerializeToString()
+    )
+    return check(path, resolve_target(board, tensorrt=tensorrt, **target))
+
+
+def devices(placement: Placement) -> dict[str, str]:
+    return {layer.name: layer.device.value for layer in placement.layers}
+
+
+def test_a_chain_is_one_loadable(tmp_path):
+    placement = predict(tmp_path, "a = Relu(x)\nb = Sigmoid(a)\ny = Mul(a, b)")
+    assert placement.summary.loadables == 1
+    assert placement.summary.switches == 0
+    assert placement.loadables[0].layers == ["a", "b", "y"]
+    assert placement.summary.standalone_ok
+
+
+def test_a_refused_layer_cuts_and_switches_twice(tmp_path):
+    placement = predict(tmp_path, "a = Relu(x)\nb = Ceil(a)\ny = Relu(b)")
+    assert devices(placement) == {"a": "DLA", "b": "GPU", "y": "DLA"}
+    assert [(switch.source, switch.to) for switch in placement.switches] == [("a", "b"), ("b", "y")]
+    assert placement.switches[0].bytes == 8 * 16 * 16
+    assert placement.summary.loadables == 2
+    assert not placement.summary.standalone_ok
+
+
+def test_bytes_follow_the_precision(tmp_path):
+    placement = predict(tmp_path, "a = Relu(x)\nb = Ceil(a)\ny = Relu(b)", precision="fp16")
+    assert placement.switches[0].bytes == 2 * 8 * 16 * 16
+
+
+def test_a_side_branch_through_the_gpu_does_not_join_the_loadables_around_it(tmp_path):
+    placement = predict(tmp_path, "a = Relu(x)\nb = Ceil(a)\nc = Sigmoid(a)\ny = Add(b, c)")
+    assert placement.summary.loadables == 2
+    # From the end: c has no change of device before y, a has two.
+    assert [loadable.layers for loadable in placement.loadables] == [["a"], ["c", "y"]]
+
+
+def test_tensorrt_7_counts_from_the_start(tmp_path):
+    nodes = "a = Relu(x)\nb = Ceil(a)\nc = Sigmoid(a)\ny = Add(b, c)"
+    placement = predict(tmp_path, nodes, board="xavier-nx", tensorrt="7.1.3")
+    assert [loadable.layers for loadable in placement.loadables] == [["a", "c"], ["y"]]
+
+
+@pytest.mark.parametrize(("board", "tensorrt", "limit"), [("agx-orin-64gb", "8.5.2", 16), ("xavier-nx", "7.1.3", 8)])
+def test_the_limit_of_a_core_keeps_the_larger_loadables(tmp_path, board, tensorrt, limit):
+    lines, last = [], "x"
+    for index in range(20):
+        lines.append(f"r{index} = Relu({last})")
+        last = f"r{index}"
+        if index in {5, 17, 19}:
+            lines.append(f"s{index} = Sigmoid({last})")
+            last = f"s{index}"
+        lines.append(f"c{index} = Ceil({last})")
+        last = f"c{index}"
+    placement = predict(tmp_path, "\n".join([*lines, f"y = Ceil({last})"]), board=board, tensorrt=tensorrt)
+    assert placement.summary.loadables_before_cap == 20
+    assert placement.summary.loadables == limit
+    kept = {name for loadable in placement.loadables for name in loadable.layers}
+    assert {"r5", "s5", "r17", "s17", "r19", "s19"} <= kept
+    dropped = [layer for layer in placement.layers if any(finding.rule == "DLA010" for finding in layer.findings)]
+    assert len(dropped) == 20 - limit
+    assert all(layer.device is Device.GPU for layer in dropped)
+
+
+def test_flatten_between_pool_and_gemm_vanishes(tmp_path):
+    nodes = "p = AveragePool<kernel_shape=[16,16]>(x)\nf = Flatten(p)\ny = Gemm<transB=1>(f, w, b)"
+    nodes = nodes.replace("[16,16]", "[8,8]")
+    placement = predict(tmp_path, nodes, x="4,8,8,8", weights=(("w", (10, 8), 1), ("b", (10,), 1)))
+    found = devices(placement)
+    assert found["f"] == "FOLDED"
+    assert found["reshape_after_y"] == "GPU"
+    assert placement.summary.loadables == 1
+    assert placement.summary.gpu_layers == 1
+
+
+def test_flatten_that_changes_the_form_stays(tmp_path):
+    placement = predict(
+        tmp_path, "r = Relu(x)\nf = Flatten(r)\ny = MatMul(f, w)", x="1,8,4,4", weights=(("w", (128, 10), 1),)
+    )
+    assert devices(placement)["f"] == "GPU"
+    assert placement.summary.loadables == 2
+
+
+def test_reshape_beside_a_slice_splits_the_candidate_in_8_5_and_not_in_10_3(tmp_path):
+    nodes = "r = Relu(x)\ns = Reshape(r, n)\na, b = Split<axis=1>(s)\ny = Add(a, b)"
+    weights = (("n", (4,), np.array([1, 4, 32, 16])),)
+    old = predict(tmp_path, nodes, weights=weights)
+    assert devices(old)["s"] == "GPU"
+    assert [loadable.first for loadable in old.loadables] == ["r", "a"]
+    new = predict(tmp_path, nodes, weights=weights, tensorrt="10.3.0")
+    assert devices(new)["s"] == "DLA"
+    assert new.summary.loadables == 1
+
+
+def test_products_and_activations_of_two_dimensions_share_a_loadable(tmp_path):
+    nodes = "m = MatMul(x, w)\nr = Relu(m)\ny = MatMul(r, v)"
+    placement = predict(tmp_path, nodes, x="1,8", weights=(("w", (8, 16), 1), ("v", (16, 4), 1)))
+    assert placement.summary.loadables == 1
+    assert {layer.name: layer.device for layer in placement.layers if layer.kind == "MATRIX_MULTIPLY"} == {
+        "m": Device.DLA,
+        "y": Device.DLA,
+    }
+
+
+@pytest.mark.parametrize(
+    ("board", "tensorrt"), [("orin-nano", "10.3.0"), ("agx-orin-64gb", "11.0.0"), ("xavier-nx", "10.3.0")]
+)
+def test_nothing_runs_on_a_dla_that_is_not_there(tmp_path, board, tensorrt):
+    placement = predict(tmp_path, "y = Relu(x)", board=board, tensorrt=tensorrt)
+    assert placement.summary.dla_layers == 0
+    assert any(finding.verdict is Verdict.FALLBACK for finding in placement.findings)
+
+
+def test_unknown_operator_is_unknown_and_named(tmp_path):
+    nodes = "a = Relu(x)\nb = my.domain.Mystery(a)\ny = Relu(b)"
+    placement = predict(tmp_path, nodes)
+    layer = next(layer for layer in placement.layers if layer.name == "b")
+    assert layer.verdict is Verdict.UNKNOWN
+    assert "Mystery" in layer.findings[0].message
+
+
+def test_standalone_tells_the_leftovers(tmp_path):
+    placement = predict(tmp_path, "y = Mul(x, w)", weights=(("w", (1, 8, 1, 1), 2),), mode="standalone")
+    assert not placement.summary.standalone_ok
+    assert any(finding.rule == "DLA011" for finding in placement.findings)
+
+
+_STEPS = (
+    "{o} = Relu({i})", "{o} = Sigmoid({i})", "{o} = Ceil({i})", "{o} = Abs({i})", "{o} = Add({i}, {j})",
+    "{o} = Mul({i}, {j})", "{o} = Div({i}, {j})", "{o} = Transpose<perm=[0,1,3,2]>({i})", "{o} = Softmax<axis=1>({i})",
+    "{o} = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>({i})", "{o} = Identity({i})", "{o} = my.domain.Odd({i})",
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(_STEPS), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=25),
+    release=st.sampled_from(["7.1.3", "8.2.1", "8.4.1", "8.5.2"]),
+)
+def test_any_graph_gets_devices_verdicts_and_a_partition(tmp_path, steps, release):
+    names, lines = ["x"], []
+    for index, (form, first, second) in enumerate(steps):
+        name = f"t{index}"
+        lines.append(form.format(o=name, i=names[first % len(names)], j=names[second % len(names)]))
+        names.append(name)
+    lines.append(f"y = Relu({names[-1]})")
+    placement = predict(tmp_path, "\n".join(lines), board="agx-xavier", tensorrt=release)
+    on_dla = [layer for layer in placement.layers if layer.device is Device.DLA]
+    members = [name for loadable in placement.loadables for name in loadable.layers]
+    assert sorted(members) == sorted(layer.name for layer in on_dla)
+    assert all(layer.loadable is not None for layer in on_dla)
+    assert all(layer.loadable is None for layer in placement.layers if layer.device is not Device.DLA)
+    summary = placement.summary
+    assert summary.layers == summary.dla_layers + summary.gpu_layers + summary.folded_layers
+    assert 0 <= summary.dla_mac_share <= 1
+
+
+def test_check_reads_a_loaded_model_twice(tmp_path):
+    predict(tmp_path, "y = Relu(x)")
+    model = load_model(tmp_path / "m.onnx")
+    first = check_model(model, resolve_target("agx-orin"))
+    assert first == check_model(model, resolve_target("agx-orin"))
