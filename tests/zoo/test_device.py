@@ -41,8 +41,8 @@ def test_the_probe_finds_the_fast_arithmetic(bf16: bool, channels_last: bool) ->
 
 
 def test_a_fixed_precision_stays_and_a_short_run_is_not_probed() -> None:
-    assert not pick_arithmetic("fp32", Sluggish(True, True), IMAGES, probe=True).bf16
-    assert pick_arithmetic("bf16", Sluggish(False, True), IMAGES, probe=True).bf16
+    assert pick_arithmetic("fp32", Sluggish(True, False), IMAGES, probe=True) == Arithmetic(False, True)
+    assert pick_arithmetic("bf16", Sluggish(False, False), IMAGES, probe=True) == Arithmetic(True, True)
     assert pick_arithmetic("auto", Sluggish(True, False), IMAGES, probe=False) == Arithmetic(False, True)
     with pytest.raises(UsageError, match="unknown precision"):
         pick_arithmetic("fp8", Sluggish(True, True), IMAGES, probe=False)

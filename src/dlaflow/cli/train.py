@@ -32,7 +32,7 @@ class Training:
     epochs: int = 10
     """Passes over the training images."""
     seed: int = 0
-    """The same seed gives the same run on the same machine."""
+    """The same seed gives the same run on the same machine (with --precision fp32: to the bit)."""
     batch_size: int | None = None
     """Images a step. Default: 128, or 32 for a small data set."""
     lr: float | None = None
@@ -42,7 +42,7 @@ class Training:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     precision: str = "auto"
-    """auto (bf16 where a probe shows that it pays), fp32 or bf16."""
+    """auto (measures whether bf16 and another memory layout pay), fp32 or bf16."""
     resume: Annotated[bool, Parameter(negative="")] = False
     """Go on from the last checkpoint beside OUT, if there is one."""
 

@@ -19,9 +19,9 @@ from dlaflow.errors import EnvironmentLacksError, unknown_name
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
-MARGIN = 1.15
+MARGIN = 1.3
 """Another arithmetic than the usual must be this much faster: near a tie a run should not hang on the clock."""
-_PROBE_STEPS = 3
+_PROBE_TURNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +71,36 @@ def pick_device(name: str) -> torch.device:
 def pick_arithmetic(precision: str, model: nn.Module, images: torch.Tensor, *, probe: bool) -> Arithmetic:
     """The fastest arithmetic for `model` on `images` [n, 3, h, w], which lie on the device.
 
-    `precision` fp32 or bf16 fixes that half of the answer. The usual arithmetic is fp32 (unless bf16 is asked for) and
-    channels last; without `probe` (a run too short to earn it back) that is the answer.
+    Only `precision` auto with `probe` (for a run long enough to earn it back) measures. Otherwise the answer is fp32, or
+    bf16 where that is asked for, and channels last: the same on every run.
     Raises UsageError for an unknown precision.
     """
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
     usual = Arithmetic(bf16=precision == "bf16", channels_last=True)
-    if not probe:
+    if precision != "auto" or not probe:
         return usual
-    candidates = [Arithmetic(bf16, last) for bf16 in {usual.bf16, precision != "fp32"} for last in (True, False)]
-    others = [candidate for candidate in candidates if candidate != usual]
-    seconds = {other: _step_seconds(other, model, images) for other in others}
-    fastest = min(others, key=lambda other: seconds[other])
-    return fastest if seconds[fastest] * MARGIN < _step_seconds(usual, model, images) else usual
+    seconds = _step_seconds([Arithmetic(bf16, last) for bf16 in (False, True) for last in (True, False)], model, images)
+    fastest = min(seconds, key=lambda each: seconds[each])
+    return fastest if seconds[fastest] * MARGIN < seconds[usual] else usual
 
 
-def _step_seconds(arithmetic: Arithmetic, model: nn.Module, images: torch.Tensor) -> float:
-    """The fastest of a few training steps on a copy of the model."""
-    network = arithmetic.prepare(copy.deepcopy(model), images.device).train()
-    batch = arithmetic.images(images)
-    fastest = float("inf")
-    for step in range(1 + _PROBE_STEPS):
-        begin = time.perf_counter()
-        with arithmetic.autocast(images.device):
-            loss = network(batch).float().square().mean()
-        torch.autograd.backward(loss)
-        if images.device.type != "cpu":
-            torch.accelerator.synchronize(images.device)
-        # The first step prepares kernels and memory; it says nothing.
-        if step:
-            fastest = min(fastest, time.perf_counter() - begin)
-    return fastest
+def _step_seconds(candidates: list[Arithmetic], model: nn.Module, images: torch.Tensor) -> dict[Arithmetic, float]:
+    """The fastest of a few training steps in each arithmetic, on copies of the model.
+
+    They take turns, so that a machine that is busy with something else slows all of them alike.
+    """
+    networks = {each: each.prepare(copy.deepcopy(model), images.device).train() for each in candidates}
+    seconds = dict.fromkeys(candidates, float("inf"))
+    for turn in range(1 + _PROBE_TURNS):
+        for arithmetic, network in networks.items():
+            begin = time.perf_counter()
+            with arithmetic.autocast(images.device):
+                loss = network(arithmetic.images(images)).float().square().mean()
+            torch.autograd.backward(loss)
+            if images.device.type != "cpu":
+                torch.accelerator.synchronize(images.device)
+            # The first turn prepares kernels and memory; it says nothing.
+            if turn:
+                seconds[arithmetic] = min(seconds[arithmetic], time.perf_counter() - begin)
+    return seconds

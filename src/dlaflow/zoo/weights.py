@@ -111,7 +111,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     with atomic_path(path) as temporary:
-        save_file(plain, str(temporary), metadata=dict(metadata or {}))
+        save_file(plain, str(temporary), metadata=dict(metadata) if metadata else None)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
