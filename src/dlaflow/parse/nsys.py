@@ -46,11 +46,14 @@ def read_enqueues(path: str | Path) -> Iterator[Enqueue]:
         if not tables.has(NVTX, "start", "end", "eventType", "globalTid"):
             return
         # Streams that are left half-read must end before the file is closed.
-        with closing(_inferences(tables)) as inferences, closing(_launches(tables)) as works:
-            with closing(_submits(tables)) as tasks:
-                launches, submits = _Cursor(works), _Cursor(tasks)
-                for inference in inferences:
-                    yield _resolved(inference, launches, submits)
+        with (
+            closing(_inferences(tables)) as inferences,
+            closing(_launches(tables)) as works,
+            closing(_submits(tables)) as tasks,
+        ):
+            launches, submits = _Cursor(works), _Cursor(tasks)
+            for inference in inferences:
+                yield _resolved(inference, launches, submits)
 
 
 @dataclass(slots=True)

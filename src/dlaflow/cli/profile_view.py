@@ -1,0 +1,192 @@
+"""How a profile looks on the terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.measure.profile import Profiled
+from dlaflow.measure.profile_capture import CaptureSummary
+from dlaflow.measure.profile_compare import Comparison
+from dlaflow.measure.profile_iteration import REFORMAT
+from dlaflow.parse.log import ValidatorMessage
+from dlaflow.parse.messages import is_harmless
+from dlaflow.parse.nodes import foreign_ends
+from dlaflow.types import Device
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+SCHEMA = "dlaflow.profile/1"
+_LONGEST = 56
+
+
+def profile_json(profiles: Sequence[Profiled]) -> bytes:
+    """The file of `dlaflow profile --json`. The capture's inferences are left out: `--trace` writes those."""
+    body = {
+        "schema": SCHEMA,
+        "dlaflow": __version__,
+        "profiles": [msgspec.to_builtins(_lean(profile)) for profile in profiles],
+    }
+    return msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n"
+
+
+def _lean(profile: Profiled) -> Profiled:
+    capture = replace(profile.capture, sample=()) if profile.capture else None
+    run = replace(profile.run, registered=(), averages=(), unknown=()) if profile.run else None
+    return replace(profile, capture=capture, run=run)
+
+
+def profile_view(profile: Profiled) -> Group:
+    """Everything that one profile answers, the most wanted first."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(headline(profile), style="bold")]
+    parts += [Text(f"  {line}") for line in _numbers(profile)]
+    if profile.top:
+        parts.append(_top_table(profile))
+    if profile.capture is not None and profile.capture.crossings:
+        parts.append(_crossing_table(profile.capture))
+    if refused := _refusals(profile):
+        parts.append(Text("\nTensorRT's reasons", style="bold"))
+        parts += [Text(f"  {message.text}") for message in refused]
+    if profile.advice:
+        parts.append(Text("\nChange first", style="bold"))
+        for place, advice in enumerate(profile.advice[:3], start=1):
+            gain = "" if advice.gain_ms is None else f": about {advice.gain_ms:.3g} ms of GPU time in each inference"
+            parts.append(Text(f"  {place}. {advice.title}{gain}"))
+            parts.append(Text(f"     {advice.why} {advice.then}".rstrip(), style="dim"))
+    if profile.notes:
+        parts.append(Text("\nKnow this", style="bold"))
+        parts += [Text(f"  - {note.text}") for note in profile.notes]
+    return Group(*parts, Text(""))
+
+
+def _refusals(profile: Profiled) -> list[ValidatorMessage]:
+    """The messages that say why a layer that works is not on the DLA, each text once."""
+    messages = profile.run.messages if profile.run else ()
+    told = {message.text: message for message in messages if not is_harmless(message.layer, message.type)}
+    return list(told.values())[:12]
+
+
+def headline(profile: Profiled) -> str:
+    """One line: where the layers ran, and how that compares with the prediction."""
+    measured = profile.measured
+    if measured is None:
+        return f"{profile.name}: the files do not tell where the layers ran"
+    on_gpu = sum(layer.device is Device.GPU and not layer.name.startswith("Ref") for layer in measured.layers)
+    text = f"{profile.name}: {_count(measured.loadables, 'DLA subgraph')}, {_count(on_gpu, 'GPU layer')}"
+    if measured.switches is not None:
+        text += f", {_count(measured.switches, 'switch', 'switches')} measured"
+        if profile.predicted is not None:
+            text += f" ({profile.predicted.summary.switches} predicted)"
+    elif profile.predicted is not None:
+        text += f" ({profile.predicted.summary.loadables} subgraphs predicted)"
+    return f"{text}, from {measured.source}"
+
+
+def _count(amount: int, one: str, many: str = "") -> str:
+    return f"{amount} {one if amount == 1 else many or f'{one}s'}"
+
+
+def _numbers(profile: Profiled) -> list[str]:
+    found = []
+    for each in profile.measurements:
+        spread = f" ± {each.spread:.2g}" if each.spread is not None else ""
+        subject = each.subject.removeprefix(profile.name).strip()
+        label = f"{each.quantity} {subject}".strip()
+        n = f"n = {each.n}" if each.n else ""
+        note = "; ".join(part for part in (n, each.detail) if part)
+        found.append(f"{label:<18} {each.value:.6g}{spread} {each.unit}  ({note})")
+    return found
+
+
+def _top_table(profile: Profiled) -> Table:
+    from rich.table import Table
+
+    table = Table(title="\nWhere the time goes", title_justify="left", box=None, pad_edge=False)
+    for name in ("ms", "share", "device", "layer"):
+        table.add_column(name, justify="right" if name in {"ms", "share"} else "left", no_wrap=True)
+    if profile.onnx_nodes:
+        table.add_column("ONNX nodes", no_wrap=True)
+    for layer in profile.top:
+        cells = [f"{layer.ms:.4g}", f"{layer.share:.1%}", layer.device, _plain(layer.name)]
+        if profile.onnx_nodes:
+            cells.append(_plain(_summary(profile.onnx_nodes.get(layer.name, []))))
+        table.add_row(*cells)
+    return table
+
+
+def _summary(nodes: list[str]) -> str:
+    if len(nodes) <= 2:
+        return ", ".join(nodes)
+    return f"{len(nodes)} nodes: {nodes[0]} ... {nodes[-1]}"
+
+
+def _crossing_table(capture: CaptureSummary) -> Table:
+    from rich.table import Table
+
+    table = Table(title="\nSwitches in order", title_justify="left", box=None, pad_edge=False)
+    for name in ("to", "copies", "ms", "from", "into"):
+        table.add_column(name, justify="right" if name in {"copies", "ms"} else "left", no_wrap=True)
+    for crossing in capture.crossings:
+        table.add_row(
+            "DLA" if crossing.into_dla else "GPU",
+            str(crossing.reformats),
+            f"{crossing.reformat_ms.mean:.3g}",
+            _short(crossing.source, 28).replace("[", r"\["),
+            _short(crossing.to, 28).replace("[", r"\["),
+        )
+    return table
+
+
+def _plain(text: str) -> str:
+    """A name short enough for a cell, its square brackets safe from rich."""
+    return _short(text, _LONGEST).replace("[", r"\[")
+
+
+def _short(name: str, room: int) -> str:
+    """A layer's name within `room` characters: subgraphs by their ends, reformats by what they feed."""
+    if name.startswith(REFORMAT):
+        return f"reformat for {_short(name.partition(' to ')[2], room - 13)}"
+    if ends := foreign_ends(name):
+        half = (room - 3) // 2
+        return _cut(ends[0], room) if ends[0] == ends[1] else f"{_cut(ends[0], half)} … {_cut(ends[1], half)}"
+    return _cut(name, room)
+
+
+def _cut(text: str, room: int) -> str:
+    """The end of a name tells more than its beginning."""
+    return text if len(text) <= room else f"…{text[-room + 1 :]}"
+
+
+def comparison_view(comparison: Comparison) -> Group:
+    """Profiles side by side, ratios to the first, and the cause."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Side by side", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for name in comparison.names:
+        table.add_column(_plain(name), justify="right")
+    for row in comparison.rows:
+        cells = [f"{row.quantity} {f'({row.unit})' if row.unit else ''}".strip()]
+        for value, ratio in zip(row.values, row.ratios, strict=True):
+            times = "" if ratio is None or ratio == 1 else f" (x{ratio:.3g})"
+            cells.append("-" if value is None else f"{value:.5g}{times}")
+        table.add_row(*cells)
+    parts: list[RenderableType] = [table]
+    if comparison.factor is not None:
+        faster = comparison.names[-1] if comparison.factor >= 1 else comparison.names[0]
+        factor = max(comparison.factor, 1 / comparison.factor)
+        parts.append(Text(f"\n{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip(), style="bold"))
+    elif comparison.cause:
+        parts.append(Text(f"\n{comparison.cause}", style="bold"))
+    return Group(*parts)

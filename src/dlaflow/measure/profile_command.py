@@ -1,0 +1,87 @@
+"""The `nsys` commands that capture an engine as the walk-through does: few iterations, idle time, the DLA traced."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+_TRACES = {
+    "nvmedia": ("cuda", "nvtx", "cublas", "cudnn", "cudla", "nvmedia"),
+    "tegra": ("cuda", "nvtx", "cublas", "cudnn", "cudla", "cudla-verbose", "tegra-accelerators"),
+}
+_ACCELERATORS = {"nvmedia": "nvmedia", "tegra": "tegra-accelerators"}
+_FLAG = "--accelerator-trace"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureConfig:
+    """What to capture.
+
+    `jetpack` decides how nsys spells the DLA's traces (5.0 to 5.1.1: NvMedia; 5.1.2 on: accelerators; empty: neither).
+    `known_flags` are those of the device's `nsys profile --help` (`dlaflow.parse.help_text`), when they were asked for:
+    packages of the same number differ, and desktop ones trace no accelerator.
+    """
+
+    engine: Path
+    jetpack: str = ""
+    dla_core: int | None = 0
+    iterations: int = 10
+    idle_ms: int = 500
+    trtexec: str = "/usr/src/tensorrt/bin/trtexec"
+    known_flags: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureCommands:
+    """Two command lines as argument lists: capture, then export to SQLite."""
+
+    profile: tuple[str, ...]
+    export: tuple[str, ...]
+    sqlite: Path
+
+    def shell(self) -> str:
+        """Both, as a person would type them."""
+        return "\n".join(shlex.join(command) for command in (self.profile, self.export))
+
+
+def capture_commands(config: CaptureConfig) -> CaptureCommands:
+    """The commands for an engine. CUDA graphs stay off, since they hide the layers."""
+    out = config.engine.with_suffix("")
+    dialect = _dialect(config)
+    traces = _TRACES.get(dialect, ("cuda", "nvtx", "cublas", "cudnn"))
+    flags = [f"--trace={','.join(traces)}", "--force-overwrite=true", f"--output={out}"]
+    if dialect:
+        flags.append(f"{_FLAG}={_ACCELERATORS[dialect]}")
+    core = [] if config.dla_core is None else [f"--useDLACore={config.dla_core}"]
+    run = [
+        config.trtexec,
+        f"--loadEngine={config.engine}",
+        *core,
+        f"--iterations={config.iterations}",
+        f"--idleTime={config.idle_ms}",
+        "--duration=0",
+        "--useSpinWait",
+    ]
+    return CaptureCommands(
+        profile=("nsys", "profile", *flags, *run),
+        export=(
+            "nsys",
+            "export",
+            "--type=sqlite",
+            "--force-overwrite=true",
+            f"--output={out}.sqlite",
+            f"{out}.nsys-rep",
+        ),
+        sqlite=Path(f"{out}.sqlite"),
+    )
+
+
+def _dialect(config: CaptureConfig) -> str:
+    """How this release's nsys calls the DLA's traces; empty where it knows none."""
+    if config.known_flags is not None and _FLAG not in config.known_flags:
+        return ""
+    parts = [int(part) if part.isdigit() else 0 for part in config.jetpack.split(".")]
+    if not config.jetpack or parts[0] < 5:
+        return ""
+    return "nvmedia" if parts[0] == 5 and [*parts, 0, 0][1:3] < [1, 2] else "tegra"

@@ -1,0 +1,77 @@
+"""Read any artefact: the kind is told by content, the record by the kind's own parser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlaflow.errors import InputError
+from dlaflow.parse.capture import CaptureInfo
+from dlaflow.parse.cudla_csv import CudlaLayer, parse_cudla_csv
+from dlaflow.parse.detect import Kind, detect
+from dlaflow.parse.device import DeviceText, parse_device
+from dlaflow.parse.help_text import parse_help
+from dlaflow.parse.layer_info import LayerInfo, parse_layer_info
+from dlaflow.parse.log import TrtexecLog
+from dlaflow.parse.nsys import read_info
+from dlaflow.parse.profile_json import ProfileFile, parse_profile
+from dlaflow.parse.tegrastats import Tegrastats, parse_tegrastats
+from dlaflow.parse.text import Source, path_of
+from dlaflow.parse.times_json import OutputTensor, TimesFile, parse_output, parse_times
+from dlaflow.parse.trtexec import parse_log
+
+Record = (
+    TrtexecLog
+    | ProfileFile
+    | LayerInfo
+    | TimesFile
+    | Tegrastats
+    | DeviceText
+    | CaptureInfo
+    | frozenset[str]
+    | tuple[OutputTensor, ...]
+    | tuple[CudlaLayer, ...]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A file's kind with its record; None for kinds that are known and not read here (caches, reports, SQL)."""
+
+    kind: Kind
+    record: Record | None
+
+
+def read_artefact(source: Source) -> Artefact:
+    """Read a file or a text of any kind; never fails on text.
+
+    Raises InputError when a file cannot be read or a database is damaged.
+    """
+    kind = detect(source)
+    return Artefact(kind, _record(kind, source))
+
+
+def _record(kind: Kind, source: Source) -> Record | None:
+    if kind in {Kind.TRTEXEC_LOG, Kind.TENSORRT_LOG}:
+        return parse_log(source)
+    if kind in {Kind.TRTEXEC_HELP, Kind.NSYS_HELP}:
+        return parse_help(source)
+    if kind is Kind.PROFILE:
+        return parse_profile(source)
+    if kind is Kind.LAYER_INFO:
+        return parse_layer_info(source)
+    if kind is Kind.TIMES:
+        return parse_times(source)
+    if kind is Kind.OUTPUT:
+        return parse_output(source)
+    if kind is Kind.TEGRASTATS:
+        return parse_tegrastats(source)
+    if kind is Kind.DEVICE:
+        return parse_device(source)
+    if kind is Kind.CUDLA_CSV:
+        return parse_cudla_csv(source)
+    if kind is Kind.NSYS_SQLITE:
+        path = path_of(source)
+        if path is None:
+            raise InputError("an SQLite export is read from its file, not from text", then="Give the path.")
+        return read_info(path)
+    return None

@@ -1,0 +1,160 @@
+"""A capture as pictures: an SVG strip of one inference, and Trace Event JSON that ui.perfetto.dev opens.
+
+DLA spans are the windows on the stream around each task (see `dlaflow.measure.profile_iteration`), GPU spans the busy
+time of what a layer launched. The colours are those of the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.measure.profile_capture import CaptureSummary
+from dlaflow.measure.profile_iteration import REFORMAT, iteration_of
+from dlaflow.parse.capture import Enqueue, HardwareTask, LayerRange
+
+TRACE_SCHEMA = "dlaflow.trace/1"
+COLOURS = {"dla": "#6aa716", "gpu": "#9aa2a8", "reformat": "#d92d3a", "copy": "#b7791f"}
+"""Fill by kind, as in the report."""
+
+_TRACKS = ("DLA", "GPU", "host")
+_WIDTH, _LEFT, _ROW, _TOP = 1000.0, 48.0, 26.0, 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something that took time: on `track` (DLA, GPU, host), of `kind` (a key of COLOURS), in nanoseconds."""
+
+    track: str
+    kind: str
+    name: str
+    start: int
+    end: int
+
+
+def spans_of(enqueue: Enqueue) -> list[Span]:
+    """The spans of one inference; a DLA window without an end is left out rather than guessed."""
+    found = [
+        Span("DLA", "dla", window.name, window.start, window.end)
+        for window in iteration_of(enqueue).windows
+        if window.end is not None
+    ]
+    for layer in enqueue.layers:
+        found.append(Span("host", _kind(layer), layer.name, layer.start, layer.end))
+        if layer.gpu_start is not None and layer.gpu_end is not None:
+            found.append(Span("GPU", _kind(layer), layer.name, layer.gpu_start, layer.gpu_end))
+    return sorted(found, key=lambda span: (span.start, span.end))
+
+
+def _kind(layer: LayerRange) -> str:
+    if layer.device == "DLA":
+        return "dla"
+    if layer.name.startswith(REFORMAT):
+        return "reformat"
+    return "copy" if layer.name.endswith((" copy", "_copy_output")) else "gpu"
+
+
+def trace_json(capture: CaptureSummary, tasks: Iterable[HardwareTask] = ()) -> bytes:
+    """The kept inferences as Trace Events: complete events in microseconds, one track a device.
+
+    `tasks` are the accelerators' own (`dlaflow.parse.nsys_hardware`), on tracks of their own.
+    """
+    events: list[dict[str, object]] = [_meta("process_name", 0, "dlaflow")]
+    events += [_meta("thread_name", place, track) for place, track in enumerate(_TRACKS)]
+    origin = capture.sample[0].start if capture.sample else 0
+    for number, enqueue in enumerate(capture.sample):
+        temper = "cold" if number < capture.cold else "warm"
+        events.append(
+            _event(f"inference {number} ({temper})", "inference", 2, enqueue.start - origin, enqueue.end - origin)
+        )
+        for span in spans_of(enqueue):
+            track = _TRACKS.index(span.track)
+            events.append(_event(span.name, span.kind, track, span.start - origin, span.end - origin))
+    for task in tasks:
+        events.append(_event(task.engine, "dla", 3, task.start - origin, task.end - origin))
+    body = {
+        "schema": TRACE_SCHEMA,
+        "dlaflow": __version__,
+        "displayTimeUnit": "ms",
+        "otherData": {"exporter": capture.info.exporter, "l4t": capture.info.l4t, "gpu": capture.info.gpu},
+        "traceEvents": events,
+    }
+    return msgspec.json.encode(body)
+
+
+def _meta(name: str, thread: int, value: str) -> dict[str, object]:
+    return {"name": name, "ph": "M", "pid": 1, "tid": thread, "args": {"name": value}}
+
+
+def _event(name: str, category: str, thread: int, start: int, end: int) -> dict[str, object]:
+    duration = max(0, end - start) / 1000
+    return {"name": name, "cat": category, "ph": "X", "pid": 1, "tid": thread, "ts": start / 1000, "dur": duration}
+
+
+def strip_svg(capture: CaptureSummary, number: int | None = None) -> str:
+    """One inference as an SVG strip: a DLA row over a GPU row, time from left to right.
+
+    `number` is its place in `capture.sample`; by default the first warm one. An empty string when there is none.
+    """
+    place = min(capture.cold, len(capture.sample) - 1) if number is None else number
+    if not 0 <= place < len(capture.sample):
+        return ""
+    spans = [span for span in spans_of(capture.sample[place]) if span.track != "host"]
+    if not spans:
+        return ""
+    start, end = min(span.start for span in spans), max(span.end for span in spans)
+    return _svg(spans, start, max(end - start, 1))
+
+
+def _svg(spans: Sequence[Span], start: int, length: int) -> str:
+    height = _TOP + 2 * (_ROW + 4) + 22
+    scale = (_WIDTH - _LEFT - 8) / length
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" role="img" '
+        f'aria-label="One inference of {length / 1e6:.3g} ms on DLA and GPU" font-family="sans-serif" font-size="11">'
+    ]
+    for row, track in enumerate(("DLA", "GPU")):
+        top = _TOP + row * (_ROW + 4)
+        parts.append(f'<text x="4" y="{top + 17:g}" fill="currentColor">{track}</text>')
+        parts.append(
+            f'<rect x="{_LEFT:g}" y="{top:g}" width="{_WIDTH - _LEFT - 8:g}" height="{_ROW:g}" fill="#000" '
+            'fill-opacity="0.05"/>'
+        )
+        parts += [_box(span, top, start, scale) for span in spans if span.track == track]
+    parts += _axis(_TOP + 2 * (_ROW + 4), length, scale)
+    return "\n".join([*parts, "</svg>"])
+
+
+def _box(span: Span, top: float, start: int, scale: float) -> str:
+    left = _LEFT + (span.start - start) * scale
+    # Half a unit at least: what is short must still be seen, since switches are what the picture is about.
+    width = max((span.end - span.start) * scale, 0.5)
+    tip = escape(f"{span.name}: {(span.end - span.start) / 1e6:.3g} ms ({span.kind})")
+    return (
+        f'<rect x="{left:.2f}" y="{top:g}" width="{width:.2f}" height="{_ROW:g}" fill="{COLOURS[span.kind]}">'
+        f"<title>{tip}</title></rect>"
+    )
+
+
+def _axis(top: float, length: int, scale: float) -> list[str]:
+    """Round ticks in milliseconds, five to ten of them."""
+    total = length / 1e6
+    step = 10.0**-6
+    for factor in (1, 2, 5) * 12:
+        if total / (step * factor) <= 10:
+            step *= factor
+            break
+        if factor == 5:
+            step *= 10
+    found = []
+    for tick in range(int(total / step) + 1):
+        left = _LEFT + tick * step * 1e6 * scale
+        found.append(f'<path d="M{left:.2f} {top:g}v5" stroke="currentColor"/>')
+        unit = " ms" if tick == 0 else ""
+        label = f"{tick * step:.6g}{unit}"
+        found.append(f'<text x="{left:.2f}" y="{top + 17:g}" fill="currentColor" text-anchor="middle">{label}</text>')
+    return found
