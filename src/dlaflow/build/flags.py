@@ -1,8 +1,7 @@
-"""Which trtexec options a release knows (`flags.toml`), and the same asked of an installed trtexec by its `--help`."""
+"""Which trtexec options a release knows, as data (`flags.toml`)."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -10,8 +9,6 @@ from importlib import resources
 import msgspec
 
 from dlaflow.build.release import Version, version_of
-
-_HELP_FLAG = re.compile(r"^\s+(?:--)([A-Za-z][A-Za-z0-9]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +45,3 @@ def known_flags() -> dict[str, Flag]:
         name: Flag(name, version_of(span.first), tuple(map(int, span.last.split("."))) if span.last else ())
         for name, span in table.flags.items()
     }
-
-
-def flags_in_help(text: str) -> frozenset[str]:
-    """The options that a real `trtexec --help` lists: the last word on what the installed one accepts."""
-    return frozenset(_HELP_FLAG.findall(text))

@@ -10,17 +10,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.failures import explain
-from dlaflow.build.flags import flags_in_help
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.process import Outcome, run_logged
-from dlaflow.build.release import from_tag, version_of
+from dlaflow.build.release import from_tag
 from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
@@ -110,16 +107,6 @@ class TrtexecOptions:
     measuring: Measuring = BUILD_ONLY
 
 
-def installed_flags(program: Path) -> frozenset[str]:
-    """The options that this very trtexec lists in its help.
-
-    Raises EnvironmentLacksError when it cannot be started.
-    """
-    with _scratch() as log:
-        run_logged([str(program), "--help"], log, timeout=60)
-        return flags_in_help(log.read_text(encoding="utf-8", errors="replace"))
-
-
 class _Watcher:
     """Follows the log: the version in its banner, how far it is, whether it passed."""
 
@@ -185,18 +172,3 @@ def _check_files(model: Path, config: BuildConfig) -> None:
     for plugin in config.plugins:
         if not Path(plugin).is_file():
             raise InputError(f"cannot read the plugin {plugin}", received="no such file", then="Check the path.")
-
-
-def disagreement(said: str, tensorrt: str) -> str:
-    """A caution when the trtexec that ran is of another release than the target, empty otherwise."""
-    if not said or version_of(said)[:2] == version_of(tensorrt)[:2]:
-        return ""
-    return f"the target says TensorRT {tensorrt}, but the trtexec that ran is {said}"
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / "help.txt"

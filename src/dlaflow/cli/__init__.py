@@ -16,12 +16,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("dlaflow.cli.check:check", "Tell what of a model will run on the DLA, why not, and what to change."),
     "explain": ("dlaflow.cli.explain:explain", "Print the page of a rule: what it asks, why, and what to use instead."),
     "boards": ("dlaflow.cli.boards:boards", "List the boards and releases, and which of them have a DLA."),
+    "doctor": ("dlaflow.cli.doctor:doctor", "Tell what this machine is, what works here and how to get the rest."),
     "calibrate": ("dlaflow.cli.calibrate:calibrate", "Calibrate INT8: a TensorRT cache and a Q/DQ model."),
     "build": ("dlaflow.cli.build:build", "Build a TensorRT engine, or print the command that builds it on a board."),
     "profile": ("dlaflow.cli.profile:profile", "Tell where the time goes and what switches cost: logs, captures."),
     "parse": ("dlaflow.cli.parse:parse", "Turn any NVIDIA log, profile or capture into JSON."),
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
-    "doctor": ("dlaflow.cli.doctor:doctor", "Tell what this machine is, what works here and how to get the rest."),
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
     "compare": ("dlaflow.cli.compare:compare", "Compare runs in one report, and fail on regressions."),
 }

@@ -1,0 +1,144 @@
+"""Build one engine, whichever way: examine the wishes, build, write the manifest, tell what should be known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+
+from dlaflow.build.api import Messages, import_rtx, import_tensorrt, make_logger
+from dlaflow.build.capability import Caution, Via, examine
+from dlaflow.build.config import BuildConfig
+from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_manifest
+from dlaflow.build.plan import CalibrationImages, Plan, Session
+from dlaflow.build.python_build import build_with_python
+from dlaflow.build.release import version_of
+from dlaflow.build.rtx import build_for_rtx
+from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
+from dlaflow.errors import EnvironmentLacksError
+from dlaflow.files import atomic_path
+from dlaflow.parse.log import LogRun
+from dlaflow.parse.trtexec import parse_log
+from dlaflow.progress import Progress, silent
+
+_TYPED = "11.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to build: the ONNX model, the engine's path, the configuration and what it is for."""
+
+    model: Path
+    engine: Path
+    config: BuildConfig
+    built_for: BuiltFor
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How to build: `images` for TensorRT's calibrator, `gpus` for TensorRT-RTX, `trt` to use other bindings."""
+
+    via: Via = "trtexec"
+    trtexec: TrtexecOptions = field(default_factory=TrtexecOptions)
+    images: CalibrationImages | None = None
+    gpus: tuple[str, ...] = ()
+    trt: ModuleType | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A finished engine. `run` is what trtexec's log says (None for the Python API), `plan` the reverse."""
+
+    engine: Path
+    manifest: EngineManifest
+    cautions: tuple[Caution, ...]
+    run: LogRun | None = None
+    plan: Plan | None = None
+
+
+def build_engine(request: Request, how: How | None = None, progress: Progress = silent) -> BuildResult:
+    """Build the engine of `request` and its manifest; on any error nothing is left at the engine's path.
+
+    Raises UsageError for what the release cannot do (before anything runs), InputError or EnvironmentLacksError with
+    the cause in plain words when the build fails.
+    """
+    how = how or How()
+    if how.via == "trtexec":
+        return _with_trtexec(request, how, progress)
+    trt = how.trt or (import_rtx() if how.via == "rtx" else import_tensorrt())
+    messages = Messages()
+    session = Session(trt, messages, make_logger(trt, messages), progress)
+    if how.via == "rtx":
+        return _for_rtx(request, how, session)
+    return _with_python(request, how, session)
+
+
+def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult:
+    cautions = examine(request.config, request.built_for.tensorrt, "trtexec")
+    built = build_with_trtexec(
+        request.model, request.engine, request.config, request.built_for.tensorrt, how.trtexec, progress
+    )
+    cautions += _about_release(built.tensorrt, request.built_for.tensorrt)
+    built_for = replace(request.built_for, tensorrt=built.tensorrt or request.built_for.tensorrt)
+    runs = parse_log(built.log).runs
+    run = runs[-1] if runs else None
+    if run and run.device and run.device.compute_capability:
+        built_for = replace(built_for, compute_capability=run.device.compute_capability)
+    record = BuildRecord("trtexec", built.seconds, built.command, _texts(cautions))
+    manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
+    return BuildResult(request.engine, manifest, tuple(cautions), run=run)
+
+
+def _with_python(request: Request, how: How, session: Session) -> BuildResult:
+    release = ".".join(map(str, version_of(session.trt.__version__)))
+    cautions = examine(request.config, release, "python")
+    cautions += _about_release(release, request.built_for.tensorrt)
+    with atomic_path(request.engine) as unfinished:
+        plan = build_with_python(session, request.model, request.config, how.images)
+        unfinished.write_bytes(plan.content)
+    if plan.answers and not any(answer.runs for answer in plan.answers):
+        cautions.append(
+            Caution(
+                "No layer of this model can run on the DLA.", "`dlaflow check` tells why; types must be FP16 or INT8."
+            )
+        )
+    built_for = replace(request.built_for, tensorrt=release, compute_capability=_capability(how))
+    record = BuildRecord("python", plan.seconds, cautions=_texts(cautions))
+    manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
+    return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)
+
+
+def _for_rtx(request: Request, how: How, session: Session) -> BuildResult:
+    cautions = examine(request.config, _TYPED, "rtx")
+    with atomic_path(request.engine) as unfinished:
+        plan = build_for_rtx(session, request.model, request.config, how.gpus)
+        unfinished.write_bytes(plan.content)
+    built_for = BuiltFor("tensorrt_rtx", session.trt.__version__, gpus=tuple(how.gpus))
+    record = BuildRecord("rtx", plan.seconds, cautions=_texts(cautions))
+    manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
+    return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)
+
+
+def _about_release(actual: str, wanted: str) -> list[Caution]:
+    if not actual or not wanted or version_of(actual)[:2] == version_of(wanted)[:2]:
+        return []
+    return [
+        Caution(f"The target says TensorRT {wanted}, but {actual} built the engine.", "Name the release that is here.")
+    ]
+
+
+def _capability(how: How) -> str:
+    """This machine's compute capability where it can be asked; empty where neither cuda-python nor torch can tell."""
+    from dlaflow.run.tensorrt_memory import open_memory
+
+    if how.images is not None:
+        return getattr(how.images.memory, "compute_capability", "")
+    try:
+        return open_memory().compute_capability
+    except EnvironmentLacksError:
+        return ""
+
+
+def _texts(cautions: Sequence[Caution]) -> tuple[str, ...]:
+    return tuple(f"{caution.message} {caution.then}" for caution in cautions)

@@ -1,0 +1,80 @@
+"""`dlaflow doctor`: what this machine is, what of dlaflow works here, and how to get the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.build.doctor import Checkup, examine_machine
+from dlaflow.build.machine import Machine
+from dlaflow.cli import terminal
+from dlaflow.files import write_atomic
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = "dlaflow.doctor/1"
+
+
+def doctor(*, json: Path | None = None) -> None:
+    """Tell what this machine is, what of dlaflow works here, and the command that installs what is missing.
+
+    Examples:
+
+        dlaflow doctor
+
+        dlaflow doctor --json machine.json
+
+    Parameters
+    ----------
+    json
+        Also write everything to this file.
+    """
+    checkup = examine_machine()
+    if json is not None:
+        record = {"schema": SCHEMA, "dlaflow": __version__, **msgspec.to_builtins(checkup)}
+        write_atomic(json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    _print(checkup, terminal.console())
+
+
+def _print(checkup: Checkup, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    for name, value in facts(checkup.machine):
+        console.print(Text.assemble((f"{name:<12}", "bold"), value))
+    table = Table("what", "here", "missing", "how to get it", title="What works here", title_justify="left")
+    for ability in checkup.abilities:
+        here = Text("yes", "green") if ability.works else Text("no", "red")
+        table.add_row(Text(ability.name), here, Text(ability.why), Text(ability.install))
+    console.print(table)
+    for oddity in checkup.oddities:
+        console.print(f"! {oddity}", markup=False)
+
+
+def facts(machine: Machine) -> list[tuple[str, str]]:
+    """The lines about a machine, without those that it does not tell."""
+    cores = "not known" if machine.dla_cores is None else str(machine.dla_cores)
+    clocks = ", ".join(f"{clock:.0f} MHz" for clock in machine.dla_clocks_mhz)
+    release = f"JetPack {machine.jetpack} (L4T {machine.l4t})" if machine.l4t else machine.jetpack
+    tensorrt = ", ".join(
+        filter(None, (machine.tensorrt, f"Python bindings {machine.bindings}" if machine.bindings else ""))
+    )
+    lines = [
+        ("Machine", " ".join(filter(None, (machine.board or machine.architecture, machine.module)))),
+        ("SoC", machine.soc),
+        ("Release", release),
+        ("Kernel", machine.kernel),
+        ("Container", "yes" if machine.container else "no"),
+        ("Python", machine.python),
+        ("CUDA", machine.cuda),
+        ("GPU", machine.gpu),
+        ("TensorRT", tensorrt or "none"),
+        ("trtexec", machine.trtexec or "none"),
+        ("DLA cores", f"{cores} ({machine.dla_source})" + (f", at {clocks}" if clocks else "")),
+        ("Power mode", machine.power_mode),
+    ]
+    return [(name, value) for name, value in lines if value]
