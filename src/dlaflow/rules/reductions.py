@@ -152,8 +152,16 @@ class SoftmaxSize(Rule):
             return self.refuses(layer, dims(layer.inputs[0]), expected="batch and other dimensions 1", source=source)
         if not limit.allows(axis):
             return self.breaks(layer, limit, f"{axis} values along the axis")
-        if others == 1:
+        if others == 1 and case.target.precision == "fp16":
             return None
+        if others == 1:
+            return self.notes(
+                layer,
+                "SoftMax in an INT8 network",
+                expected="it runs in FP16, which the build must allow beside INT8 (--int8 --fp16)",
+                source="engine inspector of a TensorRT 10.3.0 build: 298 layers in INT8, the SoftMax in FP16",
+                confidence=Confidence.MEASURED,
+            )
         return self.notes(
             layer,
             dims(layer.inputs[0]),

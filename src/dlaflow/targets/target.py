@@ -18,8 +18,7 @@ MODES = ("hybrid", "standalone")
 class Target:
     """What a model is checked for. `batch` is None to keep the model's own; `mode` is hybrid or standalone.
 
-    `fp16_allowed` tells whether an INT8 build may also use FP16 (trtexec `--int8 --fp16`): layers without an INT8 form
-    then stay on the DLA in FP16.
+    An INT8 target stands for a build that allows FP16 too (trtexec `--int8 --fp16`).
     """
 
     board: Board
@@ -27,7 +26,6 @@ class Target:
     precision: str = "int8"
     batch: int | None = None
     mode: str = "hybrid"
-    fp16_allowed: bool = True
 
     @property
     def version(self) -> Version:
