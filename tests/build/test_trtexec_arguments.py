@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerWish, MemoryPools, ShapeRange
-from dlaflow.build.flags import flags_in_help, known_flags
+from dlaflow.build.flags import known_flags
 from dlaflow.build.measuring import BUILD_ONLY, CAPTURE, WALKTHROUGH, Measuring
 from dlaflow.build.release import from_tag, tag_of, version_of
 from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
 from dlaflow.errors import UsageError
+from dlaflow.parse.help_text import parse_help
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
 LOGS = EVIDENCE / "artefacts" / "open"
@@ -151,9 +152,9 @@ def test_the_order_is_that_of_the_real_build_log_of_the_walk_through_kind():
 @pytest.mark.skipif(not LOGS.is_dir(), reason=f"no evidence in {LOGS}")
 @pytest.mark.parametrize("release", ["8.6.1", "10.6.0"])
 def test_the_flag_table_agrees_with_the_real_help(release):
-    listed = flags_in_help((LOGS / f"trtexec_help_{release}.txt").read_text())
+    listed = {name.removeprefix("--") for name in parse_help(LOGS / f"trtexec_help_{release}.txt")}
     # 8.6.1 and 10.6.0 accept these without listing them (the help names caffe's and older spellings only in part).
-    silent = {"batch", "explicitBatch", "buildOnly", "plugins", "safe", "layerPrecisions"}
+    silent = {"batch", "explicitBatch", "buildOnly", "plugins"}
     known = {name for name, flag in known_flags().items() if flag.known_to(version_of(release))}
     assert known - silent <= listed
     unknown = {name for name, flag in known_flags().items() if not flag.known_to(version_of(release))}

@@ -230,14 +230,16 @@ class Explanation:
 
 def explain(lines: Iterable[str]) -> Explanation:
     """The cause of a failed build or load, from the lines of its log."""
-    # The log is read once: only lines that could carry a cause are kept, so that a huge one costs no memory.
-    found: dict[str, str] = {}
+    # The log is read once and only lines that show a cause are kept, so that a huge one costs no memory.
+    errors: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     first_error = ""
     tail = ""
     for raw in lines:
         line = split_line(raw.rstrip("\n"))
-        if line.level == "V" or not line.text.strip():
+        if line.level in {"V", "I"} or not line.text.strip():
             continue
+        found = warnings if line.level == "W" else errors
         for cause in CAUSES:
             if cause.id not in found and _shows(cause, line.text):
                 found[cause.id] = line.text
@@ -245,11 +247,12 @@ def explain(lines: Iterable[str]) -> Explanation:
             tail = line.text
             if not first_error and not is_generic_tail(line.text) and not _is_noise(line.text):
                 first_error = line.text
+    # A good hybrid build warns of much that it then works around: warnings speak only where no error does.
+    shown = errors or ({} if first_error else warnings)
     for cause in CAUSES:
-        if cause.id in found:
-            return Explanation(
-                cause.id, _worded(cause, found[cause.id]), _short(found[cause.id]), cause.then, cause.blame
-            )
+        if cause.id in shown:
+            text = shown[cause.id]
+            return Explanation(cause.id, _worded(cause, text), _short(text), cause.then, cause.blame)
     evidence = _short(first_error or tail)
     if evidence:
         then = "Look for the first line marked [E] in the log; `--verbose` says more."
