@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,3 +165,132 @@ def hostile_run() -> RunRecord:
     placement = placed(rows, findings)
     name = HOSTILE[0]
     return RunRecord(name, name, name, [name], [name], [Variant(name, HOSTILE[2], placement, [], chain(placement))])
+
+
+class Page:
+    """A page in real headless Chromium, spoken to over DevTools' pipe: no driver and no network.
+
+    `errors` gathers what the console complained about, `requests` every address that the page asked for.
+    """
+
+    def __init__(self, program: str, profile: Path) -> None:
+        child_in, self._write = os.pipe()
+        self._read, child_out = os.pipe()
+        flags = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+            "--window-size=1280,1000 "
+            f"--disable-component-update --disable-sync --user-data-dir={profile} --remote-debugging-pipe about:blank"
+        )
+        command = f"exec {program} {flags} 3<&{child_in} 4>&{child_out}"
+        self._process = subprocess.Popen(
+            ["bash", "-c", command],
+            pass_fds=(child_in, child_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(child_in)
+        os.close(child_out)
+        self._number = 0
+        self._rest = b""
+        self._session = ""
+        self._loaded = False
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+
+    def connect(self) -> None:
+        """Attach to a new tab and listen."""
+        target = self._call("Target.createTarget", {"url": "about:blank"})["targetId"]
+        self._session = self._call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable", {})
+
+    def open(self, path: Path) -> float:
+        """Load a page and return the seconds until its load event."""
+        started = time.monotonic()
+        self._loaded = False
+        self._call("Page.navigate", {"url": path.as_uri()})
+        while not self._loaded:
+            self._take(self._receive())
+        return time.monotonic() - started
+
+    def run(self, script: str) -> Any:
+        """The value of an expression (promises are awaited)."""
+        values = {"expression": script, "returnByValue": True, "awaitPromise": True}
+        answer = self._call("Runtime.evaluate", values)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def click(self, selector: str) -> None:
+        """A real mouse click on the middle of the first element that the selector finds."""
+        find = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        box = self.run(f"{find}.getBoundingClientRect().toJSON()")
+        point = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            event = {"type": kind, "x": point[0], "y": point[1], "button": "left", "clickCount": 1}
+            self._call("Input.dispatchMouseEvent", event)
+        self.run("new Promise((done) => setTimeout(done, 30))")
+
+    def key(self, name: str) -> None:
+        """A real key press on what has the focus."""
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", {"type": kind, "key": name, "code": name})
+
+    def type(self, text: str) -> None:
+        """Text into what has the focus."""
+        self._call("Input.insertText", {"text": text})
+
+    def close(self) -> None:
+        """End the browser."""
+        os.close(self._write)
+        os.close(self._read)
+        self._process.terminate()
+        self._process.wait(timeout=20)
+
+    def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self._take(answer)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        method, params = event.get("method"), event.get("params", {})
+        if method == "Page.loadEventFired":
+            self._loaded = True
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif method == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(params["exceptionDetails"])[:500])
+        elif method == "Log.entryAdded" or (method == "Runtime.consoleAPICalled" and params["type"] == "error"):
+            self.errors.append(json.dumps(params)[:500])
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._read], [], [], 60)
+            assert ready, "Chromium said nothing for a minute"
+            part = os.read(self._read, 1 << 16)
+            assert part, "Chromium ended"
+            self._rest += part
+        message, _, self._rest = self._rest.partition(b"\0")
+        return json.loads(message)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """A fresh page; skipped where there is no Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium here (apt-get install chromium)")
+    browser = Page(program, tmp_path / "profile")
+    try:
+        browser.connect()
+        yield browser
+    finally:
+        browser.close()

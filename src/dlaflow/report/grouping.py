@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dlaflow.report.titles import rule_title
 from dlaflow.types import Confidence, Finding, Placement, Verdict
 
+_MOVING = {"SHUFFLE", "CONSTANT", "SQUEEZE", "UNSQUEEZE", "SLICE", "CONCATENATION", "CAST"}
 SEVERITY = {Verdict.FALLBACK: 0, Verdict.UNKNOWN: 1, Verdict.CONDITIONAL: 2, Verdict.NATIVE: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """One rule's word on several layers. `first` is the finding of the first of them in network order."""
+    """One rule's word on several layers. `first` is the finding of the first of them in network order.
+
+    `title` is the rule's condition in one sentence (the message of `first` where the rule is not known).
+    """
 
     rule: str
+    title: str
     verdict: Verdict
     first: Finding
     layers: list[str]
@@ -30,12 +36,26 @@ class FindingGroup:
 
 
 def group_findings(placement: Placement) -> list[FindingGroup]:
-    """Group the findings of a placement by rule, verdict and remedy: the worst verdict first, then the most layers."""
+    """Group the findings of a placement by rule, verdict and remedy.
+
+    The worst verdict comes first; layers that compute come before those that only move data, which mostly follow from
+    them; then the most layers.
+    """
+    moving = {layer.name for layer in placement.layers if layer.kind in _MOVING}
     groups: dict[tuple[str, Verdict, str], list[Finding]] = {}
     for finding in [*placement.findings, *(finding for layer in placement.layers for finding in layer.findings)]:
         groups.setdefault((finding.rule, finding.verdict, finding.fix), []).append(finding)
     grouped = [
-        FindingGroup(rule, verdict, found[0], list(dict.fromkeys(finding.layer for finding in found)))
+        FindingGroup(
+            rule,
+            rule_title(rule, placement.target) or found[0].message,
+            verdict,
+            found[0],
+            list(dict.fromkeys(finding.layer for finding in found)),
+        )
         for (rule, verdict, _), found in groups.items()
     ]
-    return sorted(grouped, key=lambda group: (SEVERITY[group.verdict], -group.count, group.rule))
+    return sorted(
+        grouped,
+        key=lambda group: (SEVERITY[group.verdict], group.first.layer in moving, -group.count, group.rule),
+    )

@@ -22,7 +22,7 @@ from dlaflow.report.strip import Run, Strip, strip_of
 from dlaflow.report.tradeoff import latency_of, tradeoff_of
 from dlaflow.report.units import byte_size, count, percent, si
 from dlaflow.report.verdict import PRECISIONS, Answer, answer, headline, number
-from dlaflow.types import Measurement, Placement, Summary
+from dlaflow.types import Measurement, Placement, Summary, Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,6 +58,11 @@ class VariantView:
     @cached_property
     def groups(self) -> list[FindingGroup]:
         return group_findings(self.placement) if self.placement else []
+
+    @property
+    def remarks(self) -> list[FindingGroup]:
+        """Groups about layers that stay on the DLA."""
+        return [group for group in self.groups if group.verdict is Verdict.NATIVE]
 
     @property
     def macs(self) -> int:

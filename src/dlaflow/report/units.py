@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_PLURALS = {"switch": "switches"}
+
 
 def percent(share: float, digits: int = 1) -> str:
     """A share of 0..1 as text; only a whole 0 or 1 reads 0% or 100%."""
@@ -13,7 +15,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def count(amount: int, noun: str) -> str:
     """`1 switch`, `2 switches`, `0 layers`."""
-    plural = f"{noun}es" if noun.endswith(("ch", "s", "x")) else f"{noun}s"
+    plural = _PLURALS.get(noun, f"{noun}s")
     return f"{amount:,} {noun if amount == 1 else plural}"
 
 

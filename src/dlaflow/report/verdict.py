@@ -7,8 +7,9 @@ from enum import Enum
 
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.units import count, percent
-from dlaflow.types import Measurement, Placement
+from dlaflow.types import Measurement, Placement, Summary
 
+_NEARLY_ALL = 0.995
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -58,13 +59,19 @@ def headline(run: RunRecord) -> str:
         return "Nothing was checked in this run."
     ranked = sorted(checked, key=lambda pair: rank(pair[1]))
     best, worst = ranked[0], ranked[-1]
-    sentence = answer(best[0]).sentence
-    more, most = best[1].summary.loadables, worst[1].summary.loadables
-    if len(ranked) > 1 and most > more > 0:
-        sentence = sentence[:-1] + f"; {worst[0].name} is cut into {most}."
-    elif len(ranked) > 1 and not most and more:
-        sentence = sentence[:-1] + f"; nothing of {worst[0].name} runs there."
-    return sentence
+    few, many = best[1].summary.loadables, worst[1].summary.loadables
+    if len(ranked) == 1 or few == many or not few:
+        return answer(best[0]).sentence
+    lost = f"{worst[0].name} is cut into {many}" if many else f"nothing of {worst[0].name} runs on the DLA"
+    return f"{best[0].name} {_short(best[1].summary)}; {lost}."
+
+
+def _short(summary: Summary) -> str:
+    if summary.loadables == 1 and not summary.gpu_layers:
+        return "runs wholly on the DLA, in one loadable"
+    where = "runs in one DLA loadable" if summary.loadables == 1 else f"has {summary.loadables} DLA loadables"
+    rest = "" if summary.dla_mac_share >= _NEARLY_ALL else f", {percent(summary.dla_mac_share)} of the work on the DLA"
+    return f"{where} with {count(summary.switches, 'switch')}{rest}"
 
 
 def rank(placement: Placement) -> tuple[bool, int, int, float]:

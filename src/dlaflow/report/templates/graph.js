@@ -51,7 +51,7 @@
     const moveTo = (next) => { view = next; stage.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.k})`); };
     const fit = () => {
       const { clientWidth: w, clientHeight: h } = svg;
-      const k = Math.min(Math.max(Math.min((w - 40) / drawn.width, (h - 40) / drawn.height), 0.55), 1.2);
+      const k = Math.min(Math.max(Math.min((w - 40) / drawn.width, (h - 40) / drawn.height), 0.8), 1.1);
       moveTo({ k, x: (w - drawn.width * k) / 2, y: drawn.height * k < h ? (h - drawn.height * k) / 2 : 20 });
     };
     const centre = (id) => {
@@ -77,7 +77,7 @@
           if (finding.fix) box.append(say("p", `Use instead: ${finding.fix}`, "fix"));
           parts.push(box);
         }
-        if (!(node.findings ?? []).length) parts.push(say("p", "No rule has a word against it.", "calm"));
+        if (!(node.findings ?? []).length) parts.push(node.device === "DLA" ? say("p", "No rule has a word against it.", "calm") : say("p", "No finding of its own: it follows its neighbours."));
         for (let depth = (node.path ?? []).length; depth > 0; depth--) {
           const module = node.path.slice(0, depth).join("/"), button = say("button", `Close ${short(module, 30)}`);
           button.type = "button";
@@ -125,13 +125,13 @@
         const spot = drawn.nodes.get(id), members = shown.get(id), first = nodes[members[0]];
         const group = id.startsWith("g:"), gpu = members.filter((at) => nodes[at].device === "GPU").length / members.length;
         const text = group ? groups.get(id.slice(2)).name : first.leaf;
-        const box = make("g", { class: `node ${group ? "module" : first.device.toLowerCase()}`, transform: `translate(${spot.x} ${spot.y})`, role: "button", tabindex: "-1", "aria-label": group ? `module ${id.slice(2, 202)}, ${members.length} layers` : `${first.name.slice(0, 200)}, ${first.kind}, ${first.device}` });
+        const box = make("g", { class: `node ${group ? (gpu > 0 && gpu < 1 ? "module mixed" : "module") : first.device.toLowerCase()}`, transform: `translate(${spot.x} ${spot.y})`, role: "button", tabindex: "-1", "aria-label": group ? `${short(text, 18)} ${members.length} ▸ layers in ${id.slice(2, 202)}` : `${short(text, 22)}, ${first.name.slice(0, 200)}, ${first.kind}, ${first.device}` });
         box.dataset.id = id;
         box.append(make("rect", { width: 176, height: 34, rx: 8 }));
         if (group) {
-          if (gpu < 1) box.append(make("rect", { class: "part-dla", x: 8, y: 27, width: 160 * (1 - gpu), height: 3 }));
-          if (gpu > 0) box.append(make("rect", { class: "part-gpu", x: 8 + 160 * (1 - gpu), y: 27, width: 160 * gpu, height: 3 }));
-          box.append(make("text", { x: 12, y: 19 }, short(text, 18)), make("text", { x: 164, y: 19, class: "amount" }, `${members.length} ▸`));
+          const wide = gpu === 0 || gpu === 1 ? gpu * 160 : Math.min(Math.max(gpu * 160, 10), 150);
+          box.append(make("rect", { class: "part-dla", x: 8, y: 27, width: 160 - wide, height: 3 }), make("rect", { class: "part-gpu", x: 168 - wide, y: 27, width: wide, height: 3 }));
+          box.append(make("text", { x: 12, y: 19 }, `${short(text, 18)} `), make("text", { x: 164, y: 19, class: "amount" }, `${members.length} ▸`));
         } else {
           box.append(make("text", { x: 12, y: 22 }, short(text, 22)));
           if (first.verdict === "unknown") box.append(make("circle", { class: "undecided", cx: 166, cy: 9, r: 4 }));
@@ -160,6 +160,8 @@
       moveTo({ k, x: x - (x - view.x) * real, y: y - (y - view.y) * real });
     };
     svg.addEventListener("wheel", (event) => {
+      // The page scrolls past a graph that nobody works in.
+      if (!event.ctrlKey && !event.metaKey && !svg.contains(document.activeElement)) return;
       event.preventDefault();
       const box = svg.getBoundingClientRect();
       if (event.ctrlKey || event.metaKey) zoom(Math.exp(-event.deltaY / 200), event.clientX - box.left, event.clientY - box.top);

@@ -40,7 +40,8 @@
   for (const box of document.querySelectorAll("[data-strip]")) {
     const strip = box.querySelector(".strip");
     const pane = box.querySelector(".strip-scroll");
-    const marks = [...strip.querySelectorAll(".cell, .switch")].sort((a, b) => parseFloat(a.getAttribute("x")) - parseFloat(b.getAttribute("x")));
+    const place = (mark) => parseFloat(mark.getAttribute("x")) - (mark.matches(".switch") ? 1e-6 : 0);
+    const marks = [...strip.querySelectorAll(".cell, .switch")].sort((a, b) => place(a) - place(b));
     let current = -1;
     const go = (index) => {
       if (marks[current]) marks[current].classList.remove("on");

@@ -1,0 +1,176 @@
+"""The report in real Chromium: no console error, no request, and everything in it works."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dlaflow.report.html import render
+from dlaflow.report.records import RunRecord
+
+
+def write(tmp_path: Path, run: RunRecord) -> Path:
+    path = tmp_path / "report.html"
+    path.write_text(render(run), encoding="utf-8")
+    return path
+
+
+def quiet(page, path: Path) -> None:
+    assert page.errors == []
+    assert page.requests == [path.as_uri()]
+
+
+def test_the_walkthrough(tmp_path: Path, walkthrough: RunRecord, page) -> None:
+    path = write(tmp_path, walkthrough)
+    page.open(path)
+    assert page.run("document.querySelectorAll('section.variant').length") == 3
+    assert page.run("document.querySelector('h1').textContent").startswith("model_bn_avgpool runs wholly on the DLA")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    quiet(page, path)
+
+
+def test_theme(tmp_path: Path, walkthrough: RunRecord, page) -> None:
+    path = write(tmp_path, walkthrough)
+    page.open(path)
+    colour = "getComputedStyle(document.body).backgroundColor"
+    page.click("[data-theme-toggle]")
+    light = page.run(colour)
+    page.click("[data-theme-toggle]")
+    assert page.run("document.querySelector('[data-theme-name]').textContent") == "Dark"
+    assert page.run(colour) != light
+    page.open(path)
+    assert page.run("document.documentElement.dataset.theme") == "dark"
+
+
+def test_strip_tooltip_keys_and_zoom(tmp_path: Path, walkthrough: RunRecord, page) -> None:
+    path = write(tmp_path, walkthrough)
+    page.open(path)
+    page.click(".strip .cell")
+    tip = "document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent"
+    assert "/cnn/cnn.0/Conv" in page.run(tip)
+    page.run("document.querySelector('.strip-scroll').focus()")
+    page.key("ArrowRight")
+    page.key("ArrowRight")
+    assert "Switch: DLA → GPU" in page.run(tip)
+    page.key("Escape")
+    assert page.run(tip) == ""
+    before = page.run("document.querySelector('.strip').getBoundingClientRect().width")
+    page.click("[data-zoom=in]")
+    assert page.run("document.querySelector('.strip').getBoundingClientRect().width") == pytest.approx(2 * before)
+    quiet(page, path)
+
+
+def test_graph_click_search_and_keys(tmp_path: Path, walkthrough: RunRecord, page) -> None:
+    path = write(tmp_path, walkthrough)
+    page.open(path)
+    page.click("[data-graph=v0] > summary")
+    nodes = "document.querySelectorAll('[data-graph=v0] .node').length"
+    assert page.run(nodes) == 31
+    page.click("[data-graph=v0] [data-graph-none]")
+    assert page.run(nodes) < 6
+    page.click("[data-graph=v0] .node.module")
+    assert page.run(nodes) > 6
+    page.run("document.querySelector('[data-graph=v0] [data-graph-search]').focus()")
+    page.type("instance dla601")
+    assert page.run("document.querySelector('[data-graph=v0] .hits').textContent") == "4 found"
+    side = page.run("document.querySelector('[data-graph=v0] .graph-side').textContent")
+    assert "/cnn/cnn.1/InstanceNormalization" in side
+    assert "Use instead: BatchNorm" in side
+    page.run("document.querySelector('[data-graph=v0] .graph-svg').focus()")
+    page.key("ArrowDown")
+    assert page.run("document.querySelector('[data-graph=v0] .graph-side h4').textContent") == "/cnn/cnn.1/Reshape_1"
+    page.click("[data-graph=v0] [data-graph-all]")
+    page.click("[data-graph=v0] .node.dla")
+    assert "CONVOLUTION" in page.run("document.querySelector('[data-graph=v0] .graph-side').textContent")
+    quiet(page, path)
+
+
+def test_nodes_of_the_graph_do_not_overlap(tmp_path: Path, long_run: RunRecord, page) -> None:
+    path = write(tmp_path, long_run)
+    page.open(path)
+    page.click("[data-graph=v0] > summary")
+    page.click("[data-graph=v0] [data-graph-all]")
+    spots = page.run(
+        "[...document.querySelectorAll('[data-graph=v0] .node')].map((n) => n.getAttribute('transform')"
+        ".match(/[-\\d.]+/g).map(Number))"
+    )
+    assert len(spots) == 1000
+    rows: dict[float, list[float]] = {}
+    for x, y in spots:
+        rows.setdefault(y, []).append(x)
+    for row in rows.values():
+        row.sort()
+        assert all(b - a >= 176 for a, b in pairwise(row))
+    quiet(page, path)
+
+
+def test_a_thousand_layers_stay_interactive(tmp_path: Path, long_run: RunRecord, page) -> None:
+    path = write(tmp_path, long_run)
+    assert path.stat().st_size < 2_000_000
+    seconds = page.open(path)
+    opened = page.run(
+        "(() => { const t = performance.now(); const d = document.querySelector('[data-graph=v0]'); d.open = true;"
+        "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame("
+        "() => done(performance.now() - t)))); })()"
+    )
+    # The goal is 1.5 s on an idle machine; this bound is for a busy one.
+    assert seconds < 6
+    assert opened < 6000
+    quiet(page, path)
+
+
+def test_filter_of_the_layer_table(tmp_path: Path, long_run: RunRecord, page) -> None:
+    path = write(tmp_path, long_run)
+    page.open(path)
+    page.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    page.run("document.querySelector('[data-filter=v0-layers]').focus()")
+    page.type("gpu dla701")
+    assert page.run("[...document.getElementById('v0-layers').tBodies[0].rows].filter((r) => !r.hidden).length") == 5
+    quiet(page, path)
+
+
+def test_hostile_names_stay_text(tmp_path: Path, hostile_run: RunRecord, page) -> None:
+    path = write(tmp_path, hostile_run)
+    page.open(path)
+    page.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    page.run(
+        "for (const n of document.querySelectorAll('.cell')) n.dispatchEvent(new Event('pointerover', {bubbles: true}))"
+    )
+    page.click("[data-graph=v0] [data-graph-all]")
+    page.click("[data-graph=v0] .node")
+    assert page.run("window.hacked === undefined")
+    assert page.run("document.querySelectorAll('img, iframe, script[src], body [onload], body [onerror]').length") == 0
+    assert page.run("document.querySelectorAll('script').length") == 2
+    assert page.run("document.querySelector('.crumb').textContent") == "<script>window.hacked=1</script>"
+    wide = "[...document.querySelectorAll('main *, header *')].filter((e) => e.getBoundingClientRect().right > innerWidth)"
+    wide += ".filter((e) => !e.closest('.scroll, .graph-pane, .strip')).map((e) => e.outerHTML.slice(0, 80))"
+    assert page.run(wide) == []
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    quiet(page, path)
+
+
+def test_the_policy_stops_what_it_did_not_name(tmp_path: Path, walkthrough: RunRecord, page) -> None:
+    path = write(tmp_path, walkthrough)
+    path.write_text(path.read_text().replace("</main>", "<script>window.hacked=1</script></main>"))
+    page.open(path)
+    assert page.run("window.hacked === undefined")
+    assert any("Content Security Policy" in error for error in page.errors)
+
+
+@pytest.mark.parametrize("name", ["walkthrough", "hostile_run"])
+def test_axe_finds_nothing_serious(tmp_path: Path, request: pytest.FixtureRequest, name: str, page) -> None:
+    axe = os.environ.get("DLAFLOW_AXE")
+    if not axe:
+        pytest.skip("DLAFLOW_AXE does not name axe.min.js (npm install axe-core)")
+    page.open(write(tmp_path, request.getfixturevalue(name)))
+    page.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    page.run(Path(axe).read_text() + "; 1")
+    for _ in ("auto", "light", "dark"):
+        found = page.run(
+            "axe.run().then((r) => r.violations.map((v) => [v.impact, v.id, v.nodes[0].html.slice(0, 200)]))"
+        )
+        assert [each for each in found if each[0] in {"serious", "critical"}] == []
+        page.click("[data-theme-toggle]")
