@@ -125,10 +125,11 @@ def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
     from onnx import helper
 
     del graph.value_info[:]
+    outputs = {value.name for value in graph.output}
     for node in graph.node:
         for name in node.output:
             known = types.get(name)
-            if known is not None and known.shape is not None and known.dtype:
+            if name not in outputs and known is not None and known.shape is not None and known.dtype:
                 graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
 
 

@@ -30,20 +30,28 @@ def import_clip(context: Context) -> None:
     """Clip: ACTIVATION CLIP; with bounds that are not known, or on integers, MAX and MIN."""
     data = context.tensor(0)
     low, high = _bound(context, 1, "min"), _bound(context, 2, "max")
-    varying = [index for index in (1, 2) if not context.is_absent(index) and context.value(index) is None]
-    if varying or data.dtype in ("int32", "int64"):
+    # a bound that is named and left empty counts as a tensor to the parser
+    known = all(not context.is_absent(index) and context.operand(index).weights for index in _bounds(context))
+    if data.dtype in ("int32", "int64") or not known:
         context.finish(_clip_by_elements(context, data))
         return
     context.finish(context.emit("ACTIVATION", [data], data.shape, Activation("CLIP", low, high)))
 
 
+def _bounds(context: Context) -> range:
+    return range(1, len(context.node.input))
+
+
 def _clip_by_elements(context: Context, data: Tensor) -> Tensor:
-    for index, operation in ((1, "MAX"), (2, "MIN")):
-        if context.is_absent(index):
-            continue
-        bound = to_rank(context, context.tensor(index), len(data.shape or ()))
-        constant = 1 if bound.constant else None
-        data = context.emit("ELEMENTWISE", [data, bound], data.shape, ElementWise(operation, constant, bound.constant))
+    """MAX with the lower and MIN with the upper bound; a bound that is not given is a constant at the type's end."""
+    bounds = [
+        context.constant((), data.dtype) if context.is_absent(index) else context.tensor(index) for index in (1, 2)
+    ]
+    bounds = [to_rank(context, bound, len(data.shape or ())) for bound in bounds]
+    name = None if context.parser.names_every_layer else ""
+    for bound, operation in zip(bounds, ("MAX", "MIN"), strict=True):
+        attributes = ElementWise(operation, 1 if bound.constant else None, bound.constant)
+        data = context.emit("ELEMENTWISE", [data, bound], data.shape, attributes, name=name)
     return data
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dlaflow.graph.shapes import Shapes
 
 
+SHAPE_CONSTANT = "ONNXTRT_ShapeTensorFromDims"
 _LOOP_KINDS = frozenset({"RECURRENCE", "ITERATOR", "TRIP_LIMIT", "LOOP_OUTPUT", "CONDITION", "CONDITIONAL_OUTPUT"})
 
 
@@ -208,11 +209,19 @@ class Context:
         return self.emit(kind, inputs, shape, attributes, name=label, dtype=dtype)
 
     def constant(self, shape: Dims, dtype: str = "float32", name: str = "") -> Tensor:
-        """Add a CONSTANT layer; without a name it stays unnamed."""
+        """Add a CONSTANT layer; without a name it stays unnamed, though its weights use up a name."""
+        if self.parser.names_helpers and name in ("", SHAPE_CONSTANT):
+            self.names.tensor("tmp_weight")
         made = self.emit("CONSTANT", (), shape, name=name, dtype=dtype)
         size = int(np.prod([extent or 0 for extent in shape])) if shape else 1
         self.drafts[-1].weight_elements = size
         return made
+
+    def rename_layer(self, draft: Draft, label: str) -> Tensor:
+        """Name a layer after the fact, and its output with it."""
+        draft.name = label
+        draft.outputs = [replace(draft.outputs[0], name=f"{label}_output")]
+        return draft.outputs[0]
 
     def add_outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Give the layer that was added last more outputs."""
@@ -277,10 +286,16 @@ def _finished(draft: Draft) -> Layer:
         tuple(closed(tensor) for tensor in draft.inputs),
         tuple(closed(tensor) for tensor in draft.outputs),
         draft.attributes,
-        folded=bool(draft.outputs) and all(tensor.constant for tensor in draft.outputs),
+        folded=_is_folded(draft),
         weight_elements=draft.weight_elements,
     )
     return replace(layer, macs=layer_macs(layer))
+
+
+def _is_folded(draft: Draft) -> bool:
+    if draft.kind == "CONDITION":
+        return all(tensor.constant for tensor in draft.inputs)
+    return bool(draft.outputs) and all(tensor.constant for tensor in draft.outputs)
 
 
 def closed(tensor: Tensor) -> Tensor:

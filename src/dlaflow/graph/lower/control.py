@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def import_if(context: Context) -> None:
-    """If: only the branch that is taken when the condition is known, else both between conditional layers."""
+    """If: only the branch that is taken when the condition is weights, else both between conditional layers."""
     branches = context.attributes.graph("then_branch"), context.attributes.graph("else_branch")
     if branches[0] is None or branches[1] is None:
         import_unknown(context)
         return
     value = context.value(0)
-    if value is not None and value.size == 1:
+    if context.operand(0).weights and value is not None and value.size == 1:
         taken = branches[0] if bool(value.reshape(-1)[0]) else branches[1]
         context.finish(*_inside(context, taken))
         return
@@ -29,13 +29,31 @@ def import_if(context: Context) -> None:
         condition = context.emit("SHUFFLE", [condition], (), Shuffle(helper=True), name="")
     context.emit("CONDITION", [condition], (), name="")
     context.drafts[-1].outputs.clear()
+    first = len(context.drafts)
     then_results = [context.as_tensor(operand) for operand in _inside(context, branches[0])]
     else_results = [context.as_tensor(operand) for operand in _inside(context, branches[1])]
+    _conditional_inputs(context, first)
     outputs = []
     for chosen, other in zip(then_results, else_results, strict=False):
-        shape = chosen.shape if chosen.shape == other.shape else None
-        outputs.append(context.emit("CONDITIONAL_OUTPUT", [chosen, other], shape, name=""))
+        likely = other if value is not None and not bool(value.reshape(-1)[0]) else chosen
+        shape = likely.shape if value is not None or chosen.shape == other.shape else None
+        label = f"{context.node_name}_OutputLayer"
+        outputs.append(context.emit("CONDITIONAL_OUTPUT", [chosen, other], shape, name=label))
     context.finish(*outputs)
+
+
+def _conditional_inputs(context: Context, first: int) -> None:
+    """One CONDITIONAL_INPUT for each tensor that the branches take from around them."""
+    inside = context.drafts[first:]
+    own = {tensor.name for draft in inside for tensor in draft.outputs}
+    made: dict[str, Tensor] = {}
+    for draft in inside:
+        for tensor in draft.inputs:
+            if tensor.name not in own and tensor.name not in made:
+                label = f"{tensor.name}_InputLayer"
+                made[tensor.name] = context.emit("CONDITIONAL_INPUT", [tensor], tensor.shape, name=label)
+    for draft in inside:
+        draft.inputs = [made.get(tensor.name, tensor) for tensor in draft.inputs]
 
 
 def import_loop(context: Context) -> None:

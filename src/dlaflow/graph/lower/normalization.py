@@ -101,7 +101,7 @@ def import_lp_normalization(context: Context) -> None:
     rank = len(data.shape or ())
     axis = context.attributes.integer("axis", -1) % max(rank, 1)
     small = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
-    zero = to_rank(context, context.constant((), name="tmp_weight"), rank)
+    zero = to_rank(context, context.constant((), name=context.reserve("tmp_weight")), rank)
     if context.attributes.integer("p", 2) == 1:
         powered = context.emit("UNARY", [data], data.shape, Unary("ABS"))
         norm = context.emit("REDUCE", [powered], small, Reduce("SUM", (axis,), True))

@@ -75,10 +75,8 @@ class Cell:
         context.emit("TRIP_LIMIT", [length], (), name="")
         context.drafts[-1].outputs.clear()
         step: Dims = (self.data.shape or (None, None, None))[1:]
-        steps = []
-        for _ in range(self.directions):
-            step_input = context.emit("ITERATOR", [self.data], step, name="")
-            steps.append(unsqueeze(context, step_input, [0]))
+        iterators = [context.emit("ITERATOR", [self.data], step, name="") for _ in range(self.directions)]
+        steps = [unsqueeze(context, iterator, [0]) for iterator in iterators]
         if self.directions == 1:
             return steps[0]
         joined: Dims = (2, *step)
@@ -122,15 +120,16 @@ class Cell:
         parts = [sequence]
         if self.directions == 2:
             one: Dims = (1, *self.state[1:])
+            own = None if context.parser.names_every_layer else ""
             starts = [context.constant((3,), "int32") for _ in range(2)]
-            parts = [context.emit("SLICE", [sequence, start], one, Slice((), (), ()), name="") for start in starts]
+            parts = [context.emit("SLICE", [sequence, start], one, Slice((), (), ()), name=own) for start in starts]
         length = axis_length(context, self.data, 0, scalar=True)
         steps = (self.data.shape or (None,))[0]
         outputs = [context.emit("LOOP_OUTPUT", [part, length], (steps, *(part.shape or ())), name="") for part in parts]
         whole = outputs[0]
         if len(outputs) > 1:
             shape: Dims = (steps, 2, *self.state[1:])
-            whole = context.emit("CONCATENATION", outputs, shape, Concatenation(1), name="")
+            whole = context.emit("CONCATENATION", outputs, shape, Concatenation(1), name=own)
         last = [context.emit("LOOP_OUTPUT", [state], self.state, name="") for state in states]
         context.finish(whole, *last)
 

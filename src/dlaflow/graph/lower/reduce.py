@@ -84,7 +84,7 @@ def import_reduce_log_sum_exp(context: Context) -> None:
         return
     largest = _reduced(context, data, "MAX")
     infinite = context.emit("UNARY", [largest], largest.shape, Unary("ISINF"), dtype="bool")
-    zero = to_rank(context, context.constant((), name="tmp_weight"), len(largest.shape or ()))
+    zero = to_rank(context, context.constant((), name=context.reserve("tmp_weight")), len(largest.shape or ()))
     safe = context.emit("SELECT", [infinite, zero, largest], largest.shape, dtype=data.dtype)
     shifted = context.emit("ELEMENTWISE", [data, safe], data.shape, ElementWise("SUB"))
     raised = context.emit("UNARY", [shifted], data.shape, Unary("EXP"))

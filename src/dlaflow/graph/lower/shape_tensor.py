@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dlaflow.graph.layer import Cast, Concatenation, Dims, ElementWise, Shuffle, Slice, Tensor
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import SHAPE_CONSTANT, Context
 from dlaflow.graph.lower.sizes import OpenSize, combined, parser_knows
 
 _LARGE = 2**62
@@ -49,7 +49,7 @@ class ShapeTensor:
 
 def _helper_constant(context: Context, shape: Dims) -> Tensor:
     dtype = "int64" if context.parser.int64 else "int32"
-    name = "ONNXTRT_ShapeTensorFromDims" if context.parser.names_helpers else ""
+    name = SHAPE_CONSTANT if context.parser.names_helpers else ""
     return context.constant(shape, dtype, name)
 
 
@@ -208,15 +208,37 @@ def _opened(values: Sequence[int | None]) -> tuple[int | None, ...]:
 
 def add_shuffle(context: Context, data: Tensor, shape: ShapeTensor, name: str | None = "") -> Tensor:
     """A SHUFFLE to `shape`. `name` None is the node's, "" none, else that of a helper."""
-    helper = name is not None
-    _reserve(context, "ONNXTRT_ShapeShuffle", name)
-    label = _label(context, "ONNXTRT_ShapeShuffle", name)
     dims = resolved(data.shape, shape.values)
-    made = context.emit("SHUFFLE", [data], dims, Shuffle(reshape=dims, helper=helper), name=label)
-    if not shape.known:
-        draft = context.drafts[-1]
-        draft.inputs.append(shape.materialise(context))
+    attributes = Shuffle(reshape=dims, helper=name is not None)
+    return _add(context, ("SHUFFLE", "ONNXTRT_ShapeShuffle", name), data, (shape, dims), attributes)
+
+
+def _add(
+    context: Context,
+    kind: tuple[str, str, str | None],
+    data: Tensor,
+    size: tuple[ShapeTensor, Dims],
+    attributes: Shuffle | Slice,
+) -> Tensor:
+    """A layer whose size is a second input when the parser does not know it.
+
+    Newer parsers name the layer only after that input, first as a helper and then as what it is: both names are used.
+    """
+    layer, base, name = kind
+    made = context.emit(layer, [data], size[1], attributes, name=context.node_name if _early(context, name) else "")
+    draft = context.drafts[-1]
+    if not size[0].known:
+        draft.inputs.append(size[0].materialise(context))
+    if context.parser.names_helpers:
+        label = context.names.layer(base)
+        if name != "":
+            label = context.names.layer(name or context.node_name)
+        made = context.rename_layer(draft, label)
     return made
+
+
+def _early(context: Context, name: str | None) -> bool:
+    return name is None and not context.parser.names_helpers
 
 
 def resolved(data: Dims | None, wanted: Sequence[int | None]) -> Dims:
@@ -246,22 +268,4 @@ def reshape(context: Context, data: Tensor, shape: ShapeTensor) -> Tensor:
 
 def add_slice(context: Context, data: Tensor, size: ShapeTensor, attributes: Slice, name: str | None = "") -> Tensor:
     """A SLICE of the given size; starts and strides are in `attributes`."""
-    _reserve(context, "ONNXTRT_ShapeSlice", name)
-    label = _label(context, "ONNXTRT_ShapeSlice", name)
-    made = context.emit("SLICE", [data], tuple(size.values), attributes, name=label)
-    if not size.known:
-        draft = context.drafts[-1]
-        draft.inputs.append(size.materialise(context))
-    return made
-
-
-def _reserve(context: Context, base: str, name: str | None) -> None:
-    """Newer parsers name the layer as a helper first and rename it afterwards, which uses the helper's name up."""
-    if context.parser.names_helpers and name != "":
-        context.names.layer(base)
-
-
-def _label(context: Context, base: str, name: str | None) -> str | None:
-    if name is None:
-        return None
-    return (name or base) if context.parser.names_helpers else ""
+    return _add(context, ("SLICE", "ONNXTRT_ShapeSlice", name), data, (size, tuple(size.values)), attributes)

@@ -7,12 +7,13 @@ from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
+from dlaflow.graph.lower.slice_bounds import bounds
 
 _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "edge": "CLAMP", "wrap": "WRAP"}
 
 
 def import_slice(context: Context) -> None:
-    """Slice: one SLICE."""
+    """Slice: one SLICE; what the parser cannot compute of its start and size stands in the network before it."""
     data = context.tensor(0)
     out = context.output().shape
     rank = len(data.shape or ())
@@ -32,16 +33,12 @@ def import_slice(context: Context) -> None:
             begin[axis] = _clamped(start, size, stride[axis])
         extents = tuple(int(size or 0) for size in out)
         attributes = Slice(tuple(begin), extents, tuple(stride), parameters_from_nodes=from_nodes)
+    inputs = [data]
+    if not context.is_absent(1) and rank and data.shape is not None:
+        inputs += [given.materialise(context) for given in bounds(context, data) if not given.known]
     if context.parser.names_helpers:
         context.names.layer("ONNXTRT_ShapeSlice")
-    inputs = [data, *_computed_parameters(context)]
     context.finish(context.emit("SLICE", inputs, out, attributes))
-
-
-def _computed_parameters(context: Context) -> list[Tensor]:
-    """Starts, ends and steps that the network computes; weights and attributes fold into the layer."""
-    given = [context.operand(index) for index in (1, 2, 4) if not context.is_absent(index)]
-    return [operand.tensor for operand in given if not operand.weights]
 
 
 def _clamped(start: int, size: int | None, step: int) -> int:
@@ -129,16 +126,35 @@ def import_expand(context: Context) -> None:
     data = context.tensor(0)
     out = context.output().shape
     rank = len(out or ())
+    wanted = sizes.from_input(context, 1, rank)
+    dims = sizes.shape_of(data)
     if data.shape is not None and len(data.shape) < rank:
         ones = ShapeTensor((1,) * (rank - len(data.shape)))
-        data = sizes.reshape(context, data, sizes.concat(context, ones, sizes.shape_of(data)))
+        dims = sizes.concat(context, ones, dims)
+        data = sizes.reshape(context, data, dims)
+    if len(wanted.values) < rank:
+        wanted = sizes.concat(context, ShapeTensor((1,) * (rank - len(wanted.values))), wanted)
+    size = _broadcast(context, dims, wanted)
+    size = ShapeTensor(out or size.values, tensor=size.tensor, depth=size.depth) if not size.known else size
+    strides = sizes.minimum(context, sizes.vector(1), sizes.subtract(context, dims, sizes.vector(1)))
     from_nodes = _from_node(context, 1)
     attributes = Slice((), (), (), parameters_from_nodes=from_nodes)
     if out is not None and None not in out and data.shape is not None:
-        stride = tuple(0 if size == 1 else 1 for size in data.shape)
-        extents = tuple(int(size or 0) for size in out)
-        attributes = Slice((0,) * rank, extents, stride, parameters_from_nodes=from_nodes)
-    context.finish(_shaped(context, data, out, attributes))
+        stride = tuple(0 if extent == 1 else 1 for extent in data.shape)
+        attributes = Slice(
+            (0,) * rank, tuple(int(extent or 0) for extent in out), stride, "STRICT_BOUNDS", 0.0, from_nodes
+        )
+    result = sizes.add_slice(context, data, size, attributes, None)
+    if not strides.known:
+        next(d for d in reversed(context.drafts) if result in d.outputs).inputs.append(strides.materialise(context))
+    context.finish(result)
+
+
+def _broadcast(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """max(x, y), but 0 where either is 0."""
+    ones = ShapeTensor((1,) * len(right.values))
+    smaller = sizes.minimum(context, left, sizes.minimum(context, right, ones))
+    return sizes.multiply(context, sizes.maximum(context, left, right), smaller)
 
 
 def import_tile(context: Context) -> None:
@@ -151,14 +167,7 @@ def import_tile(context: Context) -> None:
         extents = tuple(int(size or 0) for size in out)
         rank = len(extents)
         attributes = Slice((0,) * rank, extents, (1,) * rank, "WRAP", 0.0, from_nodes)
-    context.finish(_shaped(context, data, out, attributes))
-
-
-def _shaped(context: Context, data: Tensor, out: Dims | None, attributes: Slice) -> Tensor:
-    """A SLICE whose size comes from the node's second input, which is a tensor unless it is weights."""
-    if context.parser.names_helpers:
-        context.names.layer("ONNXTRT_ShapeSlice")
-    inputs = [data]
-    if not context.operand(1).weights:
-        inputs.append(context.tensor(1))
-    return context.emit("SLICE", inputs, out, attributes)
+    repeats = sizes.from_input(context, 1, len(data.shape or ()))
+    size = sizes.multiply(context, sizes.shape_of(data), repeats)
+    size = ShapeTensor(out or size.values, tensor=size.tensor, depth=size.depth) if not size.known else size
+    context.finish(sizes.add_slice(context, data, size, attributes, None))
