@@ -37,7 +37,7 @@ def options(*more: str) -> list[str]:
     return ["train", "usersnet:small", "--data", "digits", "--out", "w.safetensors", *more]
 
 
-LONG = ("--epochs", "40", "--seed", "3", "--device", "cpu", "--limit", "400", "--precision", "fp32")
+LONG = ("--epochs", "25", "--seed", "3", "--device", "cpu", "--limit", "400", "--precision", "fp32")
 
 
 @pytest.fixture

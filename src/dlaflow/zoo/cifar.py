@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def _read_archive(path: Path) -> dict[str, bytes]:
     return files
 
 
-def _bytes_of(path: Path) -> IO[bytes]:
+def _bytes_of(path: Path) -> gzip.GzipFile | BinaryIO:
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if gzipped else path.open("rb")

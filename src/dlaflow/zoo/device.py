@@ -71,7 +71,7 @@ def pick_device(name: str) -> torch.device:
 def pick_arithmetic(precision: str, model: nn.Module, images: torch.Tensor, *, probe: bool) -> Arithmetic:
     """The fastest arithmetic for `model` on `images` [n, 3, h, w], which lie on the device.
 
-    Only `precision` auto with `probe` (for a run long enough to earn it back) measures. Otherwise the answer is fp32, or
+    Only `precision` auto with `probe` (for a run long enough to earn it back) measures. Otherwise it is fp32, or
     bf16 where that is asked for, and channels last: the same on every run.
     Raises UsageError for an unknown precision.
     """
@@ -80,7 +80,8 @@ def pick_arithmetic(precision: str, model: nn.Module, images: torch.Tensor, *, p
     usual = Arithmetic(bf16=precision == "bf16", channels_last=True)
     if precision != "auto" or not probe:
         return usual
-    seconds = _step_seconds([Arithmetic(bf16, last) for bf16 in (False, True) for last in (True, False)], model, images)
+    candidates = [Arithmetic(bf16, last) for bf16 in (False, True) for last in (True, False)]
+    seconds = _step_seconds(candidates, model, images)
     fastest = min(seconds, key=lambda each: seconds[each])
     return fastest if seconds[fastest] * MARGIN < seconds[usual] else usual
 
