@@ -42,6 +42,7 @@ class Shapes:
     inputs: tuple[str, ...]
     dynamic_inputs: tuple[str, ...]
     batch_was_open: bool = False
+    only_declared: frozenset[str] = frozenset()
 
     def type_of(self, name: str) -> TensorType:
         """The type of a tensor; UNKNOWN for a name that inference said nothing of."""
@@ -64,22 +65,23 @@ def infer(model: Model, batch: int | None) -> Shapes:
     _normalise_domains(scratch)
     names = {tensor.name for tensor in scratch.graph.initializer}
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
-    types, values = _rounds(scratch, model, declared)
+    types, values, only_declared = _rounds(scratch, model, declared)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
-    return Shapes(types, values, inputs, dynamic, was_open)
+    return Shapes(types, values, inputs, dynamic, was_open, only_declared)
 
 
 def _rounds(
     scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType]
-) -> tuple[dict[str, TensorType], dict[str, np.ndarray]]:
+) -> tuple[dict[str, TensorType], dict[str, np.ndarray], frozenset[str]]:
     from onnx import numpy_helper
 
     values = _small_constants(model)
     types: dict[str, TensorType] = {}
+    only_declared: set[str] = set()
     for _ in range(_ROUNDS):
         inferred = _onnx_inference(scratch, model)
         before = len(types), sum(None in (known.shape or (None,)) for known in types.values())
-        types = _collect(inferred, declared)
+        types = _collect(inferred, declared, only_declared)
         fresh = fold(scratch.graph.node, types, values, model.opset)
         for name, value in fresh.items():
             values[name] = value
@@ -95,7 +97,7 @@ def _rounds(
                 scratch.graph.initializer.append(numpy_helper.from_array(value, name))
         _replace_nodes(scratch.graph, kept, fresh)
         _remember(scratch.graph, types)
-    return types, values
+    return types, values, frozenset(only_declared)
 
 
 def _open(types: Mapping[str, TensorType], scratch: onnx.ModelProto) -> bool:
@@ -158,7 +160,9 @@ def _small_constants(model: Model) -> dict[str, np.ndarray]:
     return values
 
 
-def _collect(inferred: onnx.ModelProto, declared: Mapping[str, TensorType]) -> dict[str, TensorType]:
+def _collect(
+    inferred: onnx.ModelProto, declared: Mapping[str, TensorType], only_declared: set[str]
+) -> dict[str, TensorType]:
     graph = inferred.graph
     types = {tensor.name: TensorType(tuple(tensor.dims), elem_name(tensor.data_type)) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
@@ -168,6 +172,8 @@ def _collect(inferred: onnx.ModelProto, declared: Mapping[str, TensorType]) -> d
         _own_rule(node, types)
     for name, known in declared.items():
         have = types.get(name, UNKNOWN)
+        if have.shape is None and known.shape is not None:
+            only_declared.add(name)
         types[name] = _merge(have, known)
     for node in graph.node:
         if node.op_type == "Constant" and node.output and node.output[0] not in types:

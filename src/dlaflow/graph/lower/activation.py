@@ -44,10 +44,13 @@ def _bounds(context: Context) -> range:
 
 def _clip_by_elements(context: Context, data: Tensor) -> Tensor:
     """MAX with the lower and MIN with the upper bound; a bound that is not given is a constant at the type's end."""
+    open_shape = (1,) * len(data.shape or ()) if context.parser.names_every_layer else ()
     bounds = [
-        context.constant((), data.dtype) if context.is_absent(index) else context.tensor(index) for index in (1, 2)
+        context.constant(open_shape, data.dtype) if context.is_absent(index) else context.tensor(index)
+        for index in (1, 2)
     ]
-    bounds = [to_rank(context, bound, len(data.shape or ())) for bound in bounds]
+    rank = len(data.shape or ())
+    bounds = [to_rank(context, bound, rank) for bound in bounds]
     name = None if context.parser.names_every_layer else ""
     for bound, operation in zip(bounds, ("MAX", "MIN"), strict=True):
         attributes = ElementWise(operation, 1 if bound.constant else None, bound.constant)

@@ -127,7 +127,7 @@ class Context:
         if not operand.weights:
             return operand.tensor
         made = self._constants.get(operand.tensor.name)
-        if made is not None and self.parser.reuses_constants:
+        if made is not None:
             return made
         made = self.constant(operand.tensor.shape or (), operand.tensor.dtype, name=operand.tensor.name)
         self._constants[operand.tensor.name] = made
@@ -252,7 +252,7 @@ class Context:
         final = replace(
             result,
             name=known.name,
-            shape=known.shape if known.shape is not None else result.shape,
+            shape=self._settled(known, result),
             dtype=known.dtype or result.dtype,
             constant=result.constant or known.constant,
         )
@@ -260,6 +260,13 @@ class Context:
             draft.inputs = [final if tensor is result else tensor for tensor in draft.inputs]
             draft.outputs = [final if tensor is result else tensor for tensor in draft.outputs]
         return final
+
+    def _settled(self, known: Tensor, result: Tensor) -> Dims | None:
+        """Inference's word on a shape, then the importer's, then what the exporter wrote down."""
+        computed = result.shape is not None and None not in result.shape
+        if known.shape is None or (computed and known.name in self.shapes.only_declared):
+            return result.shape
+        return known.shape
 
     def layers(self) -> tuple[Layer, ...]:
         """The layers in network order."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from dlaflow.errors import InputError
-from dlaflow.graph.layer import Convolution, Dims
+from dlaflow.graph.layer import Convolution, Dims, ElementWise, Slice, Tensor
+from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.window import Window, conv_window
@@ -45,20 +46,51 @@ def _import(context: Context, kind: str) -> None:
     held = prod(sizes) if weights.weights else 0
     if not weights.weights:
         inputs.append(unsqueeze(context, weights.tensor, [3]) if line else weights.tensor)
+    padded = bool(attributes.output_padding)
     if not context.is_absent(2):
         bias = context.operand(2)
-        if bias.weights:
-            held += attributes.out_channels
-        else:
+        if not bias.weights:
             inputs.append(bias.tensor)
+        elif not padded:
+            held += attributes.out_channels
     shape: Dims | None = out.shape
     if line and shape is not None:
         shape = (*shape, 1)
-    result = context.emit(kind, inputs, shape, attributes)
+    result = context.emit(kind, inputs, _before_padding(shape, attributes), attributes)
     context.holds(held)
+    if padded:
+        result = _output_padding(context, result, shape, attributes)
     if line:
         result = squeeze(context, result, [3])
     context.finish(result)
+
+
+def _before_padding(shape: Dims | None, attributes: Convolution) -> Dims | None:
+    """The deconvolution's own output, before rows and columns are added to it."""
+    if shape is None or not attributes.output_padding:
+        return shape
+    pairs = zip(shape[2:], attributes.output_padding, strict=True)
+    return (*shape[:2], *(None if size is None else size - extra for size, extra in pairs))
+
+
+def _output_padding(context: Context, data: Tensor, shape: Dims | None, attributes: Convolution) -> Tensor:
+    """A SLICE that fills up, and the bias as a SUM after it."""
+    rank = len(attributes.kernel) + 2
+    start, total = context.constant((rank,), "int32"), context.constant((rank,), "int32")
+    dims = sizes.shape_of(data).materialise(context)
+    size = context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")
+    extents = tuple(int(extent) for extent in shape if extent is not None) if shape is not None else ()
+    filled = Slice((0,) * rank, extents, (1,) * rank, "FILL") if len(extents) == rank else Slice((), (), (), "FILL")
+    name = None if context.parser.names_every_layer else ""
+    if context.parser.names_helpers:
+        context.names.layer("ONNXTRT_ShapeSlice")
+    result = context.emit("SLICE", [data, start, size], shape, filled, name=name)
+    if context.is_absent(2):
+        return result
+    ones = (1,) * len(attributes.kernel)
+    label = context.node_name if context.parser.names_every_layer else ""
+    bias = context.constant((1, attributes.out_channels, *ones), name=label)
+    return context.emit("ELEMENTWISE", [result, bias], shape, ElementWise("SUM", 1), name="")
 
 
 def _attributes(kind: str, sizes: tuple[int, ...], window: Window, groups: int, constant: bool) -> Convolution:

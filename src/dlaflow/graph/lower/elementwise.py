@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dlaflow.graph.layer import Cast, ElementWise, Tensor, Unary
-from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank, to_rank
+from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank, squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.shuffle import identity
 
@@ -84,10 +84,24 @@ def unary(operation: str, *, boolean: bool = False) -> Importer:
 
     def run(context: Context) -> None:
         data = context.tensor(0)
+        if operation == "NEG" and data.dtype in ("int32", "int64"):
+            context.finish(_negated(context, data))
+            return
+        if data.shape == () and not context.parser.names_every_layer:
+            lifted = unsqueeze(context, data, [0])
+            line = context.emit("UNARY", [lifted], (1,), Unary(operation))
+            context.finish(squeeze(context, line, [0]))
+            return
         result = context.emit("UNARY", [data], data.shape, Unary(operation), dtype="bool" if boolean else None)
         context.finish(result)
 
     return run
+
+
+def _negated(context: Context, data: Tensor) -> Tensor:
+    """Integers have no NEG: 0 - x."""
+    zero = to_rank(context, context.constant((), data.dtype), len(data.shape or ()))
+    return context.emit("ELEMENTWISE", [zero, data], data.shape, ElementWise("SUB", 0, True), dtype=data.dtype)
 
 
 def or_equal(operation: str) -> Importer:
@@ -111,8 +125,10 @@ def import_where(context: Context) -> None:
 def import_mean(context: Context) -> None:
     """Mean: a chain of SUM, times one over the count."""
     total = combine(context, "SUM")
-    factor = context.constant((1,) * len(total.shape or ()), name=context.node_name)
-    context.finish(context.emit("ELEMENTWISE", [total, factor], total.shape, ElementWise("PROD", 1, True)))
+    name = context.node_name if context.parser.names_every_layer else ""
+    factor = context.constant((1,) * len(total.shape or ()), name=name)
+    attributes = ElementWise("PROD", 1, True)
+    context.finish(context.emit("ELEMENTWISE", [total, factor], total.shape, attributes, name=name))
 
 
 def import_identity(context: Context) -> None:

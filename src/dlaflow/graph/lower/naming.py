@@ -13,6 +13,7 @@ _TYPE_TEXT = {
     "PARAMETRIC_RELU": "ParametricReLU",
     "TRIP_LIMIT": "TripLimit",
     "LOOP_OUTPUT": "LoopOutput",
+    "CONDITION": "IfCondition",
 }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dlaflow.graph.layer import ElementWise, Lrn, Reduce, Scale, Tensor, Unary
-from dlaflow.graph.lower.broadcast import squeeze, to_rank, unsqueeze
+from dlaflow.graph.layer import Cast, ElementWise, Lrn, Reduce, Scale, Tensor, Unary
+from dlaflow.graph.lower import shape_tensor as sizes
+from dlaflow.graph.lower.broadcast import broadcast_shape, squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context, Operand
 
 
@@ -11,32 +12,51 @@ def import_batch_normalization(context: Context) -> None:
     """BatchNormalization with constant statistics: SCALE per channel; otherwise the arithmetic of the parser."""
     operands = [context.operand(index) for index in range(1, 5)]
     data = context.tensor(0)
-    if all(operand.weights for operand in operands):
-        rank = len(data.shape or ())
-        lifted = unsqueeze(context, data, list(range(rank, 4))) if 2 <= rank < 4 else data
-        result = context.emit("SCALE", [lifted], lifted.shape, Scale("CHANNEL"))
-        context.holds(2 * ((data.shape or (0, 0))[1] or 0))
-        context.finish(squeeze(context, result, list(range(rank, 4))) if 2 <= rank < 4 else result)
+    if not all(operand.weights for operand in operands):
+        context.finish(_by_arithmetic(context, data, operands))
         return
-    scale, bias, mean, variance = (_channel(context, operand, data) for operand in operands)
-    centred = context.emit("ELEMENTWISE", [data, mean], data.shape, ElementWise("SUB"))
+    rank = len(data.shape or ())
+    lifted = unsqueeze(context, data, list(range(rank, 4))) if 1 <= rank < 4 else data
+    result = context.emit("SCALE", [lifted], lifted.shape, Scale("CHANNEL"))
+    context.holds(2 * ((data.shape or (0, 0))[1] or 0) if rank > 1 else 0)
+    if lifted is not data:
+        result = sizes.reshape(context, result, sizes.shape_of(data))
+    context.finish(result)
+
+
+def _by_arithmetic(context: Context, data: Tensor, operands: list[Operand]) -> Tensor:
+    """scale * (x - mean) / sqrt(variance + epsilon) + bias; only the last layer carries the node's name."""
+    tensors = [context.as_tensor(operand) for operand in operands]
+    scale, bias, mean, variance = (_channel(context, tensor, data) for tensor in tensors)
     epsilon = context.constant((1,) * len(data.shape or ()))
-    shifted = context.emit("ELEMENTWISE", [variance, epsilon], variance.shape, ElementWise("SUM", 1, True))
-    deviation = context.emit("UNARY", [shifted], variance.shape, Unary("SQRT"))
-    divided = context.emit("ELEMENTWISE", [centred, deviation], data.shape, ElementWise("DIV"))
-    scaled = context.emit("ELEMENTWISE", [divided, scale], data.shape, ElementWise("PROD"))
-    context.finish(context.emit("ELEMENTWISE", [scaled, bias], data.shape, ElementWise("SUM")))
+    if context.parser.names_every_layer:
+        scale, bias, mean, variance, epsilon = (
+            context.helper("CAST", [tensor], tensor.shape, Cast("float32"), "ONNXTRT_castHelper")
+            for tensor in (scale, bias, mean, variance, epsilon)
+        )
+    shifted = context.emit("ELEMENTWISE", [variance, epsilon], variance.shape, ElementWise("SUM", 1, True), name="")
+    deviation = context.emit("UNARY", [shifted], variance.shape, Unary("SQRT"), name="")
+    centred = _element(context, "SUB", data, mean)
+    divided = _element(context, "DIV", centred, deviation)
+    scaled = _element(context, "PROD", scale, divided)
+    attributes = ElementWise("SUM", 1 if bias.constant else None)
+    return context.emit("ELEMENTWISE", [scaled, bias], data.shape, attributes)
 
 
-def _channel(context: Context, operand: Operand, data: Tensor) -> Tensor:
-    tensor = context.as_tensor(operand)
+def _element(context: Context, operation: str, left: Tensor, right: Tensor) -> Tensor:
+    constant = 1 if right.constant else 0 if left.constant else None
+    shape = broadcast_shape([left.shape, right.shape])
+    return context.emit("ELEMENTWISE", [left, right], shape, ElementWise(operation, constant), name="")
+
+
+def _channel(context: Context, tensor: Tensor, data: Tensor) -> Tensor:
     rank = len(data.shape or ())
     return unsqueeze(context, tensor, [0, *range(2, rank)]) if rank > 1 else tensor
 
 
 def import_instance_normalization(context: Context) -> None:
-    """InstanceNormalization: NORMALIZATION from 8.6, PLUGIN_V2 on four dimensions before."""
-    if context.parser.normalization_layers:
+    """InstanceNormalization: NORMALIZATION from 10.0, PLUGIN_V2 on four dimensions before."""
+    if context.parser.native_instance_norm:
         _normalize(context)
         return
     data = context.tensor(0)

@@ -35,6 +35,8 @@ def _quantize(context: Context, kind: str) -> None:
     zero = context.value(2)
     if context.parser.names_every_layer:
         tensors.append(context.constant(scale.shape or (), name=context.reserve("tmp_weight")))
+    elif not context.is_absent(2):
+        tensors.append(context.tensor(2))
     per_axis = scale.shape is not None and len(scale.shape) == 1 and scale.shape[0] != 1
     axis = context.attributes.integer("axis", 1) % max(len(data.shape or ()), 1) if per_axis else None
     is_zero = context.is_absent(2) or (zero is not None and not bool(np.any(zero)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Reduce, Tensor, Unary
-from dlaflow.graph.lower.broadcast import squeeze, to_rank
+from dlaflow.graph.lower.broadcast import squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context
 
 Importer = Callable[[Context], None]
@@ -64,7 +64,8 @@ def import_reduce_sum_square(context: Context) -> None:
 
 def _sum_of_squares(context: Context) -> Tensor:
     data = context.tensor(0)
-    square = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"))
+    name = None if context.parser.names_every_layer else ""
+    square = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"), name=name)
     return _reduced(context, square, "SUM")
 
 
@@ -111,9 +112,14 @@ def import_arg(context: Context) -> None:
 
 
 def import_top_k(context: Context) -> None:
-    """TopK: one TOPK with values and indices."""
+    """TopK: one TOPK with values and indices; a vector gets a second dimension for it."""
     data = context.tensor(0)
     values, where = context.output(0), context.output(1)
-    largest = context.emit("TOPK", [data], values.shape)
-    (indices,) = context.add_outputs(Tensor(f"{largest.name} (1)", where.shape, "int64", largest.constant))
+    line = data.shape is not None and len(data.shape) == 1
+    lifted = unsqueeze(context, data, [1]) if line else data
+    shape = (*values.shape, 1) if line and values.shape is not None else values.shape
+    largest = context.emit("TOPK", [lifted], shape)
+    (indices,) = context.add_outputs(Tensor(f"{largest.name} (1)", shape, where.dtype or "int64", largest.constant))
+    if line:
+        largest, indices = squeeze(context, largest, [1]), squeeze(context, indices, [1])
     context.finish(largest, indices)

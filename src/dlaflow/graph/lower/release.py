@@ -34,8 +34,13 @@ class Parser:
 
     @property
     def normalization_layers(self) -> bool:
-        """Instance, group and layer normalisation are NORMALIZATION layers; before, plugins or their arithmetic."""
+        """Group and layer normalisation are known, as NORMALIZATION layers."""
         return self.version >= (8, 6)
+
+    @property
+    def native_instance_norm(self) -> bool:
+        """Instance normalisation is a NORMALIZATION layer; the flag for it is off by default until 10.0."""
+        return self.version >= (10, 0)
 
     @property
     def squeeze_layers(self) -> bool:
@@ -45,11 +50,6 @@ class Parser:
     @property
     def int64(self) -> bool:
         """INT64 tensors stay what they are; before 10.0 they become INT32."""
-        return self.version >= (10, 0)
-
-    @property
-    def reuses_constants(self) -> bool:
-        """A second use of an initializer takes the CONSTANT layer of the first."""
         return self.version >= (10, 0)
 
 

@@ -26,7 +26,11 @@ def import_resize(context: Context) -> None:
         scales=factors,
         sizes_given=sizes_given,
     )
-    context.finish(context.emit("RESIZE", [data], out, attributes))
+    result = context.emit("RESIZE", [data], out, attributes)
+    if sizes_given and (not context.operand(3).weights or not context.parser.names_helpers):
+        draft = context.drafts[-1]
+        draft.inputs.append(context.tensor(3))
+    context.finish(result)
 
 
 def import_upsample(context: Context) -> None:

@@ -82,4 +82,13 @@ def _transposed(context: Context, window: Window, data: Dims | None, out: Dims |
             total = full - target
             small, large = total // 2, total - total // 2
             begin[axis], end[axis] = (large, small) if mode != "SAME_UPPER" else (small, large)
-    return Window(window.kernel, window.stride, tuple(begin), tuple(end), window.dilation, extra if any(extra) else ())
+    left = list(extra)
+    if mode == "NOTSET":
+        # output padding takes away from the pads at the end first; only what is left needs a layer of its own
+        for axis in range(rank):
+            used = min(end[axis], left[axis])
+            end[axis], left[axis] = end[axis] - used, left[axis] - used
+            if end[axis] < 0:
+                left[axis], end[axis] = left[axis] - end[axis], 0
+    rest = tuple(left) if any(left) and mode == "NOTSET" else ()
+    return Window(window.kernel, window.stride, tuple(begin), tuple(end), window.dilation, rest)
