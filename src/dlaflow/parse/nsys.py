@@ -28,6 +28,7 @@ from dlaflow.parse.nsys_tables import (
     capture_info,
     domains,
     text_of,
+    whole,
 )
 
 _OUTER = ("ExecutionContext::enqueue", "ExecutionContext::execute")
@@ -94,7 +95,7 @@ def _inferences(tables: Tables) -> Generator[_Inference, None, None]:
     current: _Inference | None = None
     inner_end = 0
     for start, end, thread, text in tables.rows(_range_query(tables)):
-        begin, finish, owner = int(start or 0), int(end or 0), int(thread or 0)
+        begin, finish, owner = whole(start), whole(end), whole(thread)
         if current is not None and (owner != current.thread or begin >= current.end):
             yield current
             current = None
@@ -173,7 +174,7 @@ def _submits(tables: Tables) -> Generator[_Event, None, None]:
 
 
 def _integers(row: Row) -> Iterator[int]:
-    return (int(value or 0) for value in row)
+    return map(whole, row)
 
 
 def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enqueue:

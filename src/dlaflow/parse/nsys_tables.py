@@ -28,6 +28,9 @@ PROCESS = 0x1000000
 
 Row = tuple[int | float | str | None, ...]
 
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
+"""What SQLite raises on a damaged file: its own messages may quote bytes that are no UTF-8."""
+
 
 class Tables:
     """The open export. Use it as a context; every damage of the file becomes an InputError."""
@@ -49,7 +52,7 @@ class Tables:
                 )
                 for name in names
             }
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             raise self._damaged(error) from None
         self._strings: dict[int, str] = {}
 
@@ -59,7 +62,7 @@ class Tables:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def _damaged(self, error: sqlite3.Error) -> InputError:
+    def _damaged(self, error: Exception) -> InputError:
         return InputError(
             f"{self.path} is not a readable Nsight Systems export ({error})",
             expected="an SQLite file of `nsys export --type sqlite`",
@@ -74,7 +77,7 @@ class Tables:
         """The rows of a query, one at a time."""
         try:
             yield from self._connection.execute(query, parameters)
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             raise self._damaged(error) from None
 
     def string(self, key: int | float | str | None) -> str:
@@ -91,7 +94,12 @@ class Tables:
         if not self.has("StringIds", "id", "value"):
             return []
         where = " OR ".join("value LIKE ?" for _ in patterns)
-        return [int(row[0] or 0) for row in self.rows(f"SELECT id FROM StringIds WHERE {where}", patterns)]
+        return [whole(row[0]) for row in self.rows(f"SELECT id FROM StringIds WHERE {where}", patterns)]
+
+
+def whole(value: int | float | str | None) -> int:
+    """An integer column's value; SQLite keeps any type anywhere, so what is no number counts as 0."""
+    return value if isinstance(value, int) else int(value) if isinstance(value, float) and abs(value) < 2**62 else 0
 
 
 def _decoded(raw: bytes) -> str:
@@ -149,7 +157,7 @@ def domains(tables: Tables) -> list[tuple[str, int, int]]:
         return []
     query = f"SELECT {text_of(tables)}, domainId, globalTid / {PROCESS} FROM {NVTX} WHERE eventType = {DOMAIN_CREATED}"
     return [
-        (name if isinstance(name, str) else tables.string(name), int(domain or 0), int(process or 0))
+        (name if isinstance(name, str) else tables.string(name), whole(domain), whole(process))
         for name, domain, process in tables.rows(query)
     ]
 

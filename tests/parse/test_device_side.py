@@ -1,0 +1,160 @@
+"""tegrastats of JetPack 4 to 7, and what identifies a device and its clocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dlaflow.parse.cudla_csv import parse_cudla_csv
+from dlaflow.parse.device import jetpack_of, parse_device, parse_device_tree
+from dlaflow.parse.help_text import parse_help
+from dlaflow.parse.tegrastats import Rail, Sample, parse_tegrastats, sample_of
+
+
+def only(line: str) -> Sample:
+    sample = sample_of(line)
+    assert sample is not None
+    return sample
+
+
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [
+        ("tegrastats_jp4_tx2_excerpt.log", 30),
+        ("tegrastats_jp5_xavier_dla0.txt", 31),
+        ("tegrastats_jp5_xavier_negative_cv_excerpt.txt", 60),
+        ("tegrastats_jp5_xavier_nx_b_excerpt.log", 40),
+        ("tegrastats_jp6_teg_pm_15W_dla_int8.log", 60),
+        ("tegrastats_orinagx_64gb_all.txt", 25),
+        ("tegrastats_orinnx_16gb_all.txt", 25),
+        ("tegrastats_xaviernx_8gb_all.txt", 25),
+    ],
+)
+def test_every_line_is_a_sample(artefacts: Path, name: str, samples: int) -> None:
+    found = parse_tegrastats(artefacts / name)
+    assert (len(found.samples), found.other_lines) == (samples, 0)
+    assert all(sample.cpus and sample.rails and sample.temperatures for sample in found.samples)
+
+
+def test_xavier_dla_clock_without_a_load(artefacts: Path) -> None:
+    first = parse_tegrastats(artefacts / "tegrastats_jp5_xavier_dla0.txt").samples[0]
+    dla = first.engine("NVDLA0")
+    assert dla is not None
+    assert (dla.off, dla.load_percent, dla.mhz) == (False, None, (1395,))
+    assert [rail.name for rail in first.rails] == ["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"]
+    assert first.rail("CV") == Rail("CV", 1705, 1705)
+
+
+def test_negative_power_of_the_dla_rail(artefacts: Path) -> None:
+    samples = parse_tegrastats(artefacts / "tegrastats_jp5_xavier_negative_cv_excerpt.txt").samples
+    assert min(rail.current_mw for sample in samples for rail in sample.rails if rail.name == "CV") < 0
+
+
+def test_loaded_dla_of_jetpack_6(artefacts: Path) -> None:
+    samples = parse_tegrastats(artefacts / "tegrastats_jp6_teg_pm_15W_dla_int8.log").samples
+    engines = [sample.engine("NVDLA0") for sample in samples]
+    assert engines[0] is not None
+    assert engines[0].off
+    loads = [engine for engine in engines if engine is not None and engine.load_percent is not None]
+    assert loads
+    assert {engine.mhz for engine in loads} == {(1369,)}
+    gpu = samples[0].engine("GR3D")
+    assert gpu is not None
+    assert gpu.mhz == (407, 305)
+
+
+def test_jetpack_4_has_no_date_and_no_engines(artefacts: Path) -> None:
+    first = parse_tegrastats(artefacts / "tegrastats_jp4_tx2_excerpt.log").samples[0]
+    assert (first.date, first.engines, first.swap_used_mb) == ("", (), None)
+    assert first.rails[0] == Rail("VDD_IN", 3624, 3624)
+
+
+def test_a_log_that_begins_with_date() -> None:
+    found = parse_tegrastats("Mon Jun 16 16:07:13 UTC 2025\nRAM 1/2MB (lfb 3x4MB) CPU [0%@1] A@1C VDD 5/6\n")
+    assert (len(found.samples), found.other_lines) == (1, 1)
+
+
+def test_three_figures_and_repeated_rails_of_jetpack_7() -> None:
+    sample = only(
+        "11-21-2025 08:49:48 RAM 13983/62780MB (lfb 424x4MB) SWAP 126/31390MB (cached 0MB) CPU [90%@2201,off] "
+        "EMC_FREQ 1% GR3D_FREQ @[0,0,0] NVDLA0 82%@1369 NVDLA1 off cpu@-256C tj@52.562C VDD_GPU 10mW/11mW/12mW "
+        "NC 0mW/0mW NC 1mW/1mW"
+    )
+    assert sample.rails[0] == Rail("VDD_GPU", 10, 11, 12)
+    assert [rail.current_mw for rail in sample.rails if rail.name == "NC"] == [0, 1]
+    assert [cpu.mhz for cpu in sample.cpus] == [2201, None]
+    dla = sample.engine("NVDLA0")
+    assert dla is not None
+    assert (dla.load_percent, dla.mhz) == (82, (1369,))
+
+
+def test_device_identity(artefacts: Path) -> None:
+    found = parse_device(artefacts / "device_identity_samples.txt")
+    assert found.release is not None
+    assert (found.release.version, found.release.board) == ("36.4.4", "generic")
+    assert (found.soc, found.machine) == ("tegra234", "Jetson AGX Orin for DSBOARD-AGX")
+    assert found.mode is not None
+    assert (found.mode.name, found.mode.id) == ("MAXN", 0)
+    clocks = {clock.name: clock for clock in found.clocks}
+    assert clocks["DLA0_CORE"].current_hz == 1_600_000_000
+    assert clocks["DLA1_FALCON"].max_hz == 844_800_000
+    assert clocks["cpu0"].max_hz == 2_201_600_000
+
+
+def test_power_modes_of_nvpmodel() -> None:
+    found = parse_device(
+        "NVPM VERB: POWER_MODEL: ID=1 NAME=MODE_15W\nNVPM VERB: DLA0_CORE MAX_FREQ 614400000\n"
+        "NVPM VERB: POWER_MODEL: ID=0 NAME=MAXN\nNVPM VERB: DLA0_CORE MAX_FREQ 2147483647\n"
+    )
+    assert [(mode.id, mode.name) for mode in found.modes] == [(1, "MODE_15W"), (0, "MAXN")]
+    assert [(limit.mode.name, limit.value) for limit in found.limits] == [("MODE_15W", 614400000), ("MAXN", None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("nvidia-l4t-core 36.4.4-20250616085344", "36.4.4"),
+        ("nvidia-l4t-core\t35.4.1-20230801124926", "35.4.1"),
+        ("# R32 (release), REVISION: 7.1, GCID: 29818004, BOARD: t186ref, EABI: aarch64, DATE: Sat Feb 19", "32.7.1"),
+    ],
+)
+def test_release_texts(text: str, version: str) -> None:
+    release = parse_device(text).release
+    assert release is not None
+    assert release.version == version
+
+
+@pytest.mark.parametrize(
+    ("l4t", "jetpack"),
+    [("35.4.1", "5.1.2"), ("36.4.3", "6.2"), ("36.4", "6.1"), ("32.7.2", "4.6.1"), ("99.1", None)],
+)
+def test_jetpack_of_a_release(l4t: str, jetpack: str | None) -> None:
+    assert jetpack_of(l4t) == jetpack
+
+
+def test_jetpack_package_and_device_tree() -> None:
+    assert parse_device("ii  nvidia-jetpack  6.2.1+b38  arm64  NVIDIA Jetpack Meta Package").jetpack == "6.2.1"
+    assert parse_device_tree("NVIDIA Jetson AGX Orin Developer Kit\0") == "NVIDIA Jetson AGX Orin Developer Kit"
+
+
+def test_help_texts(artefacts: Path) -> None:
+    old, new = (parse_help(artefacts / f"trtexec_help_{version}.txt") for version in ("8.6.1", "10.6.0"))
+    assert {"--workspace", "--buildDLAStandalone", "--layerPrecisions", "--useDLACore"} <= old
+    assert "--workspace" not in new
+    assert {"--memPoolSize", "--stronglyTyped"} <= new
+    nsys = parse_help(artefacts / "nsys_profile_help_2026.txt")
+    assert "--trace" in nsys
+    assert "--accelerator-trace" not in nsys
+
+
+def test_cudla_statistics() -> None:
+    layers = parse_cudla_csv(
+        "layer_name,start_ms,end_ms,src_precision,compute_precision,dst_precision,uses_sram\n"
+        '"conv, first",0.0,0.5,int8,int8,int8,1\nbroken\npool,0.5,x,int8,int8,int8,0\n'
+    )
+    assert [(layer.name, layer.start_ms, layer.end_ms) for layer in layers] == [
+        ("conv, first", 0.0, 0.5),
+        ("pool", 0.5, None),
+    ]
+    assert ("uses_sram", "1") in layers[0].other

@@ -1,0 +1,144 @@
+"""No text makes a parser fail or hang: real files cut, shuffled and byte-flipped, and texts of Hypothesis."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlaflow.errors import InputError
+from dlaflow.parse.detect import Kind, detect
+from dlaflow.parse.device import parse_device
+from dlaflow.parse.layer_info import parse_dumped_layers, parse_layer_info
+from dlaflow.parse.messages import placement_message
+from dlaflow.parse.nodes import brace_groups, gpu_names, list_entry
+from dlaflow.parse.nsys import read_enqueues, read_info
+from dlaflow.parse.profile_json import parse_profile
+from dlaflow.parse.read import read_artefact
+from dlaflow.parse.rows import classified, dla_regions, switch_count
+from dlaflow.parse.tegrastats import parse_tegrastats
+from dlaflow.parse.tensors import dla_layer, engine_layer
+from dlaflow.parse.times_json import parse_output, parse_times
+from dlaflow.parse.trtexec import parse_log
+
+LONGEST_SECONDS = 2.0
+
+PIECES = st.sampled_from(
+    [
+        "[01/23/2025-09:18:04] ", "[I] ", "[V] ", "[W] ", "[E] ", "[TRT] ", "&&&& RUNNING TensorRT.trtexec # x",
+        "&&&& PASSED TensorRT.trtexec [TensorRT v8502] # x", "=== Performance summary ===",
+        "=== Profile (3 iterations ) ===", "Latency: min = 1 ms, max = nan ms",
+        "Layer(DLA): {ForeignNode[a...b]}, Tactic: 0x3, x (Half[1,2:16]) -> y", "Engine Layer Information:",
+        "---------- Layers Running on DLA ----------", "--------------- Layers running on GPU:",
+        "[DlaLayer] {ForeignNode[a...b]}", "[GpuLayer] SHUFFLE: a", "{a,b}, {c", "PWN(a, PWN(b",
+        "Layer 'a' (X): Unsupported on DLA", " Time(ms) Avg.(ms) Median(ms) Time(%) Layer", "1 2 3 4 a",
+        "Average on 10 runs - GPU latency: x ms", "min: 1 ms", "RAM 1/2MB CPU [0%@1]", "VDD 1mW/2mW", "\n", "\n",
+        "\n", "\t", " ", "\0", "\x1b[31m", "é", "\ud7ff", ": ", "{", "}", '"', '{ "count" : 3 }',
+        ', { "name" : "a", "timeMs" : 1, "averageMs" : nan, "percentage" : -nan }', '"Layers": [', "Host Latency",
+    ]
+)  # fmt: skip
+TEXTS = st.lists(PIECES | st.text(max_size=12), max_size=40).map("".join)
+
+
+@given(TEXTS)
+@settings(deadline=None, max_examples=200)
+def test_no_text_fails(text: str) -> None:
+    parse_log(text + "\n")
+    parse_layer_info(text + "\n")
+    parse_times(text + "\n")
+    parse_output(text + "\n")
+    parse_tegrastats(text + "\n")
+    parse_device(text + "\n")
+    for profile in parse_profile(text + "\n").profiles:
+        rows = classified(profile)
+        assert len(dla_regions(rows)) <= len(rows)
+        assert switch_count(rows) <= len(rows)
+    if detect(text + "\n") is not Kind.NSYS_SQLITE:
+        read_artefact(text + "\n")
+
+
+@given(TEXTS)
+@settings(deadline=None, max_examples=100)
+def test_no_line_fails(text: str) -> None:
+    engine_layer(text)
+    dla_layer(text, "node")
+    placement_message(text)
+    list_entry(text)
+    brace_groups(text)
+    gpu_names(text)
+    parse_dumped_layers([text])
+
+
+@given(st.lists(st.text(alphabet="abc/_.0", min_size=1, max_size=8), min_size=1, max_size=6))
+@settings(deadline=None)
+def test_groups_give_back_their_layers(names: list[str]) -> None:
+    (group,) = brace_groups("{" + ",".join(names) + "}, ")
+    assert group.members == tuple(names)
+    assert [node.name for node in gpu_names(", ".join(names) + ", ")] == names
+
+
+def variants(files: list[Path], count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    """Cut, shuffled (lines) and byte-flipped copies of real files, the smaller ones more often."""
+    chance = random.Random(seed)
+    weights = [1 / (path.stat().st_size + 4096) for path in files]
+    for _ in range(count):
+        path = chance.choices(files, weights)[0]
+        data = bytearray(path.read_bytes())
+        how = chance.choice(("cut", "shuffle", "flip", "splice"))
+        if how == "cut":
+            begin = chance.randrange(len(data))
+            data = data[begin:] if chance.random() < 0.5 else data[:begin]
+        elif how == "shuffle" and path.suffix != ".sqlite":
+            lines = bytes(data).split(b"\n")
+            chance.shuffle(lines)
+            data = bytearray(b"\n".join(lines))
+        elif how == "splice":
+            begin = chance.randrange(len(data))
+            del data[begin : begin + chance.randrange(200)]
+        else:
+            for _ in range(chance.randrange(1, 50)):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+        yield f"{path.name} ({how})", bytes(data)
+
+
+def survive(artefacts: Path, folder: Path, count: int, seed: int) -> float:
+    """Read `count` variants through the front door and through the parser of the original; the slowest in seconds."""
+    slowest = 0.0
+    path = folder / "variant"
+    for name, data in variants(sorted(artefacts.iterdir()), count, seed):
+        path.write_bytes(data)
+        begin = time.perf_counter()
+        try:
+            read_artefact(path)
+            if ".sqlite" in name:
+                read_info(path)
+                list(read_enqueues(path))
+            elif name.startswith("trtexec"):
+                parse_log(path)
+            elif name.startswith(("profile", "layerinfo", "times", "output")):
+                parse_profile(path)
+                parse_layer_info(path)
+                parse_times(path)
+                parse_output(path)
+            else:
+                parse_tegrastats(path)
+                parse_device(path)
+        except InputError:
+            # A damaged database is the one thing that is told rather than read.
+            assert ".sqlite" in name, name
+        slowest = max(slowest, time.perf_counter() - begin)
+    return slowest
+
+
+def test_a_hundred_variants(artefacts: Path, tmp_path: Path) -> None:
+    assert survive(artefacts, tmp_path, 100, seed=1) < LONGEST_SECONDS
+
+
+@pytest.mark.slow
+def test_two_thousand_variants(artefacts: Path, tmp_path: Path) -> None:
+    assert survive(artefacts, tmp_path, 2000, seed=2) < LONGEST_SECONDS
