@@ -14,6 +14,7 @@ import msgspec
 
 from dlaflow import __version__
 from dlaflow.build.config import BuildConfig
+from dlaflow.build.release import version_of
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of, write_atomic
 
@@ -163,9 +164,14 @@ def verify(engine: Path, here: Here) -> EngineManifest | None:
     built = manifest.built_for
     _require_same("product", built.product, here.product, engine)
     if not manifest.config.version_compatible:
-        _require_same("TensorRT release", built.tensorrt, here.tensorrt, engine)
+        _require_same("TensorRT release", _release(built.tensorrt), _release(here.tensorrt), engine)
     _require_same("compute capability", built.compute_capability, here.compute_capability, engine)
     return manifest
+
+
+def _release(text: str) -> str:
+    """Without the build number, which trtexec and the bindings do not both tell."""
+    return ".".join(map(str, version_of(text))) if text else ""
 
 
 def _require_same(what: str, built: str, here: str, engine: Path) -> None:
