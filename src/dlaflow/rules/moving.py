@@ -266,7 +266,7 @@ class ShuffleBatch(Rule):
 
 
 class ShuffleBesideSlice(Rule):
-    """Up to TensorRT 8.5 a reshape must not touch a Slice or a Concat.
+    """Up to TensorRT 8.5 a reshape must not touch a Slice or a Concat; on Orin other reshapes that change C fail too.
 
     Why: 8.5.2 says `This version of DLA does not support reshape layers directly connected to Slice or Concat`.
     Use instead: TensorRT 10.3, or split the convolution before it instead of its output.
@@ -287,6 +287,15 @@ class ShuffleBesideSlice(Rule):
         if {rank(layer.inputs[0]), rank(layer.outputs[0])} != {4}:
             return None
         beside = [near for near in case.neighbours(layer) if near.kind in {"SLICE", "CONCATENATION"}]
-        if not beside:
+        if beside:
+            return self.breaks(layer, limit, f"connected to {beside[0].name}", expected="no Slice or Concat beside it")
+        before, after = layer.inputs[0].shape, layer.outputs[0].shape
+        if case.target.dla != "v2" or (before and after and before[1] == after[1]):
             return None
-        return self.breaks(layer, limit, f"connected to {beside[0].name}", expected="no Slice or Concat beside it")
+        return self.refuses(
+            layer,
+            f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])} on Orin",
+            expected="the same C",
+            source="one build of TensorRT 8.5.2 on AGX Orin, which Xavier's does not share",
+            confidence=Confidence.INFERRED,
+        )
