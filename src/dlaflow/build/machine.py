@@ -22,7 +22,8 @@ from dlaflow.parse.device import DeviceText, jetpack_of, parse_device
 _SECONDS = 10
 _DLA_HOSTS = ("host1x", "13e10000.host1x", "13e40000.host1x", "bus@0/13e00000.host1x")
 _DLA_DEVICES = ("15880000.nvdla0", "158c0000.nvdla1")
-_MODULE = re.compile(r"nvidia,(p\d{4}-\d{4})")
+_MODULE = re.compile(r"(p(?:2888|3668|3701|3767|3834)-\d{4})")
+"""Xavier, Xavier NX, AGX Orin, Orin NX and Nano, Thor; the carrier board's number stands beside it."""
 _SOC = re.compile(r"nvidia,(tegra\d+)")
 _SOC_NAMES = {"tegra194": "Xavier", "tegra234": "Orin", "tegra264": "Thor"}
 _KERNELS = {"4.9": ("32",), "5.10": ("34", "35"), "5.15": ("36",), "6.8": ("38",)}

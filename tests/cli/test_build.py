@@ -1,0 +1,160 @@
+"""`dlaflow build`: the walk-through's commands for each release, real RTX builds, and errors in one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+from pathlib import Path
+
+import onnx
+import pytest
+
+from dlaflow.build.flags import known_flags
+from dlaflow.build.release import version_of
+from dlaflow.cli import main
+
+TEXT = """
+<ir_version: 8, opset_import: ["" : 13]>
+tiny (float[{BATCH}, 3, 32, 32] input) => (float[{BATCH}, 3, 32, 32] output) { output = Relu (input) }
+"""
+BUILD = (
+    "trtexec --onnx=model_{0}.onnx --shapes=input:32x3x32x32 --saveEngine=model_{0}.engine "
+    "--exportProfile=model_{0}.json --int8 --useDLACore=0 --allowGPUFallback --useSpinWait --separateProfileRun "
+    "> model_{0}.log"
+)
+CAPTURE = (
+    "nsys profile --trace=cuda,nvtx,cublas,cudla,cusparse,cudnn,nvmedia --output=model_gn.nvvp "
+    "/usr/src/tensorrt/bin/trtexec --loadEngine=model_gn.engine --iterations=10 --idleTime=500 --duration=0 "
+    "--useSpinWait"
+)
+
+
+@pytest.fixture(autouse=True)
+def models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, batch in (("model_gn", "N"), ("model_bn", "N"), ("fixed", "8")):
+        onnx.save(onnx.parser.parse_model(TEXT.replace("{BATCH}", batch)), f"{name}.onnx")
+
+
+def printed(capsys, *words):
+    assert main(["build", *words, "--print-command"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("model", ["gn", "bn"])
+def test_the_walk_throughs_builds_for_8_5_2(capsys, model):
+    words = (f"model_{model}.onnx", "--out", f"model_{model}.engine", "--tensorrt", "8.5.2", "--batch", "32")
+    (line,) = printed(capsys, *words)
+    assert line == f"{BUILD.format(model)} 2>&1", "the walk-through's own line, with warnings kept"
+
+
+def test_all_steps_for_8_5_2(capsys):
+    words = ("model_gn.onnx", "--out", "model_gn.engine", "--tensorrt", "8.5.2", "--batch", "32", "--all-steps")
+    lines = [line for line in printed(capsys, *words) if not line.startswith("#")]
+    assert lines[0] == f"{BUILD.format('gn')} 2>&1"
+    assert "--safe" in lines[1]
+    assert lines[2] == CAPTURE
+    assert lines[3] == (
+        "dlaflow build model_gn.onnx --out model_gn.engine --via python --tensorrt 8.5.2 --precision int8 "
+        "--data cifar10 --batch 32 --dla-core 0"
+    )
+    assert lines[4] == "dlaflow evaluate model_gn.engine --data cifar10"
+
+
+@pytest.mark.parametrize("release", ["8.5.2", "8.6.2", "10.3.0", "11.4.1"])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_all_steps_hold_only_what_the_release_knows(capsys, release, precision):
+    scales = ("--scales", "qdq") if release == "11.4.1" and precision == "int8" else ()
+    words = ("model_gn.onnx", "--out", "m.engine", "--tensorrt", release, "--precision", precision, "--all-steps")
+    lines = [line for line in printed(capsys, *words, *scales) if not line.startswith("#")]
+    assert len(lines) == 5
+    for line in lines[:3]:
+        _, _, trtexec = line.partition("trtexec ")
+        for word in shlex.split(trtexec):
+            if word.startswith("--"):
+                name = word[2:].partition("=")[0]
+                assert known_flags()[name].known_to(version_of(release)), word
+    assert ("--fp16" in lines[0].split()) == (precision == "fp16" and release != "11.4.1")
+    assert ("tegra-accelerators" in lines[2]) == (release != "8.5.2")
+    assert ("--scales qdq" in lines[3]) == bool(scales)
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_the_printed_dlaflow_commands_are_understood(capsys, step):
+    """What is printed for dlaflow parses: the build stops only at the missing bindings, not at its options."""
+    words = ("model_gn.onnx", "--out", "m.engine", "--tensorrt", "10.3.0", "--batch", "32", "--all-steps")
+    lines = [line for line in printed(capsys, *words) if not line.startswith("#")]
+    if step == 4:
+        assert shlex.split(lines[4])[:2] == ["dlaflow", "evaluate"]
+        return
+    arguments = shlex.split(lines[3])[1:]
+    arguments[arguments.index("cifar10")] = "digits"
+    code = main(arguments)
+    if importlib.util.find_spec("tensorrt") is None:
+        assert code == 3
+
+
+def test_int8_without_scales_is_a_caution_on_stderr(capsys):
+    assert main(["build", "model_gn.onnx", "--out", "m.engine", "--tensorrt", "8.5.2", "--print-command"]) == 0
+    said = capsys.readouterr()
+    assert "invents a range" in said.err
+    assert "caution" not in said.out
+
+
+def test_a_fixed_batch_takes_no_shapes(capsys):
+    (line,) = printed(capsys, "fixed.onnx", "--out", "m.engine", "--tensorrt", "10.3.0")
+    assert "--shapes" not in line
+
+
+def test_names_that_a_shell_would_split_are_quoted(capsys, tmp_path):
+    Path("model_gn.onnx").rename("my model.onnx")
+    (line,) = printed(capsys, "my model.onnx", "--out", "my.engine", "--tensorrt", "10.3.0")
+    assert shlex.split(line)[1] == "--onnx=my model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("model_gn.onnx", "--tensorrt", "11.4.1"), 2, "INT8 without Q/DQ nodes"),
+        (("model_gn.onnx", "--tensorrt", "11.1.0", "--precision", "fp16"), 2, "has no DLA"),
+        (("fixed.onnx", "--batch", "4"), 2, "batch is fixed to 8"),
+        (("model_gn.onnx", "--board", "orin-nano-8gb", "--tensorrt", "10.3.0"), 2, "no DLA core 0"),
+        (("model_gn.onnx", "--dla-core", "2"), 2, "no DLA core 2"),
+        (("model_gn.onnx", "--shape", "input"), 2, "cannot read a shape"),
+        (("model_gn.onnx", "--shape", "image:1x3x32x32"), 2, "no such input"),
+        (("model_gn.onnx", "--input-format", "int8"), 2, "I/O format"),
+        (("model_gn.onnx", "--layer-device", "conv:TPU"), 2, "wish for a layer"),
+        (("model_gn.onnx", "--gpu-only", "--standalone"), 2, "contradict"),
+        (("model_gn.onnx", "--scales", "qdq", "--cache", "calib.cache"), 2, "takes the scales from the model"),
+        (("model_gn.onnx", "--standalone", "--output-format", "int8:dla_hwc4"), 2, "no such output format"),
+        (("nowhere.onnx",), 2, "nowhere.onnx"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, words, code, said):
+    assert main(["build", *words, "--out", "m.engine", "--print-command"]) == code
+    line = capsys.readouterr().err
+    assert said in line
+    assert "Traceback" not in line
+
+
+def test_without_trtexec_the_way_out_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    if Path("/usr/src/tensorrt/bin/trtexec").exists():
+        pytest.skip("there is a trtexec")
+    assert main(["build", "model_gn.onnx", "--out", "m.engine", "--precision", "fp16"]) == 3
+    assert "--print-command" in capsys.readouterr().err
+    assert not Path("m.engine").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="no tensorrt_rtx")
+def test_a_real_build_for_rtx_gpus(capsys):
+    words = ["build", "model_gn.onnx", "--out", "m.engine", "--via", "rtx", "--gpu", "sm86,sm89", "--batch", "4"]
+    assert main(words) == 0
+    assert "TensorRT-RTX" in capsys.readouterr().out
+    manifest = json.loads(Path("m.engine.json").read_text())
+    assert manifest["bytes"] == Path("m.engine").stat().st_size > 1000
+    assert manifest["built_for"]["gpus"] == ["sm86", "sm89"]
+    assert manifest["built_for"]["board"] == ""
+    assert main([*words[:6], "--gpu", "sm90"]) == 2
+    assert "Hopper" in capsys.readouterr().err
