@@ -30,6 +30,7 @@ class Names:
         self._layers: set[str] = set()
         self._tensors: set[str] = set()
         self._counter = 0
+        self._refittable = 0
 
     def layer(self, base: str) -> str:
         """A name for a layer that is registered as `base`."""
@@ -38,6 +39,11 @@ class Names:
     def tensor(self, base: str) -> str:
         """A name for a tensor that is registered as `base`."""
         return self._unique(self._tensors, base)
+
+    def refittable(self) -> str:
+        """A name for weights that the parser makes for refitting: these have a counter of their own."""
+        self._refittable += 1
+        return "tmp_refittable_weight" + (f"_{self._refittable - 2}" if self._refittable > 1 else "")
 
     def _unique(self, taken: set[str], base: str) -> str:
         name = base

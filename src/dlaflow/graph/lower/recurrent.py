@@ -117,13 +117,13 @@ class Cell:
     def leave(self, states: list[Tensor], sequence: Tensor) -> None:
         """The loop's outputs: the whole sequence, and the last of each state."""
         context = self.context
+        length = axis_length(context, self.data, 0, scalar=True)
         parts = [sequence]
         if self.directions == 2:
             one: Dims = (1, *self.state[1:])
             own = None if context.parser.names_every_layer else ""
             starts = [context.constant((3,), "int32") for _ in range(2)]
             parts = [context.emit("SLICE", [sequence, start], one, Slice((), (), ()), name=own) for start in starts]
-        length = axis_length(context, self.data, 0, scalar=True)
         steps = (self.data.shape or (None,))[0]
         outputs = [context.emit("LOOP_OUTPUT", [part, length], (steps, *(part.shape or ())), name="") for part in parts]
         whole = outputs[0]

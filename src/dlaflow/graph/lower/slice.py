@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dlaflow.graph.layer import Dims, ElementWise, Slice, Tensor
+from collections.abc import Sequence
+
+from dlaflow.graph.layer import ElementWise, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
+from dlaflow.graph.lower.sizes import OpenSize
 from dlaflow.graph.lower.slice_bounds import bounds
 
 _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "edge": "CLAMP", "wrap": "WRAP"}
@@ -85,7 +88,8 @@ def import_pad(context: Context) -> None:
     pads = context.attributes.integers("pads")
     if pads is None:
         pads = context.attributes.integers("paddings") or context.integers(1)
-    if pads is not None and not any(pads):
+    computed = not context.is_absent(1) and not context.operand(1).weights
+    if pads is not None and not computed and not any(pads):
         context.finish(identity(context, data))
         return
     mode = _PAD_MODES.get(context.attributes.text("mode", "constant"), "FILL")
@@ -102,23 +106,42 @@ def import_pad(context: Context) -> None:
             begin[axis % rank] = -pads[number]
         extents = tuple(int(size or 0) for size in out)
         attributes = Slice(tuple(begin), extents, (1,) * rank, mode, fill, attributes.parameters_from_nodes)
-    result = _padded(context, data, out, attributes)
-    context.finish(result)
-
-
-def _padded(context: Context, data: Tensor, out: Dims | None, attributes: Slice) -> Tensor:
-    """The SLICE and, in parsers before 9.0, the constants that its start and size are computed from."""
-    rank = len(data.shape or ())
-    inputs = [data]
-    if not context.parser.names_helpers:
-        start = context.constant((rank,), "int32")
-        total = context.constant((rank,), "int32")
-        dims = sizes.shape_of(data).materialise(context)
-        size = context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")
-        inputs += [start, size]
-    else:
+    parameters = _computed_pads(context, data) if computed else _known_pads(context, data)
+    if context.parser.names_helpers:
         context.names.layer("ONNXTRT_ShapeSlice")
-    return context.emit("SLICE", inputs, out, attributes)
+    context.finish(context.emit("SLICE", [data, *parameters], out, attributes))
+
+
+def _known_pads(context: Context, data: Tensor) -> list[Tensor]:
+    """Start and size of a Pad whose amounts are known: parsers before 9.0 write them as constants."""
+    if context.parser.names_helpers:
+        return []
+    rank = len(data.shape or ())
+    start, total = context.constant((rank,), "int32"), context.constant((rank,), "int32")
+    dims = sizes.shape_of(data).materialise(context)
+    return [start, context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")]
+
+
+def _computed_pads(context: Context, data: Tensor) -> list[Tensor]:
+    """Start and size of a Pad whose amounts are computed in the network: two slices and sums."""
+    rank = len(data.shape or ())
+    pads = context.tensor(1)
+    name = None if context.parser.names_every_layer else ""
+    halves = [
+        sizes.add_slice(context, pads, ShapeTensor((rank,)), Slice((first,), (rank,), (1,)), name)
+        for first in (0, rank)
+    ]
+    values = context.integers(1) or (None,) * (2 * rank)
+    before = ShapeTensor(_open(values[:rank]), tensor=halves[0])
+    after = ShapeTensor(_open(values[rank:]), tensor=halves[1])
+    start = sizes.subtract(context, ShapeTensor((0,) * rank), before)
+    total = sizes.add(context, before, after)
+    size = sizes.add(context, sizes.shape_of(data), total)
+    return [start.materialise(context), size.materialise(context)]
+
+
+def _open(values: Sequence[int | None]) -> tuple[int | None, ...]:
+    return tuple(None if value is None else OpenSize(value) for value in values)
 
 
 def import_expand(context: Context) -> None:

@@ -40,10 +40,14 @@ def import_constant_of_shape(context: Context) -> None:
     """ConstantOfShape: its value as a constant, brought to the rank and stretched by a SLICE."""
     shape = context.tensor(0)
     out = context.output().shape
-    value = context.constant((1,), context.output().dtype, context.reserve("tmp_refittable_weight"))
+    context.reserve("tmp_weight")  # the default value, made before the attribute is looked at
+    label = context.names.refittable() if context.parser.names_helpers else ""
+    value = context.constant((1,), context.output().dtype, label)
     rank = len(out or ())
     ones = (1,) * rank
-    flat = context.helper("SHUFFLE", [value], ones, Shuffle(reshape=ones, helper=True), "ONNXTRT_ShapeShuffle")
+    flat = value
+    if rank != 1 or not context.parser.names_every_layer:
+        flat = context.helper("SHUFFLE", [value], ones, Shuffle(reshape=ones, helper=True), "ONNXTRT_ShapeShuffle")
     if context.parser.names_helpers:
         result = context.emit("SLICE", [flat, shape], out, Slice((), (), ()), name="ONNXTRT_ShapeSlice")
     else:
