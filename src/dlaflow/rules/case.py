@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from dlaflow.graph.layer import Layer, Network, Tensor
@@ -20,10 +20,13 @@ class Case:
     network: Network
     producers: Mapping[str, Layer]
     consumers: Mapping[str, tuple[Layer, ...]]
+    _limits: dict[str, Limit | None] = field(default_factory=dict)
 
     def limit(self, id: str) -> Limit | None:
         """The bound of that id on this target; None where nothing is said."""
-        return find_limit(id, self.target.version, self.target.dla or "v2")
+        if id not in self._limits:
+            self._limits[id] = find_limit(id, self.target.version, self.target.dla or "v2")
+        return self._limits[id]
 
     def neighbours(self, layer: Layer) -> tuple[Layer, ...]:
         """The layers that feed this one or take from it, constants and shape arithmetic left out."""

@@ -88,8 +88,9 @@ class LoadableMemory(PlacementRule):
     def examine_placement(self, placement: Placement, case: Case) -> Finding | None:
         """The finding for the first loadable that is too large, None when all fit."""
         pools = ((case.limit("model.weight_bytes"), "weights"), (case.limit("model.activation_bytes"), "inner tensors"))
+        layers = {layer.name: layer for layer in case.network.layers}
         for loadable in placement.loadables:
-            members = [layer for layer in case.network.layers if layer.name in set(loadable.layers)]
+            members = [layers[name] for name in loadable.layers if name in layers]
             inner = {name for layer in members for name in (tensor.name for tensor in layer.inputs)}
             sizes = (
                 sum(layer.weight_elements for layer in members) * case.bytes_per_element,
