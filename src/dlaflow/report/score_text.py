@@ -1,0 +1,108 @@
+"""A score on the terminal and as JSON: the agreement first, then each disagreement with both sides' reasons."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.placement.score import Disagreement, LoadableMatch, Score
+from dlaflow.types import Placement, TargetInfo
+
+_SHOWN = 40
+
+
+class ScoreFile(msgspec.Struct, frozen=True):
+    """What `dlaflow score --json` writes. Shares lie in 0..1."""
+
+    schema: str
+    dlaflow: str
+    model: str
+    target: TargetInfo
+    build: str
+    named: int
+    named_agreeing: int
+    named_share: float
+    layers: int
+    layers_agreeing: int
+    layer_share: float
+    macs: int
+    mac_share: float
+    loadables_predicted: int
+    loadables_real: int | None
+    loadables: tuple[LoadableMatch, ...]
+    disagreements: tuple[Disagreement, ...]
+
+
+def score_json(score: Score, placement: Placement) -> bytes:
+    """The score as a file (schema dlaflow.score/1)."""
+    record = ScoreFile(
+        schema="dlaflow.score/1",
+        dlaflow=__version__,
+        model=placement.model.path,
+        target=placement.target,
+        build=score.source,
+        named=score.named,
+        named_agreeing=score.named_agreeing,
+        named_share=score.named_share,
+        layers=score.layers,
+        layers_agreeing=score.layers_agreeing,
+        layer_share=score.layer_share,
+        macs=score.macs,
+        mac_share=score.mac_share,
+        loadables_predicted=score.loadables_predicted,
+        loadables_real=score.loadables_real,
+        loadables=score.loadables,
+        disagreements=score.disagreements,
+    )
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def score_text(score: Score, placement: Placement) -> str:
+    """The answer of `dlaflow score`."""
+    target = placement.target
+    lines = [
+        f"{placement.model.path} against {score.source}: {target.board}, TensorRT {target.tensorrt}, "
+        f"{target.precision}, batch {target.batch}",
+        "",
+        f"  {score.named_share:7.1%} of the entries that the build names ({score.named_agreeing} of {score.named})",
+        f"  {score.layer_share:7.1%} of the layers whose device it tells ({score.layers_agreeing} of {score.layers})",
+        f"  {score.mac_share:7.1%} of their multiply-accumulates",
+        f"  {_loadables(score)}",
+    ]
+    missing = [match for match in score.loadables if match.predicted is None]
+    if missing:
+        lines += ["", "Loadables of the build that the prediction has not:"]
+        lines += [f"  {_ends(match)}" for match in missing]
+    if score.disagreements:
+        lines += ["", "Disagreements:"]
+        for each in score.disagreements[:_SHOWN]:
+            lines += _disagreement(each)
+        if len(score.disagreements) > _SHOWN:
+            lines.append(f"  and {len(score.disagreements) - _SHOWN} more (--json tells all)")
+    return "\n".join(lines)
+
+
+def _loadables(score: Score) -> str:
+    if score.loadables_real is None:
+        return f"{score.loadables_predicted:7} loadables predicted; the build does not tell how many it has"
+    if not score.loadables:
+        return f"{score.loadables_predicted:7} loadables predicted, {score.loadables_real} in the build"
+    same = sum(match.predicted is not None for match in score.loadables)
+    return (
+        f"{score.loadables_predicted:7} loadables predicted, {score.loadables_real} in the build, "
+        f"{same} with the same first and last layer"
+    )
+
+
+def _ends(match: LoadableMatch) -> str:
+    return match.first if match.first == match.last else f"{match.first} ... {match.last}"
+
+
+def _disagreement(each: Disagreement) -> list[str]:
+    predicted = each.predicted.value if each.predicted else "absent"
+    head = f"  {each.layer} {each.kind}".rstrip() + f": predicted {predicted}, ran on {each.real.value}"
+    lines = [head + (", said without doubt" if each.certain else "")]
+    lines += [f"      ours: {finding.rule} {finding.verdict.value}: {finding.message}" for finding in each.ours]
+    if not each.ours:
+        lines.append("      ours: no rule speaks against it" if each.predicted else "      ours: no such layer")
+    return lines + [f"      log:  {text}" for text in each.theirs[:3]]

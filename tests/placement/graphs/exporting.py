@@ -1,0 +1,48 @@
+"""From torch modules to the ONNX files that exporters of their day wrote: random weights, real names."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+
+def export(module: nn.Module, path: Path, *shapes: tuple[int, ...], names: tuple[str, ...] = ("input",)) -> Path:
+    """Write `module` with TorchScript's exporter (opset 17, static shapes) and return the path."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for values in (*module.parameters(), *module.buffers()):
+            # Equal values would be stored once and shared through Identity nodes, unlike those of a trained network.
+            if values.is_floating_point():
+                values.uniform_(0.01, 0.1)
+    inputs: tuple[Tensor, ...] = tuple(torch.randn(shape) for shape in shapes)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module.eval(), inputs, str(path), dynamo=False, opset_version=17, input_names=list(names))
+    return path
+
+
+def rename_nodes(path: Path, name: Callable[[int, onnx.NodeProto], str]) -> Path:
+    """Rename the nodes of a file in place: `name` gets the index and the node."""
+    proto = onnx.load(path)
+    for index, node in enumerate(proto.graph.node):
+        node.name = name(index, node)
+    onnx.save(proto, path)
+    return path
+
+
+def flat_names(path: Path) -> Path:
+    """Name the nodes `Conv_0`, `Relu_1`, ... as torch up to 1.12 did."""
+    return rename_nodes(path, lambda index, node: f"{node.op_type}_{index}")
+
+
+def simplify(path: Path) -> Path:
+    """Run onnxslim over a file in place, as ultralytics' export does by default."""
+    import onnxslim
+
+    onnx.save(onnxslim.slim(str(path)), path)
+    return path
