@@ -145,7 +145,9 @@ def test_hostile_names_stay_text(tmp_path: Path, hostile_run: RunRecord, page) -
     assert page.run("document.querySelectorAll('img, iframe, script[src], body [onload], body [onerror]').length") == 0
     assert page.run("document.querySelectorAll('script').length") == 2
     assert page.run("document.querySelector('.crumb').textContent") == "<script>window.hacked=1</script>"
-    wide = "[...document.querySelectorAll('main *, header *')].filter((e) => e.getBoundingClientRect().right > innerWidth)"
+    wide = (
+        "[...document.querySelectorAll('main *, header *')].filter((e) => e.getBoundingClientRect().right > innerWidth)"
+    )
     wide += ".filter((e) => !e.closest('.scroll, .graph-pane, .strip')).map((e) => e.outerHTML.slice(0, 80))"
     assert page.run(wide) == []
     assert page.run("document.documentElement.scrollWidth <= innerWidth")

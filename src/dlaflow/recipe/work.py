@@ -155,15 +155,13 @@ def evaluate(section: EvaluateSection, data: RunData, models: Mapping[str, Path]
     """Measure each precision on the test images, and how far it agrees with fp32 where that is among them."""
     from dlaflow.measure.accuracy import Accuracy
     from dlaflow.measure.accuracy import evaluate as run_evaluation
-    from dlaflow.run.ort import OrtOptions, OrtRunner
+    from dlaflow.run.ort import OrtRunner
 
     images, labels = data.test(section.limit)
     reference: Accuracy | None = None
     measurements, said = [], []
     for precision, model in models.items():
-        # Fused integer kernels saturate on some processors, which no DLA does: Q/DQ is computed as it is written.
-        runner = OrtRunner(model, OrtOptions(exact=precision == "int8"))
-        accuracy = run_evaluation(runner, images, labels, section.batch_size, progress)
+        accuracy = run_evaluation(OrtRunner(model), images, labels, section.batch_size, progress)
         measurements += accuracy.measurements(precision, reference, detail=data.dataset.name)
         said.append(f"{precision} {percent(accuracy.top1)}")
         if precision == "fp32":

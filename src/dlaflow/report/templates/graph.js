@@ -37,7 +37,7 @@
       const path = nodes[at].path ?? [];
       for (let depth = 1; depth <= path.length; depth++) {
         const id = path.slice(0, depth).join("/");
-        if (!open.has(id)) return `g:${id}`;
+        if (!open.has(id) && groups.get(id).members.length > 1) return `g:${id}`;
       }
       return `n:${at}`;
     };

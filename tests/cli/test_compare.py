@@ -1,0 +1,82 @@
+"""`dlaflow compare` on the files of `dlaflow check --json`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dlaflow.cli import main
+from dlaflow.report.json import placement_json, read_run
+from dlaflow.types import (
+    Device,
+    Loadable,
+    ModelInfo,
+    PlacedLayer,
+    Placement,
+    Summary,
+    TargetInfo,
+    Verdict,
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """before.json with one loadable and no switch, after.json with three switches."""
+    before = Placement(
+        ModelInfo("net.onnx", "00", {"x": [1, 3, 8, 8]}),
+        TargetInfo("agx-orin-64gb", "5.1.1", "8.5.2", "v2", "int8", 1, "hybrid"),
+        Summary(1, 1, 0, 0, 0, 1.0, 1, 1, 0, True),
+        [PlacedLayer("conv", "CONVOLUTION", ["conv"], Device.DLA, Verdict.NATIVE, 0, 10, 10)],
+        [Loadable(0, "conv", "conv", ["conv"], 10)],
+        [],
+    )
+    (tmp_path / "before.json").write_bytes(placement_json(before))
+    after = replace(before, summary=replace(before.summary, switches=3))
+    (tmp_path / "after.json").write_bytes(placement_json(after))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_outputs(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = ["--html", "c.html", "--markdown", "c.md", "--json", "c.json"]
+    assert main(["compare", "before.json", "after.json", *written]) == 0
+    assert "before/net" in capsys.readouterr().out
+    assert "after/net" in (files / "c.html").read_text()
+    assert "| after/net | 1 | 3 | 100% |" in (files / "c.md").read_text()
+    assert [variant.name for variant in read_run(files / "c.json").variants] == ["before/net", "after/net"]
+
+
+def test_a_regression_exits_with_1(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "compare",
+        "before.json",
+        "after.json",
+        "--fail-on",
+        "loadables,switches",
+        "--markdown",
+        "c.md",
+        "--quiet",
+    ]
+    assert main(arguments) == 1
+    assert capsys.readouterr().out == "worse: net: more switches, 0 → 3\n"
+    assert "more switches" in (files / "c.md").read_text()
+    assert main(["compare", "after.json", "before.json", "--fail-on", "switches"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "nothing to compare"),
+        (["before.json", "--fail-on", "switches"], "at least two runs"),
+        (["before.json", "after.json", "--fail-on", "swiches"], "Did you mean 'switches'?"),
+        (["before.json", "after.json", "--fail-on", "accuracy"], "cannot be compared"),
+        (["absent"], "is no run"),
+    ],
+)
+def test_mistakes(files: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1

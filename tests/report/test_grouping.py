@@ -1,0 +1,59 @@
+"""Findings of many layers become few, the ones that matter first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dlaflow.report.grouping import group_findings
+from dlaflow.report.records import RunRecord
+from dlaflow.report.titles import rule_title
+from dlaflow.types import Finding, TargetInfo, Verdict
+
+TARGET = TargetInfo("agx-orin-64gb", "5.1.1", "8.5.2", "v2", "int8", 1, "hybrid")
+
+
+def test_counts_and_first_layer(walkthrough: RunRecord) -> None:
+    placement = walkthrough.variants[0].placement
+    assert placement is not None
+    groups = group_findings(placement)
+    assert [(group.rule, group.count) for group in groups] == [("DLA601", 4), ("DLA402", 1)]
+    assert groups[0].layers[0] == groups[0].first.layer == "/cnn/cnn.1/InstanceNormalization"
+
+
+def test_order(walkthrough: RunRecord) -> None:
+    """Worst verdict first; then what computes before what only moves data, however often the latter appears."""
+    placement = walkthrough.variants[0].placement
+    assert placement is not None
+
+    def finding(rule: str, layer: str, verdict: Verdict) -> Finding:
+        return Finding(rule, layer, verdict, "m", "e", "r", "s", "")
+
+    layers = [
+        replace(layer, findings=[finding("M", layer.name, Verdict.FALLBACK)] if layer.kind == "SHUFFLE" else [])
+        for layer in placement.layers
+    ]
+    layers[0] = replace(layers[0], findings=[finding("N", layers[0].name, Verdict.NATIVE)])
+    layers[2] = replace(layers[2], findings=[finding("C", layers[2].name, Verdict.FALLBACK)])
+    layers[7] = replace(layers[7], findings=[finding("U", layers[7].name, Verdict.UNKNOWN)])
+    whole = replace(placement, layers=layers, findings=[finding("W", "", Verdict.UNKNOWN)])
+    assert [group.rule for group in group_findings(whole)] == ["C", "M", "U", "W", "N"]
+
+
+def test_a_rule_is_a_sentence_with_its_bound() -> None:
+    title = rule_title("DLA110", TARGET)
+    assert title.startswith("Convolution kernels")
+    assert "1..32" in title
+    assert "{" not in title
+
+
+def test_every_rule_has_a_sentence() -> None:
+    from dlaflow.rules.registry import RULES
+
+    for rule in RULES:
+        title = rule_title(rule.id, TARGET)
+        assert title
+        assert "{" not in title
+
+
+def test_unknown_rules_have_none() -> None:
+    assert rule_title("DLA999999", TARGET) == ""
