@@ -3,8 +3,8 @@
 A convolution keeps the multiply-accumulate array busy to a share that falls with few input channels, few output channels
 and few output pixels: channels / (channels + half), the same form for first layers, grouped and depthwise ones. Its tensors pass
 through DRAM unless they are small enough to stay in the DLA's memory, and its weights are streamed once per image, or
-once for several images when their feature maps are tiny. Compute and memory overlap: the step takes the smooth maximum
-sqrt(compute² + memory²) and a fixed cost. Everything is vectorised over steps; the fit and the estimate share the code.
+once for several images when their feature maps are tiny. Compute and memory overlap in part: a step takes their power
+mean (between the sum and the larger one) and a fixed cost. Everything is vectorised over steps; the fit and the estimate share the code.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dlaflow.estimate.program import Copy, Step
 
 Array = npt.NDArray[np.float64]
 
+OVERLAP = 1.5
+"""Exponent of the power mean: 1 is no overlap at all, a large one a perfect one. Between 1 and 2 the points cannot tell."""
 SHARED_POSITIONS = 32.0
 """Images share a pass over the weights until they fill about this many output pixels (from release 8.5 on)."""
 SPARSE_CHANNELS = 64
@@ -164,7 +166,8 @@ def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> Step
         * np.where(connected, 1.0, seen / (seen + p.half_positions))
     )
     array = macs / (engine.macs_per_clock * p.efficiency * utilisation * clocks_per_ms)
-    compute = np.where(table.matrix, array, table.points / (p.points_per_clock * clocks_per_ms))
+    engine_ms = table.points / (p.points_per_clock * clocks_per_ms)
+    compute = np.where(table.matrix, np.maximum(array, engine_ms), engine_ms)
     slow = conditions.dram_scale / (p.contention if conditions.cores > 1 else 1.0)
     slow /= 1.0 if conditions.locked else p.unlocked
     tensor_mb = table.inner * engine.bytes_per_element / table.batch / 2 / 1e6
@@ -172,7 +175,12 @@ def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> Step
     tensors = through_dram * engine.bytes_per_element / (p.dram_gb_s * slow * 1e6)
     weights = weight_bytes / (np.where(connected, p.dram_gb_s, p.weight_gb_s) * slow * 1e6)
     memory = tensors + weights
-    return StepTimes(compute, memory, np.hypot(compute, memory) + p.step_us * 1e-3)
+    return StepTimes(compute, memory, overlapped(compute, memory) + p.step_us * 1e-3)
+
+
+def overlapped(compute: Array, memory: Array) -> Array:
+    """The time of work whose compute and memory parts overlap in part."""
+    return np.asarray((compute**OVERLAP + memory**OVERLAP) ** (1 / OVERLAP))
 
 
 def copy_times(copies: Sequence[Copy], engine: Engine, conditions: Conditions) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How long the board's GPU takes: a roofline per kernel, with the same smooth maximum as the DLA's.
+"""How long the board's GPU takes: a roofline per kernel, with the same overlap of compute and memory as the DLA's.
 
 Used for the layers that fall back, and for the same network on the GPU alone. Tensor-core utilisation falls with few
 input channels a group and with few outputs per streaming multiprocessor.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from dlaflow.estimate.dla import Array
+from dlaflow.estimate.dla import Array, overlapped
 from dlaflow.estimate.program import Step
 
 
@@ -82,11 +82,9 @@ def kernel_times(
     p = parameters
     width = 1 if precision == "int8" else 2
     peak = hardware.int8_tops / 2 * 1e9 / width
-    utilisation = kernels.reduced / (
-        kernels.reduced + np.where(kernels.grouped, p.half_grouped, p.half_reduced)
-    )
+    utilisation = kernels.reduced / (kernels.reduced + np.where(kernels.grouped, p.half_grouped, p.half_reduced))
     utilisation *= kernels.outputs / (kernels.outputs + p.half_outputs * hardware.multiprocessors)
     compute = kernels.macs / (peak * p.efficiency * utilisation)
     memory = kernels.elements * width / (hardware.dram_gb_s * p.dram_share * 1e6)
     fixed = p.kernel_us + (0.0 if graphs else p.plain_launch_us)
-    return np.hypot(compute, memory) + kernels.launches * fixed * 1e-3
+    return overlapped(compute, memory) + kernels.launches * fixed * 1e-3

@@ -1,7 +1,7 @@
 """From TensorRT's layers and their devices to the steps that take time: fused operations, kernels, copies.
 
-On the DLA a convolution takes its bias, scale, activation and residual sum with it (facts of the DLA compiler); other
-layers are passes of their own. On the GPU chains of point-wise layers become one kernel and plain reshapes cost nothing.
+On the DLA a convolution takes its bias, scale, activation and residual sum with it (facts of the DLA compiler), and a
+pooling behind it works on the pixels as they come; other layers are passes of their own. On the GPU chains of point-wise layers become one kernel and plain reshapes cost nothing.
 A tensor that enters or leaves a DLA loadable towards the GPU or the host is copied once into the other format.
 """
 
@@ -159,7 +159,11 @@ def _fuse(
 def _joins(group: list[Layer], layer: Layer, spots: Mapping[str, Spot]) -> bool:
     """Whether `layer` becomes part of the step that `group` already is."""
     spot = _spot(layer, spots)
-    if spot != _spot(group[0], spots) or layer.kind not in POINTWISE:
+    if spot != _spot(group[0], spots):
+        return False
+    if layer.kind == "POOLING":
+        return spot.device is Device.DLA and group[0].kind in MATRIX and all(other.kind != "POOLING" for other in group)
+    if layer.kind not in POINTWISE or group[-1].kind == "POOLING":
         return False
     if spot.device is Device.GPU:
         return group[0].kind in MATRIX or group[0].kind in POINTWISE
@@ -192,12 +196,7 @@ def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
     """The step that a group of layers runs as."""
     first = group[0]
     inner = {tensor.name for layer in group for tensor in layer.outputs}
-    read = [
-        tensor
-        for layer in group
-        for tensor in layer.inputs
-        if not tensor.constant and tensor.name not in inner
-    ]
+    read = [tensor for layer in group for tensor in layer.inputs if not tensor.constant and tensor.name not in inner]
     inputs = sum(_elements(tensor) or 0 for tensor in read)
     outputs = sum(_elements(tensor) or 0 for tensor in group[-1].outputs)
     edge = sum(_elements(tensor) or 0 for tensor in (*read, *group[-1].outputs) if tensor.name not in inside)
@@ -219,7 +218,7 @@ def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
         produced=produced,
         positions=pixels,
         batch=batch,
-        points=_points(first, outputs, inputs),
+        points=sum(_points(layer) for layer in group),
         edge=edge,
         grouped=isinstance(first.attributes, Convolution) and first.attributes.groups > 1 and reduced > 1,
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
@@ -240,10 +239,16 @@ def _channels(layer: Layer) -> tuple[int, int]:
     return 0, 0
 
 
-def _points(layer: Layer, outputs: int, inputs: int) -> int:
+def _points(layer: Layer) -> int:
+    """Elements that a pooling or point-wise engine visits; what a convolution does on the way out is free."""
+    outputs = sum(_elements(tensor) or 0 for tensor in layer.outputs)
     if isinstance(layer.attributes, Pooling):
         return outputs * prod(layer.attributes.window)
-    return max(outputs, inputs)
+    if layer.kind in MATRIX:
+        return 0
+    if layer.kind in POINTWISE:
+        return outputs
+    return max(outputs, sum(_elements(tensor) or 0 for tensor in layer.inputs if not tensor.constant))
 
 
 def _free_on_gpu(layer: Layer) -> bool:

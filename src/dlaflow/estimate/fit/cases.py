@@ -164,7 +164,8 @@ def _profiled_layer(index: int, point: Point, clocks: Clocks) -> Case | str:
         x = d.input(1, 64, 384, 640)
         network, kind = d.network(d.pool(x, Window(3, 2))), "pooling"
     elif "Conv_219" in point.model:
-        network, kind = d.network(d.conv(d.input(1, 3, 768, 1280), 64, Window(7, 2))), "first convolution"
+        y = d.conv(d.input(1, 3, 768, 1280), 64, Window(7, 2))
+        network, kind = d.network(d.pool(y, Window(3, 2))), "first convolution"
     else:
         strided = "Conv_244" in point.model
         y = d.conv(d.input(1, 64, 192, 320), 128 if strided else 64, Window(3, 2 if strided else 1))
@@ -277,7 +278,8 @@ def _on_dla(
         measured,
         dla=_whole(network) if two else _hybrid(network),
         use=not fragmented,
-        why=why or ("precision not stated: taken as FP16 from its GPU time" if ambiguous and precision == "fp16" else ""),
+        why=why
+        or ("precision not stated: taken as FP16 from its GPU time" if ambiguous and precision == "fp16" else ""),
     )
 
 

@@ -11,9 +11,11 @@ _SHARED = (
     Prior("launch_ms", 0.12, 0.3, "engines of one layer take at least 0.16 ms (facts), copies included"),
     Prior("copy_ms", 0.015, 0.4, "a GPU kernel and its wait"),
     Prior("copy_gb_s", 70, 0.5, "a copy kernel on a share of the DRAM rate"),
-    Prior("switch_ms", 0.035, 0.5, "hand-over costs 0.05-0.07 and 0.01-0.04 ms on Xavier (HaX-CoNN)"),
-    Prior("gpu_step_ms", 0.015, 0.5, "launch and wait of a GPU kernel between loadables"),
-    Prior("contention", 1.1, 0.15, "two cores reach 87% of twice one core (facts)"),
+    Prior(
+        "switch_ms", 0.022, 0.5, "hand-over costs 0.05-0.07 and 0.01-0.04 ms on Xavier (HaX-CoNN), the copy included"
+    ),
+    Prior("gpu_step_ms", 0.010, 0.5, "launch and wait of a GPU kernel between loadables"),
+    Prior("contention", 1.25, 0.1, "two cores reach 87% of twice one core (facts), half of it memory time"),
     Prior("unlocked", 1.1, 0.2, "memory clock under DVFS in single-shot runs"),
 )
 
@@ -22,7 +24,12 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
         Prior("efficiency", 0.95, 0.15, "share of 8192 MAC a clock; 78% seen on whole networks"),
         Prior("half_reduced", 8, 0.7, "first layers and depthwise use the array poorly (facts)"),
         Prior("half_produced", 16, 0.7, "64 output channels reach 60% (cuDLA statistics)"),
-        Prior("half_grouped", 64, 0.7, "each group fills the 64 channels of an atom; no engine of one such layer is public"),
+        Prior(
+            "half_grouped",
+            64,
+            0.7,
+            "each group fills the 64 channels of an atom; no engine of one such layer is public",
+        ),
         Prior("dram_gb_s", 45, 0.4, "a share of 205 GB/s that one core can draw"),
         Prior("weight_gb_s", 45, 0.3, "as the tensors"),
         Prior("points_per_clock", 32, 0.6, "pooling and point-wise engine, elements a clock"),
@@ -31,7 +38,7 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
     ),
     "v2-fp16": (
         Prior("efficiency", 1.5, 0.4, "share of 256 MAC a clock; 0.6 TFLOPS seen on the best layer (facts)"),
-        Prior("half_reduced", 8, 0.7, "as INT8"),
+        Prior("half_reduced", 16, 0.5, "FP16 tensors are padded to 16 channels (chw16)"),
         Prior("half_produced", 8, 0.7, "as INT8"),
         Prior("half_grouped", 64, 0.7, "as INT8"),
         Prior("dram_gb_s", 20, 0.7, "Rubik's rate, below the convolution pipes'"),
@@ -73,6 +80,6 @@ GPU_PRIORS: tuple[Prior, ...] = (
     Prior("half_grouped", 64, 0.7, "groups narrower than a tile waste it"),
     Prior("half_outputs", 4000, 0.8, "tiles that fill a multiprocessor"),
     Prior("dram_share", 0.7, 0.2, "share of the nominal DRAM rate"),
-    Prior("kernel_us", 4, 0.5, "kernels in a captured graph"),
+    Prior("kernel_us", 8, 0.6, "launch and tail of a kernel"),
     Prior("plain_launch_us", 5, 0.02, "trtexec without graphs: 1.01 ms against 0.65 ms for 57 kernels (facts)"),
 )

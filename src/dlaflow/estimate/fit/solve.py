@@ -40,9 +40,7 @@ class Solution:
     sds: Array
 
 
-def solve(
-    predict: Callable[[Array], Array], measured: Array, weights: Array, priors: Sequence[Prior]
-) -> Solution:
+def solve(predict: Callable[[Array], Array], measured: Array, weights: Array, priors: Sequence[Prior]) -> Solution:
     """Fit parameters so that `predict(values)` comes close to `measured` (both positive, shape [points])."""
     centre = np.log([prior.median for prior in priors])
     spread = np.array([prior.sd for prior in priors])
