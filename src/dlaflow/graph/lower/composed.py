@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Cast, ElementWise, Shuffle, Slice, Tensor, Unary
 from dlaflow.graph.lower.axis_length import axis_length
 from dlaflow.graph.lower.broadcast import same_rank, squeeze, to_rank
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import SHAPE_CONSTANT, Context
 from dlaflow.graph.lower.tensors import emit_all, import_unknown
 
 
@@ -71,9 +71,10 @@ def import_mod(context: Context) -> None:
         rounded.append(_combine(context, "SUB", left, whole, ""))
     zero = cast(context, context.constant(()), left.dtype)
     rank = len(quotient.shape or ())
-    flat = context.helper(
-        "SHUFFLE", [zero], (1,) * rank, Shuffle(reshape=(1,) * rank, helper=True), "ONNXTRT_ShapeShuffle"
-    )
+    if context.parser.names_helpers:
+        context.constant((rank,), "int64", SHAPE_CONSTANT)
+    ones = Shuffle(reshape=(1,) * rank, helper=True)
+    flat = context.helper("SHUFFLE", [zero], (1,) * rank, ones, "ONNXTRT_ShapeShuffle")
     zeros = context.helper("SLICE", [flat], quotient.shape, Slice((), (), ()), "ONNXTRT_ShapeSlice")
     above, equal = _combine(context, "GREATER", quotient, zeros), _combine(context, "EQUAL", quotient, zeros)
     same = _combine(context, "OR", above, equal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.graph.layer import Cast, Dims, ElementWise, Reduce, Tensor, Unary
+from dlaflow.graph.layer import Cast, Dims, ElementWise, Reduce, Shuffle, Tensor, Unary
 from dlaflow.graph.lower.broadcast import squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context
 
@@ -120,6 +120,11 @@ def import_top_k(context: Context) -> None:
     shape = (*values.shape, 1) if line and values.shape is not None else values.shape
     largest = context.emit("TOPK", [lifted], shape)
     (indices,) = context.add_outputs(Tensor(f"{largest.name} (1)", shape, where.dtype or "int64", largest.constant))
+    draft = context.drafts[-1]
+    if context.parser.names_every_layer and not context.is_absent(1):
+        count = context.tensor(1)
+        scalar = Shuffle(helper=True)
+        draft.inputs.append(context.helper("SHUFFLE", [count], (), scalar, "ONNXTRT_convertToScalar"))
     if line:
         largest, indices = squeeze(context, largest, [1]), squeeze(context, indices, [1])
     context.finish(largest, indices)
