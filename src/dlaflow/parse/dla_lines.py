@@ -25,7 +25,8 @@ class DlaReader:
         """The DLA node whose tactics are being timed, or empty."""
         self.opened_network = False
         """Whether the last line fed opened a list of layers."""
-        self._formats = ""
+        self.formats = ""
+        """The line that told the formats now being timed."""
         self._pools: DlaMemory | None = None
         self._total: DlaMemory | None = None
         self._counts: tuple[int, int] | None = None
@@ -37,9 +38,6 @@ class DlaReader:
     def feed(self, text: str) -> bool:
         """Take in a heading or a figure."""
         self.opened_network = False
-        if text.startswith("***") and (formats := _FORMATS.match(text)):
-            self._formats = formats.group(1)
-            return True
         if self.timing_node and text.startswith("Tactic: "):
             return self._tactic(text)
         if "Managed SRAM" in text:
@@ -66,7 +64,9 @@ class DlaReader:
         match = _TACTIC.match(text)
         time_ms = number(match.group(2)) if match else None
         if match and time_ms is not None:
-            self._tactics.append(DlaTactic(self.timing_node, self._formats, match.group(1), time_ms))
+            formats = _FORMATS.match(self.formats)
+            node_formats = formats.group(1) if formats else ""
+            self._tactics.append(DlaTactic(self.timing_node, node_formats, match.group(1), time_ms))
         return match is not None
 
     def _memory(self, text: str) -> bool:

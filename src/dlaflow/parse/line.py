@@ -7,16 +7,12 @@ prefixes interleave, so any number of dates is tolerated.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
+Line = tuple[str, bool, str]
+"""Level (F, E, W, I, V, or empty for a line without a prefix), whether the library speaks, and the text.
 
-class Line(NamedTuple):
-    """`level` is one of F, E, W, I, V, or empty for a line without a prefix (a continuation). A tuple, for speed."""
-
-    level: str
-    library: bool
-    text: str
-
+A plain tuple, since a verbose log has millions of them.
+"""
 
 _LEVELS = frozenset("FEWIV")
 _WORDS = {"INTERNAL_ERROR": "F", "FATAL": "F", "ERROR": "E", "WARNING": "W", "INFO": "I", "VERBOSE": "V"}
@@ -32,8 +28,8 @@ def split_line(raw: str) -> Line:
     """Take the prefix off `raw`."""
     if raw[:1] == "[" and raw[20:23] == "] [" and raw[24:26] == "] " and raw[23] in _LEVELS:
         if raw[26:32] == "[TRT] ":
-            return Line(raw[23], True, raw[32:])
-        return Line(raw[23], False, raw[26:])
+            return raw[23], True, raw[32:]
+        return raw[23], False, raw[26:]
     return _split_slowly(raw)
 
 
@@ -44,12 +40,12 @@ def _split_slowly(raw: str) -> Line:
     rest = raw[dates.end() :] if dates else raw
     if tags := _TAGS.match(rest):
         library = bool(tags.group(2)) or rest.startswith("[TRT]")
-        return Line(tags.group(1), library, rest[tags.end() :])
+        return tags.group(1), library, rest[tags.end() :]
     if dates:
-        return Line("", False, rest)
+        return "", False, rest
     if sample := _SAMPLE.match(raw):
         library = bool(sample.group(2)) or raw.startswith("[TensorRT]")
-        return Line(_WORDS[sample.group(1)], library, raw[sample.end() :])
+        return _WORDS[sample.group(1)], library, raw[sample.end() :]
     if "[TRT]" in raw and (inside := _ANYWHERE.search(raw)):
-        return Line(inside.group(3) or "", True, raw[inside.end() :])
-    return Line("", False, raw)
+        return inside.group(3) or "", True, raw[inside.end() :]
+    return "", False, raw

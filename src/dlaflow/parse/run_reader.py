@@ -39,7 +39,7 @@ KEPT_UNKNOWN = 1000
 _VERBOSE_STARTS = (
     "[DlaLayer]", "[GpuLayer]", "----------", "Engine Layer Information", "Layer Information", "Registering layer: ",
     "Adding network input: ", "=== ", "Layer(", "Layers:", "\tTotal memory", "\tMemory consumption", "Skipping tactic",
-    "*************** Autot", "Total memory", "Memory consumption", "After DLA",
+    "Total memory", "Memory consumption", "After DLA",
 )  # fmt: skip
 _SUMMARY_STARTS = (
     "Latency:", "End-to-End", "Enqueue Time", "H2D Latency", "D2H Latency", "GPU Compute", "Throughput:", "Total ",
@@ -95,14 +95,24 @@ class RunReader:
             self._bare(text, number)
             return
         self._open = None
-        if level == "V" and not self._mode and not text.startswith(_VERBOSE_STARTS) and "DLA" not in text:
-            if not self._dla.timing_node or not self._dla.feed(text):
-                self._section = ""
+        if level == "V" and not self._mode and self._is_chatter(text):
             return
         if level in "WEF":
             self._problem(level, text, number)
         elif not self._structure(text, library) and not self._message(level, text, number):
             self._remainder(level, text, number)
+
+    def _is_chatter(self, text: str) -> bool:
+        """Whether a verbose line tells nothing; the many lines of the autotuner are dealt with at once."""
+        if text.startswith("--------------- Timing Runner"):
+            self._dla.timing(text)
+        elif text.startswith("***************"):
+            self._dla.formats = text
+        elif self._dla.timing_node and text.startswith("Tactic: "):
+            self._dla.feed(text)
+        elif text.startswith(_VERBOSE_STARTS) or "DLA" in text:
+            return False
+        return True
 
     def close_lists(self) -> None:
         """End whatever list is open: a run begins or ends here."""
