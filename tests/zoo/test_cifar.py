@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +24,7 @@ RECORDS = 3
 
 @pytest.fixture(autouse=True, scope="module")
 def small_files() -> Iterator[None]:
-    """Files of 3 records instead of 10,000, so that a test takes milliseconds; the last test reads the real archive."""
+    """Files of 3 records instead of 10,000, so that a test takes milliseconds; test_real_cifar.py reads the real archive."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cifar, "RECORDS_A_FILE", RECORDS)
         yield
@@ -160,13 +159,3 @@ def test_a_huge_member_is_refused_before_it_is_read(tmp_path: Path) -> None:
 def test_a_misspelt_archive_is_not_downloaded_into(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         load_cifar10(tmp_path / "cifar.tar.gz")
-
-
-def test_the_real_archive(real_cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar, "RECORDS_A_FILE", 10_000)
-    dataset = load_cifar10(real_cifar)
-    assert np.bincount(dataset.train.labels).tolist() == [5000] * 10
-    assert np.bincount(dataset.test.labels).tolist() == [1000] * 10
-    sample = dataset.train.images[:5000] / 255
-    np.testing.assert_allclose(sample.mean(axis=(0, 2, 3)), dataset.mean, atol=0.01)
-    np.testing.assert_allclose(sample.std(axis=(0, 2, 3)), dataset.std, atol=0.01)

@@ -137,6 +137,7 @@ def test_bf16_trains_too(config: TrainConfig, colours: Dataset) -> None:
         ({"out": Path("weights.pt")}, "safetensors"),
         ({"precision": "fp8"}, "unknown precision"),
         ({"device": "tpu"}, "unknown device"),
+        ({"model": "model_b"}, "unknown model"),
     ],
 )
 def test_options_that_make_no_sense(

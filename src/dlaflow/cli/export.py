@@ -14,7 +14,7 @@ from dlaflow.cli import terminal
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 from dlaflow.targets.release import find_release
-from dlaflow.zoo.export import ExportConfig
+from dlaflow.zoo.export import TOLERANCE, ExportConfig
 from dlaflow.zoo.export import export as run_export
 
 SCHEMA = "dlaflow.export/1"
@@ -86,11 +86,12 @@ def export(
         write_atomic(how.json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     if not how.quiet:
         batch = f"batch {result.batch}" if result.batch else "dynamic batch"
-        console = terminal.console()
-        console.print(
-            f"Wrote {result.out}: opset {result.opset}, {batch}, {result.nodes} nodes, accepted by ONNX's checker"
-        )
-        console.print(f"Largest difference to torch: {result.max_difference:.2e} (at most 1e-04 is allowed)")
+        lines = [
+            f"Wrote {result.out}: opset {result.opset}, {batch}, {result.nodes} nodes, accepted by ONNX's checker",
+            f"Largest difference to torch: {result.max_difference:.2e} (at most {TOLERANCE:.0e} is allowed)",
+        ]
+        for line in lines:
+            terminal.console().print(line, markup=False)
 
 
 def _number(option: str, text: str, word: str) -> int:

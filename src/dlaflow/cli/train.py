@@ -93,14 +93,14 @@ def train(
         result = run_training(config, terminal.progress(quiet=talk.quiet))
     except KeyboardInterrupt:
         if checkpoint_path(out).is_file() and not talk.quiet:
-            console.print(f"The last checkpoint is {checkpoint_path(out)}; go on from it with --resume.")
+            console.print(f"The last checkpoint is {checkpoint_path(out)}; go on from it with --resume.", markup=False)
         raise
     if talk.json is not None:
         record = {"schema": SCHEMA, "dlaflow": __version__, "weights": str(out), **msgspec.to_builtins(result.sidecar)}
         write_atomic(talk.json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     if not talk.quiet:
         for line in _lines(result):
-            terminal.console().print(line)
+            terminal.console().print(line, markup=False)
 
 
 def _lines(result: TrainResult) -> list[str]:

@@ -144,4 +144,5 @@ def _verify(archive: Archive, part: Path) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answered {error.code} {error.reason}"
-    return str(getattr(error, "reason", error))
+    inner = getattr(error, "reason", error)
+    return str(getattr(inner, "strerror", None) or inner)

@@ -32,12 +32,17 @@ def build_model(name: str) -> nn.Module:
     Raises UsageError for an unknown name, module or factory; InputError when the user's code fails or returns something
     else than a torch module; EnvironmentLacksError without torch.
     """
-    if ":" not in name and name not in MODELS:
-        raise unknown_name("model", name, [*MODELS, "package.module:factory"])
+    check_name(name)
     require_torch("a network")
     module_name, _, factory_name = MODELS.get(name, name).partition(":")
     with _current_folder_importable():
         return _call_factory(module_name, factory_name)
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that cannot be a model's, without importing anything."""
+    if ":" not in name and name not in MODELS:
+        raise unknown_name("model", name, [*MODELS, "package.module:factory"])
 
 
 def _call_factory(module_name: str, factory_name: str) -> nn.Module:

@@ -16,6 +16,7 @@ from dlaflow.errors import InputError, UsageError
 from dlaflow.progress import Progress, silent
 from dlaflow.zoo.data import Dataset, load_dataset
 from dlaflow.zoo.lazy import require_torch
+from dlaflow.zoo.models import check_name
 from dlaflow.zoo.weights import Epoch, Sidecar
 
 SMALL_DATASET = 10_000
@@ -102,6 +103,8 @@ def train(config: TrainConfig, progress: Progress = silent, dataset: Dataset | N
         )
     if config.out.is_dir():
         raise InputError(f"{config.out} is a folder", then="Give the name of a file.")
+    # Before the data, which may be a long download.
+    check_name(config.model)
     require_torch("training")
     from dlaflow.zoo.loop import run
 
