@@ -34,13 +34,17 @@ class _Mode(msgspec.Struct, frozen=True):
     before: str | None = None
 
 
+_REFERENCE_GB_S = {"T194": 136.5, "T234": 204.8}
+"""The memory rate of the boards that most points come from."""
+
+
 class _File(msgspec.Struct):
     mode: tuple[_Mode, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What a power mode gives; `note` tells how the DLA clock is known, `gpu` and `dla_mhz` are None when they are not."""
+    """What a power mode gives. `dram_share` is relative to the full-size board of the generation; `note` tells how the DLA clock is known, `gpu` and `dla_mhz` are None when they are not."""
 
     mode: str
     dla_mhz: float | None
@@ -70,11 +74,19 @@ def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clock
     return Clocks(
         mode=name,
         dla_mhz=dla,
-        dram_share=extra.dram_share if extra else 1.0,
+        dram_share=(extra.dram_share if extra else 1.0) * _memory_share(board),
         gpu=_gpu(board, listed, extra),
         gpu_generation=GPU_GENERATION.get(board.soc),
         note=note or "nobody published the DLA clock of this mode",
     )
+
+
+def _memory_share(board: Board) -> float:
+    """How much of the reference board's memory rate one DLA core gets: a core draws a part of it only, hence the root."""
+    reference, own = _REFERENCE_GB_S.get(board.soc), board.memory.dram_gb_s
+    if reference is None or own is None:
+        return 1.0
+    return float(min(1.0, own.value / reference) ** 0.5)
 
 
 def power_modes(board: Board) -> tuple[str, ...]:

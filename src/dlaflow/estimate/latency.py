@@ -1,0 +1,237 @@
+"""Estimate a model on a board: latency, rates and energy with 80% intervals, split by where the time goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import hypot
+
+from dlaflow.estimate.advice import advise
+from dlaflow.estimate.answer import Estimate, Range
+from dlaflow.estimate.clocks import Clocks, clocks_of
+from dlaflow.estimate.dla import Conditions
+from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
+from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
+from dlaflow.estimate.places import repaired, spots_of
+from dlaflow.estimate.program import Spot, assemble, on_gpu
+from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
+from dlaflow.graph.layer import Network
+from dlaflow.targets.target import Target
+from dlaflow.targets.version import Version
+from dlaflow.types import Placement
+
+MEASURED_BOARDS = frozenset({"agx-orin-64gb", "agx-orin-32gb", "drive-orin", "agx-xavier-32gb", "xavier-nx-8gb"})
+"""Boards with points of their own behind the parameters; the others are scaled by clocks and rates."""
+SCALED = 1.5
+"""Intervals of scaled boards are wider by this factor."""
+_FEW_STEPS = 3
+"""Up to so many steps it is an engine of a layer, and that kind of interval holds."""
+_SHARED_PASSES_SINCE = Version.parse("8.5")
+_TOGETHER = 0.25
+"""Half width of the sum of GPU and DLA rates on the logarithm, from held-out MLPerf Offline points."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """Everything that stays the same for all questions about one target."""
+
+    target: Target
+    clocks: Clocks
+    dla: DlaSet
+    gpu: GpuModel | None
+    gpu_source: GpuSet | None
+    conditions: Conditions
+    widening: float
+
+
+def estimate(network: Network, placement: Placement, target: Target, power_mode: str | None = None) -> Estimate:
+    """Estimate `network`, placed as `placement`, on `target` in `power_mode` (default MAXN with clocks locked).
+
+    Raises UsageError for a power mode that the board does not have.
+    """
+    setting = _setting(target, power_mode)
+    batch = placement.target.batch
+    gpu_alone = _gpu_alone(network, setting)
+    work = Workload.of(assemble(network, spots_of(placement)))
+    problem = _why_unknown(setting, work)
+    if problem:
+        return _unknown(setting, batch, gpu_alone, problem)
+    width = _half_width(setting, work)
+    split = split_of(work, setting.dla.engine, setting.conditions, setting.gpu)
+    latency = Range.around(split.total, width)
+    other, ratio = _other_precision(work, setting, split)
+    energy_ratio = gpu_over_dla(target.board.id, setting.clocks.mode)
+    fp16_ratio = ratio if target.precision == "fp16" else None
+    return Estimate(
+        board=target.board.id,
+        mode=setting.clocks.mode,
+        precision=target.precision,
+        batch=batch,
+        basis=_basis(setting),
+        latency=latency,
+        throughput=latency.inverse(1e3 * batch),
+        split=split,
+        gpu_alone=gpu_alone,
+        two_cores=_two_cores(work, setting, batch, width),
+        with_gpu=_with_gpu(work, setting, batch, gpu_alone),
+        sparse=_sparse(work, setting, width),
+        other_precision=other,
+        dla_precision_ratio=ratio,
+        after_fix=_after_fix(network, placement, setting),
+        energy_mj=energy_per_image(
+            target.board.id, setting.dla.source.key, setting.clocks.dla_mhz or 0, split.dla / batch
+        ),
+        gpu_energy_ratio=energy_ratio,
+        advice=advise(
+            split,
+            latency,
+            gpu_alone,
+            fp16_ratio=fp16_ratio,
+            energy_ratio=energy_ratio,
+            dla_mac_share=placement.summary.dla_mac_share,
+        ),
+        notes=_notes(setting, work),
+    )
+
+
+def _setting(target: Target, mode: str | None) -> _Setting:
+    clocks = clocks_of(target.board, target.version, mode)
+    source = gpu_set(clocks.gpu_generation) if clocks.gpu_generation else None
+    gpu = GpuModel(source.parameters, clocks.gpu) if source and clocks.gpu else None
+    return _Setting(
+        target=target,
+        clocks=clocks,
+        dla=dla_set(target.dla or "v2", target.precision, target.board.id),
+        gpu=gpu,
+        gpu_source=source,
+        conditions=Conditions(
+            dla_mhz=clocks.dla_mhz or 0.0,
+            dram_scale=clocks.dram_share,
+            native_io=target.mode == "standalone",
+            shared_passes=target.version >= _SHARED_PASSES_SINCE,
+        ),
+        widening=1.0 if target.board.id in MEASURED_BOARDS else SCALED,
+    )
+
+
+def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
+    """Why the DLA's part has no answer; empty when it has one."""
+    board = setting.target.board
+    reasons = []
+    if board.dla_version is None:
+        reasons.append(f"{board.name} has no DLA")
+    elif not setting.clocks.dla_mhz:
+        reasons.append(f"the DLA clock of {board.name} in {setting.clocks.mode} is not published")
+    elif not work.program.loadables:
+        reasons.append("no layer runs on the DLA")
+    if work.program.unknown:
+        first, more = work.program.unknown[0], len(work.program.unknown) - 1
+        reasons.append(f"the size of {first}'s output is not known" + (f" (x{more + 1})" if more else ""))
+    return tuple(reasons)
+
+
+def _half_width(setting: _Setting, work: Workload) -> float:
+    spread = setting.dla.source.spread
+    few = len(work.program.steps) <= _FEW_STEPS
+    return (spread.layer if few else spread.network) * setting.widening
+
+
+def _gpu_alone(network: Network, setting: _Setting) -> Range | None:
+    if setting.gpu is None or setting.gpu_source is None:
+        return None
+    work = Workload.of(on_gpu(network))
+    if work.program.unknown:
+        return None
+    time = gpu_only(work, setting.gpu, setting.target.precision)
+    return Range.around(time, setting.gpu_source.source.spread.network * setting.widening)
+
+
+def _two_cores(work: Workload, setting: _Setting, batch: int, width: float) -> Range | None:
+    cores = setting.target.board.dla_cores
+    if cores < 2:
+        return None
+    shared = split_of(work, setting.dla.engine, replace(setting.conditions, cores=cores), setting.gpu)
+    fallback = shared.gpu * cores / shared.total
+    crowd = max(1.0, fallback)
+    return Range.around(cores * batch * 1e3 / (shared.total * crowd), width)
+
+
+def _with_gpu(work: Workload, setting: _Setting, batch: int, gpu_alone: Range | None) -> Range | None:
+    """Both cores and the GPU side by side: the GPU loses what the fallback layers of the DLA engines take of it."""
+    cores = setting.target.board.dla_cores
+    if gpu_alone is None or not cores:
+        return None
+    shared = split_of(work, setting.dla.engine, replace(setting.conditions, cores=max(2, cores)), setting.gpu)
+    taken = min(1.0, cores * (shared.gpu + shared.switches) / shared.total)
+    rate = batch * 1e3 * (cores / shared.total + (1 - taken) / gpu_alone.value)
+    return Range.around(rate, hypot(_TOGETHER, (gpu_alone.high / gpu_alone.value - 1) / 2) * setting.widening)
+
+
+def _sparse(work: Workload, setting: _Setting, width: float) -> Range | None:
+    if setting.dla.source.key != "v2-int8":
+        return None
+    split = split_of(work, setting.dla.engine, replace(setting.conditions, sparse=True), setting.gpu)
+    return Range.around(split.total, width)
+
+
+def _other_precision(work: Workload, setting: _Setting, split: Split) -> tuple[Range | None, float | None]:
+    """The latency in the other precision, and how many times longer FP16 takes inside the loadables."""
+    name = "fp16" if setting.target.precision == "int8" else "int8"
+    other = dla_set(setting.dla.engine.generation, name, setting.target.board.id)
+    there = split_of(work, other.engine, setting.conditions, setting.gpu)
+    slow, fast = (there, split) if name == "fp16" else (split, there)
+    return (
+        Range.around(there.total, other.source.spread.network * setting.widening),
+        slow.dla / fast.dla if fast.dla else None,
+    )
+
+
+def _after_fix(network: Network, placement: Placement, setting: _Setting) -> Range | None:
+    spots: dict[str, Spot] | None = repaired(network, placement)
+    if spots is None:
+        return None
+    work = Workload.of(assemble(network, spots))
+    split = split_of(work, setting.dla.engine, setting.conditions, setting.gpu)
+    return Range.around(split.total, _half_width(setting, work))
+
+
+def _basis(setting: _Setting) -> str:
+    source, board = setting.dla.source, setting.target.board
+    if source.learned:
+        return f"your own {source.points} measurements on this board"
+    rest = "" if setting.widening == 1.0 else f", scaled to {board.name} by clock and memory rate, which nobody measured"
+    return f"{source.points} public points of {source.key}{rest}"
+
+
+def _notes(setting: _Setting, work: Workload) -> tuple[str, ...]:
+    notes = [f"DLA at {setting.clocks.dla_mhz:g} MHz ({setting.clocks.note}); clocks locked"]
+    if any(step.grouped for step in work.program.steps):
+        notes.append("grouped convolutions: no public engine of one such layer, so their share is a guess")
+    if not setting.conditions.shared_passes:
+        notes.append("before TensorRT 8.5 weights are streamed anew for every image of a batch")
+    if setting.gpu is None:
+        notes.append("the GPU's rates are not published: layers that fall back count with their launch only")
+    return tuple(notes)
+
+
+def _unknown(setting: _Setting, batch: int, gpu_alone: Range | None, reasons: tuple[str, ...]) -> Estimate:
+    return Estimate(
+        board=setting.target.board.id,
+        mode=setting.clocks.mode,
+        precision=setting.target.precision,
+        batch=batch,
+        basis="no data",
+        latency=None,
+        throughput=None,
+        split=None,
+        gpu_alone=gpu_alone,
+        two_cores=None,
+        with_gpu=None,
+        sparse=None,
+        other_precision=None,
+        dla_precision_ratio=None,
+        after_fix=None,
+        energy_mj=None,
+        gpu_energy_ratio=None,
+        advice=advise(None, None, gpu_alone, fp16_ratio=None, energy_ratio=None, dla_mac_share=0.0),
+        unknown=reasons,
+    )
