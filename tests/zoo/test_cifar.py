@@ -24,7 +24,7 @@ RECORDS = 3
 
 @pytest.fixture(autouse=True, scope="module")
 def small_files() -> Iterator[None]:
-    """Files of 3 records instead of 10,000, so that a test takes milliseconds; test_real_cifar.py reads the real archive."""
+    """Files of 3 records instead of 10,000, which takes milliseconds; test_real_cifar.py reads the real archive."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cifar, "RECORDS_A_FILE", RECORDS)
         yield
