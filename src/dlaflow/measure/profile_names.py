@@ -30,14 +30,13 @@ def parts_of(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(part for end in ends for part in parts_of(end)))
     if name.startswith("{") and name.endswith("}"):
         return tuple(split_names(name[1:-1], ","))
-    name = _COPY.sub("", name)
     found: list[str] = []
-    for chunk in re.split(r" \+ | \|\| ", name):
-        if chunk.startswith("PWN(") and chunk.endswith(")"):
-            for piece in split_names(chunk[4:-1]):
-                found.extend(parts_of(piece))
-        elif chunk.strip("() "):
-            found.append(chunk.strip())
+    for merged in split_names(_COPY.sub("", name), " || "):
+        for part in split_names(merged, " + "):
+            if part.startswith("PWN(") and part.endswith(")"):
+                found.extend(inner for piece in split_names(part[4:-1]) for inner in parts_of(piece))
+            else:
+                found.append(part)
     return tuple(dict.fromkeys(found))
 
 

@@ -1,0 +1,153 @@
+"""The commands `profile` and `parse` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dlaflow.cli import main
+
+STAMP = "[03/31/2022-10:00:00]"
+HEAD = "TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --fp16 --useDLACore=0 --allowGPUFallback"
+
+
+def write_log(path: Path, subgraphs: int, qps: float) -> Path:
+    lines = [
+        f"&&&& RUNNING {HEAD}",
+        f"{STAMP} [I] === Build Options ===",
+        f"{STAMP} [I] Precision: FP32+FP16",
+        f"{STAMP} [W] [TRT] InstanceNormalization_5: DLA cores do not support AVG Reduce operation.",
+        f"{STAMP} [I] [TRT] ---------- Layers Running on DLA ----------",
+        *(f"{STAMP} [I] [TRT] [DlaLayer] {{ForeignNode[a{n}...b{n}]}}" for n in range(subgraphs)),
+        f"{STAMP} [I] [TRT] ---------- Layers Running on GPU ----------",
+        *(f"{STAMP} [I] [TRT] [GpuLayer] PLUGIN_V2: InstanceNormalization_{n}" for n in range(subgraphs - 1)),
+        f"{STAMP} [I] Throughput: {qps} qps",
+        f"&&&& PASSED {HEAD}",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def capture() -> Path:
+    default = Path(__file__).resolve().parents[2].parent / "shared" / "evidence"
+    folder = Path(os.environ.get("DLAFLOW_EVIDENCE", default)) / "artefacts" / "open"
+    if not folder.is_dir():
+        pytest.skip(f"no evidence folder at {folder}")
+    return folder / "nsys_2023.4.4_orin_dla0_trt8.5.2_enq1-6.sqlite"
+
+
+def test_a_log_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write_log(tmp_path / "gn.log", 5, 306.0)
+    assert main(["profile", "--log", str(log)]) == 0
+    out = capsys.readouterr().out
+    assert "gn: 5 DLA subgraphs, 4 GPU layers" in out
+    assert "306 queries/s" in out
+    assert "AVG Reduce" in out
+    assert "Build for INT8" in out
+
+
+def test_two_logs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slow, fast = write_log(tmp_path / "gn.log", 5, 306.0), write_log(tmp_path / "bn.log", 1, 650.0)
+    assert main(["profile", str(slow), str(fast)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "bn is 2.12 times as fast. GroupNorm runs on the GPU in gn" in out
+
+
+def test_json_of_a_profile(tmp_path: Path) -> None:
+    log, out = write_log(tmp_path / "a.log", 2, 10.0), tmp_path / "a.json"
+    assert main(["profile", str(log), "--json", str(out), "--quiet"]) == 0
+    body = json.loads(out.read_text())
+    assert body["schema"] == "dlaflow.profile/1"
+    assert body["dlaflow"]
+    assert body["profiles"][0]["measured"]["loadables"] == 2
+
+
+def test_a_capture_with_its_timeline(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, strip = tmp_path / "trace.json", tmp_path / "strip.svg"
+    assert main(["profile", str(capture), "--trace", str(trace), "--svg", str(strip)]) == 0
+    out = capsys.readouterr().out
+    assert "12 switches measured" in out
+    assert "2 cold inferences" in out
+    assert json.loads(trace.read_text())["schema"] == "dlaflow.trace/1"
+    assert strip.read_text().startswith("<svg")
+
+
+def test_the_commands_for_an_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "model.engine", "--jetpack", "5.1.2", "--print-command"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[0].startswith("nsys profile --trace=cuda,nvtx")
+    assert lines[1].startswith("nsys export --type=sqlite")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["profile"], 2, "nothing to profile"),
+        (["profile", "missing.log"], 2, "cannot read missing.log"),
+        (["profile", "missing.engine"], 2, "cannot read missing.engine"),
+        (["parse"], 2, "nothing to parse"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    error = capsys.readouterr().err
+    assert error.startswith("dlaflow: ")
+    assert message in error
+
+
+def test_an_engine_without_nsys_is_an_environment_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tmp_path / "m.engine"
+    engine.write_bytes(b"engine")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["profile", str(engine)]) == 3
+    assert "nsys profile" in capsys.readouterr().err
+
+
+def test_a_capture_is_made_with_the_nsys_at_hand(
+    tmp_path: Path, capture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for nsys on the PATH, since none runs here: it logs its arguments and exports the real capture."""
+    calls, out = tmp_path / "calls", tmp_path / "m.sqlite"
+    program = tmp_path / "nsys"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {calls}\n[ "$2" = --help ] && echo "   --accelerator-trace="\n'
+        f'[ "$1" = export ] && /bin/cp {capture} {out}\nexit 0\n'
+    )
+    program.chmod(0o755)
+    engine = tmp_path / "m.engine"
+    engine.write_bytes(b"engine")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert main(["profile", str(engine), "--jetpack", "6.2"]) == 0
+    assert "12 switches measured" in capsys.readouterr().out
+    first, second, third = calls.read_text().splitlines()
+    assert first == "profile --help"
+    assert "--accelerator-trace=tegra-accelerators" in second
+    assert third.startswith("export --type=sqlite")
+
+
+def test_parse_prints_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write_log(tmp_path / "a.log", 2, 10.0)
+    assert main(["parse", str(log)]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert (body["schema"], body["artefacts"][0]["kind"]) == ("dlaflow.artefact/1", "trtexec-log")
+    run = body["artefacts"][0]["record"]["runs"][0]
+    assert run["tensorrt"] == "8.5.2"
+    assert len(run["placement"]["dla"]) == 2
+
+
+def test_parse_writes_a_file(tmp_path: Path) -> None:
+    source, out = tmp_path / "t.log", tmp_path / "t.json"
+    source.write_text("RAM 1/2MB (lfb 3x4MB) CPU [0%@1] A@1C VDD 5/6\n")
+    assert main(["parse", str(source), "--json", str(out)]) == 0
+    record = json.loads(out.read_text())["artefacts"][0]["record"]
+    assert record["samples"][0]["rails"][0]["name"] == "VDD"
