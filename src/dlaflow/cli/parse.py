@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 from dlaflow import __version__
 from dlaflow.errors import EXIT_DONE, UsageError
 from dlaflow.files import write_atomic
+from dlaflow.measure.profile_capture import summarise_capture
+from dlaflow.parse.detect import Kind
 from dlaflow.parse.read import Artefact, read_artefact
 
 SCHEMA = "dlaflow.artefact/1"
@@ -47,5 +50,10 @@ def parse(*files: Path, json: Path | None = None) -> int:
 
 
 def _out(path: Path, artefact: Artefact) -> dict[str, object]:
-    record = sorted(artefact.record) if isinstance(artefact.record, frozenset) else artefact.record
-    return {"path": str(path), "kind": artefact.kind.value, "record": msgspec.to_builtins(record)}
+    record: object = artefact.record
+    if isinstance(record, frozenset):
+        record = sorted(record)
+    elif artefact.kind is Kind.NSYS_SQLITE:
+        record = replace(summarise_capture(path), sample=())
+    found = {"path": str(path), "kind": artefact.kind.value, "record": msgspec.to_builtins(record)}
+    return {**found, "note": artefact.note} if artefact.note else found

@@ -214,10 +214,11 @@ def _write(profiles: list[Profiled], outputs: Outputs) -> None:
         return
     from dlaflow.report.timeline import strip_svg, trace_json
 
-    capture = next((each.capture for each in profiles if each.capture is not None and each.capture.sample), None)
-    if capture is None:
+    found = next((each for each in profiles if each.capture is not None and each.capture.sample), None)
+    if found is None or found.capture is None:
         raise UsageError("a timeline needs a capture with inferences", expected="--nsys FILE", received="none")
+    capture = found.capture
     if outputs.trace is not None:
-        write_atomic(outputs.trace, trace_json(capture))
+        write_atomic(outputs.trace, trace_json(capture, found.hardware))
     if outputs.svg is not None:
         write_atomic(outputs.svg, strip_svg(capture))

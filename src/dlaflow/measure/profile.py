@@ -13,7 +13,9 @@ from dlaflow.measure.profile_capture import CaptureSummary
 from dlaflow.measure.profile_evidence import Evidence, Files, read_evidence
 from dlaflow.measure.profile_placement import MeasuredPlacement, as_placement, measured_placement, nodes_behind
 from dlaflow.measure.profile_spread import Running, Spread
+from dlaflow.parse.capture import HardwareTask
 from dlaflow.parse.log import LogRun, Note, Performance, Times
+from dlaflow.parse.read import UNTESTED
 from dlaflow.parse.rows import dla_names
 from dlaflow.types import Measurement, Placement
 
@@ -35,6 +37,7 @@ class Profiled:
     measurements: tuple[Measurement, ...]
     breakdown: Breakdown | None
     capture: CaptureSummary | None
+    hardware: tuple[HardwareTask, ...]
     top: tuple[TopLayer, ...]
     advice: tuple[Advice, ...]
     notes: tuple[Note, ...]
@@ -65,6 +68,7 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         measurements=tuple(_measurements(evidence, breakdown)),
         breakdown=breakdown,
         capture=evidence.capture,
+        hardware=evidence.hardware,
         top=tuple(_top(breakdown, evidence.capture)),
         advice=tuple(advise(measured, run, times, predicted)),
         notes=tuple(_notes(evidence, breakdown)),
@@ -113,6 +117,8 @@ def _measurements(evidence: Evidence, breakdown: Breakdown | None) -> list[Measu
         found.append(Measurement("switches", subject, breakdown.switches, "per inference", n, detail=detail))
     if evidence.capture is not None:
         found += _of_capture(subject, evidence.capture)
+    busy = [(task.end - task.start) / 1e6 for task in evidence.hardware if task.engine.startswith("DLA")]
+    found += _of_spread("DLA task", subject, _spread(busy), "ms", "the accelerator's own trace")
     if evidence.power is not None:
         found += _of_power(subject, evidence)
     return found
@@ -197,6 +203,10 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
     if breakdown is not None and breakdown.moved:
         text = "This release books the DLA's time on the copies beside its node: rows are summed per DLA region."
         notes.append(Note("time_on_neighbour_row", text))
+    if evidence.layer_info is not None and any(layer.type == "DLA" for layer in evidence.layer_info.layers):
+        notes.append(Note("untested", f"Layer information with DLA layers is {UNTESTED}."))
+    if evidence.hardware:
+        notes.append(Note("untested", f"Accelerator traces are {UNTESTED}."))
     capture = evidence.capture
     if capture is not None:
         if not capture.layers:

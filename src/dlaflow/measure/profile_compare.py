@@ -46,11 +46,16 @@ def compare_profiles(profiles: Sequence[Profiled]) -> Comparison:
     rows += [_row(label, unit, [_value(each, label) for each in profiles]) for label, unit in keys]
     factor = _factor(profiles[0], profiles[-1])
     return Comparison(
-        names=tuple(profile.name for profile in profiles),
+        names=_unique([profile.name for profile in profiles]),
         rows=tuple(row for row in rows if sum(value is not None for value in row.values) > 1),
         factor=factor,
         cause=_cause(profiles[0], profiles[-1], factor),
     )
+
+
+def _unique(names: list[str]) -> tuple[str, ...]:
+    """Files of the same name in two folders are told apart by their place."""
+    return tuple(name if names.count(name) == 1 else f"{name} #{place}" for place, name in enumerate(names, start=1))
 
 
 def _row(quantity: str, unit: str, values: list[float | None]) -> ComparisonRow:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from dlaflow.errors import InputError
 from dlaflow.measure.profile_capture import CaptureSummary, summarise_capture
+from dlaflow.parse.capture import HardwareTask
 from dlaflow.parse.detect import Kind, detect
-from dlaflow.parse.layer_info import LayerInfo, parse_layer_info
+from dlaflow.parse.layer_info import LayerInfo, parse_dumped_layers, parse_layer_info
 from dlaflow.parse.log import LogRun, Profile
+from dlaflow.parse.nsys_hardware import read_hardware_tasks
 from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.tegrastats import Tegrastats, parse_tegrastats
 from dlaflow.parse.times_json import TimesFile, parse_times
@@ -39,6 +41,7 @@ class Evidence:
     layer_info: LayerInfo | None = None
     times: TimesFile | None = None
     capture: CaptureSummary | None = None
+    hardware: tuple[HardwareTask, ...] = ()
     power: Tegrastats | None = None
 
 
@@ -67,9 +70,10 @@ def read_evidence(files: Files) -> Evidence:
         run=run,
         runs=len(log.runs) if log else 0,
         profile=_profile(_checked("layer_times", files.layer_times)) if files.layer_times else table,
-        layer_info=parse_layer_info(_checked("layer_info", files.layer_info)) if files.layer_info else None,
+        layer_info=parse_layer_info(_checked("layer_info", files.layer_info)) if files.layer_info else _dumped(run),
         times=parse_times(_checked("times", files.times)) if files.times else None,
         capture=summarise_capture(_checked("nsys", files.nsys)) if files.nsys else None,
+        hardware=read_hardware_tasks(files.nsys) if files.nsys else (),
         power=parse_tegrastats(_checked("tegrastats", files.tegrastats)) if files.tegrastats else None,
     )
 
@@ -100,6 +104,12 @@ def _checked(option: str, path: Path | None) -> Path:
             f"{path} does not fit --{option.replace('_', '-')}", expected=kinds, received=detect(path).value
         )
     return path
+
+
+def _dumped(run: LogRun | None) -> LayerInfo | None:
+    """The layer information that --dumpLayerInfo put into the log."""
+    layers = parse_dumped_layers(run.layer_information) if run else ()
+    return LayerInfo(layers, (), any(layer.type for layer in layers)) if layers else None
 
 
 def _profile(path: Path) -> Profile:

@@ -33,12 +33,19 @@ Record = (
 )
 
 
+UNTESTED = "read by the manual's description; untested on real data, since no real file of the kind is public"
+
+
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A file's kind with its record; None for kinds that are known and not read here (caches, reports, SQL)."""
+    """A file's kind with its record; None for kinds that are known and not read here (caches, reports, SQL).
+
+    `note` tells where a reader was written from descriptions because no real file of the kind is public.
+    """
 
     kind: Kind
     record: Record | None
+    note: str = ""
 
 
 def read_artefact(source: Source) -> Artefact:
@@ -47,7 +54,16 @@ def read_artefact(source: Source) -> Artefact:
     Raises InputError when a file cannot be read or a database is damaged.
     """
     kind = detect(source)
-    return Artefact(kind, _record(kind, source))
+    record = _record(kind, source)
+    return Artefact(kind, record, _note(kind, record))
+
+
+def _note(kind: Kind, record: Record | None) -> str:
+    if kind is Kind.CUDLA_CSV:
+        return f"cuDLA statistics: {UNTESTED}"
+    if isinstance(record, LayerInfo) and any(layer.type == "DLA" for layer in record.layers):
+        return f"layer information with DLA layers: {UNTESTED}"
+    return ""
 
 
 def _record(kind: Kind, source: Source) -> Record | None:
