@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("dlaflow.cli.explain:explain", "Print the page of a rule: what it asks, why, and what to use instead."),
     "boards": ("dlaflow.cli.boards:boards", "List the boards and releases, and which of them have a DLA."),
     "doctor": ("dlaflow.cli.doctor:doctor", "Tell what this machine is, what works here and how to get the rest."),
+    "estimate": ("dlaflow.cli.estimate:estimate", "Estimate latency and energy before the board, with error bars."),
     "calibrate": ("dlaflow.cli.calibrate:calibrate", "Calibrate INT8: a TensorRT cache and a Q/DQ model."),
     "build": ("dlaflow.cli.build:build", "Build a TensorRT engine, or print the command that builds it on a board."),
     "profile": ("dlaflow.cli.profile:profile", "Tell where the time goes and what switches cost: logs, captures."),

@@ -40,7 +40,8 @@ def advise(
     overhead = (split.launch + split.switches + split.formats) / split.total
     if dla_mac_share < _MOSTLY:
         return Advice(
-            Worth.NO, f"only {dla_mac_share:.0%} of the multiply-accumulates run on the DLA; see what `fix` would change"
+            Worth.NO,
+            f"only {dla_mac_share:.0%} of the multiply-accumulates run on the DLA; see what `fix` would change",
         )
     if gpu_alone is None:
         return Advice(Worth.UNKNOWN, "the GPU's time is not known on this board, so there is nothing to compare with")

@@ -56,12 +56,12 @@ class Advice:
 class Estimate:
     """What dlaflow expects of a model on a board. Times in ms for the whole batch, rates in images a second.
 
-    `precision` and `batch` are those of the target, `mode` the power mode, `basis` what the numbers rest on. A field is None where
-    no data supports an answer, and `unknown` says why. `split` adds up to `latency.value`. `throughput` is one core
-    with one batch in flight; `two_cores` both cores of the board; `with_gpu` both cores and the GPU, each with batches
-    of its own. `other_precision` is the latency in the precision that the target does not ask for. `after_fix` assumes that all
-    layers that a named rewrite would make native run on the DLA. `energy_mj` is of one image on the accelerator rails,
-    `gpu_energy_ratio` how many times that the GPU needs.
+    `precision` and `batch` are those of the target, `mode` the power mode, `basis` what the numbers rest on. A field
+    is None where no data supports an answer, and `unknown` says why. `split` adds up to `latency.value`. `throughput`
+    is one core with one batch in flight; `two_cores` both cores of the board; `with_gpu` both cores and the GPU, each
+    with batches of its own. `other_precision` is the latency in the precision that the target does not ask for.
+    `after_fix` assumes that all layers that a named rewrite would make native run on the DLA. `energy_mj` is of one
+    image on the accelerator rails, `gpu_energy_ratio` how many times that the GPU needs.
     """
 
     board: str

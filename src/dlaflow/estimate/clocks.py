@@ -44,7 +44,10 @@ class _File(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What a power mode gives. `dram_share` is relative to the full-size board of the generation; `note` tells how the DLA clock is known, `gpu` and `dla_mhz` are None when they are not."""
+    """What a power mode gives. `dram_share` is relative to the full-size board of the generation.
+
+    `note` tells how the DLA clock is known; `dla_mhz` and `gpu` are None when nobody published them.
+    """
 
     mode: str
     dla_mhz: float | None
@@ -82,7 +85,7 @@ def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clock
 
 
 def _memory_share(board: Board) -> float:
-    """How much of the reference board's memory rate one DLA core gets: a core draws a part of it only, hence the root."""
+    """The share of the reference board's memory rate that one DLA core gets; it draws a part only, hence the root."""
     reference, own = _REFERENCE_GB_S.get(board.soc), board.memory.dram_gb_s
     if reference is None or own is None:
         return 1.0

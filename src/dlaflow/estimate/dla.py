@@ -1,10 +1,11 @@
 """How long the DLA takes for each step: a smooth roofline with few parameters.
 
-A convolution keeps the multiply-accumulate array busy to a share that falls with few input channels, few output channels
-and few output pixels: channels / (channels + half), the same form for first layers, grouped and depthwise ones. Its tensors pass
-through DRAM unless they are small enough to stay in the DLA's memory, and its weights are streamed once per image, or
-once for several images when their feature maps are tiny. Compute and memory overlap in part: a step takes their power
-mean (between the sum and the larger one) and a fixed cost. Everything is vectorised over steps; the fit and the estimate share the code.
+A convolution keeps the multiply-accumulate array busy to a share that falls with few input channels, few output
+channels and few output pixels: channels / (channels + half), the same form for first layers, grouped and depthwise
+ones. Its tensors pass through DRAM unless they are small enough to stay in the DLA's memory, and its weights are
+streamed once per image, or once for several images when their feature maps are tiny. Compute and memory overlap in
+part: a step takes their power mean (between the sum and the larger one) and a fixed cost. Everything is vectorised
+over steps; the fit and the estimate share the code.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dlaflow.estimate.program import Copy, Step
 Array = npt.NDArray[np.float64]
 
 OVERLAP = 1.5
-"""Exponent of the power mean: 1 is no overlap at all, a large one a perfect one. Between 1 and 2 the points cannot tell."""
+"""Exponent of the power mean: 1 is no overlap, a large one a perfect one. The points cannot tell 1 from 2."""
 SHARED_POSITIONS = 32.0
 """Images share a pass over the weights until they fill about this many output pixels (from release 8.5 on)."""
 SPARSE_CHANNELS = 64
@@ -35,13 +36,13 @@ HOST_BYTES = 4
 class DlaParameters:
     """The fitted numbers of one DLA generation and precision; see the TOML files for provenance.
 
-    `efficiency` is relative to `macs_per_clock`; the `half_*` are where utilisation is one half (`half_grouped` the input
-    channels of a group when a convolution has several groups of several channels); `dram_gb_s` and
-    `weight_gb_s` are the rates of tensors and weights, `resident_mb` the tensor size that half stays on chip,
-    `points_per_clock` the rate of pooling and point-wise engines. `step_us` is paid per step, `launch_ms` per loadable,
-    `copy_ms` per format copy beside `copy_gb_s`, `switch_ms` per crossing to or from the GPU, `gpu_step_ms` per GPU
-    kernel between loadables. `sparse_speedup` is 2:4 sparsity's on the array, `contention` slows memory when both cores
-    run, `unlocked` slows it when clocks are not locked.
+    `efficiency` is relative to `macs_per_clock`; the `half_*` are where utilisation is one half (`half_grouped` the
+    input channels of a group when a convolution has several groups of several channels); `dram_gb_s` and `weight_gb_s`
+    are the rates of tensors and weights, `resident_mb` the tensor size that half stays on chip, `points_per_clock` the
+    rate of pooling and point-wise engines. `step_us` is paid per step, `launch_ms` per loadable, `copy_ms` per format
+    copy beside `copy_gb_s`, `switch_ms` per crossing to or from the GPU, `gpu_step_ms` per GPU kernel between
+    loadables. `sparse_speedup` is 2:4 sparsity's on the array, `contention` slows memory when both cores run,
+    `unlocked` slows it when clocks are not locked.
     """
 
     efficiency: float
@@ -82,8 +83,8 @@ class Engine:
 class Conditions:
     """What the run is like. `dram_scale` is relative to the board's full memory clock.
 
-    `native_io`: inputs and outputs are already in the DLA's formats. `shared_passes`: images with tiny maps share a pass
-    over the weights (releases from 8.5 on).
+    `native_io`: inputs and outputs are already in the DLA's formats. `shared_passes`: images with tiny maps share a
+    pass over the weights (releases from 8.5 on).
     """
 
     dla_mhz: float

@@ -26,6 +26,8 @@ SCALED = 1.5
 _FEW_STEPS = 3
 """Up to so many steps it is an engine of a layer, and that kind of interval holds."""
 _SHARED_PASSES_SINCE = Version.parse("8.5")
+_WHOLE, _ASIDE = 0.99, 0.2
+"""Energy ratios are of networks wholly on the DLA: this share of the work, at most that share of time aside."""
 _TOGETHER = 0.25
 """Half width of the sum of GPU and DLA rates on the logarithm, from held-out MLPerf Offline points."""
 
@@ -59,7 +61,8 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     split = split_of(work, setting.dla.engine, setting.conditions, setting.gpu)
     latency = Range.around(split.total, width)
     other, ratio = _other_precision(work, setting, split)
-    energy_ratio = gpu_over_dla(target.board.id, setting.clocks.mode)
+    whole = placement.summary.dla_mac_share > _WHOLE and (split.gpu + split.switches) < _ASIDE * split.total
+    energy_ratio = gpu_over_dla(target.board.id, setting.clocks.mode) if whole else None
     fp16_ratio = ratio if target.precision == "fp16" else None
     return Estimate(
         board=target.board.id,
@@ -95,22 +98,32 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
 
 def _setting(target: Target, mode: str | None) -> _Setting:
     clocks = clocks_of(target.board, target.version, mode)
-    source = gpu_set(clocks.gpu_generation) if clocks.gpu_generation else None
-    gpu = GpuModel(source.parameters, clocks.gpu) if source and clocks.gpu else None
     return _Setting(
         target=target,
         clocks=clocks,
         dla=dla_set(target.dla or "v2", target.precision, target.board.id),
-        gpu=gpu,
-        gpu_source=source,
-        conditions=Conditions(
-            dla_mhz=clocks.dla_mhz or 0.0,
-            dram_scale=clocks.dram_share,
-            native_io=target.mode == "standalone",
-            shared_passes=target.version >= _SHARED_PASSES_SINCE,
-        ),
+        gpu=gpu_model(clocks),
+        gpu_source=gpu_set(clocks.gpu_generation) if clocks.gpu_generation else None,
+        conditions=conditions_of(target, clocks),
         widening=1.0 if target.board.id in MEASURED_BOARDS else SCALED,
     )
+
+
+def conditions_of(target: Target, clocks: Clocks) -> Conditions:
+    """What a run on one core of the target is like."""
+    return Conditions(
+        dla_mhz=clocks.dla_mhz or 0.0,
+        dram_scale=clocks.dram_share,
+        native_io=target.mode == "standalone",
+        shared_passes=target.version >= _SHARED_PASSES_SINCE,
+    )
+
+
+def gpu_model(clocks: Clocks) -> GpuModel | None:
+    """The GPU beside the DLA; None when its rates are not published."""
+    if clocks.gpu is None or clocks.gpu_generation is None:
+        return None
+    return GpuModel(gpu_set(clocks.gpu_generation).parameters, clocks.gpu)
 
 
 def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
@@ -198,7 +211,9 @@ def _basis(setting: _Setting) -> str:
     source, board = setting.dla.source, setting.target.board
     if source.learned:
         return f"your own {source.points} measurements on this board"
-    rest = "" if setting.widening == 1.0 else f", scaled to {board.name} by clock and memory rate, which nobody measured"
+    rest = (
+        "" if setting.widening == 1.0 else f", scaled to {board.name} by clock and memory rate, which nobody measured"
+    )
     return f"{source.points} public points of {source.key}{rest}"
 
 

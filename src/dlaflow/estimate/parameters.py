@@ -1,7 +1,8 @@
 """The shipped parameters and the user's own: one TOML file a set, each number with its prior, spread and reason.
 
-Shipped files lie beside this module and are written by `scripts/fit_estimate`; what `dlaflow estimate --learn` finds goes to the
-user's folder (`DLAFLOW_PARAMETERS`, else `~/.config/dlaflow/estimate`), one file a board and set, and never replaces a shipped file.
+Shipped files lie beside this module and are written by `scripts/fit_estimate`; what `dlaflow estimate --learn` finds
+goes to the user's folder (`DLAFLOW_PARAMETERS`, else `~/.config/dlaflow/estimate`), one file a board and set, and
+never replaces a shipped file.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def write_set(found: ParameterSet, path: Path) -> None:
     lines = [
         f"# Parameters of the estimate: {found.key}. Written by "
         + ("`dlaflow estimate --learn`." if found.learned else "scripts/fit_estimate; run it to fit again."),
-        "# median: fitted; log_sd: sd of its logarithm after the fit; prior, prior_log_sd, why: what was believed before.",
+        "# median: fitted; log_sd: sd of its logarithm; prior, prior_log_sd, why: what was believed before.",
         f"schema = {_text(found.schema)}",
         f"dlaflow = {_text(found.dlaflow)}",
         f"key = {_text(found.key)}",
@@ -160,7 +161,8 @@ def write_set(found: ParameterSet, path: Path) -> None:
     for name, number in found.parameters.items():
         lines.append(
             f"{name:<{width}} = {{ median = {_number(number.median)}, log_sd = {_number(number.log_sd)}, "
-            f"prior = {_number(number.prior)}, prior_log_sd = {_number(number.prior_log_sd)}, why = {_text(number.why)} }}"
+            f"prior = {_number(number.prior)}, prior_log_sd = {_number(number.prior_log_sd)}, "
+            f"why = {_text(number.why)} }}"
         )
     write_atomic(path, "\n".join(lines) + "\n")
 

@@ -1,8 +1,9 @@
 """From TensorRT's layers and their devices to the steps that take time: fused operations, kernels, copies.
 
 On the DLA a convolution takes its bias, scale, activation and residual sum with it (facts of the DLA compiler), and a
-pooling behind it works on the pixels as they come; other layers are passes of their own. On the GPU chains of point-wise layers become one kernel and plain reshapes cost nothing.
-A tensor that enters or leaves a DLA loadable towards the GPU or the host is copied once into the other format.
+pooling behind it works on the pixels as they come; other layers are passes of their own. On the GPU chains of
+point-wise layers become one kernel and plain reshapes cost nothing. A tensor that enters or leaves a DLA loadable
+towards the GPU or the host is copied once into the other format.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A tensor that changes format: `inward` when it goes to the DLA; `host` when its other end is the network's edge."""
+    """A tensor that changes format: `inward` on its way to the DLA; `host` when its other end is the network's edge."""
 
     tensor: str
     elements: int

@@ -41,8 +41,9 @@ class Workload:
 class Split:
     """Milliseconds of one inference of the whole batch, by where they go.
 
-    `dla` is the work inside loadables, `gpu` the kernels of layers that fell back, `switches` the crossings between the two
-    with their copies, `launch` the submission of loadables, `formats` the copies of network inputs and outputs.
+    `dla` is the work inside loadables, `gpu` the kernels of layers that fell back, `switches` the crossings between
+    the two with their copies, `launch` the submission of loadables, `formats` the copies of network inputs and
+    outputs.
     """
 
     dla: float

@@ -263,8 +263,8 @@ def _on_dla(
     why = ""
     if fragmented:
         why = (
-            f"the engine holds {point.dla_layer_count} DLA and {point.gpu_layer_count} GPU layers: not the placement of "
-            "this network, and nobody published which it is"
+            f"the engine holds {point.dla_layer_count} DLA and {point.gpu_layer_count} GPU layers: not the placement "
+            "of this network, and nobody published which it is"
         )
     return Case(
         index,

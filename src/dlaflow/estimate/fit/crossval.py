@@ -1,7 +1,8 @@
 """Cross-validation by whole models and whole layer kinds, and the intervals that follow from it.
 
-Every subject is held out once with all its points, in every mode and precision; the rest is fitted anew. The half width of
-the 80% interval is a quantile of the held-out logarithmic residuals, so that it covers what the fit has never seen.
+Every subject is held out once with all its points, in every mode and precision; the rest is fitted anew. The half
+width of the 80% interval is a quantile of the held-out logarithmic residuals, so that it covers what the fit has never
+seen.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dlaflow.estimate.fit.train import predict_with, train
 from dlaflow.estimate.parameters import Spread
 from dlaflow.progress import Progress, silent
 
-QUANTILE = 0.84
+QUANTILE = 0.88
 """Aims between 75 and 90% on points of the same kind."""
 SCALED = 1.5
 """Boards without measurements of their own get intervals wider by this factor."""

@@ -1,4 +1,4 @@
-"""Inferences per joule on the DLA against the GPU: the mean of published ratios by power mode, and how far models spread."""
+"""Inferences per joule, DLA over GPU: the mean of published ratios by power mode, and how far models spread."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Public measurements, read from `measured_perf.json`, and the cases that can be computed from them.
 
-Each point becomes a `Case` or a `Skipped` with the reason; nothing is dropped in silence. Settings that submitters typed in
-(`kind`) are not measurements: only their batch sizes are used, as the batch of the run.
+Each point becomes a `Case` or a `Skipped` with the reason; nothing is dropped in silence. Settings that submitters
+typed in (`kind`) are not measurements: only their batch sizes are used, as the batch of the run.
 """
 
 from __future__ import annotations

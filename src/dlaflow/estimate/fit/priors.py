@@ -1,4 +1,4 @@
-"""What is believed before the fit, and why. Medians and the sd of the logarithm; physics and documents, not the points."""
+"""What is believed before the fit, and why: medians and sds of logarithms from physics and documents."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Regularised, robust least squares on logarithms, with numpy only.
 
-Every parameter is positive, so the fit works on logarithms: prior medians and spreads in, medians and spreads out. A point's
-residual is the logarithm of predicted over measured, under Huber's loss, so that one odd measurement cannot bend the rest.
+Every parameter is positive, so the fit works on logarithms: prior medians and spreads in, medians and spreads out. A
+point's residual is the logarithm of predicted over measured, under Huber's loss, so that one odd measurement cannot
+bend the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fit every set of parameters from the cases, in the order in which they lean on each other: GPUs, Orin's DLA, Xavier's."""
+"""Fit every set of parameters, in the order in which they lean on each other: GPUs, Orin's DLA, Xavier's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.estimate.split import GpuModel, gpu_only, split_of
 
 MACS_PER_CLOCK = {"v2-int8": 8192.0, "v2-fp16": 256.0, "v1-int8": 2048.0, "v1-fp16": 1024.0}
-"""INT8 rates follow from the published TOPS; Orin's FP16 rate is not published, 256 is only the unit of `efficiency`."""
+"""INT8 rates follow from the published TOPS; Orin's FP16 rate is not, 256 is only the unit of `efficiency`."""
 BYTES = {"int8": 1, "fp16": 2}
 GPU_OF = {"v1": "volta", "v2": "ampere"}
 
@@ -43,13 +43,16 @@ def predict(case: Case, engine: Engine | None, gpu: GpuParameters | None) -> flo
     """What the model says for a case, in the unit of its `measured`."""
     model = GpuModel(gpu, case.clocks.gpu) if gpu is not None and case.clocks.gpu is not None else None
     if case.what == "gpu":
-        assert case.gpu is not None and model is not None
+        assert case.gpu is not None
+        assert model is not None
         return gpu_only(case.gpu, model, case.precision, graphs=True)
-    assert case.dla is not None and engine is not None
+    assert case.dla is not None
+    assert engine is not None
     split = split_of(case.dla, engine, case.conditions, model)
     if case.what == "dla":
         return split.dla if case.scope == "profile" else split.total
-    assert case.gpu is not None and model is not None
+    assert case.gpu is not None
+    assert model is not None
     alone = case.batches[1] * 1e3 / gpu_only(case.gpu, model, case.precision, graphs=True)
     return alone + 2 * case.batches[0] * 1e3 / split.total
 
