@@ -226,7 +226,7 @@ def _declared(graph: onnx.GraphProto) -> dict[str, _Declared]:
         found[value.name] = _Declared(_symbolic(value.type), read_type(value.type).dtype)
     del graph.value_info[:]
     for value in graph.output:
-        value.type.tensor_type.ClearField("shape")
+        value.ClearField("type")
     return found
 
 
