@@ -106,7 +106,9 @@ def _teach_build(machine: Machine) -> None:
             onnx.checker.check_model(model)
         except Exception as error:
             log(parser._logger, "ERROR", f"MODEL_DESERIALIZE_FAILED: {error}")
-            parser._errors.append(surface.make("ParserError"))
+            complaint = surface.make("ParserError")
+            complaint._node, complaint._operator, complaint._text = -1, "", "the model cannot be read"
+            parser._errors.append(complaint)
             return False
         network = parser._network
         network._model = model.SerializeToString()
@@ -129,6 +131,7 @@ def _teach_build(machine: Machine) -> None:
 
     def start_parser(parser: object, network: object, logger: object) -> None:
         parser._network, parser._logger, parser._errors, parser._flags = network, logger, [], []
+        parser._surface = surface
 
     def network(builder: object, flags: int = 0) -> object:
         made = surface.make("INetworkDefinition")
@@ -160,9 +163,9 @@ def _teach_build(machine: Machine) -> None:
     does["OnnxParser", "num_subgraphs"] = lambda parser: len(parser._subgraphs)
     does["OnnxParser", "is_subgraph_supported"] = lambda parser, index: parser._subgraphs[index][1]
     does["OnnxParser", "get_subgraph_nodes"] = lambda parser, index: parser._subgraphs[index][0]
-    does["ParserError", "node"] = lambda error: -1
-    does["ParserError", "desc"] = lambda error: "the model cannot be read"
-    does["ParserError", "node_operator"] = does["ParserError", "node_name"] = lambda error: ""
+    does["ParserError", "node"] = lambda error: error._node
+    does["ParserError", "desc"] = lambda error: error._text
+    does["ParserError", "node_operator"] = does["ParserError", "node_name"] = lambda error: error._operator
     for side in ("input", "output", "layer"):
         does["INetworkDefinition", f"num_{side}s"] = lambda net, side=side: len(getattr(net, f"_{side}s"))
         does["INetworkDefinition", f"get_{side}"] = lambda net, index, side=side: getattr(net, f"_{side}s")[index]
@@ -193,6 +196,15 @@ def _report(parser: object, content: bytes) -> bool:
     assert parser._config.default_device_type.name == "DLA"
     nodes = onnx.load_from_string(bytes(content)).graph.node
     parser._subgraphs = [([index], node.op_type not in _NOT_ON_DLA) for index, node in enumerate(nodes)]
+    for index, node in enumerate(nodes):
+        if node.op_type == "GlobalAveragePool":
+            error = parser._surface.make("ParserError")
+            error._node, error._operator, error._text = (
+                index,
+                node.op_type,
+                "DLA cores do not support AVG Reduce operation.",
+            )
+            parser._errors.append(error)
     return all(supported for _, supported in parser._subgraphs)
 
 

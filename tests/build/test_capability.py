@@ -12,6 +12,7 @@ from dlaflow.errors import UsageError
 
 LINEAR = (IOFormat("int8", ("dla_linear",)),)
 HYBRID = BuildConfig(precision="int8", scales="cache", cache="calib.cache", dla_core=0, gpu_fallback=True)
+BOTH = replace(HYBRID, fp16_too=True)
 ALONE = replace(HYBRID, gpu_fallback=False, standalone=True, input_formats=LINEAR, output_formats=LINEAR)
 TYPED = replace(HYBRID, scales="qdq", cache=None)
 OPEN = (InputShape("input", ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))),)
@@ -57,11 +58,12 @@ def test_refusals(config, release, via, words):
     [
         (replace(HYBRID, scales="none", cache=None), "8.5.2", "trtexec", "invents a range"),
         (HYBRID, "10.3.0", "trtexec", "first line names another release"),
+        (HYBRID, "8.5.2", "trtexec", "counts on FP16 beside INT8"),
         (TYPED, "10.3.0", "trtexec", "cut around each"),
         (HYBRID, "10.16.1", "python", "last 10.x with a DLA"),
         (TYPED, "11.4.0", "python", "Windows on ARM only"),
         (ALONE, "8.5.2", "trtexec", "no --buildDLAStandalone"),
-        (replace(HYBRID, gpu_fallback=False), "8.5.2", "trtexec", "refuses to reformat"),
+        (replace(HYBRID, gpu_fallback=False), "8.5.2", "trtexec", "also refuses to reformat"),
     ],
 )
 def test_cautions(config, release, via, words):
@@ -71,9 +73,9 @@ def test_cautions(config, release, via, words):
 @pytest.mark.parametrize(
     ("config", "release", "via"),
     [
-        (HYBRID, "8.5.2", "trtexec"),
-        (ALONE, "8.6.1", "python"),
-        (HYBRID, "10.3.0", "python"),
+        (BOTH, "8.5.2", "trtexec"),
+        (replace(ALONE, fp16_too=True), "8.6.1", "python"),
+        (BOTH, "10.3.0", "python"),
         (TYPED, "11.4.1", "python"),
         (
             replace(TYPED, gpu_fallback=False, standalone=True, input_formats=LINEAR, output_formats=LINEAR),

@@ -13,6 +13,7 @@ from dlaflow.build.api import Messages, make_logger
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerWish, MemoryPools, ShapeRange
 from dlaflow.build.plan import CalibrationImages, Plan, Session
 from dlaflow.build.python_build import build_with_python
+from dlaflow.build.refusals import RefusedNode
 from dlaflow.build.release import version_of
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 
@@ -59,7 +60,21 @@ def test_hybrid_asks_every_layer_and_names_device_core_and_fallback(machine, tin
         ("node4", True),
     ]
     reports = version_of(machine.surface.version) >= (10, 16, 0)
-    assert plan.refused_nodes == ((2, 3) if reports else None)
+    reasons = (RefusedNode(2, "GlobalAveragePool", "DLA cores do not support AVG Reduce operation."), RefusedNode(3))
+    assert plan.refused_nodes == (reasons if reports else None)
+
+
+def test_releases_before_8_6_lack_parser_flags_and_levels(implicit_machine, tiny, monkeypatch):
+    """8.4 and 8.5 have no dump; what the headers say came later is taken from the double of 8.6.1."""
+    if implicit_machine.surface.version != "8.6.1":
+        pytest.skip("the nearest dump is that of 8.6.1")
+    monkeypatch.delattr(implicit_machine.trt, "OnnxParserFlag")
+    implicit_machine.trt.__version__ = "8.5.2.2"
+    implicit_machine.surface.classes["IBuilderConfig"]["members"].pop("builder_optimization_level")
+    plan = build(implicit_machine, tiny, replace(FP16, dla_core=0, gpu_fallback=True))
+    assert plan.refused_nodes is None
+    with pytest.raises(UsageError, match=r"came with TensorRT 8\.6"):
+        build(implicit_machine, tiny, replace(FP16, optimization_level=3))
 
 
 def test_int8_from_images(implicit_machine, tiny, tmp_path):

@@ -16,8 +16,9 @@ import pytest
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor, read_manifest
+from dlaflow.build.measuring import Measuring
 from dlaflow.build.process import run_logged
-from dlaflow.build.trtexec import TrtexecOptions, find_trtexec
+from dlaflow.build.trtexec import TrtexecOptions, find_trtexec, run_with_trtexec
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
@@ -187,6 +188,24 @@ def test_ctrl_c_ends_the_child_and_leaves_nothing(stand_in, tiny):
     assert "Traceback" not in said
     assert nothing_half_written(tiny.parent)
     assert is_gone(int(log.read_text().split("helper ")[1]))
+
+
+def test_a_finished_engine_is_run_as_its_manifest_says(stand_in, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN", "passes")
+    engine = build(stand_in, tiny, replace(CONFIG, dla_core=1)).engine
+    options = TrtexecOptions(str(stand_in), 60.0, Measuring(iterations=5))
+    command = run_with_trtexec(engine, tmp_path / "run.log", options)
+    assert command[1:] == (f"--loadEngine={engine}", "--useDLACore=1", "--iterations=5")
+    assert "PASSED" in (tmp_path / "run.log").read_text()
+    monkeypatch.setenv("STAND_IN", "fails")
+    with pytest.raises(EnvironmentLacksError, match="no such DLA core here"):
+        run_with_trtexec(engine, tmp_path / "run.log", options)
+    engine.write_bytes(b"another")
+    with pytest.raises(InputError, match="not the engine that its manifest"):
+        run_with_trtexec(engine, tmp_path / "run.log", options)
+    engine.with_name("model.engine.json").unlink()
+    monkeypatch.setenv("STAND_IN", "passes")
+    assert "--useDLACore=0" in run_with_trtexec(engine, tmp_path / "run.log", options, dla_core=0)
 
 
 def test_files_that_trtexec_would_not_miss(stand_in, tiny, monkeypatch):

@@ -18,6 +18,7 @@ from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.measure.accuracy import evaluate
 from dlaflow.run.ort import OrtRunner
 from dlaflow.run.tensorrt import EngineOptions, TensorRTRunner
+from dlaflow.run.tensorrt_choice import is_engine, open_runner
 from dlaflow.run.tensorrt_memory import CudaPythonMemory, TorchMemory, open_memory
 from dlaflow.run.tensorrt_tensors import IOTensor, require_plain
 
@@ -87,6 +88,16 @@ def test_accuracy_through_the_same_evaluate(machine, model):
     assert list(ours.predictions) == list(theirs.predictions)
 
 
+def test_the_file_chooses_the_runner(machine, model):
+    engine = build(machine, model, 4)
+    assert isinstance(open_runner(engine, options(machine)), TensorRTRunner)
+    assert isinstance(open_runner(model), OrtRunner)
+    unnamed = model.with_name("unnamed")
+    unnamed.write_bytes(b"ftrt and more")
+    assert is_engine(unnamed)
+    assert not is_engine(model.with_name("nowhere"))
+
+
 def test_times_are_one_a_run(machine, model):
     chosen = options(machine)
     times = TensorRTRunner(build(machine, model, 4), chosen).time(images(3), runs=5, warm_up=2)
@@ -96,7 +107,10 @@ def test_times_are_one_a_run(machine, model):
 
 
 def test_the_core_is_set_before_the_engine_is_loaded(machine, model):
-    TensorRTRunner(build(machine, model, 4), options(machine, dla_core=1))
+    engine = build(machine, model, 4)
+    TensorRTRunner(engine, options(machine))
+    assert machine.runtimes[-1]._state["DLA_core"] == 0, "the manifest's"
+    TensorRTRunner(engine, options(machine, dla_core=1))
     assert machine.runtimes[-1]._state["DLA_core"] == 1
     with pytest.raises(EnvironmentLacksError, match="no DLA core 2"):
         TensorRTRunner(model.with_name("tiny.engine"), options(machine, dla_core=2))

@@ -185,7 +185,13 @@ def _about_scales(config: BuildConfig, release: Version, via: Via) -> Iterator[C
             "TensorRT 10 may refuse a cache whose first line names another release.",
             "`dlaflow calibrate --tensorrt VERSION` writes the matching header.",
         )
-    elif config.scales == "qdq" and config.on_dla and release < _QDQ_ON_DLA:
+    if config.on_dla and not config.fp16_too and config.scales in {"cache", "calibrator"}:
+        yield Caution(
+            "INT8 alone: what has no INT8 form on the DLA (SoftMax, tensors without a scale) goes to the GPU. "
+            "`dlaflow check` counts on FP16 beside INT8.",
+            "Build what was checked with --fp16-too.",
+        )
+    if config.scales == "qdq" and config.on_dla and release < _QDQ_ON_DLA:
         yield Caution(
             "Before DLA software 3.16 Q/DQ layers run on the GPU: the model will be cut around each of them.",
             "Build the plain model with a calibration cache instead.",
@@ -205,9 +211,9 @@ def _about_dla(config: BuildConfig, release: Version, tensorrt: str, via: Via) -
             f"TensorRT {tensorrt} has the DLA on Windows on ARM only; on Jetson it returns with 11.4.1.",
             "Update to TensorRT 11.4.1 or later.",
         )
-    if not config.gpu_fallback and not config.standalone and not config.input_formats:
+    if via == "trtexec" and not config.gpu_fallback and not config.standalone and not config.input_formats:
         yield Caution(
-            "Without GPU fallback TensorRT also refuses to reformat: linear FP32 inputs fail even if every layer fits.",
+            "Without GPU fallback trtexec also refuses to reformat: linear FP32 inputs fail even if every layer fits.",
             "Give DLA formats, for example --input-format int8:dla_hwc4 --output-format int8:chw32.",
         )
     if config.standalone and via == "trtexec" and release < _STOCK_STANDALONE:

@@ -236,23 +236,23 @@ def explain(lines: Iterable[str]) -> Explanation:
     first_error = ""
     tail = ""
     for raw in lines:
-        line = split_line(raw.rstrip("\n"))
-        if line.level in {"V", "I"} or not line.text.strip():
+        level, _, text = split_line(raw.rstrip("\n"))
+        if level in {"V", "I"} or not text.strip():
             continue
-        found = warnings if line.level == "W" else errors
+        found = warnings if level == "W" else errors
         for cause in CAUSES:
-            if cause.id not in found and _shows(cause, line.text):
-                found[cause.id] = line.text
-        if line.level in {"E", "F"}:
-            tail = line.text
-            if not first_error and not is_generic_tail(line.text) and not _is_noise(line.text):
-                first_error = line.text
+            if cause.id not in found and _shows(cause, text):
+                found[cause.id] = text
+        if level in {"E", "F"}:
+            tail = text
+            if not first_error and not is_generic_tail(text) and not _is_noise(text):
+                first_error = text
     # A good hybrid build warns of much that it then works around: warnings speak only where no error does.
     shown = errors or ({} if first_error else warnings)
     for cause in CAUSES:
         if cause.id in shown:
-            text = shown[cause.id]
-            return Explanation(cause.id, _worded(cause, text), _short(text), cause.then, cause.blame)
+            said = shown[cause.id]
+            return Explanation(cause.id, _worded(cause, said), _short(said), cause.then, cause.blame)
     evidence = _short(first_error or tail)
     if evidence:
         then = "Look for the first line marked [E] in the log; `--verbose` says more."

@@ -31,7 +31,7 @@ def parse_onnx(parser: ParserObject, model: Path, messages: Messages) -> None:
 
 def flags_for_dla(trt: ModuleType, *, quantized_in_model: bool) -> list[object]:
     """The parser flags that a DLA build wants, as far as this release has them (10.11 and 10.16)."""
-    known = trt.OnnxParserFlag
+    known = getattr(trt, "OnnxParserFlag", None)  # came with 8.6
     wanted = [_ADJUST, *([_ASYMMETRIC] if quantized_in_model else [])]
     return [getattr(known, name) for name in wanted if hasattr(known, name)]
 

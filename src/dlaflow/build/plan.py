@@ -7,7 +7,7 @@ from types import ModuleType
 
 from dlaflow.build.api import Messages
 from dlaflow.build.calibrator import Allocator, Batches
-from dlaflow.build.refusals import LayerAnswer
+from dlaflow.build.refusals import LayerAnswer, RefusedNode
 from dlaflow.build.surface import Serialized
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.progress import Progress, silent
@@ -42,7 +42,7 @@ class Plan:
     seconds: float
     layers: int
     answers: tuple[LayerAnswer, ...] = ()
-    refused_nodes: tuple[int, ...] | None = None
+    refused_nodes: tuple[RefusedNode, ...] | None = None
     phases: tuple[str, ...] = ()
     messages: tuple[str, ...] = field(default=(), repr=False)
 

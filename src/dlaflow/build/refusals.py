@@ -26,6 +26,15 @@ class LayerAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedNode:
+    """An ONNX node that the parser reports as unfit for the DLA; `operator` and `reason` may be empty."""
+
+    index: int
+    operator: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Disagreement:
     """A layer on which `check` and TensorRT differ."""
 
@@ -58,22 +67,28 @@ def ask_layers(settings: Settings, network: NetworkObject) -> tuple[LayerAnswer,
 
 def ask_parser(
     trt: ModuleType, builder: BuilderObject, settings: Settings, model: Path, logger: object
-) -> tuple[int, ...] | None:
-    """The indices of ONNX nodes that the parser reports as unfit for the DLA; None where the release cannot tell.
+) -> tuple[RefusedNode, ...] | None:
+    """The ONNX nodes that the parser reports as unfit for the DLA, in order; None where the release cannot tell.
 
     Needs a builder config whose default device is the DLA. A network of its own is used, as the report spoils it.
     """
-    if not hasattr(trt.OnnxParserFlag, _REPORT) or not hasattr(trt.OnnxParser, "set_builder_config"):
+    if not hasattr(getattr(trt, "OnnxParserFlag", None), _REPORT) or not hasattr(trt.OnnxParser, "set_builder_config"):
         return None
     parser: ParserObject = trt.OnnxParser(builder.create_network(0), logger)
     parser.set_builder_config(settings)
     parser.set_flag(getattr(trt.OnnxParserFlag, _REPORT))
     parser.supports_model_v2(model.read_bytes(), str(model))
+    complaints = [parser.get_error(index) for index in range(parser.num_errors)]
+    said = {one.node(): RefusedNode(one.node(), one.node_operator(), _line(one.desc())) for one in complaints}
     refused: list[int] = []
     for index in range(parser.num_subgraphs):
         if not parser.is_subgraph_supported(index):
             refused.extend(parser.get_subgraph_nodes(index))
-    return tuple(sorted(refused))
+    return tuple(said.get(index, RefusedNode(index)) for index in sorted(refused))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def score(answers: tuple[LayerAnswer, ...], placement: Placement) -> Agreement:

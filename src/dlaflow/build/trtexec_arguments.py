@@ -21,6 +21,8 @@ _POOLS = (8, 4, 0)
 _SKIP_INFERENCE = (8, 6, 0)
 _STANDALONE = (8, 6, 1)
 _STATIC_PLUGINS = (8, 6, 0)
+_ADJUST = (10, 16, 0)
+_ASYMMETRIC = (10, 11, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,10 @@ def _add_placement(to: _Writer, config: BuildConfig) -> None:
     to.add_if(config.gpu_fallback, "allowGPUFallback")
     if config.standalone:
         to.add("buildDLAStandalone" if to.release >= _STANDALONE else "safe")
+    if config.on_dla and to.release >= _ADJUST:
+        to.add("adjustForDLA")
+    if config.on_dla and config.scales == "qdq" and to.release >= _ASYMMETRIC:
+        to.add("uint8AsymmetricQuantizationDLA")
     to.add_value("layerDeviceTypes", ",".join(f"{wish.layer}:{wish.value}" for wish in config.layer_devices))
     to.add_value("inputIOFormats", ",".join(map(str, config.input_formats)))
     to.add_value("outputIOFormats", ",".join(map(str, config.output_formats)))

@@ -204,6 +204,8 @@ def _print_result(result: BuildResult, quiet: bool, scored: str = "") -> None:
     )
     for line in _about_run(result.run) if result.run else ():
         console.print(line)
+    for node in (result.plan.refused_nodes or ()) if result.plan else ():
+        console.print(f"Not for the DLA: node {node.index} {node.operator} {node.reason}".rstrip(), markup=False)
     if scored:
         console.print(scored)
     console.print(f"About it: {manifest_path(result.engine)}")

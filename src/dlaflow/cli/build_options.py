@@ -46,6 +46,8 @@ class Numbers:
     """The calibration cache (INT8 up to TensorRT 10); with --data it is written."""
     scales: Literal["auto", "qdq", "none"] = "auto"
     """auto (from --cache or --data), qdq (the model holds Q/DQ nodes), none (speed only)."""
+    strongly_typed: Annotated[bool, _SWITCH] = False
+    """Take all types from the model (TensorRT 9.1 to 10; 11 always does)."""
     fp16_too: Annotated[bool, _SWITCH] = False
     """Let layers without INT8 scales run in FP16."""
     layer_precision: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ def configure(
         precision="int8" if target.precision == "int8" else "fp16",
         scales=_scales(target, numbers, calibrate=calibrate),
         fp16_too=numbers.fp16_too,
+        strongly_typed=numbers.strongly_typed,
         shapes=shapes_for(model, target.batch, numbers.shape),
         dla_core=None if placing.gpu_only else placing.dla_core,
         gpu_fallback=not (placing.gpu_only or standalone or placing.no_gpu_fallback),

@@ -22,7 +22,8 @@ _NAMES_FIRST = (10, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """`dla_core` to run on (None: TensorRT's choice; an engine keeps no core number), plugin libraries to load first.
+    """`dla_core` to run on (None: the one it was built for, from the manifest, since an engine keeps no core number),
+    plugin libraries to load first.
 
     `trt` and `memory` replace the bindings and the device memory that would be found.
     """
@@ -53,7 +54,8 @@ class TensorRTRunner:
         self._logger = make_logger(trt, self._messages)
         load_plugins(trt, self._logger, options.plugins)
         self._runtime = trt.Runtime(self._logger)
-        self._choose_core(options.dla_core, trt.__version__)
+        built_for = self.manifest.config.dla_core if self.manifest else None
+        self._choose_core(built_for if options.dla_core is None else options.dla_core, trt.__version__)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise self._messages.failure()

@@ -156,7 +156,12 @@ class TorchMemory:
 
     def allocate(self, size: int) -> DeviceBuffer:
         """`size` bytes, given back to torch when the buffer goes."""
-        return _TorchBuffer(self._torch, self._stream, size)
+        try:
+            return _TorchBuffer(self._torch, self._stream, size)
+        except RuntimeError as error:
+            raise EnvironmentLacksError(
+                f"CUDA refused {size} bytes: {str(error).splitlines()[0][:120]}", then="Close what else uses the GPU."
+            ) from None
 
     def synchronize(self) -> None:
         """Wait until everything on the stream is done."""

@@ -1,0 +1,30 @@
+"""The runner for a file: TensorRT for an engine, onnxruntime for a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlaflow.run.ort import OrtRunner
+from dlaflow.run.tensorrt import EngineOptions, TensorRTRunner
+
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+_PLAN_MAGIC = (b"ftrt", b"ptrt")
+
+
+def is_engine(path: str | Path) -> bool:
+    """Whether a file is a TensorRT engine, by its name or its first bytes."""
+    if Path(path).suffix in ENGINE_SUFFIXES:
+        return True
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4) in _PLAN_MAGIC
+    except OSError:
+        return False
+
+
+def open_runner(path: str | Path, options: EngineOptions | None = None) -> OrtRunner | TensorRTRunner:
+    """The runner for an engine or an ONNX model; both have the same interface.
+
+    Raises InputError or EnvironmentLacksError as the runners do.
+    """
+    return TensorRTRunner(path, options) if is_engine(path) else OrtRunner(path)
