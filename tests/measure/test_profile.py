@@ -247,3 +247,25 @@ def test_a_probed_nsys_without_the_flag_is_believed() -> None:
     config = CaptureConfig(Path("m.engine"), jetpack="6.2", known_flags=frozenset({"--trace"}))
     assert "--accelerator-trace" not in capture_commands(config).shell()
     assert "--accelerator-trace" in capture_commands(replace(config, known_flags=None)).shell()
+
+
+def test_lists_without_an_order_take_the_models() -> None:
+    layers = [layer("a", Device.DLA), layer("norm", Device.GPU), layer("b", Device.DLA), layer("end", Device.GPU)]
+    log = log_of(["a", "b"], ["PLUGIN_V2: norm", "SOFTMAX: end"], 1.0)
+    found = profiled("x", log, predicted=predicted_of(layers, []))
+    assert found.measured is not None
+    assert (found.measured.switches, found.measured.ordered) == (3, False)
+    assert "the model's order" in found.measured.source
+    assert found.placement is not None
+    assert [(switch.source, switch.to) for switch in found.placement.switches] == [
+        ("a", "norm"), ("norm", "b"), ("b", "end"),
+    ]  # fmt: skip
+    assert profiled("x", log).measured.switches is None  # type: ignore[union-attr]
+
+
+def test_stretches_of_the_same_cause_are_one_advice() -> None:
+    rows = ROWS.replace("/m/Softmax", "/n/MatMul_1")
+    first = profiled("both", WITH_ROWS.replace("/m/Softmax", "/n/MatMul_1"), rows).advice[0]
+    assert first.title == "Move MatMul to the DLA (2 places, /m/MatMul first)"
+    assert first.gain_ms == pytest.approx(2.9)
+    assert "3 switches" in first.why

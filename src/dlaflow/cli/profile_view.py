@@ -55,7 +55,7 @@ def profile_view(profile: Profiled) -> Group:
         parts.append(_crossing_table(profile.capture))
     if refused := _refusals(profile):
         parts.append(Text("\nTensorRT's reasons", style="bold"))
-        parts += [Text(f"  {message.text}") for message in refused]
+        parts += [Text(f"  {line}") for line in refused[:8]]
     if profile.advice:
         parts.append(Text("\nChange first", style="bold"))
         for place, advice in enumerate(profile.advice[:3], start=1):
@@ -68,11 +68,23 @@ def profile_view(profile: Profiled) -> Group:
     return Group(*parts, Text(""))
 
 
-def _refusals(profile: Profiled) -> list[ValidatorMessage]:
-    """The messages that say why a layer that works is not on the DLA, each text once."""
-    messages = profile.run.messages if profile.run else ()
-    told = {message.text: message for message in messages if not is_harmless(message.layer, message.type)}
-    return list(told.values())[:12]
+def _refusals(profile: Profiled) -> list[str]:
+    """Why layers that work are not on the DLA: one line for each kind of reason, with the first of its texts.
+
+    The plain "unsupported" line is left out where the line before it gave the reason.
+    """
+    messages = [
+        each for each in (profile.run.messages if profile.run else ()) if not is_harmless(each.layer, each.type)
+    ]
+    explained = {each.layer for each in messages if each.reason != "unsupported_layer"}
+    alike: dict[tuple[str, str, str], list[ValidatorMessage]] = {}
+    for each in messages:
+        if each.reason != "unsupported_layer" or each.layer not in explained:
+            alike.setdefault((each.reason, each.type, each.operation), []).append(each)
+    return [
+        group[0].text + (f" (and {len(group) - 1} more of this kind)" if len(group) > 1 else "")
+        for group in alike.values()
+    ]
 
 
 def headline(profile: Profiled) -> str:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from dlaflow.measure.profile_advice import Advice, advise, times_of
 from dlaflow.measure.profile_breakdown import Breakdown, TopLayer, breakdown_of, top_layers
 from dlaflow.measure.profile_capture import CaptureSummary
 from dlaflow.measure.profile_evidence import Evidence, Files, read_evidence
-from dlaflow.measure.profile_placement import MeasuredPlacement, as_placement, measured_placement, nodes_behind
+from dlaflow.measure.profile_placement import (
+    MeasuredPlacement,
+    as_placement,
+    in_model_order,
+    measured_placement,
+    nodes_behind,
+)
 from dlaflow.measure.profile_spread import Running, Spread
 from dlaflow.parse.capture import HardwareTask
 from dlaflow.parse.log import LogRun, Note, Performance, Times
@@ -58,19 +64,23 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
     known = dla_names(run.placement, run.engine_layers) if run else None
     breakdown = breakdown_of(evidence.profile, known) if evidence.profile else None
     measured = measured_placement(evidence)
+    placement = as_placement(measured, predicted) if measured and predicted else None
+    in_order = in_model_order(measured, placement) if measured and placement and not measured.ordered else measured
+    if measured and in_order is not measured and in_order:
+        measured = replace(measured, switches=in_order.switches, source=in_order.source)
     times = times_of(breakdown, evidence.capture)
     return Profiled(
         name=evidence.name,
         run=run,
         measured=measured,
-        placement=as_placement(measured, predicted) if measured and predicted else None,
+        placement=placement,
         predicted=predicted,
         measurements=tuple(_measurements(evidence, breakdown)),
         breakdown=breakdown,
         capture=evidence.capture,
         hardware=evidence.hardware,
         top=tuple(_top(breakdown, evidence.capture)),
-        advice=tuple(advise(measured, run, times, predicted)),
+        advice=tuple(advise(in_order, run, times, predicted)),
         notes=tuple(_notes(evidence, breakdown)),
         onnx_nodes=nodes_behind(measured, predicted) if measured and predicted else {},
     )

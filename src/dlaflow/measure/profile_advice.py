@@ -43,14 +43,17 @@ def advise(
     predicted: Placement | None = None,
 ) -> list[Advice]:
     """All advice, most gain first; `times` are milliseconds of GPU time by layer name (`times_of`)."""
-    found = []
+    alike: dict[str, list[_Stretch]] = {}
     for stretch in _stretches(placement) if placement else []:
-        costs = [times[name] for name in stretch.names if name in times]
+        alike.setdefault(_subject(stretch), []).append(stretch)
+    found = []
+    for subject, stretches in alike.items():
+        costs = [times[name] for stretch in stretches for name in stretch.names if name in times]
         found.append(
             Advice(
-                title=_title(stretch),
-                why=_why(stretch),
-                then=_fix(stretch, predicted),
+                title=_title(subject, stretches),
+                why=_why(stretches),
+                then=_fix(stretches, predicted),
                 gain_ms=sum(costs) if costs else None,
             )
         )
@@ -95,34 +98,43 @@ def _working(stretch: _Stretch) -> list[str]:
     return [name for name in stretch.names if not name.startswith(REFORMAT)]
 
 
-def _title(stretch: _Stretch) -> str:
+def _subject(stretch: _Stretch) -> str:
+    """What stretches of the same kind have in common."""
     names = _working(stretch)
     if not names:
-        targets = [name.partition(" to ")[2] for name in stretch.names]
-        reordered = [target for target in targets if not target.startswith("{")]
-        return f"Keep {reordered[0]} on the DLA" if reordered else "Join two neighbouring DLA subgraphs"
-    cause = cause_of(names)
-    example = parts_of(names[0])[0] if parts_of(names[0]) else names[0]
-    return f"Move {cause or example} to the DLA ({example}{' ...' if len(names) > 1 else ''})"
+        return ""
+    return cause_of(names) or parts_of(names[0])[0]
 
 
-def _why(stretch: _Stretch) -> str:
-    copies = len(stretch.names) - len(_working(stretch))
-    cost = "It cuts the DLA's work in two: two switches" if stretch.between else "It stands at an end: one switch"
-    text = f"{cost}, {copies} reformat{'s' if copies != 1 else ''}."
-    return f"{text} TensorRT: {stretch.reason}" if stretch.reason else text
+def _title(subject: str, stretches: list[_Stretch]) -> str:
+    if not subject:
+        return "Join neighbouring DLA subgraphs that only a reformat parts"
+    first = parts_of(_working(stretches[0])[0])[0]
+    where = first if len(stretches) == 1 else f"{len(stretches)} places, {first} first"
+    return f"Move {subject} to the DLA ({where})"
 
 
-def _fix(stretch: _Stretch, predicted: Placement | None) -> str:
-    """The remedy that the rules know for one of these layers."""
-    names = {part for name in stretch.names for part in parts_of(name)}
-    for layer in predicted.layers if predicted else []:
-        if layer.name not in names:
-            continue
+def _why(stretches: list[_Stretch]) -> str:
+    cuts = sum(stretch.between for stretch in stretches)
+    copies = sum(len(stretch.names) - len(_working(stretch)) for stretch in stretches)
+    switches = len(stretches) + cuts
+    verb = f"cuts the DLA's work {'once' if cuts == 1 else f'{cuts} times'}" if cuts else "stands at an end"
+    text = f"It {verb}: {switches} switch{'es' if switches > 1 else ''}, {copies} reformat{'s' if copies != 1 else ''}."
+    reason = next((stretch.reason for stretch in stretches if stretch.reason), "")
+    return f"{text} TensorRT: {reason}" if reason else text
+
+
+def _fix(stretches: list[_Stretch], predicted: Placement | None) -> str:
+    """The remedy that the rules know for one of these layers, rather for one that works than for a reshape."""
+    if predicted is None:
+        return "`dlaflow check` on the model tells the rule and the remedy."
+    names = {part for stretch in stretches for name in stretch.names for part in parts_of(name)}
+    layers = [layer for layer in predicted.layers if layer.name in names]
+    for layer in sorted(layers, key=lambda layer: is_harmless(layer.name, layer.kind)):
         for finding in layer.findings:
             if finding.fix and finding.verdict is not Verdict.NATIVE:
-                return finding.fix
-    return "`dlaflow check` on the model tells the rule and the remedy." if predicted is None else ""
+                return f"Remedy: {finding.fix}"
+    return ""
 
 
 def _settings(run: LogRun | None) -> list[Advice]:

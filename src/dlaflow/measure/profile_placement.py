@@ -147,6 +147,25 @@ def _of_lists(evidence: Evidence) -> MeasuredPlacement | None:
     return found
 
 
+def in_model_order(measured: MeasuredPlacement, placement: Placement) -> MeasuredPlacement:
+    """The layers of `as_placement` in the model's order, where the evidence has none: switches can then be counted.
+
+    The engine may run independent layers in another order, so the count is that of the model's own order.
+    """
+    messages = {layer.name: layer.messages for layer in measured.layers}
+    for layer in measured.layers:
+        for part in parts_of(layer.name):
+            messages.setdefault(part, layer.messages)
+    layers = [
+        MeasuredLayer(layer.name, layer.kind, layer.device, messages=messages.get(layer.name, ()))
+        for layer in placement.layers
+        if layer.device is not Device.FOLDED
+    ]
+    changes = sum(here.device is not there.device for here, there in pairwise(layers))
+    source = f"{measured.source}, in the model's order"
+    return MeasuredPlacement(tuple(layers), source, ordered=True, loadables=measured.loadables, switches=changes)
+
+
 def as_placement(measured: MeasuredPlacement, predicted: Placement) -> Placement:
     """The model's own layers with the devices that were measured.
 
@@ -176,13 +195,13 @@ def as_placement(measured: MeasuredPlacement, predicted: Placement) -> Placement
         for place, group in enumerate(members)
         if group
     ]
-    switches = _switches(measured)
+    moved = replace(predicted, layers=layers)
+    in_order = measured if measured.ordered else in_model_order(measured, moved)
     return replace(
-        predicted,
-        layers=layers,
+        moved,
         loadables=loadables,
-        switches=switches,
-        summary=_summary(layers, measured),
+        switches=_switches(in_order),
+        summary=_summary(layers, in_order),
         findings=[finding for finding in findings if finding.layer not in {layer.name for layer in predicted.layers}],
     )
 
@@ -220,8 +239,6 @@ def _findings(measured: MeasuredPlacement) -> list[Finding]:
 
 
 def _switches(measured: MeasuredPlacement) -> list[Switch]:
-    if not measured.ordered:
-        return []
     active = [layer for layer in measured.layers if layer.device is not Device.FOLDED]
     found = []
     for here, there in pairwise(active):
