@@ -69,5 +69,5 @@ def unknown_name(kind: str, received: str, known: Iterable[str], aliases: Iterab
     """The error for a name that no registry knows, with the nearest known one (or alias, which is accepted too)."""
     names = sorted(known)
     near = difflib.get_close_matches(received, [*names, *aliases], n=1, cutoff=0.4)
-    then = f"Did you mean {near[0]!r}?" if near else "See the list above."
+    then = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
     return UsageError(f"unknown {kind}", expected=f"one of {', '.join(names)}", received=repr(received), then=then)
