@@ -11,12 +11,21 @@ import torch
 from torch import Tensor, nn
 
 
-def export(module: nn.Module, path: Path, *shapes: tuple[int, ...], names: tuple[str, ...] = ("input",)) -> Path:
-    """Write `module` with TorchScript's exporter (opset 17, static shapes) and return the path."""
+def export(
+    module: nn.Module,
+    path: Path,
+    *shapes: tuple[int, ...],
+    names: tuple[str, ...] = ("input",),
+    trained: bool = True,
+) -> Path:
+    """Write `module` with TorchScript's exporter (opset 17, static shapes) and return the path.
+
+    Weights are random. Untrained networks keep torch's initial ones: equal biases are then stored once and shared through
+    Identity nodes, which TensorRT sees.
+    """
     torch.manual_seed(0)
     with torch.no_grad():
-        for values in (*module.parameters(), *module.buffers()):
-            # Equal values would be stored once and shared through Identity nodes, unlike those of a trained network.
+        for values in (*module.parameters(), *module.buffers()) if trained else ():
             if values.is_floating_point():
                 values.uniform_(0.01, 0.1)
     inputs: tuple[Tensor, ...] = tuple(torch.randn(shape) for shape in shapes)
