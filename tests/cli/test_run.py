@@ -47,7 +47,7 @@ samples = 32
 [evaluate]
 limit = 60
 """
-STEPS = 12
+STEPS = 14
 
 
 @pytest.fixture

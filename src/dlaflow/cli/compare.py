@@ -16,7 +16,7 @@ from dlaflow.report.compare import merge, parse_limit, read_any_run, regressions
 from dlaflow.report.html import render
 from dlaflow.report.json import run_json
 from dlaflow.report.markdown import run_markdown
-from dlaflow.report.text import accuracy_note, run_table
+from dlaflow.report.text import run_table, table_notes
 from dlaflow.report.verdict import headline
 
 
@@ -78,7 +78,7 @@ def compare(
     if not outputs.quiet:
         console.print(headline(merged), markup=False, style="bold")
         console.print(run_table(merged))
-        if note := accuracy_note(merged):
+        for note in table_notes(merged):
             console.print(note, markup=False, style="dim")
     for each in worse or []:
         console.print(f"worse: {each.variant}: {each.what}, {each.before} → {each.after}", markup=False)

@@ -19,7 +19,7 @@ from dlaflow.recipe.load import check_recipe, load_recipe
 from dlaflow.recipe.run import RunOptions, RunOutcome, run_recipe
 from dlaflow.recipe.schema import Recipe
 from dlaflow.report.json import run_json
-from dlaflow.report.text import accuracy_note, run_table
+from dlaflow.report.text import run_table, table_notes
 from dlaflow.report.verdict import headline
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _print_outcome(outcome: RunOutcome, console: Console) -> None:
     console.print()
     console.print(Text(headline(outcome.record), "bold"))
     console.print(run_table(outcome.record))
-    if note := accuracy_note(outcome.record):
+    for note in table_notes(outcome.record):
         console.print(Text(note, "dim"))
     console.print(Text(f"Report: {outcome.report}"), soft_wrap=True)
 

@@ -14,6 +14,7 @@ from dlaflow.errors import InputError
 from dlaflow.recipe.schema import (
     CalibrateSection,
     DataSection,
+    EstimateSection,
     EvaluateSection,
     ExportSection,
     Recipe,
@@ -33,6 +34,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "data": DataSection,
     "train": TrainSection,
     "export": ExportSection,
+    "estimate": EstimateSection,
     "calibrate": CalibrateSection,
     "evaluate": EvaluateSection,
     "report": ReportSection,
@@ -101,6 +103,9 @@ def _check_steps(recipe: Recipe) -> None:
         raise InputError(
             f"variant {trained[0]!r} has no ONNX file", expected=expected, received=", ".join(recipe.steps)
         )
+    if "estimate" in steps and "check" not in steps:
+        expected = "`check` among the steps"
+        raise InputError("an estimate needs a placement", expected=expected, received=", ".join(recipe.steps))
     if "evaluate" in steps and "int8" in recipe.evaluate.precisions and "calibrate" not in steps:
         expected = "`calibrate` among the steps"
         raise InputError("evaluating int8 needs a calibration", expected=expected, received=", ".join(recipe.steps))

@@ -43,6 +43,8 @@ class Planner:
         yield from (self._rewrite(variant) for variant in recipe.variant if variant.source)
         if "check" in wanted:
             yield from map(self._check, recipe.variant)
+        if "estimate" in wanted:
+            yield from map(self._estimate, recipe.variant)
         if "calibrate" in wanted:
             yield from map(self._calibrate, recipe.variant)
         if "evaluate" in wanted:
@@ -101,6 +103,17 @@ class Planner:
             ("graph", "targets", "rules", "placement", "onnx"),
         )
 
+    def _estimate(self, variant: VariantSection) -> Step:
+        files, mode = self._files[variant.name], self._recipe.estimate.power_mode
+        return Step(
+            f"estimate/{variant.name}",
+            partial(work.estimate, mode, self._target, files),
+            (files.estimate,),
+            {"model": files.model, "placement": files.placement},
+            {"target": repr(self._target), "power_mode": mode or ""},
+            ("graph", "targets", "estimate"),
+        )
+
     def _calibrate(self, variant: VariantSection) -> Step:
         files, section = self._files[variant.name], self._recipe.calibrate
         tensorrt = self._target.release.tensorrt
@@ -138,6 +151,7 @@ class Planner:
         checked, evaluated = "check" in recipe.steps, "evaluate" in recipe.steps
         inputs = {f"{name}/model": each.model for name, each in files.items()}
         inputs |= {f"{name}/placement": each.placement for name, each in files.items() if checked}
+        inputs |= {f"{name}/estimate": each.estimate for name, each in files.items() if "estimate" in recipe.steps}
         inputs |= {f"{name}/accuracy": each.accuracy for name, each in files.items() if evaluated}
         needs_data = {"train", "calibrate", "evaluate"} & set(recipe.steps)
         return Step(

@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
-StepName = Literal["train", "export", "check", "calibrate", "evaluate", "report"]
+StepName = Literal["train", "export", "check", "estimate", "calibrate", "evaluate", "report"]
 Precision = Literal["fp32", "fp16", "int8"]
 
-STEPS: tuple[StepName, ...] = ("train", "export", "check", "calibrate", "evaluate", "report")
+STEPS: tuple[StepName, ...] = ("train", "export", "check", "estimate", "calibrate", "evaluate", "report")
 
 
 class TargetSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +63,12 @@ class ExportSection(msgspec.Struct, frozen=True, kw_only=True):
     simplify: bool = False
 
 
+class EstimateSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[estimate]: the latency on the board; `power_mode` is one of the board's (default: MAXN with locked clocks)."""
+
+    power_mode: str | None = None
+
+
 class CalibrateSection(msgspec.Struct, frozen=True, kw_only=True):
     """[calibrate]: INT8 scales from `samples` training images."""
 
@@ -95,6 +101,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     data: DataSection = DataSection()
     train: TrainSection = TrainSection()
     export: ExportSection = ExportSection()
+    estimate: EstimateSection = EstimateSection()
     calibrate: CalibrateSection = CalibrateSection()
     evaluate: EvaluateSection = EvaluateSection()
     report: ReportSection = ReportSection()

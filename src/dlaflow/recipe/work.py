@@ -13,7 +13,7 @@ from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, TrainSection
-from dlaflow.report.json import measurements_json, placement_json
+from dlaflow.report.json import measurements_json, placement_json, read_placement
 from dlaflow.report.units import count, percent
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Files:
     @property
     def placement(self) -> Path:
         return self.folder / "placement.json"
+
+    @property
+    def estimate(self) -> Path:
+        return self.folder / "estimate.json"
 
     @property
     def cache(self) -> Path:
@@ -126,6 +130,24 @@ def check(target: Target, files: Files, progress: Progress) -> str:
     return (
         f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}, {share} of the MACs on the DLA"
     )
+
+
+def estimate(power_mode: str | None, target: Target, files: Files, progress: Progress) -> str:
+    """Estimate the latency of the placement on the board."""
+    from dlaflow.estimate.latency import estimate as run_estimate
+    from dlaflow.graph.load import load_model
+    from dlaflow.graph.lower import lower
+
+    with progress(f"Estimating {files.folder.name}", None):
+        placement = read_placement(files.placement)
+        info = placement.target
+        network = lower(load_model(files.model), tensorrt=info.tensorrt, batch=info.batch or None)
+        answer = run_estimate(network, placement, target, power_mode)
+    write_atomic(files.estimate, measurements_json(answer.measurements()))
+    if answer.latency is None:
+        return f"no estimate: {'; '.join(answer.unknown)}"
+    low, high = answer.latency.low, answer.latency.high
+    return f"{answer.latency.value:.2f} ms for a batch of {answer.batch}, probably {low:.2f} to {high:.2f}"
 
 
 def calibrate(section: CalibrateSection, tensorrt: str, data: RunData, files: Files, progress: Progress) -> str:

@@ -85,6 +85,15 @@ class VariantView:
     def latency(self) -> Measurement | None:
         return latency_of(self.variant)
 
+    @property
+    def gain(self) -> str:
+        """What the rewrites that the findings name would bring, where an estimate says so."""
+        after = number(self.variant, "latency", "after fix")
+        if after is None or self.latency is None or after.value >= self.latency.value:
+            return ""
+        now = f"{self.latency.value:.2f} {self.latency.unit}"
+        return f"with the rewrites named here about {after.value:.2f} {after.unit} instead of {now} (estimated)"
+
     def number(self, quantity: str, subject: str) -> Measurement | None:
         return number(self.variant, quantity, subject)
 
@@ -129,6 +138,7 @@ def render(run: RunRecord) -> str:
             ),
             precisions=[name for name in PRECISIONS if any(number(v, "top1", name) for v in run.variants)],
             latency=any(view.latency for view in views),
+            latency_source=_latency_source(run),
             tradeoff=tradeoff_of(run),
             version=__version__,
             style=Markup(style),
@@ -137,6 +147,16 @@ def render(run: RunRecord) -> str:
             policy=_policy(style, script),
         )
     )
+
+
+def _latency_source(run: RunRecord) -> tuple[str, str] | None:
+    """What the latencies are and what they rest on, from the first that says so."""
+    for variant in run.variants:
+        time = latency_of(variant)
+        if time is not None:
+            spread = f" (± is the {time.spread_kind})" if time.spread is not None else ""
+            return time.provenance.value, (time.detail or variant.name) + spread
+    return None
 
 
 def _accuracy_scale(run: RunRecord) -> tuple[float, float]:

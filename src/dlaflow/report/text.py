@@ -18,27 +18,31 @@ def precisions_of(run: RunRecord) -> list[str]:
     return [name for name in PRECISIONS if any(number(variant, "top1", name) for variant in run.variants)]
 
 
-def accuracy_note(run: RunRecord) -> str:
-    """What the accuracies in the table are, with the widest interval among them (empty without accuracies)."""
+def table_notes(run: RunRecord) -> list[str]:
+    """What the numbers in the table are: the widest interval of the accuracies, the origin of the latencies."""
+    notes = []
     shown = [top1 for variant in run.variants for name in PRECISIONS if (top1 := number(variant, "top1", name))]
-    if not shown:
-        return ""
-    spread = max((top1.spread or 0.0) for top1 in shown)
-    images = min(top1.n for top1 in shown)
-    return (
-        f"{', '.join(precisions_of(run))}: top-1 of {images:,} test images, ±{spread * 100:.1f} points (95% interval)"
-    )
+    if shown:
+        spread = max((top1.spread or 0.0) for top1 in shown)
+        images = f"{min(top1.n for top1 in shown):,} test images"
+        names = ", ".join(precisions_of(run))
+        notes.append(f"{names}: top-1 of {images}, measured here, ±{spread * 100:.1f} points (95% interval)")
+    times = [time for variant in run.variants if (time := latency_of(variant))]
+    if times:
+        wide = max((time.spread or 0.0) / time.value if time.value else 0.0 for time in times)
+        kinds = " and ".join(dict.fromkeys(time.provenance.value for time in times))
+        notes.append(f"latency: {kinds}, ±{wide:.0%} ({times[0].spread_kind})")
+    return notes
 
 
 def run_table(run: RunRecord) -> Table:
     """The comparison of the variants as a rich table."""
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     precisions = precisions_of(run)
     timed = any(latency_of(variant) for variant in run.variants)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     table.add_column("variant", overflow="fold")
     for title in ("loadables", "switches", "DLA MACs", *precisions):
         table.add_column(title, justify="right", no_wrap=True)
