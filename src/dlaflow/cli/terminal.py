@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -34,6 +35,30 @@ class _BarTask:
         self._bars.update(self._task, state=text)
 
 
+class _LineTask:
+    """Without a terminal there is no bar: one line when the work is done."""
+
+    def __init__(self) -> None:
+        self.done = 0.0
+        self.state = ""
+
+    def advance(self, amount: float = 1) -> None:
+        self.done += amount
+
+    def describe(self, text: str) -> None:
+        self.state = text
+
+
+@contextmanager
+def line(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
+    """One line on stderr when the work is done: for logs and pipes."""
+    task, start = _LineTask(), time.monotonic()
+    yield task
+    amount = f"{task.done:,.0f} {unit}".strip()
+    text = f"{title}: {amount} in {time.monotonic() - start:.1f} s  {task.state}".rstrip()
+    sys.stderr.write(text + "\n")
+
+
 @contextmanager
 def bar(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
     """A progress bar on stderr with the time left; it leaves one line behind when it is done."""
@@ -55,5 +80,7 @@ def bar(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
 
 
 def progress(*, quiet: bool) -> Progress:
-    """The progress of a command: bars, or nothing when it is quiet."""
-    return silent if quiet else bar
+    """The progress of a command: bars, lines where there is no terminal, or nothing when it is quiet."""
+    if quiet:
+        return silent
+    return bar if sys.stderr.isatty() else line
