@@ -1,0 +1,184 @@
+"""`dlaflow check`, `explain` and `boards` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from dlaflow.cli import COMMANDS, main
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """Convolution, average reduction, Flatten and Gemm: two loadables on every DLA."""
+    weights = {"w": (8, 3, 3, 3), "f": (10, 8), "b": (10,)}
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["c"], name="/conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="/relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"], name="/pool"),
+        helper.make_node("Flatten", ["p"], ["t"], name="/flatten"),
+        helper.make_node("Gemm", ["t", "f", "b"], ["output"], name="/fc", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 32, 32])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 10])],
+        [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in weights.items()],
+    )
+    path = tmp_path / "classifier.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_answer_comes_first(classifier, capsys):
+    assert main(["check", str(classifier), "--board", "agx-orin-64gb", "--jetpack", "5.1.1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "agx-orin-64gb, JetPack 5.1.1 (TensorRT 8.5.2), int8, batch 1, hybrid" in lines[0]
+    assert "100.0% of the multiply-accumulates" in lines[2]
+    assert lines[3].split() == ["2", "loadables"]
+    assert any("DLA250" in line and "/pool" in line for line in lines)
+    assert any("use instead: AveragePool" in line for line in lines)
+
+
+def test_json_has_every_key_of_the_design(classifier, tmp_path):
+    out = tmp_path / "placement.json"
+    assert main(["check", str(classifier), "--json", str(out), "--quiet", "--batch", "4"]) == 0
+    body = json.loads(out.read_text())
+    assert body["schema"] == "dlaflow.placement/1"
+    assert set(body) >= {"schema", "dlaflow", "model", "target", "summary", "layers", "loadables", "switches"}
+    assert set(body["model"]) == {"path", "sha256", "inputs"}
+    assert body["model"]["inputs"] == {"input": [4, 3, 32, 32]}
+    assert set(body["target"]) == {"board", "jetpack", "tensorrt", "dla", "precision", "batch", "mode"}
+    assert set(body["summary"]) == {
+        "layers", "dla_layers", "gpu_layers", "folded_layers", "unknown_layers", "dla_mac_share",
+        "loadables", "loadables_before_cap", "switches", "standalone_ok",
+    }  # fmt: skip
+    keys = {"name", "kind", "onnx_nodes", "device", "verdict", "loadable", "macs", "bytes", "findings"}
+    assert all(set(layer) == keys for layer in body["layers"])
+    assert set(body["loadables"][0]) == {"index", "first", "last", "layers", "macs"}
+    assert set(body["switches"][0]) == {"from", "to", "tensor", "bytes"}
+    found = next(finding for layer in body["layers"] for finding in layer["findings"])
+    assert set(found) >= {"rule", "verdict", "message", "expected", "received", "source", "fix"}
+
+
+def test_fail_on(classifier, capsys):
+    assert main(["check", str(classifier), "--fail-on", "fallback"]) == 1
+    assert main(["check", str(classifier), "--board", "orin-nano", "--jetpack", "6.2", "--fail-on", "unknown"]) == 1
+    capsys.readouterr()
+
+
+def test_comparison_of_two_releases_and_layers(classifier, capsys):
+    assert main(["check", str(classifier), "--jetpack", "5.1.1", "--against", "6.2", "--layers"]) == 0
+    out = capsys.readouterr().out
+    assert "Under 6.2 (TensorRT 10.3.0.30) instead of 5.1.1" in out
+    assert "GPU         fallback    REDUCE           /pool" in out
+
+
+def test_sarif_html_and_model_explorer(classifier, tmp_path):
+    sarif, page, nodes = (tmp_path / name for name in ("f.sarif", "p.html", "n.json"))
+    options = ["--sarif", str(sarif), "--html", str(page), "--model-explorer", str(nodes), "--quiet"]
+    assert main(["check", str(classifier), *options]) == 0
+    run = json.loads(sarif.read_text())["runs"][0]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert "DLA250" in rules
+    assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
+    assert "/pool" in page.read_text()
+    assert json.loads(nodes.read_text())["main_graph"]["results"]["/pool"]["value"] == "GPU"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"this is not a model at all, it is text", "not a readable ONNX"),
+        (b"PK\x03\x04rest of a zip", "zip"),
+        (None, "cannot read"),
+    ],
+)
+def test_bad_files_are_one_line_and_exit_2(content, words, tmp_path, capsys):
+    path = tmp_path / "m.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["check", str(path), "--json", str(tmp_path / "out.json")]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_truncated_model_is_told(classifier, tmp_path, capsys):
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(classifier.read_bytes()[:-700])
+    assert main(["check", str(cut)]) == 2
+    error = capsys.readouterr().err
+    assert "truncated" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--board", "agx-orn-64gb"], "Did you mean 'agx-orin"),
+        (["--jetpack", "5.9"], "JetPack"),
+        (["--precision", "int4"], "precision"),
+        (["--batch", "0"], "batch"),
+        (["--bord", "x"], "--bord"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_2(classifier, arguments, words, capsys):
+    assert main(["check", str(classifier), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_unknown_command_tells_the_nearest(capsys):
+    assert main(["chek"]) == 2
+    assert "Did you mean 'check'?" in capsys.readouterr().err
+
+
+def test_explain_and_boards(capsys, tmp_path):
+    assert main(["explain", "dla110"]) == 0
+    assert "1..32" in capsys.readouterr().out
+    assert main(["explain"]) == 0
+    assert "DLA250" in capsys.readouterr().out
+    assert main(["explain", "DLA11O"]) == 2
+    capsys.readouterr()
+    assert main(["boards", "--json", str(tmp_path / "b.json")]) == 0
+    assert "orin-nano              none" in capsys.readouterr().out
+    assert json.loads((tmp_path / "b.json").read_text())["schema"] == "dlaflow.boards/1"
+
+
+def test_help_names_every_command_and_loads_nothing_heavy():
+    code = (
+        "import sys, dlaflow; from dlaflow.cli import main; main(['--help'])\n"
+        "heavy = ('torch', 'onnxruntime', 'onnx', 'numpy', 'cyclopts', 'rich', 'tensorrt')\n"
+        "print([module for module in heavy if module in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {name}" in done.stdout for name in COMMANDS)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_has_help():
+    from importlib import import_module
+
+    for path, _ in COMMANDS.values():
+        module, function = path.split(":")
+        assert getattr(import_module(module), function).__doc__
+
+
+def test_check_does_not_load_torch_or_onnxruntime(classifier):
+    code = (
+        f"import sys; from dlaflow.cli import main; main(['check', {str(classifier)!r}, '-q'])\n"
+        "print([m for m in ('torch', 'onnxruntime', 'tensorrt', 'onnxscript') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
