@@ -148,3 +148,10 @@ def test_times_of_eight_four() -> None:
 def test_output(artefacts: Path) -> None:
     (tensor,) = parse_output(artefacts / "output_7.1.3_resnet50_n2.json")
     assert (tensor.name, tensor.dimensions, len(tensor.values)) == ("prob", (1000, 1, 1), 1000)
+
+
+def test_a_torn_detailed_file_keeps_its_whole_layers(artefacts: Path) -> None:
+    text = (artefacts / "layerinfo_10.16_detailed.json").read_text()
+    whole = parse_layer_info(text).layers
+    torn = parse_layer_info(text[: text.index('"node_conv2d_1 + node_relu_1"') + 5])
+    assert (torn.layers, torn.complete, torn.detailed) == (whole[:2], False, True)

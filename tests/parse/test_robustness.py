@@ -69,6 +69,8 @@ def test_no_line_fails(text: str) -> None:
     dla_layer(text, "node")
     placement_message(text)
     list_entry(text)
+    list_entry("[DlaLayer] " + text)
+    list_entry("[DlaLayer] {" + text + "}")
     brace_groups(text)
     gpu_names(text)
     parse_dumped_layers([text])

@@ -187,3 +187,19 @@ def test_unknown_lines_are_kept_and_counted() -> None:
     assert run.unknown_count == 1500
     assert run.unknown[0] == "a line of the future 0"
     assert len(run.unknown) == 1000
+
+
+def test_a_list_of_layers_may_hold_a_compiled_subgraph() -> None:
+    entries = ("/a/Conv", "{ForeignNode[/b...c]}", "{d,e}")
+    run = one(*(f"[07/29/2021-19:44:10] [V] [TRT] [DlaLayer] {entry}" for entry in entries))
+    assert run.placement.style == "layers"
+    assert [(node.first, node.last) for node in run.placement.dla] == [("/a/Conv", "/a/Conv"), ("/b", "c"), ("d", "e")]
+    assert run.placement.dla[2].members == ("d", "e")
+
+
+def test_engine_layers_in_the_wording_of_the_inspector() -> None:
+    run = one(
+        "[07/29/2021-19:44:10] [V] [TRT] Engine Layer Information:",
+        "Name: {ForeignNode[a...b]}, LayerType: DLA, Inputs: [ { Name: x, Dimensions: [1,3], Format/Datatype: Half }]",
+    )
+    assert [(layer.kind, layer.name) for layer in run.engine_layers] == [("DLA", "{ForeignNode[a...b]}")]

@@ -6,6 +6,7 @@ their `LayerType` is `DLA` is taken from a report.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ _TYPES = (
 )
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[]|$)")
 _NAME_LINE = re.compile(r'^(?:\{"Layers": ?\[|"Bindings": ?\[|,)?\s*"(.*)"\s*,?\s*$')
+_DECODER = json.JSONDecoder(strict=False)
 _KNOWN = frozenset(
     {"Name", "LayerType", "Inputs", "Outputs", "ParameterType", "TacticName", "TacticValue", "StreamId", "Metadata"}
 )
@@ -84,8 +86,23 @@ def parse_layer_info(source: Source) -> LayerInfo:
         layers.extend(_layer(item) for item in items)
         bindings.extend(name for name in as_items(fields.get("Bindings")) if isinstance(name, str))
     if found.rest and not layers:
-        return _by_lines(found.rest)
+        return _by_elements(found.rest) if '"LayerType"' in found.rest else _by_lines(found.rest)
     return LayerInfo(tuple(layers), tuple(bindings), any(layer.type for layer in layers), complete=not found.rest)
+
+
+def _by_elements(text: str) -> LayerInfo:
+    """The whole layers of a torn detailed file."""
+    layers: list[InfoLayer] = []
+    _, _, body = text.partition('"Layers"')
+    rest = body.lstrip(" :[\r\n\t")
+    while rest.startswith("{"):
+        try:
+            value, end = _DECODER.raw_decode(rest)
+        except (ValueError, RecursionError):
+            break
+        layers.append(_layer(value))
+        rest = rest[end:].lstrip(" ,\r\n\t")
+    return LayerInfo(tuple(layers), (), detailed=bool(layers), complete=False)
 
 
 def _by_lines(text: str) -> LayerInfo:

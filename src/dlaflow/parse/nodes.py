@@ -26,6 +26,8 @@ def dla_node(text: str) -> DlaNode:
     """One DLA entry of 8.x or later: a subgraph or a single layer."""
     raw = text.strip()
     ends = foreign_ends(raw)
+    if ends is None and raw.startswith("{") and raw.endswith("}") and (groups := brace_groups(raw)):
+        return groups[0]
     if ends is None:
         return DlaNode(raw, raw, (raw,), raw)
     return DlaNode(ends[0], ends[1], (ends[0],) if "..." not in raw else None, raw)

@@ -26,6 +26,14 @@ def _ending(run: LogRun) -> list[Note]:
     return []
 
 
+def _version(run: LogRun) -> list[Note]:
+    if run.command and run.tensorrt is None:
+        return [
+            Note("version_unknown", "TensorRT 5.x to 7.x do not print their version: the package manager tells it.")
+        ]
+    return []
+
+
 def _stderr(run: LogRun) -> list[Note]:
     counts = dict(run.levels)
     if any(counts.get(level) for level in "WEF") or not counts.get("I"):
@@ -126,4 +134,4 @@ def _is_old_copy(name: str) -> bool:
     return name.endswith((" to nvm", " from nvm")) or "} output reformatter" in name or "} output to be ref" in name
 
 
-_CHECKS = (_ending, _stderr, _calibration, _names, _candidates, _release, _pools, _timing, _rows)
+_CHECKS = (_ending, _version, _stderr, _calibration, _names, _candidates, _release, _pools, _timing, _rows)

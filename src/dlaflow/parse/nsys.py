@@ -93,13 +93,15 @@ class _Cursor:
 
 def _inferences(tables: Tables) -> Generator[_Inference, None, None]:
     current: _Inference | None = None
+    names: dict[int | float | str | None, str] = {}
     inner_end = 0
     for start, end, thread, text in tables.rows(_range_query(tables)):
         begin, finish, owner = whole(start), whole(end), whole(thread)
         if current is not None and (owner != current.thread or begin >= current.end):
             yield current
             current = None
-        name = text if isinstance(text, str) else tables.string(text)
+        name = names.get(text) or (text if isinstance(text, str) else tables.string(text))
+        names[text] = name
         outer = name.startswith(_OUTER)
         if current is None:
             if outer:
@@ -223,6 +225,8 @@ class _Walk:
 
 
 def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Event]) -> LayerRange:
+    if not works and not tasks:
+        return LayerRange(name, start, end, "")
     # Where only stream writes tell, which GPU layers may make as well, the layer must be a DLA candidate without work.
     guessed = bool(tasks) and tasks[0].kind == _GUESSED
     on_dla = bool(tasks) and (not guessed or (not works and name.startswith("{ForeignNode[")))

@@ -214,7 +214,9 @@ class RunReader:
             if isinstance(entry, GpuNode):
                 self._on_gpu.append(entry)
             else:
-                self._style = "subgraphs" if entry.raw.startswith("{ForeignNode[") else self._style or "layers"
+                # One plain name is enough: 10.x lists layers, of which a compiled subgraph may be one.
+                plain = entry.first == entry.raw
+                self._style = "layers" if plain or self._style == "layers" else "subgraphs"
                 self._on_dla.append(entry)
             return True
         if not text.startswith("----------"):

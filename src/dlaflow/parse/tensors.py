@@ -44,6 +44,9 @@ def _dimensions(text: str) -> tuple[int | None, tuple[int, ...]]:
 
 def engine_layer(text: str) -> EngineLayer | None:
     """A line of `Engine Layer Information`, or None."""
+    if text.startswith("Name: ") and ", LayerType: " in text:
+        name, _, rest = text.removeprefix("Name: ").partition(", LayerType: ")
+        return EngineLayer(rest.partition(",")[0], name, "", (), ())
     if not text.startswith("Layer("):
         return None
     if match := _ENGINE.match(text):
