@@ -90,7 +90,8 @@ def test_folding_agrees_with_onnx(tmp_path: Path, nodes: str, expected: object) 
     weights = {
         "zero": np.int64(0), "five": np.int64(5), "two": np.int64(2), "v": np.array([1, 2, 3]),
 
-        "w": np.zeros(3, np.int64), "m1": np.array([-1]), "low": np.array([-(2**63)]), "ax": np.array([0]), "t": np.array([True, False, True]),
+        "w": np.zeros(3, np.int64), "m1": np.array([-1]), "low": np.array([-(2**63)]), "ax": np.array([0]),
+        "t": np.array([True, False, True]),
         "n": np.array([-5, 4, 7]), "w2": np.array([2, 2, 2]), "one": np.array([1]), "sh": np.array([2, 2]),
         "sh1": np.array([2]), "parts": np.array([1, 2]), "grid": np.array([[1, 2], [3, 4]]),
     }  # fmt: skip

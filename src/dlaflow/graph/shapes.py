@@ -6,7 +6,7 @@ the results back as initializers, until nothing changes. What stays unknown is N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from dlaflow.errors import InputError
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
+from dlaflow.graph.verify import DEFAULT_DOMAINS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -287,9 +288,21 @@ _CONTRIB_AS_STANDARD = frozenset({"DequantizeLinear", "QuantizeLinear", "Gelu", 
 
 def _normalise_domains(scratch: onnx.ModelProto) -> None:
     """TensorRT's parser looks at the operator's name and not at its domain; so does inference here."""
-    for node in scratch.graph.node:
+    imported = {entry.domain for entry in scratch.opset_import}
+    for node in _all_nodes(scratch.graph):
         if node.domain and node.op_type in _CONTRIB_AS_STANDARD:
             node.domain = ""
+        if node.domain not in imported and node.domain not in DEFAULT_DOMAINS:
+            scratch.opset_import.add(domain=node.domain, version=1)
+            imported.add(node.domain)
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _all_nodes(attribute.g)
 
 
 def read_type(type_proto: onnx.TypeProto) -> TensorType:
@@ -323,15 +336,3 @@ def _elem(dtype: str) -> int:
 def dtype_name(array: np.ndarray) -> str:
     """ONNX's lower-case name of an array's element type."""
     return str(array.dtype)
-
-
-def known_size(shape: Iterable[int | None] | None) -> int | None:
-    """The number of elements, None when a dimension is unknown."""
-    if shape is None:
-        return None
-    total = 1
-    for size in shape:
-        if size is None:
-            return None
-        total *= size
-    return total
