@@ -31,6 +31,7 @@ OPEN = (InputShape("input", ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))
         (replace(HYBRID, scales="calibrator"), "10.3.0", "trtexec", "cannot calibrate from images"),
         (replace(HYBRID, cache=None), "10.3.0", "trtexec", "need the cache file"),
         (replace(HYBRID, scales="none", cache=None), "10.3.0", "python", "invents no INT8 scales"),
+        (replace(TYPED, precision="model"), "10.3.0", "trtexec", "chooses types itself"),
         (replace(HYBRID, precision="fp32"), "10.3.0", "trtexec", "FP16 and INT8 only"),
         (replace(HYBRID, shapes=OPEN), "10.3.0", "trtexec", "one shape only"),
         (replace(ALONE, gpu_fallback=True), "10.3.0", "trtexec", "cannot fall back"),

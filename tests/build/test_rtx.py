@@ -15,7 +15,10 @@ from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.engine import How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor, Here, read_manifest, verify
 from dlaflow.errors import InputError, UsageError
+from dlaflow.quantize.calibrate import calibrate
+from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
+from dlaflow.quantize.qdq import write_qdq
 from dlaflow.rewrites.average_pool import replace_global_average_pool
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx")
@@ -67,6 +70,18 @@ def test_a_model_typed_fp16_halves_the_engine(tmp_path):
     full = build(MODELS / "model_bn.onnx", tmp_path).manifest.bytes
     check_built(build(half, tmp_path), 2_500_000)
     assert (tmp_path / "model.engine").stat().st_size < 0.6 * full
+
+
+@needs_models
+def test_our_qdq_model_is_read_by_nvidias_parser(tmp_path):
+    """The INT8 model for TensorRT 11: NVIDIA's own importer takes its Q/DQ nodes, the engine keeps 8-bit weights."""
+    images = np.random.default_rng(0).normal(size=(32, 3, 32, 32)).astype(np.float32)
+    calibration = calibrate(MODELS / "model_bn.onnx", lambda: iter([images]), CalibrationConfig("minmax"))
+    quantised = tmp_path / "int8.onnx"
+    write_qdq(MODELS / "model_bn.onnx", calibration, quantised)
+    result = build(quantised, tmp_path)
+    check_built(result, 1_500_000)
+    assert result.manifest.bytes < 3_000_000
 
 
 def test_resnet_50(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import onnx
@@ -17,6 +18,15 @@ from dlaflow.cli import main
 TEXT = """
 <ir_version: 8, opset_import: ["" : 13]>
 tiny (float[{BATCH}, 3, 32, 32] input) => (float[{BATCH}, 3, 32, 32] output) { output = Relu (input) }
+"""
+QDQ = """
+<ir_version: 8, opset_import: ["" : 13]>
+tiny (float[N, 3, 32, 32] input) => (float[N, 3, 32, 32] output)
+<float scale = {0.1}, int8 zero = {0}>
+{
+   quantised = QuantizeLinear (input, scale, zero)
+   output = DequantizeLinear (quantised, scale, zero)
+}
 """
 BUILD = (
     "trtexec --onnx=model_{0}.onnx --shapes=input:32x3x32x32 --saveEngine=model_{0}.engine "
@@ -147,6 +157,57 @@ def test_without_trtexec_the_way_out_is_named(capsys, monkeypatch):
     assert not Path("m.engine").exists()
 
 
+def machine_of(release):
+    path = Path(__file__).parents[1] / "build" / "tensorrt_machine.py"
+    spec = importlib.util.spec_from_file_location("tensorrt_machine_of_cli", path)
+    machines = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = machines
+    spec.loader.exec_module(machines)
+    if not machines.DUMPS.is_dir():
+        pytest.skip(f"no dumps of the bindings in {machines.DUMPS}")
+    return machines, machines.load_machine(release)
+
+
+@pytest.mark.parametrize("release", ["8.6.1", "10.3.0", "10.16.1"])
+def test_python_api_with_images(capsys, monkeypatch, release):
+    """The walk-through's fourth step, images to engine, with a strict double in the place of TensorRT."""
+    machines, machine = machine_of(release)
+    monkeypatch.setattr("dlaflow.build.engine.import_tensorrt", lambda: machine.trt)
+    monkeypatch.setattr("dlaflow.run.tensorrt_memory.open_memory", machines.HostMemory)
+    words = ["build", "model_bn.onnx", "--out", "m.engine", "--via", "python", "--tensorrt", release, "--batch", "32"]
+    words += ["--data", "digits", "--samples", "64", "--cache", "calib.cache", "--fp16-too"]
+    assert main(words) == 0
+    assert len(machine.calibrated) == 2
+    assert machine.calibrated[0].shape == (32, 3, 32, 32)
+    assert abs(machine.calibrated[0].mean()) < 1, "normalised"
+    assert {"INT8", "FP16", "GPU_FALLBACK"} <= set(machine.wishes["flags"])
+    assert Path("calib.cache").read_bytes().startswith(b"TRT-")
+    manifest = json.loads(Path("m.engine.json").read_text())
+    assert (manifest["via"], manifest["mode"], manifest["built_for"]["compute_capability"]) == (
+        "python",
+        "hybrid",
+        "8.7",
+    )
+    assert manifest["cache"]["path"] == "calib.cache"
+    assert "`dlaflow check` foretold" in capsys.readouterr().out
+
+
+def test_python_api_of_11_takes_types_from_the_model(capsys, monkeypatch):
+    _, machine = machine_of("11.4.0")
+    monkeypatch.setattr("dlaflow.build.engine.import_tensorrt", lambda: machine.trt)
+    words = ["build", "model_bn.onnx", "--out", "m.engine", "--via", "python", "--tensorrt", "11.4.0", "--batch", "4"]
+    assert main([*words, "--data", "digits"]) == 2
+    assert "takes types and scales from the model alone" in capsys.readouterr().err
+    assert not Path("m.engine").exists()
+    assert main([*words, "--scales", "qdq"]) == 2
+    assert "holds no Q/DQ nodes" in capsys.readouterr().err
+    assert main([*words, "--precision", "fp16"]) == 2
+    assert "holds no FP16 tensors" in capsys.readouterr().err
+    onnx.save(onnx.parser.parse_model(QDQ), "model_bn.onnx")
+    assert main([*words, "--scales", "qdq"]) == 0
+    assert machine.wishes["state"]["DLA_core"] == 0
+
+
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="no tensorrt_rtx")
 def test_a_real_build_for_rtx_gpus(capsys):
     words = ["build", "model_gn.onnx", "--out", "m.engine", "--via", "rtx", "--gpu", "sm86,sm89", "--batch", "4"]
@@ -156,5 +217,6 @@ def test_a_real_build_for_rtx_gpus(capsys):
     assert manifest["bytes"] == Path("m.engine").stat().st_size > 1000
     assert manifest["built_for"]["gpus"] == ["sm86", "sm89"]
     assert manifest["built_for"]["board"] == ""
+    assert manifest["config"]["precision"] == "model"
     assert main([*words[:6], "--gpu", "sm90"]) == 2
     assert "Hopper" in capsys.readouterr().err

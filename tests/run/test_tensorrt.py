@@ -31,11 +31,13 @@ _spec.loader.exec_module(machines)
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 13]>
-tiny ({KIND}[N, 3, 8, 8] input) => (float[N, 5] output)
-<float[192, 5] weight = {{WEIGHT}}>
+tiny (float[N, 3, 8, 8] input) => (float[N, 5] output)
+<float[192, 5] weight = {WEIGHT}>
 {
-   flat = Flatten (input)
-   output = MatMul (flat, weight)
+   half = Cast <to = 10> (input)
+   flat = Flatten (half)
+   full = Cast <to = 1> (flat)
+   output = MatMul (full, weight)
 }
 """
 
@@ -50,7 +52,7 @@ def machine(request):
 @pytest.fixture
 def model(tmp_path):
     weight = ", ".join(f"{value:.4f}" for value in np.random.default_rng(1).normal(size=192 * 5))
-    text = TEXT.replace("{KIND}", "float").replace("{WEIGHT}", weight)
+    text = TEXT.replace("{WEIGHT}", f"{{{weight}}}")
     onnx.save(onnx.parser.parse_model(text), tmp_path / "tiny.onnx")
     return tmp_path / "tiny.onnx"
 

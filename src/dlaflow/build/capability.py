@@ -65,6 +65,10 @@ def examine(config: BuildConfig, tensorrt: str, via: Via) -> list[Caution]:
 
 def _refuse_precision(config: BuildConfig, release: Version, tensorrt: str) -> None:
     typed = config.strongly_typed or release > _LAST_IMPLICIT
+    if config.precision == "model" and not typed:
+        raise UsageError(
+            f"TensorRT {tensorrt} chooses types itself", expected="fp16 or int8", received="the model's own types"
+        )
     if typed and release < _TYPED_FIRST:
         raise UsageError(
             "strongly typed networks came with TensorRT 9.1", received=tensorrt, then="Leave `strongly_typed` out."

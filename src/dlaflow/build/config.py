@@ -11,7 +11,7 @@ from typing import Literal
 
 from dlaflow.errors import UsageError
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "model"]
 Scales = Literal["none", "cache", "calibrator", "qdq"]
 Constraints = Literal["default", "prefer", "obey"]
 Sparsity = Literal["disable", "enable", "force"]
@@ -93,10 +93,10 @@ class LayerWish:
 class BuildConfig:
     """One engine, described once.
 
-    `scales` says where INT8 ranges come from: a calibration `cache`, a `calibrator` fed with images (Python API only),
-    `qdq` nodes in the model, or `none` (TensorRT then invents ranges: good for speed, useless for accuracy).
-    `fp16_too` lets layers without INT8 scales run in FP16. `dla_core` None builds for the GPU alone.
-    `implicit_batch` and `outputs` serve Caffe models on TensorRT 7 and 8.
+    `precision` "model" leaves all types as they stand in the model. `scales` says where INT8 ranges come from: a
+    calibration `cache`, a `calibrator` fed with images (Python API only), `qdq` nodes in the model, or `none` (TensorRT
+    then invents ranges: good for speed, useless for accuracy). `fp16_too` lets layers without INT8 scales run in FP16.
+    `dla_core` None builds for the GPU alone. `implicit_batch` and `outputs` serve Caffe models on TensorRT 7 and 8.
     """
 
     precision: Precision = "int8"

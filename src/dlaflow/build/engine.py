@@ -11,12 +11,13 @@ from dlaflow.build.api import Messages, import_rtx, import_tensorrt, make_logger
 from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_manifest
+from dlaflow.build.model_types import examine_model, takes_types_from_model
 from dlaflow.build.plan import CalibrationImages, Plan, Session
 from dlaflow.build.python_build import build_with_python
 from dlaflow.build.release import version_of
 from dlaflow.build.rtx import build_for_rtx
 from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
-from dlaflow.errors import EnvironmentLacksError
+from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
@@ -76,6 +77,7 @@ def build_engine(request: Request, how: How | None = None, progress: Progress = 
 
 def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult:
     cautions = examine(request.config, request.built_for.tensorrt, "trtexec")
+    cautions += _about_model(request, request.built_for.tensorrt)
     built = build_with_trtexec(
         request.model, request.engine, request.config, request.built_for.tensorrt, how.trtexec, progress
     )
@@ -93,6 +95,7 @@ def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult
 def _with_python(request: Request, how: How, session: Session) -> BuildResult:
     release = ".".join(map(str, version_of(session.trt.__version__)))
     cautions = examine(request.config, release, "python")
+    cautions += _about_model(request, release)
     cautions += _about_release(release, request.built_for.tensorrt)
     with atomic_path(request.engine) as unfinished:
         plan = build_with_python(session, request.model, request.config, how.images)
@@ -118,6 +121,14 @@ def _for_rtx(request: Request, how: How, session: Session) -> BuildResult:
     record = BuildRecord("rtx", plan.seconds, cautions=_texts(cautions))
     manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
     return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)
+
+
+def _about_model(request: Request, tensorrt: str) -> list[Caution]:
+    """Raises InputError where the model's types rule out the DLA that was asked for."""
+    cautions = examine_model(request.model, request.config, tensorrt)
+    if cautions and request.config.on_dla and takes_types_from_model(request.config, tensorrt):
+        raise InputError(cautions[0].message.rstrip("."), then=cautions[0].then)
+    return cautions
 
 
 def _about_release(actual: str, wanted: str) -> list[Caution]:

@@ -15,6 +15,7 @@ from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import BuildResult, How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor, manifest_path
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
+from dlaflow.build.model_types import examine_model
 from dlaflow.build.trtexec import TrtexecOptions
 from dlaflow.build.walkthrough import build_command, measuring_for, walkthrough
 from dlaflow.cli import terminal
@@ -111,17 +112,27 @@ def build(
         way=way or Way(),
     )
     wanted = options.target.target()
+    if options.placing.standalone:
+        wanted = replace(wanted, mode="standalone")
     if options.way.via == "rtx":
         _build_rtx(model, out, wanted, options)
         return
     config = configure(
-        model, wanted, options.placing, options.numbers, options.resources, calibrate=options.way.data is not None
+        model,
+        wanted,
+        options.placing,
+        options.numbers,
+        options.resources,
+        # A printed trtexec command cannot calibrate; --data then only names the images of the later steps.
+        calibrate=options.way.data is not None and not options.way.print_command,
     )
     if options.way.print_command:
         _print_commands(model, out, config, wanted.release.tensorrt, options.way)
         return
     if options.way.all_steps:
         raise UsageError("--all-steps belongs to --print-command")
+    # Before images are loaded or anything runs; the build itself asks again for the release that is really here.
+    examine(config, wanted.release.tensorrt, options.way.via)
     built_for = BuiltFor("tensorrt", wanted.release.tensorrt, wanted.board.id, wanted.release.name)
     progress = terminal.progress(quiet=options.way.quiet)
     how = _how(model, out, wanted.release.tensorrt, options.way, config, progress)
@@ -141,6 +152,8 @@ def _build_rtx(model: Path, out: Path, target: Target, options: _Options) -> Non
         options.resources,
         calibrate=False,
     )
+    # Whatever --precision says: TensorRT-RTX takes all types from the model.
+    config = replace(config, precision="model")
     gpus = tuple(filter(None, (name.strip() for name in options.way.gpu.split(","))))
     request = Request(model, out, config, BuiltFor("tensorrt_rtx", ""))
     progress = terminal.progress(quiet=options.way.quiet)
@@ -178,7 +191,7 @@ def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> C
 
 
 def _print_commands(model: Path, out: Path, config: BuildConfig, tensorrt: str, way: Way) -> None:
-    cautions = examine(config, tensorrt, "trtexec")
+    cautions = [*examine(config, tensorrt, "trtexec"), *examine_model(model, config, tensorrt)]
     if way.all_steps:
         lines = [f"# On the board, TensorRT {tensorrt}: alias trtexec=/usr/src/tensorrt/bin/trtexec"]
         for number, step in enumerate(walkthrough(str(model), str(out), config, tensorrt, way.data or "cifar10"), 1):
