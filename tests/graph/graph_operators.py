@@ -342,4 +342,10 @@ OPERATORS: dict[str, Operator] = {
         "[n] y,z = TopK<axis=0>(x,k)", inputs="float[16] x", outputs="float y,int64 z", weights={"k": _integers(2)}
     ),
     "lpp1": Operator("[n] y = LpPool<kernel_shape=[3,3],p=1>(x)"),
+    "nms": Operator(
+        "[n] y = NonMaxSuppression(b,s,m,i,t)",
+        inputs="float[1,100,4] b, float[1,8,100] s",
+        outputs="int64 y",
+        weights={"m": _integers(5), "i": np.array([0.5], np.float32), "t": np.array([0.1], np.float32)},
+    ),
 }

@@ -146,12 +146,30 @@ def import_one_hot(context: Context) -> None:
 def import_non_max_suppression(context: Context) -> None:
     """NonMaxSuppression: scores transposed, then NMS; a plugin before 8.5."""
     boxes, scores = context.tensor(0), context.tensor(1)
+    native = context.parser.version >= (8, 5)
+    limits = [_limit(context, index) for index in range(2, 5) if not context.is_absent(index)] if native else []
     shape = scores.shape
     moved = (shape[0], shape[2], shape[1]) if shape is not None and len(shape) == 3 else None
     scores = context.emit("SHUFFLE", [scores], moved, Shuffle(first_transpose=(0, 2, 1), helper=True))
-    kind = "NMS" if context.parser.version >= (8, 5) else "PLUGIN_V2"
-    result = context.emit(kind, [boxes, scores], context.output().shape, dtype="int64")
+    kind = "NMS" if native else "PLUGIN_V2"
+    result = context.emit(kind, [boxes, scores, *limits], context.output().shape, dtype="int64")
+    if context.parser.narrow_indices:
+        result = cast(context, result, "int64")
     context.finish(result)
+
+
+def _limit(context: Context, index: int) -> Tensor:
+    """A limit of NonMaxSuppression as a scalar; with 64 bits the count is cut to what 32 bits hold."""
+    operand = context.operand(index)
+    if operand.weights:
+        limit = context.emit("CONSTANT", (), (), name="", dtype=operand.tensor.dtype)
+    else:
+        limit = context.emit("SHUFFLE", [operand.tensor], (), Shuffle(helper=True), name="")
+    if index == 2 and context.parser.int64:
+        most = context.constant((), "int64")
+        limit = context.emit("ELEMENTWISE", [limit, most], (), ElementWise("MIN", 1, True), name="")
+        limit = cast(context, limit, "int32")
+    return limit
 
 
 def import_size(context: Context) -> None:

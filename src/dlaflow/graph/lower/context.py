@@ -133,6 +133,10 @@ class Context:
         self._constants[operand.tensor.name] = made
         return made
 
+    def has_layer(self, operand: Operand) -> bool:
+        """Whether an operand stands in the network already; weights may not."""
+        return not operand.weights or operand.tensor.name in self._constants
+
     def shape(self, index: int) -> Dims | None:
         """The shape of an input."""
         return self.operand(index).tensor.shape

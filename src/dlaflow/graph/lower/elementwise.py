@@ -144,7 +144,7 @@ def import_dropout(context: Context) -> None:
         data = context.as_tensor(operand)
         kind = "EQUAL" if context.model.opset >= 12 else "LESS"
         mask = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise(kind), name="", dtype="bool")
-        context.finish(operand, mask)
+        context.finish(identity(context, data) if context.parser.int64 else operand, mask)
         return
     if operand.weights:
         context.finish(operand)

@@ -35,7 +35,7 @@ def _quantize(context: Context, kind: str) -> None:
     zero = context.value(2)
     if context.parser.names_every_layer:
         tensors.append(context.constant(scale.shape or (), name=context.reserve("tmp_weight")))
-    elif not context.is_absent(2):
+    elif not context.is_absent(2) and _takes_zero_point(context, kind):
         tensors.append(context.tensor(2))
     per_axis = scale.shape is not None and len(scale.shape) == 1 and scale.shape[0] != 1
     axis = context.attributes.integer("axis", 1) % max(len(data.shape or ()), 1) if per_axis else None
@@ -43,3 +43,8 @@ def _quantize(context: Context, kind: str) -> None:
     dtype = context.output().dtype or ("float32" if kind == "DEQUANTIZE" else "int8")
     result = context.emit(kind, tensors, data.shape, Quantize(axis, is_zero), dtype=dtype)
     context.finish(result)
+
+
+def _takes_zero_point(context: Context, kind: str) -> bool:
+    """From 10.0 on QUANTIZE takes a zero point only when a DEQUANTIZE has made its layer already."""
+    return kind == "DEQUANTIZE" or not context.parser.int64 or context.has_layer(context.operand(2))

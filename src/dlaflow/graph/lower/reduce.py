@@ -121,10 +121,14 @@ def import_top_k(context: Context) -> None:
     largest = context.emit("TOPK", [lifted], shape)
     (indices,) = context.add_outputs(Tensor(f"{largest.name} (1)", shape, where.dtype or "int64", largest.constant))
     draft = context.drafts[-1]
-    if context.parser.names_every_layer and not context.is_absent(1):
+    if context.parser.cast_layers and not context.is_absent(1):
         count = context.tensor(1)
         scalar = Shuffle(helper=True)
-        draft.inputs.append(context.helper("SHUFFLE", [count], (), scalar, "ONNXTRT_convertToScalar"))
+        if count.shape != ():
+            count = context.helper("SHUFFLE", [count], (), scalar, "ONNXTRT_convertToScalar")
+        draft.inputs.append(count)
     if line:
         largest, indices = squeeze(context, largest, [1]), squeeze(context, indices, [1])
+    if context.parser.narrow_indices:
+        indices = context.helper("CAST", [indices], indices.shape, Cast("int64"), "ONNXTRT_castHelper", dtype="int64")
     context.finish(largest, indices)

@@ -48,6 +48,11 @@ class Parser:
         return self.version >= (10, 8)
 
     @property
+    def narrow_indices(self) -> bool:
+        """INT64 is known, yet TopK and NonMaxSuppression give 32 bits and need a CAST behind them."""
+        return self.int64 and not self.names_every_layer
+
+    @property
     def int64(self) -> bool:
         """INT64 tensors stay what they are; before 10.0 they become INT32."""
         return self.version >= (10, 0)

@@ -113,8 +113,8 @@ def import_pad(context: Context) -> None:
 
 
 def _known_pads(context: Context, data: Tensor) -> list[Tensor]:
-    """Start and size of a Pad whose amounts are known: parsers before 9.0 write them as constants."""
-    if context.parser.names_helpers:
+    """Start and size of a Pad whose amounts are known: older parsers write them as constants and a sum."""
+    if context.parser.names_every_layer:
         return []
     rank = len(data.shape or ())
     start, total = context.constant((rank,), "int32"), context.constant((rank,), "int32")
