@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,3 +81,37 @@ def test_mistakes(files: Path, arguments: list[str], says: str, capsys: pytest.C
     err = capsys.readouterr().err
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_in_a_real_terminal(files: Path, width: int) -> None:
+    """In a pseudo-terminal of that width no line is longer, and names are whole where there is room."""
+    import fcntl
+    import os
+    import pty
+    import struct
+    import subprocess
+    import sys
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | {
+        "NO_COLOR": "1",
+        "TERM": "xterm",
+    }
+    command = [sys.executable, "-m", "dlaflow", "compare", "before.json", "after.json"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            shown += part
+    except OSError:  # Linux ends a pseudo-terminal with EIO.
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait(timeout=30) == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(line.startswith("before/net") and "100%" in line for line in lines)

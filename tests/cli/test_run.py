@@ -184,3 +184,18 @@ def test_unknown_board(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "tiny.toml").write_text(RECIPE.replace("agx-orin-64gb", "agx-orin-64"))
     assert main(["run", "tiny.toml"]) == 2
     assert "agx-orin-64gb" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_clean(place: Path) -> None:
+    process = start(place, "run")
+    while process.poll() is None and not list((place / "run" / "state").glob("*.json")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume goes on" in err
+    assert "Traceback" not in err
+    assert list((place / "run").rglob(".*.tmp")) == []
+    kept = states(place / "run")
+    assert kept
+    assert finish(start(place, "run", "--resume")).count("kept") == len(kept)

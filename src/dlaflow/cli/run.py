@@ -97,7 +97,12 @@ def run(
             _print_step(done, console)
 
     options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen)
-    outcome = run_recipe(wanted, options, _passing_bar if errors.is_terminal and not talk.quiet else silent)
+    try:
+        outcome = run_recipe(wanted, options, _passing_bar if errors.is_terminal and not talk.quiet else silent)
+    except KeyboardInterrupt:
+        if not talk.quiet:
+            errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
+        raise
     if talk.json is not None and outcome.record is not None:
         write_atomic(talk.json, run_json(outcome.record))
     if not talk.quiet:
