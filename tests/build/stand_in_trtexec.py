@@ -38,6 +38,9 @@ def main() -> int:
         return 1
     if engines and wish not in {"fails", "says passed"}:
         Path(engines[0]).write_bytes(b"half" if wish in {"hangs", "crashes"} else b"engine")
+    if wish == "keeps the cache":
+        caches = [one.partition("=")[2] for one in sys.argv[1:] if one.startswith("--calib=")]
+        Path(engines[0]).write_bytes(Path(caches[0]).read_bytes())
     if wish == "hangs":
         # A grandchild that keeps the pipe open, as a helper of a real build may.
         helper = subprocess.Popen(["sleep", "600"])

@@ -58,7 +58,6 @@ def test_refusals(config, release, via, words):
     ("config", "release", "via", "words"),
     [
         (replace(HYBRID, scales="none", cache=None), "8.5.2", "trtexec", "invents a range"),
-        (HYBRID, "10.3.0", "trtexec", "first line names another release"),
         (HYBRID, "8.5.2", "trtexec", "counts on FP16 beside INT8"),
         (TYPED, "10.3.0", "trtexec", "cut around each"),
         (HYBRID, "10.16.1", "python", "last 10.x with a DLA"),

@@ -190,6 +190,16 @@ def test_ctrl_c_ends_the_child_and_leaves_nothing(stand_in, tiny):
     assert is_gone(int(log.read_text().split("helper ")[1]))
 
 
+def test_the_cache_names_the_release_that_reads_it(stand_in, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN", "keeps the cache")
+    cache = tmp_path / "calib.cache"
+    cache.write_bytes(b"TRT-8400-EntropyCalibration2\ninput: 3c010a14\n")
+    result = build(stand_in, tiny, replace(CONFIG, precision="int8", scales="cache", cache=str(cache)))
+    assert result.engine.read_bytes() == b"TRT-8502-EntropyCalibration2\ninput: 3c010a14\n"
+    assert cache.read_bytes().startswith(b"TRT-8400-"), "the given one stays as it is"
+    assert result.manifest.cache.path == str(cache)
+
+
 def test_a_finished_engine_is_run_as_its_manifest_says(stand_in, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN", "passes")
     engine = build(stand_in, tiny, replace(CONFIG, dla_core=1)).engine

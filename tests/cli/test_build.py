@@ -112,6 +112,15 @@ def test_int8_without_scales_is_a_caution_on_stderr(capsys):
     assert "caution" not in said.out
 
 
+def test_a_cache_of_another_release_is_a_caution_for_a_printed_command(capsys):
+    Path("calib.cache").write_bytes(b"TRT-8502-EntropyCalibration2\ninput: 3c010a14\n")
+    words = ["build", "model_gn.onnx", "--out", "m.engine", "--cache", "calib.cache", "--print-command", "--tensorrt"]
+    assert main([*words, "10.3.0"]) == 0
+    assert "TRT-100300-EntropyCalibration2" in capsys.readouterr().err
+    assert main([*words, "8.5.2"]) == 0
+    assert "names another release" not in capsys.readouterr().err
+
+
 def test_a_fixed_batch_takes_no_shapes(capsys):
     (line,) = printed(capsys, "fixed.onnx", "--out", "m.engine", "--tensorrt", "10.3.0")
     assert "--shapes" not in line

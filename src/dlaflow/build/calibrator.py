@@ -113,6 +113,11 @@ def fitted_cache(content: bytes, tensorrt: str) -> bytes:
     return b"TRT-%s-EntropyCalibration2" % tag_of(tensorrt).encode() + newline + rest
 
 
+def names_release(content: bytes, tensorrt: str) -> bool:
+    """Whether the first line of a cache names this release; TensorRT 10 refuses a cache where it does not."""
+    return content.startswith(b"TRT-%s-" % tag_of(tensorrt).encode())
+
+
 def make_calibrator(trt: ModuleType, feed: Feed) -> object:
     """A TensorRT calibrator over `feed`. Keep a reference to it until the build is done."""
 

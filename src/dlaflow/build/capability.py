@@ -23,7 +23,6 @@ _PYTHON_FIRST = (8, 4, 0)
 _TYPED_FIRST = (9, 1, 0)
 _QDQ_ON_DLA = (10, 11, 0)
 _STOCK_STANDALONE = (8, 6, 1)
-_STRICT_CACHE_HEADER = (10, 0, 0)
 
 _INPUT_LAYOUTS = {
     "int8": {"dla_linear", "dla_hwc4", "chw4", "chw32"},
@@ -60,7 +59,7 @@ def examine(config: BuildConfig, tensorrt: str, via: Via) -> list[Caution]:
             received="no DLA core",
             then="Choose a core, or leave those options out for an engine on the GPU.",
         )
-    return [*_about_scales(config, release, via), *_about_dla(config, release, tensorrt, via)]
+    return [*_about_scales(config, release), *_about_dla(config, release, tensorrt, via)]
 
 
 def _refuse_precision(config: BuildConfig, release: Version, tensorrt: str) -> None:
@@ -176,7 +175,7 @@ def _refuse_layouts(formats: tuple[IOFormat, ...], allowed: dict[str, set[str]],
             raise UsageError(f"the DLA has no such {side} format", expected=spelled, received=str(one))
 
 
-def _about_scales(config: BuildConfig, release: Version, via: Via) -> Iterator[Caution]:
+def _about_scales(config: BuildConfig, release: Version) -> Iterator[Caution]:
     if config.precision != "int8" or release > _LAST_IMPLICIT:
         return
     if config.scales == "none":
@@ -184,15 +183,10 @@ def _about_scales(config: BuildConfig, release: Version, via: Via) -> Iterator[C
             "INT8 without scales: TensorRT invents a range for every tensor. Speed will be right, accuracy will not.",
             "For accuracy give --cache FILE (`dlaflow calibrate` makes one).",
         )
-    elif config.scales == "cache" and via == "trtexec" and release >= _STRICT_CACHE_HEADER:
-        yield Caution(
-            "TensorRT 10 may refuse a cache whose first line names another release.",
-            "`dlaflow calibrate --tensorrt VERSION` writes the matching header.",
-        )
     if config.on_dla and not config.fp16_too and config.scales in {"cache", "calibrator"}:
         yield Caution(
-            "INT8 alone: what has no INT8 form on the DLA (SoftMax, tensors without a scale) goes to the GPU. "
-            "`dlaflow check` counts on FP16 beside INT8.",
+            "INT8 alone: what has no INT8 form on the DLA (SoftMax, tensors without a scale) goes to the GPU, or "
+            "fails the build where there is no fallback. `dlaflow check` counts on FP16 beside INT8.",
             "Build what was checked with --fp16-too.",
         )
     if config.scales == "qdq" and config.on_dla and release < _QDQ_ON_DLA:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
 from dlaflow.build.api import Messages, import_rtx, import_tensorrt, make_logger
+from dlaflow.build.calibrator import fitted_cache, names_release
 from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_manifest
 from dlaflow.build.model_types import examine_model, takes_types_from_model
 from dlaflow.build.plan import CalibrationImages, Plan, Session
 from dlaflow.build.python_build import build_with_python
-from dlaflow.build.release import version_of
+from dlaflow.build.release import tag_of, version_of
 from dlaflow.build.rtx import build_for_rtx
 from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
 from dlaflow.errors import EnvironmentLacksError, InputError
@@ -78,9 +81,10 @@ def build_engine(request: Request, how: How | None = None, progress: Progress = 
 def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult:
     cautions = examine(request.config, request.built_for.tensorrt, "trtexec")
     cautions += _about_model(request, request.built_for.tensorrt)
-    built = build_with_trtexec(
-        request.model, request.engine, request.config, request.built_for.tensorrt, how.trtexec, progress
-    )
+    with _fitting_cache(request.config, request.built_for.tensorrt) as config:
+        built = build_with_trtexec(
+            request.model, request.engine, config, request.built_for.tensorrt, how.trtexec, progress
+        )
     cautions += _about_release(built.tensorrt, request.built_for.tensorrt)
     built_for = replace(request.built_for, tensorrt=built.tensorrt or request.built_for.tensorrt)
     runs = parse_log(built.log).runs
@@ -121,6 +125,37 @@ def _for_rtx(request: Request, how: How, session: Session) -> BuildResult:
     record = BuildRecord("rtx", plan.seconds, cautions=_texts(cautions))
     manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
     return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)
+
+
+@contextmanager
+def _fitting_cache(config: BuildConfig, tensorrt: str) -> Iterator[BuildConfig]:
+    """The configuration with a cache whose first line names the release: a copy where the given one does not."""
+    content = _read_cache(config.cache)
+    if content is None or names_release(content, tensorrt):
+        yield config
+        return
+    with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
+        copy = Path(folder) / Path(config.cache or "").name
+        copy.write_bytes(fitted_cache(content, tensorrt))
+        yield replace(config, cache=str(copy))
+
+
+def _read_cache(path: str | None) -> bytes | None:
+    """The cache's content; None without one (a missing file is the builder's to report)."""
+    return Path(path).read_bytes() if path and Path(path).is_file() else None
+
+
+def about_cache(config: BuildConfig, tensorrt: str) -> list[Caution]:
+    """A caution for a command that is only printed: nobody will fit the first line of the cache there."""
+    content = _read_cache(config.cache)
+    if content is None or names_release(content, tensorrt):
+        return []
+    return [
+        Caution(
+            f"The first line of {config.cache} names another release than {tensorrt}; TensorRT 10 refuses that.",
+            f"Change its first line to TRT-{tag_of(tensorrt)}-EntropyCalibration2.",
+        )
+    ]
 
 
 def _about_model(request: Request, tensorrt: str) -> list[Caution]:

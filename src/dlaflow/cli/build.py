@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.engine import BuildResult, How, Request, build_engine
+from dlaflow.build.engine import BuildResult, How, Request, about_cache, build_engine
 from dlaflow.build.manifest import BuiltFor, manifest_path
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.model_types import examine_model
@@ -192,6 +192,7 @@ def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> C
 
 def _print_commands(model: Path, out: Path, config: BuildConfig, tensorrt: str, way: Way) -> None:
     cautions = [*examine(config, tensorrt, "trtexec"), *examine_model(model, config, tensorrt)]
+    cautions += about_cache(config, tensorrt)
     if way.all_steps:
         lines = [f"# On the board, TensorRT {tensorrt}: alias trtexec=/usr/src/tensorrt/bin/trtexec"]
         for number, step in enumerate(walkthrough(str(model), str(out), config, tensorrt, way.data or "cifar10"), 1):

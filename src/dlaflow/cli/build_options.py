@@ -14,6 +14,7 @@ from dlaflow.errors import UsageError
 from dlaflow.targets.target import Target
 
 _SWITCH = Parameter(negative="")
+"""No --no-X beside a switch, no --empty-X beside a list."""
 
 
 @Parameter(name="*")
@@ -29,11 +30,11 @@ class Placing:
     """Fail rather than run a layer on the GPU."""
     standalone: Annotated[bool, _SWITCH] = False
     """A DLA loadable for cuDLA: the same as --mode standalone."""
-    input_format: tuple[str, ...] = ()
+    input_format: Annotated[tuple[str, ...], _SWITCH] = ()
     """Type and layout of the inputs, such as int8:dla_hwc4 (standalone default: dla_linear)."""
-    output_format: tuple[str, ...] = ()
+    output_format: Annotated[tuple[str, ...], _SWITCH] = ()
     """Type and layout of the outputs, such as int8:chw32."""
-    layer_device: tuple[str, ...] = ()
+    layer_device: Annotated[tuple[str, ...], _SWITCH] = ()
     """LAYER:GPU or LAYER:DLA for single layers."""
 
 
@@ -50,11 +51,11 @@ class Numbers:
     """Take all types from the model (TensorRT 9.1 to 10; 11 always does)."""
     fp16_too: Annotated[bool, _SWITCH] = False
     """Let layers without INT8 scales run in FP16."""
-    layer_precision: tuple[str, ...] = ()
+    layer_precision: Annotated[tuple[str, ...], _SWITCH] = ()
     """LAYER:fp16 and the like for single layers; with it TensorRT prefers these precisions."""
     obey: Annotated[bool, _SWITCH] = False
     """Fail rather than leave a precision of --layer-precision."""
-    shape: tuple[str, ...] = ()
+    shape: Annotated[tuple[str, ...], _SWITCH] = ()
     """NAME:AxBxC... for inputs that leave more than the batch open."""
 
 
@@ -81,7 +82,7 @@ class Resources:
     """Keep layer details in the engine, for layer information in profiles."""
     version_compatible: Annotated[bool, _SWITCH] = False
     """An engine that newer releases load too; from TensorRT 8.6, GPU only."""
-    plugin: tuple[Path, ...] = ()
+    plugin: Annotated[tuple[Path, ...], _SWITCH] = ()
     """Plugin libraries."""
 
 
