@@ -22,7 +22,7 @@ _SHARED = (
 DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
     "v2-int8": (
         Prior("efficiency", 0.95, 0.15, "share of 8192 MAC a clock; 78% seen on whole networks"),
-        Prior("half_reduced", 8, 0.7, "first layers and depthwise use the array poorly (facts)"),
+        Prior("half_reduced", 4, 0.6, "first layers are packed to 4 channels (hwc4); depthwise use the array poorly (facts)"),
         Prior("half_produced", 16, 0.7, "64 output channels reach 60% (cuDLA statistics)"),
         Prior(
             "half_grouped",
@@ -41,13 +41,27 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
         Prior("half_reduced", 16, 0.5, "FP16 tensors are padded to 16 channels (chw16)"),
         Prior("half_produced", 8, 0.7, "as INT8"),
         Prior("half_grouped", 64, 0.7, "as INT8"),
-        Prior("dram_gb_s", 20, 0.7, "Rubik's rate, below the convolution pipes'"),
+        Prior("dram_gb_s", 45, 0.4, "as INT8: the same interface"),
         Prior("weight_gb_s", 5, 0.5, "weights of small maps dominate FP16 layers"),
         Prior("points_per_clock", 16, 0.5, "half the INT8 rate"),
         Prior("sparse_speedup", 1.0, 0.02, "sparsity is for INT8 only"),
         *_SHARED,
     ),
 }
+
+
+_PATHS = ("dram_gb_s", "launch_ms", "copy_ms", "copy_gb_s", "switch_ms", "gpu_step_ms", "unlocked")
+_PATHS_SD = 0.2
+
+
+def fp16_priors(int8: dict[str, float]) -> tuple[Prior, ...]:
+    """Priors of Orin's FP16: memory, submission, copies and hand-over are the same hardware and software as in INT8."""
+    return tuple(
+        Prior(prior.name, int8[prior.name], _PATHS_SD, "as fitted for INT8: the same path")
+        if prior.name in _PATHS
+        else prior
+        for prior in DLA_PRIORS["v2-fp16"]
+    )
 
 
 def transferred(fitted: dict[str, float], precision: str) -> tuple[Prior, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dlaflow.estimate.dla import PARAMETER_NAMES, Array, DlaParameters, Engine
 from dlaflow.estimate.fit.cases import Case
-from dlaflow.estimate.fit.priors import DLA_PRIORS, GPU_PRIORS, transferred
+from dlaflow.estimate.fit.priors import DLA_PRIORS, GPU_PRIORS, fp16_priors, transferred
 from dlaflow.estimate.fit.solve import Prior, Solution, solve
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.estimate.split import GpuModel, gpu_only, split_of
@@ -74,8 +74,7 @@ def train(cases: Sequence[Case]) -> tuple[Models, list[Fitted]]:
         fitted.append(Fitted(gpu_name, GPU_PRIORS, found, len(own)))
     for key, macs in MACS_PER_CLOCK.items():
         generation, precision = key.split("-")
-        base = models.engines.get(f"v2-{precision}")
-        priors = DLA_PRIORS[key] if base is None else transferred(named(base.parameters), precision)
+        priors = _priors(key, models)
         priors = tuple(sorted(priors, key=lambda prior: PARAMETER_NAMES.index(prior.name)))
         kinds = ("dla",) if generation == "v2" else ("dla", "together")
         own = [
@@ -92,6 +91,15 @@ def train(cases: Sequence[Case]) -> tuple[Models, list[Fitted]]:
         models.engines[key] = engine_of(key, macs, found.values)
         fitted.append(Fitted(key, priors, found, len(own)))
     return models, fitted
+
+
+def _priors(key: str, models: Models) -> tuple[Prior, ...]:
+    generation, precision = key.split("-")
+    if generation == "v1":
+        return transferred(named(models.engines[f"v2-{precision}"].parameters), precision)
+    if precision == "fp16":
+        return fp16_priors(named(models.engines["v2-int8"].parameters))
+    return DLA_PRIORS[key]
 
 
 _Pair = tuple[Engine | None, GpuParameters | None]
