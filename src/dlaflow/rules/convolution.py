@@ -14,7 +14,7 @@ from dlaflow.types import Confidence, Finding
 class _ConvolutionRule(Rule):
     """Shared frame: look at a convolution's parameters."""
 
-    kinds = ("CONVOLUTION",)
+    kinds: ClassVar[tuple[str, ...]] = ("CONVOLUTION",)
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if not isinstance(layer.attributes, Convolution):
