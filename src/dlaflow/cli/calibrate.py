@@ -15,6 +15,7 @@ from dlaflow.errors import UsageError
 from dlaflow.quantize.cache import header_for, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
+from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import input_shape, load_onnx
@@ -90,17 +91,20 @@ def calibrate(
     chosen = select(source, input_shape(load_onnx(model)), train=True, default=DEFAULT_SAMPLES, progress=progress)
     config = CalibrationConfig(how.method, how.percentile, len(chosen.images), _checkpoint(outputs))
     calibration = run_calibration(model, lambda: in_batches(chosen.images, source.batch), config, progress)
+    warnings = list(calibration.warnings)
     if outputs.cache is not None:
-        write_cache(calibration.scales, tensorrt, outputs.cache)
+        covered = cover(model, calibration, tensorrt)
+        warnings += [f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing]
+        write_cache(covered.scales, tensorrt, outputs.cache)
         write_calibration(calibration, sidecar_of(outputs.cache))
     if outputs.qdq is not None:
         write_qdq(model, calibration, outputs.qdq)
-    for warning in calibration.warnings:
+    for warning in warnings:
         terminal.console(stderr=True).print(f"warning: {warning}")
     if not how.quiet:
         console.print(_summary(calibration, chosen.description))
         if outputs.cache is not None:
-            console.print(f"Wrote {outputs.cache}: {header_for(tensorrt)}, {len(calibration.tensors)} scales")
+            console.print(f"Wrote {outputs.cache}: {header_for(tensorrt)}, {len(covered.scales)} scales")
         if outputs.qdq is not None:
             console.print(f"Wrote {outputs.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
 from dlaflow.progress import Progress, silent
+from dlaflow.quantize import auto
 from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig, TensorScale
 from dlaflow.quantize.checkpoint import Checkpoint, RunningFingerprint, State, key_of, skip
 from dlaflow.quantize.histogram import Histogram
-from dlaflow.quantize.methods import method, percentile
-from dlaflow.quantize.model import index, load_onnx
+from dlaflow.quantize.methods import AUTO, METHODS, percentile
+from dlaflow.quantize.model import Graph, index, load_onnx
 from dlaflow.quantize.observe import Observer
 from dlaflow.quantize.plan import Plan, plan
 
@@ -26,7 +27,7 @@ Batches = Callable[[], Iterable[NDArray[np.float32]]]
 def calibrate(
     model: Path, batches: Batches, config: CalibrationConfig | None = None, progress: Progress = silent
 ) -> Calibration:
-    """Scales for every activation of `model`, from one pass over `batches`.
+    """Scales for every activation of `model`, from one pass over `batches` (`auto`: a second one over a part of them).
 
     Raises InputError for a model or images that cannot be used: not float32, no images, NaN or infinite activations.
     """
@@ -42,7 +43,10 @@ def calibrate(
     model_sha256 = sha256_of(model)
     checkpoint = Checkpoint(config.checkpoint, key_of(model_sha256, tensors.observed), config.checkpoint_seconds)
     seen = _observe(Observer(graph.proto, tensors.observed), batches, config, checkpoint, progress)
-    chosen = {histogram.name: choose(histogram, config) for histogram in seen.histograms}
+    if config.method == AUTO:
+        chosen = _auto(index(load_onnx(model)), seen, limited(batches(), min(seen.images, auto.IMAGES)), progress)
+    else:
+        chosen = {histogram.name: choose(histogram, config) for histogram in seen.histograms}
     calibration = assemble(tensors, chosen, Calibration((), config.method, seen.images, model_sha256, seen.fingerprint))
     checkpoint.remove()
     return calibration
@@ -97,9 +101,22 @@ def choose(histogram: Histogram, config: CalibrationConfig) -> TensorScale:
     if config.method == "percentile":
         threshold = percentile(histogram, config.percentile)
     else:
-        threshold = method(config.method)(histogram)
+        threshold = METHODS[config.method](histogram)
+    return _scale(histogram, threshold, config.method)
+
+
+def _auto(
+    graph: Graph, seen: State, batches: Iterable[NDArray[np.float32]], progress: Progress
+) -> dict[str, TensorScale]:
+    best = auto.best_proposals(graph, {item.name: auto.proposals(item) for item in seen.histograms}, batches, progress)
+    nothing = auto.Proposal("none", 0.0)
+    found = [(histogram, best.get(histogram.name, nothing)) for histogram in seen.histograms]
+    return {histogram.name: _scale(histogram, chosen.threshold, chosen.method) for histogram, chosen in found}
+
+
+def _scale(histogram: Histogram, threshold: float, method: str) -> TensorScale:
     # float32 as in the cache, so that both outputs carry the very same scale.
-    return TensorScale(histogram.name, float(np.float32(threshold / LEVELS)), histogram.largest, config.method)
+    return TensorScale(histogram.name, float(np.float32(threshold / LEVELS)), histogram.largest, method)
 
 
 def assemble(tensors: Plan, chosen: Mapping[str, TensorScale], frame: Calibration) -> Calibration:

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from dlaflow import __version__
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.files import write_atomic
+from dlaflow.quantize.methods import AUTO, METHODS
 
 SCHEMA = "dlaflow.calibration/1"
 LEVELS = 127
@@ -35,6 +36,8 @@ class CalibrationConfig:
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:
             raise UsageError("too few calibration images", expected="at least 1", received=self.images)
+        if self.method not in (*METHODS, AUTO):
+            raise unknown_name("calibration method", self.method, (*METHODS, AUTO))
         if not 0 < self.percentile <= 100:
             raise UsageError("percentile out of range", expected="above 0, at most 100", received=self.percentile)
 

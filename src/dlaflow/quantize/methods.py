@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.errors import UsageError, unknown_name
+from dlaflow.errors import UsageError
 from dlaflow.quantize.histogram import Histogram
 
 ENTROPY_BINS = 2048
@@ -112,14 +112,7 @@ METHODS: Mapping[str, Callable[[Histogram], float]] = {
     "minmax": minmax,
     "mse": mse,
 }
-"""Every method with the same signature; `auto` chooses among them (see `dlaflow.quantize.choose`)."""
+"""Every method with the same signature."""
 
-
-def method(name: str) -> Callable[[Histogram], float]:
-    """The method of a name.
-
-    Raises UsageError with the nearest known name.
-    """
-    if name not in METHODS:
-        raise unknown_name("calibration method", name, METHODS)
-    return METHODS[name]
+AUTO = "auto"
+"""Chooses among them for each tensor: see `dlaflow.quantize.auto`."""

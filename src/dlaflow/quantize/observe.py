@@ -35,7 +35,11 @@ class Observer:
 
     def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
         self.histograms = [Histogram(name) for name in names]
-        set_outputs(model, names)
+        fed = {value.name for value in model.graph.input}
+        # onnxruntime does not write an input that is also an output into a bound buffer: count what is fed instead.
+        self._inputs = [index for index, name in enumerate(names) if name in fed]
+        self._computed = [index for index, name in enumerate(names) if name not in fed]
+        set_outputs(model, [names[index] for index in self._computed])
         self._runner = OrtRunner(model, OrtOptions(spin=False))
         model.Clear()
         self._workers = ThreadPoolExecutor(max_workers=available_cores())
@@ -57,8 +61,10 @@ class Observer:
                 values = self._runner.run_all(images)
             self.finish()
             self._buffers.reverse()
-            order = sorted(zip(self.histograms, values, strict=True), key=lambda item: -item[1].size)
-            self._pending = [self._workers.submit(histogram.add, value) for histogram, value in order]
+            pairs = [(self.histograms[index], value) for index, value in zip(self._computed, values, strict=True)]
+            pairs += [(self.histograms[index], images) for index in self._inputs]
+            pairs.sort(key=lambda pair: -pair[1].size)
+            self._pending = [self._workers.submit(histogram.add, value) for histogram, value in pairs]
 
     def finish(self) -> None:
         """Wait until everything handed in is counted."""
