@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dlaflow.measure.profile import profile_of
 from dlaflow.measure.profile_capture import CaptureSummary, summarise_capture, summarise_enqueues
+from dlaflow.measure.profile_evidence import Evidence
 from dlaflow.measure.profile_iteration import iteration_of
 from dlaflow.measure.profile_spread import Running
 from dlaflow.parse.capture import CaptureInfo, Enqueue, LayerRange
@@ -154,3 +157,21 @@ def test_the_real_dla_run() -> None:
     assert found.dla_ms.mean == pytest.approx(22.3, abs=0.1)
     assert len(found.windows) == 6
     assert sum(crossing.reformat_ms.mean for crossing in found.crossings) < found.reformat_ms.mean
+
+
+def test_every_thread_warms_up_by_itself() -> None:
+    runs = [inference(1000.0 * place, host) for place, host in enumerate([90.0, 1.0, 1.0, 1.0])]
+    other = [replace(each, thread=8) for each in runs]
+    found = summarise_enqueues(INFO, [*runs, *other])
+    assert (found.threads, found.inferences, found.cold, found.first_warm) == (2, 8, 2, 1)
+    assert found.host_ms is not None
+    assert found.host_ms.largest == pytest.approx(1.0)
+
+
+def test_an_untraced_dla_is_told() -> None:
+    silent = LayerRange("{ForeignNode[a...b]}", 1, 2, "")
+    blind = Enqueue(7, 0, MS, (gpu("conv", 0.1, 1, 2), silent))
+    found = profile_of(Evidence("blind", capture=summarise_enqueues(INFO, [blind])))
+    assert "dla_not_traced" in {note.code for note in found.notes}
+    seen = profile_of(Evidence("seen", capture=summarise_enqueues(INFO, [inference()])))
+    assert "dla_not_traced" not in {note.code for note in seen.notes}

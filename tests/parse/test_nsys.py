@@ -71,7 +71,7 @@ def pattern_of(path: Path) -> list[str]:
     return ["".join(layer.device[:1] for layer in enqueue.layers) for enqueue in read_enqueues(path)]
 
 
-def test_the_real_dla_run(artefacts: Path) -> None:
+def test_trap_6_the_dla_shows_in_ranges_not_in_cuda_tables(artefacts: Path) -> None:
     enqueues = list(read_enqueues(artefacts / REAL))
     assert len(enqueues) == 6
     for enqueue in enqueues:

@@ -1,4 +1,7 @@
-"""The ten traps of NVIDIA's artefacts, each a test."""
+"""The ten traps of NVIDIA's artefacts, each a test.
+
+Trap 5 (same placement, other speed) is in tests/measure/test_profile.py, trap 6 (the DLA in captures) in test_nsys.py.
+"""
 
 from __future__ import annotations
 

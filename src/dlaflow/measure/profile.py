@@ -227,9 +227,21 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
         elif capture.dla_ms is not None and capture.submits:
             text = "DLA time is the gap on the stream around each task: its work and the hand-over together."
             notes.append(Note("dla_window", text))
+        if any(name.startswith("{ForeignNode[") for name in _silent(capture)):
+            text = (
+                "DLA candidates ran without a trace of their tasks: CUDA tables do not show the DLA. Trace cudla."
+            )
+            notes.append(Note("dla_not_traced", text))
+        if capture.threads > 1:
+            notes.append(Note("several_threads", f"{capture.threads} threads ran inferences; the sums are over all."))
         if capture.irregular:
             notes.append(Note("irregular", f"{capture.irregular} inferences differ from the usual one."))
     return notes
+
+
+def _silent(capture: CaptureSummary) -> list[str]:
+    """Layers that neither launched nor submitted anything."""
+    return [layer.name for layer in capture.layer_times if not layer.device]
 
 
 def _why(capture: CaptureSummary) -> str:

@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from dlaflow.measure.profile_iteration import REFORMAT, Crossing, Iteration, iteration_of
@@ -59,6 +60,7 @@ class CaptureSummary:
 
     `layers`, `submits`, `switches`, `reformats` and `launches_of_reformats` are those of the usual inference;
     `irregular` counts warm inferences that differ from it. `pattern` is one letter a layer that does something.
+    `sample` holds the first inferences of the first thread, cold ones too; `first_warm` tells where those end.
     """
 
     info: CaptureInfo
@@ -82,6 +84,8 @@ class CaptureSummary:
     crossings: tuple[CrossingTime, ...]
     layer_times: tuple[LayerTime, ...]
     sample: tuple[Enqueue, ...]
+    first_warm: int
+    threads: int
 
 
 def summarise_capture(path: str | Path) -> CaptureSummary:
@@ -91,9 +95,24 @@ def summarise_capture(path: str | Path) -> CaptureSummary:
 
 def summarise_enqueues(info: CaptureInfo, enqueues: Iterable[Enqueue]) -> CaptureSummary:
     """Summarise inferences as they come; only the first few are kept."""
+    totals = _Totals()
+    threads = [_one_thread(group, totals) for _, group in groupby(enqueues, key=lambda enqueue: enqueue.thread)]
+    return totals.finish(info, threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    """One thread's inferences: those kept from its start, and how long the host took for the cold ones."""
+
+    kept: tuple[Enqueue, ...]
+    cold_host_ms: tuple[float, ...]
+    inferences: int
+
+
+def _one_thread(enqueues: Iterable[Enqueue], totals: _Totals) -> _Thread:
+    """Add the warm inferences of one thread to `totals`; every thread warms up by itself."""
     kept: list[Enqueue] = []
     hosts = array("d")
-    totals = _Totals()
     for enqueue in enqueues:
         hosts.append((enqueue.end - enqueue.start) * _MS)
         if len(kept) < _KEPT:
@@ -103,7 +122,7 @@ def summarise_enqueues(info: CaptureInfo, enqueues: Iterable[Enqueue]) -> Captur
     cold = _cold_count(hosts, len(kept))
     for enqueue in kept[cold:]:
         totals.add(enqueue)
-    return totals.finish(info, kept, cold, hosts)
+    return _Thread(tuple(kept), tuple(hosts[:cold]), len(hosts))
 
 
 def _cold_count(hosts: array[float], kept: int) -> int:
@@ -167,21 +186,22 @@ class _Totals:
             if value is not None:
                 self._times[name].add(value * _MS)
 
-    def finish(self, info: CaptureInfo, kept: list[Enqueue], cold: int, hosts: array[float]) -> CaptureSummary:
+    def finish(self, info: CaptureInfo, threads: list[_Thread]) -> CaptureSummary:
         shape = self._shapes.most_common(1)[0][0] if self._shapes else _Shape(0, 0, 0, 0, "")
         spreads = {name: running.finish() for name, running in self._times.items()}
         return CaptureSummary(
             info=info,
-            inferences=len(hosts),
-            cold=cold,
+            inferences=sum(thread.inferences for thread in threads),
+            threads=len(threads),
+            cold=sum(len(thread.cold_host_ms) for thread in threads),
             irregular=sum(self._shapes.values()) - self._shapes[shape],
             layers=shape.layers,
             submits=shape.submits,
-            switches=sum(here != there for here, there in zip(shape.pattern, shape.pattern[1:], strict=False)),
+            switches=sum(here != there for here, there in pairwise(shape.pattern)),
             reformats=shape.reformats,
             launches_of_reformats=shape.launches_of_reformats,
             pattern=shape.pattern,
-            cold_host_ms=tuple(hosts[:cold]),
+            cold_host_ms=tuple(ms for thread in threads for ms in thread.cold_host_ms),
             host_ms=spreads["host"],
             span_ms=spreads["span"],
             dla_ms=spreads["dla"],
@@ -191,7 +211,8 @@ class _Totals:
             windows=tuple(WindowTime(name, running.finish()) for (_, name), running in sorted(self._windows.items())),
             crossings=tuple(self._crossing_times()),
             layer_times=tuple(self._layer_times()),
-            sample=tuple(kept),
+            sample=threads[0].kept if threads else (),
+            first_warm=min(len(threads[0].cold_host_ms), len(threads[0].kept) - 1) if threads else 0,
         )
 
     def _crossing_times(self) -> list[CrossingTime]:

@@ -113,7 +113,7 @@ def _of_capture(evidence: Evidence) -> MeasuredPlacement | None:
     if capture is None or not capture.sample:
         return None
     devices = {"DLA": Device.DLA, "GPU": Device.GPU}
-    sample = capture.sample[min(capture.cold, len(capture.sample) - 1)]
+    sample = capture.sample[capture.first_warm]
     layers = [MeasuredLayer(layer.name, "", devices.get(layer.device, Device.FOLDED)) for layer in sample.layers]
     return _placed(evidence, layers, "the capture", ordered=True)
 

@@ -67,7 +67,7 @@ def trace_json(capture: CaptureSummary, tasks: Iterable[HardwareTask] = ()) -> b
     events += [_meta("thread_name", place, track) for place, track in enumerate(_TRACKS)]
     origin = capture.sample[0].start if capture.sample else 0
     for number, enqueue in enumerate(capture.sample):
-        temper = "cold" if number < capture.cold else "warm"
+        temper = "cold" if number < capture.first_warm else "warm"
         events.append(
             _event(f"inference {number} ({temper})", "inference", 2, enqueue.start - origin, enqueue.end - origin)
         )
@@ -100,7 +100,7 @@ def strip_svg(capture: CaptureSummary, number: int | None = None) -> str:
 
     `number` is its place in `capture.sample`; by default the first warm one. An empty string when there is none.
     """
-    place = min(capture.cold, len(capture.sample) - 1) if number is None else number
+    place = capture.first_warm if number is None else number
     if not 0 <= place < len(capture.sample):
         return ""
     spans = [span for span in spans_of(capture.sample[place]) if span.track != "host"]
