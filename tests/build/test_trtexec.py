@@ -115,8 +115,8 @@ def test_a_hang_is_ended_with_all_its_children(stand_in, tiny, monkeypatch):
     monkeypatch.setenv("STAND_IN", "hangs")
     started = time.monotonic()
     with pytest.raises(EnvironmentLacksError, match="took too long"):
-        build(stand_in, tiny, timeout=1.5)
-    assert time.monotonic() - started < 8
+        build(stand_in, tiny, timeout=4)
+    assert time.monotonic() - started < 30
     assert nothing_half_written(tiny.parent)
     helper = int(tiny.with_name("model.engine.log").read_text().split("helper ")[1])
     assert is_gone(helper)

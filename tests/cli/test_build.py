@@ -180,6 +180,7 @@ def machine_of(release):
 @pytest.mark.parametrize("release", ["8.6.1", "10.3.0", "10.16.1"])
 def test_python_api_with_images(capsys, monkeypatch, release):
     """The walk-through's fourth step, images to engine, with a strict double in the place of TensorRT."""
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     machines, machine = machine_of(release)
     monkeypatch.setattr("dlaflow.build.engine.import_tensorrt", lambda: machine.trt)
     monkeypatch.setattr("dlaflow.run.tensorrt_memory.open_memory", machines.HostMemory)
