@@ -41,10 +41,11 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_outputs(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    written = ["--html", "c.html", "--markdown", "c.md", "--json", "c.json"]
+    written = ["--html", "c.html", "--markdown", "c.md", "--json", "c.json", "--svg", "c.svg"]
     assert main(["compare", "before.json", "after.json", *written]) == 0
     assert "before/net" in capsys.readouterr().out
     assert "after/net" in (files / "c.html").read_text()
+    assert "after/net" in (files / "c.svg").read_text()
     assert "| after/net | 1 | 3 | 100% |" in (files / "c.md").read_text()
     assert [variant.name for variant in read_run(files / "c.json").variants] == ["before/net", "after/net"]
 

@@ -16,6 +16,7 @@ from dlaflow.report.compare import merge, parse_limit, read_any_run, regressions
 from dlaflow.report.html import render
 from dlaflow.report.json import run_json
 from dlaflow.report.markdown import run_markdown
+from dlaflow.report.svg import strips_svg
 from dlaflow.report.text import run_table, table_notes
 from dlaflow.report.verdict import headline
 
@@ -29,6 +30,8 @@ class Outputs:
     """One self-contained report over all runs."""
     markdown: Path | None = None
     """A table for a pull request."""
+    svg: Path | None = None
+    """The strips of all variants as a picture, for a README or a slide."""
     json: Path | None = None
     """The merged record."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
@@ -72,6 +75,8 @@ def compare(
         write_atomic(outputs.html, render(merged))
     if outputs.markdown is not None:
         write_atomic(outputs.markdown, run_markdown(merged, worse))
+    if outputs.svg is not None:
+        write_atomic(outputs.svg, strips_svg(merged))
     if outputs.json is not None:
         write_atomic(outputs.json, run_json(merged))
     console = terminal.console()
