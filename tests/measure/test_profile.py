@@ -269,3 +269,13 @@ def test_stretches_of_the_same_cause_are_one_advice() -> None:
     assert first.title == "Move MatMul to the DLA (2 places, /m/MatMul first)"
     assert first.gain_ms == pytest.approx(2.9)
     assert "3 switches" in first.why
+
+
+def test_files_of_different_engines_are_refused(tmp_path: Path) -> None:
+    log, rows = tmp_path / "a.log", tmp_path / "a.json"
+    log.write_text(GROUPNORM)
+    rows.write_text(ROWS)
+    with pytest.raises(InputError, match="different engines"):
+        read_profile(Files(log=log, layer_times=rows))
+    log.write_text(WITH_ROWS)
+    assert read_profile(Files(log=log, layer_times=rows)).breakdown is not None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA = "dlaflow.profile/1"
-_LONGEST = 56
+_LONGEST = 48
 
 
 def profile_json(profiles: Sequence[Profiled]) -> bytes:

@@ -228,9 +228,7 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
             text = "DLA time is the gap on the stream around each task: its work and the hand-over together."
             notes.append(Note("dla_window", text))
         if any(name.startswith("{ForeignNode[") for name in _silent(capture)):
-            text = (
-                "DLA candidates ran without a trace of their tasks: CUDA tables do not show the DLA. Trace cudla."
-            )
+            text = "DLA candidates ran without a trace of their tasks: CUDA tables do not show the DLA. Trace cudla."
             notes.append(Note("dla_not_traced", text))
         if capture.threads > 1:
             notes.append(Note("several_threads", f"{capture.threads} threads ran inferences; the sums are over all."))

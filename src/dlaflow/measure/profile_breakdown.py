@@ -11,7 +11,10 @@ from dlaflow.parse.rows import Region, Row, RowKind, classified, dla_regions, sw
 
 @dataclass(frozen=True, slots=True)
 class TopLayer:
-    """A layer or DLA region and its milliseconds an inference; `share` is of the profiled total (0..1)."""
+    """A layer or DLA region and its milliseconds an inference; `share` is of the profiled total (0..1).
+
+    `device` is DLA, GPU, or what the GPU did for a switch: reformat, copy.
+    """
 
     name: str
     device: str
@@ -68,7 +71,7 @@ def top_layers(breakdown: Breakdown, count: int = 10) -> list[TopLayer]:
     found = [TopLayer(region.name, "DLA", region.average_ms, region.average_ms / total) for region in breakdown.regions]
     for row in breakdown.rows:
         if row.kind not in {RowKind.DLA, RowKind.DLA_COPY} and math.isfinite(row.row.average_ms):
-            device = "GPU" if row.kind is RowKind.GPU else f"GPU ({row.kind.value})"
+            device = "GPU" if row.kind is RowKind.GPU else row.kind.value
             found.append(TopLayer(row.row.name, device, row.row.average_ms, row.row.average_ms / total))
     return sorted(found, key=lambda layer: -layer.ms)[:count]
 

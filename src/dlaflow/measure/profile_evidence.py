@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from dlaflow.errors import InputError
@@ -65,7 +66,7 @@ def read_evidence(files: Files) -> Evidence:
     run = log.runs[0] if log and log.runs else None
     given = [path for path in (files.log, files.layer_times, files.nsys, files.layer_info, files.times) if path]
     table = run.profile if run else None
-    return Evidence(
+    found = Evidence(
         name=given[0].stem if given else "profile",
         run=run,
         runs=len(log.runs) if log else 0,
@@ -76,6 +77,40 @@ def read_evidence(files: Files) -> Evidence:
         hardware=read_hardware_tasks(files.nsys) if files.nsys else (),
         power=parse_tegrastats(_checked("tegrastats", files.tegrastats)) if files.tegrastats else None,
     )
+    _check_one_engine(found)
+    return found
+
+
+_FEW = 3
+"""Fewer names than this in a file prove nothing."""
+
+
+def _check_one_engine(evidence: Evidence) -> None:
+    """Refuse files that share no layer: they are of different engines, and any sum over both would be wrong."""
+    run, profile, info, capture = evidence.run, evidence.profile, evidence.layer_info, evidence.capture
+    names: dict[str, set[str]] = {
+        "log": _names_in(run) if run else set(),
+        "profile": {row.name for row in profile.rows} if profile else set(),
+        "layer information": {layer.name for layer in info.layers} if info else set(),
+        "capture": {layer.name for layer in capture.layer_times} if capture else set(),
+    }
+    telling = [(kind, each) for kind, each in names.items() if len(each) >= _FEW]
+    for (one, here), (other, there) in combinations(telling, 2):
+        if here.isdisjoint(there):
+            raise InputError(
+                f"the {one} and the {other} of {evidence.name} are of different engines",
+                expected="shared layer names",
+                received="none",
+                then="Give files of one engine; with several profiles, the nth file of each kind belongs together.",
+            )
+
+
+def _names_in(run: LogRun) -> set[str]:
+    """The names of the engine's layers that a log tells; the list of single layers of 10.x names no engine layers."""
+    if run.engine_layers:
+        return {layer.name for layer in run.engine_layers}
+    on_dla = {node.raw for node in run.placement.dla} if run.placement.style != "layers" else set()
+    return on_dla | {node.name for node in run.placement.gpu}
 
 
 def option_for(path: Path) -> str:
