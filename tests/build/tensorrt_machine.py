@@ -244,7 +244,7 @@ def _build(machine: Machine, builder: object, network: object, config: object) -
         "calibration_profile": config._calibration is not None,
         "profiles": len(config._profiles),
     }
-    shapes = [list(shapes[2]) for _, shapes in (one._shapes for one in config._profiles)]
+    shapes = dict(one._shapes for one in config._profiles)
     head = json.dumps({"release": machine.surface.version, "shapes": shapes}).encode()
     return _memory(machine.surface, _MAGIC + head + b"\n" + network._model)
 
@@ -290,6 +290,7 @@ def _teach_run(machine: Machine) -> None:
             )
             return None
         engine = surface.make("ICudaEngine")
+        engine._profile = told["shapes"]
         engine._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         values = [(one, True) for one in engine._session.get_inputs()]
         values += [(one, False) for one in engine._session.get_outputs()]
@@ -304,6 +305,9 @@ def _teach_run(machine: Machine) -> None:
 
     def set_shape(made: object, key: object, shape: tuple[int, ...]) -> bool:
         name = made._engine._io[key][0] if isinstance(key, int) else key
+        smallest, _, largest = made._engine._profile[name]
+        if any(not low <= size <= high for low, size, high in zip(smallest, shape, largest, strict=True)):
+            return False
         made._shape[name] = tuple(shape)
         for other, is_input, dims in made._engine._io:
             if not is_input:
@@ -329,6 +333,8 @@ def _teach_run(machine: Machine) -> None:
     does["ICudaEngine", "binding_is_input"] = lambda engine, index: engine._io[index][1]
     does["ICudaEngine", "get_binding_shape"] = lambda engine, index: engine._io[index][2]
     does["ICudaEngine", "get_tensor_shape"] = lambda engine, name: next(one for one in engine._io if one[0] == name)[2]
+    does["ICudaEngine", "get_tensor_profile_shape"] = lambda engine, name, index: engine._profile[name]
+    does["ICudaEngine", "get_profile_shape"] = lambda engine, index, key: engine._profile[engine._io[key][0]]
     does["ICudaEngine", "get_tensor_mode"] = lambda engine, name: (
         trt.TensorIOMode.INPUT if next(one for one in engine._io if one[0] == name)[1] else trt.TensorIOMode.OUTPUT
     )

@@ -57,10 +57,11 @@ def model(tmp_path):
     return tmp_path / "tiny.onnx"
 
 
-def build(machine, model, batch):
-    """An engine of the pretended board, through the real build path."""
-    shapes = (InputShape("input", ShapeRange.fixed((batch, 3, 8, 8))),)
-    config = BuildConfig(precision="fp16", dla_core=0, gpu_fallback=True, shapes=shapes)
+def build(machine, model, smallest, largest=None):
+    """An engine of the pretended board, through the real build path: one batch on the DLA, a range on the GPU."""
+    batches = (smallest, largest or smallest, largest or smallest)
+    shapes = (InputShape("input", ShapeRange(*((batch, 3, 8, 8) for batch in batches))),)
+    config = BuildConfig(precision="fp16", dla_core=None if largest else 0, gpu_fallback=not largest, shapes=shapes)
     request = Request(model, model.with_name("tiny.engine"), config, BuiltFor("tensorrt", ""))
     result = build_engine(request, How("python", trt=machine.trt))
     assert result.manifest.built_for.tensorrt == ".".join(machine.surface.version.split(".")[:3])
@@ -76,9 +77,11 @@ def images(count):
 
 
 @pytest.mark.parametrize("count", [1, 4, 10])
-def test_the_numbers_are_those_of_onnxruntime(machine, model, count):
-    runner = TensorRTRunner(build(machine, model, 4), options(machine))
+@pytest.mark.parametrize("batches", [(4,), (2, 8)])
+def test_the_numbers_are_those_of_onnxruntime(machine, model, count, batches):
+    runner = TensorRTRunner(build(machine, model, *batches), options(machine))
     assert (runner.input_name, runner.output_names, runner.shape) == ("input", ["output"], (3, 8, 8))
+    assert runner.batch == (4 if batches == (4,) else None)
     np.testing.assert_allclose(runner.run(images(count)), OrtRunner(model).run(images(count)), rtol=1e-5)
 
 

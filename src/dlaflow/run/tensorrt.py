@@ -73,12 +73,14 @@ class TensorRTRunner:
         self._buffers: dict[str, DeviceBuffer] = {}
         self.input_name = self._input.name
         self.output_names = [tensor.name for tensor in self._outputs]
-        self.batch: int | None = self._input.shape[0] if self._input.shape[0] > 0 else None
+        self._least, self._most = self._input.smallest[0], self._input.largest[0]
+        # A dynamic model built with one shape still shows an open batch; its profile tells that there is only one.
+        self.batch: int | None = self._most if self._least == self._most else None
         self.shape: tuple[int | None, ...] = tuple(size if size > 0 else None for size in self._input.shape[1:])
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The first output for a batch of any length, float32 [n, ...]; to a fixed batch it is cut and filled up."""
-        step = self.batch or len(batch)
+        step = self._most
         pieces = [self._run_piece(batch[start : start + step]) for start in range(0, len(batch), step)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
@@ -108,9 +110,9 @@ class TensorRTRunner:
         return np.asarray(values[:count], np.float32)
 
     def _filled(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.batch is None or len(piece) >= self.batch:
+        if len(piece) >= self._least:
             return piece
-        return np.concatenate([piece, np.repeat(piece[-1:], self.batch - len(piece), axis=0)])
+        return np.concatenate([piece, np.repeat(piece[-1:], self._least - len(piece), axis=0)])
 
     def _feed(self, piece: NDArray[np.float32]) -> None:
         self._require_shape(piece.shape)
@@ -133,11 +135,13 @@ class TensorRTRunner:
         return self._buffers[name]
 
     def _require_shape(self, shape: tuple[int, ...]) -> None:
-        wanted = self._input.shape
-        if len(shape) != len(wanted) or any(size not in (-1, got) for size, got in zip(wanted, shape, strict=True)):
+        lowest, highest = self._input.smallest, self._input.largest
+        if len(shape) != len(lowest) or any(
+            not low <= got <= high for low, got, high in zip(lowest, shape, highest, strict=True)
+        ):
             raise InputError(
                 "the images do not fit the engine",
-                expected=f"{self._input.name} {wanted}",
+                expected=f"{self._input.name} {lowest}" + (f" to {highest}" if lowest != highest else ""),
                 received=shape,
                 then="Compare the images' size and layout with the model's input.",
             )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Protocol
 
@@ -19,13 +19,18 @@ _FED = ("FLOAT", "HALF")
 
 @dataclass(frozen=True, slots=True)
 class IOTensor:
-    """One input or output. `shape` has -1 for an open dimension; `dtype` and `layout` are TensorRT's names."""
+    """One input or output. `shape` has -1 for an open dimension; `dtype` and `layout` are TensorRT's names.
+
+    `smallest` and `largest` are what the engine's first profile allows an input with open dimensions, else `shape`.
+    """
 
     name: str
     is_input: bool
     shape: tuple[int, ...]
     dtype: str
     layout: str
+    smallest: tuple[int, ...] = ()
+    largest: tuple[int, ...] = ()
 
     def empty(self, shape: Sequence[int]) -> Array:
         """A host array of this type for `shape`."""
@@ -49,13 +54,17 @@ class NamedTensors:
         self._engine: _NamedEngine = engine  # type: ignore[assignment]  # the bindings have no types
         self._context: _NamedContext = context  # type: ignore[assignment]
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = {name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT}
         self.all = tuple(
-            IOTensor(
-                name,
-                self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT,
-                tuple(self._engine.get_tensor_shape(name)),
-                self._engine.get_tensor_dtype(name).name,
-                self._engine.get_tensor_format(name).name,
+            _with_range(
+                IOTensor(
+                    name,
+                    name in inputs,
+                    tuple(self._engine.get_tensor_shape(name)),
+                    self._engine.get_tensor_dtype(name).name,
+                    self._engine.get_tensor_format(name).name,
+                ),
+                lambda name=name: self._engine.get_tensor_profile_shape(name, 0),  # type: ignore[misc]
             )
             for name in names
         )
@@ -83,12 +92,15 @@ class IndexedTensors:
         self._engine: _IndexedEngine = engine  # type: ignore[assignment]  # the bindings have no types
         self._context: _IndexedContext = context  # type: ignore[assignment]
         self.all = tuple(
-            IOTensor(
-                self._engine.get_binding_name(index),
-                self._engine.binding_is_input(index),
-                tuple(self._engine.get_binding_shape(index)),
-                self._engine.get_binding_dtype(index).name,
-                self._engine.get_binding_format(index).name,
+            _with_range(
+                IOTensor(
+                    self._engine.get_binding_name(index),
+                    self._engine.binding_is_input(index),
+                    tuple(self._engine.get_binding_shape(index)),
+                    self._engine.get_binding_dtype(index).name,
+                    self._engine.get_binding_format(index).name,
+                ),
+                lambda index=index: self._engine.get_profile_shape(0, index),  # type: ignore[misc]
             )
             for index in range(self._engine.num_bindings)
         )
@@ -106,6 +118,14 @@ class IndexedTensors:
     def enqueue(self, addresses: Mapping[str, int], stream: int) -> bool:
         """Queue one run on the stream."""
         return bool(self._context.execute_async_v2([addresses[tensor.name] for tensor in self.all], stream))
+
+
+def _with_range(tensor: IOTensor, ask: Callable[[], Sequence[Sequence[int]]]) -> IOTensor:
+    """The tensor with its allowed shapes; `ask` gives smallest, usual and largest of an input with open dimensions."""
+    if not tensor.is_input or min(tensor.shape, default=0) >= 0:
+        return replace(tensor, smallest=tensor.shape, largest=tensor.shape)
+    smallest, _, largest = ask()
+    return replace(tensor, smallest=tuple(smallest), largest=tuple(largest))
 
 
 def require_plain(tensors: Sequence[IOTensor]) -> None:
@@ -142,6 +162,7 @@ class _NamedEngine(Protocol):
     def get_tensor_shape(self, name: str) -> Sequence[int]: ...
     def get_tensor_dtype(self, name: str) -> _Named: ...
     def get_tensor_format(self, name: str) -> _Named: ...
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> Sequence[Sequence[int]]: ...
 
 
 class _NamedContext(Protocol):
@@ -159,6 +180,7 @@ class _IndexedEngine(Protocol):
     def get_binding_shape(self, index: int) -> Sequence[int]: ...
     def get_binding_dtype(self, index: int) -> _Named: ...
     def get_binding_format(self, index: int) -> _Named: ...
+    def get_profile_shape(self, profile_index: int, binding: int) -> Sequence[Sequence[int]]: ...
 
 
 class _IndexedContext(Protocol):
