@@ -110,6 +110,33 @@ def test_numbers_of_unnamed_layers_with_batch_norm(tmp_path: Path) -> None:
     assert [layer.index for layer in layers if not layer.folded] == [*range(9), 15, 17, 20]
 
 
+def test_numbers_behind_slices_that_the_network_computes(tmp_path: Path) -> None:
+    """profile_8.5.2_dla_yolo11n: the box decoder, numbered as in a real engine.
+
+    Its layers are named (Unnamed Layer* 386) and (Unnamed Layer* 390); the two slices of the chunk take ends, and the
+    second its start too, from arithmetic that the simplifier left at the front of the graph.
+    """
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,4,8400] x) => (float[1,4,8400] y) {
+        [q] ends = Div(four, two) [r] twice = Mul(ends, two) [a] low = Slice(x, zero, ends, axis)
+        [b] high = Slice(x, ends, twice, axis) [c] first = Sub(grid, low) [d] second = Add(grid2, high)
+        [e] total = Add(first, second) [f] size = Sub(second, first) [g] middle = Div(total, half)
+        [h] box = Concat<axis=1>(middle, size) [i] y = Mul(box, strides) }"""
+    model = onnx.parser.parse_model(text)
+    integers = {"four": [4], "two": [2], "zero": [0], "axis": [1]}
+    floats = {"grid": (1, 2, 8400), "grid2": (1, 2, 8400), "half": (), "strides": (1, 8400)}
+    for name, values in integers.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+    for name, shape in floats.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    layers = {layer.name: layer.index for layer in _lower(model, tmp_path, "8.5.2").layers}
+    front = layers["r"] + 1
+    assert layers["a"] == front + 15
+    assert layers["b"] == layers["a"] + 29
+    halves, strides = (f"(Unnamed Layer* {front + step}) [Shuffle]" for step in (386 - 334, 390 - 334))
+    assert layers["g"] == layers[halves] + 1
+    assert layers["i"] == layers[strides] + 1
+
+
 def _from_log(text: str) -> onnx.ModelProto:
     """The model that a verbose parser log describes: nodes, shapes, strides and pads; weights without data."""
     nodes: list[onnx.NodeProto] = []

@@ -51,7 +51,7 @@ def unsqueeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: b
     if context.parser.squeeze_layers:
         wanted = tuple((*shape, 1)[index] for index in subscripts)
         return _with_axes(context, tensor, wanted, ("UNSQUEEZE", len(axes)))
-    new_shape = sizes.interlace(context, sizes.shape_of(tensor), sizes.vector(1), subscripts)
+    new_shape = sizes.interlace(context, sizes.shape_of(tensor), sizes.vector(1), ShapeTensor(tuple(subscripts)))
     return sizes.add_shuffle(context, tensor, new_shape, None if named else "ONNXTRT_unsqueezeTensor")
 
 
@@ -61,7 +61,7 @@ def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: boo
     if context.parser.squeeze_layers:
         wanted = tuple((tensor.shape or ())[axis] for axis in kept)
         return _with_axes(context, tensor, wanted, ("SQUEEZE", len(axes)))
-    new_shape = sizes.gather(context, sizes.shape_of(tensor), kept)
+    new_shape = sizes.gather(context, sizes.shape_of(tensor), ShapeTensor(tuple(kept)))
     return sizes.add_shuffle(context, tensor, new_shape, None if named else "ONNXTRT_squeezeTensor")
 
 

@@ -106,19 +106,18 @@ def concat(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTens
     return ShapeTensor(_opened(values), tensor=joined)
 
 
-def gather(context: Context, data: ShapeTensor, indices: Sequence[int], rank: int = 1) -> ShapeTensor:
-    """Some of the values."""
-    picked = tuple(data.values[index] for index in indices)
+def gather(context: Context, data: ShapeTensor, indices: ShapeTensor) -> ShapeTensor:
+    """Some of the values. Indices that are used again take the constant of the first time."""
+    picked = tuple(data.values[index] for index in indices.values if index is not None)
     if all(parser_knows(value) for value in picked):
-        return ShapeTensor(picked, rank)
-    where = ShapeTensor(tuple(indices), rank).materialise(context)
+        return ShapeTensor(picked)
+    where = indices.materialise(context)
     source = data.materialise(context)
-    shape: Dims = (len(picked),) if rank else ()
-    made = context.helper("GATHER", [source, where], shape, None, "ONNXTRT_ShapeGather")
-    return ShapeTensor(_opened(picked), rank, made)
+    made = context.helper("GATHER", [source, where], (len(picked),), None, "ONNXTRT_ShapeGather")
+    return ShapeTensor(_opened(picked), tensor=made)
 
 
-def interlace(context: Context, left: ShapeTensor, right: ShapeTensor, subscripts: Sequence[int]) -> ShapeTensor:
+def interlace(context: Context, left: ShapeTensor, right: ShapeTensor, subscripts: ShapeTensor) -> ShapeTensor:
     """Values of both vectors in the order of `subscripts` into their concatenation."""
     return gather(context, concat(context, left, right), subscripts)
 
@@ -157,7 +156,7 @@ def product(context: Context, data: ShapeTensor, first: int, last: int) -> Shape
     """The product of the values from `first` to `last`, as a vector of one."""
     result = vector(1)
     for index in range(first, last):
-        result = multiply(context, result, gather(context, data, [index]))
+        result = multiply(context, result, gather(context, data, vector(index)))
     return result
 
 

@@ -147,7 +147,7 @@ def _image(context: Context, data: Tensor) -> list[ShapeTensor]:
     if data.shape is None or len(data.shape) != 4:
         return [ShapeTensor((None,), tensor=data, depth=1)] * 4
     shape = sizes.shape_of(data)
-    return [sizes.gather(context, shape, [axis]) for axis in range(4)]
+    return [sizes.gather(context, shape, sizes.vector(axis)) for axis in range(4)]
 
 
 def _joined(context: Context, parts: list[ShapeTensor]) -> ShapeTensor:

@@ -62,7 +62,7 @@ def import_split(context: Context) -> None:
     data = context.tensor(0)
     rank = len(data.shape or ())
     axis = context.attributes.integer("axis", 0) % max(rank, 1)
-    subscripts = [rank if number == axis else number for number in range(rank)]
+    subscripts = ShapeTensor(tuple(rank if number == axis else number for number in range(rank)))
     results: list[Tensor] = []
     start: int | None = 0
     dims = sizes.shape_of(data)

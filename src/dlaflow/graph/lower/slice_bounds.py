@@ -23,11 +23,12 @@ def bounds(context: Context, data: Tensor) -> list[ShapeTensor]:
     steps = ShapeTensor((1,) * count) if context.is_absent(4) else sizes.from_input(context, 4, count)
     dims = sizes.shape_of(data)
     if context.parser.names_every_layer:
-        dims = sizes.gather(context, dims, axes)
+        dims = sizes.gather(context, dims, ShapeTensor(tuple(axes)))
     elif axes != list(range(rank)):
-        subscripts = list(range(rank))
+        order = list(range(rank))
         for number, axis in enumerate(axes):
-            subscripts[axis] = rank + number
+            order[axis] = rank + number
+        subscripts = ShapeTensor(tuple(order))
         starts = sizes.interlace(context, _filled(rank, 0), starts, subscripts)
         ends = sizes.interlace(context, dims, ends, subscripts)
         steps = sizes.interlace(context, _filled(rank, 1), steps, subscripts)
