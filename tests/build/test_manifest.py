@@ -69,6 +69,13 @@ def test_a_version_compatible_engine_may_go_to_another_release(tmp_path):
     assert verify(engine, Here("tensorrt", "10.3.0", "8.7")) is not None
 
 
+def test_an_rtx_engine_serves_the_gpus_it_was_built_for(tmp_path):
+    engine = write(tmp_path, BuildConfig(precision="model"), BuiltFor("tensorrt_rtx", "1.7.1", gpus=("sm86", "sm89")))
+    assert verify(engine, Here("tensorrt_rtx", "1.7.1", "8.9")) is not None
+    with pytest.raises(InputError, match="another GPU"):
+        verify(engine, Here("tensorrt_rtx", "1.7.1", "9.0"))
+
+
 def test_another_file_under_the_same_name(engine):
     engine.write_bytes(b"other!")
     with pytest.raises(InputError, match="not the engine that its manifest describes"):

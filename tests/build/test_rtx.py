@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +16,13 @@ from onnx import helper, numpy_helper
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.engine import How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor, Here, read_manifest, verify
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.run.tensorrt import EngineOptions, TensorRTRunner
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx")
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
@@ -131,6 +134,21 @@ def test_its_engine_is_not_one_for_tensorrt(tiny, tmp_path):
     result = build(tiny, tmp_path, replace(CONFIG, shapes=shapes))
     with pytest.raises(InputError, match="another product"):
         verify(result.engine, Here("tensorrt", "10.3.0"))
+
+
+def test_running_it_without_a_gpu_is_explained(tiny, tmp_path):
+    """The real runtime, the real engine, and no driver: its own complaint becomes one line."""
+    shapes = (InputShape("input", ShapeRange.fixed((1, 3, 8, 8))),)
+    engine = build(tiny, tmp_path, replace(CONFIG, shapes=shapes)).engine
+    memory = sys.modules["tensorrt_machine"].HostMemory()
+    memory.compute_capability = "8.6"
+    if shutil.which("nvidia-smi"):
+        pytest.skip("there may be a GPU")
+    with pytest.raises(EnvironmentLacksError, match="no working CUDA driver"):
+        TensorRTRunner(engine, EngineOptions(memory=memory))
+    memory.compute_capability = "9.0"
+    with pytest.raises(InputError, match="another GPU"):
+        TensorRTRunner(engine, EngineOptions(memory=memory))
 
 
 def resnet_50() -> onnx.ModelProto:

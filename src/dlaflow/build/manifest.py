@@ -166,6 +166,9 @@ def verify(engine: Path, here: Here) -> EngineManifest | None:
     if not manifest.config.version_compatible:
         _require_same("TensorRT release", _release(built.tensorrt), _release(here.tensorrt), engine)
     _require_same("compute capability", built.compute_capability, here.compute_capability, engine)
+    gpu = f"sm{here.compute_capability.replace('.', '')}"
+    if built.gpus and here.compute_capability and gpu not in built.gpus:
+        _require_same("GPU", ", ".join(built.gpus), gpu, engine)
     return manifest
 
 

@@ -10,14 +10,15 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.build.api import Messages, import_tensorrt, load_plugins, make_logger
-from dlaflow.build.manifest import Here, verify
+from dlaflow.build.api import Messages, import_rtx, import_tensorrt, load_plugins, make_logger
+from dlaflow.build.manifest import Here, read_manifest, verify
 from dlaflow.build.release import version_of
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.run.tensorrt_memory import DeviceBuffer, DeviceMemory, open_memory
 from dlaflow.run.tensorrt_tensors import IndexedTensors, IOTensor, NamedTensors, Tensors, require_plain
 
 _NAMES_FIRST = (10, 0, 0)
+_RTX = "tensorrt_rtx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class TensorRTRunner:
     def __init__(self, engine: str | Path, options: EngineOptions | None = None) -> None:
         options = options or EngineOptions()
         path = Path(engine)
-        trt = options.trt or import_tensorrt()
+        trt = options.trt or _bindings_for(path)
         self._memory = options.memory or open_memory()
         capability = self._memory.compute_capability
         self.manifest = verify(path, Here(trt.__name__, trt.__version__, capability))
@@ -63,7 +64,7 @@ class TensorRTRunner:
         if self._context is None:
             raise self._messages.failure()
         self._tensors: Tensors
-        if version_of(trt.__version__) >= _NAMES_FIRST:
+        if trt.__name__ == _RTX or version_of(trt.__version__) >= _NAMES_FIRST:
             self._tensors = NamedTensors(trt, self._engine, self._context)
         else:
             self._tensors = IndexedTensors(self._engine, self._context)
@@ -158,6 +159,12 @@ class TensorRTRunner:
                 received=f"{cores} DLA cores, says TensorRT {tensorrt}",
             )
         self._runtime.DLA_core = core
+
+
+def _bindings_for(engine: Path) -> ModuleType:
+    """TensorRT-RTX for an engine whose manifest names it, else TensorRT."""
+    manifest = read_manifest(engine)
+    return import_rtx() if manifest and manifest.built_for.product == _RTX else import_tensorrt()
 
 
 def _only_input(tensors: tuple[IOTensor, ...]) -> IOTensor:
