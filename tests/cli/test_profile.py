@@ -151,3 +151,20 @@ def test_parse_writes_a_file(tmp_path: Path) -> None:
     assert main(["parse", str(source), "--json", str(out)]) == 0
     record = json.loads(out.read_text())["artefacts"][0]["record"]
     assert record["samples"][0]["rails"][0]["name"] == "VDD"
+
+
+def test_torn_files_end_in_an_answer_or_one_line(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = (
+        "trtexec_10.3.0_orin_dla0_fp16_resnet50_passed.log", "profile_8.5.2_dla_yolo11n.json",
+        "times_7.1.3_resnet50_n2.json", "layerinfo_10.16_detailed.json", capture.name,
+    )  # fmt: skip
+    for name in names:
+        whole = (capture.parent / name).read_bytes()
+        for share in (0.02, 0.3, 0.7, 0.95):
+            torn = tmp_path / "torn"
+            torn.write_bytes(whole[: int(len(whole) * share)])
+            code = main(["profile", str(torn)])
+            error = capsys.readouterr().err
+            assert code == 0 or (code == 2 and error.startswith("dlaflow: ")), (name, share, error)

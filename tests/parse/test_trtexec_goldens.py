@@ -146,3 +146,18 @@ def test_nothing_is_lost_silently(artefacts: Path) -> None:
     for name in (VERBOSE, ORIN, XAVIER, SEVEN, "trtexec_10.16_under_nsys.log", "trtexec_8.4.1_load_fp32_trimmed.txt"):
         log: TrtexecLog = parse_log(artefacts / name)
         assert sum(run.unknown_count for run in log.runs) == 0, (name, log.runs[0].unknown)
+
+
+def test_inputs_and_outputs_of_the_network(artefacts: Path) -> None:
+    verbose = run_of(artefacts, VERBOSE)
+    assert [(binding.role, binding.name, binding.dimensions) for binding in verbose.bindings] == [
+        ("input", "input", (1, 3, 224, 224)), ("output", "logits", ()),
+    ]  # fmt: skip
+    xavier = run_of(artefacts, XAVIER)
+    assert (xavier.figures.network_inputs, xavier.figures.network_outputs) == (1, 3)
+    assert [(binding.name, binding.dimensions) for binding in xavier.bindings] == [
+        ("images", (1, 3, 640, 640)), ("output0", (1, 12, 8400)),
+    ]  # fmt: skip
+    assert verbose.model is not None
+    assert (verbose.model.filename, verbose.model.opset) == ("onnx/resnet50_fp32.onnx", 17)
+    assert (verbose.figures.engine_mib, verbose.figures.build_s) == (49.1416, 15.6813)

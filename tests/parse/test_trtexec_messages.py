@@ -128,3 +128,14 @@ def test_utf16_of_powershell(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_bytes("[01/23/2025-09:18:04] [W] [TRT] Layer 'a' (SLICE): Unsupported on DLA.\r\n".encode("utf-16"))
     assert parse_log(path).runs[0].messages[0].layer == "a"
+
+
+def test_an_empty_dla_list_whose_blanks_were_stripped() -> None:
+    stamp = "[02/22/2021-15:13:17] [I] [TRT]"
+    run = one(
+        f"{stamp}\n{stamp} --------------- Layers running on DLA:\n{stamp}\n"
+        f"{stamp} --------------- Layers running on GPU:\n{stamp} conv1 + relu, pool\n"
+    )
+    assert (run.placement.printed, run.placement.dla) == (True, ())
+    assert [node.name for node in run.placement.gpu] == ["conv1 + relu", "pool"]
+    assert run.unknown_count == 0

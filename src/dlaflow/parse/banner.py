@@ -15,6 +15,8 @@ _BINDING = re.compile(
     r"(?:(Input|Output) binding for (.+) with dimensions (\S*) (?:and type \S+ )?is created\.?"
     r"|Created (input|output) binding for (.+) with dimensions (\S*))\s*$"
 )
+_NETWORK_OUTPUT = re.compile(r"Marking .+ as output: (.+)")
+_DETECTED = re.compile(r"Detected (\d+) inputs? and (\d+) output")
 _NETWORK_INPUT = re.compile(r"Adding network input: (.+) with dtype: \w+, dimensions: \(([^)]*)\)")
 _ONNX_KEYS = ("Input filename:", "ONNX IR version:", "Opset version:", "Producer name:", "Producer version:")
 
@@ -78,6 +80,8 @@ def binding_of(text: str) -> Binding | None:
         return Binding(name, role.lower(), _sizes(dims.split("x")))
     if match := _NETWORK_INPUT.match(text):
         return Binding(match.group(1), "input", _sizes(match.group(2).split(",")))
+    if match := _NETWORK_OUTPUT.match(text):
+        return Binding(match.group(1).strip(), "output", ())
     return None
 
 
@@ -113,6 +117,8 @@ def figures_with(figures: BuildFigures, text: str) -> BuildFigures | None:
             return replace(figures, context_mib=size)
         exact = text.startswith("Created") or figures.engine_mib is None
         return replace(figures, engine_mib=size) if exact else figures
+    if match := _DETECTED.match(text):
+        return replace(figures, network_inputs=int(match.group(1)), network_outputs=int(match.group(2)))
     if match := _PEAK.match(text):
         return replace(figures, peak_cpu_mib=int(match.group(1)), peak_gpu_mib=int(match.group(2)))
     return None

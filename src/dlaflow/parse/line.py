@@ -27,7 +27,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 def split_line(raw: str) -> Line:
     """Take the prefix off `raw`."""
     if raw[:1] == "[" and raw[20:23] == "] [" and raw[24:26] == "] " and raw[23] in _LEVELS:
-        if raw[26:32] == "[TRT] ":
+        if raw[26:31] == "[TRT]" and raw[31:32] in {" ", ""}:
             return raw[23], True, raw[32:]
         return raw[23], False, raw[26:]
     return _split_slowly(raw)

@@ -266,7 +266,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class BuildFigures:
-    """What the build and the start cost. Seconds and MiB."""
+    """What the build and the start cost, in seconds and MiB, and how many tensors enter and leave the network."""
+
+    network_inputs: int | None = None
+    network_outputs: int | None = None
 
     parse_s: float | None = None
     build_s: float | None = None

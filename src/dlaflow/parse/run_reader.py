@@ -39,7 +39,7 @@ KEPT_UNKNOWN = 1000
 _VERBOSE_STARTS = (
     "[DlaLayer]", "[GpuLayer]", "----------", "Engine Layer Information", "Layer Information", "Registering layer: ",
     "Adding network input: ", "=== ", "Layer(", "Layers:", "\tTotal memory", "\tMemory consumption", "Skipping tactic",
-    "Total memory", "Memory consumption", "After DLA",
+    "Total memory", "Memory consumption", "After DLA", "Marking ",
 )  # fmt: skip
 _SUMMARY_STARTS = (
     "Latency:", "End-to-End", "Enqueue Time", "H2D Latency", "D2H Latency", "GPU Compute", "Throughput:", "Total ",
@@ -170,7 +170,7 @@ class RunReader:
         if mode == "table" and self._table is not None and self._table.feed(text):
             self._mode = mode
             return True
-        if mode in {"DLA braces", "GPU names"} and not text.startswith("---"):
+        if (mode == "GPU names" and not text.startswith("---")) or (mode == "DLA braces" and text.startswith("{")):
             return self._old_list(mode, text)
         if text.startswith("Average") and (average := trace_average(text)):
             self._averages.append(average)
@@ -262,7 +262,9 @@ class RunReader:
             self.version = text.partition(":")[2].strip() or self.version
             return True
         if binding := banner.binding_of(text):
-            self._bindings[binding.role, binding.name] = binding
+            known = self._bindings.get((binding.role, binding.name))
+            if known is None or binding.dimensions:
+                self._bindings[binding.role, binding.name] = binding
             return True
         if model := banner.model_with(self._model, text):
             self._model = model
