@@ -10,6 +10,7 @@ from dlaflow.report.graph import graph_data
 from dlaflow.report.html import render
 from dlaflow.report.records import Edge, RunRecord, Variant
 from dlaflow.report.tradeoff import tradeoff_of
+from dlaflow.types import Device, Switch
 
 
 def test_nothing_comes_from_outside(walkthrough: RunRecord) -> None:
@@ -47,9 +48,24 @@ def test_graph_data(walkthrough: RunRecord) -> None:
     assert graph["nodes"][2]["path"] == ["cnn", "cnn.1"]
     assert graph["nodes"][2]["leaf"] == "InstanceNormalization"
     assert graph["edges"][:2] == [[0, 1], [1, 2]]
-    strange = replace(variant, edges=[Edge("nobody", "/linear/Gemm", "t")])
+    assert variant.placement is not None
+    alone = replace(variant.placement, switches=[])
+    strange = replace(variant, placement=alone, edges=[Edge("nobody", "/linear/Gemm", "t")])
     assert json.loads(graph_data({"v0": strange}))["v0"]["edges"] == []
     assert graph_data({"v0": replace(variant, edges=[])}) == ""
+
+
+def test_the_graph_goes_through_erased_reshapes(walkthrough: RunRecord) -> None:
+    variant = walkthrough.variants[1]
+    assert variant.placement is not None
+    *body, flatten, gemm = variant.placement.layers
+    switches = [Switch(gemm.name, "added by the builder", "t", 4)]
+    added = replace(flatten, name="added by the builder")
+    layers = [*body, replace(flatten, device=Device.FOLDED), gemm, added]
+    folded = replace(variant, placement=replace(variant.placement, layers=layers, switches=switches))
+    graph = json.loads(graph_data({"v0": folded}))["v0"]
+    last = len(body) - 1
+    assert graph["edges"][-2:] == [[last, last + 1], [last + 1, last + 2]], "pool → Gemm → added"
 
 
 def test_graph_data_cannot_end_its_block(hostile_run: RunRecord) -> None:

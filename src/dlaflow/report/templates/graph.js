@@ -18,7 +18,7 @@
     if (name) element.className = name;
     return element;
   };
-  const short = (text, room) => (text.length > room ? text.slice(0, room - 8) + "…" + text.slice(-7) : text);
+  const short = (text, room) => (text.length > room ? text.slice(0, room - 7) + "…" + text.slice(-6) : text);
 
   function start(details) {
     const { nodes, edges } = graphs[details.dataset.graph];
@@ -80,6 +80,7 @@
         if (!(node.findings ?? []).length) parts.push(node.device === "DLA" ? say("p", "No rule has a word against it.", "calm") : say("p", "No finding of its own: it follows its neighbours."));
         for (let depth = (node.path ?? []).length; depth > 0; depth--) {
           const module = node.path.slice(0, depth).join("/"), button = say("button", `Close ${short(module, 30)}`);
+          if (groups.get(module).members.length === 1) continue;
           button.type = "button";
           button.addEventListener("click", () => { open.delete(module); draw(); choose(`g:${module}`); });
           parts.push(button);
@@ -125,15 +126,15 @@
         const spot = drawn.nodes.get(id), members = shown.get(id), first = nodes[members[0]];
         const group = id.startsWith("g:"), gpu = members.filter((at) => nodes[at].device === "GPU").length / members.length;
         const text = group ? groups.get(id.slice(2)).name : first.leaf;
-        const box = make("g", { class: `node ${group ? (gpu > 0 && gpu < 1 ? "module mixed" : "module") : first.device.toLowerCase()}`, transform: `translate(${spot.x} ${spot.y})`, role: "button", tabindex: "-1", "aria-label": group ? `${short(text, 18)} ${members.length} ▸ layers in ${id.slice(2, 202)}` : `${short(text, 22)}, ${first.name.slice(0, 200)}, ${first.kind}, ${first.device}` });
+        const box = make("g", { class: `node ${group ? (gpu > 0 && gpu < 1 ? "module mixed" : "module") : first.device.toLowerCase()}`, transform: `translate(${spot.x} ${spot.y})`, role: "button", tabindex: "-1", "aria-label": group ? `${short(text, 15)} ${members.length} ▸ layers in ${id.slice(2, 202)}` : `${short(text, 19)}, ${first.name.slice(0, 200)}, ${first.kind}, ${first.device}` });
         box.dataset.id = id;
         box.append(make("rect", { width: 176, height: 34, rx: 8 }));
         if (group) {
           const wide = gpu === 0 || gpu === 1 ? gpu * 160 : Math.min(Math.max(gpu * 160, 10), 150);
           box.append(make("rect", { class: "part-dla", x: 8, y: 27, width: 160 - wide, height: 3 }), make("rect", { class: "part-gpu", x: 168 - wide, y: 27, width: wide, height: 3 }));
-          box.append(make("text", { x: 12, y: 19 }, `${short(text, 18)} `), make("text", { x: 164, y: 19, class: "amount" }, `${members.length} ▸`));
+          box.append(make("text", { x: 12, y: 19 }, `${short(text, 15)} `), make("text", { x: 164, y: 19, class: "amount" }, `${members.length} ▸`));
         } else {
-          box.append(make("text", { x: 12, y: 22 }, short(text, 22)));
+          box.append(make("text", { x: 12, y: 22 }, short(text, 19)));
           if (first.verdict === "unknown") box.append(make("circle", { class: "undecided", cx: 166, cy: 9, r: 4 }));
         }
         return box;
