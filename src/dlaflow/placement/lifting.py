@@ -109,11 +109,15 @@ _BIASED = frozenset({"Gemm"})
 
 
 def _is_reshape(node: Node) -> bool:
-    """A reshape on the GPU without a transpose: the kind that may vanish."""
-    if node.kind not in _RESHAPES or node.device is not Device.GPU or node.layer is None or not node.inputs:
+    """A reshape without a transpose that may vanish: one on the GPU, or one that changes nothing."""
+    if node.kind not in _RESHAPES or node.layer is None or not node.inputs:
         return False
     shuffle = node.layer.attributes
-    return not isinstance(shuffle, Shuffle) or not (shuffle.first_transpose or shuffle.second_transpose)
+    if isinstance(shuffle, Shuffle) and (shuffle.first_transpose or shuffle.second_transpose):
+        return False
+    shape = node.inputs[0].shape
+    unchanged = shape is not None and None not in shape and shape == node.outputs[0].shape
+    return node.device is Device.GPU or unchanged
 
 
 def _erase(node: Node) -> None:
