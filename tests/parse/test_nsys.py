@@ -263,3 +263,17 @@ def test_a_torn_real_file_is_an_input_error_or_short(artefacts: Path, tmp_path: 
         except InputError:
             continue
         assert found <= 6
+
+
+def test_ranges_that_carry_their_own_text(tmp_path: Path) -> None:
+    path = tmp_path / "text.sqlite"
+    bare = "CREATE TABLE NVTX_EVENTS (start, end, eventType, text, globalTid, domainId)"
+    writer = Writer(path, ";".join((bare, RUNTIME, KERNEL)))
+    writer.insert("NVTX_EVENTS", start=0, eventType=75, text="TensorRT", globalTid=THREAD, domainId=3)
+    writer.insert("NVTX_EVENTS", start=0, eventType=75, text="cuDLA", globalTid=THREAD, domainId=2)
+    for name, start, end, domain in (
+        ("ExecutionContext::enqueue", 0, 100, 3), ("{ForeignNode[a]}", 1, 50, 3), ("cudlaSubmitTask", 2, 3, 2),
+    ):  # fmt: skip
+        writer.insert("NVTX_EVENTS", start=start, end=end, eventType=59, text=name, globalTid=THREAD, domainId=domain)
+    writer.close()
+    assert pattern_of(path) == ["D"]

@@ -154,13 +154,16 @@ def _submits(tables: Tables) -> Generator[_Event, None, None]:
     own = [(domain, process) for name, domain, process in domains(tables) if name == "cuDLA"]
     parts = []
     guessed = 0
-    ids = ",".join(map(str, tables.string_ids("cudlaSubmitTask%"))) or "NULL"
-    text = " OR text LIKE 'cudlaSubmitTask%'" if tables.has(NVTX, "text") else ""
-    if own and tables.has(NVTX, "textId"):
+    named = []
+    if tables.has(NVTX, "textId") and (ids := tables.string_ids("cudlaSubmitTask%")):
+        named.append(f"textId IN ({','.join(map(str, ids))})")
+    if tables.has(NVTX, "text"):
+        named.append("text LIKE 'cudlaSubmitTask%'")
+    if own and named:
         pairs = " OR ".join(f"(domainId = {domain} AND globalTid / {PROCESS} = {process})" for domain, process in own)
         parts.append(
             f"SELECT globalTid AS thread, start AS call FROM {NVTX} WHERE eventType IN ({PUSH_POP}, {START_END}) "
-            f"AND ({pairs}) AND (textId IN ({ids}){text})"
+            f"AND ({pairs}) AND ({' OR '.join(named)})"
         )
     if tables.has(NVMEDIA, "start", "globalTid", "nameId"):
         names = ",".join(map(str, tables.string_ids("%DlaSubmit%", "%Dla%Submit%", "cudlaSubmitTask%"))) or "NULL"
