@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerWish, MemoryPools, ShapeRange
 from dlaflow.build.flags import known_flags
 from dlaflow.build.measuring import BUILD_ONLY, CAPTURE, WALKTHROUGH, Measuring
-from dlaflow.build.release import from_tag, tag_of, version_of
+from dlaflow.build.release import version_of
 from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
 from dlaflow.errors import UsageError
 from dlaflow.parse.help_text import parse_help
@@ -250,15 +250,18 @@ def test_only_options_that_the_release_knows_are_ever_written(release, core, ver
             assert known_flags()[name].known_to(version_of(release)), argument
 
 
-@settings(deadline=None)
-@given(versions.filter(lambda text: version_of(text)[0] >= 10 or version_of(text)[1] < 10))
-def test_version_tags_round_trip(release):
-    assert from_tag(tag_of(release)) == release
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("8.5.2", (8, 5, 2)), ("10.3", (10, 3, 0)), ("10.3.0.30", (10, 3, 0)), ("8.6.2.3-1+cuda12.2", (8, 6, 2))],
+)
+def test_versions_have_three_parts(text, version):
+    assert version_of(text) == version
 
 
-@pytest.mark.parametrize(("text", "tag"), [("8.5.2", "8502"), ("10.3.0.30", "100300"), ("10.16.1", "101601")])
-def test_version_tags_as_the_banners_have_them(text, tag):
-    assert tag_of(text) == tag
+@pytest.mark.parametrize("text", ["", "8", "v8.5", "eight.five"])
+def test_what_is_no_version(text):
+    with pytest.raises(UsageError, match="TensorRT version"):
+        version_of(text)
 
 
 def test_an_io_format_that_cannot_be_read():

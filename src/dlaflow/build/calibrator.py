@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.build.release import tag_of
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Task
+from dlaflow.quantize.cache import header_for
 
 Batches = Callable[[], Iterable[NDArray[np.float32]]]
 """Opens the calibration images: float32 batches [n, ...] of one size, normalised as the model wants them."""
@@ -110,12 +110,13 @@ def fitted_cache(content: bytes, tensorrt: str) -> bytes:
             received=parts[2].decode("ascii", errors="replace"),
             then="Calibrate again with --method entropy.",
         )
-    return b"TRT-%s-EntropyCalibration2" % tag_of(tensorrt).encode() + newline + rest
+    return header_for(tensorrt).encode() + newline + rest
 
 
 def names_release(content: bytes, tensorrt: str) -> bool:
     """Whether the first line of a cache names this release; TensorRT 10 refuses a cache where it does not."""
-    return content.startswith(b"TRT-%s-" % tag_of(tensorrt).encode())
+    release, _, _ = header_for(tensorrt).rpartition("-")
+    return content.startswith(f"{release}-".encode())
 
 
 def make_calibrator(trt: ModuleType, feed: Feed) -> object:

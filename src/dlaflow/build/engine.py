@@ -17,7 +17,7 @@ from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_
 from dlaflow.build.model_types import examine_model, takes_types_from_model
 from dlaflow.build.plan import CalibrationImages, Plan, Session
 from dlaflow.build.python_build import build_with_python
-from dlaflow.build.release import tag_of, version_of
+from dlaflow.build.release import version_of
 from dlaflow.build.rtx import build_for_rtx
 from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
 from dlaflow.errors import EnvironmentLacksError, InputError
@@ -25,6 +25,7 @@ from dlaflow.files import atomic_path
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.progress import Progress, silent
+from dlaflow.quantize.cache import header_for
 
 _TYPED = "11.0.0"
 
@@ -153,7 +154,7 @@ def about_cache(config: BuildConfig, tensorrt: str) -> list[Caution]:
     return [
         Caution(
             f"The first line of {config.cache} names another release than {tensorrt}; TensorRT 10 refuses that.",
-            f"Change its first line to TRT-{tag_of(tensorrt)}-EntropyCalibration2.",
+            f"Change its first line to {header_for(tensorrt)}.",
         )
     ]
 

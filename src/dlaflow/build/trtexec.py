@@ -18,10 +18,10 @@ from dlaflow.build.failures import explain
 from dlaflow.build.manifest import Here, verify
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.process import Outcome, run_logged
-from dlaflow.build.release import from_tag
 from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
+from dlaflow.parse.trtexec import version_of
 from dlaflow.progress import Progress, Task, silent
 
 USUAL_PLACES = ("/usr/src/tensorrt/bin/trtexec", "/usr/local/TensorRT/bin/trtexec")
@@ -155,7 +155,7 @@ class _Watcher:
             self.passed = self.passed or text.startswith("&&&& PASSED")
             self.failed = self.failed or text.startswith("&&&& FAILED")
             if not self.tensorrt and (banner := _BANNER.search(text)):
-                self.tensorrt = from_tag(banner.group(1))
+                self.tensorrt = version_of(banner.group(1))
             return
         for mark, state in _MILESTONES:
             if mark in text and self.task:
