@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("dlaflow.cli.build:build", "Build a TensorRT engine, or print the command that builds it on a board."),
     "profile": ("dlaflow.cli.profile:profile", "Tell where the time goes and what switches cost: logs, captures."),
     "parse": ("dlaflow.cli.parse:parse", "Turn any NVIDIA log, profile or capture into JSON."),
+    "cache": ("dlaflow.cli.cache:cache", "Look into INT8 calibration caches, check and translate them."),
+    "sensitivity": ("dlaflow.cli.sensitivity:sensitivity", "Find the layers that INT8 hurts, and which to keep in FP16."),
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
     "compare": ("dlaflow.cli.compare:compare", "Compare runs in one report, and fail on regressions."),

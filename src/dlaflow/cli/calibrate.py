@@ -15,10 +15,11 @@ from dlaflow.errors import UsageError
 from dlaflow.quantize.cache import header_for, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
+from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import input_shape, load_onnx
+from dlaflow.quantize.model import index, input_shape, load_onnx
 from dlaflow.quantize.qdq import write_qdq
 
 DEFAULT_SAMPLES = 512
@@ -47,6 +48,10 @@ class Calibrating:
     """entropy, percentile, minmax, mse, or auto."""
     percentile: float = 99.99
     """Percent of the values that the percentile method keeps."""
+    fp16_nodes: str | None = None
+    """Nodes that stay in FP16, separated by commas: their tensors get no scale."""
+    residual_ones: Annotated[bool, Parameter(negative="")] = False
+    """Cache only: write 1.0 for convolutions before a residual sum: DLA software 3.13 or later then fuses both."""
     board: str | None = None
     """The board the cache is for, such as agx-orin-64gb; with --jetpack it decides the cache's header."""
     jetpack: str | None = None
@@ -88,23 +93,27 @@ def calibrate(
             console.print(f"Wrote {outputs.fp16}: float16 inside, float32 inputs and outputs")
     if outputs.cache is None and outputs.qdq is None:
         return
-    chosen = select(source, input_shape(load_onnx(model)), train=True, default=DEFAULT_SAMPLES, progress=progress)
+    graph = index(load_onnx(model))
+    float_nodes = tuple(name.strip() for name in (how.fp16_nodes or "").split(",") if name.strip())
+    without_float_nodes(graph, {}, float_nodes)
+    chosen = select(source, input_shape(graph.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
     config = CalibrationConfig(how.method, how.percentile, len(chosen.images), _checkpoint(outputs))
     calibration = run_calibration(model, lambda: in_batches(chosen.images, source.batch), config, progress)
     warnings = list(calibration.warnings)
     if outputs.cache is not None:
         covered = cover(model, calibration, tensorrt)
         warnings += [f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing]
-        write_cache(covered.scales, tensorrt, outputs.cache)
+        scales = without_float_nodes(graph, covered.scales, float_nodes)
+        write_cache(with_residual_ones(graph, scales) if how.residual_ones else scales, tensorrt, outputs.cache)
         write_calibration(calibration, sidecar_of(outputs.cache))
     if outputs.qdq is not None:
-        write_qdq(model, calibration, outputs.qdq)
+        write_qdq(model, calibration, outputs.qdq, float_nodes=float_nodes)
     for warning in warnings:
         terminal.console(stderr=True).print(f"warning: {warning}")
     if not how.quiet:
         console.print(_summary(calibration, chosen.description))
         if outputs.cache is not None:
-            console.print(f"Wrote {outputs.cache}: {header_for(tensorrt)}, {len(covered.scales)} scales")
+            console.print(f"Wrote {outputs.cache}: {header_for(tensorrt)}, {len(scales)} scales")
         if outputs.qdq is not None:
             console.print(f"Wrote {outputs.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
 

@@ -10,11 +10,13 @@ from cyclopts import Parameter
 
 from dlaflow.cli import terminal
 from dlaflow.cli.batches import Selection, Source, select
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.measure.accuracy import Accuracy
 from dlaflow.measure.accuracy import evaluate as run_evaluation
 from dlaflow.progress import Progress
+from dlaflow.quantize.model import load_onnx
+from dlaflow.quantize.numerics import dla_numerics, has_qdq
 from dlaflow.report.json import measurements_json
 from dlaflow.run.ort import OrtRunner
 from dlaflow.types import Measurement
@@ -36,6 +38,8 @@ class Evaluating:
 def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> None:
     """Measure top-1 on the test split, with its 95% interval, and the agreement with a reference model.
 
+    A Q/DQ model is computed as the DLA would, as closely as onnxruntime can: values rounded to symmetric INT8 where the
+    file says so, exact sums, and FP16 for sigmoid, tanh, LRN and softmax.
     Images a second are those of onnxruntime on this computer and say nothing about a board.
 
     Examples:
@@ -54,7 +58,7 @@ def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> No
         raise UsageError("no model to evaluate", expected="at least one ONNX file", received="none")
     progress = terminal.progress(quiet=how.quiet)
     reference_path = how.reference or (models[0] if len(models) > 1 else None)
-    chosen = select(source, OrtRunner(models[0]).shape, train=False, default=None, progress=progress)
+    chosen = select(source, _runner(models[0]).shape, train=False, default=None, progress=progress)
     reference = _accuracy(reference_path, chosen, source.batch, progress) if reference_path else None
     rows: list[tuple[Path, Accuracy, list[Measurement]]] = []
     for path in models:
@@ -77,7 +81,19 @@ def _accuracy(path: Path, chosen: Selection, batch: int, progress: Progress) -> 
             expected="one sub-folder a class, or a .npz with `images` and `labels`",
             received=chosen.description,
         )
-    return run_evaluation(OrtRunner(path), chosen.images, chosen.labels, batch, progress)
+    return run_evaluation(_runner(path), chosen.images, chosen.labels, batch, progress)
+
+
+def _runner(path: Path) -> OrtRunner:
+    """A Q/DQ model is computed as the DLA would, every other as it is."""
+    if path.suffix in {".engine", ".plan"}:
+        raise EnvironmentLacksError(
+            f"{path} is a TensorRT engine", then="Evaluate it on its board: `dlaflow remote USER@HOST evaluate ...`."
+        )
+    if not path.is_file():
+        return OrtRunner(path)
+    model = load_onnx(path)
+    return OrtRunner(dla_numerics(model)) if has_qdq(model) else OrtRunner(path)
 
 
 def _print(rows: list[tuple[Path, Accuracy, list[Measurement]]], reference: Accuracy | None, description: str) -> None:

@@ -82,8 +82,8 @@ def best_proposals(
                 for sums, errors in zip(total, runner.run_all(part), strict=True):
                     sums += errors.reshape(-1).astype(np.float64)
                 task.advance(len(part))
-    for (name, said), errors in zip(open_choices.items(), total, strict=True):
-        chosen[name] = said[int(np.argmin(errors))]
+    for (name, said), sums in zip(open_choices.items(), total, strict=True):
+        chosen[name] = said[int(np.argmin(sums))]
     return chosen
 
 

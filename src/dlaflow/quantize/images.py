@@ -7,7 +7,7 @@ than one batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +30,9 @@ class Images(Protocol):
 
     def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
         """float32 [n, ...] of the part."""
+
+    def only(self, part: slice, /) -> Images:
+        """The same images without the others; nothing is read."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,10 @@ class ImageArray:
     def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
         return self.preparation.normalised(np.asarray(self.pixels[self.order[part]]))
 
+    def only(self, part: slice, /) -> ImageArray:
+        """The same images without the others; nothing is read."""
+        return replace(self, order=self.order[part])
+
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
@@ -118,6 +125,10 @@ class ImageFiles:
         return self.preparation.normalised(
             stacked.transpose(0, 3, 1, 2) if self.preparation.layout == "nchw" else stacked
         )
+
+    def only(self, part: slice, /) -> ImageFiles:
+        """The same images without the others; nothing is read."""
+        return replace(self, paths=self.paths[part])
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         from PIL import Image as images

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
 from dlaflow.quantize.calibration import LEVELS, Calibration
+from dlaflow.quantize.choices import only_float
 from dlaflow.quantize.fold import drop_unused_initializers, fold_batch_norm
 from dlaflow.quantize.model import Graph, index, load_onnx
 from dlaflow.quantize.plan import LINEAR
@@ -60,7 +61,7 @@ def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Col
     scales = {
         name: scale
         for name, scale in calibration.scales.items()
-        if scale > 0 and np.isfinite(scale) and graph.is_activation(name) and not _only_float(graph, name, float_nodes)
+        if scale > 0 and np.isfinite(scale) and graph.is_activation(name) and not only_float(graph, name, float_nodes)
     }
     if not scales:
         raise InputError(
@@ -96,14 +97,6 @@ def quantise(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], 
     shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
     values = np.clip(np.rint(weight / scale.reshape(shape)), -LEVELS, LEVELS)
     return values.astype(np.int8), scale
-
-
-def _only_float(graph: Graph, name: str, float_nodes: Collection[str]) -> bool:
-    """Whether every node that touches the tensor was chosen to stay in FP16."""
-    around = list(graph.consumers.get(name, ()))
-    if name in graph.producer:
-        around.append(graph.producer[name])
-    return bool(around) and all(node.name in float_nodes for node in around)
 
 
 def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,0 +1,152 @@
+"""`dlaflow cache`: look into calibration caches, check them, and translate between them and Q/DQ models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from dlaflow.cli import terminal
+from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
+from dlaflow.files import atomic_path, write_atomic
+from dlaflow.quantize.cache import CacheFile, Entry, header_for, hex_of, read_cache, save_cache, write_cache
+from dlaflow.quantize.calibration import scales_by_name
+from dlaflow.quantize.coverage import cover
+from dlaflow.quantize.lint import lint_cache, lint_for_model
+from dlaflow.quantize.qdq import write_qdq
+from dlaflow.quantize.strip import layer_precisions, strip_qdq
+
+cache = App(name="cache", help="Look into INT8 calibration caches, check them, and translate them.")
+
+Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+
+
+@cache.command
+def show(file: Path, /) -> None:
+    """Print a cache: each tensor with its scale and the range that 127 stands for."""
+    found = read_cache(file)
+    console = terminal.console()
+    console.print(f"{file}: {found.header or 'no header'}, {len(found.scales)} scales", markup=False)
+    for entry in found.entries:
+        if entry.name:
+            console.print(
+                f"{hex_of(entry.scale):>8}  {entry.scale:<12.6g} ±{entry.scale * 127:<12.6g} {entry.name}", markup=False
+            )
+
+
+@cache.command
+def lint(file: Path, /, *, model: Path | None = None, tensorrt: str | None = None) -> int:
+    """Check a cache; with a model also for missing and strange names, unequal scales and the wrong model.
+
+    Exit code 1 when there are findings.
+
+    Parameters
+    ----------
+    model
+        The ONNX model that the cache is for.
+    tensorrt
+        The version that will read it (default: the one in its header).
+    """
+    found = read_cache(file)
+    problems = lint_for_model(found, file, model, tensorrt) if model else lint_cache(found)
+    console = terminal.console()
+    for problem in problems:
+        console.print(f"{problem.kind:<11} {problem.tensor or file.name}: {problem.message}", markup=False)
+    console.print(f"{len(problems)} findings in {len(found.scales)} scales" if problems else f"{file} is in order")
+    return EXIT_FINDINGS if problems else EXIT_DONE
+
+
+@cache.command
+def merge(first: Path, /, *others: Path, out: Out, tensorrt: str | None = None) -> None:
+    """Put caches together; for a tensor in several, the last file decides. The header is the first file's."""
+    merged = read_cache(first)
+    scales = merged.scales
+    for other in others:
+        scales.update(read_cache(other).scales)
+    header = header_for(tensorrt) if tensorrt else merged.header
+    save_cache(CacheFile(header, tuple(Entry(name, scale) for name, scale in scales.items())), out)
+    terminal.console().print(f"Wrote {out}: {len(scales)} scales from {1 + len(others)} files")
+
+
+@cache.command
+def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None) -> None:
+    """Change the header's version, or names of tensors given as OLD=NEW; everything else stays byte for byte."""
+    found = read_cache(file)
+    if not pairs and tensorrt is None:
+        raise UsageError("nothing to rename", expected="--tensorrt VERSION or OLD=NEW", received="neither")
+    entries = list(found.entries)
+    for pair in pairs:
+        old, separator, new = pair.rpartition("=")
+        if not separator or not old or not new:
+            raise UsageError("a renaming makes no sense", expected="OLD=NEW", received=repr(pair))
+        if old not in found.scales:
+            raise InputError(f"{file} has no tensor {old!r}", then="`dlaflow cache show` lists them.")
+        entries = [Entry(new, entry.scale) if entry.name == old else entry for entry in entries]
+    header = header_for(tensorrt) if tensorrt else found.header
+    save_cache(replace(found, header=header, entries=tuple(entries)), out)
+    terminal.console().print(f"Wrote {out}: {header}")
+
+
+@cache.command
+def diff(left: Path, right: Path, /) -> None:
+    """Compare two caches: tensors that only one has, and scales that differ."""
+    before, after = read_cache(left), read_cache(right)
+    console = terminal.console()
+    if before.header != after.header:
+        console.print(f"header   {before.header or 'none'} | {after.header or 'none'}", markup=False)
+    for name, scale in before.scales.items():
+        other = after.scales.get(name)
+        if other is None:
+            console.print(f"only in {left.name}  {name}", markup=False)
+        elif hex_of(other) != hex_of(scale):
+            ratio = f"{other / scale:.3f} times" if scale else "was zero"
+            console.print(f"{scale:.6g} | {other:.6g}  ({ratio})  {name}", markup=False)
+    for name in after.scales.keys() - before.scales.keys():
+        console.print(f"only in {right.name}  {name}", markup=False)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What to write of a Q/DQ model."""
+
+    cache: Path
+    """The calibration cache."""
+    plain: Path
+    """The model without Q/DQ."""
+    layer_precisions: Path | None = None
+    """The value for trtexec's --layerPrecisions: layers that were not quantised, as name:fp16."""
+    tensorrt: str = "8.5.2"
+    """The version in the cache's header; it also decides the names of the parser's own tensors."""
+
+
+@cache.command(name="from-qdq")
+def from_qdq(model: Path, /, *, parts: Parts) -> None:
+    """Translate a Q/DQ model (pytorch-quantization, ModelOpt, onnxruntime) into a plain model and a cache."""
+    import onnx
+
+    header_for(parts.tensorrt)
+    stripped = strip_qdq(model)
+    with atomic_path(parts.plain) as temporary:
+        onnx.save(stripped.model, str(temporary))
+    covered = cover(parts.plain, scales_by_name(stripped.scales), parts.tensorrt)
+    write_cache(covered.scales, parts.tensorrt, parts.cache)
+    if parts.layer_precisions is not None:
+        write_atomic(parts.layer_precisions, layer_precisions(stripped.float_nodes))
+    console = terminal.console()
+    console.print(f"Wrote {parts.plain} without Q/DQ and {parts.cache}: {len(covered.scales)} scales")
+    for name in covered.missing:
+        console.print(f"no scale for {name}: its layers run in FP16", markup=False)
+    if stripped.float_nodes:
+        console.print(
+            f"{len(stripped.float_nodes)} layers were not quantised: {', '.join(stripped.float_nodes)}", markup=False
+        )
+
+
+@cache.command(name="to-qdq")
+def to_qdq(file: Path, model: Path, /, *, out: Out) -> None:
+    """Write the Q/DQ version of a plain model from its cache; entries that the model does not have are left out."""
+    write_qdq(model, scales_by_name(read_cache(file).scales), out)
+    terminal.console().print(f"Wrote {out}: INT8 with Q/DQ")

@@ -1,0 +1,186 @@
+"""Take Q/DQ out of a model that somebody else quantised: a plain model, its scales, and what stays in FP16.
+
+Understood are pairs on activations, fake-quantised float weights (pytorch-quantization), INT8 weights behind a single
+DequantizeLinear (ModelOpt, onnxruntime) and INT32 biases. Weights come out as the values that the quantised model
+computes with, so that quantising them again changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlaflow.errors import InputError
+from dlaflow.quantize.fold import drop_unused_initializers
+from dlaflow.quantize.model import Graph, index, load_onnx
+from dlaflow.quantize.plan import LINEAR, plan
+
+if TYPE_CHECKING:
+    import onnx
+
+_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_SUFFIX = re.compile(r"_(int8|quantized|QuantizeLinear_Output)$")
+"""What dlaflow, onnxruntime and ModelOpt append to the name of a quantised weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stripped:
+    """`model` without Q/DQ, `scales` by tensor name, `float_nodes` with weights that were not quantised."""
+
+    model: onnx.ModelProto
+    scales: Mapping[str, float]
+    float_nodes: tuple[str, ...]
+
+
+def strip_qdq(path: Path) -> Stripped:
+    """Separate a Q/DQ model into its parts.
+
+    Raises InputError when there is no Q/DQ, a zero point is not symmetric, or an activation has a scale per channel.
+    """
+    model = load_onnx(path)
+    graph = index(model)
+    if not any(node.op_type in _QDQ for node in model.graph.node):
+        raise InputError(f"{path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")
+    reader = _Reader(graph)
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            reader.take(node)
+    quantised = {
+        node.name
+        for node in model.graph.node
+        if node.op_type in LINEAR and all(name in reader.replaced for name in node.input[:2])
+    }
+    reader.apply()
+    plain = index(model)
+    scales = _spread(plain, reader.scales)
+    left = tuple(node.name for node in model.graph.node if node.op_type in LINEAR and node.name not in quantised)
+    return Stripped(model, scales, left)
+
+
+class _Reader:
+    """Collects scales and replacements node by node."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.scales: dict[str, float] = {}
+        self.replaced: dict[str, str] = {}
+        self._put_names: set[str] = set()
+
+    def take(self, node: onnx.NodeProto) -> None:
+        """Account for one DequantizeLinear and the QuantizeLinear before it."""
+        scale = self._constant(node, 1)
+        self._refuse_asymmetric(node)
+        before = self._graph.producer.get(node.input[0])
+        source = before.input[0] if before is not None and before.op_type == "QuantizeLinear" else node.input[0]
+        value = self._graph.value(source)
+        if value is not None:
+            self._store(node, np.asarray(value), scale, quantised=source == node.input[0])
+            return
+        if source == node.input[0]:
+            raise InputError(
+                f"{node.name or node.output[0]!r} dequantises a tensor that is INT8 from the start",
+                expected="QuantizeLinear or a constant before DequantizeLinear",
+                received=source,
+            )
+        if scale.size != 1:
+            raise InputError(
+                f"activation {source!r} has a scale per channel", expected="one scale", received=f"{scale.size} scales"
+            )
+        self.scales[source] = max(self.scales.get(source, 0.0), float(scale.reshape(())))
+        self.replaced[node.output[0]] = source
+
+    def apply(self) -> None:
+        """Rewire the graph around the pairs and drop them; an output of the network keeps its name."""
+        from onnx import helper
+
+        graph = self._graph.proto.graph
+        outputs = {value.name for value in graph.output}
+        kept = [node for node in graph.node if node.op_type not in _QDQ]
+        renamed = {}
+        for behind, source in self.replaced.items():
+            if behind in outputs and source in self._graph.producer:
+                renamed[source] = behind
+                self.scales[behind] = self.scales.pop(source)
+        for node in kept:
+            node.input[:] = [self._end(name, renamed) for name in node.input]
+            node.output[:] = [renamed.get(name, name) for name in node.output]
+        for behind, source in self.replaced.items():
+            if behind in outputs and source not in self._graph.producer:
+                kept.append(helper.make_node("Identity", [source], [behind], name=f"{behind}/Identity"))
+        del graph.node[:]
+        graph.node.extend(kept)
+        del graph.value_info[:]
+        drop_unused_initializers(self._graph.proto)
+
+    def _end(self, name: str, renamed: Mapping[str, str]) -> str:
+        while name in self.replaced:
+            name = self.replaced[name]
+        return renamed.get(name, name)
+
+    def _store(
+        self, node: onnx.NodeProto, value: NDArray[np.generic], scale: NDArray[np.float32], *, quantised: bool
+    ) -> None:
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+        shape = [-1 if i == axis % value.ndim else 1 for i in range(value.ndim)] if scale.size > 1 else []
+        shaped = scale.reshape(shape)
+        whole = (
+            value.astype(np.float32) if quantised else np.clip(np.rint(value.astype(np.float32) / shaped), -128, 127)
+        )
+        self.replaced[node.output[0]] = self._put(node.input[0], (whole * shaped).astype(np.float32))
+
+    def _put(self, quantised: str, value: NDArray[np.float32]) -> str:
+        """Store a weight under the name that it had before quantisation, when that is free."""
+        from onnx import numpy_helper
+
+        stem = _SUFFIX.sub("", quantised)
+        taken = stem in self._graph.initializers or stem in self._graph.producer or stem in self._put_names
+        name = f"{quantised}_folded" if taken else stem
+        self._put_names.add(name)
+        self._graph.proto.graph.initializer.append(numpy_helper.from_array(value, name))
+        return name
+
+    def _constant(self, node: onnx.NodeProto, position: int) -> NDArray[np.float32]:
+        value = self._graph.value(node.input[position])
+        if value is None:
+            raise InputError(
+                f"{node.name or node.output[0]!r} has a scale that is computed", expected="a constant scale"
+            )
+        return np.asarray(value, np.float32)
+
+    def _refuse_asymmetric(self, node: onnx.NodeProto) -> None:
+        if len(node.input) < 3 or not node.input[2]:
+            return
+        zero = self._graph.value(node.input[2])
+        if zero is not None and np.any(np.asarray(zero, np.int64) != 0):
+            raise InputError(
+                f"{node.name or node.output[0]!r} is asymmetric",
+                expected="zero points of 0",
+                received=f"zero point {np.asarray(zero).reshape(-1)[0]}",
+                then="Quantise again symmetrically: the DLA's cache has no zero points.",
+            )
+
+
+def _spread(graph: Graph, scales: Mapping[str, float]) -> dict[str, float]:
+    """The scales in network order, with those that follow from a known one: fused and pass-through tensors."""
+    relations = plan(graph)
+    families: dict[str, list[str]] = {}
+    for name in relations.tensors:
+        families.setdefault(relations.leader.get(name, name), []).append(name)
+    found = dict(scales)
+    for members in families.values():
+        known = [scales[name] for name in members if name in scales]
+        if known:
+            found.update({name: max(known) for name in members if name not in scales})
+    ordered = {name: found[name] for name in relations.tensors if name in found}
+    return {**ordered, **found}
+
+
+def layer_precisions(nodes: tuple[str, ...] | list[str], precision: str = "fp16") -> str:
+    """The value of trtexec's --layerPrecisions for nodes that shall not run in INT8."""
+    return ",".join(f"{name}:{precision}" for name in nodes)
