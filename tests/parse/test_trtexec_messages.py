@@ -107,6 +107,8 @@ def test_braces_of_seven() -> None:
         "[I] [TRT] ",
         "INFO: [TRT]: ",
         "[TensorRT] INFO: ",
+        "[TRT]    ",
+        "0:00:05.1 INFO nvinfer: [TRT]: ",
         "",
     ],
 )
@@ -139,3 +141,9 @@ def test_an_empty_dla_list_whose_blanks_were_stripped() -> None:
     assert (run.placement.printed, run.placement.dla) == (True, ())
     assert [node.name for node in run.placement.gpu] == ["conv1 + relu", "pool"]
     assert run.unknown_count == 0
+
+
+def test_a_library_line_without_a_level_is_no_continuation() -> None:
+    run = one("[01/23/2025-09:18:04] [E] [TRT] broken\n[TRT]    Layer 'a' (SLICE): Unsupported on DLA.\n")
+    assert run.problems[0].text == "broken"
+    assert [message.layer for message in run.messages] == ["a"]

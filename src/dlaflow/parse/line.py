@@ -47,5 +47,5 @@ def _split_slowly(raw: str) -> Line:
         library = bool(sample.group(2)) or raw.startswith("[TensorRT]")
         return _WORDS[sample.group(1)], library, raw[sample.end() :]
     if "[TRT]" in raw and (inside := _ANYWHERE.search(raw)):
-        return inside.group(3) or "", True, raw[inside.end() :]
+        return inside.group(3) or "", True, raw[inside.end() :].lstrip(" ")
     return "", False, raw

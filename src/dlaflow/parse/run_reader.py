@@ -91,13 +91,13 @@ class RunReader:
         """Take in line `number` (from 1)."""
         level, library, text = split_line(raw)
         self._levels[level] += 1
-        if not level:
+        if not level and not library:
             self._bare(text, number)
             return
         self._open = None
         if level == "V" and not self._mode and self._is_chatter(text):
             return
-        if level in "WEF":
+        if level and level in "WEF":
             self._problem(level, text, number)
         elif not self._structure(text, library) and not self._message(level, text, number):
             self._remainder(level, text, number)
