@@ -212,6 +212,8 @@ def test_bytes(tmp_path: Path) -> None:
 def test_wrong_nodes_and_releases(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"node 'n' \(Conv\) lacks its input 1"):
         _network(tmp_path, "[n] y = Conv(x)")
+    with pytest.raises(InputError, match=r"node 'n' \(Transpose\) does not fit its inputs"):
+        _network(tmp_path, "[n] y = Transpose<perm=[0,1,2,9]>(x)")
     with pytest.raises(UsageError, match="release such as"):
         _network(tmp_path, "[n] y = Relu(x)", "latest")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dlaflow.errors import InputError
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower.context import Context, Operand, closed
@@ -39,7 +40,15 @@ def lower(model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None) ->
 
 def _import(context: Context, node: onnx.NodeProto) -> None:
     context.start(node)
-    IMPORTERS.get(node.op_type, import_unknown)(context)
+    try:
+        IMPORTERS.get(node.op_type, import_unknown)(context)
+    except (IndexError, ValueError, ZeroDivisionError, OverflowError) as error:
+        raise InputError(
+            f"{context.model.path}: node {context.node_name!r} ({node.op_type}) does not fit its inputs",
+            expected="axes, sizes and values that the inputs' shapes allow",
+            received=str(error),
+            then="Check the model with onnx.checker, or export it again.",
+        ) from error
 
 
 def _register(context: Context) -> None:
