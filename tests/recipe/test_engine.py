@@ -99,6 +99,18 @@ def test_a_failing_step_keeps_the_ones_before(folder: Path) -> None:
     assert [done.kept for done in run_steps(steps, folder, resume=True)] == [True, False]
 
 
+def test_a_full_disk_is_one_line(folder: Path) -> None:
+    def fill(_: Progress) -> str:
+        with Path("/dev/full").open("w") as file:
+            file.write("x")
+        return "written"
+
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(InputError, match="No space left"):
+        run_steps([Step("check/a", fill, (folder / "x",))], folder, resume=False)
+
+
 def test_a_step_that_leaves_its_file_out_is_an_error(folder: Path) -> None:
     with pytest.raises(InputError, match="never"):
         run_steps([Step("check/a", lambda _: "", (folder / "never.txt",))], folder, resume=False)

@@ -59,7 +59,15 @@ def _run_step(step: Step, folder: Path, *, resume: bool, progress: Progress) -> 
         return StepDone(step, state, kept=True)
     state_path(folder, step.id).unlink(missing_ok=True)
     started = time.monotonic()
-    result = step.work(progress)
+    try:
+        result = step.work(progress)
+    except OSError as error:
+        what = f"the step {step.id} failed: {error.strerror or error}" + (
+            f" ({error.filename})" if error.filename else ""
+        )
+        raise InputError(
+            what, then="Make room or choose another folder with --out, then go on with --resume."
+        ) from error
     missing = [str(path) for path in step.outputs if not path.is_file()]
     if missing:
         raise InputError(f"the step {step.id} ended without its files", expected=", ".join(missing), received="none")
