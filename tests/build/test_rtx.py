@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +137,26 @@ def test_its_engine_is_not_one_for_tensorrt(tiny, tmp_path):
     result = build(tiny, tmp_path, replace(CONFIG, shapes=shapes))
     with pytest.raises(InputError, match="another product"):
         verify(result.engine, Here("tensorrt", "10.3.0"))
+
+
+def test_ctrl_c_stops_a_real_build(tmp_path):
+    model, engine = tmp_path / "resnet50.onnx", tmp_path / "resnet50.engine"
+    onnx.save(resnet_50(), model)
+    command = [sys.executable, "-m", "dlaflow", "build", str(model), "--out", str(engine), "--via", "rtx"]
+    running = subprocess.Popen(
+        [*command, "--gpu", "sm86,sm89"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    # The temporary engine appears right before the library starts.
+    for _ in range(600):
+        if list(tmp_path.glob(".resnet50.engine.*")):
+            break
+        time.sleep(0.02)
+    time.sleep(0.6)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["resnet50.onnx"]
 
 
 def test_running_it_without_a_gpu_is_explained(tiny, tmp_path):

@@ -6,6 +6,7 @@ import threading
 from contextlib import AbstractContextManager
 from types import ModuleType
 
+from dlaflow.build.interrupt import Interruption
 from dlaflow.progress import Progress, Task
 
 
@@ -59,8 +60,11 @@ class Phases:
             self._bar, self._task, self._open = None, None, []
 
 
-def make_monitor(trt: ModuleType, phases: Phases) -> object | None:
-    """An IProgressMonitor that feeds `phases`; None where the release has none (8.x). Keep a reference to it."""
+def make_monitor(trt: ModuleType, phases: Phases, wish: Interruption | None = None) -> object | None:
+    """An IProgressMonitor that feeds `phases` and stops the build when `wish` asks for it.
+
+    None where the release has none (8.x). Keep a reference to it while the library builds.
+    """
     if not hasattr(trt, "IProgressMonitor"):
         return None
 
@@ -73,7 +77,7 @@ def make_monitor(trt: ModuleType, phases: Phases) -> object | None:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             phases.step(phase_name, step)
-            return True
+            return not (wish and wish.asked)
 
         def phase_finish(self, phase_name: str) -> None:
             phases.finish(phase_name)

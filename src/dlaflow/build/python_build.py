@@ -7,12 +7,13 @@ TensorRT-RTX take all types from the model. The two differ in `_implicit` and `_
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from dlaflow.build.api import load_plugins
 from dlaflow.build.calibrator import Feed, make_calibrator
 from dlaflow.build.config import BuildConfig
+from dlaflow.build.interrupt import stoppable
 from dlaflow.build.monitor import Phases, make_monitor
 from dlaflow.build.parsing import flags_for_dla, parse_onnx
 from dlaflow.build.plan import CalibrationImages, Plan, Session, finished, require_core
@@ -84,21 +85,19 @@ def build_serialized(
     Raises what the messages explain; InputError when a cache was given and TensorRT did not take it.
     """
     phases = Phases(session.progress)
-    monitor = make_monitor(session.trt, phases)
-    if monitor is not None:
-        settings.progress_monitor = monitor
     calibrator = make_calibrator(session.trt, feed) if feed else None
     if calibrator is not None:
         settings.int8_calibrator = calibrator
     started = time.monotonic()
-    try:
+    with stoppable() as wish, closing(phases):
+        monitor = make_monitor(session.trt, phases, wish)
+        if monitor is not None:
+            settings.progress_monitor = monitor
         # One bar at a time: TensorRT's own phases where it reports them, else one bar that the calibrator moves.
         with nullcontext() if monitor is not None else session.progress("TensorRT builds", None) as task:
             if feed:
                 feed.task = task
             serialized = builder.build_serialized_network(network, settings)
-    finally:
-        phases.close()
     seconds = time.monotonic() - started
     if feed is not None and feed.asked_in_vain:
         raise InputError(
