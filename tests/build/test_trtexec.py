@@ -80,7 +80,7 @@ def test_success(stand_in, tiny, monkeypatch):
     manifest = read_manifest(result.engine)
     assert manifest == result.manifest
     assert manifest.mode == "hybrid"
-    assert "--useDLACore=0" in manifest.command
+    assert manifest.command[1:4] == (f"--onnx={tiny}", f"--saveEngine={result.engine}", "--fp16"), "no temporary name"
     assert result.engine.with_name("model.engine.log").read_text().startswith("&&&& RUNNING")
 
 
@@ -216,6 +216,14 @@ def test_a_finished_engine_is_run_as_its_manifest_says(stand_in, tiny, tmp_path,
     engine.with_name("model.engine.json").unlink()
     monkeypatch.setenv("STAND_IN", "passes")
     assert "--useDLACore=0" in run_with_trtexec(engine, tmp_path / "run.log", options, dla_core=0)
+
+
+def test_the_model_is_never_overwritten(stand_in, tiny, monkeypatch):
+    monkeypatch.setenv("STAND_IN", "passes")
+    before = tiny.read_bytes()
+    with pytest.raises(UsageError, match="overwrite the model"):
+        build_engine(Request(tiny, tiny, CONFIG, BuiltFor("tensorrt", "8.5.2")), How("trtexec"))
+    assert tiny.read_bytes() == before
 
 
 def test_files_that_trtexec_would_not_miss(stand_in, tiny, monkeypatch):

@@ -126,6 +126,11 @@ def test_a_fixed_batch_takes_no_shapes(capsys):
     assert "--shapes" not in line
 
 
+def test_an_engine_without_a_suffix_does_not_lose_its_profile_to_its_manifest(capsys):
+    (line,) = printed(capsys, "model_gn.onnx", "--out", "engine", "--tensorrt", "10.3.0")
+    assert "--exportProfile=engine.profile.json" in line
+
+
 def test_names_that_a_shell_would_split_are_quoted(capsys, tmp_path):
     Path("model_gn.onnx").rename("my model.onnx")
     (line,) = printed(capsys, "my model.onnx", "--out", "my.engine", "--tensorrt", "10.3.0")

@@ -20,7 +20,8 @@ from dlaflow.build.python_build import build_with_python
 from dlaflow.build.release import version_of
 from dlaflow.build.rtx import build_for_rtx
 from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
-from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import atomic_path
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
@@ -69,6 +70,8 @@ def build_engine(request: Request, how: How | None = None, progress: Progress = 
     the cause in plain words when the build fails.
     """
     how = how or How()
+    if request.engine.resolve() == request.model.resolve():
+        raise UsageError("the engine would overwrite the model", received=request.engine, then="Name another file.")
     if how.via == "trtexec":
         return _with_trtexec(request, how, progress)
     trt = how.trt or (import_rtx() if how.via == "rtx" else import_tensorrt())
@@ -92,7 +95,10 @@ def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult
     run = runs[-1] if runs else None
     if run and run.device and run.device.compute_capability:
         built_for = replace(built_for, compute_capability=run.device.compute_capability)
-    record = BuildRecord("trtexec", built.seconds, built.command, _texts(cautions))
+    # As it would be typed: the real one wrote to a temporary name and may have read a fitted copy of the cache.
+    tensorrt, measuring = request.built_for.tensorrt, how.trtexec.measuring
+    typed = build_arguments(str(request.model), str(request.engine), request.config, tensorrt, measuring)
+    record = BuildRecord("trtexec", built.seconds, (built.command[0], *typed), _texts(cautions))
     manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
     return BuildResult(request.engine, manifest, tuple(cautions), run=run)
 

@@ -170,7 +170,8 @@ def _how(model: Path, out: Path, tensorrt: str, way: Way, config: BuildConfig, p
 def _measuring(out: Path, tensorrt: str, way: Way, config: BuildConfig) -> Measuring:
     if way.build_only or config.standalone:
         return replace(BUILD_ONLY, verbose=way.verbose)
-    return replace(measuring_for(tensorrt, str(out.with_suffix(".json"))), verbose=way.verbose)
+    profile = out.with_suffix(".json") if out.suffix else out.with_name(f"{out.name}.profile.json")
+    return replace(measuring_for(tensorrt, str(profile)), verbose=way.verbose)
 
 
 def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> CalibrationImages:
