@@ -26,7 +26,10 @@ def import_reshape(context: Context) -> None:
 def import_flatten(context: Context) -> None:
     """Flatten: one SHUFFLE to two dimensions, an IDENTITY when it has two already."""
     data = context.tensor(0)
-    rank = len(data.shape or ())
+    if data.shape is None:
+        context.finish(context.emit("SHUFFLE", [data], None, Shuffle()))
+        return
+    rank = len(data.shape)
     axis = context.attributes.integer("axis", 1)
     axis = axis + rank if axis < 0 else axis
     if rank == 2 and axis == 1:
