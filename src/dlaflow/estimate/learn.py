@@ -28,6 +28,8 @@ from dlaflow.types import Placement
 
 _LOOSENED = 0.12
 """A board may differ from the public ones by this much (sd of the logarithm), however sure the public fit is."""
+_TRUST = 4.0
+"""The user's own board weighs as much as so many public points."""
 _NARROWEST = 0.6
 """Learning from many models narrows the shipped interval to this share at most."""
 
@@ -90,7 +92,7 @@ def learn(
         inside = split.dla + split.launch
         return np.array([ms for sample in fresh for ms, seen in ((split.total, 1.0), (inside, sample.dla_ms)) if seen])
 
-    found = solve(predict, measured, np.ones(measured.size), priors)
+    found = solve(predict, measured, np.full(measured.size, _TRUST), priors)
     after = _total(work, _engine(current, found.values), conditions, gpu)
     before = _total(work, current.engine, conditions, gpu)
     misses = [abs(float(np.log(after / sample.total_ms))) for sample in fresh]

@@ -219,7 +219,7 @@ def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
         produced=produced,
         positions=pixels,
         batch=batch,
-        points=sum(_points(layer) for layer in group),
+        points=_points(first) + sum(_points(layer) for layer in group[1:] if layer.kind == "POOLING"),
         edge=edge,
         grouped=isinstance(first.attributes, Convolution) and first.attributes.groups > 1 and reduced > 1,
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
@@ -241,13 +241,11 @@ def _channels(layer: Layer) -> tuple[int, int]:
 
 
 def _points(layer: Layer) -> int:
-    """Elements that a pooling or point-wise engine visits; what a convolution does on the way out is free."""
+    """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once."""
     outputs = sum(_elements(tensor) or 0 for tensor in layer.outputs)
     if isinstance(layer.attributes, Pooling):
         return outputs * prod(layer.attributes.window)
-    if layer.kind in MATRIX:
-        return 0
-    if layer.kind in POINTWISE:
+    if layer.kind in MATRIX or layer.kind in POINTWISE:
         return outputs
     return max(outputs, sum(_elements(tensor) or 0 for tensor in layer.inputs if not tensor.constant))
 

@@ -22,7 +22,7 @@ _SHARED = (
 DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
     "v2-int8": (
         Prior("efficiency", 0.95, 0.15, "share of 8192 MAC a clock; 78% seen on whole networks"),
-        Prior("half_reduced", 4, 0.6, "first layers are packed to 4 channels (hwc4); depthwise use the array poorly (facts)"),
+        Prior("half_reduced", 4, 0.6, "first layers are packed to 4 channels (hwc4)"),
         Prior("half_produced", 16, 0.7, "64 output channels reach 60% (cuDLA statistics)"),
         Prior(
             "half_grouped",

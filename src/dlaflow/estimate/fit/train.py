@@ -67,21 +67,15 @@ def predict_with(case: Case, models: Models) -> float:
 def train(cases: Sequence[Case]) -> tuple[Models, list[Fitted]]:
     """Fit everything on the cases that are meant for it. Sets without any case keep their priors."""
     models, fitted = Models({}, {}), []
-    for generation, gpu_name in GPU_OF.items():
-        own = [case for case in cases if case.use and case.what == "gpu" and case.generation == generation]
+    for gpu_name in GPU_OF.values():
+        own = cases_of(gpu_name, cases)
         found = _fit(own, GPU_PRIORS, lambda values: (None, gpu_parameters(values)))
         models.gpus[gpu_name] = gpu_parameters(found.values)
         fitted.append(Fitted(gpu_name, GPU_PRIORS, found, len(own)))
     for key, macs in MACS_PER_CLOCK.items():
-        generation, precision = key.split("-")
-        priors = _priors(key, models)
-        priors = tuple(sorted(priors, key=lambda prior: PARAMETER_NAMES.index(prior.name)))
-        kinds = ("dla",) if generation == "v2" else ("dla", "together")
-        own = [
-            case
-            for case in cases
-            if case.use and case.what in kinds and (case.generation, case.precision) == (generation, precision)
-        ]
+        priors = tuple(sorted(_priors(key, models), key=lambda prior: PARAMETER_NAMES.index(prior.name)))
+        own = cases_of(key, cases)
+        generation = key.split("-")[0]
         gpu = models.gpus[GPU_OF[generation]]
 
         def assume(values: Array, key: str = key, macs: float = macs, gpu: GpuParameters = gpu) -> _Pair:
@@ -91,6 +85,14 @@ def train(cases: Sequence[Case]) -> tuple[Models, list[Fitted]]:
         models.engines[key] = engine_of(key, macs, found.values)
         fitted.append(Fitted(key, priors, found, len(own)))
     return models, fitted
+
+
+def cases_of(key: str, cases: Sequence[Case]) -> list[Case]:
+    """The cases that a set is fitted on. Xavier's DLA is seen almost only beside its GPU, Orin's by itself."""
+    if key in GPU_OF.values():
+        return [case for case in cases if case.use and case.what == "gpu" and GPU_OF[case.generation] == key]
+    kinds = ("dla",) if key.startswith("v2") else ("dla", "together")
+    return [case for case in cases if case.use and case.what in kinds and f"{case.generation}-{case.precision}" == key]
 
 
 def _priors(key: str, models: Models) -> tuple[Prior, ...]:

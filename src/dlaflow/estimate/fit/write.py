@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dlaflow.estimate.fit.cases import Case
-from dlaflow.estimate.fit.train import BYTES, GPU_OF, MACS_PER_CLOCK, Fitted
+from dlaflow.estimate.fit.train import BYTES, MACS_PER_CLOCK, Fitted, cases_of
 from dlaflow.estimate.parameters import GPU_SETS, ParameterSet, Spread, new_set
 from dlaflow.estimate.parameters import Fitted as Number
 
@@ -33,8 +33,4 @@ def fitted_set(fit: Fitted, spread: Spread, cases: Sequence[Case]) -> ParameterS
 
 def subjects_of(fit: Fitted, cases: Sequence[Case]) -> list[str]:
     """The models and layer kinds behind a fit."""
-    if fit.key in GPU_SETS:
-        return sorted({case.subject for case in cases if case.what == "gpu" and GPU_OF[case.generation] == fit.key})
-    return sorted(
-        {case.subject for case in cases if case.what != "gpu" and f"{case.generation}-{case.precision}" == fit.key}
-    )
+    return sorted({case.subject for case in cases_of(fit.key, cases)})

@@ -1,0 +1,88 @@
+"""What must hold for any network, whatever the fitted numbers are: clocks, sizes, sparsity and precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlaflow.estimate.dla import Conditions
+from dlaflow.estimate.fit.draw import Drawing, Window
+from dlaflow.estimate.gpu import GpuHardware
+from dlaflow.estimate.parameters import dla_set, gpu_set
+from dlaflow.estimate.program import Spot, assemble, on_gpu
+from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
+from dlaflow.graph.layer import Network
+from dlaflow.types import Device
+
+MAXN = Conditions(dla_mhz=1600)
+ORIN = GpuModel(gpu_set("ampere").parameters, GpuHardware(85.3, 16, 204.8))
+
+channels = st.sampled_from([3, 16, 24, 64, 130, 512])
+sizes = st.integers(4, 96)
+kernels = st.sampled_from([1, 3, 5, 7])
+
+
+def chain(n: int, c: int, size: int, kernel: int) -> Network:
+    d = Drawing()
+    y = d.conv(d.input(n, c, size, size), 64, Window(kernel))
+    return d.network(d.conv(y, 128, Window(3, 2)))
+
+
+def split(network: Network, conditions: Conditions = MAXN, key: str = "v2-int8") -> Split:
+    generation, precision = key.split("-")
+    work = Workload.of(assemble(network, {layer.name: Spot(Device.DLA, 0) for layer in network.layers}))
+    return split_of(work, dla_set(generation, precision).engine, conditions, None)
+
+
+@settings(deadline=None, max_examples=25)
+@given(channels, sizes, kernels, st.integers(1, 8))
+def test_slower_clocks_larger_batches_and_slower_memory_never_help(c: int, size: int, kernel: int, n: int) -> None:
+    network = chain(n, c, size, kernel)
+    base = split(network).total
+    assert base > 0
+    assert split(network, Conditions(dla_mhz=614.4)).total >= base
+    assert split(network, Conditions(dla_mhz=1600, dram_scale=0.5)).total >= base
+    assert split(network, Conditions(dla_mhz=1600, cores=2)).total >= base
+    assert split(chain(n + 1, c, size, kernel)).total > base
+    assert split(network, replace(MAXN, native_io=True)).total < base
+
+
+@settings(deadline=None, max_examples=25)
+@given(channels, sizes, kernels)
+def test_precision_and_sparsity(c: int, size: int, kernel: int) -> None:
+    network = chain(1, c, size, kernel)
+    assert split(network, key="v2-fp16").dla > split(network).dla
+    assert split(network, replace(MAXN, sparse=True)).total <= split(network).total
+
+
+def test_before_8_5_weights_are_streamed_for_every_image() -> None:
+    d = Drawing()
+    network = d.network(d.conv(d.input(32, 256, 4, 4), 512, Window(3, 2)))
+    assert split(network, replace(MAXN, shared_passes=False)).dla > 3 * split(network).dla
+
+
+def test_a_depthwise_convolution_uses_the_array_poorly() -> None:
+    d, full = Drawing(), Drawing()
+    depthwise = d.network(d.conv(d.input(1, 256, 56, 56), 256, Window(3, groups=256)))
+    dense = full.network(full.conv(full.input(1, 256, 56, 56), 256, Window(3)))
+    work = {name: sum(layer.macs for layer in network.layers) for name, network in (("d", depthwise), ("f", dense))}
+    assert work["d"] / split(depthwise).dla < 0.1 * work["f"] / split(dense).dla
+
+
+def test_the_gpu_amortises_batches_better_than_the_dla() -> None:
+    def gpu(n: int) -> float:
+        return gpu_only(Workload.of(on_gpu(chain(n, 64, 28, 3))), ORIN, "int8") / n
+
+    def dla(n: int) -> float:
+        return split(chain(n, 64, 28, 3)).dla / n
+
+    assert gpu(1) / gpu(16) > dla(1) / dla(16)
+
+
+def test_the_split_adds_up() -> None:
+    found = split(chain(1, 3, 32, 3))
+    assert found.total == pytest.approx(found.dla + found.gpu + found.switches + found.launch + found.formats)
+    assert found.gpu == found.switches == 0

@@ -1,0 +1,120 @@
+"""The whole answer: what it holds, how it reacts to the target, and when it says that nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlaflow.errors import UsageError
+from dlaflow.estimate.answer import Range, Worth
+from dlaflow.estimate.latency import estimate
+from dlaflow.estimate.text import estimate_text
+from dlaflow.graph.layer import Network
+from dlaflow.targets.target import Target, resolve_target
+from dlaflow.types import Placement, Provenance
+
+Placed = Callable[[Target], tuple[Network, Placement]]
+
+
+@pytest.fixture(autouse=True)
+def no_own_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLAFLOW_PARAMETERS", str(tmp_path))
+
+
+def test_the_answer_is_whole(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1", batch=8)
+    found = estimate(*placed(target), target)
+    assert found.latency is not None
+    assert found.split is not None
+    assert found.split.total == pytest.approx(found.latency.value)
+    assert found.latency.low < found.latency.value < found.latency.high
+    assert found.throughput is not None
+    assert found.throughput.value == pytest.approx(8e3 / found.latency.value)
+    assert found.split.gpu > 0
+    assert found.split.switches > 0
+    for other in (found.gpu_alone, found.two_cores, found.with_gpu, found.sparse, found.after_fix, found.energy_mj):
+        assert other is not None
+    assert found.after_fix is not None
+    assert found.after_fix.value < found.latency.value
+    assert {row.provenance for row in found.measurements()} == {Provenance.ESTIMATED}
+    assert "public points of v2-int8" in found.basis
+
+
+def test_fp16_on_orin_is_a_trap_and_on_xavier_is_not(placed: Placed) -> None:
+    for board, jetpack, trap in (("agx-orin-64gb", "5.1.1", True), ("agx-xavier-32gb", "5.1.1", False)):
+        target = resolve_target(board, jetpack, precision="fp16", batch=8)
+        found = estimate(*placed(target), target)
+        assert found.dla_precision_ratio is not None
+        assert (found.dla_precision_ratio > 3) is trap
+        assert ("FP16 is slow" in found.advice.reason) is trap
+
+
+def test_boards_without_measurements_are_scaled_and_say_so(placed: Placed) -> None:
+    widths = {}
+    for board in ("agx-orin-64gb", "orin-nx-16gb"):
+        target = resolve_target(board, "5.1.1")
+        found = estimate(*placed(target), target)
+        assert found.latency is not None
+        widths[board] = found.latency.high / found.latency.value
+        assert ("nobody measured" in found.basis) is (board == "orin-nx-16gb")
+    assert widths["orin-nx-16gb"] > widths["agx-orin-64gb"]
+
+
+@pytest.mark.parametrize(
+    ("board", "mode", "reason"),
+    [
+        ("orin-nano", None, "no DLA"),
+        ("agx-orin-32gb", "30W", "not published"),
+        ("agx-orin-industrial", None, "not published"),
+    ],
+)
+def test_what_nobody_measured_is_unknown(placed: Placed, board: str, mode: str | None, reason: str) -> None:
+    target = resolve_target(board, tensorrt="8.5.2") if board == "orin-nano" else resolve_target(board)
+    found = estimate(*placed(target), target, mode)
+    assert found.latency is None
+    assert found.advice.worth is Worth.UNKNOWN
+    assert any(reason in line for line in found.unknown)
+    assert "unknown" in estimate_text(found, "m.onnx")
+    assert all(row.subject == "GPU alone" for row in found.measurements())
+
+
+def test_a_power_mode_of_another_board_is_refused(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb")
+    with pytest.raises(UsageError, match="15W"):
+        estimate(*placed(target), target, "14W")
+
+
+def test_power_modes_slow_down_by_less_than_their_clock(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1", batch=32)
+    full, low = (estimate(*placed(target), target, mode).latency for mode in ("MAXN", "15W"))
+    assert full is not None
+    assert low is not None
+    assert full.value < low.value < full.value * 1600 / 614.4
+
+
+def test_standalone_needs_no_format_copies(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1", mode="standalone")
+    network, placement = placed(target)
+    found = estimate(network, placement, target)
+    if found.split is not None:
+        assert found.split.formats == 0
+
+
+def test_ranges() -> None:
+    found = Range.around(10, 0.1)
+    assert found.holds(10.9)
+    assert not found.holds(12)
+    turned = found.inverse(100)
+    assert turned.low < turned.value < turned.high
+    assert turned.value == pytest.approx(10)
+
+
+def test_the_text_puts_the_answer_first(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1")
+    lines = estimate_text(estimate(*placed(target), target), "m.onnx").splitlines()
+    assert lines[0] == "m.onnx on agx-orin-64gb, MAXN, int8, batch 1"
+    assert lines[2].lstrip().startswith("latency")
+    assert any(line.startswith("Worth it: ") for line in lines)
+    assert max(map(len, lines)) <= 200
