@@ -1,11 +1,10 @@
-"""Networks of the Caffe, Keras and darknet days, written by hand with the names that their logs print."""
+"""Networks of the Caffe and Keras days, written by hand with the names that their logs print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from graphs.writer import Writer
+from graphs.writer import Window, Writer
 
 _INCEPTIONS = {
     "3a": (64, 96, 128, 16, 32, 32),
@@ -22,15 +21,31 @@ _INCEPTIONS = {
 
 
 def googlenet(path: Path) -> Path:
-    """BVLC GoogLeNet with its LRN layers; the classifier is a 1x1 convolution, as Caffe's InnerProduct keeps four dims."""
+    """BVLC GoogLeNet with LRN; the classifier is a 1x1 convolution, as Caffe's InnerProduct keeps four dimensions."""
     pen = Writer()
+    x = _trunk(pen, pen.input("data", [1, 3, 224, 224]), ("3b", "4e"))
+    x = pen.pool("AveragePool", "pool5/7x7_s1", x, 7, 1)
+    x = pen.conv("loss3/classifier", x, 1000, 1)
+    return pen.save(path, [pen.node("Softmax", "prob", [x], axis=1)])
+
+
+def pednet(path: Path) -> Path:
+    """DetectNet on the same trunk with one pooling less: coverage and boxes as two convolutions."""
+    pen = Writer()
+    x = _trunk(pen, pen.input("data", [1, 3, 512, 1024]), ("3b",))
+    coverage = pen.node("Sigmoid", "coverage/sig", [pen.conv("cvg/classifier", x, 1, 1)])
+    return pen.save(path, [coverage, pen.conv("bbox/regressor", x, 4, 1)])
+
+
+def _trunk(pen: Writer, x: str, pooled_after: tuple[str, ...]) -> str:
+    """Everything up to the last inception block."""
 
     def conv(name: str, x: str, channels: int, kernel: int, stride: int = 1) -> str:
-        out = pen.conv(name, x, channels, kernel, stride=stride)
+        out = pen.conv(name, x, channels, kernel, Window(stride=stride))
         folder, last = name.rsplit("/", 1)
         return pen.node("Relu", f"{folder}/relu_{last.removesuffix('_s2')}", [out])
 
-    x = conv("conv1/7x7_s2", pen.input("data", [1, 3, 224, 224]), 64, 7, 2)
+    x = conv("conv1/7x7_s2", x, 64, 7, 2)
     x = pen.pool("MaxPool", "pool1/3x3_s2", x, 3, 2, ceil=True)
     x = pen.node("LRN", "pool1/norm1", [x], size=5, alpha=0.0001, beta=0.75)
     x = conv("conv2/3x3", conv("conv2/3x3_reduce", x, 64, 1), 192, 3)
@@ -45,15 +60,36 @@ def googlenet(path: Path) -> Path:
             conv(f"{name}/pool_proj", pen.pool("MaxPool", f"{name}/pool", x, 3, 1, 1), pp, 1),
         ]
         x = pen.concat(f"{name}/output", parts)
-        if block in {"3b", "4e"}:
+        if block in pooled_after:
             x = pen.pool("MaxPool", f"pool{int(block[0])}/3x3_s2", x, 3, 2, ceil=True)
-    x = pen.pool("AveragePool", "pool5/7x7_s1", x, 7, 1)
-    x = pen.conv("loss3/classifier", x, 1000, 1)
-    return pen.save(path, [pen.node("Softmax", "prob", [x], axis=1)])
+    return x
+
+
+def resnet50(path: Path) -> Path:
+    """Caffe's ResNet-50 with its stride in the first 1x1, a norm and a scale after each convolution."""
+    pen = Writer()
+
+    def unit(block: str, branch: str, x: str, channels: int, kernel: int, stride: int = 1) -> str:
+        x = pen.conv(f"res{block}_branch{branch}", x, channels, kernel, Window(stride=stride, bias=False))
+        return pen.norm(f"scale{block}_branch{branch}", pen.norm(f"bn{block}_branch{branch}", x))
+
+    x = pen.conv("conv1", pen.input("data", [1, 3, 224, 224]), 64, 7, Window(stride=2))
+    x = pen.node("Relu", "conv1_relu", [pen.norm("scale_conv1", pen.norm("bn_conv1", x))])
+    x = pen.pool("MaxPool", "pool1", x, 3, 2, ceil=True)
+    for stage, count in enumerate((3, 4, 6, 3)):
+        width = 64 << stage
+        for index in range(count):
+            block, stride = f"{stage + 2}{'abcdef'[index]}", 2 if stage and not index else 1
+            side = x if index else unit(block, "1", x, 4 * width, 1, stride)
+            x = pen.node("Relu", f"res{block}_branch2a_relu", [unit(block, "2a", x, width, 1, stride)])
+            x = pen.node("Relu", f"res{block}_branch2b_relu", [unit(block, "2b", x, width, 3)])
+            x = pen.node("Add", f"res{block}", [unit(block, "2c", x, 4 * width, 1), side])
+            x = pen.node("Relu", f"res{block}_relu", [x])
+    return pen.save(path, [pen.conv("fc1000", pen.pool("AveragePool", "pool5", x, 7, 1), 1000, 1)])
 
 
 def keras_unet(path: Path) -> Path:
-    """Keras' U-Net as the UFF importer made it: unpadded transposed convolutions, a slice that crops, the bias as a Scale.
+    """Keras' U-Net as the UFF importer made it: unpadded transposed convolutions, a cropping slice, the bias as Scale.
 
     The kernel is not in the record: 2x2 is Keras' habit, and TensorRT 8.2 asked for a stride equal to the kernel.
     """
@@ -100,125 +136,3 @@ def super_resolution(path: Path) -> Path:
     x = pen.node("Transpose", "18", [x], perm=[0, 1, 4, 2, 5, 3])
     x = pen.node("Reshape", "output_0", [x, pen.constant("19", [-1, 1, 672, 672], "int64")])
     return pen.save(path, [x], named=False)
-
-
-class _Darknet:
-    """Layers in the order of a darknet configuration; `make` builds one convolution with its norm and activation."""
-
-    def __init__(self, pen: Writer, x: str, make: Callable[[int, str, int, int, int, bool], str]):
-        self.pen, self.make = pen, make
-        self.out: list[str] = [x]
-
-    def conv(self, channels: int, kernel: int = 1, stride: int = 1, *, mish: bool = True, of: int | None = None) -> int:
-        x = self.out[-1] if of is None else self.out[of]
-        self.out.append(self.make(len(self.out), x, channels, kernel, stride, mish))
-        return len(self.out) - 1
-
-    def add(self, other: int) -> int:
-        index = len(self.out)
-        self.out.append(self.pen.node("Add", f"{index:03d}_shortcut", [self.out[-1], self.out[other]]))
-        return index
-
-    def route(self, *others: int) -> int:
-        """One layer is named again; more are concatenated."""
-        index = len(self.out)
-        parts = [self.out[other] for other in others]
-        self.out.append(parts[0] if len(parts) == 1 else self.pen.concat(f"{index:03d}_route", parts))
-        return index
-
-
-def _backbone(net: _Darknet) -> None:
-    net.conv(32, 3)
-    for stage, (channels, count) in enumerate(((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4))):
-        half = channels if stage == 0 else channels // 2
-        down = net.conv(channels, 3, 2)
-        side = net.conv(half)
-        net.route(down)
-        net.conv(half)
-        for _ in range(count):
-            before = len(net.out) - 1
-            net.conv(half // 2 if stage == 0 else half)
-            net.conv(half, 3)
-            net.add(before)
-        last = net.conv(half)
-        net.route(last, side)
-        net.conv(channels)
-
-
-def _neck(net: _Darknet) -> None:
-    """Pooling pyramid, the way up, and the first detection convolutions; activations are leaky from here on."""
-    for channels, kernel in ((512, 1), (1024, 3), (512, 1)):
-        base = net.conv(channels, kernel, mish=False)
-    pools = []
-    for window in (5, 9, 13):
-        index = len(net.out)
-        net.out.append(net.pen.pool("MaxPool", f"{index:03d}_maxpool", net.out[base], window, 1, window // 2))
-        pools.append(index)
-        if window != 13:
-            net.route(base)
-    net.route(*reversed(pools), base)
-    for channels, kernel in ((512, 1), (1024, 3), (512, 1)):
-        net.conv(channels, kernel, mish=False)
-    for channels, skip in ((256, 85), (128, 54)):
-        lateral = net.conv(channels, mish=False)
-        index = len(net.out)
-        scales = net.pen.constant(f"{index:03d}_scales", [1, 1, 2, 2])
-        net.out.append(net.pen.node("Resize", f"{index:03d}_upsample", [net.out[lateral], "", scales], mode="nearest"))
-        net.route(skip + 1)
-        side = net.conv(channels, mish=False)
-        net.route(side, index)
-        for width, kernel in ((channels, 1), (2 * channels, 3), (channels, 1), (2 * channels, 3), (channels, 1)):
-            net.conv(width, kernel, mish=False)
-
-
-def yolov4(path: Path) -> Path:
-    """YOLOv4 at 608 as yolo_to_onnx writes it: Mish as Softplus, Tanh, Mul, each norm a node."""
-    pen = Writer()
-
-    def make(index: int, x: str, channels: int, kernel: int, stride: int, mish: bool) -> str:
-        name = f"{index:03d}_convolutional"
-        x = pen.norm(f"{name}_bn", pen.conv(name, x, channels, kernel, stride=stride, bias=False))
-        if not mish:
-            return pen.node("LeakyRelu", f"{name}_lrelu", [x], alpha=0.1)
-        soft = pen.node("Tanh", f"{name}_tanh", [pen.node("Softplus", f"{name}_softplus", [x])])
-        return pen.node("Mul", f"{name}_mish", [x, soft])
-
-    net = _Darknet(pen, pen.input("000_net", [1, 3, 608, 608]), make)
-    _backbone(net)
-    _neck(net)
-    return pen.save(path, [net.out[-1]])
-
-
-def yolov4_torch(path: Path) -> Path:
-    """The same network with the running numbers of a PyTorch export: Conv_0, BatchNormalization_1, Softplus_2, ..."""
-    pen = Writer()
-    count = 0
-
-    def named(op: str) -> str:
-        nonlocal count
-        count += 1
-        return f"{op}_{count - 1}"
-
-    def make(index: int, x: str, channels: int, kernel: int, stride: int, mish: bool) -> str:
-        x = pen.conv(named("Conv"), x, channels, kernel, stride=stride, bias=False)
-        x = pen.norm(named("BatchNormalization"), x)
-        if not mish:
-            return pen.node("LeakyRelu", named("LeakyRelu"), [x], alpha=0.1)
-        soft = pen.node("Softplus", named("Softplus"), [x])
-        soft = pen.node("Tanh", named("Tanh"), [soft])
-        return pen.node("Mul", named("Mul"), [x, soft])
-
-    class Numbered(_Darknet):
-        def add(self, other: int) -> int:
-            self.out.append(self.pen.node("Add", named("Add"), [self.out[-1], self.out[other]]))
-            return len(self.out) - 1
-
-        def route(self, *others: int) -> int:
-            parts = [self.out[other] for other in others]
-            self.out.append(parts[0] if len(parts) == 1 else self.pen.concat(named("Concat"), parts))
-            return len(self.out) - 1
-
-    net = Numbered(pen, pen.input("input", [1, 3, 416, 416]), make)
-    _backbone(net)
-    _neck(net)
-    return pen.save(path, [net.out[-1]])

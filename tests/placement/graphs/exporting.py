@@ -20,8 +20,8 @@ def export(
 ) -> Path:
     """Write `module` with TorchScript's exporter (opset 17, static shapes) and return the path.
 
-    Weights are random. Untrained networks keep torch's initial ones: equal biases are then stored once and shared through
-    Identity nodes, which TensorRT sees.
+    Weights are random. Untrained networks keep torch's initial ones: equal biases are then stored once and shared
+    through Identity nodes, which TensorRT sees.
     """
     torch.manual_seed(0)
     with torch.no_grad():
@@ -32,6 +32,18 @@ def export(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), inputs, str(path), dynamo=False, opset_version=17, input_names=list(names))
+    return path
+
+
+def resize_input(path: Path, shape: tuple[int, ...]) -> Path:
+    """Give the first input of a file another shape: for networks without baked sizes, drawn small to be quick."""
+    proto = onnx.load(path)
+    for dim, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        dim.dim_value = size
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    onnx.save(proto, path)
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from graphs.exporting import export
+from graphs.exporting import export, resize_input
 from torch import Tensor, nn
 
 _DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -63,13 +63,13 @@ def _shortcut(cin: int, cout: int, stride: int) -> nn.Sequential | None:
 class Trunk(nn.Module):
     """Everything before the pooling; gives the maps of the last three stages."""
 
-    def __init__(self, depth: int, *, cifar: bool = False):
+    def __init__(self, depth: int):
         super().__init__()
         block = Bottleneck if depth == 50 else BasicBlock
-        self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if cifar else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
-        self.maxpool = None if cifar else nn.MaxPool2d(3, 2, 1)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = 64
         for stage, count in enumerate(_DEPTHS[depth]):
             width = 64 << stage
@@ -81,9 +81,7 @@ class Trunk(nn.Module):
         self.channels = channels
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = self.relu(self.bn1(self.conv1(x)))
-        if self.maxpool is not None:
-            x = self.maxpool(x)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         second = self.layer2(self.layer1(x))
         third = self.layer3(second)
         return second, third, self.layer4(third)
@@ -95,8 +93,8 @@ class Trunk(nn.Module):
 class Classifier(Trunk):
     """With a head: `gap` as torchvision has it, `conv` with a pooling window and a 1x1 convolution."""
 
-    def __init__(self, depth: int, head: str, *, cifar: bool = False):
-        super().__init__(depth, cifar=cifar)
+    def __init__(self, depth: int, head: str):
+        super().__init__(depth)
         self.conv_head = head == "conv"
         self.avgpool = nn.AvgPool2d(7) if self.conv_head else nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Conv2d(self.channels, 1000, 1) if self.conv_head else nn.Linear(self.channels, 1000)
@@ -104,19 +102,6 @@ class Classifier(Trunk):
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.avgpool(super().forward(x))
         return self.fc(pooled if self.conv_head else torch.flatten(pooled, 1))
-
-
-class Taps(Trunk):
-    """The CIFAR network that also gives its inner maps as outputs."""
-
-    def __init__(self) -> None:
-        super().__init__(18, cifar=True)
-        self.tap = nn.Identity()
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        first = self.layer1(self.relu(self.bn1(self.conv1(x))))
-        second = self.layer2(first)
-        return first, second, self.layer3(second)
 
 
 class Retina(Trunk):
@@ -173,22 +158,12 @@ def resnet50_prepared(path: Path) -> Path:
 
 def resnet34_trunk(path: Path) -> Path:
     """The backbone of the Jetson reference benchmarks at 1280x768."""
-    return export(Trunk(34), path, (1, 3, 768, 1280))
+    return resize_input(export(Trunk(34), path, (1, 3, 96, 160)), (1, 3, 768, 1280))
 
 
 def retinanet(path: Path) -> Path:
     """The detector of the Jetson reference benchmarks at 1280x768."""
-    return export(Retina(), path, (1, 3, 768, 1280))
-
-
-def resnet18_cifar(path: Path) -> Path:
-    """The CIFAR variant with one output."""
-    return export(Classifier(18, "gap", cifar=True), path, (1, 3, 32, 32))
-
-
-def resnet18_taps(path: Path) -> Path:
-    """The CIFAR variant whose inner maps are outputs too."""
-    return export(Taps(), path, (1, 3, 32, 32))
+    return resize_input(export(Retina(), path, (1, 3, 128, 128)), (1, 3, 768, 1280))
 
 
 def resnet18_deconv(path: Path) -> Path:

@@ -108,3 +108,9 @@ def pace_seg(path: Path, level: str) -> Path:
 def tf_unet(path: Path) -> Path:
     """The small U-Net at 32x3x128x128."""
     return export(TfUnet(), path, (32, 3, 128, 128), names=("input_0",))
+
+
+def parameters(level: str) -> int:
+    """How many parameters the depthwise network of a level has."""
+    widths, depth, _ = _LEVELS[level]
+    return sum(values.numel() for values in PaceSeg(widths, depth).parameters())

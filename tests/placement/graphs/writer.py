@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a convolution has besides its kernel; `pads` are four sides, () is half the kernel on each."""
+
+    stride: int = 1
+    pads: tuple[int, ...] = ()
+    groups: int = 1
+    bias: bool = True
 
 
 class Writer:
@@ -32,31 +43,45 @@ class Writer:
         return name
 
     def node(
-        self, op: str, name: str, inputs: Sequence[str], *, channels: int | None = None, outputs: Sequence[str] = (), **attributes: object
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[str],
+        *,
+        channels: int | None = None,
+        outputs: Sequence[str] = (),
+        **attributes: object,
     ) -> str:
         """Any node; gives its first output, which keeps the first input's channels unless `channels` says more."""
         out = list(outputs) or [name]
         self._nodes.append(helper.make_node(op, list(inputs), out, name=name, **attributes))
         for each in out:
-            self._channels[each] = channels or self._channels.get(inputs[0], 0)
+            self._channels[each] = channels or (self._channels.get(inputs[0], 0) if inputs else 0)
         return out[0]
 
-    def conv(
-        self, name: str, x: str, channels: int, kernel: int, *, stride: int = 1, pad: int | None = None, groups: int = 1, bias: bool = True, pads: Sequence[int] = ()
-    ) -> str:
-        """A convolution; `pad` defaults to half the kernel, `pads` gives all four sides."""
-        cin = self._channels[x]
-        edge = kernel // 2 if pad is None else pad
-        weight = self._weights(f"{name}.weight", (channels, cin // groups, kernel, kernel))
-        inputs = [x, weight, *([self._weights(f"{name}.bias", (channels,))] if bias else [])]
-        return self.node(
-            "Conv", name, inputs, channels=channels, kernel_shape=[kernel, kernel], strides=[stride, stride], pads=list(pads) or [edge] * 4, group=groups
-        )  # fmt: skip
+    def conv(self, name: str, x: str, channels: int, kernel: int, window: Window | None = None) -> str:
+        """A convolution."""
+        form = window or Window()
+        weight = self._weights(f"{name}.weight", (channels, self._channels[x] // form.groups, kernel, kernel))
+        inputs = [x, weight, *([self._weights(f"{name}.bias", (channels,))] if form.bias else [])]
+        sizes = {
+            "kernel_shape": [kernel, kernel],
+            "strides": [form.stride, form.stride],
+            "pads": list(form.pads) or [kernel // 2] * 4,
+        }
+        return self.node("Conv", name, inputs, channels=channels, group=form.groups, **sizes)
 
     def deconv(self, name: str, x: str, channels: int, kernel: int, stride: int) -> str:
         """A transposed convolution without padding or bias."""
         weight = self._weights(f"{name}.weight", (self._channels[x], channels, kernel, kernel))
-        return self.node("ConvTranspose", name, [x, weight], channels=channels, kernel_shape=[kernel, kernel], strides=[stride, stride])
+        return self.node(
+            "ConvTranspose",
+            name,
+            [x, weight],
+            channels=channels,
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+        )
 
     def norm(self, name: str, x: str) -> str:
         """A batch norm that stays a node of its own."""
@@ -66,7 +91,9 @@ class Writer:
 
     def pool(self, op: str, name: str, x: str, kernel: int, stride: int, pad: int = 0, *, ceil: bool = False) -> str:
         """MaxPool or AveragePool."""
-        return self.node(op, name, [x], kernel_shape=[kernel, kernel], strides=[stride, stride], pads=[pad] * 4, ceil_mode=int(ceil))
+        return self.node(
+            op, name, [x], kernel_shape=[kernel, kernel], strides=[stride, stride], pads=[pad] * 4, ceil_mode=int(ceil)
+        )
 
     def concat(self, name: str, parts: Sequence[str], axis: int = 1) -> str:
         """A concatenation."""
@@ -83,7 +110,7 @@ class Writer:
         return path
 
     def _weights(self, name: str, shape: tuple[int, ...]) -> str:
-        """An initializer whose data is said to lie in another file: a prediction never reads it, so it is not written."""
+        """An initializer whose data is said to lie in another file; a prediction never reads it."""
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
         tensor.external_data.add(key="location", value="weights.bin")
         self._constants.append(tensor)

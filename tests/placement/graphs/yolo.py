@@ -130,11 +130,12 @@ class ChannelGate(nn.Module):
         self.qkv = ConvBlock(channels, channels, act=False)
         self.key = ConvBlock(channels, channels, act=False)
         self.pe = ConvBlock(channels, channels, 3, groups=channels, act=False)
+        self.mix = ConvBlock(channels, channels, act=False)
         self.proj = ConvBlock(channels, channels, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
         values = self.qkv(x)
-        return self.proj(self.key(values).softmax(dim=1) + self.pe(values))
+        return self.proj(self.mix(self.key(values).softmax(dim=1)) + self.pe(values))
 
 
 class GateBlock(AttentionBlock):
@@ -143,6 +144,7 @@ class GateBlock(AttentionBlock):
     def __init__(self, channels: int):
         super().__init__(channels)
         self.attn = ChannelGate(channels)  # type: ignore[assignment]
+        self.ffn[0] = ConvBlock(channels, 2 * channels, act=False)
 
 
 class C2psa(nn.Module):
