@@ -12,7 +12,8 @@ import pytest
 from dlaflow.cli import main
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]> net (float[1, 3, 8, 8] x) => (float[1, 4, 1, 1] y)
-<float[4, 3, 1, 1] w = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}> { a = Conv (x, w)  b = Relu (a)  y = GlobalAveragePool (b) }"""
+<float[4, 3, 1, 1] w = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}>
+{ a = Conv (x, w)  b = Relu (a)  y = GlobalAveragePool (b) }"""
 LOG = """&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --fp16 --useDLACore=0 --allowGPUFallback
 [I] === Build Options ===
 [I] Precision: FP32+FP16
@@ -87,7 +88,7 @@ def test_layer_info_needs_a_target(capsys: pytest.CaptureFixture[str]) -> None:
         (["--log", "m.onnx"], "does not tell which layers run where"),
         (["--log", "absent.log"], "absent.log"),
         (["--log", "build.log", "--min-agreement", "3"], "0..1"),
-        (["--layer-info", "build.log"], "does not tell the board"),
+        (["--layer-info", "build.log"], "names no layers"),
         (["--nsys", "build.log"], "build.log"),
     ],
 )

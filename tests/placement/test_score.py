@@ -19,7 +19,8 @@ from dlaflow.targets.target import resolve_target
 from dlaflow.types import Device, Placement
 
 CLASSIFIER = """<ir_version: 8, opset_import: ["" : 17]> net (float[1, 3, 8, 8] x) => (float[1, 4, 1, 1] y)
-<float[4, 3, 1, 1] w = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, float[4, 4, 1, 1] v = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}>
+<float[4, 3, 1, 1] w = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+ float[4, 4, 1, 1] v = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}>
 { a = Conv (x, w)  b = Relu (a)  c = Softplus (b)  d = Conv (c, v)  y = GlobalAveragePool (d) }"""
 NAMES = ("conv1", "relu", "softplus", "conv2", "pool")
 
