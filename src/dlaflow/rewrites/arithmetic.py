@@ -1,0 +1,137 @@
+"""Div, Sub, Neg, Pow, squares and sums of a tensor with itself in the element-wise forms that the DLA takes.
+
+    x / c = x * (1 / c)     -x = x * -1     c - x = x * -1 + c     a - b = a + b * -1     Mean(a, b) = (a + b) * 1/2
+    x ** 2 = x * x,  x * x = x * I(x),  x + x = x * 2         with I a depthwise 1x1 convolution of weight 1
+
+The same tensor on both sides of an element-wise layer failed in an author's builds, hence I.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+
+from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.draft import Array, Draft, Edit, Shape
+from dlaflow.rewrites.hard_activations import scalar
+from dlaflow.rewrites.mean_pooling import finish
+
+
+class Arithmetic(Rewrite):
+    """Div, Sub, Neg, Pow, x*x and Mean become Mul and Add."""
+
+    id = "arithmetic"
+    answers = ("DLA180", "DLA182", "DLA270")
+    operators = ("Div", "Sub", "Neg", "Pow", "Mul", "Add", "Mean", "Abs")
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        shape = draft.shape(node.output[0])
+        if shape is None or not all(draft.is_float(name) for name in node.input):
+            return None
+        edit = Edit(draft, [node])
+        found = _FORMS[node.op_type](edit, node, shape, bounds)
+        if found is None or isinstance(found, str) and not edit.nodes:
+            return found
+        finish(edit, found, node.output[0])
+        return edit
+
+
+def _divide(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    divisor = edit.draft.value(node, 1)
+    if divisor is None:
+        return None
+    if not np.all(divisor):
+        return "the divisor holds a zero"
+    inverse = 1 / np.asarray(divisor, np.float64)
+    return edit.add("Mul", [node.input[0], edit.weight("inverse", inverse, node.input[0])], shape)
+
+
+def _subtract(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    first, second = node.input
+    low, high = edit.draft.value(node, 0), edit.draft.value(node, 1)
+    if high is not None:
+        if "SUB" in bounds.names("elementwise.operations"):
+            return None
+        return edit.add("Add", [first, edit.weight("negative", -_wide(high), first)], shape)
+    if "SUB" in bounds.names("elementwise.operations") and low is None:
+        return None
+    inner = edit.draft.shape(second) or shape
+    negative = edit.add("Mul", [second, scalar(edit, "minus_one", -1.0, second)], inner)
+    return edit.add("Add", [negative, first] if low is not None else [first, negative], shape)
+
+
+def _negate(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    return edit.add("Mul", [node.input[0], scalar(edit, "minus_one", -1.0, node.input[0])], shape)
+
+
+def _power(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    exponent = edit.draft.value(node, 1)
+    if exponent is None:
+        return None
+    power = float(exponent.reshape(-1)[0])
+    if power not in (2.0, 3.0) or not np.all(exponent == power) or shape != edit.draft.shape(node.input[0]):
+        return f"only squares and cubes have a form, not the power {power:g}"
+    x = node.input[0]
+    copy = _copy_of(edit, x)
+    if copy is None:
+        return "a square needs (N, C, H, W) for its identity convolution"
+    square = edit.add("Mul", [x, copy], shape)
+    return square if power == 2 else edit.add("Mul", [square, x], shape)
+
+
+def _multiply(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    if len(node.input) != 2 or node.input[0] != node.input[1]:
+        return None
+    copy = _copy_of(edit, node.input[0])
+    if copy is None:
+        return "a square needs (N, C, H, W) for its identity convolution"
+    return edit.add("Mul", [node.input[0], copy], shape)
+
+
+def _add(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    if len(node.input) != 2 or node.input[0] != node.input[1]:
+        return None
+    return edit.add("Mul", [node.input[0], scalar(edit, "two", 2.0, node.input[0])], shape)
+
+
+def _mean(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    total = node.input[0]
+    if len(node.input) < 2 or any(edit.draft.shape(name) != shape for name in node.input):
+        return None
+    for name in node.input[1:]:
+        total = edit.add("Add", [total, name], shape)
+    return edit.add("Mul", [total, scalar(edit, "share", 1 / len(node.input), node.input[0])], shape)
+
+
+def _absolute(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
+    if bounds.limit("unary.operations") is not None:
+        return None
+    x = node.input[0]
+    return edit.add("Max", [x, edit.add("Mul", [x, scalar(edit, "minus_one", -1.0, x)], shape)], shape)
+
+
+def _wide(value: Array) -> Array:
+    return np.asarray(value, np.float64)
+
+
+def _copy_of(edit: Edit, x: str) -> str | None:
+    """The same values as another tensor, through a depthwise 1x1 convolution."""
+    image = edit.shape(x)
+    if image is None or len(image) != 4:
+        return None
+    kernel = edit.weight("one", np.ones((image[1], 1, 1, 1)), x)
+    return edit.add("Conv", [x, kernel], image, kernel_shape=[1, 1], group=image[1])
+
+
+_FORMS: dict[str, Callable[[Edit, onnx.NodeProto, Shape, Bounds], str | None]] = {
+    "Div": _divide,
+    "Sub": _subtract,
+    "Neg": _negate,
+    "Pow": _power,
+    "Mul": _multiply,
+    "Add": _add,
+    "Mean": _mean,
+    "Abs": _absolute,
+}

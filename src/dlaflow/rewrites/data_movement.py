@@ -1,0 +1,252 @@
+"""Channel shuffle, focus, space to depth, pixel shuffle, splits and gathers of channels → convolutions with ones and zeros.
+
+What a chain of Reshape, Transpose, Slice, Split, Gather and Concat does is found by running it on the numbers 0, 1, 2, ...
+of its source. Three outcomes have a form on the DLA:
+
+    out[c, y, x] = in[p(c), s y + dy(c), s x + dx(c)]     a convolution of stride s whose kernel holds a single one
+    out[c, y, x] = in[p(c, y mod b, x mod b), y/b, x/b]   a transposed convolution with kernel = stride = b
+
+A selection of channels of a convolution is that convolution with a part of its weights: no further layer is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.draft import Draft, Edit, integer
+from dlaflow.rewrites.load import evaluate
+from dlaflow.rewrites.mean_pooling import finish
+from dlaflow.rewrites.settle import UNARY
+
+Indices = NDArray[np.int64]
+MOVEMENTS = frozenset(
+    {"Reshape", "Transpose", "Slice", "Split", "Concat", "Gather", "DepthToSpace", "SpaceToDepth", "Squeeze"}
+    | {"Unsqueeze", "Flatten"}
+)
+_LARGEST = 1 << 23
+_LONGEST = 24
+
+
+@dataclass(frozen=True)
+class _Gather:
+    """out[c, y, x] = in[channels[c], stride y + rows[c], stride x + columns[c]], rows and columns below `kernel`."""
+
+    channels: Indices
+    rows: Indices
+    columns: Indices
+    stride: tuple[int, int]
+    kernel: tuple[int, int]
+
+    @property
+    def selects(self) -> bool:
+        """Whether only channels are chosen."""
+        return self.kernel == (1, 1) and self.stride == (1, 1)
+
+
+class DataMovement(Rewrite):
+    """Shuffles, splits and rearrangements of channels become convolutions."""
+
+    id = "data-movement"
+    answers = ("DLA106", "DLA107", "DLA230", "DLA232", "DLA234", "DLA240", "DLA241", "DLA242", "DLA243", "DLA280", "DLA287")
+    operators = tuple(sorted(MOVEMENTS))
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        outputs = [name for name in node.output if name and _leaves(draft, name)]
+        if not outputs or any(draft.image(name) is None or not draft.is_float(name) for name in outputs):
+            return None
+        edit = Edit(draft, [node])
+        for name in outputs:
+            source, indices = _trace(draft, name)
+            image = draft.image(source) if indices is not None else None
+            if indices is None or image is None:
+                return None
+            made = _made(edit, source, indices, bounds)
+            if made is None or isinstance(made, _Refusal):
+                return made.reason if made is not None else None
+            finish(edit, made, name)
+        if len(outputs) < len([name for name in node.output if name in draft.consumers]):
+            return None
+        return edit
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    reason: str
+
+
+def _leaves(draft: Draft, name: str) -> bool:
+    """Whether a tensor leaves the chain of movements: another kind of node reads it, or it is an output."""
+    readers = draft.consumers.get(name, [])
+    return name in draft.outputs or any(reader.op_type not in MOVEMENTS for reader in readers)
+
+
+def _trace(draft: Draft, name: str) -> tuple[str, Indices | None]:
+    """The tensor that a chain of movements starts from, and where in it each element of `name` comes from."""
+    chain: list[onnx.NodeProto] = []
+    waiting, sources = [name], set()
+    seen: set[str] = set()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in seen or tensor in draft.weights:
+            continue
+        seen.add(tensor)
+        node = draft.producers.get(tensor)
+        if node is None or node.op_type not in MOVEMENTS or len(chain) > _LONGEST:
+            sources.add(tensor)
+            continue
+        if node not in chain:
+            chain.append(node)
+        waiting.extend(node.input)
+    shape = draft.shape(next(iter(sources))) if len(sources) == 1 else None
+    if shape is None or len(shape) != 4 or int(np.prod(shape)) > _LARGEST:
+        return "", None
+    source = next(iter(sources))
+    values: dict[str, np.ndarray] = {source: np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)}
+    members = {id(node) for node in chain}
+    for node in (node for node in draft.nodes if id(node) in members):
+        feeds = {each: values.get(each, draft.weights.get(each)) for each in node.input if each}
+        results = evaluate(node, {key: value for key, value in feeds.items() if value is not None}, draft.opset)
+        if results is None:
+            return "", None
+        values.update({each: value for each, value in zip(node.output, results, strict=False) if each})
+    return source, values[name]
+
+
+def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _Refusal | None:
+    shape = edit.draft.image(source) or (0, 0, 0, 0)
+    if indices.shape == shape and np.array_equal(indices.reshape(-1), np.arange(indices.size)):
+        return None
+    gather = _as_gather(indices, shape)
+    if gather is not None:
+        return _convolution(edit, source, gather, indices.shape, bounds)
+    spread = _as_spread(indices, shape)
+    if spread is not None:
+        return _transposed(edit, source, spread, indices.shape, bounds)
+    return None
+
+
+def _as_gather(indices: Indices, shape: tuple[int, int, int, int]) -> _Gather | None:
+    n, c, h, w = np.unravel_index(indices, shape)
+    batch, channels, height, width = indices.shape
+    if batch != shape[0] or not np.array_equal(n, np.broadcast_to(np.arange(batch)[:, None, None, None], n.shape)):
+        return None
+    rows, columns, chosen = h[0, :, 0, 0], w[0, :, 0, 0], c[0, :, 0, 0]
+    steps = (
+        int(h[0, 0, 1, 0] - h[0, 0, 0, 0]) if height > 1 else 1,
+        int(w[0, 0, 0, 1] - w[0, 0, 0, 0]) if width > 1 else 1,
+    )
+    if min(steps) < 1:
+        return None
+    expected = (
+        chosen[None, :, None, None],
+        rows[None, :, None, None] + steps[0] * np.arange(height)[None, None, :, None],
+        columns[None, :, None, None] + steps[1] * np.arange(width)[None, None, None, :],
+    )
+    if not all(np.array_equal(np.broadcast_to(want, have.shape), have) for want, have in zip(expected, (c, h, w), strict=True)):
+        return None
+    kernel = (shape[2] - steps[0] * (height - 1), shape[3] - steps[1] * (width - 1))
+    return _Gather(chosen, rows, columns, steps, kernel)
+
+
+def _convolution(
+    edit: Edit, source: str, gather: _Gather, shape: tuple[int, ...], bounds: Bounds
+) -> str | _Refusal:
+    if gather.selects:
+        part = _part_of_convolution(edit, source, gather.channels)
+        if part is not None:
+            return part
+    channels = edit.draft.shape(source) or ()
+    for what, values, limit in (
+        ("kernel", gather.kernel, bounds.limit("conv.kernel")),
+        ("stride", gather.stride, bounds.limit("conv.stride")),
+        ("channels", (channels[1], shape[1]), bounds.limit("conv.in_channels")),
+    ):
+        if limit is not None and not limit.allows(*values):
+            return _Refusal(f"as a convolution it has {what} {values[0]}x{values[1]}, allowed {limit.text}")
+    weights = np.zeros((shape[1], channels[1], *gather.kernel))
+    weights[np.arange(shape[1]), gather.channels, gather.rows, gather.columns] = 1
+    kernel = edit.weight("selection", weights, source)
+    return edit.add("Conv", [source, kernel], shape, kernel_shape=list(gather.kernel), strides=list(gather.stride))
+
+
+def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
+    """The chosen channels of `x` from a convolution with a part of its weights; None where `x` is none."""
+    draft = edit.draft
+    node = draft.producers.get(x)
+    shape = draft.image(x)
+    if node is None or shape is None or x in draft.outputs:
+        return None
+    out = (shape[0], len(channels), *shape[2:])
+    readers = draft.consumers.get(x, [])
+    values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    if node.op_type == "Conv" and integer(node, "group", 1) == 1:
+        kernel, bias = draft.value(node, 1), draft.value(node, 2)
+        if kernel is None or (bias is None and len(node.input) > 2 and node.input[2]):
+            return None
+        inputs = [node.input[0], edit.weight("part", kernel[channels], x)]
+        if bias is not None:
+            inputs.append(edit.weight("bias", bias[channels], x))
+        return edit.add("Conv", inputs, out, **values)
+    if node.op_type in UNARY and len(node.input) == 1 and len(draft.consumers.get(node.input[0], [])) == 1:
+        inner = _part_of_convolution(edit, node.input[0], channels)
+        return None if inner is None else edit.add(node.op_type, [inner], out, **values)
+    if node.op_type == "Mul" and len(readers) >= 1:
+        return _part_of_gated(edit, node, channels, out)
+    return None
+
+
+def _part_of_gated(edit: Edit, node: onnx.NodeProto, channels: Indices, out: tuple[int, ...]) -> str | None:
+    """x * Sigmoid(x), the form of SiLU."""
+    draft = edit.draft
+    for x, gate in (tuple(node.input), tuple(reversed(node.input))):
+        maker = draft.producers.get(gate)
+        if maker is None or maker.op_type not in {"Sigmoid", "HardSigmoid"} or maker.input[0] != x:
+            continue
+        if len(draft.consumers.get(x, [])) != 2:
+            return None
+        inner = _part_of_convolution(edit, x, channels)
+        if inner is None:
+            return None
+        values = {each.name: onnx.helper.get_attribute_value(each) for each in maker.attribute}
+        return edit.add("Mul", [inner, edit.add(maker.op_type, [inner], out, **values)], out)
+    return None
+
+
+def _as_spread(indices: Indices, shape: tuple[int, int, int, int]) -> tuple[Indices, int, int] | None:
+    """(p[c, dy, dx], bh, bw) of out[c, y, x] = in[p[c, y mod bh, x mod bw], y / bh, x / bw]."""
+    batch, channels, height, width = indices.shape
+    if batch != shape[0] or height % shape[2] or width % shape[3]:
+        return None
+    bh, bw = height // shape[2], width // shape[3]
+    if bh * bw == 1:
+        return None
+    n, c, h, w = np.unravel_index(indices, shape)
+    blocks = c[0, :, :bh, :bw]
+    expected = (
+        np.arange(batch)[:, None, None, None],
+        np.tile(blocks, (1, shape[2], shape[3]))[None],
+        (np.arange(height) // bh)[None, None, :, None],
+        (np.arange(width) // bw)[None, None, None, :],
+    )
+    same = (np.array_equal(np.broadcast_to(want, n.shape), have) for want, have in zip(expected, (n, c, h, w), strict=True))
+    return (blocks, bh, bw) if all(same) else None
+
+
+def _transposed(
+    edit: Edit, source: str, spread: tuple[Indices, int, int], shape: tuple[int, ...], bounds: Bounds
+) -> str | _Refusal:
+    blocks, bh, bw = spread
+    limit = bounds.limit("deconv.stride")
+    if limit is not None and not limit.allows(bh, bw):
+        return _Refusal(f"as a transposed convolution it has stride {bh}x{bw}, allowed {limit.text}")
+    before = (edit.draft.shape(source) or ())[1]
+    weights = np.zeros((before, shape[1], bh, bw))
+    c, dy, dx = np.meshgrid(*(np.arange(side) for side in blocks.shape), indexing="ij")
+    weights[blocks, c, dy, dx] = 1
+    kernel = edit.weight("spread", weights, source)
+    return edit.add("ConvTranspose", [source, kernel], shape, kernel_shape=[bh, bw], strides=[bh, bw])

@@ -1,0 +1,151 @@
+"""check → rewrite → prove → check: a model file in, a model file out, and a report of what was done and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dlaflow.errors import InputError
+from dlaflow.files import write_atomic
+from dlaflow.progress import Progress, silent
+from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.draft import Draft
+from dlaflow.rewrites.load import Loaded, load_draft
+from dlaflow.rewrites.prove import BOUNDS, Network, Samples, compare
+from dlaflow.rewrites.records import Evidence, FixReport, Refused
+from dlaflow.rewrites.registry import allowed
+from dlaflow.rewrites.search import Found, Search
+from dlaflow.rewrites.settle import four_dimensional_outputs
+from dlaflow.targets.target import Target
+from dlaflow.types import Device, Finding, Placement, Verdict
+
+
+@dataclass(frozen=True)
+class FixConfig:
+    """How far to go.
+
+    `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `input_shape` (channels, height, width)
+    fixes open dimensions; `samples` are real inputs for the proof; `dry_run` predicts only, without a proof.
+    """
+
+    allow: Safety = Safety.EXACT
+    output_4d: bool = False
+    input_shape: tuple[int, ...] | None = None
+    samples: Samples | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The rewritten model with its report; the draft is what a cut works on."""
+
+    report: FixReport
+    draft: Draft
+    placement: Placement
+
+
+def fix(path: Path, target: Target, config: FixConfig, progress: Progress = silent) -> Fixed:
+    """Rewrite the model at `path` for `target` and prove it.
+
+    A rewrite whose proof fails is taken back and reported. Raises InputError for a model that cannot be used.
+    """
+    began = time.monotonic()
+    with progress(f"Fixing {path.name}", None) as task:
+        loaded = load_draft(path, target.batch, config.input_shape)
+        finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
+        search = Search(target, allowed(config.allow), path, finish, task.describe)
+        before = search.place(loaded.draft) if loaded.frozen else _check_file(path, target)
+        found, evidence, taken_back = _proven(path, loaded, search, config)
+    draft = finish(found.draft)
+    placement = found.placement
+    report = FixReport(
+        model=str(path),
+        sha256=loaded.sha256,
+        out="",
+        target=before.target,
+        allow=config.allow.value,
+        before=before.summary,
+        after=placement.summary,
+        applied=[step.applied for step in found.steps],
+        refused=[*taken_back, *found.refused],
+        remaining=_remaining(placement),
+        proof=evidence,
+        bound=BOUNDS[config.allow],
+        seconds=round(time.monotonic() - began, 2),
+        frozen_inputs=list(loaded.frozen),
+    )
+    return Fixed(report, draft, placement)
+
+
+def write(fixed: Fixed, out: Path) -> Fixed:
+    """Write the model, with its origin in the metadata, and note the path in the report."""
+    proto = fixed.draft.proto()
+    origin = {
+        "dlaflow.source_sha256": fixed.report.sha256,
+        "dlaflow.rewrites": "; ".join(f"{each.rewrite} x{len(each.sites)}" for each in fixed.report.applied),
+        "dlaflow.target": f"{fixed.report.target.board} TensorRT {fixed.report.target.tensorrt}",
+    }
+    kept = [entry for entry in proto.metadata_props if entry.key not in origin]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    for key, value in origin.items():
+        proto.metadata_props.add(key=key, value=value)
+    write_atomic(out, proto.SerializeToString())
+    return replace(fixed, report=replace(fixed.report, out=str(out)))
+
+
+def _unchanged(draft: Draft) -> Draft:
+    return draft
+
+
+def _check_file(path: Path, target: Target) -> Placement:
+    from dlaflow.placement.check import check
+
+    return check(path, target)
+
+
+def _proven(
+    path: Path, loaded: Loaded, search: Search, config: FixConfig
+) -> tuple[Found, list[Evidence], list[Refused]]:
+    """Search and prove; a rewrite that fails is barred and the search begins again."""
+    taken_back: list[Refused] = []
+    found = search.run(loaded.draft)
+    if config.dry_run:
+        return found, [], taken_back
+    original = Network(path)
+    shapes = {name: loaded.draft.shape(name) or () for name in loaded.draft.inputs}
+
+    def errors(draft: Draft) -> list[Evidence]:
+        return compare(original, Network(search.finish(draft).proto()), shapes, config.samples)
+
+    while True:
+        evidence = errors(found.draft)
+        if _holds(evidence, config.allow):
+            return found, evidence, taken_back
+        guilty = next((step for step in found.steps if not _holds(errors(step.draft), config.allow)), None)
+        if guilty is None:
+            raise InputError(
+                "the model changes when only its constants are folded",
+                expected=f"an error of at most {BOUNDS[config.allow]:g}",
+                received=f"{max(each.relative for each in evidence):.2g}",
+                then="Please report it; nothing was written.",
+            )
+        applied = guilty.applied
+        reason = f"taken back: the outputs differed by more than {BOUNDS[config.allow]:g}"
+        taken_back += [Refused(applied.rewrite, site, reason) for site in applied.sites]
+        kept = [rewrite for rewrite in search.rewrites if rewrite.id != applied.rewrite]
+        search = Search(search.target, kept, search.path, search.finish, search.told)
+        found = search.run(loaded.draft)
+
+
+def _holds(evidence: list[Evidence], allow: Safety) -> bool:
+    return all(each.relative <= BOUNDS[allow] for each in evidence)
+
+
+def _remaining(placement: Placement) -> list[Finding]:
+    """The first reason of each layer that still runs on the GPU."""
+    left = [layer for layer in placement.layers if layer.device is Device.GPU]
+    reasons = [[each for each in layer.findings if each.verdict is not Verdict.NATIVE] for layer in left]
+    return [found[0] for found in reasons if found]

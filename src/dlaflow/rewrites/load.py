@@ -1,0 +1,202 @@
+"""From an ONNX file to a draft: weights read, shapes fixed, everything that is known before run time computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from dlaflow.errors import InputError
+from dlaflow.graph.load import load_model
+from dlaflow.graph.shapes import TensorType, infer
+from dlaflow.graph.verify import outer_names
+from dlaflow.rewrites.draft import Array, Draft, integer
+
+_LOWEST_OPSET = 7
+_LARGEST_FOLD = 1 << 24
+_KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"})
+_COPIES = frozenset({"Identity", "Dropout"})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The draft to start from, the file's sha256, and what was done to it: constants folded, copies removed.
+
+    `frozen` names inputs whose open dimensions were fixed.
+    """
+
+    draft: Draft
+    sha256: str
+    folded: tuple[str, ...]
+    copies: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+
+def load_draft(path: Path, batch: int | None, input_shape: tuple[int, ...] | None = None) -> Loaded:
+    """Read a model with all its weights; an open batch becomes `batch` (1 without it).
+
+    `input_shape` (channels, height, width) fixes open dimensions of the first input.
+    Raises InputError for what is no usable model, for an opset below 7 and for inputs whose shape stays open.
+    """
+    model = load_model(path)
+    if model.opset < _LOWEST_OPSET:
+        raise InputError(f"{path} is too old to be rewritten", expected="opset 7 or later", received=model.opset)
+    if model.proto.graph.sparse_initializer:
+        raise InputError(f"{path} holds sparse weights", expected="dense weights", then="Export it without them.")
+    frozen = _freeze(model.proto, batch or 1, input_shape)
+    shapes = infer(model, batch or 1)
+    if shapes.dynamic_inputs:
+        raise InputError(
+            f"the shape of {', '.join(shapes.dynamic_inputs)} is open",
+            expected="fixed channels, height and width",
+            then="Name them with --input-shape, such as --input-shape 3x224x224.",
+        )
+    weights = {tensor.name: model.initializer(tensor.name) for tensor in model.proto.graph.initializer}
+    nodes, folded = [], []
+    for node in model.proto.graph.node:
+        if node.op_type == "Constant" and node.output[0] in model.tensors:
+            weights[node.output[0]] = model.initializer(node.output[0])
+        elif all(name in shapes.values for name in node.output if name):
+            weights.update({name: np.asarray(shapes.values[name]) for name in node.output if name})
+            folded.append(node.name or node.output[0])
+        else:
+            nodes.append(node)
+    nodes = _fold_weights(nodes, weights, folded, model.opset)
+    base = onnx.ModelProto()
+    base.CopyFrom(model.proto)
+    for part in (base.graph.node, base.graph.initializer, base.graph.value_info):
+        del part[:]
+    types = dict(shapes.types)
+    _declare(base, types, weights)
+    draft = Draft(base, tuple(nodes), weights, types, model.opset)
+    draft, copies = _without_copies(draft)
+    return Loaded(draft.swept(), model.sha256, tuple(folded), copies, frozen)
+
+
+def _freeze(proto: onnx.ModelProto, batch: int, input_shape: tuple[int, ...] | None) -> tuple[str, ...]:
+    stored = {tensor.name for tensor in proto.graph.initializer}
+    frozen = []
+    for position, value in enumerate(value for value in proto.graph.input if value.name not in stored):
+        dims = value.type.tensor_type.shape.dim
+        opened = [index for index, dim in enumerate(dims) if not dim.HasField("dim_value") or dim.dim_value < 1]
+        for index in opened:
+            if index == 0:
+                dims[index].dim_value = batch
+            elif position == 0 and input_shape is not None and index - 1 < len(input_shape):
+                dims[index].dim_value = input_shape[index - 1]
+        if opened:
+            frozen.append(value.name)
+    return tuple(frozen)
+
+
+def _declare(base: onnx.ModelProto, types: dict[str, TensorType], weights: dict[str, Array]) -> None:
+    """Write the fixed shapes of the outputs, and take weights off the list of inputs."""
+    kept = [value for value in base.graph.input if value.name not in weights]
+    del base.graph.input[:]
+    base.graph.input.extend(kept)
+    for value in base.graph.output:
+        known = types.get(value.name)
+        if known is not None and known.shape is not None and None not in known.shape:
+            shape = value.type.tensor_type.shape
+            del shape.dim[:]
+            for dim in known.shape:
+                shape.dim.add().dim_value = int(dim or 0)
+
+
+def _fold_weights(
+    nodes: list[onnx.NodeProto], weights: dict[str, Array], folded: list[str], opset: int
+) -> list[onnx.NodeProto]:
+    """Compute what depends on weights alone."""
+    kept = []
+    for node in nodes:
+        known = all(name in weights for name in node.input if name) and any(node.input)
+        if not known or node.op_type in _KEPT | _RANDOM or not _fold(node, weights, opset):
+            kept.append(node)
+        else:
+            folded.append(node.name or node.output[0])
+    return kept
+
+
+def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> list[Array] | None:
+    """The outputs of one node, computed by ONNX's reference implementation; None where it cannot."""
+    inputs = [onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.input) if name]
+    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "one", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    try:
+        results = ReferenceEvaluator(model).run(None, dict(feeds))
+    except Exception:  # the evaluator raises whatever numpy does
+        return None
+    if any(not isinstance(value, np.ndarray) and not np.isscalar(value) for value in results):
+        return None
+    return [np.asarray(value) for value in results]
+
+
+def _fold(node: onnx.NodeProto, weights: dict[str, Array], opset: int) -> bool:
+    feeds = {name: weights[name] for name in node.input if name}
+    if sum(value.size for value in feeds.values()) > _LARGEST_FOLD:
+        return False
+    results = evaluate(node, feeds, opset)
+    if results is None:
+        return False
+    weights.update({name: value for name, value in zip([n for n in node.output if n], results, strict=False)})
+    return True
+
+
+def _without_copies(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
+    """Drop Identity, Dropout at inference and Concat of one tensor: the reader takes the original."""
+    if any(any(outer_names(node)) for node in draft.nodes):
+        return draft, ()
+    names: dict[str, str] = {}
+    kept, dropped = [], []
+    for node in draft.nodes:
+        if not _copies(node, draft):
+            kept.append(node)
+            continue
+        source = names.get(node.input[0], node.input[0])
+        target = node.output[0]
+        if target in draft.outputs:
+            if source in draft.inputs or source in draft.outputs or source in draft.weights or source in names.values():
+                kept.append(node)
+                continue
+            names = {name: target if known == source else known for name, known in names.items()} | {source: target}
+        else:
+            names[target] = source
+        dropped.append(node.name or target)
+    if not names:
+        return draft, ()
+    resolved = {name: _last(name, names) for name in names}
+    nodes = []
+    for node in kept:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [resolved.get(name, name) for name in node.input]
+        copy.output[:] = [resolved.get(name, name) for name in node.output]
+        nodes.append(copy)
+    return replace(draft, nodes=tuple(nodes)), tuple(dropped)
+
+
+def _last(name: str, names: dict[str, str]) -> str:
+    seen = set()
+    while name in names and name not in seen:
+        seen.add(name)
+        name = names[name]
+    return name
+
+
+def _copies(node: onnx.NodeProto, draft: Draft) -> bool:
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    if node.op_type == "Concat":
+        return len(node.input) == 1
+    if node.op_type not in _COPIES or len([name for name in node.output if name]) > 1:
+        return False
+    training = draft.value(node, 2)
+    return integer(node, "is_test", 1) == 1 and (training is None or not bool(training.any())) and (
+        len(node.input) < 3 or not node.input[2] or training is not None
+    )

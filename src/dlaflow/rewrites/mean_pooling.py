@@ -1,0 +1,101 @@
+"""GlobalAveragePool and ReduceMean over H and W → AveragePool, in several steps above the largest window.
+
+    mean over H, W = AveragePool(H x W)
+    mean over h1*h2 rows = mean over h2 of the means over h1
+
+The steps use factors of H and W, so that every window is full and the weights are equal. A side without such factors
+(a prime above the bound) becomes a depthwise convolution with the weight 1 / (H * W).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.draft import Draft, Edit, integer, ints
+
+
+class MeanPooling(Rewrite):
+    """Means over H and W become AveragePool windows."""
+
+    id = "mean-pooling"
+    answers = ("DLA250", "DLA241", "DLA242")
+    operators = ("GlobalAveragePool", "ReduceMean")
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        image, shape = draft.image(node.input[0]), draft.shape(node.output[0])
+        axes = reduced_axes(draft, node, 4)
+        if image is None or shape is None or not axes or not set(axes) <= {2, 3}:
+            return None
+        sides = tuple(image[axis] if axis in axes else 1 for axis in (2, 3))
+        edit = Edit(draft, [node])
+        x = mean_over(edit, node.input[0], sides, bounds)
+        if x is None:
+            return f"no windows of at most {bounds.largest('conv.kernel', 32)} make up {sides[0]}x{sides[1]}"
+        finish(edit, x, node.output[0])
+        return edit
+
+
+def reduced_axes(draft: Draft, node: onnx.NodeProto, rank: int) -> tuple[int, ...] | None:
+    """The axes of a reduction, from the attribute or the input; None when they are computed."""
+    if node.op_type.startswith("Global"):
+        return tuple(range(2, rank))
+    axes = ints(node, "axes", ())
+    if len(node.input) > 1 and node.input[1]:
+        value = draft.value(node, 1)
+        if value is None:
+            return None
+        axes = tuple(int(axis) for axis in value.reshape(-1))
+    if not axes and integer(node, "noop_with_empty_axes", 0):
+        return None
+    return tuple(sorted(axis % rank for axis in axes)) if axes else tuple(range(rank))
+
+
+def mean_over(edit: Edit, x: str, sides: tuple[int, int], bounds: Bounds) -> str | None:
+    """Append the mean over windows of `sides` that do not overlap; None where it cannot be had."""
+    largest = bounds.largest("pool.window", 8)
+    rows, columns = factors(sides[0], largest), factors(sides[1], largest)
+    if rows is None or columns is None:
+        return _by_convolution(edit, x, sides, bounds)
+    for step in range(max(len(rows), len(columns))):
+        window = [rows[step] if step < len(rows) else 1, columns[step] if step < len(columns) else 1]
+        n, c, h, w = (int(dim) for dim in edit.shape(x) or ())
+        shape = (n, c, h // window[0], w // window[1])
+        x = edit.add("AveragePool", [x], shape, kernel_shape=window, strides=window)
+    return x
+
+
+def _by_convolution(edit: Edit, x: str, sides: tuple[int, int], bounds: Bounds) -> str | None:
+    if max(sides) > bounds.largest("conv.kernel", 32):
+        return None
+    n, c, h, w = (int(dim) for dim in edit.shape(x) or ())
+    if max(sides) > bounds.largest("conv.stride", 8) and (h, w) != sides:
+        return None
+    kernel = edit.weight("mean", np.full((c, 1, *sides), 1 / (sides[0] * sides[1])), x)
+    strides = [1, 1] if (h, w) == sides else list(sides)
+    shape = (n, c, h // sides[0], w // sides[1])
+    return edit.add("Conv", [x, kernel], shape, kernel_shape=list(sides), group=c, strides=strides)
+
+
+def factors(side: int, largest: int) -> list[int] | None:
+    """`side` as a product of few numbers up to `largest`, larger ones first; None when a prime is larger."""
+    found: list[int] = []
+    while side > 1:
+        divisor = next((each for each in range(min(largest, side), 1, -1) if side % each == 0), None)
+        if divisor is None:
+            return None
+        found.append(divisor)
+        side //= divisor
+    return found or [1]
+
+
+def finish(edit: Edit, x: str, output: str) -> None:
+    """Let `output` be what `x` is, reshaped when its rank differs."""
+    shape = edit.draft.shape(output) or ()
+    if edit.shape(x) != shape:
+        edit.reshape(x, shape, output=output)
+        return
+    last = edit.nodes[-1]
+    last.output[0] = output
+    edit.types[output] = edit.types.pop(x)

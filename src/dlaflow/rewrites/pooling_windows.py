@@ -1,0 +1,104 @@
+"""Pooling windows beyond the DLA's bound → chains of smaller ones, or a depthwise convolution for averages.
+
+    MaxPool of window k1 + k2 - 1 = MaxPool k2 after MaxPool k1        (the first of stride 1)
+
+Padding of a maximum is minus infinity, so it may be shared out among the links as long as each stays below its window.
+An average with equal weights is a convolution: every weight 1 / (kh * kw).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.draft import Draft, Edit, attribute, integer, ints
+from dlaflow.rewrites.mean_pooling import finish, mean_over
+
+
+class PoolingWindows(Rewrite):
+    """Pooling windows that are too large become chains of smaller ones."""
+
+    id = "pooling-window"
+    answers = ("DLA151", "DLA152", "DLA153", "DLA154", "DLA155")
+    operators = ("MaxPool", "AveragePool")
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        image, shape = draft.image(node.input[0]), draft.shape(node.output[0])
+        window = ints(node, "kernel_shape", ())
+        largest = bounds.largest("pool.window", 8)
+        if image is None or shape is None or len(window) != 2 or max(window) <= largest:
+            return None
+        if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or integer(node, "ceil_mode", 0):
+            return "automatic padding and ceil_mode are not taken apart"
+        if any(step != 1 for step in ints(node, "dilations", (1, 1))) or len(node.output) > 1:
+            return "a dilated window, or one that tells where it found its maximum"
+        if node.op_type == "MaxPool":
+            return _chained(draft, node, bounds)
+        return _averaged(draft, node, bounds)
+
+
+def _chained(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+    window, pads = ints(node, "kernel_shape", ()), ints(node, "pads", (0, 0, 0, 0))
+    strides = ints(node, "strides", (1, 1))
+    if any(max(pads[axis], pads[axis + 2]) >= window[axis] for axis in (0, 1)):
+        return "the padding is as large as the window"
+    links = [_links(window[axis], bounds.largest("pool.window", 8)) for axis in (0, 1)]
+    count = max(len(link) for link in links)
+    links = [[1] * (count - len(link)) + link for link in links]
+    begins = [_shares(pads[axis], links[axis]) for axis in (0, 1)]
+    ends = [_shares(pads[axis + 2], links[axis]) for axis in (0, 1)]
+    edit, x = Edit(draft, [node]), node.input[0]
+    for step in range(count):
+        n, c, *size = (int(dim) for dim in edit.shape(x) or ())
+        kernel = [links[0][step], links[1][step]]
+        padding = [begins[0][step], begins[1][step], ends[0][step], ends[1][step]]
+        stride = list(strides) if step == count - 1 else [1, 1]
+        size = [(size[a] + padding[a] + padding[a + 2] - kernel[a]) // stride[a] + 1 for a in (0, 1)]
+        x = edit.add("MaxPool", [x], (n, c, *size), kernel_shape=kernel, pads=padding, strides=stride)
+    finish(edit, x, node.output[0])
+    return edit
+
+
+def _links(window: int, largest: int) -> list[int]:
+    """Windows whose chain equals `window`: few, and of nearly equal size."""
+    count = max(1, -(-(window - 1) // (largest - 1)))
+    reach, rest = divmod(window - 1, count)
+    return [reach + 1 + (index < rest) for index in range(count)]
+
+
+def _shares(padding: int, links: list[int]) -> list[int]:
+    """Padding for each link, in proportion where that works out, always below the window."""
+    shares = [min((link - 1) // 2, link - 1) for link in links]
+    missing = padding - sum(shares)
+    for index, link in enumerate(links):
+        change = max(-shares[index], min(missing, link - 1 - shares[index]))
+        shares[index] += change
+        missing -= change
+    return shares
+
+
+def _averaged(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+    window, pads = ints(node, "kernel_shape", ()), ints(node, "pads", (0, 0, 0, 0))
+    strides = ints(node, "strides", (1, 1))
+    n, c, h, w = draft.image(node.input[0]) or (0, 0, 0, 0)
+    if any(pads) and not integer(node, "count_include_pad", 0):
+        return "the average leaves the padding out, so that its weights differ at the border"
+    edit, x = Edit(draft, [node]), node.input[0]
+    whole = not any(pads) and all(size == side for size, side in zip((h, w), window, strict=True))
+    tiled = not any(pads) and tuple(strides) == window and h % window[0] == 0 and w % window[1] == 0
+    if whole or tiled:
+        mean = mean_over(edit, x, (window[0], window[1]), bounds)
+        if mean is not None:
+            finish(edit, mean, node.output[0])
+            return edit
+    kernel_limit, stride_limit = bounds.limit("conv.kernel"), bounds.limit("conv.stride")
+    if kernel_limit is not None and not kernel_limit.allows(*window):
+        return f"the window {window[0]}x{window[1]} is larger than a convolution's {kernel_limit.text}"
+    if stride_limit is not None and not stride_limit.allows(*strides):
+        return f"strides {strides} beyond a convolution's {stride_limit.text}"
+    kernel = edit.weight("mean", np.full((c, 1, *window), 1 / (window[0] * window[1])), x)
+    shape = draft.shape(node.output[0]) or ()
+    options = {"kernel_shape": list(window), "pads": list(pads), "strides": list(strides), "group": c}
+    finish(edit, edit.add("Conv", [x, kernel], shape, **options), node.output[0])
+    return edit

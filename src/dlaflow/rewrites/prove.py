@@ -1,0 +1,144 @@
+"""Proof that two models compute the same: both run on onnxruntime over the same inputs.
+
+Inputs are random numbers at several scales, since an activation that clips hides errors at one of them, and real images
+when there are any. Errors are relative to the largest value of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.records import Evidence
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = NDArray[np.generic]
+BOUNDS = {Safety.EXACT: 1e-4, Safety.TOLERANCE: 5e-2, Safety.DATA: float("inf"), Safety.RETRAIN: float("inf")}
+"""The largest error, relative to the largest value of the output, that each class may have."""
+_SCALES = (0.1, 1.0, 10.0)
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(bool)": np.bool_,
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real inputs: batches float32 of the model's own batch size."""
+
+    batches: Sequence[NDArray[np.float32]]
+
+
+class Network:
+    """A model on onnxruntime.
+
+    Raises InputError when onnxruntime cannot run it, EnvironmentLacksError without onnxruntime.
+    """
+
+    def __init__(self, model: Path | onnx.ModelProto) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise EnvironmentLacksError(
+                "the proof of a rewrite needs onnxruntime", then="Install it: pip install 'dlaflow[run]'."
+            ) from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
+        try:
+            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+                source, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no public base
+            reason = " ".join(str(error).split())[:300]
+            raise InputError("onnxruntime cannot run the model", received=reason) from None
+        self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
+        self.inputs: dict[str, str] = {value.name: value.type for value in self._session.get_inputs()}
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name."""
+        try:
+            values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError("the model cannot be run on its own inputs", received=reason) from None
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def compare(
+    before: Network, after: Network, shapes: Mapping[str, Sequence[int]], samples: Samples | None = None
+) -> list[Evidence]:
+    """Run both on random inputs of `shapes` (input name → dimensions), and on `samples`."""
+    found = []
+    for label, feeds in _random(before, shapes):
+        evidence = _difference(label, [(before.run(feeds), after.run(feeds))])
+        if evidence is not None:
+            found.append(evidence)
+    if samples is not None and len(shapes) == 1:
+        name = next(iter(shapes))
+        count = sum(len(batch) for batch in samples.batches)
+        feeds_of = ({name: batch.astype(_DTYPES[before.inputs[name]])} for batch in samples.batches)
+        pairs = [(before.run(feeds), after.run(feeds)) for feeds in feeds_of]
+        evidence = _difference(f"{count} images", pairs)
+        if evidence is not None:
+            found.append(evidence)
+    if not found:
+        raise InputError("the outputs of the model are not finite on any input", then="Check the model's weights.")
+    return found
+
+
+def _random(network: Network, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, dict[str, Array]]]:
+    generator = np.random.default_rng(0)
+    for scale in _SCALES:
+        feeds: dict[str, Array] = {}
+        for name, kind in network.inputs.items():
+            dtype = np.dtype(_DTYPES.get(kind, np.float32))
+            if dtype.kind == "f":
+                feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
+            else:
+                feeds[name] = generator.integers(0, 2, shapes[name]).astype(dtype)
+        yield f"random, scale {scale:g}", feeds
+
+
+def _difference(label: str, pairs: list[tuple[dict[str, Array], dict[str, Array]]]) -> Evidence | None:
+    """The largest differences over all outputs; None when the original itself is not finite."""
+    absolute = relative = 0.0
+    same, images = 0, 0
+    for before, after in pairs:
+        for name, old in before.items():
+            first = np.asarray(old, np.float64)
+            second = np.asarray(after[name], np.float64).reshape(first.shape)
+            if not np.isfinite(first).all():
+                return None
+            if not first.size:
+                continue
+            error = float(np.abs(first - second).max()) if np.isfinite(second).all() else float("inf")
+            absolute = max(absolute, error)
+            relative = max(relative, error / max(float(np.abs(first).max()), 1e-12))
+        best = _classes(next(iter(before.values()))), _classes(next(iter(after.values())))
+        if len(before) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
+            same += int((best[0] == best[1]).sum())
+            images += len(best[0])
+    return Evidence(label, absolute, relative, same / images if images else None)
+
+
+def _classes(scores: Array) -> NDArray[np.int64] | None:
+    if scores.ndim < 2 or scores.shape[1] < 2 or scores.size != scores.shape[0] * scores.shape[1]:
+        return None
+    return np.asarray(scores.reshape(len(scores), -1).argmax(1), np.int64)

@@ -1,0 +1,38 @@
+"""All rewrites, named one by one: a rewrite that is not here is never tried."""
+
+from __future__ import annotations
+
+from dlaflow.rewrites.arithmetic import Arithmetic
+from dlaflow.rewrites.base import SAFETIES, Rewrite, Safety
+from dlaflow.rewrites.channel_reductions import ChannelReduction
+from dlaflow.rewrites.convolution_parts import ConvolutionParts
+from dlaflow.rewrites.data_movement import DataMovement
+from dlaflow.rewrites.expansion import Expansion
+from dlaflow.rewrites.fully_connected import FullyConnected
+from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
+from dlaflow.rewrites.mean_pooling import MeanPooling
+from dlaflow.rewrites.pooling_windows import PoolingWindows
+from dlaflow.rewrites.resize import ResizeByScales
+from dlaflow.rewrites.transposed_convolution import TransposedConvolution
+
+REWRITES: tuple[type[Rewrite], ...] = (
+    MeanPooling,
+    FullyConnected,
+    HardActivation,
+    ClipByElements,
+    LeakyByElements,
+    Arithmetic,
+    PoolingWindows,
+    DataMovement,
+    TransposedConvolution,
+    ResizeByScales,
+    ConvolutionParts,
+    ChannelReduction,
+    Expansion,
+)
+
+
+def allowed(allow: Safety) -> tuple[Rewrite, ...]:
+    """The rewrites that are at least as safe as `allow`."""
+    reach = SAFETIES.index(allow.value)
+    return tuple(rewrite() for rewrite in REWRITES if SAFETIES.index(rewrite.safety.value) <= reach)

@@ -1,0 +1,174 @@
+"""Which rewrites to apply: try each kind on all its places, keep the one that lowers the score most, begin again.
+
+The score is (switches, loadables, multiply-accumulates on the GPU, layers on the GPU), compared in that order, from a
+prediction of the whole model; so a rewrite that is legal and brings nothing is left out and reported. Where no kind
+helps alone, all together are tried, then single places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlaflow.placement.check import check_model
+from dlaflow.rewrites.base import Bounds, Rewrite
+from dlaflow.rewrites.draft import Draft
+from dlaflow.rewrites.records import Applied, Gain, Refused
+from dlaflow.rewrites.settle import settle
+from dlaflow.targets.target import Target
+from dlaflow.types import Device, Placement, Verdict
+
+Score = tuple[int, int, int, int, int]
+_AGAIN = 20
+_SINGLE_PLACES = 24
+_NO_GAIN = "it would bring neither fewer switches and loadables nor less work on the GPU"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rewrite taken, and the draft after it."""
+
+    applied: Applied
+    draft: Draft
+
+
+@dataclass(frozen=True)
+class Found:
+    """The end of a search: the draft, its placement, the steps in order, and the refused places."""
+
+    draft: Draft
+    placement: Placement
+    steps: tuple[Step, ...]
+    refused: tuple[Refused, ...]
+
+
+@dataclass
+class Search:
+    """A search for one target. `rewrites` are those that may be used, `finish` is applied before each prediction."""
+
+    target: Target
+    rewrites: Sequence[Rewrite]
+    path: Path
+    finish: Callable[[Draft], Draft] = lambda draft: draft
+    told: Callable[[str], None] = lambda text: None
+    _refused: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def run(self, draft: Draft) -> Found:
+        """Rewrite until nothing lowers the score."""
+        steps: list[Step] = []
+        placement = self.place(draft)
+        while True:
+            taken = self._next(draft, placement)
+            if not taken:
+                break
+            for step in taken:
+                self.told(step.applied.title)
+            steps += taken
+            draft = taken[-1].draft
+            placement = self.place(draft)
+        done = {site for step in steps for site in step.applied.sites}
+        refused = [Refused(rewrite, site, why) for (rewrite, site), why in self._refused.items() if site not in done]
+        present = {node.name or node.output[0] for node in draft.nodes}
+        return Found(draft, placement, tuple(steps), tuple(each for each in refused if each.site in present))
+
+    def place(self, draft: Draft) -> Placement:
+        """The prediction for a draft."""
+        return check_model(self.finish(draft).model(self.path), self.target)
+
+    def _next(self, draft: Draft, placement: Placement) -> list[Step]:
+        score = score_of(placement)
+        options: list[tuple[Score, Rewrite, Draft, list[str]]] = []
+        for rewrite in self._relevant(placement):
+            after, sites = self._everywhere(rewrite, draft)
+            if sites:
+                options.append((score_of(self.place(after)), rewrite, after, sites))
+        better = [option for option in options if option[0] < score]
+        if better:
+            best = min(better, key=lambda option: option[0])
+            return [_step(best[1], best[2], best[3], (score, best[0]))]
+        together = self._together(draft, score, [option[1] for option in options])
+        if together:
+            return together
+        single = self._single(draft, score, options)
+        for _, rewrite, _, sites in options:
+            for site in sites:
+                self._refused.setdefault((rewrite.id, site), _NO_GAIN)
+        return single
+
+    def _relevant(self, placement: Placement) -> list[Rewrite]:
+        rules = {
+            finding.rule
+            for layer in placement.layers
+            if layer.device is not Device.FOLDED
+            for finding in layer.findings
+            if finding.verdict is not Verdict.NATIVE
+        }
+        return [rewrite for rewrite in self.rewrites if rules & set(rewrite.answers)]
+
+    def _everywhere(
+        self, rewrite: Rewrite, draft: Draft, only: frozenset[str] | None = None
+    ) -> tuple[Draft, list[str]]:
+        """Apply one rewrite until it finds nothing more."""
+        sites: list[str] = []
+        bounds = Bounds(self.target)
+        for _ in range(_AGAIN):
+            edits, refused = rewrite.find(draft, bounds)
+            for site, reason in refused.items():
+                self._refused[rewrite.id, site] = reason
+            edits = [edit for edit in edits if only is None or edit.site in only]
+            if not edits:
+                break
+            sites += [edit.site for edit in edits]
+            draft = settle(draft.apply(edits))
+        return draft, list(dict.fromkeys(sites))
+
+    def _together(self, draft: Draft, score: Score, rewrites: list[Rewrite]) -> list[Step]:
+        """All kinds at once, for layers in a row that each need another one."""
+        if len(rewrites) < 2:
+            return []
+        made: list[tuple[Rewrite, Draft, list[str]]] = []
+        for rewrite in rewrites:
+            draft, sites = self._everywhere(rewrite, draft)
+            if sites:
+                made.append((rewrite, draft, sites))
+        if score_of(self.place(draft)) >= score:
+            return []
+        steps, before = [], score
+        for rewrite, after, sites in made:
+            now = score_of(self.place(after))
+            steps.append(_step(rewrite, after, sites, (before, now)))
+            before = now
+        return steps
+
+    def _single(
+        self, draft: Draft, score: Score, options: list[tuple[Score, Rewrite, Draft, list[str]]]
+    ) -> list[Step]:
+        """The best single place among the first ones of each kind."""
+        best: tuple[Score, Step] | None = None
+        for _, rewrite, _, sites in options:
+            for site in sites[:_SINGLE_PLACES] if len(sites) > 1 else ():
+                after, touched = self._everywhere(rewrite, draft, frozenset({site}))
+                now = score_of(self.place(after)) if touched else score
+                if now < score and (best is None or now < best[0]):
+                    best = now, _step(rewrite, after, touched, (score, now))
+        return [best[1]] if best else []
+
+
+def score_of(placement: Placement) -> Score:
+    """What a rewrite must lower: switches, loadables, then work, layers and doubts."""
+    on_gpu = [layer for layer in placement.layers if layer.device is Device.GPU]
+    summary = placement.summary
+    return (
+        summary.switches,
+        summary.loadables_before_cap,
+        sum(layer.macs for layer in on_gpu),
+        len(on_gpu),
+        summary.unknown_layers,
+    )
+
+
+def _step(rewrite: Rewrite, draft: Draft, sites: list[str], scores: tuple[Score, Score]) -> Step:
+    before, after = scores
+    gain = Gain(*(old - new for old, new in zip(before[:4], after[:4], strict=True)))
+    return Step(Applied(rewrite.id, rewrite.title, rewrite.safety.value, sites, gain), draft)

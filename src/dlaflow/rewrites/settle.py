@@ -1,0 +1,247 @@
+"""Move the reshapes and transposes that rewrites leave behind as far down as they go, and drop those that cancel.
+
+With f element by element and R a reshape or transpose:
+
+    f(R(x)) = R(f(x))        f(R(x), R(z)) = R(f(x, z))        R2(R1(x)) = (R2 R1)(x)
+
+Only motions that a rewrite made (`Draft.moved`) are touched: moving the author's own could cut the graph elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, attribute, integer, ints
+
+UNARY = frozenset(
+    {"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus"}
+    | {"Mish", "Gelu", "Erf", "Exp", "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Softsign", "ThresholdedRelu", "Swish"}
+)
+"""Operators that map each element by itself; further inputs are scalars."""
+BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
+_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+_ROUNDS = 400
+
+
+def settle(draft: Draft) -> Draft:
+    """Move and merge until nothing changes."""
+    for _ in range(_ROUNDS):
+        if not draft.moved:
+            return draft
+        edits = [edit for node in draft.nodes if (edit := _step(draft, node)) is not None]
+        if not edits:
+            return draft
+        draft = draft.apply(edits[:1] if any(edit.rename for edit in edits[:1]) else _plain(edits))
+    return draft
+
+
+def _plain(edits: list[Edit]) -> list[Edit]:
+    """The edits up to the first that renames a tensor, which the others might hold."""
+    for index, edit in enumerate(edits):
+        if edit.rename:
+            return edits[:index]
+    return edits
+
+
+def _step(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        return None
+    if node.op_type in UNARY:
+        return _below_unary(draft, node)
+    if node.op_type in BINARY and len(node.input) == 2:
+        return _below_binary(draft, node)
+    if node.op_type in _RESHAPES and _motion(draft, node.input[0], "Reshape"):
+        return _merge_reshapes(draft, node)
+    if node.op_type == "Transpose" and _motion(draft, node.input[0], "Transpose"):
+        return _merge_transposes(draft, node)
+    if node.op_type == "Softmax":
+        return _below_softmax(draft, node)
+    if node.op_type == "Concat":
+        return _below_concat(draft, node)
+    return None
+
+
+def _motion(draft: Draft, name: str, op: str = "") -> onnx.NodeProto | None:
+    """The rewrite-made Reshape or Transpose behind a tensor."""
+    node = draft.producers.get(name)
+    if node is None or name not in draft.moved or (op and node.op_type != op):
+        return None
+    return node if draft.shape(node.input[0]) is not None and draft.shape(name) is not None else None
+
+
+def again(edit: Edit, motion: onnx.NodeProto, x: str, output: str) -> None:
+    """Put the same motion behind `x`, writing `output`."""
+    draft = edit.draft
+    shape = draft.shape(output) or draft.shape(motion.output[0]) or ()
+    if motion.op_type == "Transpose":
+        edit.add("Transpose", [x], shape, output=output, perm=list(ints(motion, "perm", ())))
+        edit.moved.add(output)
+    else:
+        edit.reshape(x, shape, output=output)
+
+
+def _copy(edit: Edit, node: onnx.NodeProto, inputs: list[str], shape: Shape) -> str:
+    values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    return edit.add(node.op_type, inputs, shape, **values)
+
+
+def _below_unary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    motion = _motion(draft, node.input[0])
+    if motion is None or any(draft.value(node, index) is None for index in range(1, len(node.input)) if node.input[index]):
+        return None
+    edit = Edit(draft, [node])
+    moved = _copy(edit, node, [motion.input[0], *node.input[1:]], draft.shape(motion.input[0]) or ())
+    again(edit, motion, moved, node.output[0])
+    return edit
+
+
+def _below_binary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    first, second = (_motion(draft, name) for name in node.input)
+    motion = first or second
+    if motion is None or draft.shape(node.output[0]) != draft.shape(motion.output[0]):
+        return None
+    source = draft.shape(motion.input[0])
+    if source is None:
+        return None
+    inputs: list[str] = []
+    edit = Edit(draft, [node])
+    for name, own in zip(node.input, (first, second), strict=True):
+        if own is not None:
+            if own.op_type != motion.op_type or draft.shape(own.input[0]) != source or _perm(own) != _perm(motion):
+                return None
+            inputs.append(own.input[0])
+            continue
+        value = draft.weights.get(name)
+        back = None if value is None else _constant_before(draft, value, motion, source)
+        if back is None:
+            return None
+        inputs.append(edit.weight("constant", back, node.output[0]) if back is not value else name)
+    moved = _copy(edit, node, inputs, source)
+    again(edit, motion, moved, node.output[0])
+    return edit
+
+
+def _perm(node: onnx.NodeProto) -> tuple[int, ...]:
+    return ints(node, "perm", ()) if node.op_type == "Transpose" else ()
+
+
+def _constant_before(draft: Draft, value: Array, motion: onnx.NodeProto, source: Shape) -> Array | None:
+    """A constant operand as it must be in front of the motion; None when it has no such form."""
+    if value.size == 1:
+        return value if value.ndim <= len(source) else value.reshape(())
+    after = draft.shape(motion.output[0]) or ()
+    if value.ndim > len(after):
+        return None
+    full = value.reshape((1,) * (len(after) - value.ndim) + value.shape)
+    if motion.op_type == "Transpose":
+        return full.transpose(np.argsort(_perm(motion)))
+    lasting = [(axis, size) for axis, size in enumerate(source) if size != 1]
+    behind = [(axis, size) for axis, size in enumerate(after) if size != 1]
+    if [size for _, size in lasting] != [size for _, size in behind]:
+        return None
+    # Only ones come and go: every other axis keeps its place among the rest.
+    shape = [1] * len(source)
+    for (axis, _), (other, _) in zip(lasting, behind, strict=True):
+        shape[axis] = full.shape[other]
+    return full.reshape(shape)
+
+
+def _merge_reshapes(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    motion = _motion(draft, node.input[0], "Reshape")
+    shape = draft.shape(node.output[0])
+    if motion is None or shape is None:
+        return None
+    edit = Edit(draft, [node])
+    if shape == draft.shape(motion.input[0]):
+        return _bypassed(draft, edit, motion.input[0], node.output[0])
+    edit.reshape(motion.input[0], shape, output=node.output[0])
+    return edit
+
+
+def _merge_transposes(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    motion = _motion(draft, node.input[0], "Transpose")
+    shape = draft.shape(node.output[0])
+    if motion is None or shape is None:
+        return None
+    first = _perm(motion)
+    perm = [first[axis] for axis in ints(node, "perm", tuple(reversed(range(len(first)))))]
+    edit = Edit(draft, [node])
+    if perm == sorted(perm):
+        return _bypassed(draft, edit, motion.input[0], node.output[0])
+    edit.add("Transpose", [motion.input[0]], shape, output=node.output[0], perm=perm)
+    edit.moved.add(node.output[0])
+    return edit
+
+
+def _bypassed(draft: Draft, edit: Edit, source: str, output: str) -> Edit | None:
+    """Give the tensor of `source` the name of the output that equals it, or make the readers take `source`."""
+    if output not in draft.outputs:
+        edit.rename.append((output, source))
+        return edit
+    if source in draft.inputs or source in draft.outputs or source in draft.weights:
+        return None
+    edit.rename.append((source, output))
+    return edit
+
+
+def _below_softmax(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    """Over the classes of (N, C) that come from (N, C, 1, 1)."""
+    motion = _motion(draft, node.input[0], "Reshape")
+    axis = integer(node, "axis", -1 if draft.opset >= 13 else 1)
+    if motion is None or axis % 2 != 1 or len(draft.shape(node.input[0]) or ()) != 2:
+        return None
+    source = draft.image(motion.input[0])
+    if draft.opset < 13 or source is None or source[2:] != (1, 1):
+        return None
+    edit = Edit(draft, [node])
+    again(edit, motion, edit.add("Softmax", [motion.input[0]], source, axis=1), node.output[0])
+    return edit
+
+
+def _below_concat(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    """Vectors (N, C) that come from (N, C, 1, 1), joined along C."""
+    motions = [_motion(draft, name, "Reshape") for name in node.input]
+    shape = draft.shape(node.output[0])
+    if shape is None or len(shape) != 2 or int(attribute_axis(node)) % 2 != 1:
+        return None
+    sources = [motion.input[0] for motion in motions if motion is not None]
+    images = [draft.image(name) for name in sources]
+    if len(sources) != len(node.input) or any(image is None or image[2:] != (1, 1) for image in images):
+        return None
+    edit = Edit(draft, [node])
+    joined = edit.add("Concat", sources, (*shape, 1, 1), axis=1)
+    edit.reshape(joined, shape, output=node.output[0])
+    return edit
+
+
+def attribute_axis(node: onnx.NodeProto) -> int:
+    """The axis of a Concat."""
+    found = attribute(node, "axis", 1)
+    return found if isinstance(found, int) else 1
+
+
+def four_dimensional_outputs(draft: Draft) -> Draft:
+    """Let the network's outputs be (N, C, 1, 1) where only a rewrite's reshape to (N, C) stands behind them."""
+    base, types, edits = onnx.ModelProto(), dict(draft.types), []
+    base.CopyFrom(draft.base)
+    for value in base.graph.output:
+        motion = _motion(draft, value.name, "Reshape")
+        source = draft.image(motion.input[0]) if motion is not None else None
+        if motion is None or source is None or motion.input[0] in draft.outputs or motion.input[0] in draft.inputs:
+            continue
+        if len(draft.consumers.get(value.name, ())) > 0:
+            continue
+        edit = Edit(draft, [motion])
+        edit.rename.append((motion.input[0], value.name))
+        edits.append(edit)
+        types[value.name] = replace(types[value.name], shape=source)
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        for dim in source:
+            shape.dim.add().dim_value = dim
+    for edit in edits:
+        draft = draft.apply([edit])
+    return replace(draft, base=base, types=types)
