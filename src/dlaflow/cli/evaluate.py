@@ -15,8 +15,6 @@ from dlaflow.files import write_atomic
 from dlaflow.measure.accuracy import Accuracy
 from dlaflow.measure.accuracy import evaluate as run_evaluation
 from dlaflow.progress import Progress
-from dlaflow.quantize.model import load_onnx
-from dlaflow.quantize.numerics import dla_numerics, has_qdq
 from dlaflow.report.json import measurements_json
 from dlaflow.run.ort import OrtRunner
 from dlaflow.types import Measurement
@@ -38,8 +36,8 @@ class Evaluating:
 def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> None:
     """Measure top-1 on the test split, with its 95% interval, and the agreement with a reference model.
 
-    A Q/DQ model is computed as the DLA would, as closely as onnxruntime can: values rounded to symmetric INT8 where the
-    file says so, exact sums, and FP16 for sigmoid, tanh, LRN and softmax.
+    Q/DQ and FP16 models are computed as the DLA would, as closely as onnxruntime can: values rounded where the file
+    says so, exact sums, and FP16 for sigmoid, tanh, LRN and softmax in INT8 models.
     Images a second are those of onnxruntime on this computer and say nothing about a board.
 
     Examples:
@@ -85,15 +83,11 @@ def _accuracy(path: Path, chosen: Selection, batch: int, progress: Progress) -> 
 
 
 def _runner(path: Path) -> OrtRunner:
-    """A Q/DQ model is computed as the DLA would, every other as it is."""
     if path.suffix in {".engine", ".plan"}:
         raise EnvironmentLacksError(
             f"{path} is a TensorRT engine", then="Evaluate it on its board: `dlaflow remote USER@HOST evaluate ...`."
         )
-    if not path.is_file():
-        return OrtRunner(path)
-    model = load_onnx(path)
-    return OrtRunner(dla_numerics(model)) if has_qdq(model) else OrtRunner(path)
+    return OrtRunner(path)
 
 
 def _print(rows: list[tuple[Path, Accuracy, list[Measurement]]], reference: Accuracy | None, description: str) -> None:

@@ -21,7 +21,7 @@ from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.methods import entropy, minmax, mse, percentile
 from dlaflow.quantize.model import Graph
 from dlaflow.quantize.plan import PASS_THROUGH
-from dlaflow.run.ort import OrtRunner
+from dlaflow.quantize.session import Session
 
 if TYPE_CHECKING:
     import onnx
@@ -71,7 +71,7 @@ def best_proposals(
     if not open_choices:
         return chosen
     model = _probe(graph, open_choices)
-    runner = OrtRunner(model)
+    runner = Session(model)
     model.Clear()
     total: list[NDArray[np.float64]] = [np.zeros(len(said), np.float64) for said in open_choices.values()]
     with progress("compare methods", None, "images") as task:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlaflow.files import sha256_of
-from dlaflow.graph.layer import Layer, Network
+from dlaflow.graph.layer import ElementWise, Layer, Network
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
 from dlaflow.quantize.cache import CacheFile
@@ -19,6 +19,7 @@ _TINY = 1e-7
 """Scales beyond these stand for activations above a million or below 0.00001: no trained network has them."""
 
 _FLOATS = frozenset({"float32", "float16"})
+_EQUAL_INPUTS = frozenset({"SUM", "SUB", "MAX", "MIN"})
 _EQUAL = 1e-6
 
 
@@ -105,8 +106,9 @@ def _float_names(network: Network) -> set[str]:
 
 
 def _unequal(layer: Layer, scales: dict[str, float]) -> Iterator[Problem]:
-    """Concat wants one scale for all, an element-wise operation one for its inputs."""
-    if layer.folded or layer.kind not in {"CONCATENATION", "ELEMENTWISE"}:
+    """Concat wants one scale for all, a sum, difference, maximum or minimum one for its inputs."""
+    summed = isinstance(layer.attributes, ElementWise) and layer.attributes.operation in _EQUAL_INPUTS
+    if layer.folded or not (summed or layer.kind == "CONCATENATION"):
         return
     tensors = [*layer.inputs, *(layer.outputs if layer.kind == "CONCATENATION" else ())]
     values = {tensor.name: scales[tensor.name] for tensor in tensors if tensor.name in scales and not tensor.constant}

@@ -1,10 +1,14 @@
-"""Make onnxruntime compute a Q/DQ model as the DLA does, as closely as it can.
+"""Make onnxruntime compute a quantised model as the DLA does, as closely as it can.
 
 - INT8 layers: values are rounded where the file has Q/DQ; products of INT8 values and their sums are computed in
   float32, which is exact up to 2^24 steps and beyond that off by less than a rounding of the result. The DLA sums in
-  INT32. onnxruntime's own integer kernels are not used: see `dlaflow.run.ort.OrtOptions`.
-- Sigmoid, Tanh, LRN and Softmax run in FP16 on the DLA whatever the precision of the engine: a Cast on each side rounds
-  what goes in and what comes out.
+  INT32. onnxruntime's own integer kernels are not used: see `dlaflow.quantize.session.SessionOptions`.
+- Sigmoid, Tanh, LRN and Softmax run in FP16 on the DLA although the engine is INT8: what goes in and what comes out is
+  rounded to FP16.
+- FP16 models: every tensor is rounded to FP16.
+
+onnxruntime's CPU kernels compute FP16 in float32, and it drops the roundings between two of them as superfluous. An
+Unsqueeze and a Squeeze, which do run in FP16, stand between the casts and keep each rounding.
 
 Not modelled: the DLA's internal formats between fused layers, and TensorRT's choice to run a layer on the GPU.
 """
@@ -18,28 +22,92 @@ if TYPE_CHECKING:
 
 FP16_OPS = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "LRN", "Softmax"})
 _FLOAT, _FLOAT16 = 1, 10
+_AXES = "dlaflow_fence_axes"
+_AXES_INPUT_OPSET = 13
+"""The first opset whose Squeeze takes its axes as an input."""
 
 
-def has_qdq(model: onnx.ModelProto) -> bool:
-    """Whether a model is quantised."""
-    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node)
+def as_on_dla(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put the roundings into a Q/DQ or FP16 model; `model` itself is changed and returned."""
+    opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
+    if opset < _AXES_INPUT_OPSET:
+        return model
+    if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node):
+        _round_around(model)
+    elif any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer):
+        _round_everything(model)
+    return model
 
 
-def dla_numerics(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Put the FP16 roundings into a Q/DQ model; `model` itself is changed and returned."""
-    from onnx import helper
-
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+def _round_around(model: onnx.ModelProto) -> None:
+    """Round the inputs and outputs of the operators that the DLA runs in FP16."""
+    writer = _Writer(model)
+    for node in list(model.graph.node):
         if node.op_type not in FP16_OPS:
-            nodes.append(node)
+            writer.keep(node)
             continue
         source, target = node.input[0], node.output[0]
-        node.input[0], node.output[0] = f"{target}_in_fp16", f"{target}_out_fp16"
-        nodes.append(helper.make_node("Cast", [source], [node.input[0]], name=f"{node.input[0]}/Cast", to=_FLOAT16))
-        nodes.append(node)
-        nodes.append(helper.make_node("Cast", [node.output[0]], [target], name=f"{node.output[0]}/Cast", to=_FLOAT))
-    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
-    return model
+        node.input[0] = writer.rounded(source, f"{target}_in")
+        node.output[0] = f"{target}_exact"
+        writer.keep(node)
+        writer.rounded(node.output[0], f"{target}_out", target)
+    writer.finish()
+
+
+def _round_everything(model: onnx.ModelProto) -> None:
+    """Round what each operator of an FP16 model puts out."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = [*inferred.value_info, *inferred.output]
+    halves = {value.name for value in values if value.type.tensor_type.elem_type == _FLOAT16}
+    writer = _Writer(model)
+    for node in list(model.graph.node):
+        targets = [name for name in node.output if name in halves]
+        node.output[:] = [f"{name}_exact" if name in halves else name for name in node.output]
+        writer.keep(node)
+        for name in targets:
+            writer.fence(f"{name}_exact", name)
+    writer.finish()
+
+
+class _Writer:
+    """Rebuilds the list of nodes."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        from onnx import TensorProto, helper
+
+        self._model = model
+        self._nodes: list[onnx.NodeProto] = []
+        model.graph.initializer.append(helper.make_tensor(_AXES, TensorProto.INT64, [1], [0]))
+
+    def keep(self, node: onnx.NodeProto) -> None:
+        """Put in a node as it is now."""
+        copy = type(node)()
+        copy.CopyFrom(node)
+        self._nodes.append(copy)
+
+    def rounded(self, source: str, stem: str, target: str = "") -> str:
+        """A float32 tensor rounded to FP16, still float32; its name."""
+        self._add("Cast", [source], f"{stem}_fp16", to=_FLOAT16)
+        self.fence(f"{stem}_fp16", f"{stem}_fenced")
+        return self._add("Cast", [f"{stem}_fenced"], target or f"{stem}_rounded", to=_FLOAT)
+
+    def fence(self, source: str, target: str) -> None:
+        """The same float16 tensor behind operators that onnxruntime really runs in FP16."""
+        self._add("Unsqueeze", [source, _AXES], f"{target}_unsqueezed")
+        self._add("Squeeze", [f"{target}_unsqueezed", _AXES], target)
+
+    def finish(self) -> None:
+        """Put the nodes into the model."""
+        del self._model.graph.node[:]
+        self._model.graph.node.extend(self._nodes)
+
+    def _add(self, op: str, inputs: list[str], output: str, *, to: int | None = None) -> str:
+        from onnx import helper
+
+        node = helper.make_node(op, inputs, [output], name=f"{output}/{op}")
+        if to is not None:
+            node.attribute.append(helper.make_attribute("to", to))
+        self._nodes.append(node)
+        return output

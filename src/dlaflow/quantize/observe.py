@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.quantize.histogram import Histogram
-from dlaflow.run.ort import OrtOptions, OrtRunner, available_cores
+from dlaflow.quantize.session import Session, SessionOptions, available_cores
 
 if TYPE_CHECKING:
     import onnx
@@ -40,7 +40,7 @@ class Observer:
         self._inputs = [index for index, name in enumerate(names) if name in fed]
         self._computed = [index for index, name in enumerate(names) if name not in fed]
         set_outputs(model, [names[index] for index in self._computed])
-        self._runner = OrtRunner(model, OrtOptions(spin=False))
+        self._runner = Session(model, SessionOptions(spin=False))
         model.Clear()
         self._workers = ThreadPoolExecutor(max_workers=available_cores())
         self._pending: list[Future[None]] = []

@@ -19,10 +19,10 @@ from dlaflow.progress import Progress, Task, silent
 from dlaflow.quantize.calibration import Calibration
 from dlaflow.quantize.images import Images, in_batches
 from dlaflow.quantize.model import load_onnx
-from dlaflow.quantize.numerics import dla_numerics
+from dlaflow.quantize.numerics import as_on_dla
 from dlaflow.quantize.plan import LINEAR
 from dlaflow.quantize.qdq import qdq_model
-from dlaflow.run.ort import OrtRunner
+from dlaflow.quantize.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ class _Meter:
         proto = load_onnx(self._model)
         if float_nodes is not None:
             calibration = self._around(only) if only else self._calibration
-            proto = dla_numerics(qdq_model(proto, calibration, float_nodes))
-        runner = OrtRunner(proto)
+            proto = as_on_dla(qdq_model(proto, calibration, float_nodes))
+        runner = Session(proto)
         proto.Clear()
         found = [runner.run(batch) for batch in in_batches(self._sample.images, self._sample.batch)]
         self._task.advance()

@@ -1,0 +1,168 @@
+"""A model in onnxruntime, on the CPU: what calibration computes with, and what `dlaflow.run.ort` builds on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlaflow.errors import EnvironmentLacksError, InputError
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_PROTOBUF_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How to run. `threads`: cores for one run (None: all).
+
+    `spin`: wait busily between runs, faster alone and slower beside other work.
+    `integer`: let onnxruntime fuse Q/DQ into integer kernels. Faster, but not what a board computes: onnxruntime then
+    also quantises weights that were left in float on purpose, and on processors without VNNI its sums saturate. Without
+    it, values are rounded exactly where the file says so and sums are exact to float32.
+    """
+
+    threads: int | None = None
+    spin: bool = True
+    integer: bool = False
+
+
+class Session:
+    """One model, ready to run.
+
+    `input_name` is the network's only input, `batch` its fixed batch (None: any), `shape` the input without the batch
+    (None for dimensions that are open).
+
+    Raises InputError when the model cannot be read or has several inputs, EnvironmentLacksError without onnxruntime.
+    """
+
+    def __init__(self, model: str | Path | onnx.ModelProto, options: SessionOptions | None = None) -> None:
+        session = _session(model, options or SessionOptions())
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in _DTYPES:
+            raise InputError(
+                "the model's inputs cannot be fed with images",
+                expected="one input of a float type",
+                received=", ".join(f"{value.name} {value.type}" for value in inputs) or "no input",
+                then="Export the part of the model that takes the image.",
+            )
+        self._session = session
+        self._dtype = _DTYPES[inputs[0].type]
+        self.input_name: str = inputs[0].name
+        self.output_names: list[str] = [value.name for value in session.get_outputs()]
+        dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in inputs[0].shape]
+        self.batch: int | None = dims[0] if dims else None
+        self.shape: tuple[int | None, ...] = tuple(dims[1:])
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The first output for float32 [n, ...] of any length; a fixed batch is cut and filled up as needed."""
+        step = self.batch or len(batch)
+        pieces = [
+            self._run(batch[start : start + step], self.output_names[:1])[0] for start in range(0, len(batch), step)
+        ]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def run_all(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """All outputs for at most one fixed batch of images, in the order of `output_names`."""
+        return self._run(batch, self.output_names)
+
+    def run_into(self, batch: NDArray[np.float32], outputs: Sequence[NDArray[np.float32]]) -> None:
+        """Like `run_all`, written into `outputs`: contiguous arrays of exactly the outputs' shapes."""
+        binding = self._session.io_binding()
+        fed = np.ascontiguousarray(batch, self._dtype)
+        binding.bind_cpu_input(self.input_name, fed)
+        for name, output in zip(self.output_names, outputs, strict=True):
+            binding.bind_output(name, "cpu", 0, np.float32, output.shape, output.ctypes.data)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise self._refused(batch, error) from None
+
+    def _run(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
+        count = len(batch)
+        fed = batch.astype(self._dtype, copy=False)
+        if self.batch and count < self.batch:
+            fed = np.concatenate([fed, np.repeat(fed[-1:], self.batch - count, axis=0)])
+        try:
+            values = self._session.run(list(names), {self.input_name: fed})
+        except Exception as error:
+            raise self._refused(batch, error) from None
+        if self.batch and count < self.batch:
+            values = [value[:count] if value.shape[:1] == (self.batch,) else value for value in values]
+        return [np.asarray(value, np.float32) for value in values]
+
+    def _refused(self, batch: NDArray[np.float32], error: Exception) -> InputError:
+        wanted = ", ".join(str(dim or "?") for dim in self.shape)
+        return InputError(
+            "the model refused the images",
+            expected=f"{self.input_name} [{self.batch or 'batch'}, {wanted}]",
+            received=f"{list(batch.shape)}: {_reason(error)}",
+            then="Compare the images' size and layout with the model's input.",
+        )
+
+
+def onnxruntime_module() -> object:
+    """The onnxruntime package.
+
+    Raises EnvironmentLacksError when it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise EnvironmentLacksError(
+            "running a model needs onnxruntime", then="Install it: pip install 'dlaflow[run]'."
+        ) from None
+    return onnxruntime
+
+
+def _session(model: str | Path | onnx.ModelProto, options: SessionOptions) -> onnxruntime.InferenceSession:
+    onnxruntime_module()
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = options.threads or available_cores()
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spin else "0")
+    if not options.integer:
+        settings.add_session_config_entry("session.disable_quant_qdq", "1")
+    source: str | bytes
+    if isinstance(model, (str, Path)):
+        if not Path(model).is_file():
+            raise InputError(
+                f"cannot read {model}", expected="an ONNX file", received="no such file", then="Check the path."
+            )
+        source, title = str(model), str(model)
+    else:
+        if model.ByteSize() > _PROTOBUF_LIMIT:
+            raise InputError("the model is too large to be run from memory", expected="under 2 GiB of weights")
+        source, title = model.SerializeToString(), "the model"
+    try:
+        return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise InputError(
+            f"onnxruntime cannot run {title}",
+            expected="a valid ONNX model",
+            received=_reason(error),
+            then="Check it with `dlaflow check`, or export it again.",
+        ) from None
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _reason(error: Exception) -> str:
+    """onnxruntime's message without its prefix and source positions, on one line."""
+    text = " ".join(str(error).split())
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)[:300]

@@ -1,0 +1,89 @@
+"""The FP16 writer and the DLA's numerics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from dlaflow.errors import InputError
+from dlaflow.quantize.calibrate import calibrate
+from dlaflow.quantize.fp16 import fp16_model, write_fp16
+from dlaflow.quantize.model import load_onnx
+from dlaflow.quantize.numerics import as_on_dla
+from dlaflow.quantize.qdq import qdq_model
+from dlaflow.run.ort import OrtRunner
+
+
+def test_half_the_size_and_the_same_answer(small_network: Path, pictures: np.ndarray, tmp_path: Path) -> None:
+    write_fp16(small_network, tmp_path / "fp16.onnx")
+    model = onnx.load(tmp_path / "fp16.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT16}
+    assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    exact, half = OrtRunner(small_network).run(pictures), OrtRunner(tmp_path / "fp16.onnx").run(pictures)
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - exact).max() < 0.02 * np.abs(exact).max()
+
+
+def test_scales_of_resize_stay_float32() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,2,4,4] x) => (float[1,2,8,8] y)
+    <float[4] scales = {1, 1, 2, 2}, float[1] half = {0.5}>
+    { m = Mul(x, half)  y = Resize<mode="nearest">(m, , scales) }
+    """
+    model = fp16_model(onnx.parser.parse_model(text))
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert types == {"scales": TensorProto.FLOAT, "half": TensorProto.FLOAT16}
+    onnx.checker.check_model(model, full_check=True)
+    picture = np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)
+    assert np.array_equal(OrtRunner(model).run(picture), (picture / 2).repeat(2, 2).repeat(2, 3))
+
+
+def test_constants_and_casts_inside() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[2] x) => (float[2] y, float[2] z)
+    { c = Constant<value_float=0.5>()  i = Cast<to=7>(x)  f = Cast<to=1>(i)  z = Mul(f, c)  y = Add(z, x) }
+    """
+    model = fp16_model(onnx.parser.parse_model(text))
+    onnx.checker.check_model(model, full_check=True)
+    assert OrtRunner(model).run(np.float32([3.25, 8.0])).tolist() == [4.75, 12.0]
+
+
+def test_what_does_not_fit_is_refused(small_network: Path) -> None:
+    model = load_onnx(small_network)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((8, 3, 3, 3), 1e6, np.float32), "w1"))
+    with pytest.raises(InputError, match=r"'w1' does not fit.*65504"):
+        fp16_model(model)
+
+
+def test_sigmoid_is_rounded_to_fp16(small_network: Path, pictures: np.ndarray) -> None:
+    """Only the Sigmoid is: its output is a float16 value, that of the layer before is not."""
+    found = calibrate(small_network, lambda: [pictures])
+    tensors = tuple(tensor for tensor in found.tensors if tensor.name in {"input", "r1"})
+    model = qdq_model(load_onnx(small_network), replace(found, tensors=tensors))
+    for name in ("c3", "g"):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    _, before, sigmoid = OrtRunner(model).run_all(pictures)
+    assert np.array_equal(sigmoid, sigmoid.astype(np.float16).astype(np.float32))
+    assert not np.array_equal(before, before.astype(np.float16).astype(np.float32))
+
+
+def test_fp16_models_round_every_tensor(small_network: Path, pictures: np.ndarray) -> None:
+    model = fp16_model(load_onnx(small_network))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("m", TensorProto.FLOAT16, None))
+    # A product of two tensors that are both rounded themselves: numpy must find the very same.
+    for name in ("c3", "g"):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT16, None))
+    _, product, left, right = OrtRunner(model).run_all(pictures)
+    assert np.array_equal(product, (left * right).astype(np.float16).astype(np.float32))
+
+
+def test_float32_models_are_left_alone(small_network: Path) -> None:
+    assert as_on_dla(load_onnx(small_network)) == load_onnx(small_network)
