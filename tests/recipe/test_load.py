@@ -69,6 +69,8 @@ def test_the_examples_are_recipes(path: Path) -> None:
         (('name = "two"', 'name = "two"\nsteps = ["check"]'), "has no ONNX file"),
         (('name = "two"', 'name = "two"\nsteps = ["train", "export", "evaluate"]'), "needs a calibration"),
         (('name = "two"', 'name = "../two"'), "unusable name"),
+        (('name = "two"', 'name = "two"\nsteps = ["train", "export", "sensitivity"]'), "needs a calibration"),
+        (('name = "two"', 'name = "two"\nsteps = ["train", "export", "estimate"]'), "needs a placement"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, change: tuple[str, str], says: str) -> None:

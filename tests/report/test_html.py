@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 
+from dlaflow.report.accuracy import damage_rows
 from dlaflow.report.graph import graph_data
 from dlaflow.report.html import render
 from dlaflow.report.records import Edge, RunRecord, Variant
@@ -72,6 +73,13 @@ def test_graph_data_cannot_end_its_block(hostile_run: RunRecord) -> None:
     text = graph_data({"v0": hostile_run.variants[0]})
     assert not set("<>&") & set(text)
     assert any("</script>" in node["name"] for node in json.loads(text)["v0"]["nodes"])
+
+
+def test_what_int8_hurts_comes_worst_first(walkthrough: RunRecord) -> None:
+    rows = damage_rows(walkthrough.variants[0])
+    assert [(row.layer, row.share) for row in rows] == [("/cnn/cnn.3/Conv", 1.0), ("/cnn/cnn.0/Conv", 0.25)]
+    assert damage_rows(Variant("a")) == []
+    assert len(damage_rows(walkthrough.variants[0], most=1)) == 1
 
 
 def test_tradeoff(walkthrough: RunRecord) -> None:

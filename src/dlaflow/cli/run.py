@@ -130,7 +130,7 @@ def _print_step(done: StepDone, console: Console) -> None:
     seconds = "kept" if done.kept else f"{done.state.seconds:.1f} s"
     line = Text.assemble(
         ("✓ ", "green"),
-        f"{done.step.kind:<10}",
+        f"{done.step.kind:<12}",
         f"{done.step.subject:<18} ",
         done.state.result,
         (f"  {seconds}", "dim"),

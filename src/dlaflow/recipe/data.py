@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,8 @@ from dlaflow.progress import Progress
 from dlaflow.recipe.schema import DataSection
 
 if TYPE_CHECKING:
+    from dlaflow.quantize.images import ImageArray
     from dlaflow.zoo.data import Dataset
-
-_BATCH = 64
-_SEED = 0
 
 
 class RunData:
@@ -42,18 +40,23 @@ class RunData:
             self._announce(self.notice)
         return dataset
 
-    def test(self, limit: int | None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Normalised test images, float32 [n, 3, 32, 32], and their labels; the first `limit` of them."""
+    def test(self, limit: int | None) -> tuple[ImageArray, NDArray[np.int64]]:
+        """Test images, normalised as they are read, and their labels; the first `limit` of them."""
         split = self.dataset.test.head(limit)
-        return self._normalised(split.images), split.labels
+        return self._prepared(split.images, np.arange(len(split))), split.labels
 
-    def batches(self, samples: int) -> Iterator[NDArray[np.float32]]:
-        """`samples` normalised training images in batches, drawn with a fixed seed: a dataset may lie sorted."""
-        order = np.random.default_rng(_SEED).permutation(len(self.dataset.train))[:samples]
-        for start in range(0, len(order), _BATCH):
-            yield self._normalised(self.dataset.train.images[order[start : start + _BATCH]])
+    def training(self, images: int, skip: int = 0) -> tuple[ImageArray, NDArray[np.int64]]:
+        """`images` training images and their labels, the same number of each class, after `skip` others.
 
-    def _normalised(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        from dlaflow.zoo.data import normalise
+        A small dataset gives fewer others rather than fewer images.
+        """
+        from dlaflow.quantize.images import balanced
 
-        return normalise(images, self.dataset.mean, self.dataset.std)
+        split = self.dataset.train
+        order = balanced(split.labels, len(split), skip + images)[-images:]
+        return self._prepared(split.images, order), split.labels[order]
+
+    def _prepared(self, pixels: NDArray[np.uint8], order: NDArray[np.int64]) -> ImageArray:
+        from dlaflow.quantize.images import ImageArray, Preparation
+
+        return ImageArray(pixels, order, Preparation(self.dataset.mean, self.dataset.std))

@@ -19,6 +19,7 @@ from dlaflow.recipe.schema import (
     ExportSection,
     Recipe,
     ReportSection,
+    SensitivitySection,
     TargetSection,
     TrainSection,
     VariantSection,
@@ -36,6 +37,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "export": ExportSection,
     "estimate": EstimateSection,
     "calibrate": CalibrateSection,
+    "sensitivity": SensitivitySection,
     "evaluate": EvaluateSection,
     "report": ReportSection,
 }
@@ -47,6 +49,7 @@ _COUNTS: dict[str, Callable[[Recipe], int | None]] = {
     "target.batch": lambda recipe: recipe.target.batch,
     "export.batch": lambda recipe: None if recipe.export.batch == "dynamic" else recipe.export.batch,
     "calibrate.samples": lambda recipe: recipe.calibrate.samples,
+    "sensitivity.images": lambda recipe: recipe.sensitivity.images,
     "evaluate.limit": lambda recipe: recipe.evaluate.limit,
     "evaluate.batch_size": lambda recipe: recipe.evaluate.batch_size,
 }
@@ -106,6 +109,9 @@ def _check_steps(recipe: Recipe) -> None:
     if "estimate" in steps and "check" not in steps:
         expected = "`check` among the steps"
         raise InputError("an estimate needs a placement", expected=expected, received=", ".join(recipe.steps))
+    if "sensitivity" in steps and "calibrate" not in steps:
+        expected = "`calibrate` among the steps"
+        raise InputError("the sensitivity needs a calibration", expected=expected, received=", ".join(recipe.steps))
     if "evaluate" in steps and "int8" in recipe.evaluate.precisions and "calibrate" not in steps:
         expected = "`calibrate` among the steps"
         raise InputError("evaluating int8 needs a calibration", expected=expected, received=", ".join(recipe.steps))

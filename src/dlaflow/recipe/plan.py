@@ -47,6 +47,8 @@ class Planner:
             yield from map(self._estimate, recipe.variant)
         if "calibrate" in wanted:
             yield from map(self._calibrate, recipe.variant)
+        if "sensitivity" in wanted:
+            yield from map(self._sensitivity, recipe.variant)
         if "evaluate" in wanted:
             if "fp16" in recipe.evaluate.precisions:
                 yield from map(self._fp16, recipe.variant)
@@ -126,6 +128,17 @@ class Planner:
             ("quantize", "run", "zoo", "onnxruntime"),
         )
 
+    def _sensitivity(self, variant: VariantSection) -> Step:
+        files, section, skip = self._files[variant.name], self._recipe.sensitivity, self._recipe.calibrate.samples
+        return Step(
+            f"sensitivity/{variant.name}",
+            partial(work.sensitivity, section, skip, self._data, files),
+            (files.sensitivity,),
+            {"model": files.model, "calibration": sidecar_of(files.cache)},
+            {"data": self._fingerprint, "skip": str(skip), **_text(section)},
+            ("quantize", "run", "zoo", "onnxruntime"),
+        )
+
     def _fp16(self, variant: VariantSection) -> Step:
         files = self._files[variant.name]
         name = f"fp16/{variant.name}"
@@ -148,12 +161,9 @@ class Planner:
 
     def _report(self) -> Step:
         recipe, files = self._recipe, self._files
-        checked, evaluated = "check" in recipe.steps, "evaluate" in recipe.steps
-        inputs = {f"{name}/model": each.model for name, each in files.items()}
-        inputs |= {f"{name}/placement": each.placement for name, each in files.items() if checked}
-        inputs |= {f"{name}/estimate": each.estimate for name, each in files.items() if "estimate" in recipe.steps}
-        inputs |= {f"{name}/accuracy": each.accuracy for name, each in files.items() if evaluated}
-        needs_data = {"train", "calibrate", "evaluate"} & set(recipe.steps)
+        inputs = {f"{name}/{path.name}": path for name, each in files.items() for path in each.results(recipe.steps)}
+        inputs |= {f"{name}/model": each.model for name, each in files.items()}
+        needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
         return Step(
             "report",
             partial(write_report, recipe, files, self._data if needs_data else None, self._folder),

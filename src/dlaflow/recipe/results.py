@@ -46,8 +46,8 @@ def write_report(
 
 def _variant(section: VariantSection, files: Files, recipe: Recipe) -> Variant:
     placement = read_placement(files.placement) if "check" in recipe.steps else None
-    measurements = read_measurements(files.accuracy) if "evaluate" in recipe.steps else []
-    measurements += read_measurements(files.estimate) if "estimate" in recipe.steps else []
+    numbers = [path for path in files.results(recipe.steps) if path != files.placement]
+    measurements = [measurement for path in numbers for measurement in read_measurements(path)]
     edges = _edges(files.model, placement) if placement and recipe.report.graph else []
     note = section.note or (f"{section.source}, {section.rewrite}" if section.source else "")
     return Variant(section.name, note, placement, measurements, edges)

@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
-StepName = Literal["train", "export", "check", "estimate", "calibrate", "evaluate", "report"]
+StepName = Literal["train", "export", "check", "estimate", "calibrate", "sensitivity", "evaluate", "report"]
 Precision = Literal["fp32", "fp16", "int8"]
 
+# What a recipe does unless it says otherwise: `sensitivity` runs the network once a layer, so it is asked for by name.
 STEPS: tuple[StepName, ...] = ("train", "export", "check", "estimate", "calibrate", "evaluate", "report")
 
 
@@ -76,6 +77,16 @@ class CalibrateSection(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "entropy"
 
 
+class SensitivitySection(msgspec.Struct, frozen=True, kw_only=True):
+    """[sensitivity]: which layers INT8 hurts, on `images`, and which to keep in FP16 to lose at most `max_drop` points.
+
+    Takes training images that the calibration did not see, as far as there are enough.
+    """
+
+    images: int = 200
+    max_drop: float = 1.0
+
+
 class EvaluateSection(msgspec.Struct, frozen=True, kw_only=True):
     """[evaluate]: accuracy on the test images; `limit` takes only that many of them."""
 
@@ -103,5 +114,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     export: ExportSection = ExportSection()
     estimate: EstimateSection = EstimateSection()
     calibrate: CalibrateSection = CalibrateSection()
+    sensitivity: SensitivitySection = SensitivitySection()
     evaluate: EvaluateSection = EvaluateSection()
     report: ReportSection = ReportSection()

@@ -29,7 +29,7 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """The part before the slash: train, export, rewrite, check, estimate, calibrate, fp16, evaluate or report."""
+        """The part before the slash: train, export, rewrite, check, ... as the recipe's steps, and fp16."""
         return self.id.partition("/")[0]
 
     @property

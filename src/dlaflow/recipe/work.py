@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,16 @@ from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
 from dlaflow.recipe.data import RunData
-from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, TrainSection
+from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
 from dlaflow.report.json import measurements_json, placement_json, read_placement
 from dlaflow.report.units import count, percent
+from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
     from dlaflow.zoo.training import TrainConfig
+
+_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,20 @@ class Files:
     @property
     def cache(self) -> Path:
         return self.folder / "calib.cache"
+
+    def results(self, steps: Collection[str]) -> list[Path]:
+        """The files that the report reads: those of the steps that were asked for."""
+        found = {
+            "check": self.placement,
+            "estimate": self.estimate,
+            "sensitivity": self.sensitivity,
+            "evaluate": self.accuracy,
+        }
+        return [path for step, path in found.items() if step in steps]
+
+    @property
+    def sensitivity(self) -> Path:
+        return self.folder / "sensitivity.json"
 
     @property
     def int8(self) -> Path:
@@ -155,14 +172,41 @@ def calibrate(section: CalibrateSection, tensorrt: str, data: RunData, files: Fi
     from dlaflow.quantize.cache import write_cache
     from dlaflow.quantize.calibrate import calibrate as run_calibration
     from dlaflow.quantize.calibration import CalibrationConfig, sidecar_of, write_calibration
+    from dlaflow.quantize.images import in_batches
     from dlaflow.quantize.qdq import write_qdq
 
     config = CalibrationConfig(method=section.method, images=section.samples)
-    calibration = run_calibration(files.model, partial(data.batches, section.samples), config, progress)
+    images, _ = data.training(section.samples)
+    calibration = run_calibration(files.model, partial(in_batches, images, _BATCH), config, progress)
     write_cache(calibration.scales, tensorrt, files.cache)
     write_calibration(calibration, sidecar_of(files.cache))
     write_qdq(files.model, calibration, files.int8)
     return f"{count(len(calibration.tensors), 'scale')} from {count(calibration.images, 'image')}"
+
+
+def sensitivity(section: SensitivitySection, skip: int, data: RunData, files: Files, progress: Progress) -> str:
+    """Rank the layers by the damage that INT8 does in each alone, on images that the calibration did not see."""
+    from dlaflow.quantize.calibration import read_calibration, sidecar_of
+    from dlaflow.quantize.sensitivity import Sample, rank
+
+    images, labels = data.training(section.images, skip)
+    calibration = read_calibration(sidecar_of(files.cache))
+    found = rank(files.model, calibration, Sample(images, labels, _BATCH), section.max_drop, progress)
+    rows = [
+        Measurement(
+            "sensitivity",
+            layer.node,
+            layer.error,
+            "relative squared error",
+            found.images,
+            detail=f"{percent(layer.agreement)} of the answers stay"
+            + ("; keep in FP16" if layer.node in found.keep else ""),
+        )
+        for layer in found.layers
+    ]
+    write_atomic(files.sensitivity, measurements_json(rows))
+    kept = f"keep {count(len(found.keep), 'layer')} in FP16" if found.keep else "no layer needs FP16"
+    return f"{kept} to lose at most {section.max_drop:g} points (all in INT8 lose {found.drop_all:.1f})"
 
 
 def fp16(files: Files, progress: Progress) -> str:

@@ -36,6 +36,22 @@ def accuracy_rows(variant: Variant, scale: tuple[float, float]) -> list[Accuracy
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class DamageRow:
+    """What INT8 in one layer alone does to the output; `share` is relative to the worst layer."""
+
+    layer: str
+    share: float
+    text: str
+
+
+def damage_rows(variant: Variant, most: int = 6) -> list[DamageRow]:
+    """The layers that INT8 hurts most, worst first."""
+    found = sorted((m for m in variant.measurements if m.quantity == "sensitivity"), key=lambda m: -m.value)
+    worst = found[0].value if found else 0.0
+    return [DamageRow(m.subject, m.value / worst if worst else 0.0, m.detail) for m in found[:most]]
+
+
 def accuracy_facts(variant: Variant) -> list[str]:
     """The images behind the numbers, the agreement with fp32, and the speed on this computer."""
     facts = []

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from dlaflow import __version__
-from dlaflow.report.accuracy import AccuracyRow, accuracy_facts, accuracy_rows
+from dlaflow.report.accuracy import AccuracyRow, DamageRow, accuracy_facts, accuracy_rows, damage_rows
 from dlaflow.report.graph import graph_data
 from dlaflow.report.grouping import FindingGroup, group_findings
 from dlaflow.report.records import RunRecord, Variant
@@ -76,6 +76,10 @@ class VariantView:
     @cached_property
     def accuracies(self) -> list[AccuracyRow]:
         return accuracy_rows(self.variant, self.scale)
+
+    @cached_property
+    def damages(self) -> list[DamageRow]:
+        return damage_rows(self.variant)
 
     @cached_property
     def accuracy_facts(self) -> list[str]:
