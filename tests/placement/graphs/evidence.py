@@ -91,7 +91,7 @@ def build_of(case: Case, folder: Path, placement: Placement) -> RealBuild:
         loadables=tuple((entry.first, entry.last) for entry in dla) if told else None,
         count=None if case.part else record.n_dla_subgraphs,
         words=tuple(Word(each.layer, each.reason_code, each.message_gist) for each in record.per_layer_reasons),
-        complete=record.complete,
+        complete=record.complete and not case.part,
     )
 
 
