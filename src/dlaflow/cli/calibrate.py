@@ -85,6 +85,7 @@ def calibrate(
     if outputs == Outputs():
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
     tensorrt = _release(how)
+    header = header_for(tensorrt)
     progress = terminal.progress(quiet=how.quiet)
     console = terminal.console()
     if outputs.fp16 is not None:
@@ -113,7 +114,7 @@ def calibrate(
     if not how.quiet:
         console.print(_summary(calibration, chosen.description))
         if outputs.cache is not None:
-            console.print(f"Wrote {outputs.cache}: {header_for(tensorrt)}, {len(scales)} scales")
+            console.print(f"Wrote {outputs.cache}: {header}, {len(scales)} scales")
         if outputs.qdq is not None:
             console.print(f"Wrote {outputs.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
 

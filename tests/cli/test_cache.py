@@ -1,0 +1,107 @@
+"""`dlaflow cache`: every subcommand on caches that TensorRT could have written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from dlaflow.cli import main
+from dlaflow.quantize.cache import read_cache
+
+FIRST = "TRT-8502-EntropyCalibration2\ninput: 3c010204\nr: 3d010204\na: b: 0\n"
+SECOND = "TRT-8600-EntropyCalibration2\nr: 3e010204\nnew: 3c010204"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "one").write_text(FIRST)
+    (tmp_path / "two").write_text(SECOND)
+    return str(tmp_path / "one"), str(tmp_path / "two")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,2,4,4] input) => (float[1,2,4,4] r) { c = Conv(input, w)  r = Relu(c) }
+    """
+    proto = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).standard_normal((2, 2, 1, 1)).astype(np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    for node in proto.graph.node:
+        node.name = f"/{node.output[0]}"
+    onnx.save(proto, str(tmp_path / "net.onnx"))
+    return str(tmp_path / "net.onnx")
+
+
+def test_show(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "show", files[0]]) == 0
+    printed = capsys.readouterr().out
+    assert "3 scales" in printed
+    assert "3c010204" in printed
+    assert "a: b" in printed
+
+
+def test_lint(files: tuple[str, str], model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "lint", files[0]]) == 1
+    assert "zero" in capsys.readouterr().out
+    assert main(["cache", "lint", files[0], "--model", model]) == 1
+    printed = capsys.readouterr().out
+    assert "missing     c" in printed
+    assert "stranger    a: b" in printed
+    assert main(["cache", "lint", files[1]]) == 0
+
+
+def test_merge_and_rename(files: tuple[str, str], tmp_path: Path) -> None:
+    merged = str(tmp_path / "merged")
+    assert main(["cache", "merge", *files, "--out", merged]) == 0
+    cache = read_cache(merged)
+    assert cache.tensorrt == "8.5.2"
+    assert list(cache.scales) == ["input", "r", "a: b", "new"]
+    assert cache.scales["r"] == read_cache(files[1]).scales["r"]
+    assert main(["cache", "rename", files[0], "r=relu", "--tensorrt", "10.3.0", "--out", merged]) == 0
+    expected = FIRST.replace("TRT-8502", "TRT-100300").replace("\nr:", "\nrelu:")
+    assert Path(merged).read_text() == expected
+
+
+def test_diff(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "diff", *files]) == 0
+    printed = capsys.readouterr().out
+    assert "4.000 times" in printed
+    assert "only in one  input" in printed
+    assert "only in two  new" in printed
+    assert main(["cache", "diff", files[0], files[0]]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_to_qdq_and_back(
+    files: tuple[str, str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantised, plain, cache, layers = (str(tmp_path / name) for name in ("8.onnx", "p.onnx", "c.cache", "layers.txt"))
+    assert main(["cache", "to-qdq", files[0], model, "--out", quantised]) == 0
+    arguments = ["--cache", cache, "--plain", plain, "--layer-precisions", layers]
+    assert main(["cache", "from-qdq", quantised, *arguments]) == 0
+    original = read_cache(files[0]).scales
+    assert read_cache(cache).scales == {"input": original["input"], "c": original["r"], "r": original["r"]}
+    assert [node.op_type for node in onnx.load(plain).graph.node] == ["Conv", "Relu"]
+    assert Path(layers).read_text() == ""
+    assert main(["cache", "from-qdq", model, *arguments]) == 2
+    assert "no Q/DQ" in capsys.readouterr().err
+
+
+def test_wrong_use(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    for arguments in (
+        ["show", str(tmp_path / "none")],
+        ["rename", files[0], "--out", out],
+        ["rename", files[0], "x=y", "--out", out],
+        ["rename", files[0], "xy", "--out", out],
+        ["nothing"],
+    ):
+        assert main(["cache", *arguments]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not Path(out).exists()

@@ -1,0 +1,130 @@
+"""`dlaflow calibrate`, `evaluate`, `cache` and `sensitivity` share one small classifier and its images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from dlaflow.cli import main
+from dlaflow.quantize.cache import read_cache
+
+TEXT = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3,8,8] input) => (float[N,4] output)
+{
+    c = Conv<pads=[1,1,1,1]>(input, w)
+    r = Relu(c)
+    p = GlobalAveragePool(r)
+    f = Flatten(p)
+    output = Gemm(f, v, b)
+}
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(2)
+    proto = onnx.parser.parse_model(TEXT)
+    shapes = {"w": (6, 3, 3, 3), "v": (6, 4), "b": (4,)}
+    for name, shape in shapes.items():
+        proto.graph.initializer.append(
+            numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32), name)
+        )
+    for node in proto.graph.node:
+        node.name = f"/{node.output[0]}"
+    onnx.save(proto, str(tmp_path / "net.onnx"))
+    return tmp_path / "net.onnx"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(3)
+    images = generator.standard_normal((40, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(40) % 4)
+    return tmp_path / "data.npz"
+
+
+def test_writes_cache_qdq_and_fp16(model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = [
+        "--cache",
+        str(tmp_path / "c.cache"),
+        "--qdq",
+        str(tmp_path / "8.onnx"),
+        "--fp16",
+        str(tmp_path / "16.onnx"),
+    ]
+    assert main(["calibrate", str(model), "--data", str(data), "--samples", "20", "--jetpack", "6.2", *outputs]) == 0
+    printed = capsys.readouterr().out
+    assert "20 of 40 images" in printed
+    cache = read_cache(tmp_path / "c.cache")
+    assert cache.header == "TRT-100300-EntropyCalibration2"
+    assert {"input", "c", "r", "p", "f", "output", "v_output"} <= set(cache.scales)
+    record = json.loads((tmp_path / "c.cache.json").read_text())
+    assert (record["schema"], record["images"]) == ("dlaflow.calibration/1", 20)
+    for name in ("8.onnx", "16.onnx"):
+        onnx.checker.check_model(onnx.load(tmp_path / name), full_check=True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_layers_by_choice(model: Path, data: Path, tmp_path: Path) -> None:
+    out = ["--cache", str(tmp_path / "c.cache"), "--qdq", str(tmp_path / "8.onnx"), "-q"]
+    assert main(["calibrate", str(model), "--data", str(data), "--fp16-nodes", "/output,/f", *out]) == 0
+    assert not {"f", "output"} & set(read_cache(tmp_path / "c.cache").scales)
+    assert "v" in {tensor.name for tensor in onnx.load(tmp_path / "8.onnx").graph.initializer}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to write"),
+        (["--cache", "C", "--method", "entropie"], "unknown calibration method"),
+        (["--cache", "C", "--samples", "0"], "too few images"),
+        (["--cache", "C", "--tensorrt", "new"], "expected a version"),
+        (["--cache", "C", "--fp16-nodes", "/outptu"], "'/output'"),
+        (["--cache", "C", "--mean", "a,b"], "--mean makes no sense"),
+        (["--cache", "C", "--data", "nowhere"], "no such file or folder"),
+    ],
+)
+def test_wrong_options_write_nothing(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    given = [str(tmp_path / "c.cache") if option == "C" else option for option in options]
+    arguments = given if "--data" in given else ["--data", str(data), *given]
+    assert main(["calibrate", str(model), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "c.cache").exists()
+
+
+def test_broken_images_write_nothing(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "nan.npy", np.full((4, 3, 8, 8), np.nan, np.float32))
+    (tmp_path / "half.npy").write_bytes((tmp_path / "nan.npy").read_bytes()[:100])
+    (tmp_path / "empty").mkdir()
+    for data, message in (("nan.npy", "NaN"), ("half.npy", "cannot be read"), ("empty", "holds no images")):
+        out = tmp_path / "c.cache"
+        assert main(["calibrate", str(model), "--data", str(tmp_path / data), "--cache", str(out)]) == 2
+        assert message in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_the_built_in_digits(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> net (float[N,3,32,32] input) => (float[N,3,1,1] output)'
+        "{ r = Relu(input)  output = GlobalAveragePool(r) }"
+    )
+    onnx.save(proto, str(tmp_path / "net.onnx"))
+    out = tmp_path / "c.cache"
+    assert (
+        main(
+            ["calibrate", str(tmp_path / "net.onnx"), "--data", "digits", "--samples", "30", "--cache", str(out), "-q"]
+        )
+        == 0
+    )
+    assert set(read_cache(out).scales) == {"input", "r", "output"}

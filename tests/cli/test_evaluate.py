@@ -1,0 +1,72 @@
+"""`dlaflow evaluate` counts what numpy counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from dlaflow.cli import main
+
+TEXT = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[{batch},4] input) => (float[{batch},4] output)
+<float[1] factor = {{{factor}}}> {{ output = Mul(input, factor) }}
+"""
+
+
+def network(path: Path, factor: float, batch: str = "N") -> str:
+    onnx.save(onnx.parser.parse_model(TEXT.format(factor=factor, batch=batch)), str(path))
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    images = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    labels = images.argmax(axis=1)
+    labels[:6] = (labels[:6] + 1) % 4
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    return tmp_path / "data.npz"
+
+
+def test_one_model(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.json"
+    assert main(["evaluate", network(tmp_path / "a.onnx", 1.0), "--data", str(data), "--json", str(out)]) == 0
+    assert "80.00%" in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    assert found["schema"] == "dlaflow.measurements/1"
+    values = {item["quantity"]: item["value"] for item in found["measurements"]}
+    assert values["top1"] == pytest.approx(80.0)
+    assert "agreement" not in values
+
+
+def test_agreement_with_the_first(tmp_path: Path, data: Path) -> None:
+    models = [
+        network(tmp_path / "a.onnx", 1.0),
+        network(tmp_path / "b.onnx", 2.0, "7"),
+        network(tmp_path / "c.onnx", -1.0),
+    ]
+    out = tmp_path / "m.json"
+    assert main(["evaluate", *models, "--data", str(data), "--json", str(out), "-q"]) == 0
+    found = json.loads(out.read_text())["measurements"]
+    agreement = {item["subject"]: item["value"] for item in found if item["quantity"] == "agreement"}
+    assert agreement == {"a": 100.0, "b": 100.0, "c": 0.0}
+
+
+def test_what_cannot_be_evaluated(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = network(tmp_path / "a.onnx", 1.0)
+    np.save(tmp_path / "unlabelled.npy", np.zeros((3, 4), np.float32))
+    cases = [
+        ([model, "--data", str(tmp_path / "unlabelled.npy")], 2, "no labels"),
+        (["--data", str(data)], 2, "no model"),
+        ([str(tmp_path / "none.onnx"), "--data", str(data)], 2, "cannot read"),
+        ([str(tmp_path / "m.engine"), "--data", str(data)], 3, "TensorRT engine"),
+    ]
+    for arguments, code, message in cases:
+        assert main(["evaluate", *arguments]) == code
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
