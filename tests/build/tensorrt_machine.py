@@ -111,6 +111,7 @@ def _teach_build(machine: Machine) -> None:
             parser._errors.append(complaint)
             return False
         network = parser._network
+        network._parser_flags = parser._flags
         network._model = model.SerializeToString()
         network._inputs = [tensor(value) for value in model.graph.input]
         network._outputs = [tensor(value) for value in model.graph.output]
@@ -235,6 +236,7 @@ def _build(machine: Machine, builder: object, network: object, config: object) -
     machine.wishes = {
         "flags": sorted(config._flags),
         "network_flags": network._flags,
+        "parser_flags": network._parser_flags,
         "state": {name: getattr(value, "name", value) for name, value in state.items() if "monitor" not in name},
         "pools": config._pools,
         "devices": config._devices,

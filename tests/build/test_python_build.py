@@ -80,7 +80,7 @@ def test_releases_before_8_6_lack_parser_flags_and_levels(implicit_machine, tiny
 def test_int8_from_images(implicit_machine, tiny, tmp_path):
     images = [np.full((4, 3, 8, 8), value, np.float32) for value in (1.0, 2.0)] + [np.ones((2, 3, 8, 8), np.float32)]
     cache = tmp_path / "calib.cache"
-    cache.write_bytes(b"TRT-1-EntropyCalibration2\nstale: 0\n")
+    cache.write_bytes(b"TRT-1-EntropyCalibration2\ninput: 3c000000\n")
     config = replace(INT8, scales="calibrator", cache=str(cache), dla_core=0, gpu_fallback=True)
     feed = CalibrationImages(lambda: iter(images), 4, machines.HostMemory())
     build(implicit_machine, tiny, config, feed)
@@ -120,6 +120,8 @@ def test_a_cache_that_the_dla_cannot_use_is_an_error(implicit_machine, tiny, tmp
 
 def test_qdq_model(machine, tiny):
     build(machine, tiny, replace(INT8, scales="qdq", dla_core=0, gpu_fallback=True))
+    late = ["ADJUST_FOR_DLA", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA"]
+    assert machine.wishes["parser_flags"] == (late if version_of(machine.surface.version) >= (10, 16, 0) else [])
     assert ("INT8" in machine.wishes["flags"]) == (not typed(machine))
     if typed(machine):
         strong = 1 << int(machine.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
