@@ -7,7 +7,9 @@ import threading
 
 import pytest
 
-from dlaflow.build.interrupt import stoppable
+from dlaflow.build.interrupt import Interruption, stoppable
+from dlaflow.build.monitor import Phases, make_monitor
+from dlaflow.progress import silent
 
 
 def test_the_wish_is_seen_inside_and_raised_at_the_end():
@@ -29,6 +31,15 @@ def test_without_a_wish_nothing_happens():
     with stoppable() as wish:
         pass
     assert not wish.asked
+
+
+def test_the_wish_reaches_the_library(typed_machine):
+    wish = Interruption()
+    monitor = make_monitor(typed_machine.trt, Phases(silent), wish)
+    monitor.phase_start("Building engine", None, 2)
+    assert monitor.step_complete("Building engine", 0) is True
+    wish.asked = True
+    assert monitor.step_complete("Building engine", 1) is False, "False asks TensorRT to stop"
 
 
 def test_another_thread_is_left_alone():

@@ -208,6 +208,22 @@ def test_leaving_after_the_build(release, expected):
     assert expected in build_arguments("m.onnx", "m.engine", config, release, BUILD_ONLY)
 
 
+@pytest.mark.parametrize(
+    ("release", "scales", "expected"),
+    [
+        ("10.3.0", "qdq", []),
+        ("10.11.0", "qdq", ["--uint8AsymmetricQuantizationDLA"]),
+        ("10.16.1", "none", ["--adjustForDLA"]),
+        ("11.4.1", "qdq", ["--adjustForDLA", "--uint8AsymmetricQuantizationDLA"]),
+    ],
+)
+def test_the_importer_is_told_of_the_dla_where_it_can_be(release, scales, expected):
+    ours = build_arguments("m.onnx", "m.engine", replace(HYBRID, scales=scales), release)
+    assert [argument for argument in ours if argument.endswith("DLA")] == expected
+    on_gpu = build_arguments("m.onnx", "m.engine", BuildConfig(precision="fp16"), release)
+    assert not [argument for argument in on_gpu if argument.endswith("DLA")]
+
+
 def test_pools_are_plain_mib_and_respelled_before_8_4():
     config = replace(HYBRID, pools=MemoryPools(workspace=512, dla_sram=0.5))
     assert "--memPoolSize=workspace:512,dlaSRAM:0.5" in build_arguments("m.onnx", "m.engine", config, "10.3.0")
