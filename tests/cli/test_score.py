@@ -69,6 +69,22 @@ def test_options_override_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert "orin-nx-16gb, TensorRT 10.3" in capsys.readouterr().out
 
 
+def test_a_profile_of_tensorrt_7_lists_its_members(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"count": 3},
+        *(
+            {"name": name, "timeMs": 1.0, "averageMs": 0.3, "percentage": 33.3}
+            for name in ("x to nvm", "{conv,relu}", "pool")
+        ),
+    ]
+    Path("profile.json").write_text(json.dumps(rows))
+    options = ["--board", "agx-xavier", "--tensorrt", "7.1.3", "--precision", "fp16"]
+    assert main(["score", "m.onnx", "--profile", "profile.json", *options]) == 0
+    out = capsys.readouterr().out
+    assert "(2 of 2)" in out
+    assert "1 loadables predicted, 1 in the build, 1 with the same first and last layer" in out
+
+
 def test_layer_info_needs_a_target(capsys: pytest.CaptureFixture[str]) -> None:
     Path("layers.json").write_text(
         json.dumps({"Layers": ["{ForeignNode[conv...relu]}", "pool"], "Bindings": ["x", "y"]})
@@ -77,7 +93,20 @@ def test_layer_info_needs_a_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the file does not tell the board" in capsys.readouterr().err
     options = ["--board", "agx-orin", "--tensorrt", "8.5.2", "--precision", "fp16"]
     assert main(["score", "m.onnx", "--layer-info", "layers.json", *options]) == 0
-    assert "(2 of 2)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "(2 of 2)" in out
+    assert "Note: names alone do not tell" in out
+
+
+def test_kinds_tell_the_dla_from_myelin(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = (("conv", "DLA"), ("{ForeignNode[relu...pool]}", "Myelin"))
+    layers = {"Layers": [{"Name": name, "LayerType": kind} for name, kind in kinds]}
+    Path("layers.json").write_text(json.dumps(layers))
+    options = ["--board", "agx-orin", "--tensorrt", "8.5.2", "--precision", "fp16"]
+    assert main(["score", "m.onnx", "--layer-info", "layers.json", *options]) == 0
+    out = capsys.readouterr().out
+    assert "1 loadables predicted, 1 in the build, 0 with the same first and last layer" in out
+    assert "Note:" not in out
 
 
 @pytest.mark.parametrize(
@@ -90,6 +119,7 @@ def test_layer_info_needs_a_target(capsys: pytest.CaptureFixture[str]) -> None:
         (["--log", "build.log", "--min-agreement", "3"], "0..1"),
         (["--layer-info", "build.log"], "names no layers"),
         (["--nsys", "build.log"], "build.log"),
+        (["--profile", "build.log"], "names no layers"),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

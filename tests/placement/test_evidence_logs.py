@@ -26,6 +26,7 @@ def test_nothing_differs(case: Case, scored: Scored) -> None:
     ("record", "loadables", "named", "layers"),
     [
         ("trtexec_8.5.2_xavier_dla0_fp16_fallback_passed.log", 6, 24, 320),
+        ("profile_7.1_xavier_googlenet_dla_mark_at_-1.json", 1, 2, 140),
         ("nsys_2023.4.4_orin_dla0_trt8.5.2_enq1-6.sqlite", 6, 24, 320),
         ("trtexec_10.3.0_orin_dla0_fp16_resnet50_verbose_skipinference.log", 2, 122, 121),
     ],

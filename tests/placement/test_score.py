@@ -131,6 +131,8 @@ def test_leaves(name: str, parts: list[str]) -> None:
         ("/model.23/Reshape_copy_output", "", True),
         ("scale_constant_of_/model.23/Sub", "CONSTANT", True),
         ("head_1 from nvm", "", True),
+        ("{conv1,relu} output reformatter 0", "", True),
+        ("{conv1,relu} output to be reformatted 0 finish", "", True),
         ("/model.23/Reshape", "SHUFFLE", False),
         ("copied_squeeze_after_x", "SHUFFLE", False),
     ],

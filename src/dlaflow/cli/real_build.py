@@ -1,4 +1,4 @@
-"""Logs, layer infos and captures of a real build become the plain records that `placement.score` reads."""
+"""Logs, layer infos, profiles and captures of a real build become the plain records that `placement.score` reads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from dlaflow.errors import InputError
 from dlaflow.parse.layer_info import parse_layer_info
 from dlaflow.parse.log import LogRun
-from dlaflow.parse.nodes import dla_node, foreign_ends
+from dlaflow.parse.nodes import brace_groups, dla_node, foreign_ends
 from dlaflow.parse.nsys import read_enqueues
+from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.build import DlaEntry, GpuEntry, RealBuild, Word
 
@@ -54,17 +55,25 @@ def build_of_log(run: LogRun, source: str) -> RealBuild:
 def build_of_layers(names: list[tuple[str, str]], source: str) -> RealBuild:
     """The placement of an engine's layers, given as (name, kind); kinds may be empty.
 
-    A ForeignNode is taken for a DLA node unless its name tells of Myelin, the GPU's compiler, which uses the form too.
+    Kind DLA tells a DLA node. Without kinds a ForeignNode is taken for one, and so is the `{a,b,c}` of TensorRT 7; as
+    Myelin, the GPU's compiler, makes ForeignNodes too, the build then carries a doubt.
     """
-    dla, gpu = [], []
+    dla, gpu, doubt = [], [], ""
     for name, kind in names:
-        if foreign_ends(name) is not None and "myelin" not in kind.lower():
+        foreign = foreign_ends(name) is not None
+        if kind.upper() == "DLA" or (foreign and not kind):
             node = dla_node(name)
             dla.append(DlaEntry(node.first, node.last, node.members))
+            doubt = doubt or ("" if kind else _DOUBT)
+        elif name.startswith("{") and name.endswith("}") and not foreign:
+            dla += [DlaEntry(node.first, node.last, node.members) for node in brace_groups(name)]
         else:
             gpu.append(GpuEntry(name, kind.upper()))
     loadables = tuple((entry.first, entry.last) for entry in dla)
-    return RealBuild(source, tuple(dla), tuple(gpu), loadables, len(loadables))
+    return RealBuild(source, tuple(dla), tuple(gpu), loadables, len(loadables), doubt=doubt)
+
+
+_DOUBT = "names alone do not tell the DLA's ForeignNodes from those of Myelin on the GPU; all are taken for the DLA's"
 
 
 def build_of_layer_info(path: Path) -> RealBuild:
@@ -76,6 +85,17 @@ def build_of_layer_info(path: Path) -> RealBuild:
     if not layers:
         raise InputError(f"{path} names no layers", expected="a file written by trtexec --exportLayerInfo")
     return build_of_layers([(layer.name, layer.type) for layer in layers], path.name)
+
+
+def build_of_profile(path: Path) -> RealBuild:
+    """The placement in a file of --exportProfile.
+
+    Raises InputError when it names no layer.
+    """
+    rows = [row for profile in parse_profile(path).profiles[:1] for row in profile.rows]
+    if not rows:
+        raise InputError(f"{path} names no layers", expected="a file written by trtexec --exportProfile")
+    return build_of_layers([(name, "") for name in dict.fromkeys(row.name for row in rows)], path.name)
 
 
 def build_of_capture(path: Path) -> RealBuild:
@@ -90,7 +110,7 @@ def build_of_capture(path: Path) -> RealBuild:
             expected="an export with NVTX ranges",
             then="Capture with `nsys profile --trace=nvtx,cudla,cuda` and `nsys export --type sqlite`.",
         )
-    names = dict.fromkeys((layer.name, "") for layer in enqueues[0].layers)
+    names = dict.fromkeys((layer.name, layer.device) for layer in enqueues[0].layers)
     return build_of_layers(list(names), path.name)
 
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class BuildFile:
-    """The real build: one of the three."""
+    """The real build: one of these files."""
 
     log: Path | None = None
     """The log of the build (`trtexec ... --useDLACore=0`); --verbose adds the reasons."""
     layer_info: Path | None = None
     """A file of `trtexec --exportLayerInfo`."""
+    profile: Path | None = None
+    """A file of `trtexec --exportProfile`."""
     nsys: Path | None = None
     """An Nsight Systems export (SQLite) of a run of the engine."""
 
@@ -100,11 +102,11 @@ def score(
 def _read(build: BuildFile) -> tuple[RealBuild, LogRun | None]:
     from dlaflow.cli import real_build
 
-    given = [each for each in (build.log, build.layer_info, build.nsys) if each is not None]
+    given = [each for each in (build.log, build.layer_info, build.profile, build.nsys) if each is not None]
     if len(given) != 1:
         raise UsageError(
             "score compares with one build",
-            expected="one of --log, --layer-info, --nsys",
+            expected="one of --log, --layer-info, --profile, --nsys",
             received=f"{len(given)} of them",
         )
     if build.log is not None:
@@ -112,6 +114,8 @@ def _read(build: BuildFile) -> tuple[RealBuild, LogRun | None]:
         return real_build.build_of_log(run, build.log.name), run
     if build.layer_info is not None:
         return real_build.build_of_layer_info(build.layer_info), None
+    if build.profile is not None:
+        return real_build.build_of_profile(build.profile), None
     return real_build.build_of_capture(given[0]), None
 
 

@@ -39,7 +39,8 @@ class RealBuild:
     """What one build placed where.
 
     `loadables` are the first and last layers of its ForeignNodes, None where the build does not tell them; `count` is
-    their number (None: not told). `complete` is false for excerpts: they say nothing of what they do not name.
+    their number (None: not told). `complete` is false for excerpts: they say nothing of what they do not name. `doubt`
+    says what about the reading is uncertain.
     """
 
     source: str
@@ -49,3 +50,4 @@ class RealBuild:
     count: int | None = None
     words: tuple[Word, ...] = ()
     complete: bool = True
+    doubt: str = ""

@@ -69,6 +69,7 @@ class Score:
     loadables_real: int | None
     loadables: tuple[LoadableMatch, ...]
     disagreements: tuple[Disagreement, ...]
+    doubt: str = ""
 
     @property
     def named_share(self) -> float:
@@ -120,6 +121,7 @@ def score(placement: Placement, network: Network, build: RealBuild) -> Score:
         loadables_real=real,
         loadables=_matches(placement, build),
         disagreements=tuple(wrong),
+        doubt=build.doubt,
     )
 
 

@@ -14,8 +14,8 @@ from dlaflow.types import PlacedLayer, Placement
 
 _NOISE_KINDS = frozenset({"COPY", "REFORMAT", "NOOP", "NO_OP", "CAST_COPY"})
 _NOISE = re.compile(
-    r"^Reformatting CopyNode |^Reformat(?:ting)? | copy(?: finish)?$|_copy_(?:in|out)put$|_copy$| (?:to|from) nvm$"
-    r"|^\d+ copy$|^scale_(?:constant|operand|eltwise)_of_|^input reformatter |^output reformatter |^__mye"
+    r"^Reformatting CopyNode |^Reformat(?:ting)? | copy$| finish$|_copy_(?:in|out)put$|_copy$| (?:to|from) nvm$"
+    r"|^\d+ copy$|^scale_(?:constant|operand|eltwise)_of_| (?:in|out)put reformatter \d+$|^__mye"
 )
 _SEPARATOR = re.compile(r" \+ | \|\| ")
 _SUFFIX = re.compile(r"_(\d+)$")

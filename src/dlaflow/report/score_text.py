@@ -31,6 +31,7 @@ class ScoreFile(msgspec.Struct, frozen=True):
     loadables_real: int | None
     loadables: tuple[LoadableMatch, ...]
     disagreements: tuple[Disagreement, ...]
+    doubt: str
 
 
 def score_json(score: Score, placement: Placement) -> bytes:
@@ -53,6 +54,7 @@ def score_json(score: Score, placement: Placement) -> bytes:
         loadables_real=score.loadables_real,
         loadables=score.loadables,
         disagreements=score.disagreements,
+        doubt=score.doubt,
     )
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
@@ -69,6 +71,8 @@ def score_text(score: Score, placement: Placement) -> str:
         f"  {score.mac_share:7.1%} of their multiply-accumulates",
         f"  {_loadables(score)}",
     ]
+    if score.doubt:
+        lines.append(f"  Note: {score.doubt}.")
     missing = [match for match in score.loadables if match.predicted is None]
     if missing:
         lines += ["", "Loadables of the build that the prediction has not:"]

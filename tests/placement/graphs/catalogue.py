@@ -66,8 +66,11 @@ LOGS = (
         "10.3.0",
         "fp16",
     ),
+    Case("profile_8.5.2_dla_yolo11n.json", "yolo11n-8", _slim8, _XAVIER, "8.5.2", "fp16"),
+    Case("profile_7.1_xavier_googlenet_dla_mark_at_-1.json", "googlenet", caffe.googlenet, _XAVIER, "7.1.3", "fp16"),
+    Case("profile_7.1_xavier_googlenet_dla_mark_at_24.json", "googlenet", caffe.googlenet, _XAVIER, "7.1.3", "fp16"),
 )
-"""Whole logs and a capture: every node of the engine is named."""
+"""Whole logs, profiles and a capture: every node of the engine is named."""
 
 TUTORIAL = (
     Case(

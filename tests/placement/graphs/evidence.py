@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from graphs.catalogue import Case
 
-from dlaflow.cli.real_build import build_of_capture, build_of_log, run_of
+from dlaflow.cli.real_build import build_of_capture, build_of_log, build_of_profile, run_of
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
 from dlaflow.parse.nodes import brace_groups, dla_node
@@ -75,6 +75,8 @@ def build_of(case: Case, folder: Path, placement: Placement) -> RealBuild:
     artefact = folder / "artefacts" / "open" / case.record
     if artefact.suffix == ".sqlite":
         return build_of_capture(artefact)
+    if artefact.suffix == ".json" and artefact.exists():
+        return build_of_profile(artefact)
     if artefact.suffix == ".log":
         return build_of_log(run_of(artefact), case.record)
     record = read_record(folder, case)
