@@ -76,7 +76,7 @@ def numbers(fp32: float, latency: float) -> list[Measurement]:
         for name, loss in (("fp32", 0.0), ("fp16", 0.0), ("int8", 0.004))
     ]
     hurt = [
-        Measurement("sensitivity", name, error, "relative squared error", 200, detail="99.0% of the answers stay")
+        Measurement("sensitivity", name, error, "relative squared error", 200, detail="99.0% unchanged")
         for name, error in (("/cnn/cnn.0/Conv", 0.002), ("/cnn/cnn.3/Conv", 0.008))
     ]
     agreement = [Measurement("agreement", "int8", 98.1, "%", 10000, 0.3)]

@@ -199,8 +199,7 @@ def sensitivity(section: SensitivitySection, skip: int, data: RunData, files: Fi
             layer.error,
             "relative squared error",
             found.images,
-            detail=f"{percent(layer.agreement)} of the answers stay"
-            + ("; keep in FP16" if layer.node in found.keep else ""),
+            detail=f"{percent(layer.agreement)} unchanged" + ("; keep in FP16" if layer.node in found.keep else ""),
         )
         for layer in found.layers
     ]
