@@ -18,7 +18,13 @@ def dispatch(argv: list[str]) -> int:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
     function, _ = COMMANDS[name]
-    app = App(name="dlaflow", version=__version__, help_format="markdown", result_action="return_value")
+    app = App(
+        name="dlaflow",
+        version=__version__,
+        help_format="markdown",
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
     app.command(function, name=name)
     try:
         outcome = app(argv, exit_on_error=False, print_error=False)
