@@ -29,7 +29,6 @@ MOVEMENTS = frozenset(
     | {"Unsqueeze", "Flatten"}
 )
 _LARGEST = 1 << 23
-_LONGEST = 24
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,15 @@ class DataMovement(Rewrite):
     operators = tuple(sorted(MOVEMENTS))
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
-        outputs = [name for name in node.output if name and _leaves(draft, name)]
+        memo: dict[str, str] = {}
+        outputs = [name for name in node.output if name and _leaves(draft, name, memo)]
         if not outputs or any(draft.image(name) is None or not draft.is_float(name) for name in outputs):
             return None
         edit = Edit(draft, [node])
         for name in outputs:
-            source, indices = _trace(draft, name)
-            image = draft.image(source) if indices is not None else None
-            if indices is None or image is None:
+            source = _source(draft, name, memo)
+            indices = _trace(draft, name, source)
+            if indices is None or draft.image(source) is None:
                 return None
             made = _made(edit, source, indices, bounds)
             if made is None or isinstance(made, _Refusal):
@@ -79,42 +79,54 @@ class _Refusal:
     reason: str
 
 
-def _leaves(draft: Draft, name: str) -> bool:
-    """Whether a tensor leaves the chain of movements: another kind of node reads it, or it is an output."""
+def _leaves(draft: Draft, name: str, memo: dict[str, str]) -> bool:
+    """Whether a tensor leaves the chain of movements: it is an output, or a reader does more than move it."""
     readers = draft.consumers.get(name, [])
-    return name in draft.outputs or any(reader.op_type not in MOVEMENTS for reader in readers)
+    return name in draft.outputs or any(
+        reader.op_type not in MOVEMENTS or _source(draft, reader.output[0], memo) == reader.output[0]
+        for reader in readers
+    )
 
 
-def _trace(draft: Draft, name: str) -> tuple[str, Indices | None]:
-    """The tensor that a chain of movements starts from, and where in it each element of `name` comes from."""
-    chain: list[onnx.NodeProto] = []
-    waiting, sources = [name], set()
-    seen: set[str] = set()
-    while waiting:
-        tensor = waiting.pop()
-        if tensor in seen or tensor in draft.weights:
-            continue
-        seen.add(tensor)
-        node = draft.producers.get(tensor)
-        if node is None or node.op_type not in MOVEMENTS or len(chain) > _LONGEST:
-            sources.add(tensor)
-            continue
-        if node not in chain:
-            chain.append(node)
-        waiting.extend(node.input)
-    shape = draft.shape(next(iter(sources))) if len(sources) == 1 else None
-    if shape is None or len(shape) != 4 or int(np.prod(shape)) > _LARGEST:
-        return "", None
-    source = next(iter(sources))
+def _source(draft: Draft, name: str, memo: dict[str, str]) -> str:
+    """The tensor that a chain of movements starts from. A Concat of several sources starts a chain itself."""
+    if name not in memo:
+        node = draft.producers.get(name)
+        if node is None or node.op_type not in MOVEMENTS or node.domain not in ("", "ai.onnx"):
+            memo[name] = name
+        elif node.op_type != "Concat":
+            memo[name] = _source(draft, node.input[0], memo)
+        else:
+            sources = {_source(draft, each, memo) for each in node.input}
+            memo[name] = sources.pop() if len(sources) == 1 else name
+    return memo[name]
+
+
+def _trace(draft: Draft, name: str, source: str) -> Indices | None:
+    """Where in `source` each element of `name` comes from; None where the chain cannot be run."""
+    shape = draft.shape(source)
+    if shape is None or len(shape) != 4 or int(np.prod(shape)) > _LARGEST or name == source:
+        return None
     values: dict[str, np.ndarray] = {source: np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)}
-    members = {id(node) for node in chain}
-    for node in (node for node in draft.nodes if id(node) in members):
-        feeds = {each: values.get(each, draft.weights.get(each)) for each in node.input if each}
-        results = evaluate(node, {key: value for key, value in feeds.items() if value is not None}, draft.opset)
+    waiting = [name]
+    while waiting:
+        tensor = waiting[-1]
+        node = draft.producers.get(tensor)
+        if tensor in values or node is None:
+            waiting.pop()
+            continue
+        missing = [each for each in node.input if each and each not in values and each not in draft.weights]
+        if any(each not in draft.producers for each in missing):
+            return None
+        if missing:
+            waiting.extend(missing)
+            continue
+        feeds = {each: values[each] if each in values else draft.weights[each] for each in node.input if each}
+        results = evaluate(node, feeds, draft.opset)
         if results is None:
-            return "", None
-        values.update({each: value for each, value in zip(node.output, results, strict=False) if each})
-    return source, values[name]
+            return None
+        values.update({each: value for each, value in zip([n for n in node.output if n], results, strict=False)})
+    return values[name]
 
 
 def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _Refusal | None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
+from dlaflow.placement.check import check, check_model
 from dlaflow.progress import Progress, silent
 from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.cut import cut_automatically, post_path, split
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import Loaded, load_draft
-from dlaflow.rewrites.prove import BOUNDS, Network, Samples, compare
-from dlaflow.rewrites.records import Evidence, FixReport, Refused
+from dlaflow.rewrites.prove import BOUNDS, Network, Samples, compare, difference_of_chain
+from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
 from dlaflow.rewrites.settle import four_dimensional_outputs
@@ -56,7 +58,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         loaded = load_draft(path, target.batch, config.input_shape)
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow), path, finish, task.describe)
-        before = search.place(loaded.draft) if loaded.frozen else _check_file(path, target)
+        before = search.place(loaded.draft) if loaded.frozen else check(path, target)
         found, evidence, taken_back = _proven(path, loaded, search, config)
     draft = finish(found.draft)
     placement = found.placement
@@ -98,12 +100,6 @@ def write(fixed: Fixed, out: Path) -> Fixed:
 
 def _unchanged(draft: Draft) -> Draft:
     return draft
-
-
-def _check_file(path: Path, target: Target) -> Placement:
-    from dlaflow.placement.check import check
-
-    return check(path, target)
 
 
 def _proven(
@@ -149,3 +145,40 @@ def _remaining(placement: Placement) -> list[Finding]:
     left = [layer for layer in placement.layers if layer.device is Device.GPU]
     reasons = [[each for each in layer.findings if each.verdict is not Verdict.NATIVE] for layer in left]
     return [found[0] for found in reasons if found]
+
+
+def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fixed:
+    """Write the backbone to `out` and the part behind `tensors` beside it (empty: cut automatically).
+
+    Raises InputError when the two chained do not give what the whole gives, or when there is nothing to cut off.
+    """
+    names = tensors or cut_automatically(fixed.draft, fixed.placement)
+    if not names:
+        return write(fixed, out)
+    backbone, post = split(fixed.draft, names)
+    post_out = post_path(out)
+    relative = chained(fixed.draft, backbone, post)
+    placement = check_model(backbone.model(out), target)
+    write_atomic(post_out, post.proto().SerializeToString())
+    written = write(replace(fixed, draft=backbone), out)
+    cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative)
+    report = replace(written.report, cut=cut, remaining=_remaining(placement))
+    return Fixed(report, backbone, placement)
+
+
+def chained(whole: Draft, backbone: Draft, post: Draft) -> float:
+    """The largest relative difference between the two parts chained and the whole, on random inputs.
+
+    Raises InputError when it is more than rounding.
+    """
+    networks = Network(whole.proto()), Network(backbone.proto()), Network(post.proto())
+    shapes = {name: whole.shape(name) or () for name in whole.inputs}
+    relative = difference_of_chain(*networks, shapes)
+    if relative > BOUNDS[Safety.EXACT]:
+        raise InputError(
+            "the two parts of the model do not give what the whole gives",
+            expected=f"an error of at most {BOUNDS[Safety.EXACT]:g}",
+            received=f"{relative:.2g}",
+            then="Please report it; nothing was written.",
+        )
+    return relative

@@ -103,6 +103,19 @@ def compare(
     return found
 
 
+def difference_of_chain(
+    whole: Network, first: Network, second: Network, shapes: Mapping[str, Sequence[int]]
+) -> float:
+    """The largest relative difference between `whole` and `first` followed by `second`, over random inputs."""
+    worst = 0.0
+    for label, feeds in _random(whole, shapes):
+        middle = {**feeds, **first.run(feeds)}
+        last = {**middle, **second.run(middle)}
+        evidence = _difference(label, [(whole.run(feeds), last)])
+        worst = max(worst, evidence.relative if evidence else 0.0)
+    return worst
+
+
 def _random(network: Network, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, dict[str, Array]]]:
     generator = np.random.default_rng(0)
     for scale in _SCALES:

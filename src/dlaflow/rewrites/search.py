@@ -1,8 +1,8 @@
 """Which rewrites to apply: try each kind on all its places, keep the one that lowers the score most, begin again.
 
-The score is (switches, loadables, multiply-accumulates on the GPU, layers on the GPU), compared in that order, from a
-prediction of the whole model; so a rewrite that is legal and brings nothing is left out and reported. Where no kind
-helps alone, all together are tried, then single places.
+The score is (loadables beyond the limit of a core, switches, loadables, multiply-accumulates on the GPU, layers on the
+GPU), compared in that order, from a prediction of the whole model; so a rewrite that is legal and brings nothing is left
+out and reported. Where no kind helps alone, all together are tried, then a few single places.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dlaflow.rewrites.settle import settle
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Placement, Verdict
 
-Score = tuple[int, int, int, int, int]
+Score = tuple[int, int, int, int, int, int]
 _AGAIN = 20
-_SINGLE_PLACES = 24
+_SINGLE_PLACES = 12
 _NO_GAIN = "it would bring neither fewer switches and loadables nor less work on the GPU"
 
 
@@ -53,6 +53,7 @@ class Search:
     finish: Callable[[Draft], Draft] = lambda draft: draft
     told: Callable[[str], None] = lambda text: None
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
+    _singles: int = _SINGLE_PLACES
 
     def run(self, draft: Draft) -> Found:
         """Rewrite until nothing lowers the score."""
@@ -144,10 +145,11 @@ class Search:
     def _single(
         self, draft: Draft, score: Score, options: list[tuple[Score, Rewrite, Draft, list[str]]]
     ) -> list[Step]:
-        """The best single place among the first ones of each kind."""
+        """The best single place among the first ones; a whole search tries only a few, since each is a prediction."""
         best: tuple[Score, Step] | None = None
         for _, rewrite, _, sites in options:
-            for site in sites[:_SINGLE_PLACES] if len(sites) > 1 else ():
+            for site in sites[: self._singles] if len(sites) > 1 else ():
+                self._singles -= 1
                 after, touched = self._everywhere(rewrite, draft, frozenset({site}))
                 now = score_of(self.place(after)) if touched else score
                 if now < score and (best is None or now < best[0]):
@@ -156,10 +158,11 @@ class Search:
 
 
 def score_of(placement: Placement) -> Score:
-    """What a rewrite must lower: switches, loadables, then work, layers and doubts."""
+    """What a rewrite must lower; the last entry counts the layers of which nobody knows."""
     on_gpu = [layer for layer in placement.layers if layer.device is Device.GPU]
     summary = placement.summary
     return (
+        summary.loadables_before_cap - summary.loadables,
         summary.switches,
         summary.loadables_before_cap,
         sum(layer.macs for layer in on_gpu),
@@ -170,5 +173,5 @@ def score_of(placement: Placement) -> Score:
 
 def _step(rewrite: Rewrite, draft: Draft, sites: list[str], scores: tuple[Score, Score]) -> Step:
     before, after = scores
-    gain = Gain(*(old - new for old, new in zip(before[:4], after[:4], strict=True)))
+    gain = Gain(*(old - new for old, new in zip(before[1:5], after[1:5], strict=True)))
     return Step(Applied(rewrite.id, rewrite.title, rewrite.safety.value, sites, gain), draft)

@@ -224,13 +224,15 @@ def attribute_axis(node: onnx.NodeProto) -> int:
 
 
 def four_dimensional_outputs(draft: Draft) -> Draft:
-    """Let the network's outputs be (N, C, 1, 1) where only a rewrite's reshape to (N, C) stands behind them."""
+    """Let the network's outputs be (N, C, 1, 1) where only a reshape to (N, C) stands behind them."""
     base, types, edits = onnx.ModelProto(), dict(draft.types), []
     base.CopyFrom(draft.base)
     for value in base.graph.output:
-        motion = _motion(draft, value.name, "Reshape")
-        source = draft.image(motion.input[0]) if motion is not None else None
-        if motion is None or source is None or motion.input[0] in draft.outputs or motion.input[0] in draft.inputs:
+        motion = draft.producers.get(value.name)
+        if motion is None or motion.op_type not in _RESHAPES:
+            continue
+        source, flat = draft.image(motion.input[0]), draft.shape(value.name)
+        if source is None or flat != source[:2] or motion.input[0] in draft.outputs or motion.input[0] in draft.inputs:
             continue
         if len(draft.consumers.get(value.name, ())) > 0:
             continue

@@ -1,0 +1,117 @@
+"""Cut a model in two: a backbone for the DLA and the decode part behind it for the GPU or the CPU.
+
+`auto` looks at the tail: the layers from which no convolution of weight is reached. What of the tail is on the GPU, and
+what follows it, becomes `post`; the tensors that enter it are the cut. Named tensors cut there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from dlaflow.errors import InputError, unknown_name
+from dlaflow.graph.shapes import TensorType
+from dlaflow.rewrites.draft import Draft
+from dlaflow.types import Device, Placement
+
+_LIGHT = 0.002
+"""A layer with a smaller share of the multiply-accumulates may stand in the decode part (DFL's 16 → 1 convolution)."""
+
+
+def cut_automatically(draft: Draft, placement: Placement) -> list[str]:
+    """The tensors to cut at; empty when nothing at the end runs on the GPU.
+
+    Raises InputError when the whole model would go to the decode part.
+    """
+    total = sum(layer.macs for layer in placement.layers) or 1
+    macs: dict[str, int] = {}
+    on_gpu: set[str] = set()
+    for layer in placement.layers:
+        for name in layer.onnx_nodes:
+            macs[name] = macs.get(name, 0) + layer.macs
+            if layer.device is Device.GPU:
+                on_gpu.add(name)
+    heavy: set[int] = set()
+    for node in reversed(draft.nodes):
+        behind = any(id(reader) in heavy for name in node.output for reader in draft.consumers.get(name, ()))
+        if behind or macs.get(node.name, 0) > _LIGHT * total:
+            heavy.add(id(node))
+    post: set[int] = set()
+    for node in draft.nodes:
+        after = any(id(draft.producers[name]) in post for name in node.input if name in draft.producers)
+        if id(node) not in heavy and (after or node.name in on_gpu or _reshapes_output(draft, node)):
+            post.add(id(node))
+    entering: list[str] = []
+    for node in draft.nodes:
+        if id(node) in post:
+            entering += [
+                name
+                for name in node.input
+                if name and name not in draft.weights and id(draft.producers.get(name)) not in post
+            ]
+    tensors = list(dict.fromkeys(entering))
+    if post and set(tensors) <= set(draft.inputs):
+        raise InputError("there is no backbone to cut off", then="Name the tensors: --cut NAME,NAME.")
+    return [name for name in tensors if name not in draft.inputs]
+
+
+def _reshapes_output(draft: Draft, node: onnx.NodeProto) -> bool:
+    """A reshape that makes an output of fewer than four dimensions: the builder's helper shuffle stands for it."""
+    return node.op_type in {"Reshape", "Flatten", "Squeeze"} and any(name in draft.outputs for name in node.output)
+
+
+def split(draft: Draft, tensors: Iterable[str]) -> tuple[Draft, Draft]:
+    """The part before and the part behind `tensors`. Outputs that the backbone makes itself stay with it.
+
+    Raises UsageError for a tensor that the model does not have, InputError when the parts cannot be separated.
+    """
+    cuts = list(tensors)
+    for name in cuts:
+        if name not in draft.producers:
+            raise unknown_name("tensor to cut at", name, list(draft.producers))
+    post: set[int] = set()
+    for node in draft.nodes:
+        if any(name in cuts or id(draft.producers.get(name)) in post for name in node.input):
+            post.add(id(node))
+    back = [node for node in draft.nodes if id(node) not in post]
+    made = {name for node in back for name in node.output}
+    entering = {name for node in draft.nodes if id(node) in post for name in node.input if name in made}
+    leaving = [*cuts, *sorted(entering - set(cuts))]
+    if any(name not in made for name in cuts):
+        late = next(name for name in cuts if name not in made)
+        raise InputError(f"the cut at {late} lies behind another cut", then="Name tensors that do not follow each other.")
+    outputs = [value.name for value in draft.base.graph.output]
+    first = _part(draft, back, list(draft.inputs), [*leaving, *(name for name in outputs if name in made)])
+    later = [node for node in draft.nodes if id(node) in post]
+    fed = [name for name in draft.inputs if any(name in node.input for node in later)]
+    second = _part(draft, later, [*leaving, *fed], [name for name in outputs if name not in made])
+    return first, second
+
+
+def _part(draft: Draft, nodes: list[onnx.NodeProto], inputs: list[str], outputs: list[str]) -> Draft:
+    base = onnx.ModelProto()
+    base.CopyFrom(draft.base)
+    declared = {value.name: value for value in (*draft.base.graph.input, *draft.base.graph.output)}
+    del base.graph.input[:]
+    del base.graph.output[:]
+    base.graph.input.extend(_declared(draft, name, declared) for name in inputs)
+    base.graph.output.extend(_declared(draft, name, declared) for name in dict.fromkeys(outputs))
+    types: dict[str, TensorType] = dict(draft.types)
+    part = replace(draft, base=base, nodes=tuple(nodes), types=types)
+    return part.swept()
+
+
+def _declared(draft: Draft, name: str, declared: dict[str, onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    if name in declared:
+        return declared[name]
+    known, shape = draft.types.get(name), draft.shape(name)
+    kind = onnx.TensorProto.DataType.Value((known.dtype if known else "float32").upper().replace("FLOAT32", "FLOAT"))
+    return onnx.helper.make_tensor_value_info(name, kind, shape)
+
+
+def post_path(out: Path) -> Path:
+    """The file of the decode part beside the backbone's: `backbone.onnx` → `post.onnx`, `m.onnx` → `m.post.onnx`."""
+    return out.with_name("post.onnx" if out.stem == "backbone" else f"{out.stem}.post.onnx")
