@@ -8,7 +8,7 @@ from math import hypot
 from dlaflow.estimate.advice import advise
 from dlaflow.estimate.answer import Estimate, Range
 from dlaflow.estimate.clocks import Clocks, clocks_of
-from dlaflow.estimate.dla import Conditions
+from dlaflow.estimate.dla import Conditions, step_times
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
 from dlaflow.estimate.places import repaired, spots_of
@@ -26,6 +26,8 @@ SCALED = 1.5
 _FEW_STEPS = 3
 """Up to so many steps it is an engine of a layer, and that kind of interval holds."""
 _SHARED_PASSES_SINCE = Version.parse("8.5")
+_UNSEEN = 0.8
+"""What a full share of passes, copies and resizes adds to the half width: their rates are hardly measured."""
 _WHOLE, _ASIDE = 0.99, 0.2
 """Energy ratios are of networks wholly on the DLA: this share of the work, at most that share of time aside."""
 _TOGETHER = 0.25
@@ -143,9 +145,12 @@ def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
 
 
 def _half_width(setting: _Setting, work: Workload) -> float:
+    """The interval of the set, wider for boards nobody measured and for work of kinds that no point shows alone."""
     spread = setting.dla.source.spread
     few = len(work.program.steps) <= _FEW_STEPS
-    return (spread.layer if few else spread.network) * setting.widening
+    times = step_times(work.dla, setting.dla.engine, setting.conditions).total
+    unseen = float(times[~work.dla.matrix].sum() / times.sum())
+    return hypot(spread.layer if few else spread.network, _UNSEEN * unseen) * setting.widening
 
 
 def _gpu_alone(network: Network, setting: _Setting) -> Range | None:

@@ -19,10 +19,8 @@ from dlaflow.progress import Progress, silent
 
 QUANTILE = 0.88
 """Aims between 75 and 90% on points of the same kind."""
-SCALED = 1.5
-"""Boards without measurements of their own get intervals wider by this factor."""
-_SELDOM = 0.45
-"""Half width where fewer than eight held-out points tell: a factor of about 1.6 either way."""
+_SELDOM = 0.6
+"""Half width where fewer than eight held-out points tell: a factor of about 1.8 either way."""
 _ENOUGH = 8
 
 
