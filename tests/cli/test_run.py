@@ -142,11 +142,16 @@ def test_the_whole_journey_in_one_process(place: Path, capsys: pytest.CaptureFix
     ]
     assert redone == ["calibrate"] * 2 + ["sensitivity"] * 2 + ["evaluate"] * 2 + ["report"]
 
-    # Without --resume it starts over, and says so.
+    # Without --resume it starts over, trains anew, and says so.
+    weights = place / "run" / "plain" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns, sha256_of(weights)
     assert main(["run", "tiny.toml", "--out", "run", "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Starting over" in captured.err
+    assert weights.stat().st_mtime_ns != before[0]
+    assert sha256_of(weights) == before[1]
+    assert not (place / "run" / "plain" / "training.key").exists()
 
 
 def test_own_onnx_checked_only(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +196,7 @@ def test_unknown_board(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ctrl_c_is_clean(place: Path) -> None:
     process = start(place, "run")
-    while process.poll() is None and not list((place / "run" / "state").glob("*.json")):
+    while process.poll() is None and len(list((place / "run" / "state").glob("*.json"))) < 4:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

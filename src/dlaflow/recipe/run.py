@@ -13,6 +13,7 @@ from dlaflow.recipe.engine import Listener, StepDone, run_steps
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.schema import Recipe
 from dlaflow.recipe.state import forget
+from dlaflow.recipe.work import TRAINING_KEY
 from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord
 
@@ -60,8 +61,8 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
     )
     _refuse_foreign_folder(options.folder)
     with locked(options.folder):
-        if not options.resume and (dropped := forget(options.folder)):
-            options.announce(f"Starting over in {options.folder}; --resume would have kept {dropped} finished steps.")
+        if not options.resume:
+            _start_over(options)
         data = RunData(recipe.data, progress, options.announce)
         done = run_steps(
             Planner(recipe, target, options.folder, data).steps(),
@@ -74,6 +75,14 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
             return RunOutcome(options.folder, done, None, None)
         record = read_run(options.folder / "run.json")
         return RunOutcome(options.folder, done, record, options.folder / recipe.report.file)
+
+
+def _start_over(options: RunOptions) -> None:
+    """Forget what an earlier run finished, and where a training of it stood."""
+    for key in options.folder.glob(f"*/{TRAINING_KEY}"):
+        key.unlink(missing_ok=True)
+    if dropped := forget(options.folder):
+        options.announce(f"Starting over in {options.folder}; --resume would have kept {dropped} finished steps.")
 
 
 def _refuse_foreign_folder(folder: Path) -> None:

@@ -12,6 +12,7 @@ from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.fingerprint import code_version
 from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
 from dlaflow.report.json import measurements_json, placement_json, read_placement
 from dlaflow.report.units import count, percent
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from dlaflow.zoo.training import TrainConfig
 
 _BATCH = 64
+TRAINING_KEY = "training.key"
+"""Beside the weights while they are trained: the code that the checkpoint is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +94,33 @@ def train(model: str, section: TrainSection, data: RunData, out: Path, progress:
         device=section.device,
         resume=True,
     )
-    _drop_foreign_checkpoint(config, data)
+    key = out.with_name(TRAINING_KEY)
+    _clear_for_training(config, data, key)
     card = run_training(config, progress, dataset).sidecar
+    key.unlink(missing_ok=True)
     return f"top-1 {percent(card.test_top1)} on {dataset.name}, {count(card.epochs, 'epoch')}"
 
 
-def _drop_foreign_checkpoint(config: TrainConfig, data: RunData) -> None:
-    """A checkpoint of other options is of no use to this run, and `resume` would refuse it."""
+def _clear_for_training(config: TrainConfig, data: RunData, key: Path) -> None:
+    """Leave only a checkpoint that this very training wrote: of the same plan, by the same code.
+
+    Finished weights go too: the step is being done because they are stale, and `resume` would take them for its result.
+    """
     from dlaflow.zoo.checkpoint import checkpoint_path, load_checkpoint
     from dlaflow.zoo.training import plan
+    from dlaflow.zoo.weights import sidecar_path
 
+    code = f"{code_version('zoo')} {code_version('torch')}"
+    checkpoint = checkpoint_path(config.out)
+    if not key.is_file() or key.read_text() != code:
+        checkpoint.unlink(missing_ok=True)
     try:
         load_checkpoint(config.out, plan(config, data.dataset))
     except DlaflowError:
-        checkpoint_path(config.out).unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
+    for stale in (sidecar_path(config.out), config.out):
+        stale.unlink(missing_ok=True)
+    write_atomic(key, code)
 
 
 def export(model: str, section: ExportSection, target: Target, files: Files, progress: Progress) -> str:
