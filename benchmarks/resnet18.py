@@ -51,7 +51,10 @@ def write_resnet18(path: Path, classes: int = 1000) -> None:
         inner = outer
     tensor = made.add("Flatten", "flatten", made.add("GlobalAveragePool", "pool", tensor))
     weight = made.generator.standard_normal((classes, 512)).astype(np.float32) / np.float32(np.sqrt(512))
-    made.weights += [numpy_helper.from_array(weight, "fc.weight"), numpy_helper.from_array(np.zeros(classes, np.float32), "fc.bias")]
+    made.weights += [
+        numpy_helper.from_array(weight, "fc.weight"),
+        numpy_helper.from_array(np.zeros(classes, np.float32), "fc.bias"),
+    ]
     made.nodes.append(helper.make_node("Gemm", [tensor, "fc.weight", "fc.bias"], ["output"], name="fc", transB=1))
     graph = helper.make_graph(
         made.nodes,

@@ -22,8 +22,10 @@ from dlaflow.quantize.calibration import (
     sidecar_of,
     write_calibration,
 )
+from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.model import load_onnx
 from dlaflow.quantize.observe import set_outputs
+from dlaflow.quantize.qdq import write_qdq
 from dlaflow.run.ort import OrtRunner
 
 
@@ -109,6 +111,15 @@ def test_bad_input(small_network: Path, pictures: np.ndarray, tmp_path: Path) ->
     (tmp_path / "no.onnx").write_bytes(b"no model")
     with pytest.raises(InputError, match=r"no\.onnx"):
         calibrate(tmp_path / "no.onnx", lambda: [pictures])
+
+
+def test_models_that_are_converted_already(small_network: Path, pictures: np.ndarray, tmp_path: Path) -> None:
+    write_fp16(small_network, tmp_path / "16.onnx")
+    write_qdq(small_network, calibrate(small_network, lambda: [pictures]), tmp_path / "8.onnx")
+    with pytest.raises(InputError, match="FP16 model"):
+        calibrate(tmp_path / "16.onnx", lambda: [pictures])
+    with pytest.raises(InputError, match="quantised already"):
+        calibrate(tmp_path / "8.onnx", lambda: [pictures])
 
 
 def test_the_record_comes_back(small_network: Path, pictures: np.ndarray, tmp_path: Path) -> None:

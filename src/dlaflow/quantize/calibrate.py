@@ -20,6 +20,9 @@ from dlaflow.quantize.model import Graph, index, load_onnx
 from dlaflow.quantize.observe import Observer
 from dlaflow.quantize.plan import Plan, plan
 
+_FLOAT16 = 10
+"""onnx.TensorProto.FLOAT16."""
+
 Batches = Callable[[], Iterable[NDArray[np.float32]]]
 """Called for each pass over the images; yields float32 [n, C, H, W], normalised as the model expects."""
 
@@ -34,12 +37,9 @@ def calibrate(
     config = config or CalibrationConfig()
     graph = index(load_onnx(model))
     tensors = plan(graph)
+    _refuse_converted(model, graph)
     if not tensors.observed:
-        raise InputError(
-            f"{model} has no float32 activations",
-            expected="a float32 model",
-            then="Calibrate before converting to FP16.",
-        )
+        raise InputError(f"{model} has no float32 activations", expected="a float32 model", received="none")
     model_sha256 = sha256_of(model)
     checkpoint = Checkpoint(config.checkpoint, key_of(model_sha256, tensors.observed), config.checkpoint_seconds)
     seen = _observe(Observer(graph.proto, tensors.observed), batches, config, checkpoint, progress)
@@ -50,6 +50,16 @@ def calibrate(
     calibration = assemble(tensors, chosen, Calibration((), config.method, seen.images, model_sha256, seen.fingerprint))
     checkpoint.remove()
     return calibration
+
+
+def _refuse_converted(model: Path, graph: Graph) -> None:
+    """A model that is quantised or FP16 already would yield the scales of something else than the user means."""
+    if any(node.op_type == "QuantizeLinear" for node in graph.proto.graph.node):
+        then = "Calibrate the float model, or take the scales out with `dlaflow cache from-qdq`."
+        raise InputError(f"{model} is quantised already", expected="a float32 model", received="Q/DQ nodes", then=then)
+    if any(tensor.data_type == _FLOAT16 for tensor in graph.initializers.values()):
+        then = "Calibrate before converting to FP16."
+        raise InputError(f"{model} is an FP16 model", expected="a float32 model", received="float16 weights", then=then)
 
 
 def _observe(

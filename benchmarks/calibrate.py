@@ -1,0 +1,217 @@
+"""Calibration: time, memory and accuracy beside onnxruntime's own calibrators, on the same images in one run.
+
+    python benchmarks/calibrate.py --cifar ../shared/cifar10 --models ../shared/models [--images 256] [--test 10000]
+
+Time and memory: ResNet-18 at 224 (random weights), each side in a process of its own; peak memory is what the system
+reports for that process, above the one that only runs the network. Accuracy: the trained CIFAR-10 demo networks, 512
+calibration images, both sides evaluated by the same runner. ModelOpt is compared when it is installed; it brings
+torch and CUDA packages with it and is no dependency of dlaflow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from resnet18 import write_resnet18
+
+from dlaflow.measure.accuracy import Accuracy, evaluate
+from dlaflow.quantize.calibrate import calibrate
+from dlaflow.quantize.calibration import CalibrationConfig
+from dlaflow.quantize.fp16 import write_fp16
+from dlaflow.quantize.images import balanced
+from dlaflow.quantize.qdq import write_qdq
+from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.run.ort import OrtRunner
+from dlaflow.zoo.data import load_dataset, normalise
+
+Images = NDArray[np.float32]
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one process took: seconds of the work itself, peak memory in MB."""
+
+    seconds: float
+    megabytes: float
+
+
+def batches(count: int) -> Iterator[Images]:
+    """`count` images of smooth noise at 224, always the same."""
+    coarse = np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    for start in range(0, count, BATCH):
+        picked = coarse[np.arange(start, min(start + BATCH, count)) % 64]
+        yield picked.repeat(28, 2).repeat(28, 3)
+
+
+def run_side(side: str, model: Path, count: int) -> None:
+    """The body of a process of its own; prints its cost."""
+    if side == "plain":
+        runner = OrtRunner(model)
+        began = time.perf_counter()
+        for batch in batches(count):
+            runner.run(batch)
+    elif side == "onnxruntime entropy":
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            ort_calibrate(model, Path(folder) / "augmented.onnx", batches(count), "entropy")
+    else:
+        began = time.perf_counter()
+        calibrate(model, lambda: batches(count), CalibrationConfig(side.split()[-1]))
+    seconds = time.perf_counter() - began
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+def ort_calibrate(model: Path, augmented: Path, images: Iterator[Images], method: str) -> None:
+    """onnxruntime's calibrator as `quantize_static` drives it."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    options = {"symmetric": True}
+    chosen = getattr(CalibrationMethod, method.capitalize())
+    calibrator = create_calibrator(model, None, str(augmented), chosen, extra_options=options)
+    with redirect_stdout(StringIO()):
+        calibrator.collect_data(_reader(images))
+        calibrator.compute_data()
+
+
+def _reader(images: Iterator[Images]) -> object:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, Images] | None:
+            batch = next(images, None)
+            return None if batch is None else {"input": batch}
+
+    return Reader()
+
+
+def cost_of(side: str, model: Path, count: int) -> Cost:
+    """Run one side in a fresh process."""
+    command = [sys.executable, __file__, "--side", side, "--resnet", str(model), "--images", str(count)]
+    seconds, megabytes = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return Cost(seconds, megabytes)
+
+
+def compare_costs(model: Path, count: int, counts: list[int], peer_count: int) -> None:
+    """Time as the median of three interleaved pairs; memory for several numbers of images."""
+    pairs = [(cost_of("plain", model, count), cost_of("dlaflow entropy", model, count)) for _ in range(3)]
+    ratios = sorted(ours.seconds / plain.seconds for plain, ours in pairs)
+    print(f"\nResNet-18 at 224, {count} images, batch {BATCH}: time over plain inference (three pairs)")
+    for plain, ours in pairs:
+        ratio = ours.seconds / plain.seconds
+        print(f"  plain {plain.seconds:6.1f} s   dlaflow entropy {ours.seconds:6.1f} s   {ratio:.2f}")
+    print(f"  median ratio {ratios[1]:.2f} (goal: at most 2.0)")
+    plain, peer = cost_of("plain", model, peer_count), cost_of("onnxruntime entropy", model, peer_count)
+    ratio, more = peer.seconds / plain.seconds, peer.megabytes - plain.megabytes
+    print(f"  onnxruntime's own entropy, {peer_count} images: {ratio:.2f}, +{more:.0f} MB")
+    print("Peak memory above plain inference")
+    for number in counts:
+        base, ours = cost_of("plain", model, number), cost_of("dlaflow entropy", model, number)
+        more = ours.megabytes - base.megabytes
+        print(f"  {number:5d} images: +{more:.0f} MB ({ours.megabytes:.0f} against {base.megabytes:.0f})")
+
+
+def compare_accuracy(models: Path, cifar: Path, tests: int, work: Path) -> None:
+    """fp32, fp16 and int8 by every method of both sides, on the same images."""
+    data = load_dataset("cifar10", cifar)
+    order = balanced(data.train.labels, len(data.train), 512)
+    calibration = normalise(data.train.images[order], data.mean, data.std)
+    images, labels = normalise(data.test.images[:tests], data.mean, data.std), data.test.labels[:tests]
+    average = work / "model_bn_averagepool.onnx"
+    replace_global_average_pool(models / "model_bn.onnx", average)
+    for model in (models / "model_bn.onnx", average, models / "model_gn.onnx"):
+        reference = evaluate(OrtRunner(model), images, labels)
+        print(f"\n{model.stem}: {tests} test images, {len(calibration)} calibration images")
+        _row("fp32", reference, reference)
+        write_fp16(model, work / "fp16.onnx")
+        _row("fp16", evaluate(OrtRunner(work / "fp16.onnx"), images, labels), reference)
+        for name, write in _writers(model, calibration).items():
+            write(work / "int8.onnx")
+            _row(name, evaluate(OrtRunner(work / "int8.onnx"), images, labels), reference)
+
+
+def _writers(model: Path, calibration: Images) -> dict[str, Callable[[Path], None]]:
+    def parts() -> Iterator[Images]:
+        return (calibration[start : start + 64] for start in range(0, len(calibration), 64))
+
+    def ours(method: str) -> Callable[[Path], None]:
+        return lambda out: write_qdq(model, calibrate(model, parts, CalibrationConfig(method)), out)
+
+    def peer(method: str) -> Callable[[Path], None]:
+        return lambda out: _ort_quantise(model, out, parts(), method)
+
+    writers = {f"dlaflow {method}": ours(method) for method in ("auto", "entropy", "percentile", "mse", "minmax")}
+    return writers | {f"onnxruntime {method}": peer(method) for method in ("percentile", "entropy", "minmax")}
+
+
+def _ort_quantise(model: Path, out: Path, images: Iterator[Images], method: str) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+
+    name = {"minmax": "MinMax"}.get(method, method.capitalize())
+    with redirect_stdout(StringIO()):
+        quantize_static(
+            str(model),
+            str(out),
+            _reader(images),
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=getattr(CalibrationMethod, name),
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+        )
+
+
+def _row(name: str, found: Accuracy, reference: Accuracy) -> None:
+    low, high = found.interval
+    drop = 100 * (reference.top1 - found.top1)
+    agreement = found.agreement(reference)
+    print(
+        f"  {name:<24} top-1 {found.top1:.2%} ({low:.2%} to {high:.2%})  loses {drop:+.2f}  agreement {agreement:.2%}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Both comparisons, or one side of one for the process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, help="folder with model_bn.onnx and model_gn.onnx")
+    parser.add_argument("--cifar", type=Path, help="folder with CIFAR-10")
+    parser.add_argument("--images", type=int, default=256, help="images for the time of ResNet-18 (0: leave it out)")
+    parser.add_argument("--peer-images", type=int, default=64, help="images for onnxruntime's calibrator (30 MB each)")
+    parser.add_argument("--memory", type=int, nargs="*", default=[64, 1024], help="numbers of images for peak memory")
+    parser.add_argument("--test", type=int, default=10_000, help="test images for the accuracy")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--resnet", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        run_side(options.side, options.resnet, options.images)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if options.images:
+            write_resnet18(work / "resnet18.onnx")
+            compare_costs(work / "resnet18.onnx", options.images, options.memory, options.peer_images)
+        if options.models and options.cifar:
+            compare_accuracy(options.models, options.cifar, options.test, work)
+    try:
+        import modelopt  # noqa: F401
+    except ImportError:
+        print("\nModelOpt is not installed: not compared.")
+
+
+if __name__ == "__main__":
+    main()
