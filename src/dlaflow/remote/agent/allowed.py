@@ -1,0 +1,88 @@
+"""What a job may run: trtexec and nsys, with known options, on files of the job's own folder. Nothing else."""
+
+from __future__ import annotations
+
+import re
+
+from .folder import ID, NAME, SHA, Record, Refused, need, program
+
+KINDS = ("build", "profile", "bench", "evaluate", "probe", "power")
+
+_ARGUMENT = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=([^\x00-\x1f]*))?")
+_TEXT = re.compile(r"[^\x00-\x1f]{0,200}")
+_FILES_TEXT = "onnx deploy saveEngine loadEngine calib exportTimes exportProfile exportLayerInfo exportOutput"
+_FILES = frozenset(_FILES_TEXT.split())
+"""Options whose value is the name of one file in the job's folder."""
+_SEVERAL = frozenset(["plugins", "staticPlugins"])
+_PLAIN_TEXT = """
+    batch output minShapes optShapes maxShapes shapes int8 fp16 stronglyTyped precisionConstraints layerPrecisions
+    useDLACore allowGPUFallback buildDLAStandalone safe adjustForDLA uint8AsymmetricQuantizationDLA layerDeviceTypes
+    inputIOFormats outputIOFormats memPoolSize workspace sparsity builderOptimizationLevel profilingVerbosity
+    versionCompatible skipInference buildOnly iterations idleTime duration warmUp avgRuns noDataTransfers useSpinWait
+    useCudaGraph separateProfileRun includeDataTransfers noSpinWait noCudaGraph dumpProfile dumpLayerInfo verbose best
+    percentile
+"""
+_PLAIN = frozenset(_PLAIN_TEXT.split())
+_NSYS = frozenset(["trace", "force-overwrite", "accelerator-trace"])
+
+
+def check_job(job: Record) -> None:
+    """Refuse a job that is not one of ours, before anything is written."""
+    need(ID, job.get("id"), "a job")
+    if job.get("kind") not in KINDS:
+        raise Refused("refused", f"not a kind of job: {job.get('kind')!r}")
+    for field in ("desk", "title"):
+        need(_TEXT, job.get(field, ""), field)
+    for name, sha in job["files"].items():
+        need(NAME, name, "a file")
+        need(SHA, sha, "a hash")
+    for phase in job["phases"]:
+        need(NAME, phase.get("name"), "a phase")
+        for run in phase["runs"]:
+            need(NAME, run.get("name"), "a run")
+            if not isinstance(run.get("seconds"), (int, float)) or not 0 < run["seconds"] <= 7 * 86400:
+                raise Refused("refused", f"not a time limit in seconds: {run.get('seconds')!r}")
+            command_of(run, resolve=False)
+
+
+def command_of(run: Record, resolve: bool = True) -> list[str]:
+    """The argument list of a run; `resolve` looks the programs up."""
+    name = run.get("program")
+    find = program if resolve else str
+    arguments = [_checked(argument) for argument in run["arguments"]]
+    if name == "trtexec":
+        return [find("trtexec"), *arguments]
+    if name == "nsys-profile":
+        flags = [_checked_nsys(flag) for flag in run["flags"]]
+        out = f"--output={run['name']}"
+        return [find("nsys"), "profile", "--force-overwrite=true", out, *flags, find("trtexec"), *arguments]
+    if name == "nsys-export":
+        report = need(NAME, run.get("report"), "a report")
+        out = f"--output={report}.sqlite"
+        return [find("nsys"), "export", "--type=sqlite", "--force-overwrite=true", out, f"{report}.nsys-rep"]
+    raise Refused("refused", f"not a program of this agent: {name!r}")
+
+
+def _checked(argument: object) -> str:
+    match = _ARGUMENT.fullmatch(argument) if isinstance(argument, str) else None
+    if match is None:
+        raise Refused("refused", f"not an option: {argument!r}")
+    name, value = match.group(1), match.group(2)
+    if name in _FILES:
+        need(NAME, value, f"a file for --{name}")
+    elif name in _SEVERAL:
+        for one in (value or "").split(","):
+            # As a path, so that the loader takes the job's own file and no library of that name.
+            need(re.compile(rf"\./{NAME.pattern}"), one, f"a file for --{name}")
+    elif name == "loadInputs":
+        need(NAME, (value or "").rpartition(":")[2], "a file for --loadInputs")
+    elif name not in _PLAIN:
+        raise Refused("refused", f"not an option of this agent: --{name}")
+    return match.group(0)
+
+
+def _checked_nsys(flag: object) -> str:
+    match = _ARGUMENT.fullmatch(flag) if isinstance(flag, str) else None
+    if match is None or match.group(1) not in _NSYS:
+        raise Refused("refused", f"not an option of this agent: {flag!r}")
+    return match.group(0)

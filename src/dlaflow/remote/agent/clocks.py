@@ -1,0 +1,59 @@
+"""Clocks: changed only on request; put back by the worker, else by the guardian, else by the next call of an agent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+
+from .folder import Refused, place, program, read, write
+
+_SECONDS = 60
+
+
+def lock_clocks() -> None:
+    """Store the clocks, then fix them at their highest. The marker comes first, so that nobody forgets them."""
+    tool, saved = program("jetson_clocks"), place("clocks.saved")
+    with suppress(FileNotFoundError):
+        os.unlink(saved)
+    _as_root(tool, "--store", saved)
+    write(place("clocks.locked"), {"boot": _boot(), "saved": saved})
+    _as_root(tool)
+
+
+def restore_clocks() -> None:
+    """Put the clocks back if they are changed; after a restart the board has its own again."""
+    marker = place("clocks.locked")
+    if not os.path.exists(marker):
+        return
+    found = read(marker)
+    if found.get("boot") == _boot():
+        try:
+            _as_root(program("jetson_clocks"), "--restore", str(found["saved"]))
+        except (Refused, OSError, KeyError, subprocess.SubprocessError):
+            return
+    with suppress(FileNotFoundError):
+        os.unlink(marker)
+
+
+def _as_root(*command: str) -> None:
+    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    done = subprocess.run(
+        [*prefix, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        text = " ".join(done.stdout.decode("utf-8", "replace").split())[:300]
+        raise Refused("clocks", f"{os.path.basename(command[0])} ended with {done.returncode}: {text}")
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

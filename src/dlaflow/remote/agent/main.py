@@ -1,0 +1,65 @@
+"""The agent's commands. Whatever else it is asked for is refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import platform
+import shutil
+import socket
+import sys
+
+from . import facts, files, job
+from .folder import Record, Refused, free_bytes, prepare, root, say
+
+
+def hello(request: Record) -> None:
+    """Who is there, and how much room there is."""
+    job.release(job.recover())
+    say(
+        {
+            "host": socket.gethostname(),
+            "root": root(),
+            "python": platform.python_version(),
+            "free": free_bytes(),
+            "rsync": bool(shutil.which("rsync")),
+        }
+    )
+
+
+COMMANDS = {
+    "hello": hello,
+    "facts": facts.facts,
+    "have": files.have,
+    "receive": files.receive,
+    "adopt": files.adopt,
+    "send": files.send,
+    "start": job.start,
+    "follow": job.follow,
+    "stop": job.stop,
+    "jobs": job.jobs,
+    "clean": job.clean,
+}
+
+
+def main() -> int:
+    """Answer one request."""
+    try:
+        command = COMMANDS.get(sys.argv[1] if len(sys.argv) == 2 else "")
+        if command is None:
+            raise Refused("refused", "not a command of this agent")
+        prepare()
+        request = json.loads(sys.stdin.buffer.readline() or b"{}")
+        if not isinstance(request, dict):
+            raise Refused("refused", "not a request")
+        command(request)
+    except BrokenPipeError:
+        return 1
+    except Refused as error:
+        say({"error": error.code, "text": str(error)})
+    except OSError as error:
+        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "system"
+        say({"error": code, "text": f"{error.strerror or error} {error.filename or ''}".strip()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        say({"error": "refused", "text": f"the request cannot be read: {type(error).__name__} {error}"})
+    return 0

@@ -1,0 +1,210 @@
+"""Jobs from the desk's side: start under the board's lock, follow over broken connections, find again, pull."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from dlaflow.errors import EnvironmentLacksError, UsageError
+from dlaflow.progress import Task
+from dlaflow.remote.board import Board
+from dlaflow.remote.channel import ConnectionLostError
+from dlaflow.remote.records import (
+    Event,
+    Job,
+    JobKind,
+    JobList,
+    JobState,
+    Phase,
+    PowerWish,
+    RunEnd,
+    Started,
+    Stopping,
+)
+
+_BUSY_PAUSE = 0.5
+_SETTLING_SECONDS = 10.0
+"""A job that has just ended still holds the lock while it clears up."""
+_ATTACHABLE = {"running", "done"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobWish:
+    """What to do on a board. `files` maps names in the job's folder to the desk's files."""
+
+    kind: JobKind
+    title: str
+    files: Mapping[str, Path]
+    phases: tuple[Phase, ...]
+    power: PowerWish | None = None
+    clocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How to go about a job.
+
+    `attach` takes the same job that an earlier call started, where there is one. `ask_to_stop` is asked at Ctrl-C
+    whether the board's job is to end too; `on_line` hears what the programs print.
+    """
+
+    attach: bool = False
+    ask_to_stop: Callable[[], bool] = lambda: False
+    on_line: Callable[[str, str], None] = field(default=lambda run, text: None)
+
+
+class LeftRunningError(EnvironmentLacksError):
+    """The desk leaves, the job goes on; the message says how to find it."""
+
+
+def perform(board: Board, wish: JobWish, folder: Path, handling: Handling | None = None) -> JobState:
+    """Do a job and bring everything that it left into `folder`, whatever its ending; returns its state.
+
+    Raises LeftRunningError when the connection or the user leaves, EnvironmentLacksError when the board is busy, full
+    or lacks a program, KeyboardInterrupt when the user stopped the job.
+    """
+    handling = handling or Handling()
+    try:
+        hashes = board.push(wish.files)
+    except ConnectionLostError as error:
+        raise EnvironmentLacksError(
+            f"{error.what}, during the push to {board.name}",
+            then="Run the same command again: what arrived is not sent twice.",
+        ) from None
+    job = _job_of(wish, hashes)
+    known = find(board, job.id.rsplit("-", 1)[0]) if handling.attach else None
+    state = known or _start(board, job)
+    return finish(board, state, folder, handling)
+
+
+def finish(board: Board, state: JobState, folder: Path, handling: Handling | None = None) -> JobState:
+    """Follow a job to its end and pull what it left. Raises as `perform` does."""
+    handling = handling or Handling()
+    try:
+        state = _follow(board, state, handling)
+    except ConnectionLostError as error:
+        raise LeftRunningError(
+            f"{error.what}; the job {state.id} goes on on {board.name}",
+            then=f"Find it again with --attach, or with `dlaflow remote {board.name} attach {state.id}`.",
+        ) from None
+    except KeyboardInterrupt:
+        if not handling.ask_to_stop():
+            raise LeftRunningError(
+                f"the job {state.id} goes on on {board.name}",
+                then=f"Find it again with --attach, or with `dlaflow remote {board.name} attach {state.id}`.",
+            ) from None
+        board.ask("stop", Stopping, {"id": state.id})
+        _follow(board, state, Handling())
+        raise
+    board.pull(state, tuple(state.outputs), folder)
+    return state
+
+
+def find(board: Board, start: str) -> JobState | None:
+    """The newest job whose id begins with `start` and that runs or is done."""
+    jobs = board.ask("jobs", JobList).jobs
+    found = [job for job in jobs if job.id.startswith(start) and job.state in _ATTACHABLE]
+    return found[-1] if found else None
+
+
+def find_exactly(board: Board, job: str) -> JobState:
+    """A job by its id. Raises UsageError when the board has none of that name."""
+    jobs = board.ask("jobs", JobList).jobs
+    found = next((state for state in jobs if state.id == job), None)
+    if found is None:
+        names = ", ".join(state.id for state in jobs[-5:]) or "none"
+        raise UsageError(f"{board.name} has no such job", expected=f"one of {names}", received=job)
+    return found
+
+
+def failed_run(state: JobState) -> RunEnd | None:
+    """The program that made a job fail."""
+    return next((run for run in state.runs if run.exit != 0), None)
+
+
+def require_done(board: Board, state: JobState) -> None:
+    """Raises EnvironmentLacksError for a job that ended otherwise than well, where no log tells the cause."""
+    if state.state != "done":
+        raise EnvironmentLacksError(f"the job {state.id} on {board.name} {_ended(state)}: {state.why}")
+
+
+def _ended(state: JobState) -> str:
+    return {"failed": "failed", "stopped": "was stopped", "died": "was killed"}.get(state.state, state.state)
+
+
+def _job_of(wish: JobWish, hashes: dict[str, str]) -> Job:
+    """The id is the job's content and a random part: one finds the same job again, the other tells runs apart."""
+    # The title is the user's text, the only one that the board sees; control characters are none of its business.
+    title = re.sub(r"[\x00-\x1f]", "?", wish.title)[:200]
+    desk = f"{_user()}@{socket.gethostname()}"[:200]
+    body = msgspec.json.encode((wish.kind, hashes, wish.phases, wish.power, wish.clocks), order="sorted")
+    name = f"{wish.kind}-{hashlib.sha256(body).hexdigest()[:12]}-{secrets.token_hex(4)}"
+    return Job(
+        id=name,
+        kind=wish.kind,
+        title=title,
+        desk=desk,
+        files=hashes,
+        phases=wish.phases,
+        power=wish.power,
+        clocks=wish.clocks,
+    )
+
+
+def _start(board: Board, job: Job) -> JobState:
+    """Repeating is safe: the agent answers a known id with that job."""
+    last = time.monotonic() + max(board.patience.busy, _SETTLING_SECONDS)
+    with board.progress(f"{job.kind} on {board.name}", None) as task:
+        while True:
+            answer = board.ask("start", Started, {"job": msgspec.to_builtins(job)})
+            if answer.answer != "busy" and answer.state is not None:
+                return answer.state
+            holder = answer.holder
+            if time.monotonic() > last:
+                raise EnvironmentLacksError(
+                    f"{board.name} is busy with {holder.get('kind', 'a job')} {holder.get('id', '')} "
+                    f"of {holder.get('desk', 'another desk')}",
+                    then="Wait for it (--wait SECONDS), or look at it with `dlaflow remote BOARD jobs`.",
+                )
+            task.describe(f"waits for {holder.get('desk', 'another desk')}")
+            time.sleep(_BUSY_PAUSE)
+
+
+def _follow(board: Board, state: JobState, handling: Handling) -> JobState:
+    """To the end of the job; each broken connection starts the patience anew, and no event is heard twice."""
+    offset, heard = 0, time.monotonic()
+    with board.progress(f"{state.kind} on {board.name}", None) as task:
+
+        def listen() -> JobState:
+            nonlocal offset, heard
+            for event in board.events(state.id, offset):
+                offset, heard = event.at, time.monotonic()
+                if event.state is not None:
+                    return event.state
+                _tell(event, task, handling)
+            raise ConnectionLostError(f"the connection to {board.name} broke")
+
+        return board.patiently(listen, lambda: heard)
+
+
+def _tell(event: Event, task: Task, handling: Handling) -> None:
+    if event.event == "phase":
+        task.describe(event.name)
+    elif event.event == "line":
+        handling.on_line(event.run, event.text)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"

@@ -1,0 +1,198 @@
+"""What desk and agent tell each other, as records. The agent's side of the same lines is plain JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+JobKind = Literal["build", "profile", "bench", "evaluate", "probe", "power"]
+Program = Literal["trtexec", "nsys-profile", "nsys-export"]
+Ending = Literal["running", "done", "failed", "stopped", "died"]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One program of a job; its output goes to NAME.log. File names are those of the job's own folder.
+
+    `seconds` is its time limit, `flags` those of `nsys profile`, `report` the capture that nsys-export converts.
+    """
+
+    name: str
+    program: Program = "trtexec"
+    arguments: tuple[str, ...] = ()
+    seconds: float = 3600.0
+    flags: tuple[str, ...] = ()
+    report: str = ""
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs that go together; the next phase begins when all have ended. A run that fails ends the job unless it may."""
+
+    name: str
+    runs: tuple[Run, ...]
+    may_fail: bool = False
+
+
+class PowerWish(msgspec.Struct, frozen=True, kw_only=True):
+    """Sample power every `interval_ms`, first for `idle_s` seconds with nothing running."""
+
+    idle_s: float = 5.0
+    interval_ms: int = 100
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the agent takes it. `files` maps names in the job's folder to hashes of pushed files."""
+
+    id: str
+    kind: JobKind
+    title: str
+    desk: str
+    files: dict[str, str]
+    phases: tuple[Phase, ...]
+    power: PowerWish | None = None
+    clocks: bool = False
+
+
+class OutputMark(msgspec.Struct, frozen=True):
+    """A file that a job left."""
+
+    bytes: int
+    sha256: str
+
+
+class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How one program ended; times are the board's, in seconds since 1970."""
+
+    name: str
+    phase: str
+    exit: int
+    seconds: float
+    started: float
+    timed_out: bool
+
+
+class PhaseSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """When a phase ran, by the board's clock, in seconds since 1970."""
+
+    name: str
+    started: float
+    ended: float
+
+
+class JobState(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a job. `power` tells where power came from (tegrastats, sysfs, or empty)."""
+
+    id: str
+    kind: str
+    state: Ending
+    why: str = ""
+    desk: str = ""
+    title: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    files: tuple[str, ...] = ()
+    outputs: dict[str, OutputMark] = {}
+    runs: tuple[RunEnd, ...] = ()
+    phases: tuple[PhaseSpan, ...] = ()
+    power: str = ""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a followed job: `phase` (name), `line` (run, text), `alive`, or `end` (state). `at` is an offset."""
+
+    event: str
+    at: int = 0
+    name: str = ""
+    run: str = ""
+    text: str = ""
+    state: JobState | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's word when it does not serve a request; `error` is empty in every other answer."""
+
+    error: str = ""
+    text: str = ""
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is there. `free` is in bytes."""
+
+    host: str
+    root: str
+    python: str
+    free: int
+    rsync: bool
+
+
+class Have(msgspec.Struct, frozen=True, kw_only=True):
+    """Which files the board lacks, and its free bytes."""
+
+    missing: tuple[str, ...]
+    free: int
+
+
+class Adopted(msgspec.Struct, frozen=True, kw_only=True):
+    """The files that did not arrive whole."""
+
+    wrong: tuple[str, ...]
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """How many files came in a tar."""
+
+    received: int
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """`started` or `known` with the job's state, or `busy` with who holds the board."""
+
+    answer: Literal["started", "known", "busy"]
+    state: JobState | None = None
+    holder: dict[str, object] = {}
+
+
+class Stopping(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a job that was asked to stop."""
+
+    state: JobState
+
+
+class JobList(msgspec.Struct, frozen=True, kw_only=True):
+    """All jobs on a board, the oldest first."""
+
+    jobs: tuple[JobState, ...]
+
+
+class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs were forgotten."""
+
+    answer: Literal["cleaned", "busy"]
+    removed: int = 0
+
+
+class CommandText(msgspec.Struct, frozen=True, kw_only=True):
+    """A command and what it printed."""
+
+    command: tuple[str, ...]
+    text: str
+
+
+class Bindings(msgspec.Struct, frozen=True, kw_only=True):
+    """TensorRT's Python bindings; an empty version is none."""
+
+    version: str
+    dla_cores: int | None
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine's answers to the questions of `dlaflow doctor`."""
+
+    files: dict[str, str]
+    commands: tuple[CommandText, ...]
+    places: dict[str, str]
+    paths: tuple[str, ...]
+    architecture: str
+    kernel: str
+    python: str
+    tensorrt: Bindings

@@ -1,0 +1,227 @@
+"""A board over the system's OpenSSH: the user's own configuration, agent and jump hosts; host keys always checked.
+
+One connection is opened and shared (a control socket in a private folder); when it breaks, the next call opens another.
+Names of the user's files never reach a shell: files travel under their hash, and what is left is quoted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
+from dlaflow.progress import Task
+from dlaflow.remote.bundle import Bundle
+from dlaflow.remote.channel import Channel, ConnectionLostError, ProcessChannel
+from dlaflow.remote.transport import DEFAULT_ROOT, INSTALLER, begin, install_through, last_line, push_as_tar
+
+_HOST = re.compile(r"(?:ssh://)?(?P<where>(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9_.][A-Za-z0-9._-]*)(?::(?P<port>\d{1,5}))?")
+_ROOT = re.compile(r"[A-Za-z0-9._/-]+")
+_CONNECT_SECONDS = 20
+_ALIVE_SECONDS = 5
+_ALIVE_COUNT = 4
+_RSYNC_SECONDS = 60
+_RSYNC_CUT = {10, 12, 20, 30, 35, 255}
+_RSYNC_DISK = 11
+_PERCENT = re.compile(rb"([\d,]+)\s+\d+%")
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """Where to go: `user@host` or a name of the user's ssh configuration; `config` in place of ~/.ssh/config."""
+
+    where: str
+    port: int | None = None
+    config: Path | None = None
+    root: str = DEFAULT_ROOT
+
+    @classmethod
+    def parse(cls, text: str, *, config: Path | None = None, root: str = DEFAULT_ROOT) -> SshTarget:
+        """Read `[user@]host[:port]`.
+
+        Raises UsageError for what is no such name: anything that ssh could take for an option, or a shell for words.
+        """
+        match = _HOST.fullmatch(text)
+        if match is None:
+            raise UsageError("cannot read the board's address", expected="[USER@]HOST[:PORT]", received=repr(text))
+        if not _ROOT.fullmatch(root) or root.startswith("-") or ".." in root.split("/"):
+            raise UsageError("cannot use that folder on the board", expected="a plain path", received=repr(root))
+        port = match.group("port")
+        return cls(match.group("where"), int(port) if port else None, config, root)
+
+
+class SshTransport:
+    """See Transport."""
+
+    def __init__(self, target: SshTarget) -> None:
+        self.name = target.where if target.port is None else f"{target.where}:{target.port}"
+        self.sent = 0
+        self._target = target
+        self._sockets = tempfile.TemporaryDirectory(prefix="dlaflow-", ignore_cleanup_errors=True)
+        self._connected = False
+        if shutil.which("ssh") is None:
+            raise EnvironmentLacksError("ssh is not on this computer", then="Install OpenSSH's client.")
+
+    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
+        """See Transport."""
+        self._connect()
+        words = ["python3", f"{self._target.root}/{agent.name}", command]
+        return begin(ProcessChannel([*self._ssh(), shlex.join(words)]), request, self)
+
+    def install(self, agent: Bundle) -> None:
+        """See Transport."""
+        self._connect()
+        words = ["python3", "-c", INSTALLER, self._target.root, agent.name, agent.sha256]
+        install_through(ProcessChannel([*self._ssh(), shlex.join(words)]), agent, self)
+
+    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+        """See Transport. rsync where both sides have it, because it goes on where a cut push stopped; else tar."""
+        self._connect()
+        if rsync and shutil.which("rsync"):
+            self._rsync(files, task)
+        else:
+            push_as_tar(self, agent, files, task)
+
+    def diagnose(self, complaint: str) -> DlaflowError | None:
+        """See Transport."""
+        return _refusal(self.name, complaint)
+
+    def close(self) -> None:
+        """End the shared connection."""
+        if self._connected:
+            with suppress(OSError, subprocess.SubprocessError):
+                command = ["ssh", *self._options(), "-O", "exit", "--", self._target.where]
+                subprocess.run(command, capture_output=True, timeout=_ALIVE_SECONDS, check=False)
+        self._sockets.cleanup()
+
+    def _ssh(self) -> list[str]:
+        return ["ssh", *self._options(), "-T", "--", self._target.where]
+
+    def _options(self) -> list[str]:
+        """Host keys are never waved through, whatever the user's configuration says; the agent is not forwarded."""
+        settings = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "ForwardAgent": "no",
+            "ForwardX11": "no",
+            "ClearAllForwardings": "yes",
+            "PermitLocalCommand": "no",
+            "ConnectTimeout": str(_CONNECT_SECONDS),
+            "ServerAliveInterval": str(_ALIVE_SECONDS),
+            "ServerAliveCountMax": str(_ALIVE_COUNT),
+            "ControlMaster": "auto",
+            "ControlPersist": "60",
+            "ControlPath": f"{self._sockets.name}/%C",
+        }
+        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        if self._target.config is not None:
+            options = ["-F", str(self._target.config), *options]
+        return options if self._target.port is None else [*options, "-p", str(self._target.port)]
+
+    def _connect(self) -> None:
+        """Open the shared connection once, where ssh may ask the user for a passphrase or a password itself."""
+        if self._connected:
+            return
+        asks = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        options = self._options()
+        if asks:
+            options[options.index("BatchMode=yes")] = "BatchMode=no"
+            options[options.index("StrictHostKeyChecking=yes")] = "StrictHostKeyChecking=ask"
+        # A file, not a pipe: the shared connection stays in the background and would keep a pipe open.
+        with tempfile.TemporaryFile() as said:
+            command = ["ssh", *options, "-T", "--", self._target.where, "exit 0"]
+            try:
+                code = subprocess.run(
+                    command,
+                    stdin=None if asks else subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=None if asks else said,
+                    timeout=None if asks else _CONNECT_SECONDS + 10,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                raise ConnectionLostError(
+                    f"{self.name} does not answer", expected=f"a login within {_CONNECT_SECONDS} s"
+                ) from None
+            said.seek(0)
+            complaint = said.read().decode("utf-8", errors="replace")
+        if code != 0:
+            raise _refusal(self.name, complaint) or ConnectionLostError(
+                f"cannot reach {self.name}: {last_line(complaint) or 'ssh says nothing'}", then="Does `ssh` reach it?"
+            )
+        self._connected = True
+
+    def _rsync(self, files: Mapping[str, Path], task: Task) -> None:
+        """A folder of links named by hash is what rsync sees: names of the user's files cannot mislead it."""
+        with tempfile.TemporaryDirectory(prefix="dlaflow-push-") as staging, tempfile.TemporaryFile() as said:
+            for sha, path in files.items():
+                (Path(staging) / sha).symlink_to(path.resolve())
+            command = [
+                "rsync", "--copy-links", "--recursive", "--times", "--partial", "--inplace", "--info=progress2",
+                f"--timeout={_RSYNC_SECONDS}", "-e", shlex.join(["ssh", *self._options()]), "--",
+                f"{staging}/", f"{self._target.where}:{self._target.root}/incoming/",
+            ]  # fmt: skip
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+            )
+            try:
+                self._watch(child, task)
+                code = child.wait()
+            finally:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+            said.seek(0)
+            complaint = said.read().decode("utf-8", errors="replace")
+        if code == 0:
+            return
+        if code == _RSYNC_DISK or "No space left" in complaint:
+            raise EnvironmentLacksError(
+                f"the disk of {self.name} is full", then="Free some space there: `dlaflow remote BOARD clean`."
+            )
+        kind: type[DlaflowError] = ConnectionLostError if code in _RSYNC_CUT else EnvironmentLacksError
+        raise kind(f"rsync to {self.name} ended with {code}: {last_line(complaint)}")
+
+    def _watch(self, child: subprocess.Popen[bytes], task: Task) -> None:
+        """rsync repeats one line with the bytes so far, each ended by a carriage return."""
+        assert child.stdout is not None
+        told, rest = 0, b""
+        with child.stdout:
+            while chunk := os.read(child.stdout.fileno(), 1 << 12):
+                *whole, rest = (rest + chunk).split(b"\r")
+                for line in whole:
+                    if match := _PERCENT.search(line):
+                        now = int(match.group(1).replace(b",", b""))
+                        task.advance(now - told)
+                        self.sent += now - told
+                        told = now
+            if match := _PERCENT.search(rest):
+                self.sent += int(match.group(1).replace(b",", b"")) - told
+
+
+def _refusal(name: str, complaint: str) -> DlaflowError | None:
+    """What ssh refuses, with what to do; None where it is only the connection, so that another try may help."""
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in complaint:
+        return EnvironmentLacksError(
+            f"the host key of {name} has changed, so dlaflow does not connect",
+            then="If the board was flashed anew, check its key and remove the old one with `ssh-keygen -R HOST`.",
+        )
+    if "Host key verification failed" in complaint or "host key is known" in complaint:
+        return EnvironmentLacksError(
+            f"the host key of {name} is not known here", then=f"Connect once by hand and check it: ssh {name}"
+        )
+    if "Permission denied" in complaint:
+        return EnvironmentLacksError(
+            f"{name} refused the login: {last_line(complaint)}",
+            then="Give it your key (`ssh-copy-id`), or start ssh-agent. dlaflow takes no passwords.",
+        )
+    return None
