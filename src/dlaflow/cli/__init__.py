@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("dlaflow.cli.train:train", "Train a demo network (or your own) on CIFAR-10 or the built-in digits."),
     "export": ("dlaflow.cli.export:export", "Export trained weights to a checked, one-file ONNX model."),
     "check": ("dlaflow.cli.check:check", "Tell what of a model will run on the DLA, why not, and what to change."),
+    "fix": ("dlaflow.cli.fix:fix", "Rewrite a model so that it stays on the DLA, and prove that it computes the same."),
     "score": ("dlaflow.cli.score:score", "Compare a prediction with the log of a real build of the model."),
     "explain": ("dlaflow.cli.explain:explain", "Print the page of a rule: what it asks, why, and what to use instead."),
     "boards": ("dlaflow.cli.boards:boards", "List the boards and releases, and which of them have a DLA."),

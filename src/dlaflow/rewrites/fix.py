@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
+
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.placement.check import check, check_model
@@ -29,13 +31,16 @@ class FixConfig:
     """How far to go.
 
     `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `input_shape` (channels, height, width)
-    fixes open dimensions; `samples` are real inputs for the proof; `dry_run` predicts only, without a proof.
+    fixes open dimensions; `samples` are real inputs for the proof, and for statistics; `dry_run` predicts only, without
+    a proof. Frozen statistics are kept while `accuracy` (percent right of a model) falls by at most `max_drop` points.
     """
 
     allow: Safety = Safety.EXACT
     output_4d: bool = False
     input_shape: tuple[int, ...] | None = None
     samples: Samples | None = None
+    accuracy: Callable[[onnx.ModelProto], float] | None = None
+    max_drop: float = 1.0
     dry_run: bool = False
 
 

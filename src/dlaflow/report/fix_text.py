@@ -1,0 +1,137 @@
+"""What `dlaflow fix` did, on the terminal and as JSON: the answer first, then each rewrite with its gain, then the proof."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import defaultdict
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.rewrites.records import Applied, FixReport, Gain, Refused
+from dlaflow.types import Finding, Summary
+
+FIX_SCHEMA = "dlaflow.fix/1"
+_WIDTH = 100
+_SHOWN = 12
+
+
+def fix_json(report: FixReport) -> bytes:
+    """The file of `dlaflow fix --json`."""
+    body: dict[str, object] = msgspec.to_builtins(report)
+    record = {"schema": FIX_SCHEMA, "dlaflow": __version__, **body}
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
+def fix_text(report: FixReport) -> str:
+    """The answer of `dlaflow fix`."""
+    target = report.target
+    lines = [
+        f"{report.model} on {target.board}, TensorRT {target.tensorrt}, {target.precision}, allowing {report.allow}",
+        "",
+        _before_after(report.before, report.after),
+    ]
+    if report.frozen_inputs:
+        lines.append(f"  fixed the open dimensions of {', '.join(report.frozen_inputs)}, batch {target.batch}")
+    if report.applied:
+        lines += ["", "Rewrites, in order, each with what it removes after those before it:"]
+        lines += [line for each in report.applied for line in _applied(each)]
+    else:
+        lines += ["", "No rewrite helps."]
+    if report.cut:
+        cut = report.cut
+        lines += [
+            "",
+            f"Cut at {', '.join(cut.tensors)}:",
+            f"  {cut.backbone}: {_placed(cut.summary)}",
+            f"  {cut.post}: the decode part, for the GPU or the CPU",
+            f"  both chained differ from the whole by {cut.relative:.1e} of the largest output",
+        ]
+    lines += _refusals(report.refused)
+    lines += _remaining(report.remaining)
+    lines += _proof(report)
+    for number in report.measurements:
+        lines.append(f"  {number.quantity} {number.subject}: {number.value:.2f} {number.unit} ({number.n:,} images)")
+    if report.out:
+        lines += ["", f"Wrote {report.out} in {report.seconds:.1f} s."]
+    else:
+        lines += ["", f"A dry run of {report.seconds:.1f} s: nothing was written."]
+    return "\n".join(lines)
+
+
+def _before_after(before: Summary, after: Summary) -> str:
+    rows = (
+        ("switches", str(before.switches), str(after.switches)),
+        ("loadables", str(before.loadables), str(after.loadables)),
+        ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
+        ("multiply-accumulates on the DLA", f"{before.dla_mac_share:.1%}", f"{after.dla_mac_share:.1%}"),
+    )
+    return "\n".join(f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows)
+
+
+def _placed(summary: Summary) -> str:
+    return (
+        f"{_count(summary.loadables, 'loadable')}, {_count(summary.switches, 'switch')}, "
+        f"{summary.dla_mac_share:.1%} of the multiply-accumulates on the DLA"
+    )
+
+
+def _applied(each: Applied) -> list[str]:
+    first = f", first {each.sites[0]}" if each.sites else ""
+    return [
+        f"  {each.rewrite} x{len(each.sites)} ({each.safety}): {_gain(each.gain)}",
+        f"      {each.title}{first}",
+    ]
+
+
+def _gain(gain: Gain) -> str:
+    parts = [
+        _count(number, name)
+        for number, name in ((gain.switches, "switch"), (gain.loadables, "loadable"), (gain.gpu_layers, "GPU layer"))
+        if number
+    ]
+    return f"removes {', '.join(parts)}" if parts else "removes no switch by itself; the next ones build on it"
+
+
+def _count(number: int, name: str) -> str:
+    plural = "es" if name.endswith("ch") else "s"
+    return f"{number} {name}{'' if number == 1 else plural}"
+
+
+def _refusals(refused: list[Refused]) -> list[str]:
+    if not refused:
+        return []
+    grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in refused:
+        grouped[each.rewrite, each.reason].append(each.site)
+    lines = ["", "Not rewritten:"]
+    for (rewrite, reason), sites in list(grouped.items())[:_SHOWN]:
+        text = f"{rewrite} x{len(sites)}, first {sites[0]}: {reason}"
+        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    if len(grouped) > _SHOWN:
+        lines.append(f"  and {len(grouped) - _SHOWN} more (--json tells all)")
+    return lines
+
+
+def _remaining(findings: list[Finding]) -> list[str]:
+    if not findings:
+        return []
+    grouped: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        grouped[finding.rule].append(finding)
+    lines = ["", "Still on the GPU:"]
+    for rule, found in list(grouped.items())[:_SHOWN]:
+        text = f"{rule} x{len(found)}, first {found[0].layer}: {found[0].message}"
+        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    return lines
+
+
+def _proof(report: FixReport) -> list[str]:
+    if not report.proof:
+        return []
+    bound = f"at most {report.bound:g} is allowed" if report.bound != float("inf") else "measured, not bounded"
+    lines = ["", f"Proof on onnxruntime, largest difference to the original's outputs ({bound}):"]
+    for each in report.proof:
+        same = "" if each.agreement is None else f", the same class for {each.agreement:.1%}"
+        lines.append(f"  {each.inputs}: {each.absolute:.1e}, {each.relative:.1e} of the largest value{same}")
+    return lines
