@@ -33,6 +33,7 @@ from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.images import balanced
 from dlaflow.quantize.qdq import write_qdq
+from dlaflow.quantize.session import Session
 from dlaflow.rewrites.average_pool import replace_global_average_pool
 from dlaflow.run.ort import OrtRunner
 from dlaflow.zoo.data import load_dataset, normalise
@@ -60,7 +61,7 @@ def batches(count: int) -> Iterator[Images]:
 def run_side(side: str, model: Path, count: int) -> None:
     """The body of a process of its own; prints its cost."""
     if side == "plain":
-        runner = OrtRunner(model)
+        runner = Session(model)
         began = time.perf_counter()
         for batch in batches(count):
             runner.run(batch)

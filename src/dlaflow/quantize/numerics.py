@@ -32,11 +32,20 @@ def as_on_dla(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
     if opset < _AXES_INPUT_OPSET:
         return model
-    if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node):
+    if _has_qdq(model):
         _round_around(model)
-    elif any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer):
+    elif is_rounded(model):
         _round_everything(model)
     return model
+
+
+def is_rounded(model: onnx.ModelProto) -> bool:
+    """Whether a model is quantised or in FP16; its weights need not be loaded."""
+    return _has_qdq(model) or any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer)
+
+
+def _has_qdq(model: onnx.ModelProto) -> bool:
+    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node)
 
 
 def _round_around(model: onnx.ModelProto) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlaflow.graph.load import load_model
 from dlaflow.quantize.model import load_onnx
-from dlaflow.quantize.numerics import as_on_dla
+from dlaflow.quantize.numerics import as_on_dla, is_rounded
 from dlaflow.quantize.session import Session, SessionOptions
 
 if TYPE_CHECKING:
@@ -30,4 +31,6 @@ class OrtRunner(Session):
             copy.CopyFrom(model)
             super().__init__(as_on_dla(copy), options)
             return
-        super().__init__(as_on_dla(load_onnx(model)), options)
+        # The structure alone tells whether to round; a float32 model then loads straight from its file.
+        rounded = is_rounded(load_model(model).proto)
+        super().__init__(as_on_dla(load_onnx(model)) if rounded else model, options)
