@@ -15,6 +15,7 @@ from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.lint import lint_cache, lint_for_model
 from dlaflow.quantize.model import index, load_onnx
+from dlaflow.rewrites.average_pool import replace_global_average_pool
 
 MODELS = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[2] / "../shared/evidence")).parent / "models"
 
@@ -43,22 +44,29 @@ def read(path: Path, name: str) -> np.ndarray:
     return np.asarray(value)
 
 
-@pytest.mark.parametrize("name", ["model_bn", "model_gn"])
-@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
-def test_nothing_is_missing_in_the_walk_through(name: str, release: str) -> None:
-    path = MODELS / f"{name}.onnx"
+def walk_through(name: str, folder: Path) -> Path:
+    """One of the three networks; the AveragePool variant is made from model_bn."""
+    path = MODELS / f"{name.removesuffix('_averagepool')}.onnx"
     if not path.is_file():
         pytest.skip("the trained demo models are not there (DLAFLOW_EVIDENCE)")
+    if path.stem != name:
+        assert replace_global_average_pool(path, folder / "averagepool.onnx") == 1
+        return folder / "averagepool.onnx"
+    return path
+
+
+@pytest.mark.parametrize("name", ["model_bn", "model_bn_averagepool", "model_gn"])
+@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
+def test_nothing_is_missing_in_the_walk_through(name: str, release: str, tmp_path: Path) -> None:
+    path = walk_through(name, tmp_path)
     images = np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32)
     assert cover(path, calibrate(path, lambda: [images]), release).missing == ()
 
 
-@pytest.mark.parametrize("name", ["model_bn", "model_gn"])
-def test_tensorrts_own_parser_finds_no_tensor_without_scale(name: str) -> None:
+@pytest.mark.parametrize("name", ["model_bn", "model_bn_averagepool", "model_gn"])
+def test_tensorrts_own_parser_finds_no_tensor_without_scale(name: str, tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
-    path = MODELS / f"{name}.onnx"
-    if not path.is_file():
-        pytest.skip("the trained demo models are not there (DLAFLOW_EVIDENCE)")
+    path = walk_through(name, tmp_path)
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
