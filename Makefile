@@ -31,6 +31,7 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python scripts/check
+	$(BIN)/python scripts/generate_verified --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)

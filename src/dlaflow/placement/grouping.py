@@ -35,18 +35,28 @@ def group(nodes: list[Node], version: Version, refused_later: set[str]) -> list[
     return sorted(candidates, key=lambda members: members[0].order)
 
 
-def keep_largest(candidates: list[list[Node]], limit: int) -> tuple[list[list[Node]], list[list[Node]]]:
+def keep_largest(
+    candidates: list[list[Node]], nodes: list[Node], limit: int
+) -> tuple[list[list[Node]], list[list[Node]]]:
     """Split the candidates into those that stay and those beyond the limit: the ones with most layers stay.
 
-    YOLOv4 under TensorRT 7.1.3 shows that the larger ones survive; among equals the earlier ones do (YOLOv4-tiny).
+    YOLOv4 under TensorRT 7.1.3 shows that the larger ones survive; among equals the earlier ones do (YOLOv4-tiny, where
+    a Concat that only joins tensors of the GPU does not count).
     """
     if len(candidates) <= limit:
         return candidates, []
-    ranked = sorted(range(len(candidates)), key=lambda index: (-len(candidates[index]), index))
+    wiring = Wiring.of(nodes)
+    sizes = [sum(not _joins_gpu_tensors(node, wiring) for node in members) for members in candidates]
+    ranked = sorted(range(len(candidates)), key=lambda index: (-sizes[index], index))
     staying = set(ranked[:limit])
     kept = [members for index, members in enumerate(candidates) if index in staying]
     dropped = [members for index, members in enumerate(candidates) if index not in staying]
     return kept, dropped
+
+
+def _joins_gpu_tensors(node: Node, wiring: Wiring) -> bool:
+    makers = wiring.before(node)
+    return node.kind == "CONCATENATION" and bool(makers) and all(maker.device is Device.GPU for maker in makers)
 
 
 def _side(node: Node) -> _Side:

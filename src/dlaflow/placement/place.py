@@ -81,7 +81,7 @@ def _build(nodes: list[Node], case: Case) -> _Built:
     nodes = settle_shapes(nodes, case.network)
     candidates = group(nodes, case.target.version, later)
     limit = case.limit(LoadableLimit.limit)
-    kept, dropped = keep_largest(candidates, limit.max if limit and limit.max else len(candidates))
+    kept, dropped = keep_largest(candidates, nodes, limit.max if limit and limit.max else len(candidates))
     for members in dropped:
         for node in members:
             node.device = Device.GPU
