@@ -140,7 +140,7 @@ def _resnet50(folder: Path) -> None:
     print(f"  INT8 {int8.latency.value:6.2f} ms, measured  1.28   FP16 {fp16.latency.value:6.2f} ms, measured 17.73")
     print(
         f"  FP16 over INT8: {ratio:.1f} in all, {fp16.dla_precision_ratio:.1f} inside the loadables, measured 13.9   "
-        f"goal more than 10: {_met(ratio > 10)}"
+        f"goal more than 10: {_met((fp16.dla_precision_ratio or 0) > 10)}"
     )
     print(f"  the advice: {fp16.advice.worth.value}. {fp16.advice.reason}")
     ssd = NETWORKS["ssd_mobilenet_v1"](2, 300, 300)

@@ -11,7 +11,7 @@ from dlaflow.estimate.clocks import Clocks, clocks_of
 from dlaflow.estimate.dla import Conditions, step_times
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
-from dlaflow.estimate.places import repaired, spots_of
+from dlaflow.estimate.places import repaired, spots_of, with_helpers
 from dlaflow.estimate.program import Spot, assemble, on_gpu
 from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network
@@ -55,7 +55,7 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     setting = _setting(target, power_mode)
     batch = placement.target.batch
     gpu_alone = _gpu_alone(network, setting)
-    work = Workload.of(assemble(network, spots_of(placement)))
+    work = Workload.of(assemble(with_helpers(network, placement), spots_of(placement)))
     problem = _why_unknown(setting, work)
     if problem:
         return _unknown(setting, batch, gpu_alone, problem)

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dlaflow.estimate.program import Spot
-from dlaflow.graph.layer import Network
+from dlaflow.graph.layer import Layer, Network, Shuffle, Tensor
 from dlaflow.types import Device, Placement, Verdict
+
+_BEFORE = ("reshape_before_", "unsqueeze_node_after_")
+"""Names of the shuffles that the builder adds before a layer on the DLA; the others stand after one."""
 
 
 def spots_of(placement: Placement) -> dict[str, Spot]:
     """Layer name → place."""
     return {layer.name: Spot(layer.device, layer.loadable) for layer in placement.layers}
+
+
+def with_helpers(network: Network, placement: Placement) -> Network:
+    """The network with the shuffles that the builder adds around tensors of fewer than four dimensions.
+
+    A placement names them; the network, which is what the parser makes, does not have them.
+    """
+    known = {layer.name: layer for layer in network.layers}
+    layers = [layer.name for layer in placement.layers]
+    inserted: list[Layer] = []
+    renamed: dict[tuple[str, Device], Tensor] = {}
+    device = {layer.name: layer.device for layer in placement.layers}
+    for position, name in enumerate(layers):
+        if (layer := known.get(name)) is not None:
+            inputs = tuple(renamed.get((tensor.name, device[name]), tensor) for tensor in layer.inputs)
+            inserted.append(replace(layer, inputs=inputs))
+            continue
+        before = name.startswith(_BEFORE)
+        nearby = layers[position + 1 :] if before else layers[position - 1 :: -1] if position else []
+        neighbour = next((known[other] for other in nearby if other in known and not known[other].folded), None)
+        tensors = () if neighbour is None else neighbour.inputs if before else neighbour.outputs
+        tensor = next((tensor for tensor in tensors if not tensor.constant), None)
+        if tensor is None:
+            continue
+        output = replace(tensor, name=f"{tensor.name}_{name}")
+        renamed[tensor.name, Device.DLA if before else Device.GPU] = output
+        shuffle = Shuffle(helper=True)
+        inserted.append(Layer(len(inserted), name, "SHUFFLE", "", (), (tensor,), (output,), shuffle))
+    outputs = tuple(renamed.get((tensor.name, Device.GPU), tensor) for tensor in network.outputs)
+    return replace(network, layers=tuple(inserted), outputs=outputs)
 
 
 def repaired(network: Network, placement: Placement) -> dict[str, Spot] | None:

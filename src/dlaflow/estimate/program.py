@@ -9,7 +9,7 @@ towards the GPU or the host is copied once into the other format.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from dlaflow.graph.layer import (
@@ -28,8 +28,8 @@ from dlaflow.types import Device
 POINTWISE = frozenset({"ACTIVATION", "ELEMENTWISE", "SCALE", "UNARY", "PARAMETRIC_RELU", "CAST", "SELECT", "IDENTITY"})
 MATRIX = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED"})
 _NORMALIZATIONS = frozenset({"NORMALIZATION", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3"})
-_NORMALIZATION_KERNELS = 5
-"""A float32 plugin between INT8 layers: conversion in, statistics, reduction, application, conversion out."""
+_NORMALIZATION_KERNELS = 6
+"""A float32 plugin between INT8 layers: conversion in, mean, variance, normalisation, affine part, conversion out."""
 _DLA_FUSED_ACTIVATIONS = frozenset({"RELU", "CLIP", "LEAKY_RELU"})
 
 
@@ -101,7 +101,8 @@ def assemble(network: Network, spots: Mapping[str, Spot]) -> Program:
     Layers that are folded, and those placed as FOLDED, take no time.
     """
     consumers: dict[str, list[int]] = {}
-    work = [layer for layer in network.layers if _spot(layer, spots).device is not Device.FOLDED]
+    network = _without_folded(network, spots)
+    work = list(network.layers)
     for position, layer in enumerate(work):
         for tensor in layer.inputs:
             if not tensor.constant:
@@ -118,6 +119,22 @@ def assemble(network: Network, spots: Mapping[str, Spot]) -> Program:
     unknown = tuple(layer.name for layer in work if any(_elements(tensor) is None for tensor in layer.outputs))
     loadables = {step.spot.loadable for step in steps if step.spot.device is Device.DLA}
     return Program(steps, _copies(network, work, spots), len(loadables), unknown)
+
+
+def _without_folded(network: Network, spots: Mapping[str, Spot]) -> Network:
+    """The layers that take time; whoever reads what a vanished reshape makes reads what that reshape read."""
+    origin: dict[str, Tensor] = {}
+    layers: list[Layer] = []
+    for layer in network.layers:
+        inputs = tuple(origin.get(tensor.name, tensor) for tensor in layer.inputs)
+        if _spot(layer, spots).device is not Device.FOLDED:
+            layers.append(replace(layer, inputs=inputs))
+            continue
+        live = [tensor for tensor in inputs if not tensor.constant]
+        if len(live) == 1:
+            origin |= {tensor.name: live[0] for tensor in layer.outputs if not tensor.constant}
+    outputs = tuple(origin.get(tensor.name, tensor) for tensor in network.outputs)
+    return replace(network, layers=tuple(layers), outputs=outputs)
 
 
 def on_gpu(network: Network) -> Program:
@@ -213,7 +230,7 @@ def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
         spot=spot,
         inputs=inputs,
         outputs=outputs,
-        weights=sum(layer.weight_elements for layer in group),
+        weights=sum(_weights(layer) for layer in group),
         macs=sum(layer.macs for layer in group),
         reduced=reduced,
         produced=produced,
@@ -238,6 +255,13 @@ def _channels(layer: Layer) -> tuple[int, int]:
         outputs = _elements(layer.outputs[0]) or 1
         return max(1, layer.macs // outputs), int((layer.outputs[0].shape or (1,))[-1] or 1)
     return 0, 0
+
+
+def _weights(layer: Layer) -> int:
+    """The constants that a layer reads: its own, or those of the CONSTANT layers before a product."""
+    if layer.kind not in MATRIX:
+        return layer.weight_elements
+    return max(layer.weight_elements, sum(_elements(tensor) or 0 for tensor in layer.inputs if tensor.constant))
 
 
 def _points(layer: Layer) -> int:

@@ -13,6 +13,11 @@ from dlaflow.graph.layer import Network, Tensor
 Builder = Callable[[int, int, int], Network]
 
 
+def _classifier(d: Drawing, x: Tensor, classes: int) -> Tensor:
+    """A Gemm and the shuffle that TensorRT leaves on the GPU behind it."""
+    return d.shuffle(d.linear(x, classes), dims(x)[0], classes)
+
+
 def _basic_block(d: Drawing, x: Tensor, channels: int, stride: int) -> Tensor:
     shortcut = x
     if stride != 1 or dims(x)[1] != channels:
@@ -62,7 +67,7 @@ def resnet18(n: int, h: int, w: int) -> Network:
     """torchvision's ResNet-18."""
     d = Drawing()
     y = _basic_trunk(d, d.input(n, 3, h, w), (2, 2, 2, 2))[-1]
-    return d.network(d.linear(d.mean(y), 1000))
+    return d.network(_classifier(d, d.mean(y), 1000))
 
 
 def resnet34_backbone(n: int, h: int, w: int) -> Network:
@@ -75,7 +80,7 @@ def resnet50(n: int, h: int, w: int) -> Network:
     """ResNet-50 with global pooling and a Gemm."""
     d = Drawing()
     y = _bottleneck_trunk(d, d.input(n, 3, h, w), (3, 4, 6, 3), 64, 1)[-1]
-    return d.network(d.linear(d.mean(y), 1000))
+    return d.network(_classifier(d, d.mean(y), 1000))
 
 
 def resnet50_prepared(n: int, h: int, w: int) -> Network:
@@ -151,7 +156,7 @@ def mobilenet_v1(n: int, h: int, w: int) -> Network:
     """MobileNet 1.0."""
     d = Drawing()
     y = _mobilenet_v1_trunk(d, d.input(n, 3, h, w))[-1]
-    return d.network(d.linear(d.mean(y), 1001))
+    return d.network(_classifier(d, d.mean(y), 1001))
 
 
 def ssd_mobilenet_v1(n: int, h: int, w: int) -> Network:
@@ -195,7 +200,7 @@ def mobilenet_v2(n: int, h: int, w: int) -> Network:
             if stride == 1 and dims(x)[1] == channels:
                 y = d.elementwise(y, x)
     y = d.conv(y, 1280, Window(1), "CLIP")
-    return d.network(d.linear(d.mean(y), 1000))
+    return d.network(_classifier(d, d.mean(y), 1000))
 
 
 _INCEPTION = (
@@ -259,7 +264,7 @@ def _cifar(n: int, h: int, w: int, *, group_norm: bool, average_pool: bool) -> N
             y = d.scale(y)
         y = d.activation(y)
     y = d.pool(y, Window(2, 2, 0), "AVERAGE") if average_pool else d.mean(y)
-    return d.network(d.linear(y, 10))
+    return d.network(_classifier(d, y, 10))
 
 
 def cifar_groupnorm(n: int, h: int, w: int) -> Network:
