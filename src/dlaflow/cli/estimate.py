@@ -31,7 +31,7 @@ class EstimateOptions:
 
     power_mode: str | None = None
     """The power mode of the board, such as MAXN, 30W or 15W. Default: MAXN, clocks locked."""
-    learn: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
+    learn: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative="")] = ()
     """Your own measurements of this model on this board: trtexec logs, --exportProfile files or dlaflow's measurements.
     They refit this board's parameters, which are stored apart from the shipped ones."""
     json: Path | None = None

@@ -16,7 +16,8 @@ def estimate_text(found: Estimate, model: str) -> str:
     split, total = found.split, found.split.total
     lines = [title, "", f"  latency         {_ms(found.latency)}"]
     if found.throughput:
-        lines.append(f"  one core        {_rate(found.throughput)}")
+        queries = f", {_short(found.throughput.value / found.batch)} batches/s" if found.batch > 1 else ""
+        lines.append(f"  one core        {_rate(found.throughput)}{queries}")
     if found.two_cores:
         lines.append(f"  both cores      {_rate(found.two_cores)}")
     if found.with_gpu:
