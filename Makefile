@@ -22,6 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
+# Threads that wait must not spin: it costs minutes where two processes share two cores.
+demo test test-all: export OMP_WAIT_POLICY = PASSIVE
+test test-all: export OMP_NUM_THREADS = 1
+
 demo: $(STAMP)
 	$(BIN)/dlaflow run examples/walkthrough.toml --resume
 

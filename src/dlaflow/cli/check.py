@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +14,10 @@ from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
 from dlaflow.files import write_atomic
 from dlaflow.types import Device, Placement, Verdict
+
+if TYPE_CHECKING:
+    from dlaflow.graph.load import Model
+    from dlaflow.targets.target import Target
 
 
 @Parameter(name="*")
@@ -76,6 +80,8 @@ def check(
     loaded = load_model(model)
     placement = check_model(loaded, target)
     _write(placement, outputs)
+    if outputs.html:
+        _write_page(placement, loaded, target, outputs.html)
     if not outputs.quiet:
         sys.stdout.write(placement_text(placement) + "\n")
         if layers:
@@ -98,13 +104,19 @@ def _write(placement: Placement, outputs: Outputs) -> None:
         from dlaflow.report.model_explorer import node_data_json
 
         write_atomic(outputs.model_explorer, node_data_json(placement))
-    if outputs.html:
-        from dlaflow.report.html import render
-        from dlaflow.report.records import RunRecord, Variant
 
-        name = Path(placement.model.path).stem
-        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        write_atomic(outputs.html, render(RunRecord(name, created, variants=[Variant(name, placement=placement)])))
+
+def _write_page(placement: Placement, model: Model, target: Target, path: Path) -> None:
+    """The placement as a page with the network drawn as a graph."""
+    from dlaflow.graph.lower import lower
+    from dlaflow.report.edges import edges_of
+    from dlaflow.report.html import render
+    from dlaflow.report.records import RunRecord, Variant
+
+    name = Path(placement.model.path).stem
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    edges = edges_of(lower(model, tensorrt=str(target.version), batch=target.batch))
+    write_atomic(path, render(RunRecord(name, created, variants=[Variant(name, placement=placement, edges=edges)])))
 
 
 def _fails(placement: Placement, fail_on: str) -> bool:
