@@ -162,7 +162,9 @@ class Yolo(nn.Module):
             return C3(a, b, n, add=add) if style == 5 else C2f(a, b, n, add=add, deep=deep and style == 11)
 
         stem = Focus(3, w[0]) if style == 5 else cbs(3, w[0], 3, 2)
-        self.p3 = nn.Sequential(stem, cbs(w[0], w[1], 3, 2), block(w[1], w[1]), cbs(w[1], w[2], 3, 2), block(w[2], w[2], 2))
+        self.p3 = nn.Sequential(
+            stem, cbs(w[0], w[1], 3, 2), block(w[1], w[1]), cbs(w[1], w[2], 3, 2), block(w[2], w[2], 2)
+        )
         self.p4 = nn.Sequential(cbs(w[2], w[3], 3, 2), block(w[3], w[3], 2, deep=True))
         attend = [C2psa(w[4])] if style == 11 else []
         self.p5 = nn.Sequential(
@@ -221,7 +223,11 @@ class VitBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, length, c = x.shape
         q, k, v = self.mix(self.n1(x)).reshape(n, length, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        y = ((q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1) @ v).transpose(1, 2).reshape(n, length, c)
+        y = (
+            ((q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1) @ v)
+            .transpose(1, 2)
+            .reshape(n, length, c)
+        )
         x = x + self.out(y)
         return x + self.feed(self.n2(x))
 

@@ -26,7 +26,9 @@ def head(channels: int, classes: int = 1000) -> nn.Sequential:
 class Residual(nn.Module):
     """A residual block of ResNet or RegNet (`groups`, squeeze-and-excite)."""
 
-    def __init__(self, a: int, inner: int, b: int, s: int, *, groups: int = 1, basic: bool = False, se: int = 0) -> None:
+    def __init__(
+        self, a: int, inner: int, b: int, s: int, *, groups: int = 1, basic: bool = False, se: int = 0
+    ) -> None:
         super().__init__()
         if basic:
             self.body = nn.Sequential(conv(a, b, 3, s), conv(b, b, 3, act=None))
@@ -44,7 +46,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, c: int, inner: int, gate: Act, act: Act = nn.ReLU) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c, inner, 1), act(), nn.Conv2d(inner, c, 1), gate())
+        self.body = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(c, inner, 1), act(), nn.Conv2d(inner, c, 1), gate()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.body(x)
@@ -194,7 +198,9 @@ def googlenet() -> nn.Module:
 
     def block(a: int, p: int, q: int, r: int, s: int, t: int, u: int) -> nn.Module:
         pooled = nn.Sequential(nn.MaxPool2d(3, 1, 1), conv(a, u))
-        return Parallel(conv(a, p), nn.Sequential(conv(a, q), conv(q, r, 3)), nn.Sequential(conv(a, s), conv(s, t, 3)), pooled)
+        return Parallel(
+            conv(a, p), nn.Sequential(conv(a, q), conv(q, r, 3)), nn.Sequential(conv(a, s), conv(s, t, 3)), pooled
+        )
 
     pool = nn.MaxPool2d(3, 2, ceil_mode=True)
     return nn.Sequential(

@@ -15,10 +15,11 @@ from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 
 if TYPE_CHECKING:
-    from dlaflow.rewrites.fix import Fixed, FixConfig
+    from dlaflow.rewrites.config import FixConfig
+    from dlaflow.rewrites.fix import Fixed
+    from dlaflow.targets.target import Target
 
 DEFAULT_SAMPLES = 256
-MEASURED = 2000
 
 
 @Parameter(name="*")
@@ -72,8 +73,8 @@ def fix(
 ) -> None:
     """Rewrite a model so that its backbone stays on the DLA, and prove that it computes the same.
 
-    Each rewrite is kept only when the prediction says that it removes switches, loadables or work from the GPU, and when
-    onnxruntime gives the same outputs before and after. What was refused is told with its reason.
+    Each rewrite is kept only when the prediction says that it removes switches, loadables or work from the GPU, and
+    when onnxruntime gives the same outputs before and after. What was refused is told with its reason.
 
     Examples:
 
@@ -105,7 +106,7 @@ def fix(
     from dlaflow.rewrites.fix import write, write_cut
 
     path, progress = Path(model), terminal.progress(quiet=how.quiet)
-    fixed: Fixed = run_fix(path, target, _config(path, how, source), progress)
+    fixed: Fixed = run_fix(path, target, _config(path, target, how, source), progress)
     if out is not None and not how.dry_run:
         if how.cut is not None:
             names = [] if how.cut == "auto" else [name.strip() for name in how.cut.split(",") if name.strip()]
@@ -118,26 +119,30 @@ def fix(
         sys.stdout.write(fix_text(fixed.report) + "\n")
 
 
-def _config(path: Path, how: Fixing, source: Data) -> FixConfig:
+def _config(path: Path, target: Target, how: Fixing, source: Data) -> FixConfig:
     from dlaflow.rewrites.base import Safety
-    from dlaflow.rewrites.fix import FixConfig
+    from dlaflow.rewrites.config import FixConfig
 
     if how.max_drop < 0:
         raise UsageError("--max-drop makes no sense", expected="0 or more points", received=how.max_drop)
     if how.allow == "data" and source.data is None:
         raise UsageError("frozen statistics need images", expected="--data cifar10, a folder or a .npy file")
-    samples = accuracy = None
+    samples, accuracy, tested = None, None, 0
     shape = _shape(how.input_shape)
     if source.data is not None and not how.dry_run:
         from dlaflow.cli.fix_images import real_images
 
-        samples, accuracy = real_images(path, source, shape, measure=how.allow == "data", quiet=how.quiet)
+        picked = real_images(path, source, target.batch, shape, quiet=how.quiet)
+        samples = picked.samples
+        if how.allow == "data":
+            accuracy, tested = picked.accuracy(), picked.tested
     return FixConfig(
         allow=Safety(how.allow),
         output_4d=how.output_4d,
         input_shape=shape,
         samples=samples,
         accuracy=accuracy,
+        tested=tested,
         max_drop=how.max_drop,
         dry_run=how.dry_run,
     )

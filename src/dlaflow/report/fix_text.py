@@ -1,4 +1,4 @@
-"""What `dlaflow fix` did, on the terminal and as JSON: the answer first, then each rewrite with its gain, then the proof."""
+"""What `dlaflow fix` did, on the terminal and as JSON: the answer, then each rewrite with its gain, then the proof."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Array, Draft, Edit, Shape
@@ -32,7 +33,7 @@ class Arithmetic(Rewrite):
             return None
         edit = Edit(draft, [node])
         found = _FORMS[node.op_type](edit, node, shape, bounds)
-        if found is None or isinstance(found, str) and not edit.nodes:
+        if found is None or (isinstance(found, str) and not edit.nodes):
             return found
         finish(edit, found, node.output[0])
         return edit
@@ -112,7 +113,7 @@ def _absolute(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) ->
     return edit.add("Max", [x, edit.add("Mul", [x, scalar(edit, "minus_one", -1.0, x)], shape)], shape)
 
 
-def _wide(value: Array) -> Array:
+def _wide(value: Array) -> NDArray[np.float64]:
     return np.asarray(value, np.float64)
 
 

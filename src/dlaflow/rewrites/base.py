@@ -1,7 +1,7 @@
-"""What a rewrite is: an operator to start from, a check that may refuse with a reason, and an edit that computes the same.
+"""What a rewrite is: operators to start from, a check that may refuse with a reason, an edit that computes the same.
 
-`match` answers None where its pattern is not there, a string where it is there and cannot be rewritten (the reason), and
-an Edit where it can. Whether an edit is worth it is not its business: the search measures that.
+`match` answers None where its pattern is not there, a string where it is there and cannot be rewritten (the reason),
+and an Edit where it can. Whether an edit is worth it is not its business: the search measures that.
 """
 
 from __future__ import annotations

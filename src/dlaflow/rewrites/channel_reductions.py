@@ -1,6 +1,6 @@
 """Sums and means over channels, and sums over H and W → convolutions with equal weights.
 
-    sum over c of x[c] = Conv 1x1 with ones      sum over H, W = depthwise Conv with an H x W window of ones
+sum over c of x[c] = Conv 1x1 with ones      sum over H, W = depthwise Conv with an H x W window of ones
 """
 
 from __future__ import annotations

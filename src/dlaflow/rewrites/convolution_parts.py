@@ -1,6 +1,6 @@
 """A convolution that the buffer refuses → convolutions over parts of its input channels, added up.
 
-    Conv(x, W) = Conv(x[first half], W[:, first half]) + Conv(x[second half], W[:, second half]) + b
+Conv(x, W) = Conv(x[first half], W[:, first half]) + Conv(x[second half], W[:, second half]) + b
 """
 
 from __future__ import annotations

@@ -82,7 +82,9 @@ def split(draft: Draft, tensors: Iterable[str]) -> tuple[Draft, Draft]:
     leaving = [*cuts, *sorted(entering - set(cuts))]
     if any(name not in made for name in cuts):
         late = next(name for name in cuts if name not in made)
-        raise InputError(f"the cut at {late} lies behind another cut", then="Name tensors that do not follow each other.")
+        raise InputError(
+            f"the cut at {late} lies behind another cut", then="Name tensors that do not follow each other."
+        )
     outputs = [value.name for value in draft.base.graph.output]
     first = _part(draft, back, list(draft.inputs), [*leaving, *(name for name in outputs if name in made)])
     later = [node for node in draft.nodes if id(node) in post]

@@ -1,7 +1,7 @@
-"""Channel shuffle, focus, space to depth, pixel shuffle, splits and gathers of channels → convolutions with ones and zeros.
+"""Channel shuffle, focus, pixel shuffle, splits and gathers of channels → convolutions with ones and zeros.
 
-What a chain of Reshape, Transpose, Slice, Split, Gather and Concat does is found by running it on the numbers 0, 1, 2, ...
-of its source. Three outcomes have a form on the DLA:
+What a chain of Reshape, Transpose, Slice, Split, Gather and Concat does is found by running it on the numbers
+0, 1, 2, ... in place of its source. Three outcomes have a form on the DLA:
 
     out[c, y, x] = in[p(c), s y + dy(c), s x + dx(c)]     a convolution of stride s whose kernel holds a single one
     out[c, y, x] = in[p(c, y mod b, x mod b), y/b, x/b]   a transposed convolution with kernel = stride = b
@@ -51,7 +51,19 @@ class DataMovement(Rewrite):
     """Shuffles, splits and rearrangements of channels become convolutions."""
 
     id = "data-movement"
-    answers = ("DLA106", "DLA107", "DLA230", "DLA232", "DLA234", "DLA240", "DLA241", "DLA242", "DLA243", "DLA280", "DLA287")
+    answers = (
+        "DLA106",
+        "DLA107",
+        "DLA230",
+        "DLA232",
+        "DLA234",
+        "DLA240",
+        "DLA241",
+        "DLA242",
+        "DLA243",
+        "DLA280",
+        "DLA287",
+    )
     operators = tuple(sorted(MOVEMENTS))
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
@@ -125,7 +137,7 @@ def _trace(draft: Draft, name: str, source: str) -> Indices | None:
         results = evaluate(node, feeds, draft.opset)
         if results is None:
             return None
-        values.update({each: value for each, value in zip([n for n in node.output if n], results, strict=False)})
+        values.update(zip([each for each in node.output if each], results, strict=False))
     return values[name]
 
 
@@ -144,7 +156,7 @@ def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _R
 
 def _as_gather(indices: Indices, shape: tuple[int, int, int, int]) -> _Gather | None:
     n, c, h, w = np.unravel_index(indices, shape)
-    batch, channels, height, width = indices.shape
+    batch, _, height, width = indices.shape
     if batch != shape[0] or not np.array_equal(n, np.broadcast_to(np.arange(batch)[:, None, None, None], n.shape)):
         return None
     rows, columns, chosen = h[0, :, 0, 0], w[0, :, 0, 0], c[0, :, 0, 0]
@@ -159,15 +171,15 @@ def _as_gather(indices: Indices, shape: tuple[int, int, int, int]) -> _Gather | 
         rows[None, :, None, None] + steps[0] * np.arange(height)[None, None, :, None],
         columns[None, :, None, None] + steps[1] * np.arange(width)[None, None, None, :],
     )
-    if not all(np.array_equal(np.broadcast_to(want, have.shape), have) for want, have in zip(expected, (c, h, w), strict=True)):
+    if not all(
+        np.array_equal(np.broadcast_to(want, have.shape), have) for want, have in zip(expected, (c, h, w), strict=True)
+    ):
         return None
     kernel = (shape[2] - steps[0] * (height - 1), shape[3] - steps[1] * (width - 1))
     return _Gather(chosen, rows, columns, steps, kernel)
 
 
-def _convolution(
-    edit: Edit, source: str, gather: _Gather, shape: tuple[int, ...], bounds: Bounds
-) -> str | _Refusal:
+def _convolution(edit: Edit, source: str, gather: _Gather, shape: tuple[int, ...], bounds: Bounds) -> str | _Refusal:
     if gather.selects:
         part = _part_of_convolution(edit, source, gather.channels)
         if part is not None:
@@ -231,7 +243,7 @@ def _part_of_gated(edit: Edit, node: onnx.NodeProto, channels: Indices, out: tup
 
 def _as_spread(indices: Indices, shape: tuple[int, int, int, int]) -> tuple[Indices, int, int] | None:
     """(p[c, dy, dx], bh, bw) of out[c, y, x] = in[p[c, y mod bh, x mod bw], y / bh, x / bw]."""
-    batch, channels, height, width = indices.shape
+    batch, _, height, width = indices.shape
     if batch != shape[0] or height % shape[2] or width % shape[3]:
         return None
     bh, bw = height // shape[2], width // shape[3]
@@ -245,7 +257,9 @@ def _as_spread(indices: Indices, shape: tuple[int, int, int, int]) -> tuple[Indi
         (np.arange(height) // bh)[None, None, :, None],
         (np.arange(width) // bw)[None, None, None, :],
     )
-    same = (np.array_equal(np.broadcast_to(want, n.shape), have) for want, have in zip(expected, (n, c, h, w), strict=True))
+    same = (
+        np.array_equal(np.broadcast_to(want, n.shape), have) for want, have in zip(expected, (n, c, h, w), strict=True)
+    )
     return (blocks, bh, bw) if all(same) else None
 
 

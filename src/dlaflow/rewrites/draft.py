@@ -26,7 +26,7 @@ Array = NDArray[np.generic]
 Value = int | float | str | list[int] | list[float]
 Shape = tuple[int, ...]
 
-_FLOATS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
+_FLOATS: dict[str, type[np.floating]] = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
 _SMALL = 65_536
 _LARGEST_FILE = 2**31 - 1
 
@@ -158,7 +158,9 @@ class Draft:
     def model(self, path: Path) -> Model:
         """What `placement.check_model` takes: large weights are named and sized, their values left out."""
         proto = self._frame()
-        tensors = {name: numpy_helper.from_array(value, name) for name, value in self.weights.items() if _is_small(value)}
+        tensors = {
+            name: numpy_helper.from_array(value, name) for name, value in self.weights.items() if _is_small(value)
+        }
         for name, value in self.weights.items():
             if name in tensors:
                 proto.graph.initializer.append(tensors[name])
@@ -174,7 +176,9 @@ class Draft:
         """
         size = sum(value.nbytes for value in self.weights.values())
         if size > _LARGEST_FILE:
-            raise InputError("the model is too large for one ONNX file", expected="under 2 GiB", received=f"{size} bytes")
+            raise InputError(
+                "the model is too large for one ONNX file", expected="under 2 GiB", received=f"{size} bytes"
+            )
         proto = self._frame()
         proto.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in self.weights.items())
         return proto
@@ -253,10 +257,11 @@ class Edit:
     def add(
         self, op: str, inputs: Sequence[str], shape: Sequence[int], *, output: str = "", **attributes: Value
     ) -> str:
-        """Append a node and return its output; `shape` is that of the output, `output` its name when it must have one."""
+        """Append a node and return its output, which has `shape`, and the name `output` when one is given."""
         name = self._fresh(op)
         result = output or f"{name}_output_0"
-        node = onnx.helper.make_node(op, list(inputs), [result], name=name, **attributes)
+        node = onnx.NodeProto(op_type=op, input=list(inputs), output=[result], name=name)
+        node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
         self.nodes.append(node)
         self.types[result] = (tuple(int(dim) for dim in shape), self._dtype(inputs[0] if inputs else result))
         return result

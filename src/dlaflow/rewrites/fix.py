@@ -7,41 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import onnx
-
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.placement.check import check, check_model
 from dlaflow.progress import Progress, silent
 from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.cut import cut_automatically, post_path, split
 from dlaflow.rewrites.draft import Draft
-from dlaflow.rewrites.load import Loaded, load_draft
-from dlaflow.rewrites.prove import BOUNDS, Network, Samples, compare, difference_of_chain
+from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.normalizations import Changed, change_normalizations
+from dlaflow.rewrites.prove import BOUNDS, Network, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
 from dlaflow.rewrites.settle import four_dimensional_outputs
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Placement, Verdict
-
-
-@dataclass(frozen=True)
-class FixConfig:
-    """How far to go.
-
-    `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `input_shape` (channels, height, width)
-    fixes open dimensions; `samples` are real inputs for the proof, and for statistics; `dry_run` predicts only, without
-    a proof. Frozen statistics are kept while `accuracy` (percent right of a model) falls by at most `max_drop` points.
-    """
-
-    allow: Safety = Safety.EXACT
-    output_4d: bool = False
-    input_shape: tuple[int, ...] | None = None
-    samples: Samples | None = None
-    accuracy: Callable[[onnx.ModelProto], float] | None = None
-    max_drop: float = 1.0
-    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +46,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow), path, finish, task.describe)
         before = search.place(loaded.draft) if loaded.frozen else check(path, target)
-        found, evidence, taken_back = _proven(path, loaded, search, config)
+        changed = change_normalizations(loaded.draft, search, config)
+        found, evidence, taken_back = _proven(path, loaded.draft, changed, search, config)
     draft = finish(found.draft)
     placement = found.placement
     report = FixReport(
@@ -75,13 +58,14 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         allow=config.allow.value,
         before=before.summary,
         after=placement.summary,
-        applied=[step.applied for step in found.steps],
-        refused=[*taken_back, *found.refused],
+        applied=[*changed.applied, *(step.applied for step in found.steps)],
+        refused=[*changed.refused, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
         bound=BOUNDS[config.allow],
         seconds=round(time.monotonic() - began, 2),
         frozen_inputs=list(loaded.frozen),
+        measurements=list(changed.measurements),
     )
     return Fixed(report, draft, placement)
 
@@ -108,41 +92,53 @@ def _unchanged(draft: Draft) -> Draft:
 
 
 def _proven(
-    path: Path, loaded: Loaded, search: Search, config: FixConfig
+    path: Path, start: Draft, changed: Changed, search: Search, config: FixConfig
 ) -> tuple[Found, list[Evidence], list[Refused]]:
-    """Search and prove; a rewrite that fails is barred and the search begins again."""
+    """Search and prove; a rewrite that fails is barred and the search begins again.
+
+    What the search does is held to its class against the model that it started from. Changed normalizations are held to
+    theirs on the images that they were made from, since random numbers have other statistics.
+    """
     taken_back: list[Refused] = []
-    found = search.run(loaded.draft)
+    found = search.run(changed.draft)
     if config.dry_run:
         return found, [], taken_back
+    shapes = {name: start.shape(name) or () for name in start.inputs}
     original = Network(path)
-    shapes = {name: loaded.draft.shape(name) or () for name in loaded.draft.inputs}
+    origin = Network(changed.draft.proto()) if changed.applied else original
+    safety = (
+        Safety.TOLERANCE if any(rewrite.safety is Safety.TOLERANCE for rewrite in search.rewrites) else Safety.EXACT
+    )
 
     def errors(draft: Draft) -> list[Evidence]:
-        return compare(original, Network(search.finish(draft).proto()), shapes, config.samples)
+        return compare(origin, Network(search.finish(draft).proto()), shapes, config.samples)
 
     while True:
         evidence = errors(found.draft)
-        if _holds(evidence, config.allow):
-            return found, evidence, taken_back
-        guilty = next((step for step in found.steps if not _holds(errors(step.draft), config.allow)), None)
+        if _holds(evidence, safety):
+            break
+        guilty = next((step for step in found.steps if not _holds(errors(step.draft), safety)), None)
         if guilty is None:
             raise InputError(
                 "the model changes when only its constants are folded",
-                expected=f"an error of at most {BOUNDS[config.allow]:g}",
+                expected=f"an error of at most {BOUNDS[safety]:g}",
                 received=f"{max(each.relative for each in evidence):.2g}",
                 then="Please report it; nothing was written.",
             )
         applied = guilty.applied
-        reason = f"taken back: the outputs differed by more than {BOUNDS[config.allow]:g}"
+        reason = f"taken back: the outputs differed by more than {BOUNDS[safety]:g}"
         taken_back += [Refused(applied.rewrite, site, reason) for site in applied.sites]
         kept = [rewrite for rewrite in search.rewrites if rewrite.id != applied.rewrite]
         search = Search(search.target, kept, search.path, search.finish, search.told)
-        found = search.run(loaded.draft)
+        found = search.run(changed.draft)
+    if changed.applied:
+        final = Network(search.finish(found.draft).proto())
+        evidence = compare(original, final, shapes, config.samples, random=False)
+    return found, evidence, taken_back
 
 
-def _holds(evidence: list[Evidence], allow: Safety) -> bool:
-    return all(each.relative <= BOUNDS[allow] for each in evidence)
+def _holds(evidence: list[Evidence], safety: Safety) -> bool:
+    return all(each.relative <= BOUNDS[safety] for each in evidence)
 
 
 def _remaining(placement: Placement) -> list[Finding]:

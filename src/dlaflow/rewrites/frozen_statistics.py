@@ -9,7 +9,7 @@ now produce. What that costs is measured, not bounded: an image unlike the avera
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -138,12 +138,9 @@ def freeze(draft: Draft, block: Block, samples: Samples) -> Draft:
 
 def _statistics(draft: Draft, block: Block, samples: Samples) -> tuple[Floats, Floats]:
     """E[1 / sigma] and E[mu / sigma] for each channel."""
-    network = Network(_tapped(draft, block.x))
-    name = draft.inputs[0]
     inverse, shifted, count = np.zeros(len(block.scale)), np.zeros(len(block.scale)), 0
-    for batch in samples.batches:
-        x = np.asarray(network.run({name: batch.astype(np.float32)})[block.x], np.float64)
-        n, c, h, w = x.shape
+    for x in activations(draft, block.x, samples):
+        n, c, _, _ = x.shape
         if block.groups:
             grouped = x.reshape(n, block.groups, -1)
             spread = 1 / np.sqrt(grouped.var(2) + block.epsilon)
@@ -156,6 +153,13 @@ def _statistics(draft: Draft, block: Block, samples: Samples) -> tuple[Floats, F
         shifted += each[1].sum(0)
         count += n
     return inverse / count, shifted / count
+
+
+def activations(draft: Draft, name: str, samples: Samples) -> Iterator[Floats]:
+    """The tensor `name` for each batch of images."""
+    network = Network(_tapped(draft, name))
+    for batch in samples.batches:
+        yield np.asarray(network.run({draft.inputs[0]: batch.astype(np.float32)})[name], np.float64)
 
 
 def _tapped(draft: Draft, name: str) -> onnx.ModelProto:

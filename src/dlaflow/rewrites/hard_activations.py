@@ -1,7 +1,7 @@
 """HardSwish, HardSigmoid, bounded Clip and LeakyRelu in forms that the release takes.
 
-    HardSigmoid(x) = Clip(alpha x + beta, 0, 1)           HardSwish(x) = x * Clip(x + 3, 0, 6) / 6
-    Clip(x, low, high) = Min(Max(x, low), high)           LeakyRelu(x) = Max(x, alpha x)   for 0 <= alpha <= 1
+HardSigmoid(x) = Clip(alpha x + beta, 0, 1)           HardSwish(x) = x * Clip(x + 3, 0, 6) / 6
+Clip(x, low, high) = Min(Max(x, low), high)           LeakyRelu(x) = Max(x, alpha x)   for 0 <= alpha <= 1
 """
 
 from __future__ import annotations

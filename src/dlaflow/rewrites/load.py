@@ -19,7 +19,9 @@ from dlaflow.rewrites.draft import Array, Draft, integer
 _LOWEST_OPSET = 7
 _LARGEST_FOLD = 1 << 24
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"})
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
 _COPIES = frozenset({"Identity", "Dropout"})
 
 
@@ -144,7 +146,7 @@ def _fold(node: onnx.NodeProto, weights: dict[str, Array], opset: int) -> bool:
     results = evaluate(node, feeds, opset)
     if results is None:
         return False
-    weights.update({name: value for name, value in zip([n for n in node.output if n], results, strict=False)})
+    weights.update(zip([name for name in node.output if name], results, strict=False))
     return True
 
 
@@ -197,6 +199,8 @@ def _copies(node: onnx.NodeProto, draft: Draft) -> bool:
     if node.op_type not in _COPIES or len([name for name in node.output if name]) > 1:
         return False
     training = draft.value(node, 2)
-    return integer(node, "is_test", 1) == 1 and (training is None or not bool(training.any())) and (
-        len(node.input) < 3 or not node.input[2] or training is not None
+    return (
+        integer(node, "is_test", 1) == 1
+        and (training is None or not bool(training.any()))
+        and (len(node.input) < 3 or not node.input[2] or training is not None)
     )

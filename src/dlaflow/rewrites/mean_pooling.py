@@ -28,7 +28,7 @@ class MeanPooling(Rewrite):
         axes = reduced_axes(draft, node, 4)
         if image is None or shape is None or not axes or not set(axes) <= {2, 3}:
             return None
-        sides = tuple(image[axis] if axis in axes else 1 for axis in (2, 3))
+        sides = (image[2] if 2 in axes else 1, image[3] if 3 in axes else 1)
         edit = Edit(draft, [node])
         x = mean_over(edit, node.input[0], sides, bounds)
         if x is None:
@@ -70,10 +70,10 @@ def _by_convolution(edit: Edit, x: str, sides: tuple[int, int], bounds: Bounds) 
     if max(sides) > bounds.largest("conv.kernel", 32):
         return None
     n, c, h, w = (int(dim) for dim in edit.shape(x) or ())
-    if max(sides) > bounds.largest("conv.stride", 8) and (h, w) != sides:
+    strides = [1 if side == whole else side for side, whole in zip(sides, (h, w), strict=True)]
+    if max(strides) > bounds.largest("conv.stride", 8):
         return None
     kernel = edit.weight("mean", np.full((c, 1, *sides), 1 / (sides[0] * sides[1])), x)
-    strides = [1, 1] if (h, w) == sides else list(sides)
     shape = (n, c, h // sides[0], w // sides[1])
     return edit.add("Conv", [x, kernel], shape, kernel_shape=list(sides), group=c, strides=strides)
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.draft import Draft, Edit, attribute, integer, ints
+from dlaflow.rewrites.draft import Draft, Edit, Value, attribute, integer, ints
 from dlaflow.rewrites.mean_pooling import finish, mean_over
 
 
@@ -81,7 +81,7 @@ def _shares(padding: int, links: list[int]) -> list[int]:
 def _averaged(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
     window, pads = ints(node, "kernel_shape", ()), ints(node, "pads", (0, 0, 0, 0))
     strides = ints(node, "strides", (1, 1))
-    n, c, h, w = draft.image(node.input[0]) or (0, 0, 0, 0)
+    _, c, h, w = draft.image(node.input[0]) or (0, 0, 0, 0)
     if any(pads) and not integer(node, "count_include_pad", 0):
         return "the average leaves the padding out, so that its weights differ at the border"
     edit, x = Edit(draft, [node]), node.input[0]
@@ -99,6 +99,6 @@ def _averaged(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
         return f"strides {strides} beyond a convolution's {stride_limit.text}"
     kernel = edit.weight("mean", np.full((c, 1, *window), 1 / (window[0] * window[1])), x)
     shape = draft.shape(node.output[0]) or ()
-    options = {"kernel_shape": list(window), "pads": list(pads), "strides": list(strides), "group": c}
-    finish(edit, edit.add("Conv", [x, kernel], shape, **options), node.output[0])
+    options: dict[str, Value] = {"kernel_shape": list(window), "pads": list(pads), "strides": list(strides), "group": c}
+    finish(edit, edit.add("Conv", [x, kernel], shape, output="", **options), node.output[0])
     return edit

@@ -82,19 +82,25 @@ class Network:
 
 
 def compare(
-    before: Network, after: Network, shapes: Mapping[str, Sequence[int]], samples: Samples | None = None
+    before: Network,
+    after: Network,
+    shapes: Mapping[str, Sequence[int]],
+    samples: Samples | None = None,
+    *,
+    random: bool = True,
 ) -> list[Evidence]:
-    """Run both on random inputs of `shapes` (input name → dimensions), and on `samples`."""
+    """Run both on inputs of `shapes` (input name → dimensions): random ones and `samples`."""
     found = []
-    for label, feeds in _random(before, shapes):
+    for label, feeds in _random(before, shapes) if random else ():
         evidence = _difference(label, [(before.run(feeds), after.run(feeds))])
         if evidence is not None:
             found.append(evidence)
     if samples is not None and len(shapes) == 1:
         name = next(iter(shapes))
         count = sum(len(batch) for batch in samples.batches)
-        feeds_of = ({name: batch.astype(_DTYPES[before.inputs[name]])} for batch in samples.batches)
-        pairs = [(before.run(feeds), after.run(feeds)) for feeds in feeds_of]
+        dtype = np.dtype(_DTYPES.get(before.inputs[name], np.float32))
+        fed: list[dict[str, Array]] = [{name: batch.astype(dtype)} for batch in samples.batches]
+        pairs = [(before.run(feeds), after.run(feeds)) for feeds in fed]
         evidence = _difference(f"{count} images", pairs)
         if evidence is not None:
             found.append(evidence)
@@ -103,9 +109,7 @@ def compare(
     return found
 
 
-def difference_of_chain(
-    whole: Network, first: Network, second: Network, shapes: Mapping[str, Sequence[int]]
-) -> float:
+def difference_of_chain(whole: Network, first: Network, second: Network, shapes: Mapping[str, Sequence[int]]) -> float:
     """The largest relative difference between `whole` and `first` followed by `second`, over random inputs."""
     worst = 0.0
     for label, feeds in _random(whole, shapes):

@@ -53,7 +53,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A model in two files: `tensors` leave `backbone` and enter `post`. `relative` compares the chain with the whole."""
+    """A model in two files: `tensors` go from `backbone` to `post`; `relative` compares the chain with the whole."""
 
     tensors: list[str]
     backbone: str

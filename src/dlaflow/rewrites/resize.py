@@ -38,7 +38,9 @@ class ResizeByScales(Rewrite):
             return None
         edit = Edit(draft, [node])
         if mode == "nearest":
-            if not all(_repeats(node, draft.opset, side, factor) for side, factor in zip(image[2:], factors, strict=True)):
+            if not all(
+                _repeats(node, draft.opset, side, factor) for side, factor in zip(image[2:], factors, strict=True)
+            ):
                 return "its rounding does not repeat every pixel the same number of times"
             if available and draft.opset >= _SCALES_SINCE:
                 options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}

@@ -1,8 +1,8 @@
 """Which rewrites to apply: try each kind on all its places, keep the one that lowers the score most, begin again.
 
-The score is (loadables beyond the limit of a core, switches, loadables, multiply-accumulates on the GPU, layers on the
-GPU), compared in that order, from a prediction of the whole model; so a rewrite that is legal and brings nothing is left
-out and reported. Where no kind helps alone, all together are tried, then a few single places.
+The score is (loadables beyond the limit of a core, switches, loadables, multiply-accumulates on the GPU, layers on
+the GPU), compared in that order, from a prediction of the whole model; a rewrite that is legal and brings nothing is
+left out and reported. Where no kind helps alone, all together are tried, then a few single places.
 """
 
 from __future__ import annotations
@@ -142,9 +142,7 @@ class Search:
             before = now
         return steps
 
-    def _single(
-        self, draft: Draft, score: Score, options: list[tuple[Score, Rewrite, Draft, list[str]]]
-    ) -> list[Step]:
+    def _single(self, draft: Draft, score: Score, options: list[tuple[Score, Rewrite, Draft, list[str]]]) -> list[Step]:
         """The best single place among the first ones; a whole search tries only a few, since each is a prediction."""
         best: tuple[Score, Step] | None = None
         for _, rewrite, _, sites in options:

@@ -90,7 +90,9 @@ def _copy(edit: Edit, node: onnx.NodeProto, inputs: list[str], shape: Shape) -> 
 
 def _below_unary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     motion = _motion(draft, node.input[0])
-    if motion is None or any(draft.value(node, index) is None for index in range(1, len(node.input)) if node.input[index]):
+    if motion is None or any(
+        draft.value(node, index) is None for index in range(1, len(node.input)) if node.input[index]
+    ):
         return None
     edit = Edit(draft, [node])
     moved = _copy(edit, node, [motion.input[0], *node.input[1:]], draft.shape(motion.input[0]) or ())
@@ -137,7 +139,8 @@ def _constant_before(draft: Draft, value: Array, motion: onnx.NodeProto, source:
         return None
     full = value.reshape((1,) * (len(after) - value.ndim) + value.shape)
     if motion.op_type == "Transpose":
-        return full.transpose(np.argsort(_perm(motion)))
+        moved: Array = full.transpose(np.argsort(_perm(motion)))
+        return moved
     lasting = [(axis, size) for axis, size in enumerate(source) if size != 1]
     behind = [(axis, size) for axis, size in enumerate(after) if size != 1]
     if [size for _, size in lasting] != [size for _, size in behind]:

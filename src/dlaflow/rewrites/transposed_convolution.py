@@ -1,9 +1,9 @@
 """ConvTranspose with padding, output padding, groups or dilation → the plain form and a crop.
 
-Without padding the output is (H - 1) s + d (k - 1) + 1 long; padding (b, e) and output padding o cut b off its start and
-e - o off its end. Where o > e the kernel gets o - e zeros at its end first. Groups become blocks of one dense kernel with
-zeros elsewhere, dilation zeros inside the kernel. The crop is a Slice, or a depthwise convolution with a single one
-where the release has no Slice.
+Without padding the output is (H - 1) s + d (k - 1) + 1 long; padding (b, e) and output padding o cut b off its start,
+e - o off its end. Where o > e the kernel gets o - e zeros at its end first. Groups become blocks of one dense kernel,
+dilation zeros inside the kernel. The crop is a Slice, or a depthwise convolution with a single one where the release
+has no Slice.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ class TransposedConvolution(Rewrite):
         edit, x = Edit(draft, [node]), node.input[0]
         inputs = [x, edit.weight("weight", dense, x), *(name for name in node.input[2:] if name)]
         y = edit.add(
-            "ConvTranspose", inputs, (image[0], shape[1], *full), kernel_shape=list(dense.shape[2:]), strides=list(strides)
+            "ConvTranspose",
+            inputs,
+            (image[0], shape[1], *full),
+            kernel_shape=list(dense.shape[2:]),
+            strides=list(strides),
         )
         finish(edit, crop(edit, y, (pads[0], pads[1]), (shape[2], shape[3]), bounds), node.output[0])
         return edit
@@ -83,5 +87,7 @@ def crop(edit: Edit, x: str, begin: tuple[int, int], size: tuple[int, int], boun
     starts, ends = list(begin), [begin[0] + size[0], begin[1] + size[1]]
     if edit.draft.opset < 10:
         return edit.add("Slice", [x], shape, starts=starts, ends=ends, axes=[2, 3])
-    values = [edit.weight(name, np.array(v, np.int64)) for name, v in (("starts", starts), ("ends", ends), ("axes", [2, 3]))]
+    values = [
+        edit.weight(name, np.array(v, np.int64)) for name, v in (("starts", starts), ("ends", ends), ("axes", [2, 3]))
+    ]
     return edit.add("Slice", [x, *values], shape)
