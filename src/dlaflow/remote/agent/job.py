@@ -220,5 +220,8 @@ def _finish(state: Record, ending: Record) -> None:
         if name in _INNER or name in state["files"] or name.endswith((".tmp", ".bin")) or not os.path.isfile(path):
             continue
         outputs[name] = {"bytes": os.path.getsize(path), "sha256": digest(path)}
+        # An engine that was built here need not be pushed back to be run here.
+        with suppress(OSError):
+            os.link(path, place("store", str(outputs[name]["sha256"])))
     write(os.path.join(folder, "state.json"), {**state, **ending, "ended": time.time(), "outputs": outputs})
     sys.stdout.flush()

@@ -1,0 +1,99 @@
+"""What boards answered to `probe`: facts by layer, kept on the desk with board, release and date.
+
+A layer is known by its signature: kind, operator, attributes and the shapes and types of its tensors, not by its name.
+An answer holds for the chip, the TensorRT release and the precision that it was given for, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from dlaflow import __version__
+from dlaflow.errors import InputError
+from dlaflow.files import write_atomic
+from dlaflow.graph.layer import Layer, Tensor
+
+SCHEMA = "dlaflow.answers/1"
+Answered = Literal["DLA", "GPU", "both", "failed"]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """TensorRT's word on one layer. `reason` is what its log says where it refused."""
+
+    signature: str
+    layer: str
+    kind: str
+    op: str
+    device: Answered
+    reason: str = ""
+
+
+class AnswerFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers of one probe: whose they are, and of which model the layers were."""
+
+    schema: str = SCHEMA
+    dlaflow: str = __version__
+    board: str
+    soc: str
+    jetpack: str
+    tensorrt: str
+    precision: str
+    date: str
+    model: str
+    model_sha256: str
+    job: str
+    answers: tuple[Answer, ...]
+
+
+def signature(layer: Layer) -> str:
+    """The layer without its names, as a hash."""
+    tensors = [_text(tensor) for tensor in (*layer.inputs, *layer.outputs)]
+    text = f"{layer.kind}|{layer.op}|{layer.attributes!r}|{len(layer.inputs)}|{'|'.join(tensors)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def answers_folder() -> Path:
+    """$DLAFLOW_ANSWERS, else the user's data folder."""
+    if named := os.environ.get("DLAFLOW_ANSWERS"):
+        return Path(named)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "dlaflow" / "answers"
+
+
+def keep(answers: AnswerFile, folder: Path | None = None) -> Path:
+    """Write the answers and return their file. Raises InputError when the folder cannot be written."""
+    path = (folder or answers_folder()) / f"{answers.job}.json"
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(answers), indent=1) + b"\n")
+    return path
+
+
+def known_answers(soc: str, tensorrt: str, precision: str, folder: Path | None = None) -> dict[str, Answer]:
+    """Signature → answer for one chip, release and precision; a newer probe replaces an older one.
+
+    Raises InputError for a file in the folder that is damaged.
+    """
+    files = sorted((folder or answers_folder()).glob("*.json"))
+    read = [_read(path) for path in files]
+    fitting = [one for one in read if (one.soc, one.tensorrt, one.precision) == (soc, tensorrt, precision)]
+    return {answer.signature: answer for one in sorted(fitting, key=lambda one: one.date) for answer in one.answers}
+
+
+def _read(path: Path) -> AnswerFile:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=AnswerFile)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise InputError(
+            f"{path} holds no answers", expected=SCHEMA, received=str(error), then="Remove it and probe again."
+        ) from None
+
+
+def _text(tensor: Tensor) -> str:
+    shape = "?" if tensor.shape is None else "x".join("?" if size is None else str(size) for size in tensor.shape)
+    return f"{shape}:{tensor.dtype}:{int(tensor.constant)}"

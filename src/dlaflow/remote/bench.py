@@ -1,0 +1,217 @@
+"""`dlaflow remote BOARD bench`: the GPU alone, each DLA core alone, all together; time, power, energy, contention.
+
+Every phase is measured `repeats` times in turn (GPU, DLA 0, DLA 1, all, GPU, ...), so that a board that warms up
+spreads over all of them. Numbers are means over the repeats with the 95% interval of that mean.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlaflow.build.config import InputShape
+from dlaflow.build.measuring import Measuring
+from dlaflow.build.trtexec_arguments import load_arguments
+from dlaflow.errors import EnvironmentLacksError, UsageError
+from dlaflow.measure.profile_spread import Running, Spread
+from dlaflow.parse.device import parse_device
+from dlaflow.parse.times_json import parse_times
+from dlaflow.parse.trtexec import parse_log
+from dlaflow.remote.board import Board
+from dlaflow.remote.doctor import ask
+from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
+from dlaflow.remote.power import PowerSample, mean_power, rails_said, read_power
+from dlaflow.remote.profile import checked_engine
+from dlaflow.remote.records import JobState, Phase, PowerWish, Run
+from dlaflow.types import Measurement
+
+TOGETHER = "together"
+_PERCENTS = (50, 90, 99)
+_MARGIN_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class BenchWish:
+    """What to measure: an engine for the GPU, one for the DLA (run on each of `cores`), either or both.
+
+    `duration` and `idle` are in seconds, `warm_up` in milliseconds.
+    """
+
+    gpu: Path | None = None
+    dla: Path | None = None
+    cores: tuple[int, ...] = (0, 1)
+    duration: int = 10
+    warm_up: int = 500
+    repeats: int = 3
+    idle: float = 5.0
+    interval_ms: int = 100
+    power: bool = True
+    clocks: bool = False
+    handling: Handling = field(default_factory=Handling)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """One thing that can run: its name, the desk's engine, that file's name on the board, how to load it."""
+
+    name: str
+    engine: Path
+    file: str
+    tensorrt: str
+    shapes: tuple[InputShape, ...]
+    core: int | None
+
+
+def bench(board: Board, wish: BenchWish) -> list[Measurement]:
+    """Measure and return the numbers; each tells its count, spread, clocks, power mode and release.
+
+    Raises UsageError for a wish without engines, InputError for engines of another release, EnvironmentLacksError when
+    the board lacks a program.
+    """
+    if wish.gpu is None and wish.dla is None:
+        raise UsageError("nothing to measure", expected="an engine for the GPU or the DLA", received="neither")
+    if wish.repeats < 1 or wish.duration < 1:
+        raise UsageError("a bench needs time", expected="--repeats and --duration of 1 or more", received="less")
+    units = _units(board, wish)
+    plan = [[unit] for unit in units] + ([units] if len(units) > 1 else [])
+    phases = tuple(_phase(together, repeat, wish) for repeat in range(wish.repeats) for together in plan)
+    files = {unit.file: unit.engine for unit in units}
+    power = PowerWish(idle_s=wish.idle, interval_ms=wish.interval_ms) if wish.power else None
+    job = JobWish("bench", ", ".join(path.name for path in files.values()), files, phases, power, wish.clocks)
+    with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
+        state = perform(board, job, Path(folder), wish.handling)
+        require_done(board, state)
+        return _Results(board.name, state, Path(folder), units[0].tensorrt).measurements([unit.name for unit in units])
+
+
+def _units(board: Board, wish: BenchWish) -> list[_Unit]:
+    machine, _ = ask(board)
+    found = []
+    if wish.gpu is not None:
+        manifest, tensorrt = checked_engine(wish.gpu, machine)
+        found.append(_Unit("gpu", wish.gpu, "gpu.engine", tensorrt, manifest.config.shapes if manifest else (), None))
+    if wish.dla is not None:
+        manifest, tensorrt = checked_engine(wish.dla, machine)
+        shapes = manifest.config.shapes if manifest else ()
+        found += [_Unit(f"dla{core}", wish.dla, "dla.engine", tensorrt, shapes, core) for core in wish.cores]
+    return found
+
+
+def _phase(together: list[_Unit], repeat: int, wish: BenchWish) -> Phase:
+    name = together[0].name if len(together) == 1 else TOGETHER
+    runs = []
+    for unit in together:
+        run = f"{name}.{unit.name}.{repeat}"
+        measuring = Measuring(duration=wish.duration, warm_up=wish.warm_up, export_times=f"{run}.times.json")
+        words = load_arguments(unit.file, unit.tensorrt, measuring, unit.shapes, unit.core)
+        runs.append(Run(name=run, arguments=tuple(words), seconds=4 * wish.duration + _MARGIN_SECONDS))
+    return Phase(name=f"{name}.{repeat}", runs=tuple(runs))
+
+
+class _Results:
+    """The files of a finished bench, read."""
+
+    def __init__(self, board: str, state: JobState, folder: Path, release: str) -> None:
+        self._board = board
+        self._state = state
+        self._folder = folder
+        self._samples: list[PowerSample] = read_power(folder)
+        device = folder / "device.txt"
+        about = parse_device(device) if device.is_file() else None
+        mode = about.mode.name if about and about.mode else "not told"
+        clocks = ", ".join(
+            f"{clock.name} {clock.current_hz / 1e6:.0f} MHz" for clock in (about.clocks if about else ())
+        )
+        self._detail = f"{board}; TensorRT {release}; power mode {mode}; clocks {clocks or 'not told'}"
+
+    def measurements(self, units: list[str]) -> list[Measurement]:
+        found: list[Measurement] = []
+        throughput: dict[tuple[str, str], list[float]] = {}
+        for phase in [*units, *([TOGETHER] if len(units) > 1 else [])]:
+            members = units if phase == TOGETHER else [phase]
+            for unit in members:
+                subject = unit if phase == unit else f"{unit} ({TOGETHER})"
+                rates = self._rates(phase, unit)
+                throughput[phase, unit] = rates
+                found += self._number("throughput", subject, rates, "batches/s")
+                found += self._latencies(phase, unit, subject)
+            found += self._energy(phase, [throughput[phase, unit] for unit in members])
+        if len(units) > 1:
+            for unit in units:
+                pairs = zip(throughput[TOGETHER, unit], throughput[unit, unit], strict=True)
+                shares = [100 * both / alone for both, alone in pairs if alone]
+                found += self._number("throughput kept beside the others", unit, shares, "%")
+        return found
+
+    def _rates(self, phase: str, unit: str) -> list[float]:
+        rates = []
+        for run in self._state.runs:
+            if run.name.startswith(f"{phase}.{unit}."):
+                logged = parse_log(self._folder / f"{run.name}.log").runs
+                performance = logged[-1].performance if logged else None
+                if performance is None or performance.throughput_qps is None:
+                    raise EnvironmentLacksError(
+                        f"trtexec on {self._board} printed no throughput for {run.name}", then="Is the engine whole?"
+                    )
+                rates.append(performance.throughput_qps)
+        return rates
+
+    def _latencies(self, phase: str, unit: str, subject: str) -> list[Measurement]:
+        by_percent: dict[int, list[float]] = {percent: [] for percent in _PERCENTS}
+        queries = 0
+        for path in sorted(self._folder.glob(f"{phase}.{unit}.*.times.json")):
+            times = sorted(query.latency_ms for query in parse_times(path).queries if query.latency_ms is not None)
+            queries += len(times)
+            for percent, values in by_percent.items():
+                if times:
+                    values.append(times[min(len(times) - 1, len(times) * percent // 100)])
+        more = f"{queries} queries"
+        return [
+            one
+            for percent, values in by_percent.items()
+            for one in self._number(f"latency p{percent}", subject, values, "ms", more)
+        ]
+
+    def _energy(self, phase: str, rates: list[list[float]]) -> list[Measurement]:
+        """Power while the phase ran, and the energy of one inference (one batch): all of it, and above idle."""
+        if not self._samples:
+            return []
+        idle = self._window("idle")
+        watts, whole, above = [], [], []
+        for repeat, together in enumerate(zip(*rates, strict=True)):
+            load = self._window(f"{phase}.{repeat}")
+            if load is None:
+                continue
+            watts.append(load.mean)
+            whole.append(1000 * load.mean / sum(together))
+            if idle is not None:
+                above.append(1000 * (load.mean - idle.mean) / sum(together))
+        rails = rails_said(self._samples)
+        found = self._number("power", phase, watts, "W", rails)
+        if idle is not None:
+            found += self._spread("idle power", phase, idle, "W", f"{rails}; samples, not repeats")
+        found += self._number("energy per inference", phase, whole, "mJ", f"{rails}; one batch")
+        return found + self._number("energy per inference above idle", phase, above, "mJ", f"{rails}; one batch")
+
+    def _window(self, name: str) -> Spread | None:
+        span = next((span for span in self._state.phases if span.name == name), None)
+        if span is None:
+            return None
+        # The programs load their engines first and leave at the end: the middle half is load at its full.
+        quarter = 0.0 if name == "idle" else (span.ended - span.started) / 4
+        return mean_power(self._samples, span.started + quarter, span.ended - quarter)
+
+    def _number(
+        self, quantity: str, subject: str, values: Iterable[float], unit: str, more: str = ""
+    ) -> list[Measurement]:
+        running = Running()
+        for value in values:
+            running.add(value)
+        spread = running.finish()
+        return [] if spread is None else self._spread(quantity, subject, spread, unit, more)
+
+    def _spread(self, quantity: str, subject: str, spread: Spread, unit: str, more: str) -> list[Measurement]:
+        detail = f"{self._detail}; {more}" if more else self._detail
+        return [Measurement(quantity, subject, spread.mean, unit, spread.n, spread.interval, detail=detail)]

@@ -1,0 +1,152 @@
+"""`dlaflow remote BOARD build`: the build of `dlaflow build`, on the board; engine, log and manifest come back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dlaflow.build.calibrator import fitted_cache, names_release
+from dlaflow.build.capability import Caution, examine
+from dlaflow.build.config import BuildConfig
+from dlaflow.build.engine import BuildResult, Request
+from dlaflow.build.failures import explain
+from dlaflow.build.manifest import BuildRecord, write_manifest
+from dlaflow.build.measuring import BUILD_ONLY, Measuring
+from dlaflow.build.model_types import examine_model, takes_types_from_model
+from dlaflow.build.release import version_of
+from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.files import atomic_path
+from dlaflow.parse.trtexec import parse_log
+from dlaflow.remote.board import Board
+from dlaflow.remote.jobs import Handling, JobWish, failed_run, perform
+from dlaflow.remote.records import JobState, Phase, Run
+
+MODEL, ENGINE, CACHE, PROFILE = "model.onnx", "model.engine", "model.cache", "profile.json"
+RUN = "build"
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBuild:
+    """How to build there: what to measure afterwards (its files are on the desk), time limit in seconds, clocks."""
+
+    measuring: Measuring = BUILD_ONLY
+    seconds: float = 6 * HOUR
+    clocks: bool = False
+    handling: Handling = field(default_factory=Handling)
+
+
+def build_on_board(board: Board, request: Request, how: RemoteBuild | None = None) -> BuildResult:
+    """Build the engine of `request` with the board's trtexec and pull it; on any error nothing is left at its path.
+
+    `request.built_for.tensorrt` must be the board's release. ENGINE.log stays whatever happens.
+    Raises UsageError before anything runs for what the release cannot do, InputError or EnvironmentLacksError with the
+    cause in plain words, LeftRunningError when the desk leaves and the build goes on.
+    """
+    how = how or RemoteBuild()
+    if request.engine.resolve() == request.model.resolve():
+        raise UsageError("the engine would overwrite the model", received=request.engine, then="Name another file.")
+    tensorrt = request.built_for.tensorrt
+    cautions = examine(request.config, tensorrt, "trtexec")
+    cautions += _about_model(request, tensorrt)
+    with ExitStack() as stack:
+        files, config = stack.enter_context(_staged(request, tensorrt))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-")))
+        measuring = replace(how.measuring, export_profile=PROFILE if how.measuring.export_profile else None)
+        arguments = tuple(build_arguments(MODEL, ENGINE, config, tensorrt, measuring))
+        phase = Phase(name=RUN, runs=(Run(name=RUN, arguments=arguments, seconds=how.seconds),))
+        title = f"{request.model.name} for {request.config.mode}"
+        state = perform(board, JobWish("build", title, files, (phase,), clocks=how.clocks), folder, how.handling)
+        log = request.engine.with_name(f"{request.engine.name}.log")
+        if f"{RUN}.log" in state.outputs:
+            _put(folder / f"{RUN}.log", log)
+        require_passed(board, state, log, how.seconds)
+        if how.measuring.export_profile and PROFILE in state.outputs:
+            _put(folder / PROFILE, Path(how.measuring.export_profile))
+        _put(folder / ENGINE, request.engine)
+    return _recorded(request, how, state, log, cautions)
+
+
+def require_passed(board: Board, state: JobState, log: Path, seconds: float) -> None:
+    """Raises what the log, or else the job's ending, says of a build that failed."""
+    if state.state == "done" and ENGINE in state.outputs:
+        return
+    failed = failed_run(state)
+    if failed is not None and failed.timed_out:
+        raise EnvironmentLacksError(
+            f"trtexec on {board.name} was stopped because it took too long",
+            expected=f"at most {seconds:g} s",
+            then=f"Give it more time (--timeout), or see where it stands in {log}.",
+        )
+    if state.state == "failed" and failed is not None and log.is_file():
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            error = explain(lines).error()
+        raise type(error)(f"on {board.name}: {error.what}", then=f"{error.then} The whole log: {log}")
+    if state.state == "done":
+        raise EnvironmentLacksError(f"trtexec on {board.name} passed but saved no engine", then=f"See {log}.")
+    raise EnvironmentLacksError(
+        f"the build on {board.name} did not end: {state.why or state.state}",
+        then="Nothing half-written was kept; run the same command again.",
+    )
+
+
+def _recorded(request: Request, how: RemoteBuild, state: JobState, log: Path, cautions: list[Caution]) -> BuildResult:
+    runs = parse_log(log).runs
+    run = runs[-1] if runs else None
+    built_for = request.built_for
+    if run and run.tensorrt:
+        wanted = built_for.tensorrt
+        built_for = replace(built_for, tensorrt=run.tensorrt)
+        if version_of(run.tensorrt)[:2] != version_of(wanted)[:2]:
+            cautions.append(
+                Caution(
+                    f"The target says TensorRT {wanted}, but {run.tensorrt} built the engine.", "Name that release."
+                )
+            )
+    if run and run.device and run.device.compute_capability:
+        built_for = replace(built_for, compute_capability=run.device.compute_capability)
+    # As it would be typed on the board; the real one wrote to the job's folder there.
+    typed = build_arguments(
+        str(request.model), str(request.engine), request.config, request.built_for.tensorrt, how.measuring
+    )
+    texts = tuple(f"{caution.message} {caution.then}" for caution in cautions)
+    record = BuildRecord("trtexec", state.runs[0].seconds if state.runs else 0.0, ("trtexec", *typed), texts)
+    manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
+    return BuildResult(request.engine, manifest, tuple(cautions), run=run)
+
+
+def _about_model(request: Request, tensorrt: str) -> list[Caution]:
+    cautions = examine_model(request.model, request.config, tensorrt)
+    if cautions and request.config.on_dla and takes_types_from_model(request.config, tensorrt):
+        raise InputError(cautions[0].message.rstrip("."), then=cautions[0].then)
+    return cautions
+
+
+@contextmanager
+def _staged(request: Request, tensorrt: str) -> Iterator[tuple[dict[str, Path], BuildConfig]]:
+    """The files to push under their names on the board, and the configuration that names them so."""
+    files, config = {MODEL: request.model}, replace(request.config, timing_cache=None)
+    for path in (request.model, *map(Path, filter(None, (config.cache, *config.plugins)))):
+        if not path.is_file():
+            raise InputError(f"cannot read {path}", received="no such file", then="Check the path.")
+    plugins = {f"plugin{number}.so": Path(path) for number, path in enumerate(config.plugins)}
+    config = replace(config, plugins=tuple(f"./{name}" for name in plugins))
+    with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
+        if config.cache:
+            content = Path(config.cache).read_bytes()
+            files[CACHE] = Path(config.cache)
+            if not names_release(content, tensorrt):
+                files[CACHE] = Path(folder) / CACHE
+                files[CACHE].write_bytes(fitted_cache(content, tensorrt))
+            config = replace(config, cache=CACHE)
+        yield {**files, **plugins}, config
+
+
+def _put(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

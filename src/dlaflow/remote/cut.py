@@ -1,0 +1,74 @@
+"""One layer of a model as a model of its own, or the reason why it cannot be cut out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.errors import DlaflowError
+from dlaflow.graph.layer import Layer, Network, Tensor
+from dlaflow.graph.load import Model, load_model
+from dlaflow.graph.lower import lower
+from dlaflow.remote.answers import signature
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def cut_out(model: Model, network: Network, layer: Layer, path: Path, tensorrt: str) -> str:
+    """Write the ONNX nodes behind `layer`, with their weights and fixed shapes, to `path`; returns why not (empty: done).
+
+    What was cut is read back: it must hold the same layer, else a board's answer would be about something else.
+    """
+    import onnx
+    from onnx import helper
+
+    nodes = [node for node in model.proto.graph.node if node.name in layer.onnx_nodes]
+    if not nodes:
+        return "no ONNX node stands behind it"
+    tensors = {tensor.name: tensor for each in network.layers for tensor in (*each.inputs, *each.outputs)}
+    tensors |= {tensor.name: tensor for tensor in network.inputs}
+    made = {name for node in nodes for name in node.output if name}
+    used = dict.fromkeys(name for node in nodes for name in node.input if name and name not in made)
+    weights = [name for name in used if name in model.tensors or name in model.spans]
+    try:
+        inputs = [_value(name, tensors) for name in used if name not in weights]
+        outputs = [_value(name, tensors) for name in made if _is_read_outside(name, nodes, model)]
+        stored = [onnx.numpy_helper.from_array(model.initializer(name), name) for name in weights]
+    except _UnknownShapeError as error:
+        return f"the shape of {error} is not known"
+    except DlaflowError as error:
+        return error.what
+    graph = helper.make_graph(nodes, "probe", inputs, outputs, stored)
+    one = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)
+    onnx.save(one, path)
+    try:
+        again = lower(load_model(path), tensorrt=tensorrt)
+    except DlaflowError as error:
+        return error.what
+    wanted = signature(layer)
+    return "" if any(signature(found) == wanted for found in again.layers) else "alone it is another layer"
+
+
+class _UnknownShapeError(Exception):
+    """A tensor without a complete shape; the text is its name."""
+
+
+def _value(name: str, tensors: dict[str, Tensor]) -> onnx.ValueInfoProto:
+    from onnx import TensorProto, helper
+
+    tensor = tensors.get(name)
+    if tensor is None or tensor.shape is None or None in tensor.shape:
+        raise _UnknownShapeError(name)
+    types = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
+    types |= {"int32": TensorProto.INT32, "bool": TensorProto.BOOL, "int8": TensorProto.INT8}
+    if tensor.dtype not in types:
+        raise _UnknownShapeError(name)
+    return helper.make_tensor_value_info(name, types[tensor.dtype], tensor.shape)
+
+
+def _is_read_outside(name: str, nodes: list[onnx.NodeProto], model: Model) -> bool:
+    inside = {id(node) for node in nodes}
+    if any(value.name == name for value in model.proto.graph.output):
+        return True
+    return any(name in node.input for node in model.proto.graph.node if id(node) not in inside)

@@ -1,0 +1,129 @@
+"""Boards by name: one address, or an inventory file of several; and the work of many, one job at a time a board."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from dlaflow.errors import DlaflowError, InputError, UsageError
+from dlaflow.progress import Progress
+from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.replay import ReplayTransport
+from dlaflow.remote.ssh import SshTarget, SshTransport
+from dlaflow.remote.transport import DEFAULT_ROOT, LocalTransport, Transport
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+T = TypeVar("T")
+
+
+class BoardEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[[board]]: `host` is [USER@]HOST[:PORT], `local` (this machine) or `replay:FOLDER` (a recording).
+
+    `root` is the agent's folder there (default: .dlaflow in the home folder), `ssh_config` stands in place of
+    ~/.ssh/config.
+    """
+
+    host: str
+    name: str = ""
+    root: str | None = None
+    ssh_config: str | None = None
+
+    @property
+    def title(self) -> str:
+        """How the board is called in answers."""
+        return self.name or self.host
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An inventory file."""
+
+    board: tuple[BoardEntry, ...]
+
+
+def boards_of(text: str, ssh_config: Path | None = None) -> tuple[BoardEntry, ...]:
+    """The boards that a word on the command line means: an inventory (NAME.toml), or one address.
+
+    Raises InputError for an inventory that cannot be read.
+    """
+    if not text.endswith(".toml"):
+        return (BoardEntry(host=text, ssh_config=str(ssh_config) if ssh_config else None),)
+    path = Path(text)
+    try:
+        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Inventory)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise InputError(
+            f"cannot read the inventory {path}: {error}", expected='[[board]] with host = "USER@HOST" and maybe a name'
+        ) from None
+    titles = [entry.title for entry in found.board]
+    twice = next((title for title in titles if titles.count(title) > 1), None)
+    if not titles or twice:
+        raise InputError(
+            f"cannot use the inventory {path}", expected="boards with names of their own", received=twice or "no board"
+        )
+    return found.board
+
+
+def open_board(entry: BoardEntry, patience: Patience, progress: Progress) -> Board:
+    """The board of an entry; nothing is connected yet. Raises UsageError for an address that is none."""
+    return Board(_transport(entry), patience, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class BoardResult(Generic[T]):
+    """What came of the work on one board: its answer, or the error."""
+
+    entry: BoardEntry
+    answer: T | None
+    error: DlaflowError | None
+
+
+def on_every_board(entries: Sequence[BoardEntry], work: Callable[[BoardEntry], T]) -> list[BoardResult[T]]:
+    """Do `work` for all boards at once; the results come in the order of the inventory.
+
+    A board that fails does not disturb the others. Ctrl-C leaves at once; what runs on the boards goes on there.
+    """
+    results: dict[int, BoardResult[T]] = {}
+
+    def one(place: int, entry: BoardEntry) -> None:
+        try:
+            results[place] = BoardResult(entry, work(entry), None)
+        except DlaflowError as error:
+            results[place] = BoardResult(entry, None, error)
+        except Exception as error:
+            # One board's surprise must not silence the answers of the others.
+            results[place] = BoardResult(entry, None, DlaflowError(f"{entry.title}: {type(error).__name__}: {error}"))
+
+    threads = [
+        threading.Thread(target=one, args=(place, entry), daemon=True, name=entry.title)
+        for place, entry in enumerate(entries)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        # With a time-out, because a plain join does not let Ctrl-C through on every system.
+        while thread.is_alive():
+            thread.join(0.2)
+    return [results[place] for place in range(len(entries))]
+
+
+def _transport(entry: BoardEntry) -> Transport:
+    if entry.host == "local":
+        return LocalTransport(Path(entry.root).expanduser() if entry.root else Path.home() / DEFAULT_ROOT)
+    if entry.host.startswith("replay:"):
+        return ReplayTransport(Path(entry.host.partition(":")[2]))
+    if "/" in entry.host and Path(entry.host).exists():
+        raise UsageError("a board's address comes first", expected="[USER@]HOST or BOARDS.toml", received=entry.host)
+    config = Path(entry.ssh_config).expanduser() if entry.ssh_config else None
+    return SshTransport(SshTarget.parse(entry.host, config=config, root=entry.root or DEFAULT_ROOT))

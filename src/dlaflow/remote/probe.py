@@ -1,0 +1,146 @@
+"""`dlaflow remote BOARD probe`: every `unknown` of `check` becomes a model of one layer, and the board answers."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlaflow.build.capability import examine
+from dlaflow.build.config import BuildConfig
+from dlaflow.build.failures import explain
+from dlaflow.build.measuring import BUILD_ONLY
+from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.errors import EnvironmentLacksError
+from dlaflow.graph.layer import Layer, Network
+from dlaflow.graph.load import Model, load_model
+from dlaflow.graph.lower import lower
+from dlaflow.parse.trtexec import parse_log
+from dlaflow.placement.check import check_model
+from dlaflow.remote.answers import Answer, Answered, AnswerFile, known_answers, signature
+from dlaflow.remote.board import Board
+from dlaflow.remote.cut import cut_out
+from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
+from dlaflow.remote.records import Phase, Run
+from dlaflow.targets.target import Target
+from dlaflow.types import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A probe: the answers (None when nothing had to be asked), what was known before, what could not be asked."""
+
+    answers: AnswerFile | None
+    known: tuple[Answer, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWish:
+    """What to ask: `everything` takes all layers, not only unknown ones; `again` also what was answered before."""
+
+    everything: bool = False
+    again: bool = False
+    seconds: float = 600.0
+    handling: Handling = field(default_factory=Handling)
+
+
+def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = None) -> Probed:
+    """Ask the board about the layers of `path` that `check` cannot decide for `target`, its own release.
+
+    Raises UsageError for a release that cannot build single layers so, EnvironmentLacksError when the board's trtexec
+    refuses every model (then it is not the layers), InputError when the file cannot be used.
+    """
+    wish = wish or ProbeWish()
+    tensorrt = target.release.tensorrt
+    config = BuildConfig(
+        precision="int8" if target.precision == "int8" else "fp16",
+        fp16_too=target.precision == "int8",
+        dla_core=0,
+        gpu_fallback=True,
+    )
+    examine(config, tensorrt, "trtexec")
+    model = load_model(path)
+    network = lower(model, tensorrt=tensorrt, batch=target.batch)
+    wanted = _wanted(model, network, target, wish)
+    before = {} if wish.again else known_answers(target.board.soc, tensorrt, target.precision)
+    open_questions = {mark: layer for mark, layer in wanted.items() if mark not in before}
+    known = tuple(before[mark] for mark in wanted if mark in before)
+    with tempfile.TemporaryDirectory(prefix="dlaflow-") as place:
+        folder = Path(place)
+        files: dict[str, Path] = {}
+        asked: list[tuple[str, Layer]] = []
+        skipped: list[tuple[str, str]] = []
+        for mark, layer in open_questions.items():
+            name = f"layer{len(asked)}.onnx"
+            why = cut_out(model, network, layer, folder / name, tensorrt)
+            if why:
+                skipped.append((layer.name, why))
+                continue
+            files[name] = folder / name
+            asked.append((mark, layer))
+        if not asked:
+            return Probed(None, known, tuple(skipped))
+        phases = tuple(_phase(number, config, tensorrt, wish.seconds) for number in range(len(asked)))
+        pulled = folder / "pulled"
+        pulled.mkdir()
+        job = JobWish("probe", f"{len(asked)} layers of {path.name}", files, phases)
+        state = perform(board, job, pulled, wish.handling)
+        require_done(board, state)
+        answers = tuple(
+            _answer(mark, layer, pulled / f"layer{number}.log") for number, (mark, layer) in enumerate(asked)
+        )
+    if all(answer.device == "failed" for answer in answers):
+        raise EnvironmentLacksError(
+            f"trtexec on {board.name} built none of {len(answers)} layers: {answers[0].reason}",
+            then="Nothing is kept of this. `dlaflow remote BOARD doctor` tells what is missing.",
+        )
+    found = AnswerFile(
+        board=target.board.id,
+        soc=target.board.soc,
+        jetpack=target.release.name,
+        tensorrt=tensorrt,
+        precision=target.precision,
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(state.ended)),
+        model=path.name,
+        model_sha256=model.sha256,
+        job=state.id,
+        answers=answers,
+    )
+    return Probed(found, known, tuple(skipped))
+
+
+def _wanted(model: Model, network: Network, target: Target, wish: ProbeWish) -> dict[str, Layer]:
+    """Signature → a layer with it: equal layers are asked once."""
+    verdicts = {layer.name: layer.verdict for layer in check_model(model, target).layers}
+    layers = [
+        layer
+        for layer in network.layers
+        if not layer.folded and (wish.everything or verdicts.get(layer.name) is Verdict.UNKNOWN)
+    ]
+    return {signature(layer): layer for layer in layers}
+
+
+def _phase(number: int, config: BuildConfig, tensorrt: str, seconds: float) -> Phase:
+    name = f"layer{number}"
+    words = build_arguments(f"{name}.onnx", f"{name}.engine", config, tensorrt, BUILD_ONLY)
+    return Phase(name=name, runs=(Run(name=name, arguments=tuple(words), seconds=seconds),), may_fail=True)
+
+
+def _answer(mark: str, layer: Layer, log: Path) -> Answer:
+    device, reason = _read(log)
+    return Answer(signature=mark, layer=layer.name, kind=layer.kind, op=layer.op, device=device, reason=reason)
+
+
+def _read(log: Path) -> tuple[Answered, str]:
+    runs = parse_log(log).runs if log.is_file() else ()
+    if not runs or runs[-1].result != "PASSED" or not runs[-1].placement.printed:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            known = explain(lines)
+        return "failed", f"{known.what} ({known.evidence})" if known.evidence else known.what
+    run = runs[-1]
+    said = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
+    if run.placement.dla and run.placement.gpu:
+        return "both", said
+    return ("DLA", "") if run.placement.dla else ("GPU", said)

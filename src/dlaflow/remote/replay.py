@@ -1,0 +1,190 @@
+"""A board without a board: what one answered is recorded in a folder, and answered again in the same order.
+
+A recording holds the agent's answers, byte for byte: `calls.jsonl` names them in order, `N.bin` holds them. A job is
+answered only when it is the recorded one; another job would get another job's numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from dlaflow.errors import DlaflowError, InputError
+from dlaflow.progress import Task
+from dlaflow.remote.bundle import Bundle
+from dlaflow.remote.channel import Channel
+from dlaflow.remote.records import Job
+from dlaflow.remote.transport import Transport
+
+_CALLS = "calls.jsonl"
+
+
+class RecordedCall(msgspec.Struct, frozen=True):
+    """One call: the agent's command, what identifies its request, the file with the answer."""
+
+    command: str
+    request: str
+    answer: str
+
+
+class _StartRequest(msgspec.Struct, frozen=True):
+    job: Job
+
+
+class ReplayTransport:
+    """Answers from a recording. The nth call of a command gets the nth recorded answer, the last one again after it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"replay:{folder}"
+        self.sent = 0
+        self._folder = folder
+        try:
+            lines = (folder / _CALLS).read_bytes().splitlines()
+            self._calls = [msgspec.json.decode(line, type=RecordedCall) for line in lines]
+        except OSError as error:
+            raise InputError(f"{folder} is no recording: {error.strerror}", then="Record one with --record.") from None
+        except msgspec.DecodeError as error:
+            raise InputError(f"{folder} is no recording: {error}", then="Record one with --record.") from None
+        self._asked: Counter[str] = Counter()
+
+    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
+        """See Transport. Raises InputError when the recording holds no such call."""
+        known = [call for call in self._calls if call.command == command]
+        mark = _identity(command, request)
+        if command == "start":
+            known = [call for call in known if call.request == mark]
+        if not known:
+            raise InputError(
+                f"the recording {self._folder} holds another job"
+                if command == "start"
+                else "the recording is too short",
+                expected=f"a recorded answer to {command!r} for the same files and options",
+                then="Use the files and options that it was recorded with.",
+            )
+        place = min(self._asked[command], len(known) - 1)
+        self._asked[command] += 1
+        return _ReplayChannel((self._folder / known[place].answer).read_bytes())
+
+    def install(self, agent: Bundle) -> None:
+        """See Transport: nothing to install."""
+
+    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+        """See Transport: nobody is there to take them."""
+        for path in files.values():
+            task.advance(path.stat().st_size)
+
+    def diagnose(self, complaint: str) -> DlaflowError | None:
+        """See Transport."""
+        return None
+
+    def close(self) -> None:
+        """See Transport."""
+
+
+class RecordingTransport:
+    """Passes everything on to another transport and writes the answers down."""
+
+    def __init__(self, inner: Transport, folder: Path) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._folder = folder
+        self._count = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise InputError(f"{folder} is not empty", then="Name a new folder for the recording.")
+        except OSError as error:
+            raise InputError(f"cannot write {folder}: {error.strerror}", then="Choose another folder.") from None
+
+    @property
+    def sent(self) -> int:
+        """See Transport."""
+        return self._inner.sent
+
+    @sent.setter
+    def sent(self, value: int) -> None:
+        self._inner.sent = value
+
+    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
+        """See Transport."""
+        self._count += 1
+        answer = f"{self._count}.bin"
+        line = msgspec.json.encode(RecordedCall(command, _identity(command, request), answer))
+        with (self._folder / _CALLS).open("ab") as calls:
+            calls.write(line + b"\n")
+        return _RecordingChannel(self._inner.call(agent, command, request), self._folder / answer)
+
+    def install(self, agent: Bundle) -> None:
+        """See Transport."""
+        self._inner.install(agent)
+
+    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+        """See Transport."""
+        self._inner.push(agent, files, task, rsync=rsync)
+
+    def diagnose(self, complaint: str) -> DlaflowError | None:
+        """See Transport."""
+        return self._inner.diagnose(complaint)
+
+    def close(self) -> None:
+        """See Transport."""
+        self._inner.close()
+
+
+def _identity(command: str, request: bytes) -> str:
+    """What makes a request the same one: a job without its random id, its desk and its title."""
+    if command != "start":
+        return ""
+    job = msgspec.json.decode(request, type=_StartRequest).job
+    body = (job.kind, job.files, job.phases, job.power, job.clocks)
+    return hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
+
+
+class _ReplayChannel:
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def write(self, data: bytes) -> None:
+        return None
+
+    def end_input(self) -> None:
+        return None
+
+    def read(self, timeout: float) -> bytes:
+        answer, self._answer = self._answer, b""
+        return answer
+
+    def close(self) -> int:
+        return 0
+
+    def complaint(self) -> str:
+        return ""
+
+
+class _RecordingChannel:
+    def __init__(self, inner: Channel, path: Path) -> None:
+        self._inner = inner
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        self._inner.write(data)
+
+    def end_input(self) -> None:
+        self._inner.end_input()
+
+    def read(self, timeout: float) -> bytes:
+        data = self._inner.read(timeout)
+        os.write(self._file, data)
+        return data
+
+    def close(self) -> int:
+        os.close(self._file)
+        return self._inner.close()
+
+    def complaint(self) -> str:
+        return self._inner.complaint()
