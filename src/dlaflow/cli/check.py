@@ -16,7 +16,7 @@ from dlaflow.files import write_atomic
 from dlaflow.types import Device, Placement, Verdict
 
 if TYPE_CHECKING:
-    from dlaflow.graph.load import Model
+    from dlaflow.graph.layer import Network
     from dlaflow.targets.target import Target
 
 
@@ -72,18 +72,19 @@ def check(
         Exit with 1 when a layer falls back to the GPU (fallback), or when that cannot even be ruled out (unknown).
     """
     from dlaflow.graph.load import load_model
-    from dlaflow.placement.check import check_model
+    from dlaflow.placement.check import check_model, check_network, network_of
     from dlaflow.report.check_text import comparison_text, layer_text, placement_text
 
     options, outputs = on or TargetOptions(), out or Outputs()
     target = options.target()
     loaded = load_model(model)
-    placement = check_model(loaded, target)
+    network = network_of(loaded, target)
+    placement = check_network(loaded, network, target)
     _write(placement, outputs)
     if outputs.html:
-        _write_page(placement, loaded, target, outputs.html)
+        _write_page(placement, network, outputs.html)
     if not outputs.quiet:
-        sys.stdout.write(placement_text(placement) + "\n")
+        sys.stdout.write(placement_text(placement, _estimate(network, placement, target)) + "\n")
         if layers:
             sys.stdout.write("\n" + layer_text(placement) + "\n")
         if against:
@@ -106,16 +107,30 @@ def _write(placement: Placement, outputs: Outputs) -> None:
         write_atomic(outputs.model_explorer, node_data_json(placement))
 
 
-def _write_page(placement: Placement, model: Model, target: Target, path: Path) -> None:
+def _estimate(network: Network, placement: Placement, target: Target) -> str:
+    """The expected latency in a line; empty where no data supports an answer."""
+    from dlaflow.estimate.latency import estimate
+
+    found = estimate(network, placement, target, None)
+    if found.latency is None:
+        return ""
+    spans = f"{found.latency.value:.3g} ms ({found.latency.low:.3g} to {found.latency.high:.3g}) a batch estimated"
+    if found.gpu_alone is None:
+        return spans
+    return (
+        f"{spans}, GPU alone {found.gpu_alone.value:.3g} ms ({found.gpu_alone.low:.3g} to {found.gpu_alone.high:.3g})"
+    )
+
+
+def _write_page(placement: Placement, network: Network, path: Path) -> None:
     """The placement as a page with the network drawn as a graph."""
-    from dlaflow.graph.lower import lower
     from dlaflow.report.edges import edges_of
     from dlaflow.report.html import render
     from dlaflow.report.records import RunRecord, Variant
 
     name = Path(placement.model.path).stem
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    edges = edges_of(lower(model, tensorrt=str(target.version), batch=target.batch))
+    edges = edges_of(network)
     write_atomic(path, render(RunRecord(name, created, variants=[Variant(name, placement=placement, edges=edges)])))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
 from dlaflow.placement.place import place
@@ -21,6 +22,15 @@ def check(path: str | Path, target: Target) -> Placement:
 
 def check_model(model: Model, target: Target) -> Placement:
     """The same for a model that is already loaded."""
-    network = lower(model, tensorrt=str(target.version), batch=target.batch)
+    return check_network(model, network_of(model, target), target)
+
+
+def network_of(model: Model, target: Target) -> Network:
+    """The layers of a model as the target's release parses it, with the target's batch."""
+    return lower(model, tensorrt=str(target.version), batch=target.batch)
+
+
+def check_network(model: Model, network: Network, target: Target) -> Placement:
+    """The same for a model whose network is already there."""
     inputs = {tensor.name: [-1 if dim is None else dim for dim in tensor.shape or ()] for tensor in network.inputs}
     return place(network, ModelInfo(str(model.path), model.sha256, inputs), target)

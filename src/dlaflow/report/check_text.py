@@ -12,8 +12,11 @@ _WIDTH = 100
 _SHOWN_SWITCHES = 12
 
 
-def placement_text(placement: Placement) -> str:
-    """The answer of `dlaflow check`: the shares, the loadables, the switches, and the reasons grouped."""
+def placement_text(placement: Placement, estimate: str = "") -> str:
+    """The answer of `dlaflow check`: the shares, the loadables, the switches, and the reasons grouped.
+
+    `estimate` is one line on the expected latency, empty when there is none.
+    """
     target, summary = placement.target, placement.summary
     release = target.jetpack if target.jetpack.startswith(("TensorRT", "drive")) else f"JetPack {target.jetpack}"
     work = summary.dla_layers + summary.gpu_layers
@@ -26,6 +29,8 @@ def placement_text(placement: Placement) -> str:
         f"  {summary.switches:7} switch{'es' * (summary.switches != 1)} between DLA and GPU",
         f"  {'yes' if summary.standalone_ok else 'no':>7} standalone build possible",
     ]
+    if estimate:
+        lines.append(f"  {'about':>7} {estimate}")
     if summary.unknown_layers:
         lines.append(f"  {summary.unknown_layers:7} layers of which nobody knows (verdict unknown)")
     found = group_findings(_main_reasons(placement))
