@@ -50,6 +50,19 @@ def test_widening_merges_exactly() -> None:
     assert np.array_equal(grown.counts, direct.counts)
 
 
+def test_large_tensors_are_sampled_but_their_largest_is_exact() -> None:
+    values = np.random.default_rng(5).standard_normal((3, 100_000)).astype(np.float32)
+    values[1, 12_345] = 30.0
+    histogram = Histogram("t")
+    for image in values:
+        histogram.add(image[None])
+    assert histogram.largest == 30.0
+    assert histogram.total == histogram.counts.sum() == 60_000
+    shares = histogram.counts / histogram.total
+    exact = reference(values.ravel(), histogram.range) / values.size
+    assert np.abs(np.cumsum(shares) - np.cumsum(exact)).max() < 0.01
+
+
 def test_zeros_and_then_values() -> None:
     histogram = Histogram("t")
     histogram.add(np.zeros(7, np.float32))

@@ -83,9 +83,7 @@ def _observe(
                 images += len(batch)
                 task.advance(len(batch))
                 if checkpoint.due():
-                    observer.finish()
                     checkpoint.write(observer.histograms, images, running.value)
-            observer.finish()
     finally:
         observer.close()
     if not images:

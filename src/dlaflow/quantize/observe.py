@@ -1,15 +1,15 @@
 """Stream batches through onnxruntime and count the activations, batch by batch.
 
-The observed tensors become outputs of the model, written into one of two fixed sets of buffers. A batch runs in slices
-that fill a set: while onnxruntime computes the next slice into one set, workers count the other, so that all cores are
-busy and memory stays the same however many images come.
+The observed tensors become outputs of the model, written into one fixed set of buffers. A batch runs in slices that
+fill it, and memory stays the same however many images come. onnxruntime and the counting take turns, each on all cores: side
+by side they would wait for each other, since every operator ends when its slowest thread does.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Activations = Sequence[NDArray[np.float32]]
 
 _BUDGET = 24 << 20
-"""Bytes of observed activations in one set of buffers."""
+"""Bytes of observed activations in the buffers."""
 
 
 class Observer:
@@ -43,10 +43,9 @@ class Observer:
         self._runner = Session(model, SessionOptions(spin=False))
         model.Clear()
         self._workers = ThreadPoolExecutor(max_workers=available_cores())
-        self._pending: list[Future[None]] = []
         self._image: tuple[int, ...] = ()
         self._count = 0
-        self._buffers: list[Activations] = []
+        self._buffers: Activations = []
 
     def add(self, batch: NDArray[np.float32]) -> None:
         """Count one batch, float32 [n, ...].
@@ -55,22 +54,15 @@ class Observer:
         """
         for images in self._slices(batch):
             if self._buffers and len(images) == self._count:
-                values = self._buffers[0]
+                values = self._buffers
                 self._runner.run_into(images, values)
             else:
                 values = self._runner.run_all(images)
-            self.finish()
-            self._buffers.reverse()
             pairs = [(self.histograms[index], value) for index, value in zip(self._computed, values, strict=True)]
             pairs += [(self.histograms[index], images) for index in self._inputs]
             pairs.sort(key=lambda pair: -pair[1].size)
-            self._pending = [self._workers.submit(histogram.add, value) for histogram, value in pairs]
-
-    def finish(self) -> None:
-        """Wait until everything handed in is counted."""
-        pending, self._pending = self._pending, []
-        for future in pending:
-            future.result()
+            for done in [self._workers.submit(histogram.add, value) for histogram, value in pairs]:
+                done.result()
 
     def close(self) -> None:
         """Stop the workers."""
@@ -87,13 +79,13 @@ class Observer:
     def _images_a_slice(self, batch: NDArray[np.float32]) -> int:
         if self._image == batch.shape[1:]:
             return self._count
-        self.finish()
         shapes = [value.shape for value in self._runner.run_all(batch[:1])]
         self._image = batch.shape[1:]
-        self._count = max(1, min(len(batch), _BUDGET // (4 * sum(math.prod(shape) for shape in shapes))))
+        needed = 4 * sum(math.prod(shape) for shape in shapes)
+        self._count = max(1, min(len(batch), _BUDGET // max(needed, 1)))
         self._buffers = []
         if all(shape[:1] == (1,) for shape in shapes):
-            self._buffers = [[np.empty((self._count, *shape[1:]), np.float32) for shape in shapes] for _ in range(2)]
+            self._buffers = [np.empty((self._count, *shape[1:]), np.float32) for shape in shapes]
         return self._count
 
 
