@@ -28,7 +28,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sensitivity": ("dlaflow.cli.sensitivity:sensitivity", "Find the layers that INT8 hurts, and which to keep in FP16."),
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
+    "remote": ("dlaflow.cli.remote:remote", "Do it on a board over SSH: build, profile, bench, evaluate, probe."),
     "compare": ("dlaflow.cli.compare:compare", "Compare runs in one report, and fail on regressions."),
+    "completion": ("dlaflow.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 """Name → (module:function, one line of help), in the order of the journey."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def cut_out(model: Model, network: Network, layer: Layer, path: Path, tensorrt: str) -> str:
-    """Write the ONNX nodes behind `layer`, with their weights and fixed shapes, to `path`; returns why not (empty: done).
+    """Write the ONNX nodes behind `layer`, with weights and fixed shapes, to `path`; returns why not (empty: done).
 
     What was cut is read back: it must hold the same layer, else a board's answer would be about something else.
     """

@@ -14,6 +14,7 @@ from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.files import atomic_path
 from dlaflow.measure.profile import Files
 from dlaflow.measure.profile_command import CaptureConfig, capture_commands
+from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.help_text import parse_help
 from dlaflow.remote.board import Board
 from dlaflow.remote.build import ENGINE, HOUR, PROFILE
@@ -90,6 +91,11 @@ def _capture(machine: Machine, facts: Facts, core: int | None, seconds: float) -
     return [Phase(name=run.name, runs=(run,), may_fail=True) for run in (capture, export)]
 
 
+def _is_usable(option: str, path: Path) -> bool:
+    """A capture that failed on the board leaves a file that is none; it must not spoil the rest."""
+    return option != "nsys" or detect(path) is Kind.NSYS_SQLITE
+
+
 def _kept(board: Board, state: JobState, pulled: Path, folder: Path, stem: str) -> Files:
     names = {
         "log": (f"{RUN}.log", f"{stem}.log"),
@@ -101,7 +107,7 @@ def _kept(board: Board, state: JobState, pulled: Path, folder: Path, stem: str) 
     }
     found: dict[str, Path] = {}
     for option, (there, here) in names.items():
-        if there in state.outputs and state.outputs[there].bytes:
+        if there in state.outputs and state.outputs[there].bytes and _is_usable(option, pulled / there):
             found[option] = folder / here
             with atomic_path(folder / here) as temporary:
                 shutil.copyfile(pulled / there, temporary)

@@ -1,0 +1,251 @@
+"""`dlaflow remote BOARD profile`, `bench` and `evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from dlaflow.cli import terminal
+from dlaflow.cli.batches import Source, select
+from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
+from dlaflow.cli.remote_options import SWITCH, Connecting, each_board, handling, own_path
+from dlaflow.errors import InputError
+from dlaflow.files import write_atomic
+from dlaflow.measure.accuracy import Accuracy
+from dlaflow.measure.profile import Files, read_profile
+from dlaflow.measure.profile_compare import compare_profiles
+from dlaflow.remote.bench import BenchWish
+from dlaflow.remote.bench import bench as run_bench
+from dlaflow.remote.board import Board
+from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
+from dlaflow.remote.inventory import BoardEntry, boards_of
+from dlaflow.remote.profile import RemoteProfile, profile_on_board
+from dlaflow.remote.records import PowerWish
+from dlaflow.report.json import measurements_json
+from dlaflow.types import Measurement
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """How long to measure."""
+
+    duration: int = 10
+    """Seconds of each measurement."""
+    power: bool = True
+    """Measure power where the board can."""
+    idle: float = 5.0
+    """Seconds of idling before, as the baseline of power."""
+    lock_clocks: Annotated[bool, SWITCH] = False
+    """Fix the clocks at their highest meanwhile (needs sudo there); they are put back afterwards."""
+
+
+def profile(
+    board: str,
+    engine: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("profile"),
+    dla_core: int | None = None,
+    no_nsys: Annotated[bool, SWITCH] = False,
+    length: Length | None = None,
+    json: Path | None = None,
+    connecting: Connecting | None = None,
+) -> None:
+    """Measure an engine on the board with its layer times, and tell where the time goes.
+
+    Parameters
+    ----------
+    engine
+        The engine, with its manifest beside it.
+    out
+        The folder for log, layer times, time line and power; with several boards each adds its name.
+    dla_core
+        Another DLA core than the engine's own.
+    no_nsys
+        Leave out the time line of Nsight Systems.
+    json
+        Everything that was found, as records.
+    """
+    length = length or Length()
+    count = len(boards_of(board))
+
+    def work(one: Board, entry: BoardEntry) -> Files:
+        power = PowerWish(idle_s=length.idle) if length.power and _has_power(one) else None
+        how = RemoteProfile(
+            length.duration,
+            dla_core,
+            not no_nsys,
+            power,
+            clocks=length.lock_clocks,
+            handling=handling(connecting),
+        )
+        return profile_on_board(one, engine, own_path(out, entry.title, count), how)
+
+    found = each_board(board, connecting, work)
+    profiles = [read_profile(files) for files in found.values()]
+    if json is not None:
+        write_atomic(json, profile_json(profiles))
+    if connecting and connecting.quiet:
+        return
+    console = terminal.console()
+    for name, one in zip(found, profiles, strict=True):
+        console.print(f"On {name}:", markup=False)
+        console.print(profile_view(one))
+    if len(profiles) > 1:
+        console.print(comparison_view(compare_profiles(profiles)))
+
+
+def bench(
+    board: str,
+    /,
+    *,
+    gpu: Path | None = None,
+    dla: Path | None = None,
+    core: Annotated[tuple[int, ...], SWITCH] = (0, 1),
+    repeats: int = 3,
+    length: Length | None = None,
+    json: Path | None = None,
+    connecting: Connecting | None = None,
+) -> None:
+    """Measure the GPU alone, each DLA core alone and all together: throughput, latency, power, energy, contention.
+
+    Parameters
+    ----------
+    gpu
+        An engine for the GPU.
+    dla
+        An engine for the DLA.
+    core
+        The DLA cores to use.
+    repeats
+        How often each is measured; the spread is that of the repeats.
+    json
+        Also write the measurements to this file.
+    """
+    length = length or Length()
+
+    def work(one: Board, entry: BoardEntry) -> list[Measurement]:
+        wish = BenchWish(
+            gpu=gpu,
+            dla=dla,
+            cores=core,
+            duration=length.duration,
+            repeats=repeats,
+            idle=length.idle,
+            power=length.power and _has_power(one),
+            clocks=length.lock_clocks,
+            handling=handling(connecting),
+        )
+        return run_bench(one, wish)
+
+    found = each_board(board, connecting, work)
+    if json is not None:
+        several = len(found) > 1
+        rows = [_named(name, one) if several else one for name, rows in found.items() for one in rows]
+        write_atomic(json, measurements_json(rows))
+    if not (connecting and connecting.quiet):
+        terminal.console().print(_table(found))
+        for rows in found.values():
+            terminal.console().print(rows[0].detail, style="dim", markup=False)
+
+
+def evaluate(
+    board: str,
+    engine: Path,
+    /,
+    *,
+    source: Source,
+    input: str | None = None,
+    json: Path | None = None,
+    connecting: Connecting | None = None,
+) -> None:
+    """Measure the top-1 of an engine on the board itself, with its 95% interval.
+
+    trtexec loads the engine for each batch, so give a part of the images with --samples.
+
+    Parameters
+    ----------
+    engine
+        The engine, with its manifest beside it.
+    input
+        The name of its input, where the manifest does not tell it.
+    json
+        Also write the measurements to this file.
+    """
+    from dlaflow.build.manifest import read_manifest
+
+    manifest = read_manifest(engine)
+    shapes = manifest.config.shapes if manifest else ()
+    shape = shapes[0].shapes.usual[1:] if shapes else (3, None, None)
+    progress = terminal.progress(quiet=bool(connecting and connecting.quiet))
+    chosen = select(source, shape, train=False, default=512, progress=progress)
+    if chosen.labels is None:
+        raise InputError("the images have no labels", expected="one sub-folder a class", received=chosen.description)
+    labels = chosen.labels
+    batch = None if shapes else source.batch
+    how = RemoteEvaluation(input=input, batch=batch, handling=handling(connecting))
+
+    def work(one: Board, entry: BoardEntry) -> Accuracy:
+        return evaluate_on_board(one, engine, chosen.images, labels, how)
+
+    found = each_board(board, connecting, work)
+    rows = [
+        row
+        for name, accuracy in found.items()
+        for row in accuracy.measurements(f"{engine.stem} on {name}", detail=chosen.description)
+        if row.quantity == "top1"
+    ]
+    if json is not None:
+        write_atomic(json, measurements_json(rows))
+    if connecting and connecting.quiet:
+        return
+    for name, accuracy in found.items():
+        low, high = accuracy.interval
+        terminal.console().print(
+            f"{engine} on {name}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {chosen.description}",
+            markup=False,
+        )
+
+
+def _has_power(board: Board) -> bool:
+    """Whether the board can tell its power; a desktop cannot, and is measured without."""
+    board.hello()
+    return "tegrastats" in board.facts().places
+
+
+def _named(board: str, row: Measurement) -> Measurement:
+    from dataclasses import replace
+
+    return replace(row, subject=f"{board} {row.subject}")
+
+
+def _table(found: dict[str, list[Measurement]]) -> Table:
+    from rich.table import Table
+
+    table = Table("quantity", "of", title="n and ± are of the repeats, 95% interval of the mean", title_justify="left")
+    for name in found:
+        table.add_column(name, justify="right")
+    table.add_column("n", justify="right")
+    keys = list(dict.fromkeys((row.quantity, row.subject) for rows in found.values() for row in rows))
+    for quantity, subject in keys:
+        by_board = [
+            next((row for row in rows if (row.quantity, row.subject) == (quantity, subject)), None)
+            for rows in found.values()
+        ]
+        counts = "/".join(dict.fromkeys(str(row.n) for row in by_board if row))
+        table.add_row(quantity, subject, *map(_cell, by_board), counts)
+    return table
+
+
+def _cell(row: Measurement | None) -> str:
+    if row is None:
+        return ""
+    spread = f" ±{row.spread:.3g}" if row.spread is not None else ""
+    return f"{row.value:,.4g}{spread} {row.unit}"

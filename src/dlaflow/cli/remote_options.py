@@ -1,0 +1,199 @@
+"""What every command of `dlaflow remote` shares: how to reach boards, one display for all of them, Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from cyclopts import Parameter
+
+from dlaflow.build.machine import Machine
+from dlaflow.cli import terminal
+from dlaflow.cli.target_options import TargetOptions
+from dlaflow.errors import DlaflowError, UsageError
+from dlaflow.progress import Progress, Task, silent
+from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.doctor import release_of
+from dlaflow.remote.inventory import BoardEntry, BoardResult, boards_of, on_every_board, open_board
+from dlaflow.remote.jobs import Handling
+from dlaflow.remote.replay import RecordingTransport
+from dlaflow.targets.target import Target
+from dlaflow.targets.version import Version
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+SWITCH = Parameter(negative="")
+T = TypeVar("T")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Connecting:
+    """How to reach the board and how long to wait for it."""
+
+    ssh_config: Path | None = None
+    """A configuration for ssh in place of ~/.ssh/config."""
+    wait: float = 0.0
+    """Seconds to wait while another desk uses the board."""
+    reconnect: float = 180.0
+    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
+    attach: Annotated[bool, SWITCH] = False
+    """Take up the same job that an earlier call started, running or done, rather than start it again."""
+    record: Path | None = None
+    """Write down what the board answers, to be answered again by replay:FOLDER as the board."""
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
+    """Print nothing but errors."""
+
+
+class BoardsFailedError(DlaflowError):
+    """Some boards of several failed; the message names them."""
+
+
+def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, BoardEntry], T]) -> dict[str, T]:
+    """Do `work` on the board, or on all of an inventory at once; board → answer.
+
+    Raises the board's own error where there is one board, else BoardsFailedError once all have ended.
+    """
+    connecting = connecting or Connecting()
+    entries = boards_of(text, connecting.ssh_config)
+    if connecting.record is not None and len(entries) > 1:
+        raise UsageError("one board is recorded at a time", received=f"--record with {len(entries)} boards")
+    patience = Patience(reconnect=connecting.reconnect, busy=connecting.wait)
+    with display(quiet=connecting.quiet) as progress:
+
+        def one(entry: BoardEntry) -> T:
+            with open_board(entry, patience, progress) as board:
+                if connecting.record is not None:
+                    board.transport = RecordingTransport(board.transport, connecting.record)
+                return work(board, entry)
+
+        if len(entries) == 1:
+            return {entries[0].title: one(entries[0])}
+        results = on_every_board(entries, one)
+    return _answers(results)
+
+
+def _answers(results: list[BoardResult[T]]) -> dict[str, T]:
+    failed = [(result.entry.title, result.error) for result in results if result.error is not None]
+    answers = {result.entry.title: result.answer for result in results if result.answer is not None}
+    for name, error in failed:
+        terminal.console(stderr=True).print(f"{name}: {error}", markup=False)
+    if failed:
+        raise BoardsFailedError(
+            f"{len(failed)} of {len(results)} boards failed: {', '.join(name for name, _ in failed)}",
+            then="The others are done; with --attach nothing is done twice.",
+        )
+    return answers
+
+
+def handling(connecting: Connecting | None) -> Handling:
+    """How Ctrl-C and --attach are handled."""
+    return Handling(attach=bool(connecting and connecting.attach), ask_to_stop=_ask_to_stop)
+
+
+def _ask_to_stop() -> bool:
+    """Only a person can decide; without one the job goes on."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write("\nStop the board's job too? It goes on otherwise. [y/N] ")
+    sys.stderr.flush()
+    try:
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    except KeyboardInterrupt:
+        return False
+
+
+def target_on(machine: Machine, options: TargetOptions, name: str) -> Target:
+    """The target of the options with the board's own release, which must not contradict them.
+
+    Raises UsageError when it does, or when neither tells the release.
+    """
+    here = release_of(machine)
+    if not options.tensorrt and not options.jetpack:
+        if not here:
+            raise UsageError(
+                f"{name} does not tell its TensorRT", expected="--tensorrt or --jetpack", received="neither"
+            )
+        options = replace(options, tensorrt=here)
+    target = options.target()
+    if here and Version.parse(here) != target.release.version:
+        raise UsageError(
+            f"{name} has another TensorRT",
+            expected=f"{target.release.tensorrt} (--tensorrt, --jetpack)",
+            received=here,
+            then="Leave the release out: the board's own is taken.",
+        )
+    chip = machine.soc.partition(" ")[0].removeprefix("tegra")
+    if chip and target.board.soc.removeprefix("T") != chip:
+        raise UsageError(
+            f"{name} is another board than {target.board.id}",
+            expected=target.board.soc,
+            received=machine.soc,
+            then="Name it with --board; `dlaflow boards` lists them.",
+        )
+    return target
+
+
+def own_path(path: Path, name: str, boards: int) -> Path:
+    """`m.engine` of one board, `m.orin-1.engine` of each of several."""
+    if boards == 1:
+        return path
+    plain = "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in name)
+    return path.with_name(f"{path.stem}.{plain}{path.suffix}")
+
+
+@contextmanager
+def display(*, quiet: bool) -> Iterator[Progress]:
+    """One display for the work of all boards: bars on a terminal, lines elsewhere, or nothing."""
+    if quiet:
+        yield silent
+    elif not sys.stderr.isatty():
+        yield terminal.line
+    else:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[state]}"),
+        )
+        with Progress(*columns, console=terminal.console(stderr=True), transient=True) as bars:
+            yield _Bars(bars)
+
+
+class _Bars:
+    """A Progress that several threads share."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self, title: str, total: float | None, unit: str = "") -> Iterator[Task]:
+        with self._lock:
+            task = self._bars.add_task(title, total=total, state="")
+        try:
+            yield _Bar(self._bars, task)
+        finally:
+            with self._lock:
+                self._bars.remove_task(task)
+
+
+class _Bar:
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, amount: float = 1) -> None:
+        self._bars.advance(self._task, amount)
+
+    def describe(self, text: str) -> None:
+        self._bars.update(self._task, state=text)
