@@ -266,7 +266,8 @@ def test_focus(rewritten: Callable) -> None:
 
 
 def test_a_split_becomes_parts_of_the_convolution(rewritten: Callable) -> None:
-    text = "c = Conv(x, w, b)\ns = Sigmoid(c)\nm = Mul(c, s)\np, q = Split<axis=1>(m, n)\nr = Relu(p)\ny = Concat<axis=1>(q, r)"
+    text = "c = Conv(x, w, b)\ns = Sigmoid(c)\nm = Mul(c, s)\np, q = Split<axis=1>(m, n)\nr = Relu(p)\n"
+    text += "y = Concat<axis=1>(q, r)"
     weights = {"w": random(8, 4, 1, 1), "b": random(8), "n": longs(2, 6)}
     outcome = rewritten(DataMovement(), text, (1, 4, 5, 5), weights)
     assert outcome.error < BOUND

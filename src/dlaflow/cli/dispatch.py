@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from cyclopts import App, CycloptsError
+from contextlib import nullcontext
+
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from dlaflow import __version__
 from dlaflow.cli import COMMANDS
+from dlaflow.cli.fit import fitted_output
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
+
+_HINT = " Did you mean "
+_WHOLE_LINES = {"build", "completion", "parse", "profile", "remote"}
+"""Commands that print lines to be pasted or read by programs: breaking those would change them."""
 
 
 def dispatch(argv: list[str]) -> int:
@@ -17,7 +24,16 @@ def dispatch(argv: list[str]) -> int:
     name = argv[0]
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    function, _ = COMMANDS[name]
+    try:
+        with nullcontext() if name in _WHOLE_LINES else fitted_output():
+            outcome = application(name)(argv, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise _explained(error, name) from None
+    return outcome if isinstance(outcome, int) else EXIT_DONE
+
+
+def application(*names: str) -> App:
+    """The parser of these commands."""
     app = App(
         name="dlaflow",
         version=__version__,
@@ -25,10 +41,17 @@ def dispatch(argv: list[str]) -> int:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    app.command(function, name=name)
-    try:
-        outcome = app(argv, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        line = " ".join(str(error).split())
-        raise UsageError(line.rstrip("."), then=f"See `dlaflow {name} --help`.") from None
-    return outcome if isinstance(outcome, int) else EXIT_DONE
+    for name in names:
+        app.command(COMMANDS[name][0], name=name)
+    return app
+
+
+def _explained(error: CycloptsError, name: str) -> UsageError:
+    """The parser's message as one line of ours, with its guess at what was meant last."""
+    help_line = f"See `dlaflow {name} --help`."
+    if isinstance(error, UnusedCliTokensError):
+        extra = " ".join(error.unused_tokens or [])
+        return UsageError(f"`dlaflow {name}` does not know what to do with: {extra}", then=help_line)
+    line, _, guess = " ".join(str(error).split()).partition(_HINT)
+    then = f"{_HINT.strip()} {guess.rstrip('?.')}? {help_line}" if guess else help_line
+    return UsageError(line.rstrip("."), then=then)

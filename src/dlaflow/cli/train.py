@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from dlaflow.files import write_atomic
 from dlaflow.zoo.checkpoint import checkpoint_path
 from dlaflow.zoo.training import TrainConfig, TrainResult
 from dlaflow.zoo.training import train as run_training
-from dlaflow.zoo.weights import sidecar_path
+from dlaflow.zoo.weights import Sidecar, sidecar_path
 
 SCHEMA = "dlaflow.training/1"
 
@@ -34,15 +35,20 @@ class Training:
     seed: int = 0
     """The same seed gives the same run on the same machine (with --precision fp32: to the bit)."""
     batch_size: int | None = None
-    """Images a step. Default: 128, or 32 for a small data set."""
+    """Images a step. Default: 128, 512 from 20 epochs on, or 32 for a small data set."""
     lr: float | None = None
-    """Peak of the one-cycle schedule. Default: 0.1 for a batch of 128, in proportion for others."""
+    """Peak of the one-cycle schedule. Default: 0.1 for a batch of 128, in proportion for others; half for model_gn."""
     limit: int | None = None
     """Use only so many training images, for a quick run."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     precision: str = "auto"
-    """auto (measures whether bf16 and another memory layout pay), fp32 or bf16."""
+    """auto (bf16 on a GPU that has it; elsewhere measures whether it and another memory layout pay), fp32 or bf16."""
+    step: str = "auto"
+    """plain, graph (CUDA) or compile (with a graph on CUDA). auto: a graph on CUDA, compiled too in a long run; plain
+    elsewhere."""
+    devices: int = 1
+    """GPUs (or processes on a CPU) that train together; a batch is shared by them. torchrun works as well."""
     resume: Annotated[bool, Parameter(negative="")] = False
     """Go on from the last checkpoint beside OUT, if there is one."""
 
@@ -77,6 +83,8 @@ def train(
 
         dlaflow train model_bn --data cifar10 --data-dir ~/data/cifar10 --epochs 10 --out bn.safetensors
 
+        dlaflow train model_bn --data-dir ~/data/cifar10 --epochs 150 --devices 2 --out bn.safetensors
+
         dlaflow train mypackage.nets:small --data-dir ~/data/cifar10 --out small.safetensors --resume
 
     Parameters
@@ -87,6 +95,9 @@ def train(
         The weights to write (.safetensors).
     """
     how, talk = how or Training(), talk or Talk()
+    if int(os.environ.get("RANK", "0")):
+        # torchrun starts this command several times; the first speaks and writes for all.
+        talk = Talk(quiet=True)
     config = TrainConfig(model=model, out=out, **vars(how))
     console = terminal.console(stderr=True)
     try:
@@ -107,8 +118,8 @@ def _lines(result: TrainResult) -> list[str]:
     card = result.sidecar
     lines = [
         f"{card.model} on {card.data}: top-1 {card.test_top1:.2%} on the test images, {card.val_top1:.2%} on the "
-        f"validation images (epoch {card.best_epoch} of {card.epochs}), {card.seconds:.0f} s on {card.device} "
-        f"({card.arithmetic})",
+        f"validation images (epoch {card.best_epoch} of {card.epochs}), {card.seconds:.1f} s on {_where(card)} "
+        f"after {card.warm_up_seconds:.1f} s of warm-up ({card.arithmetic}, {card.step} steps)",
         f"Weights: {result.weights}  (about them: {sidecar_path(result.weights)})",
     ]
     if not result.epochs_run:
@@ -116,3 +127,7 @@ def _lines(result: TrainResult) -> list[str]:
     if result.resumed_from:
         return [f"Went on after epoch {result.resumed_from}.", *lines]
     return lines
+
+
+def _where(card: Sidecar) -> str:
+    return card.device if card.devices == 1 else f"{card.devices} devices ({card.device} and so on)"

@@ -163,7 +163,7 @@ def _without_copies(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
         source = names.get(node.input[0], node.input[0])
         target = node.output[0]
         if target in draft.outputs:
-            if source in draft.inputs or source in draft.outputs or source in draft.weights or source in names.values():
+            if source in draft.inputs or source in draft.outputs or source in draft.weights:
                 kept.append(node)
                 continue
             names = {name: target if known == source else known for name, known in names.items()} | {source: target}

@@ -111,7 +111,7 @@ def _scaled(edit: Edit, x: str, factor: float | Floats, offset: float | Floats |
 def _inverse_root(edit: Edit, v: str, newton: _Newton) -> str:
     shape = edit.shape(v) or ()
     # Beyond the margin the steps would run away; a variance cut off there only loses a little of its effect.
-    limit = edit.weight("limit", newton.limit.reshape(1, -1, 1, 1), v)
+    limit = edit.weight("limit", np.repeat(newton.limit.reshape(1, -1, 1, 1), shape[0], 0), v)
     v = edit.add("Min", [v, limit], shape)
     # The first step is linear in v, since r(0) is constant.
     root = _scaled(edit, v, -0.5 * newton.start**3, 1.5 * newton.start)

@@ -9,6 +9,7 @@ from dlaflow.rewrites.convolution_parts import ConvolutionParts
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.expansion import Expansion
 from dlaflow.rewrites.fully_connected import FullyConnected
+from dlaflow.rewrites.gelu import GeluBySigmoid
 from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
 from dlaflow.rewrites.mean_pooling import MeanPooling
 from dlaflow.rewrites.pooling_windows import PoolingWindows
@@ -29,6 +30,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     ConvolutionParts,
     ChannelReduction,
     Expansion,
+    GeluBySigmoid,
 )
 
 

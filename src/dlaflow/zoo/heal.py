@@ -1,0 +1,273 @@
+"""Swap the layers that no DLA runs for ones that it does, and let the network learn again from the one it was.
+
+GroupNorm, InstanceNorm and LayerNorm2d become BatchNorm with the same scale and bias and statistics estimated from
+training images; Hardswish, SiLU and GELU become ReLU. Then a short fine-tune under one cycle, whose loss is half the
+labels' and half the distance to the original network's answers (distillation, temperature 2).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.errors import InputError, UsageError
+from dlaflow.progress import Progress, silent
+from dlaflow.zoo.data import Dataset, load_dataset
+from dlaflow.zoo.lazy import require_torch
+from dlaflow.zoo.models import build_model, check_name
+from dlaflow.zoo.training import one_cycle
+from dlaflow.zoo.weights import load_weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from dlaflow.zoo.augment import DeviceImages
+
+_TEMPERATURE = 2.0
+_MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
+_STATISTICS_BATCHES = 60
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class HealConfig:
+    """What to heal and how. `limit` is how many training images to use (None: all), `lr` the peak of the schedule."""
+
+    model: str
+    weights: Path
+    data: str = "cifar10"
+    data_dir: Path | None = None
+    epochs: int = 5
+    seed: int = 0
+    batch_size: int = 128
+    lr: float = 0.05
+    limit: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Healed:
+    """The healed network in evaluation mode, and the test accuracies (0..1): original, after the swap, after healing.
+
+    `swapped` names each changed layer with what it became, `tested` is the number of test images.
+    """
+
+    module: nn.Module
+    swapped: tuple[str, ...]
+    before: float
+    after_swap: float
+    after: float
+    tested: int
+    seconds: float
+
+
+def heal(config: HealConfig, progress: Progress = silent, dataset: Dataset | None = None) -> Healed:
+    """Swap, estimate, fine-tune, and measure on the test images before, between and after.
+
+    Raises UsageError for a network without anything to swap, InputError for weights that do not fit and for a training
+    that diverges, EnvironmentLacksError without torch.
+    """
+    check_name(config.model)
+    if config.epochs < 0:
+        raise UsageError("the epochs make no sense", expected="0 or more", received=config.epochs)
+    require_torch("retraining")
+    import torch
+
+    from dlaflow.zoo.augment import DeviceImages
+
+    began = time.monotonic()
+    data = dataset or load_dataset(config.data, config.data_dir, progress)
+    teacher = build_model(config.model)
+    load_weights(teacher, config.weights)
+    teacher.eval()
+    torch.manual_seed(config.seed)
+    student = copy.deepcopy(teacher)
+    swapped = swap_layers(student)
+    if not swapped:
+        raise UsageError(f"{config.model} has nothing to swap", expected="GroupNorm, LayerNorm2d, SiLU, GELU, ...")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train, test = (DeviceImages(split, data, device) for split in (data.train, data.test))
+    teacher.to(device)
+    student.to(device)
+    before = _first_accuracy(teacher, test)
+    _estimate(student, train, config)
+    after_swap = _accuracy(student, test)
+    _learn(student, teacher, train, config, progress)
+    after = _accuracy(student, test)
+    module = student.eval().cpu()
+    return Healed(module, swapped, before, after_swap, after, len(test), round(time.monotonic() - began, 1))
+
+
+def swap_layers(module: nn.Module) -> tuple[str, ...]:
+    """Swap in place what the DLA does not run; returns `name: Old -> New` for each layer.
+
+    Weights and biases of normalizations are taken over; their statistics are those of a fresh BatchNorm.
+    """
+    from torch import nn
+
+    found: list[str] = []
+    for path, parent in list(module.named_modules()):
+        for name, child in list(parent.named_children()):
+            new = _replacement(child)
+            if new is not None:
+                if isinstance(parent, (nn.Sequential, nn.ModuleList)):
+                    parent[int(name)] = new
+                else:
+                    setattr(parent, name, new)
+                full = f"{path}.{name}" if path else name
+                found.append(f"{full}: {type(child).__name__} -> {type(new).__name__}")
+    return tuple(found)
+
+
+def _replacement(child: nn.Module) -> nn.Module | None:
+    import torch
+    from torch import nn
+
+    if isinstance(child, (nn.Hardswish, nn.SiLU, nn.GELU)):
+        return nn.ReLU()
+    if isinstance(child, nn.GroupNorm):
+        channels, epsilon = child.num_channels, child.eps
+    elif isinstance(child, nn.InstanceNorm2d):
+        channels, epsilon = child.num_features, child.eps
+    elif isinstance(child, nn.LayerNorm) and type(child).__name__ == "LayerNorm2d":
+        channels, epsilon = child.normalized_shape[0], child.eps
+    else:
+        return None
+    new = nn.BatchNorm2d(channels, eps=epsilon)
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            value = getattr(child, name, None)
+            if value is not None:
+                getattr(new, name).copy_(value)
+    return new
+
+
+def _batches(images: DeviceImages, config: HealConfig, epoch: int) -> list[torch.Tensor]:
+    """The draws of an epoch (int64 [4, n]), whole batches only."""
+    from dlaflow.zoo.augment import draw_epoch
+
+    draws = draw_epoch(len(images), config.seed * 100_003 + epoch)
+    count = min(config.limit or len(images), len(images)) // config.batch_size
+    if not count:
+        raise UsageError("there are too few images", expected=f"{config.batch_size} or more", received=len(images))
+    moved = draws[:, : count * config.batch_size].to(images.labels.device)
+    return list(moved.view(4, count, config.batch_size).transpose(0, 1).contiguous().unbind())
+
+
+def _estimate(student: nn.Module, images: DeviceImages, config: HealConfig) -> None:
+    """Statistics of the new BatchNorms: the plain average over some batches."""
+    import torch
+    from torch import nn
+
+    norms = [layer for layer in student.modules() if isinstance(layer, nn.BatchNorm2d)]
+    kept = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None
+    student.train()
+    with torch.no_grad():
+        for draws in _batches(images, config, 0)[:_STATISTICS_BATCHES]:
+            student(images.augmented(draws))
+    for layer, momentum in zip(norms, kept, strict=True):
+        layer.momentum = momentum
+
+
+def _learn(
+    student: nn.Module, teacher: nn.Module, images: DeviceImages, config: HealConfig, progress: Progress
+) -> None:
+    import torch
+
+    optimizer = torch.optim.SGD(
+        student.parameters(), lr=config.lr, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY, nesterov=True
+    )
+    steps = config.epochs * len(_batches(images, config, 0)) if config.epochs else 0
+    student.train()
+    loss_of = _distillation()
+    with progress(f"Healing {config.model}", steps, "steps") as task:
+        for epoch in range(config.epochs):
+            for index, draws in enumerate(batches := _batches(images, config, epoch)):
+                for group in optimizer.param_groups:
+                    group["lr"] = one_cycle(epoch * len(batches) + index, steps, config.lr)
+                pixels = images.augmented(draws)
+                with torch.no_grad():
+                    wanted = teacher(pixels)
+                loss = loss_of(student(pixels), wanted, images.labels[draws[0]])
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                optimizer.step()
+                task.advance()
+            task.describe(f"epoch {epoch + 1}/{config.epochs}  loss {float(loss):.2f}")
+            if not torch.isfinite(loss):
+                raise InputError(f"healing diverged in epoch {epoch + 1}", then="Give fewer changes at once.")
+
+
+def _distillation() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    from torch.nn import functional as F
+
+    def loss(logits: torch.Tensor, wanted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        soft = F.kl_div(
+            F.log_softmax(logits / _TEMPERATURE, 1), F.softmax(wanted / _TEMPERATURE, 1), reduction="batchmean"
+        )
+        return 0.5 * F.cross_entropy(logits, labels) + 0.5 * _TEMPERATURE**2 * soft
+
+    return loss
+
+
+def _first_accuracy(model: nn.Module, images: DeviceImages) -> float:
+    """The accuracy of the user's network; what it raises is told in one line."""
+    try:
+        return _accuracy(model, images)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"the network fails on images of the data set: {reason}") from error
+
+
+def _accuracy(model: nn.Module, images: DeviceImages) -> float:
+    import torch
+
+    model.eval()
+    right = 0
+    with torch.inference_mode():
+        for start in range(0, len(images), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            right += int((model(images.plain(part)).argmax(1) == images.labels[part]).sum())
+    return right / len(images)
+
+
+def export_healed(healed: Healed, out: Path, input_shape: tuple[int, int, int] = (3, 32, 32)) -> float:
+    """Write the network as ONNX (opset 17, open batch); returns the largest difference of the logits to torch's.
+
+    Raises InputError when torch cannot export it.
+    """
+    import warnings
+
+    import numpy as np
+    import onnxruntime
+    import torch
+
+    sample = torch.rand(2, *input_shape)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                healed.module,
+                (sample,),
+                str(out),
+                dynamo=False,
+                opset_version=17,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+            )
+        except Exception as error:  # torch raises many kinds
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"torch cannot export the healed network: {reason}") from error
+        wanted = healed.module(sample).numpy()
+    found = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"]).run(
+        None, {"input": sample.numpy()}
+    )
+    return float(np.abs(np.asarray(found[0]) - wanted).max())

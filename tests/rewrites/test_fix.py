@@ -1,0 +1,263 @@
+"""The loop as a whole: what helps is applied and proven, what does not is told with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from dlaflow.errors import InputError, UsageError
+from dlaflow.placement.check import check
+from dlaflow.rewrites import search as search_module
+from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.config import FixConfig
+from dlaflow.rewrites.fix import fix, write, write_cut
+from dlaflow.rewrites.mean_pooling import MeanPooling
+from dlaflow.rewrites.prove import Samples
+from dlaflow.targets.target import resolve_target
+
+TARGET = resolve_target("agx-orin-64gb", "6.2")
+CLASSIFIER = """
+    c = Conv<pads=[1,1,1,1]>(x, w, b)
+    h = HardSwish(c)
+    p = GlobalAveragePool(h)
+    f = Flatten(p)
+    y = Gemm<transB=1>(f, g, o)
+"""
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+WEIGHTS = {"w": random(8, 4, 3, 3), "b": random(8), "g": random(5, 8), "o": random(5)}
+
+
+def test_a_classifier_ends_as_one_loadable(build: Callable[..., Path], tmp_path: Path) -> None:
+    path = build(CLASSIFIER, ("batch", 4, 16, 16), WEIGHTS)
+    fixed = write(fix(path, TARGET, FixConfig(output_4d=True)), tmp_path / "fixed.onnx")
+    report = fixed.report
+    assert (report.after.switches, report.after.loadables) == (0, 1)
+    assert report.before.switches > 2
+    assert {each.rewrite for each in report.applied} == {"hard-activation", "mean-pooling", "fully-connected"}
+    assert report.before.switches - report.after.switches == sum(each.gain.switches for each in report.applied)
+    assert 0 < max(each.relative for each in report.proof) < 1e-5
+    # The file itself, not only the draft: predicted alike, and it computes the same.
+    assert check(tmp_path / "fixed.onnx", TARGET).summary == report.after
+    x = random(1, 4, 16, 16)
+    runs = [onnxruntime.InferenceSession(file).run(None, {"x": x})[0] for file in (path, tmp_path / "fixed.onnx")]
+    assert runs[1].shape == (1, 5, 1, 1)
+    np.testing.assert_allclose(runs[0], runs[1].reshape(1, 5), rtol=1e-4, atol=1e-5)
+
+
+def test_the_file_tells_where_it_comes_from(build: Callable[..., Path], tmp_path: Path) -> None:
+    path = build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS)
+    fixed = write(fix(path, TARGET, FixConfig()), tmp_path / "fixed.onnx")
+    model = onnx.load(tmp_path / "fixed.onnx")
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    assert notes["dlaflow.source_sha256"] == fixed.report.sha256
+    assert "mean-pooling x1" in notes["dlaflow.rewrites"]
+    assert "Conv_0" in {node.name for node in model.graph.node}
+    assert [value.name for value in model.graph.output] == ["y"]
+
+
+def test_a_dry_run_tells_the_same_rewrites(build: Callable[..., Path]) -> None:
+    path = build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS)
+    dry, real = (fix(path, TARGET, FixConfig(dry_run=dry)).report for dry in (True, False))
+    assert dry.applied == real.applied
+    assert not dry.proof
+
+
+def test_what_brings_nothing_is_left_alone(build: Callable[..., Path]) -> None:
+    # A square between two operators that stay on the GPU: legal to rewrite, and no gain.
+    path = build("e = Exp(x)\nm = Mul(e, e)\nl = Log(m)\ny = Exp(l)", (1, 4, 8, 8))
+    report = fix(path, TARGET, FixConfig()).report
+    assert not report.applied
+    assert [(each.rewrite, each.site) for each in report.refused] == [("arithmetic", "Mul_1")]
+    assert {finding.rule for finding in report.remaining} >= {"DLA270"}
+
+
+def test_a_wrong_rewrite_is_taken_back(build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS)
+    whole = MeanPooling.find
+
+    def wrong(self: MeanPooling, draft: object, bounds: object) -> object:
+        edits, refused = whole(self, draft, bounds)  # type: ignore[arg-type]
+        for edit in edits:
+            for node in edit.nodes:
+                if node.op_type == "AveragePool":
+                    node.op_type = "MaxPool"
+        return edits, refused
+
+    monkeypatch.setattr(MeanPooling, "find", wrong)
+    report = fix(path, TARGET, FixConfig()).report
+    assert "mean-pooling" not in {each.rewrite for each in report.applied}
+    assert any(each.rewrite == "mean-pooling" and "taken back" in each.reason for each in report.refused)
+    assert max(each.relative for each in report.proof) < 1e-5
+
+
+def test_layers_in_a_row_that_need_several_rewrites(build: Callable[..., Path]) -> None:
+    text = "c = Conv(x, w)\nn = Neg(c)\nh = HardSigmoid(n)\nd = Div(h, k)\ny = Conv(d, v)"
+    weights = {"w": random(4, 4, 1, 1), "v": random(4, 4, 1, 1), "k": np.array(3, np.float32)}
+    report = fix(build(text, (1, 4, 8, 8), weights), TARGET, FixConfig()).report
+    assert (report.after.switches, report.after.loadables) == (0, 1)
+
+
+def test_single_places_are_tried_where_all_would_not_help(build: Callable[..., Path]) -> None:
+    # The negation joins two loadables; the squares would become islands among GPU layers.
+    text = """
+        a = Exp(x)
+        b = Mul(a, a)
+        f = Exp(b)
+        g = Mul(f, f)
+        c = Exp(g)
+        d = Conv(c, w)
+        e = Neg(d)
+        y = Conv(e, w)
+    """
+    report = fix(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET, FixConfig()).report
+    assert [site for each in report.applied for site in each.sites] == ["Neg_6"]
+    assert search_module.score_of(check(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET))[1] > 1
+
+
+def test_open_shapes_must_be_named(build: Callable[..., Path]) -> None:
+    path = build(CLASSIFIER, ("batch", 4, "h", "w"), WEIGHTS)
+    with pytest.raises(InputError, match="--input-shape"):
+        fix(path, TARGET, FixConfig())
+    report = fix(path, TARGET, FixConfig(input_shape=(4, 16, 16), output_4d=True)).report
+    assert report.frozen_inputs == ["x"]
+    assert report.after.switches == 0
+
+
+def test_constants_and_copies_vanish(build: Callable[..., Path], tmp_path: Path) -> None:
+    text = "k = Identity(w)\nt = Transpose<perm=[1,0,2,3]>(k)\nc = Conv(x, t)\ni = Identity(c)\nd = Dropout(i)\n"
+    text += "y = Identity(d)"
+    path = build(text, (1, 4, 8, 8), {"w": random(4, 3, 1, 1)})
+    write(fix(path, TARGET, FixConfig()), tmp_path / "fixed.onnx")
+    assert [node.op_type for node in onnx.load(tmp_path / "fixed.onnx").graph.node] == ["Conv"]
+
+
+DETECTOR = """
+    c = Conv<pads=[1,1,1,1]>(x, w, b)
+    s = Sigmoid(c)
+    m = Mul(c, s)
+    h = Conv(m, v)
+    r = Reshape(h, n)
+    t = Transpose<perm=[0,2,1]>(r)
+    e = Exp(t)
+    y = Mul(e, e)
+"""
+HEAD = {"w": random(8, 4, 3, 3), "b": random(8), "v": random(6, 8, 1, 1), "n": np.array([1, 6, 64], np.int64)}
+
+
+def test_a_detector_is_cut_before_its_decode_part(build: Callable[..., Path], tmp_path: Path) -> None:
+    path = build(DETECTOR, (1, 4, 8, 8), HEAD)
+    report = write_cut(fix(path, TARGET, FixConfig()), tmp_path / "backbone.onnx", [], TARGET).report
+    assert report.cut is not None
+    assert report.cut.tensors == ["h"]
+    assert (report.cut.summary.switches, report.cut.summary.loadables) == (0, 1)
+    assert check(report.cut.backbone, TARGET).summary == report.cut.summary
+    x = random(1, 4, 8, 8)
+    middle = onnxruntime.InferenceSession(tmp_path / "backbone.onnx").run(None, {"x": x})[0]
+    chained = onnxruntime.InferenceSession(tmp_path / "post.onnx").run(None, {"h": middle})[0]
+    np.testing.assert_allclose(chained, onnxruntime.InferenceSession(path).run(None, {"x": x})[0], rtol=1e-4)
+
+
+def test_a_cut_at_named_tensors(build: Callable[..., Path], tmp_path: Path) -> None:
+    fixed = fix(build(DETECTOR, (1, 4, 8, 8), HEAD), TARGET, FixConfig())
+    report = write_cut(fixed, tmp_path / "m.onnx", ["m"], TARGET).report
+    assert report.cut is not None
+    assert report.cut.tensors == ["m"]
+    assert (tmp_path / "m.post.onnx").is_file()
+    with pytest.raises(UsageError, match="nowhere"):
+        write_cut(fixed, tmp_path / "n.onnx", ["nowhere"], TARGET)
+
+
+NORMALIZED = """
+    c = Conv<pads=[1,1,1,1]>(x, w, b)
+    r = Reshape(c, g)
+    i = InstanceNormalization(r, one, zero)
+    s = Reshape(i, full)
+    m = Mul(s, gamma)
+    a = Add(m, beta)
+    u = Relu(a)
+    y = Conv(u, v)
+"""
+NORM_WEIGHTS = {
+    "w": random(8, 4, 3, 3), "b": random(8), "v": random(6, 8, 1, 1), "g": np.array([2, 4, -1], np.int64),
+    "one": np.ones(4, np.float32), "zero": np.zeros(4, np.float32), "full": np.array([2, 8, 8, 8], np.int64),
+    "gamma": random(8, 1, 1), "beta": random(8, 1, 1),
+}  # fmt: skip
+
+
+def _samples(count: int = 6) -> Samples:
+    generator = np.random.default_rng(1)
+    return Samples([generator.uniform(-1, 1, (2, 4, 8, 8)).astype(np.float32) for _ in range(count)])
+
+
+def test_group_norm_by_arithmetic_keeps_the_outputs(build: Callable[..., Path], tmp_path: Path) -> None:
+    path = build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS)
+    fixed = write(fix(path, TARGET, FixConfig(Safety.TOLERANCE, samples=_samples())), tmp_path / "fixed.onnx")
+    assert (fixed.report.after.switches, fixed.report.after.loadables) == (0, 1)
+    assert [each.rewrite for each in fixed.report.applied] == ["normalization-arithmetic"]
+    assert max(each.relative for each in fixed.report.proof) < 5e-3
+    fresh = np.random.default_rng(2).uniform(-1, 1, (2, 4, 8, 8)).astype(np.float32)
+    old, new = (
+        onnxruntime.InferenceSession(file).run(None, {"x": fresh})[0] for file in (path, tmp_path / "fixed.onnx")
+    )
+    assert np.abs(old - new).max() < 0.01 * np.abs(old).max()
+    # Far outside of what it was made for it stays finite.
+    assert np.isfinite(onnxruntime.InferenceSession(tmp_path / "fixed.onnx").run(None, {"x": fresh * 50})[0]).all()
+
+
+def test_normalizations_need_leave_and_images(build: Callable[..., Path]) -> None:
+    path = build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS)
+    strict = fix(path, TARGET, FixConfig()).report
+    assert any("--allow tolerance" in each.reason for each in strict.refused)
+    blind = fix(path, TARGET, FixConfig(Safety.TOLERANCE)).report
+    assert any("--data" in each.reason for each in blind.refused)
+
+
+@pytest.mark.parametrize(("fall", "kept"), [(0.5, True), (3.0, False)])
+def test_frozen_statistics_stop_at_max_drop(build: Callable[..., Path], fall: float, kept: bool) -> None:
+    def accuracy(model: onnx.ModelProto) -> float:
+        return 90.0 if any(node.op_type == "InstanceNormalization" for node in model.graph.node) else 90.0 - fall
+
+    path = build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS)
+    config = FixConfig(Safety.DATA, samples=_samples(), accuracy=accuracy, tested=100, max_drop=1.0)
+    report = fix(path, TARGET, config).report
+    assert ("frozen-statistics" in {each.rewrite for each in report.applied}) == kept
+    assert any("--max-drop 1" in each.reason for each in report.refused) != kept
+    assert report.after.switches == 0
+    assert {number.subject: number.value for number in report.measurements}["before"] == 90.0
+
+
+def test_frozen_statistics_are_the_average_ones(build: Callable[..., Path]) -> None:
+    """On an image whose statistics are the average ones, frozen and true normalization agree."""
+    from dlaflow.rewrites.frozen_statistics import find_blocks, freeze
+    from dlaflow.rewrites.load import load_draft
+    from dlaflow.rewrites.prove import Network
+
+    draft = load_draft(build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS), None).draft
+    one = _samples(1).batches[0][:1].repeat(2, 0)
+    (block,) = find_blocks(draft)
+    frozen = freeze(draft, block, Samples([one]))
+    old, new = (Network(each.proto()).run({"x": one})["y"] for each in (draft, frozen))
+    np.testing.assert_allclose(old, new, rtol=1e-3, atol=1e-4)
+
+
+GELU = "d = Div(x, root)\ne = Erf(d)\np = Add(e, one)\nm = Mul(x, p)\ny = Mul(m, half)"
+
+
+def test_gelu_within_its_bound(rewritten: Callable[..., object]) -> None:
+    from dlaflow.rewrites.gelu import LARGEST_ERROR, GeluBySigmoid
+
+    weights = {"root": np.array(2**0.5, np.float32), "one": np.array(1, np.float32), "half": np.array(0.5, np.float32)}
+    outcome = rewritten(GeluBySigmoid(), GELU, (1, 4, 8, 8), weights)
+    assert "Erf" not in outcome.ops  # type: ignore[attr-defined]
+    # The smallest scale of the proof has outputs near 0.2, so the relative error is the larger one.
+    assert 0 < outcome.error < LARGEST_ERROR / 0.1  # type: ignore[attr-defined]
