@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.zoo.augment import CROP, DeviceImages
+from dlaflow.zoo.augment import CROP, DeviceImages, draw_epoch
 from dlaflow.zoo.data import Dataset, Split, normalise
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def coordinates(mirrored: bool) -> Dataset:
 
 def batch(dataset: Dataset, seed: int) -> torch.Tensor:
     images = DeviceImages(dataset.train, dataset, CPU)
-    return images.augmented(torch.arange(64), torch.Generator().manual_seed(seed)).round()
+    return images.augmented(draw_epoch(64, seed)).round()
 
 
 def test_plain_batches_equal_numpys(colours: Dataset) -> None:
@@ -67,3 +67,13 @@ def test_images_of_a_batch_move_independently_and_a_seed_repeats() -> None:
     assert torch.equal(out, batch(dataset, 1))
     assert not torch.equal(out, batch(dataset, 2))
     assert torch.equal(batch(replace(dataset, name="other"), 1), out)
+
+
+@given(images=st.integers(1, 300), seed=st.integers(0, 2**40))
+@settings(deadline=None, max_examples=20)
+def test_an_epoch_takes_each_image_once_and_hangs_on_its_seed_alone(images: int, seed: int) -> None:
+    draws = draw_epoch(images, seed)
+    assert sorted(draws[0].tolist()) == list(range(images))
+    assert int(draws[1:3].abs().max()) <= CROP
+    assert set(draws[3].tolist()) <= {0, 1}
+    assert torch.equal(draws, draw_epoch(images, seed))

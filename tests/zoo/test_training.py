@@ -137,6 +137,9 @@ def test_bf16_trains_too(config: TrainConfig, colours: Dataset) -> None:
         ({"out": Path("weights.pt")}, "safetensors"),
         ({"precision": "fp8"}, "unknown precision"),
         ({"device": "tpu"}, "unknown device"),
+        ({"step": "fast"}, "unknown way to run a step"),
+        ({"devices": 0}, "devices is too small"),
+        ({"devices": 3}, "multiple of 3, received 20"),
         ({"model": "model_b"}, "unknown model"),
     ],
 )
@@ -193,3 +196,13 @@ def test_defaults_fit_the_size_of_the_data(colours: Dataset, tmp_path: Path) -> 
     large = plan(config, replace(colours, train=many))
     assert (large.batch_size, large.images, large.validation_images) == (128, 50_000, 5_000)
     assert large.steps == 10 * (45_000 // 128)
+    assert plan(replace(config, epochs=100), replace(colours, train=many)).batch_size == 512
+    gn = plan(replace(config, model="model_gn"), replace(colours, train=many))
+    assert gn.lr == pytest.approx(large.lr / 2)
+
+
+def test_the_average_spans_a_share_of_the_run_and_never_overshoots(colours: Dataset, tmp_path: Path) -> None:
+    config = TrainConfig("model_bn", tmp_path / "w.safetensors", batch_size=2, epochs=1)
+    short = plan(replace(config, limit=20), colours)
+    assert short.follow == 1
+    assert plan(replace(config, epochs=50), colours).follow == pytest.approx(1 / (0.04 * 50 * 90))

@@ -13,6 +13,19 @@ CROP = 4
 """A crop moves by up to this many pixels on each axis; the border is mirrored into what it uncovers."""
 
 
+def draw_epoch(images: int, seed: int) -> torch.Tensor:
+    """All that is random in one pass over `images` images: int64 [4, images], on the CPU.
+
+    Each image once, in random order; pixels it moves down and right (-CROP..CROP); whether it is flipped (0 or 1).
+    Drawn on the CPU, so that a seed means the same on every device, and for a whole epoch at once, which is cheap.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(images, generator=generator)
+    shift = torch.randint(-CROP, CROP + 1, (2, images), generator=generator)
+    flipped = torch.randint(0, 2, (images,), generator=generator)
+    return torch.stack([order, *shift, flipped])
+
+
 class DeviceImages:
     """The images of a split on a device, and batches of them: float32 [n, 3, h, w], normalised, channels last."""
 
@@ -33,20 +46,18 @@ class DeviceImages:
         """The images as they are."""
         return self._normalised(self._images[chosen])
 
-    def augmented(self, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The images `chosen` (int64 [n]), each shifted at random, and half of them flipped where that is harmless.
+    def augmented(self, draws: torch.Tensor) -> torch.Tensor:
+        """The images of `draws` (int64 [4, n], as `draw_epoch` makes them), on the device.
 
-        `generator` is a CPU one, so that a seed means the same on every device.
+        Each is shifted, and flipped where its draw says so and that is harmless. Arithmetic on indices and one gather,
+        so that a compiler makes one kernel of it.
         """
-        count, height, width = len(chosen), *self._images.shape[1:3]
-        shift = torch.randint(-CROP, CROP + 1, (2, count, 1), generator=generator)
-        rows = _mirrored_at_border(torch.arange(height) + shift[0], height)
-        columns = _mirrored_at_border(torch.arange(width) + shift[1], width)
+        chosen, down, right, flipped = draws.unbind()
+        height, width = self._images.shape[1:3]
+        rows = _mirrored_at_border(torch.arange(height, device=draws.device) + down[:, None], height)
+        columns = _mirrored_at_border(torch.arange(width, device=draws.device) + right[:, None], width)
         if self._mirrored:
-            flipped = torch.rand(count, 1, generator=generator) < 0.5
-            columns = torch.where(flipped, columns.flip(1), columns)
-        device = self._images.device
-        rows, columns = rows.to(device), columns.to(device)
+            columns = torch.where(flipped[:, None] > 0, columns.flip(1), columns)
         return self._normalised(self._images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]])
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,9 @@ from dlaflow.zoo.weights import Epoch, read_tensors, save_tensors
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = "dlaflow.checkpoint/1"
+SCHEMA = "dlaflow.checkpoint/2"
 _STATE_KEY = "state"
+_GROUPS = ("weights", "momentum", "average", "best")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,13 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`weights` and `momentum` after the last epoch, `best` the weights of the best one, all by the model's names."""
+    """`weights`, `momentum` and the running `average` of weights after the last epoch, and the average after the `best`
+    one, all by the model's names."""
 
     state: State
     weights: dict[str, torch.Tensor]
     momentum: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
     best: dict[str, torch.Tensor]
 
 
@@ -53,8 +56,7 @@ def checkpoint_path(out: Path) -> Path:
 
 def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of the run that will write `out`. Raises InputError when the folder cannot be written."""
-    groups = {"weights": checkpoint.weights, "momentum": checkpoint.momentum, "best": checkpoint.best}
-    tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+    tensors = {f"{group}/{name}": each for group in _GROUPS for name, each in getattr(checkpoint, group).items()}
     save_tensors(checkpoint_path(out), tensors, {_STATE_KEY: msgspec.json.encode(checkpoint.state).decode()})
 
 
@@ -80,7 +82,7 @@ def load_checkpoint(out: Path, plan: Plan) -> Checkpoint | None:
                 received=now,
                 then="Give the same options, or train without --resume to start anew.",
             )
-    groups: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "momentum": {}, "best": {}}
+    groups: dict[str, dict[str, torch.Tensor]] = {group: {} for group in _GROUPS}
     for key, tensor in tensors.items():
         group, _, name = key.partition("/")
         groups[group][name] = tensor

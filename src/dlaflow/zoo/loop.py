@@ -10,62 +10,98 @@ from torch import nn
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import sha256_of
-from dlaflow.progress import Progress, Task
-from dlaflow.zoo.augment import DeviceImages
+from dlaflow.progress import Progress, Task, silent
+from dlaflow.zoo.augment import DeviceImages, draw_epoch
 from dlaflow.zoo.checkpoint import Checkpoint, State, checkpoint_path, load_checkpoint, save_checkpoint
 from dlaflow.zoo.data import Dataset, Split
-from dlaflow.zoo.device import Arithmetic, pick_arithmetic, pick_device
+from dlaflow.zoo.device import Arithmetic, pick_arithmetic
 from dlaflow.zoo.models import build_model
+from dlaflow.zoo.several import World
+from dlaflow.zoo.step import Network, Step, make_network, momentum
 from dlaflow.zoo.training import Plan, TrainConfig, TrainResult, best_epoch, one_cycle
 from dlaflow.zoo.weights import Epoch, Sidecar, read_sidecar, save_tensors, versions, write_sidecar
 
-MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4
-LABEL_SMOOTHING = 0.1
 _EVALUATE_AT_ONCE = 500
+_EVALUATE_AT_ONCE_ON_GPU = 2_500
 _STEPS_WORTH_A_PROBE = 300
-_LOSS_EVERY = 10
+_SHOW_EVERY = 0.3
+_SAVE_EVERY = 5.0
+"""Seconds. An epoch may take a twentieth of one, and writing its checkpoint as long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Bench:
-    """What the loop works with: the network and its optimizer, and the images on the device."""
+    """What the loop works with; `history` and `best` grow, `kept` is the last epoch's checkpoint, not yet written."""
 
-    model: nn.Module
-    optimizer: torch.optim.SGD
-    arithmetic: Arithmetic
-    device: torch.device
-    train: DeviceImages
+    network: Network
+    step: Step
+    world: World
+    images: DeviceImages
     validation: DeviceImages
+    classes: int
+    history: tuple[Epoch, ...]
+    best: dict[str, torch.Tensor]
+    kept: Checkpoint | None = None
+    saved_at: float = float("-inf")
 
 
-def run(config: TrainConfig, plan: Plan, dataset: Dataset, progress: Progress) -> TrainResult:
-    """See `dlaflow.zoo.training.train`."""
+def run(
+    config: TrainConfig, plan: Plan, dataset: Dataset, place: tuple[World, torch.device], progress: Progress
+) -> TrainResult:
+    """See `dlaflow.zoo.training.train`; `place` is from `dlaflow.zoo.several.joined`."""
+    world = place[0]
     finished = _finished(config, plan)
     if finished is not None:
         return TrainResult(config.out, finished, resumed_from=plan.epochs, epochs_run=0)
-    checkpoint = load_checkpoint(config.out, plan) if config.resume else None
-    bench = _set_up(config, plan, dataset, checkpoint)
-    history = checkpoint.state.history if checkpoint else ()
-    best = checkpoint.best if checkpoint else {}
-    resumed_from = len(history)
-    spent = checkpoint.state.seconds if checkpoint else 0.0
+    if plan.batch_size % world.size:
+        raise UsageError(
+            "a batch is shared by the devices", expected=f"a multiple of {world.size}", received=plan.batch_size
+        )
     began = time.monotonic()
-    with progress(f"Training {config.model} on {dataset.name}", plan.steps, "steps") as task:
-        task.advance(resumed_from * plan.steps_an_epoch)
-        for epoch in range(resumed_from, plan.epochs):
-            loss = _train_epoch(bench, plan, epoch, task)
-            history += (Epoch(loss, accuracy(bench.model, bench.validation, len(dataset.classes))),)
-            task.describe(f"epoch {epoch + 1}/{plan.epochs}  loss {loss:.2f}  validation {history[-1].val_top1:.1%}")
-            if best_epoch(history) == len(history):
-                best = _copy(bench.model.state_dict())
-            state = State(
-                plan, bench.arithmetic.bf16, bench.arithmetic.channels_last, history, spent + time.monotonic() - began
-            )
-            save_checkpoint(config.out, Checkpoint(state, bench.model.state_dict(), _momentum(bench), best))
-    bench.model.load_state_dict(best)
-    test = accuracy(bench.model, DeviceImages(dataset.test, dataset, bench.device), len(dataset.classes))
-    save_tensors(config.out, best)
+    checkpoint = load_checkpoint(config.out, plan) if config.resume else None
+    bench = _set_up(config, plan, dataset, place, checkpoint)
+    resumed_from = len(bench.history)
+    warm_up = time.monotonic() - began
+    seconds = _train(config, plan, bench, checkpoint.state.seconds if checkpoint else 0.0, progress)
+    sidecar = world.same(_write(config, plan, dataset, bench, (seconds, warm_up)) if world.first else None)
+    assert sidecar is not None
+    return TrainResult(config.out, sidecar, resumed_from, plan.epochs - resumed_from)
+
+
+def _train(config: TrainConfig, plan: Plan, bench: _Bench, spent: float, progress: Progress) -> float:
+    """All epochs that are left; returns the seconds of training, those `spent` before an interruption included."""
+    began = time.monotonic() - spent
+    average = bench.network.average
+    shown = progress if bench.world.first else silent
+    try:
+        with shown(f"Training {config.model}", plan.steps, "steps") as task:
+            task.advance(len(bench.history) * plan.steps_an_epoch)
+            for epoch in range(len(bench.history), plan.epochs):
+                loss = _train_epoch(bench, plan, epoch, task)
+                _copy_counters(bench.network)
+                if not bench.world.first:
+                    continue
+                bench.history += (Epoch(loss, accuracy(average, bench.validation, bench.classes)),)
+                top1 = bench.history[-1].val_top1
+                task.describe(f"epoch {epoch + 1}/{plan.epochs}  loss {loss:.2f}  validation {top1:.1%}")
+                if best_epoch(bench.history) == len(bench.history):
+                    bench.best = _copy(average.state_dict())
+                bench.kept = _checkpoint(bench, plan, time.monotonic() - began)
+                if time.monotonic() - bench.saved_at > _SAVE_EVERY:
+                    _save(config, bench)
+    except BaseException:
+        # Ctrl-C above all, and whatever else ends a run.
+        _save(config, bench)
+        raise
+    return time.monotonic() - began
+
+
+def _write(config: TrainConfig, plan: Plan, dataset: Dataset, bench: _Bench, timed: tuple[float, float]) -> Sidecar:
+    """Test the best weights, once, and write them with their sidecar. `timed`: seconds of training and before it."""
+    network, history = bench.network, bench.history
+    network.average.load_state_dict(bench.best)
+    test = accuracy(network.average, DeviceImages(dataset.test, dataset, network.device), bench.classes)
+    save_tensors(config.out, bench.best)
     sidecar = Sidecar(
         model=config.model,
         sha256=sha256_of(config.out),
@@ -80,18 +116,21 @@ def run(config: TrainConfig, plan: Plan, dataset: Dataset, progress: Progress) -
         best_epoch=best_epoch(history),
         batch_size=plan.batch_size,
         lr=plan.lr,
-        device=str(bench.device),
+        device=str(network.device),
         precision=plan.precision,
-        arithmetic=str(bench.arithmetic),
+        arithmetic=str(network.arithmetic),
         val_top1=history[best_epoch(history) - 1].val_top1,
         test_top1=test,
-        seconds=round(spent + time.monotonic() - began, 1),
+        seconds=round(timed[0], 2),
         history=history,
         versions=versions(),
+        step=bench.step.way,
+        devices=bench.world.size,
+        warm_up_seconds=round(timed[1], 2),
     )
     write_sidecar(config.out, sidecar)
     checkpoint_path(config.out).unlink(missing_ok=True)
-    return TrainResult(config.out, sidecar, resumed_from, plan.epochs - resumed_from)
+    return sidecar
 
 
 @torch.inference_mode()
@@ -102,8 +141,9 @@ def accuracy(model: nn.Module, images: DeviceImages, classes: int) -> float:
     """
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=images.labels.device)
-    for begin in range(0, len(images), _EVALUATE_AT_ONCE):
-        part = slice(begin, begin + _EVALUATE_AT_ONCE)
+    at_once = _EVALUATE_AT_ONCE_ON_GPU if correct.is_cuda else _EVALUATE_AT_ONCE
+    for begin in range(0, len(images), at_once):
+        part = slice(begin, begin + at_once)
         labels = images.labels[part]
         logits = _checked(model(images.plain(part)), len(labels), classes)
         correct += (logits.argmax(1) == labels).sum()
@@ -122,25 +162,32 @@ def _finished(config: TrainConfig, plan: Plan) -> Sidecar | None:
     return sidecar if same else None
 
 
-def _set_up(config: TrainConfig, plan: Plan, dataset: Dataset, checkpoint: Checkpoint | None) -> _Bench:
-    device = pick_device(config.device)
+def _set_up(
+    config: TrainConfig,
+    plan: Plan,
+    dataset: Dataset,
+    place: tuple[World, torch.device],
+    checkpoint: Checkpoint | None,
+) -> _Bench:
+    world, device = place
     torch.manual_seed(plan.seed)
     model = build_model(config.model).to(device)
-    train, validation = (DeviceImages(split, dataset, device) for split in _split(dataset.train, plan))
-    _try_out(model, train, len(dataset.classes))
+    images, validation = (DeviceImages(split, dataset, device) for split in _split(dataset.train, plan))
+    classes = len(dataset.classes)
+    _try_out(model, images, classes)
     if checkpoint:
         arithmetic = Arithmetic(checkpoint.state.bf16, checkpoint.state.channels_last)
-        model.load_state_dict(checkpoint.weights)
     else:
-        images = train.plain(slice(0, plan.batch_size))
-        arithmetic = pick_arithmetic(config.precision, model, images, probe=plan.steps >= _STEPS_WORTH_A_PROBE)
-    model = arithmetic.prepare(model, device)
-    bench = _Bench(model, _optimizer(model), arithmetic, device, train, validation)
+        probe = images.plain(slice(0, plan.batch_size))
+        worth = plan.steps >= _STEPS_WORTH_A_PROBE
+        arithmetic = world.same(pick_arithmetic(config.precision, model, probe, probe=worth))
+    network = make_network(model, arithmetic, device)
     if checkpoint:
-        for name, parameter in model.named_parameters():
-            if name in checkpoint.momentum:
-                bench.optimizer.state[parameter]["momentum_buffer"] = checkpoint.momentum[name].to(device)
-    return bench
+        _load(network, checkpoint)
+    step = Step(network, images, plan.follow, several=world.size > 1)
+    history = checkpoint.state.history if checkpoint else ()
+    step.prepare(config.step, _share(images, plan, world, 0)[0], (plan.epochs - len(history)) * plan.steps_an_epoch)
+    return _Bench(network, step, world, images, validation, classes, history, checkpoint.best if checkpoint else {})
 
 
 def _try_out(model: nn.Module, images: DeviceImages, classes: int) -> None:
@@ -163,42 +210,61 @@ def _split(split: Split, plan: Plan) -> tuple[Split, Split]:
     return Split(split.images[train], split.labels[train]), Split(split.images[validation], split.labels[validation])
 
 
-def _optimizer(model: nn.Module) -> torch.optim.SGD:
-    """Weight decay on matrices and kernels only: pulling biases and normalizations to 0 helps nothing."""
-    kernels = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    rest = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-    groups = [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
+def _share(images: DeviceImages, plan: Plan, world: World, epoch: int) -> tuple[torch.Tensor, ...]:
+    """The draws of each step of an epoch (int64 [4, n]), on the device: this process's share of each batch."""
+    draws = draw_epoch(len(images), _epoch_seed(plan, epoch))[:, : plan.steps_an_epoch * plan.batch_size]
+    steps = draws.view(4, plan.steps_an_epoch, plan.batch_size)[:, :, world.rank :: world.size]
+    return steps.transpose(0, 1).contiguous().to(images.labels.device).unbind()
 
 
 def _train_epoch(bench: _Bench, plan: Plan, epoch: int, task: Task) -> float:
     """One pass over the training images; returns the mean loss."""
     # Seeded anew each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
-    epoch_seed = plan.seed * 100_003 + epoch
-    torch.manual_seed(epoch_seed)
-    generator = torch.Generator().manual_seed(epoch_seed)
-    order = torch.randperm(len(bench.train), generator=generator).to(bench.device)
-    bench.model.train()
-    total = torch.zeros((), device=bench.device)
-    for step in range(plan.steps_an_epoch):
-        for group in bench.optimizer.param_groups:
-            group["lr"] = one_cycle(epoch * plan.steps_an_epoch + step, plan.steps, plan.lr)
-        chosen = order[step * plan.batch_size : (step + 1) * plan.batch_size]
-        images = bench.arithmetic.images(bench.train.augmented(chosen, generator))
-        with bench.arithmetic.autocast(bench.device):
-            logits = bench.model(images)
-        loss = nn.functional.cross_entropy(logits.float(), bench.train.labels[chosen], label_smoothing=LABEL_SMOOTHING)
-        bench.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        bench.optimizer.step()
-        total += loss.detach()
+    torch.manual_seed(_epoch_seed(plan, epoch) + bench.world.rank)
+    shown = time.monotonic()
+    for index, draws in enumerate(_share(bench.images, plan, bench.world, epoch)):
+        bench.step(draws, one_cycle(epoch * plan.steps_an_epoch + index, plan.steps, plan.lr))
         task.advance()
-        if step % _LOSS_EVERY == 0:
-            task.describe(f"epoch {epoch + 1}/{plan.epochs}  loss {loss.item():.2f}")
-    mean = float(total) / plan.steps_an_epoch
+        if time.monotonic() - shown > _SHOW_EVERY:
+            # Reading the loss waits for the device, so not at each step.
+            task.describe(f"epoch {epoch + 1}/{plan.epochs}  loss {float(bench.step.loss) / (index + 1):.2f}")
+            shown = time.monotonic()
+    mean = bench.world.mean(bench.step.take_loss()) / plan.steps_an_epoch
     if mean != mean or mean == float("inf"):
         raise InputError(f"training diverged in epoch {epoch + 1} (the loss is {mean})", then="Give a smaller --lr.")
     return mean
+
+
+def _epoch_seed(plan: Plan, epoch: int) -> int:
+    return plan.seed * 100_003 + epoch
+
+
+def _copy_counters(network: Network) -> None:
+    """What no average can be taken of."""
+    for average, newest in zip(network.average.buffers(), network.model.buffers(), strict=True):
+        if not newest.is_floating_point():
+            average.copy_(newest)
+
+
+def _checkpoint(bench: _Bench, plan: Plan, seconds: float) -> Checkpoint:
+    network = bench.network
+    state = State(plan, network.arithmetic.bf16, network.arithmetic.channels_last, bench.history, seconds)
+    weights, average = _copy(network.model.state_dict()), _copy(network.average.state_dict())
+    return Checkpoint(state, weights, _copy(momentum(network)), average, bench.best)
+
+
+def _save(config: TrainConfig, bench: _Bench) -> None:
+    """Write the checkpoint that is kept, unless it is written."""
+    if bench.kept is not None:
+        save_checkpoint(config.out, bench.kept)
+        bench.kept, bench.saved_at = None, time.monotonic()
+
+
+def _load(network: Network, checkpoint: Checkpoint) -> None:
+    network.model.load_state_dict(checkpoint.weights)
+    network.average.load_state_dict(checkpoint.average)
+    for name, tensor in momentum(network).items():
+        tensor.copy_(checkpoint.momentum[name])
 
 
 def _checked(logits: object, images: int, classes: int) -> torch.Tensor:
@@ -212,10 +278,3 @@ def _checked(logits: object, images: int, classes: int) -> torch.Tensor:
 
 def _copy(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-def _momentum(bench: _Bench) -> dict[str, torch.Tensor]:
-    buffers = {
-        name: bench.optimizer.state[each].get("momentum_buffer") for name, each in bench.model.named_parameters()
-    }
-    return {name: buffer for name, buffer in buffers.items() if isinstance(buffer, torch.Tensor)}

@@ -1,9 +1,13 @@
 """Train a network: one readable loop.
 
 Images wait on the device as uint8 and are cropped and flipped there. SGD with Nesterov momentum follows a one-cycle
-schedule under label smoothing. A tenth of the training images is set aside to pick the checkpoint; the test images are
-looked at once, after the choice. Everything random hangs on the seed and the epoch, so a run that was interrupted goes
-on as if it had not been.
+schedule under label smoothing; what is tested and kept is a running average of the weights. A tenth of the training
+images is set aside to pick the checkpoint; the test images are looked at once, after the choice. Everything random
+hangs on the seed and the epoch, so a run that was interrupted goes on as if it had not been.
+
+The recipe was tuned on the validation images of CIFAR-10: small batches where a run is short (they learn more from an
+epoch), large ones where it is long (they fill a GPU), half the rate for GroupNorm, and an average over the last
+twenty-fifth of the run. Cutout, more weight decay and Muon (for the same seconds) were worse.
 """
 
 from __future__ import annotations
@@ -12,17 +16,21 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.progress import Progress, silent
 from dlaflow.zoo.data import Dataset, load_dataset
 from dlaflow.zoo.lazy import require_torch
 from dlaflow.zoo.models import check_name
 from dlaflow.zoo.weights import Epoch, Sidecar
 
+STEPS = ("auto", "plain", "graph", "compile")
 SMALL_DATASET = 10_000
-_BATCH, _SMALL_BATCH = 128, 32
+_LONG = 20
+_BATCH, _LONG_BATCH, _SMALL_BATCH = 128, 512, 32
 _LR_PER_IMAGE = 0.1 / 128
+_LR_SHARES = {"model_gn": 0.5}
 VALIDATION_SHARE = 0.1
+_AVERAGED_SHARE = 0.04
 _WARM_UP = 0.25
 
 
@@ -31,8 +39,9 @@ class TrainConfig:
     """What to train and how. None stands for a default that fits the data set.
 
     `model` is a name as `dlaflow.zoo.models` knows it, `lr` the peak of the schedule, `limit` how many training images
-    to use (validation included), `device` auto, cpu, cuda or mps, `precision` auto, fp32 or bf16. `resume` goes on from
-    the last checkpoint beside `out` when there is one.
+    to use (validation included), `device` auto, cpu, cuda or mps, `precision` auto, fp32 or bf16. `step` is how a step
+    runs (auto, plain, graph or compile; see `dlaflow.zoo.step`), `devices` how many processes train together, each on a
+    device of its own. `resume` goes on from the last checkpoint beside `out` when there is one.
     """
 
     model: str
@@ -46,6 +55,8 @@ class TrainConfig:
     limit: int | None = None
     device: str = "auto"
     precision: str = "auto"
+    step: str = "auto"
+    devices: int = 1
     resume: bool = False
 
 
@@ -77,6 +88,11 @@ class Plan:
         """Steps of the whole run."""
         return self.epochs * self.steps_an_epoch
 
+    @property
+    def follow(self) -> float:
+        """How far (0..1) the average moves towards the weights at each step."""
+        return 1 / max(1.0, _AVERAGED_SHARE * self.steps)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -106,21 +122,34 @@ def train(config: TrainConfig, progress: Progress = silent, dataset: Dataset | N
     # Before the data, which may be a long download.
     check_name(config.model)
     require_torch("training")
+    from dlaflow.zoo import several
     from dlaflow.zoo.loop import run
 
     data = dataset or load_dataset(config.data, config.data_dir, progress)
-    return run(config, plan(config, data), data, progress)
+    planned = plan(config, data)
+    if config.devices > 1 and not several.joins_others():
+        return several.launch(config, data, progress)
+    with several.joined(config.device) as place:
+        return run(config, planned, data, place, progress)
 
 
 def plan(config: TrainConfig, dataset: Dataset) -> Plan:
     """Fill in the defaults of `config` for `dataset`. Raises UsageError for values that make no sense."""
     images = min(config.limit if config.limit is not None else len(dataset.train), len(dataset.train))
     small = len(dataset.train) < SMALL_DATASET
-    batch_size = config.batch_size if config.batch_size is not None else (_SMALL_BATCH if small else _BATCH)
-    lr = config.lr if config.lr is not None else _LR_PER_IMAGE * batch_size
-    for option, value, least in (("epochs", config.epochs, 1), ("limit", images, 20), ("batch size", batch_size, 2)):
+    usual = _SMALL_BATCH if small else _LONG_BATCH if config.epochs >= _LONG else _BATCH
+    batch_size = config.batch_size if config.batch_size is not None else usual
+    lr = config.lr if config.lr is not None else _LR_PER_IMAGE * batch_size * _LR_SHARES.get(config.model, 1)
+    for option, value, least in (
+        ("epochs", config.epochs, 1),
+        ("limit", images, 20),
+        ("batch size", batch_size, 2),
+        ("devices", config.devices, 1),
+    ):
         if value < least:
             raise UsageError(f"the {option} is too small", expected=f"at least {least}", received=value)
+    if config.step not in STEPS:
+        raise unknown_name("way to run a step", config.step, STEPS)
     if not (math.isfinite(lr) and lr > 0):
         raise UsageError("the learning rate makes no sense", expected="a number above 0", received=lr)
     if not 0 <= config.seed < 2**32:

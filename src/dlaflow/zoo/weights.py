@@ -39,7 +39,8 @@ class Sidecar:
     """What `WEIGHTS.json` beside the weights tells. `val_top1` and `test_top1` lie in 0..1; `sha256` is of the weights.
 
     Epochs count from 1. `data_fingerprint` is `Dataset.fingerprint`, `images` the count trained on (validation
-    included), `mean` and `std` how inputs were normalised.
+    included), `mean` and `std` how inputs were normalised. `seconds` are of the training alone, `warm_up_seconds` of
+    what came before it (images to the device, compiling, capturing), `step` is how a step ran.
     """
 
     model: str
@@ -63,6 +64,9 @@ class Sidecar:
     seconds: float
     history: tuple[Epoch, ...]
     versions: dict[str, str]
+    step: str = "plain"
+    devices: int = 1
+    warm_up_seconds: float = 0.0
 
 
 def sidecar_path(weights: Path) -> Path:
