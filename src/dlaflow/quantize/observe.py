@@ -1,8 +1,8 @@
 """Stream batches through onnxruntime and count the activations, batch by batch.
 
 The observed tensors become outputs of the model, written into one fixed set of buffers. A batch runs in slices that
-fill it, and memory stays the same however many images come. onnxruntime and the counting take turns, each on all cores: side
-by side they would wait for each other, since every operator ends when its slowest thread does.
+fill it, and memory stays the same however many images come. onnxruntime and the counting take turns, each on all
+cores: side by side they would wait for each other, since every operator ends when its slowest thread does.
 """
 
 from __future__ import annotations
