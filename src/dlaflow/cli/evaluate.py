@@ -17,6 +17,8 @@ from dlaflow.measure.accuracy import evaluate as run_evaluation
 from dlaflow.progress import Progress
 from dlaflow.report.json import measurements_json
 from dlaflow.run.ort import OrtRunner
+from dlaflow.run.tensorrt import TensorRTRunner
+from dlaflow.run.tensorrt_choice import is_engine, open_runner
 from dlaflow.types import Measurement
 
 
@@ -64,7 +66,7 @@ def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> No
             reference if reference and path == reference_path else _accuracy(path, chosen, source.batch, progress)
         )
         rows.append(
-            (path, accuracy, accuracy.measurements(path.stem, reference, f"onnxruntime CPU; {chosen.description}"))
+            (path, accuracy, accuracy.measurements(path.stem, reference, f"{_where(path)}; {chosen.description}"))
         )
     if how.json is not None:
         write_atomic(how.json, measurements_json([item for *_, found in rows for item in found]))
@@ -82,12 +84,24 @@ def _accuracy(path: Path, chosen: Selection, batch: int, progress: Progress) -> 
     return run_evaluation(_runner(path), chosen.images, chosen.labels, batch, progress)
 
 
-def _runner(path: Path) -> OrtRunner:
-    if path.suffix in {".engine", ".plan"}:
+def _runner(path: Path) -> OrtRunner | TensorRTRunner:
+    """The runner for a model or an engine.
+
+    Raises EnvironmentLacksError that points to the board when an engine's TensorRT is not here.
+    """
+    try:
+        return open_runner(path)
+    except EnvironmentLacksError as error:
+        if not is_engine(path):
+            raise
         raise EnvironmentLacksError(
-            f"{path} is a TensorRT engine", then="Evaluate it on its board: `dlaflow remote USER@HOST evaluate ...`."
-        )
-    return OrtRunner(path)
+            f"{path} is a TensorRT engine, and {error.what}",
+            then="Evaluate it on its board: `dlaflow remote USER@HOST evaluate ...`.",
+        ) from None
+
+
+def _where(path: Path) -> str:
+    return "TensorRT" if is_engine(path) else "onnxruntime CPU"
 
 
 def _print(rows: list[tuple[Path, Accuracy, list[Measurement]]], reference: Accuracy | None, description: str) -> None:

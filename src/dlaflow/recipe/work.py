@@ -188,13 +188,14 @@ def calibrate(section: CalibrateSection, tensorrt: str, data: RunData, files: Fi
     from dlaflow.quantize.cache import write_cache
     from dlaflow.quantize.calibrate import calibrate as run_calibration
     from dlaflow.quantize.calibration import CalibrationConfig, sidecar_of, write_calibration
+    from dlaflow.quantize.coverage import cover
     from dlaflow.quantize.images import in_batches
     from dlaflow.quantize.qdq import write_qdq
 
     config = CalibrationConfig(method=section.method, images=section.samples)
     images, _ = data.training(section.samples)
     calibration = run_calibration(files.model, partial(in_batches, images, _BATCH), config, progress)
-    write_cache(calibration.scales, tensorrt, files.cache)
+    write_cache(cover(files.model, calibration, tensorrt).scales, tensorrt, files.cache)
     write_calibration(calibration, sidecar_of(files.cache))
     write_qdq(files.model, calibration, files.int8)
     return f"{count(len(calibration.tensors), 'scale')} from {count(calibration.images, 'image')}"
