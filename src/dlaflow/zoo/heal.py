@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import InputError, UsageError
 from dlaflow.progress import Progress, silent
 from dlaflow.zoo.data import Dataset, load_dataset
-from dlaflow.zoo.lazy import require_torch
+from dlaflow.zoo.lazy import require, require_torch
 from dlaflow.zoo.models import build_model, check_name
 from dlaflow.zoo.training import one_cycle
 from dlaflow.zoo.weights import load_weights
@@ -200,7 +200,7 @@ def _learn(
                 torch.autograd.backward(loss)
                 optimizer.step()
                 task.advance()
-            task.describe(f"epoch {epoch + 1}/{config.epochs}  loss {float(loss):.2f}")
+            task.describe(f"epoch {epoch + 1}/{config.epochs}  loss {float(loss.detach()):.2f}")
             if not torch.isfinite(loss):
                 raise InputError(f"healing diverged in epoch {epoch + 1}", then="Give fewer changes at once.")
 
@@ -241,8 +241,9 @@ def _accuracy(model: nn.Module, images: DeviceImages) -> float:
 def export_healed(healed: Healed, out: Path, input_shape: tuple[int, int, int] = (3, 32, 32)) -> float:
     """Write the network as ONNX (opset 17, open batch); returns the largest difference of the logits to torch's.
 
-    Raises InputError when torch cannot export it.
+    Raises InputError when torch cannot export it, EnvironmentLacksError without onnxruntime.
     """
+    require("onnxruntime", extra="run", what_for="comparing the exported network with torch")
     import warnings
 
     import numpy as np

@@ -1,0 +1,126 @@
+"""`dlaflow fix` as a process would run it: the answer, the file, the report, and mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper, parser
+
+from dlaflow.cli import main
+
+NODES = """
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    h = HardSwish(c)
+    p = GlobalAveragePool(h)
+    f = Flatten(p)
+    y = Gemm(f, g)
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    made = [parser.parse_node(line) for line in NODES.strip().splitlines()]
+    for node in made:
+        node.name = node.op_type
+    weights = {"w": generator.standard_normal((8, 3, 3, 3)), "g": generator.standard_normal((8, 10))}
+    graph = helper.make_graph(
+        made,
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch", 10])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_the_answer_and_the_files(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, report = tmp_path / "fixed.onnx", tmp_path / "fix.json"
+    assert main(["fix", str(model), "--out", str(out), "--output-4d", "--json", str(report)]) == 0
+    text = capsys.readouterr().out
+    assert "->      0  switches" in text
+    assert "hard-activation x1 (exact): removes" in text
+    assert "Proof on onnxruntime" in text
+    assert f"Wrote {out}" in text
+    record = json.loads(report.read_text())
+    assert record["schema"] == "dlaflow.fix/1"
+    assert record["after"]["switches"] == 0
+    assert record["target"]["batch"] == 1
+    assert all(each["relative"] <= record["bound"] for each in record["proof"])
+    saved = onnx.load(out)
+    assert [dim.dim_value for dim in saved.graph.output[0].type.tensor_type.shape.dim] == [1, 10, 1, 1]
+    capsys.readouterr()
+    assert main(["check", str(out), "--fail-on", "unknown"]) == 0
+    assert "0 switches" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert main(["fix", str(model), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "mean-pooling x1" in text
+    assert "nothing was written" in text
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_real_images_join_the_proof(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = tmp_path / "images.npy"
+    np.save(images, np.random.default_rng(0).integers(0, 255, (12, 3, 16, 16), dtype=np.uint8))
+    out = tmp_path / "fixed.onnx"
+    assert main(["fix", str(model), "-o", str(out), "--data", str(images), "--samples", "12", "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["fix", str(model), "-o", str(out), "--data", str(images), "--samples", "12"]) == 0
+    assert "12 images: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--out FILE"),
+        (["--out", "o.onnx", "--allow", "data"], "frozen statistics need images"),
+        (["--out", "o.onnx", "--allow", "everything"], "everything"),
+        (["--out", "o.onnx", "--allow", "retrain"], "an ONNX file cannot be trained"),
+        (["--out", "o.onnx", "--input-shape", "3xAx16"], "--input-shape"),
+        (["--out", "o.onnx", "--max-drop", "-1", "--allow", "data"], "--max-drop"),
+        (["--out", "o.onnx", "--cut", "nowhere"], "unknown tensor to cut at"),
+        (["--out", "o.onnx", "--board", "orin"], ""),
+    ],
+)
+def test_mistakes(
+    model: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    code = main(["fix", str(model), *arguments])
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    assert code == (2 if words else 0)
+
+
+def test_other_files_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(b"no model at all")
+    for path in (wrong, tmp_path / "absent.onnx", tmp_path):
+        assert main(["fix", str(path), "--out", str(tmp_path / "o.onnx")]) == 2
+        assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_retraining_ends_on_the_dla(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, out = tmp_path / "gn.safetensors", tmp_path / "healed.onnx"
+    train = ["train", "model_gn", "--data", "digits", "--epochs", "1", "--limit", "300", "--out", str(weights), "-q"]
+    assert main(train) == 0
+    report = tmp_path / "fix.json"
+    arguments = ["--weights", str(weights), "--data", "digits", "--epochs", "0", "--output-4d", "--json", str(report)]
+    assert main(["fix", "model_gn", "--allow", "retrain", "--out", str(out), *arguments]) == 0
+    assert "GroupNorm -> BatchNorm2d" in capsys.readouterr().out
+    record = json.loads(report.read_text())
+    assert (record["after"]["switches"], record["after"]["loadables"]) == (0, 1)
+    assert [each["subject"] for each in record["measurements"]] == ["before", "after the swap", "after healing"]
+    assert out.is_file()
