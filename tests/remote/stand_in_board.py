@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-TRTEXEC = r'''#!{python} -S
+TRTEXEC = r"""#!{python} -S
 import hashlib, json, os, sys, time
 board = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 options = dict((one[2:].partition("=")[0], one.partition("=")[2]) for one in sys.argv[1:])
@@ -71,7 +72,9 @@ if "skipInference" not in options and "buildOnly" not in options:
     median = 1000.0 / rate
     log("[11/22/2026-10:00:09] [I] === Performance summary ===")
     log("[11/22/2026-10:00:09] [I] Throughput: %.3f qps" % rate)
-    log("[11/22/2026-10:00:09] [I] Latency: min = %.4f ms, max = %.4f ms, mean = %.4f ms, median = %.4f ms, percentile(90%%) = %.4f ms, percentile(95%%) = %.4f ms, percentile(99%%) = %.4f ms" % (median * 0.95, median * 1.3, median, median, median * 1.05, median * 1.1, median * 1.2))
+    shares = (("min", 0.95), ("max", 1.3), ("mean", 1.0), ("median", 1.0), ("percentile(90%)", 1.05),
+              ("percentile(95%)", 1.1), ("percentile(99%)", 1.2))
+    log("[11/22/2026-10:00:09] [I] Latency: " + ", ".join("%s = %.4f ms" % (n, median * x) for n, x in shares))
     if "exportTimes" in options:
         rows = []
         for n in range(40):
@@ -86,7 +89,8 @@ if "skipInference" not in options and "buildOnly" not in options:
             rows.append({"name": name, "timeMs": ms * 100, "averageMs": ms, "percentage": ms / 0.015})
         put(options["exportProfile"], json.dumps(rows).encode())
     if "exportLayerInfo" in options:
-        put(options["exportLayerInfo"], json.dumps({"Layers": ["{ForeignNode[Conv_0...Relu_7]}", "Pool_8"], "Bindings": ["input", "output"]}).encode())
+        layers = ["{ForeignNode[Conv_0...Relu_7]}", "Pool_8"]
+        put(options["exportLayerInfo"], json.dumps({"Layers": layers, "Bindings": ["input", "output"]}).encode())
     if "exportOutput" in options:
         import array
         name = options["loadInputs"].rpartition(":")[2]
@@ -98,12 +102,13 @@ if "skipInference" not in options and "buildOnly" not in options:
             image = values[n * each:(n + 1) * each]
             best = int(round(image[0]))
             scores += [1.0 if c == best else 0.0 for c in range(10)]
-        put(options["exportOutput"], json.dumps([{"name": "output", "dimensions": "%dx10" % batch, "values": scores}]).encode())
+        row = {"name": "output", "dimensions": "%dx10" % batch, "values": scores}
+        put(options["exportOutput"], json.dumps([row]).encode())
 log("&&&& PASSED TensorRT.trtexec [TensorRT v%s] # trtexec %s" % (version, line))
 os.unlink(busy)
-'''
+"""
 
-NSYS = r'''#!{python} -S
+NSYS = r"""#!{python} -S
 import os, subprocess, sys
 words = sys.argv[1:]
 def option(name):
@@ -119,20 +124,23 @@ elif words[0] == "export":
     source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "capture.sqlite")
     data = open(source, "rb").read() if os.path.exists(source) else b"an export"
     open(option("output"), "wb").write(data)
-'''
+"""
 
-TEGRASTATS = r'''#!{python} -S
+TEGRASTATS = r"""#!{python} -S
 import os, sys, time
 board = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 while True:
     busy = len(os.listdir(os.path.join(board, "busy")))
     power = 5000 + 4000 * busy
-    sys.stdout.write("11-22-2026 10:00:00 RAM 2562/62841MB (lfb 3x4MB) SWAP 0/31421MB (cached 0MB) CPU [0%%@2201,5%%@2201] EMC_FREQ 0%%@3199 GR3D_FREQ 0%%@[1300,1300] NVDLA0 @1600 cpu@44.8C gpu@39.7C VDD_GPU_SOC %dmW/%dmW VDD_CPU_CV 1997mW/1997mW VIN_SYS_5V0 4320mW/4320mW\n" % (power, power))
+    head = "11-22-2026 10:00:00 RAM 2562/62841MB (lfb 3x4MB) SWAP 0/31421MB (cached 0MB) CPU [0%@2201,5%@2201] "
+    units = "EMC_FREQ 0%@3199 GR3D_FREQ 0%@[1300,1300] NVDLA0 @1600 cpu@44.8C gpu@39.7C "
+    rails = "VDD_GPU_SOC {0}mW/{0}mW VDD_CPU_CV 1997mW/1997mW VIN_SYS_5V0 4320mW/4320mW".format(power)
+    sys.stdout.write(head + units + rails + "\n")
     sys.stdout.flush()
     time.sleep(int(sys.argv[2]) / 1000)
-'''
+"""
 
-JETSON_CLOCKS = r'''#!{python} -S
+JETSON_CLOCKS = r"""#!{python} -S
 import os, shutil, sys
 board = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 clocks = os.path.join(board, "clocks")
@@ -144,7 +152,7 @@ elif "--restore" in sys.argv:
     shutil.copyfile(sys.argv[2], clocks)
 else:
     open(clocks, "w").write("locked")
-'''
+"""
 
 NVPMODEL = "#!/bin/sh\necho 'NV Power Mode: MAXN'\necho 0\n"
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if os.path.exists("/usr/sbin/sshd") else None)
@@ -284,10 +292,8 @@ SetEnv PATH={self.path}
     def cut(self) -> None:
         """Break every connection, as a pulled cable would for the programs behind it."""
         for pid in self.sessions():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
     def stop(self) -> None:
         """The whole sshd goes away, with its connections."""

@@ -119,16 +119,15 @@ class Board:
         hashes = {name: sha256_of(path) for name, path in paths.items()}
         files = {hashes[name]: path for name, path in paths.items()}
         hello = self.hello()
-        for _ in range(_PUSH_TRIES):
-            missing = self._missing(files)
-            if not missing:
-                return hashes
-            self.patiently(partial(self._push, missing, rsync=hello.rsync))
         missing = self._missing(files)
-        if missing:
-            names = ", ".join(sorted(name for name, sha in hashes.items() if sha in missing))
-            raise EnvironmentLacksError(f"{names} did not arrive whole on {self.name}", then="Is its disk in order?")
-        return hashes
+        for _ in range(_PUSH_TRIES):
+            if missing:
+                wrong = self.patiently(partial(self._push, missing, rsync=hello.rsync))
+                missing = {sha: missing[sha] for sha in wrong}
+        if not missing:
+            return hashes
+        names = ", ".join(sorted(name for name, sha in hashes.items() if sha in missing))
+        raise EnvironmentLacksError(f"{names} did not arrive whole on {self.name}", then="Is its disk in order?")
 
     def pull(self, state: JobState, names: tuple[str, ...], folder: Path) -> None:
         """Bring a job's files into `folder`, each checked by its hash.
@@ -162,11 +161,12 @@ class Board:
             )
         return missing
 
-    def _push(self, missing: Mapping[str, Path], *, rsync: bool) -> None:
+    def _push(self, missing: Mapping[str, Path], *, rsync: bool) -> tuple[str, ...]:
+        """Send the files; returns those that did not arrive whole."""
         total = sum(path.stat().st_size for path in missing.values())
         with self.progress(f"push to {self.name}", total, "bytes") as task:
             self.transport.push(self._agent, missing, task, rsync=rsync)
-        self._ask("adopt", Adopted, {"files": sorted(missing)})
+        return self._ask("adopt", Adopted, {"files": sorted(missing)}).wrong
 
     def _ask(self, command: str, kind: type[T], request: Mapping[str, object]) -> T:
         for install in (True, False):

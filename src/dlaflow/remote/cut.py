@@ -23,7 +23,12 @@ def cut_out(model: Model, network: Network, layer: Layer, path: Path, tensorrt: 
     import onnx
     from onnx import helper
 
-    nodes = [node for node in model.proto.graph.node if node.name in layer.onnx_nodes]
+    own = {tensor.name for tensor in layer.outputs}
+    nodes = [
+        node
+        for node in model.proto.graph.node
+        if (node.name in layer.onnx_nodes if node.name else not own.isdisjoint(node.output))
+    ]
     if not nodes:
         return "no ONNX node stands behind it"
     tensors = {tensor.name: tensor for each in network.layers for tensor in (*each.inputs, *each.outputs)}

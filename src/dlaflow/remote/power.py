@@ -47,8 +47,10 @@ def read_power(folder: Path) -> list[PowerSample]:
     if log.is_file():
         for sample in parse_tegrastats(log).samples:
             if sample.epoch is not None and sample.rails:
-                # NC and other names may repeat; the first of a name is the one of its channel.
-                named = {rail.name: float(rail.current_mw) for rail in reversed(sample.rails)}
+                named: dict[str, float] = {}
+                for rail in sample.rails:
+                    # A name may repeat (NC); the first is the one of its channel.
+                    named.setdefault(rail.name, float(rail.current_mw))
                 found.append(PowerSample(sample.epoch, named))
     if rails.is_file():
         for line in rails.read_bytes().splitlines():

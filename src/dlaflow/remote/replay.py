@@ -7,7 +7,6 @@ answered only when it is the recorded one; another job would get another job's n
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from dlaflow.errors import DlaflowError, InputError
+from dlaflow.files import write_atomic
 from dlaflow.progress import Task
 from dlaflow.remote.bundle import Bundle
 from dlaflow.remote.channel import Channel
@@ -113,11 +113,8 @@ class RecordingTransport:
     def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
         """See Transport."""
         self._count += 1
-        answer = f"{self._count}.bin"
-        line = msgspec.json.encode(RecordedCall(command, _identity(command, request), answer))
-        with (self._folder / _CALLS).open("ab") as calls:
-            calls.write(line + b"\n")
-        return _RecordingChannel(self._inner.call(agent, command, request), self._folder / answer)
+        known = RecordedCall(command, _identity(command, request), f"{self._count}.bin")
+        return _RecordingChannel(self._inner.call(agent, command, request), self._folder, known)
 
     def install(self, agent: Bundle) -> None:
         """See Transport."""
@@ -167,9 +164,13 @@ class _ReplayChannel:
 
 
 class _RecordingChannel:
-    def __init__(self, inner: Channel, path: Path) -> None:
+    """Keeps what is read and writes it down at the end; a call without an answer (a cut connection) is forgotten."""
+
+    def __init__(self, inner: Channel, folder: Path, call: RecordedCall) -> None:
         self._inner = inner
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._folder = folder
+        self._call = call
+        self._answer = b""
 
     def write(self, data: bytes) -> None:
         self._inner.write(data)
@@ -179,11 +180,14 @@ class _RecordingChannel:
 
     def read(self, timeout: float) -> bytes:
         data = self._inner.read(timeout)
-        os.write(self._file, data)
+        self._answer += data
         return data
 
     def close(self) -> int:
-        os.close(self._file)
+        if self._answer:
+            write_atomic(self._folder / self._call.answer, self._answer)
+            with (self._folder / _CALLS).open("ab") as calls:
+                calls.write(msgspec.json.encode(self._call) + b"\n")
         return self._inner.close()
 
     def complaint(self) -> str:
