@@ -1,8 +1,8 @@
 """The frozen records that travel between packages, and nothing else: no logic lives here.
 
-Three currencies: `Finding` (what a rule says of a layer), `Placement` (what runs where) and `Measurement` (a number with
-its spread and provenance). Reports and formatters accept only these. msgspec encodes them; each file that is written
-carries `schema` and `dlaflow` (the version).
+Three currencies: `Finding` (what a rule says of a layer), `Placement` (what runs where) and `Measurement` (a number
+with its spread and provenance). Reports and formatters accept only these. msgspec encodes them; each file that is
+written carries `schema` and `dlaflow` (the version).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Confidence(str, Enum):
 class Finding:
     """One rule's word on one layer.
 
-    `rule` is an id such as DLA110, `layer` the TensorRT layer's name, `fix` what to use instead (empty: no remedy known).
+    `rule` is an id such as DLA110, `layer` the TensorRT layer's name, `fix` what to use instead (empty: none known).
     """
 
     rule: str
@@ -112,7 +112,7 @@ class Loadable:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A tensor that crosses between the DLA and the GPU. `source` and `to` are layer names; written as `from` and `to`."""
+    """A tensor that crosses between the DLA and the GPU. `source` and `to` are layers; written as `from` and `to`."""
 
     source: str
     to: str

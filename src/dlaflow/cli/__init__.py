@@ -25,7 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": ("dlaflow.cli.profile:profile", "Tell where the time goes and what switches cost: logs, captures."),
     "parse": ("dlaflow.cli.parse:parse", "Turn any NVIDIA log, profile or capture into JSON."),
     "cache": ("dlaflow.cli.cache:cache", "Look into INT8 calibration caches, check and translate them."),
-    "sensitivity": ("dlaflow.cli.sensitivity:sensitivity", "Find the layers that INT8 hurts, and which to keep in FP16."),
+    "sensitivity": (
+        "dlaflow.cli.sensitivity:sensitivity",
+        "Find the layers that INT8 hurts, and which to keep in FP16.",
+    ),
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
     "remote": ("dlaflow.cli.remote:remote", "Do it on a board over SSH: build, profile, bench, evaluate, probe."),
@@ -61,7 +64,7 @@ def help_text() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 findings, 2 wrong input, 3 the environment lacks something."""
+    """Run one command and return the exit code: 0 done, 1 findings, 2 wrong input, 3 something is missing here."""
     argv = sys.argv[1:] if arguments is None else arguments
     if not argv or argv[0] in {"-h", "--help", "help"}:
         sys.stdout.write(help_text() + "\n")

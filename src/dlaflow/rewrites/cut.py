@@ -66,31 +66,38 @@ def _reshapes_output(draft: Draft, node: onnx.NodeProto) -> bool:
 def split(draft: Draft, tensors: Iterable[str]) -> tuple[Draft, Draft]:
     """The part before and the part behind `tensors`. Outputs that the backbone makes itself stay with it.
 
-    Raises UsageError for a tensor that the model does not have, InputError when the parts cannot be separated.
+    Raises UsageError for a tensor that the model does not have.
     """
     cuts = list(tensors)
     for name in cuts:
         if name not in draft.producers:
             raise unknown_name("tensor to cut at", name, list(draft.producers))
-    post: set[int] = set()
-    for node in draft.nodes:
-        if any(name in cuts or id(draft.producers.get(name)) in post for name in node.input):
-            post.add(id(node))
+    post = _between(draft, cuts)
     back = [node for node in draft.nodes if id(node) not in post]
     made = {name for node in back for name in node.output}
     entering = {name for node in draft.nodes if id(node) in post for name in node.input if name in made}
     leaving = [*cuts, *sorted(entering - set(cuts))]
-    if any(name not in made for name in cuts):
-        late = next(name for name in cuts if name not in made)
-        raise InputError(
-            f"the cut at {late} lies behind another cut", then="Name tensors that do not follow each other."
-        )
     outputs = [value.name for value in draft.base.graph.output]
     first = _part(draft, back, list(draft.inputs), [*leaving, *(name for name in outputs if name in made)])
     later = [node for node in draft.nodes if id(node) in post]
     fed = [name for name in draft.inputs if any(name in node.input for node in later)]
     second = _part(draft, later, [*leaving, *fed], [name for name in outputs if name not in made])
     return first, second
+
+
+def _between(draft: Draft, cuts: list[str]) -> set[int]:
+    """The nodes behind the cuts that outputs are computed with: what follows a cut and no later cut stands behind."""
+    behind: set[int] = set()
+    for node in draft.nodes:
+        if any(name in cuts or id(draft.producers.get(name)) in behind for name in node.input):
+            behind.add(id(node))
+    needed = set(draft.outputs) - set(cuts)
+    post: set[int] = set()
+    for node in reversed(draft.nodes):
+        if id(node) in behind and any(name in needed for name in node.output):
+            post.add(id(node))
+            needed.update(name for name in node.input if name not in cuts)
+    return post
 
 
 def _part(draft: Draft, nodes: list[onnx.NodeProto], inputs: list[str], outputs: list[str]) -> Draft:

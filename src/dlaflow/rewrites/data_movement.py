@@ -21,7 +21,7 @@ from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, integer
 from dlaflow.rewrites.load import evaluate
 from dlaflow.rewrites.mean_pooling import finish
-from dlaflow.rewrites.settle import UNARY
+from dlaflow.rewrites.settle import UNARY, bypassed
 
 Indices = NDArray[np.int64]
 MOVEMENTS = frozenset(
@@ -77,6 +77,8 @@ class DataMovement(Rewrite):
             indices = _trace(draft, name, source)
             if indices is None or draft.image(source) is None:
                 return None
+            if _is_identity(indices, draft.shape(source)):
+                return bypassed(draft, edit, source, name) if len(outputs) == 1 else None
             made = _made(edit, source, indices, bounds)
             if made is None or isinstance(made, _Refusal):
                 return made.reason if made is not None else None
@@ -143,8 +145,6 @@ def _trace(draft: Draft, name: str, source: str) -> Indices | None:
 
 def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _Refusal | None:
     shape = edit.draft.image(source) or (0, 0, 0, 0)
-    if indices.shape == shape and np.array_equal(indices.reshape(-1), np.arange(indices.size)):
-        return None
     gather = _as_gather(indices, shape)
     if gather is not None:
         return _convolution(edit, source, gather, indices.shape, bounds)
@@ -152,6 +152,10 @@ def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _R
     if spread is not None:
         return _transposed(edit, source, spread, indices.shape, bounds)
     return None
+
+
+def _is_identity(indices: Indices, shape: tuple[int, ...] | None) -> bool:
+    return indices.shape == shape and np.array_equal(indices.reshape(-1), np.arange(indices.size))
 
 
 def _as_gather(indices: Indices, shape: tuple[int, int, int, int]) -> _Gather | None:

@@ -18,8 +18,8 @@ from dlaflow.rewrites.normalization_arithmetic import ID as ARITHMETIC
 from dlaflow.rewrites.normalization_arithmetic import TITLE as ARITHMETIC_TITLE
 from dlaflow.rewrites.normalization_arithmetic import by_arithmetic
 from dlaflow.rewrites.prove import BOUNDS, Network, Samples, compare
-from dlaflow.rewrites.records import Applied, Gain, Refused
-from dlaflow.rewrites.search import Search, score_of
+from dlaflow.rewrites.records import Applied, Refused
+from dlaflow.rewrites.search import Search, gain_of, score_of
 from dlaflow.types import Measurement, Provenance
 
 
@@ -120,5 +120,4 @@ def _applied(
         return ()
     rewrite, title, safety = what
     old, new = score_of(search.place(before)), score_of(search.place(after))
-    gain = Gain(*(was - now for was, now in zip(old[1:5], new[1:5], strict=True)))
-    return (Applied(rewrite, title, safety.value, sites, gain),)
+    return (Applied(rewrite, title, safety.value, sites, gain_of(old, new)),)

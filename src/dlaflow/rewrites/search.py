@@ -21,6 +21,7 @@ from dlaflow.types import Device, Placement, Verdict
 
 Score = tuple[int, int, int, int, int, int]
 _AGAIN = 20
+_NOTHING = 1_000_000
 _SINGLE_PLACES = 12
 _NO_GAIN = "it would bring neither fewer switches and loadables nor less work on the GPU"
 
@@ -162,7 +163,7 @@ def score_of(placement: Placement) -> Score:
     return (
         summary.loadables_before_cap - summary.loadables,
         summary.switches,
-        summary.loadables_before_cap,
+        summary.loadables_before_cap or _NOTHING,  # nothing on the DLA is no success
         sum(layer.macs for layer in on_gpu),
         len(on_gpu),
         summary.unknown_layers,
@@ -171,5 +172,10 @@ def score_of(placement: Placement) -> Score:
 
 def _step(rewrite: Rewrite, draft: Draft, sites: list[str], scores: tuple[Score, Score]) -> Step:
     before, after = scores
-    gain = Gain(*(old - new for old, new in zip(before[1:5], after[1:5], strict=True)))
-    return Step(Applied(rewrite.id, rewrite.title, rewrite.safety.value, sites, gain), draft)
+    return Step(Applied(rewrite.id, rewrite.title, rewrite.safety.value, sites, gain_of(before, after)), draft)
+
+
+def gain_of(before: Score, after: Score) -> Gain:
+    """What went away between two scores."""
+    old, new = ([0 if entry == _NOTHING else entry for entry in score] for score in (before, after))
+    return Gain(*(was - now for was, now in zip(old[1:5], new[1:5], strict=True)))

@@ -159,7 +159,7 @@ def _merge_reshapes(draft: Draft, node: onnx.NodeProto) -> Edit | None:
         return None
     edit = Edit(draft, [node])
     if shape == draft.shape(motion.input[0]):
-        return _bypassed(draft, edit, motion.input[0], node.output[0])
+        return bypassed(draft, edit, motion.input[0], node.output[0])
     edit.reshape(motion.input[0], shape, output=node.output[0])
     return edit
 
@@ -173,13 +173,13 @@ def _merge_transposes(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     perm = [first[axis] for axis in ints(node, "perm", tuple(reversed(range(len(first)))))]
     edit = Edit(draft, [node])
     if perm == sorted(perm):
-        return _bypassed(draft, edit, motion.input[0], node.output[0])
+        return bypassed(draft, edit, motion.input[0], node.output[0])
     edit.add("Transpose", [motion.input[0]], shape, output=node.output[0], perm=perm)
     edit.moved.add(node.output[0])
     return edit
 
 
-def _bypassed(draft: Draft, edit: Edit, source: str, output: str) -> Edit | None:
+def bypassed(draft: Draft, edit: Edit, source: str, output: str) -> Edit | None:
     """Give the tensor of `source` the name of the output that equals it, or make the readers take `source`."""
     if output not in draft.outputs:
         edit.rename.append((output, source))

@@ -163,9 +163,10 @@ class Step:
     def _captured(self) -> Callable[[], object]:
         stream = _stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), torch.backends.cudnn.flags(benchmark=True):
+        with torch.cuda.stream(stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):
             for _ in range(_REHEARSALS_OF_SEVERAL if self._several else _REHEARSALS):
                 self._compute()
+            self._refuse_waiting()
             torch.cuda.synchronize()
             self._network.optimizer.zero_grad()
             graph = torch.cuda.CUDAGraph()
@@ -173,6 +174,17 @@ class Step:
                 self._compute()
         torch.cuda.current_stream().wait_stream(stream)
         return graph.replay
+
+    def _refuse_waiting(self) -> None:
+        """Raise when the network waits for the device. A capture would fail too, but leave its random state broken."""
+        if self._several:
+            return
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            self._compute()
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
     def _seconds_a_step(self) -> float:
         before = [tensor.detach().clone() for tensor in self._tensors()]

@@ -1,0 +1,30 @@
+"""`dlaflow completion`: the script that lets a shell complete commands, options and files."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print the script that completes dlaflow's commands and options in a shell.
+
+    Load it where the shell starts; it is made from the commands as they are installed, so make it anew after an update.
+
+    Examples:
+
+        eval "$(dlaflow completion bash)"
+
+        dlaflow completion zsh > ~/.zfunc/_dlaflow
+
+        dlaflow completion fish > ~/.config/fish/completions/dlaflow.fish
+
+    Parameters
+    ----------
+    shell
+        bash, zsh or fish.
+    """
+    from dlaflow.cli import COMMANDS
+    from dlaflow.cli.dispatch import application
+
+    sys.stdout.write(application(*COMMANDS).generate_completion(shell=shell))
