@@ -36,14 +36,17 @@ class Terminal:
         self.screen = b""
         self.pid, self.handle = pty.fork()
         if self.pid == 0:
-            kept = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES", "NO_COLOR"}}
-            # Wait for the size, so that nothing is laid out for another one.
-            sys.stdin.readline()
-            os.execve(
-                sys.executable,
-                [sys.executable, "-m", "dlaflow", *words],
-                {**kept, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **environment},
-            )
+            try:
+                # Wait for the size, so that nothing is laid out for another one. (pytest keeps sys.stdin for itself.)
+                os.read(0, 1)
+                kept = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES", "NO_COLOR"}}
+                os.execve(
+                    sys.executable,
+                    [sys.executable, "-m", "dlaflow", *words],
+                    {**kept, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **environment},
+                )
+            finally:
+                os._exit(127)
         fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         self.settings = termios.tcgetattr(self.handle)
         os.write(self.handle, b"\n")
@@ -243,18 +246,17 @@ def scripts():
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        (["che"], {"check"}),
-        (["c"], {"check", "calibrate", "cache", "compare", "completion"}),
-        (["check", "--boa"], {"--board"}),
-        (["build", "--print"], {"--print-command"}),
+        (["che"], "check"),
+        (["c"], "check calibrate cache compare completion"),
+        (["check", "--boa"], "--board"),
+        (["build", "--print"], "--print-command"),
     ],
-    ids=" ".join,
 )
 def test_bash_completes(scripts, typed, offered):
     words = " ".join(f"'{word}'" for word in ["dlaflow", *typed])
     code = f'{scripts["bash"]}\nCOMP_WORDS=({words}); COMP_CWORD={len(typed)}; _dlaflow; echo "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == offered
+    assert set(done.stdout.split()) == set(offered.split())
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
