@@ -323,5 +323,6 @@ def _run_of(run: File | Placement | RunRecord) -> RunRecord:
         return run
     if isinstance(run, Placement):
         name = Path(run.model.path).stem
-        return RunRecord(name, "", variants=[Variant(name, placement=run)])
+        # The plain record, so that a run compares equal to the same run read back from its file.
+        return RunRecord(name, "", variants=[Variant(name, placement=show(Placement, run))])
     return read_any_run(Path(run))
