@@ -29,6 +29,35 @@ def test_the_variants_differ_in_normalization_alone() -> None:
     assert groups == [8, 8, 8, 8]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_width_scales_the_channels_in_whole_groups(name: str) -> None:
+    narrow = build_model(f"{name}@width=0.3")
+    widths = [layer.out_channels for layer in narrow.cnn if isinstance(layer, torch.nn.Conv2d)]
+    assert widths == [16, 40, 80, 152]
+    assert narrow(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert build_model(f"{name}@width=1").linear.in_features == build_model(name).linear.in_features == 512
+
+
+def test_arguments_of_a_users_factory_are_numbers_or_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = f"arguments_{next(_numbers)}"
+    text = "from torch import nn\ndef make(width, norm, depth): return nn.Linear(width, depth + (norm == 'group'))\n"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    assert build_model(f"{module}:make@width=4,norm=group,depth=2").weight.shape == (3, 4)
+
+
+@pytest.mark.parametrize("name", ["model_bn@", "model_bn@0.5", "model_bn@width=", "model_bn@width=1,,"])
+def test_arguments_that_make_no_sense(name: str) -> None:
+    with pytest.raises(UsageError, match=r"such as model_bn@width=0\.5"):
+        build_model(name)
+
+
+def test_an_argument_that_the_network_does_not_take() -> None:
+    with pytest.raises(InputError, match="unexpected keyword argument 'depth'"):
+        build_model("model_bn@depth=3")
+
+
 def test_unknown_model_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'model_bn'"):
         build_model("model_b")

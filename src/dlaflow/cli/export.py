@@ -63,7 +63,7 @@ def export(
     Parameters
     ----------
     model
-        model_bn, model_gn, or your own as package.module:factory.
+        model_bn, model_gn, or your own as package.module:factory; arguments follow an @ (model_bn@width=0.5).
     weights
         Trained weights (.safetensors).
     out

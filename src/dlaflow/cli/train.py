@@ -90,7 +90,7 @@ def train(
     Parameters
     ----------
     model
-        model_bn, model_gn, or your own as package.module:factory.
+        model_bn, model_gn, or your own as package.module:factory; arguments follow an @ (model_bn@width=0.5).
     out
         The weights to write (.safetensors).
     """

@@ -1,14 +1,15 @@
 """Networks by name: the two of the walk-through, or a user's own as `package.module:factory`.
 
-A factory takes no arguments and returns a torch module that maps one image tensor [n, channels, height, width] to one
-tensor of logits [n, classes]. Its module may lie in the current folder.
+A factory returns a torch module that maps one image tensor [n, channels, height, width] to one tensor of logits
+[n, classes]. Its module may lie in the current folder. What follows an @ are its arguments: `model_bn@width=0.5`,
+`package.module:factory@width=2,norm=group`; without any it is called with none.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,25 +28,54 @@ MODELS: dict[str, str] = {
 
 
 def build_model(name: str) -> nn.Module:
-    """Make the network `name` with fresh weights: a key of `MODELS`, or `package.module:factory`.
+    """Make the network `name` with fresh weights: a key of `MODELS`, or `package.module:factory`, and its arguments.
 
     Raises UsageError for an unknown name, module or factory; InputError when the user's code fails or returns something
     else than a torch module; EnvironmentLacksError without torch.
     """
     check_name(name)
     require_torch("a network")
-    module_name, _, factory_name = MODELS.get(name, name).partition(":")
+    base = base_name(name)
+    module_name, _, factory_name = MODELS.get(base, base).partition(":")
     with _current_folder_importable():
-        return _call_factory(module_name, factory_name)
+        return _call_factory(module_name, factory_name, _arguments(name))
+
+
+def base_name(name: str) -> str:
+    """The name without its arguments."""
+    return name.partition("@")[0]
 
 
 def check_name(name: str) -> None:
     """Raise UsageError for a name that cannot be a model's, without importing anything."""
-    if ":" not in name and name not in MODELS:
-        raise unknown_name("model", name, [*MODELS, "package.module:factory"])
+    base = base_name(name)
+    if ":" not in base and base not in MODELS:
+        raise unknown_name("model", base, [*MODELS, "package.module:factory"])
+    _arguments(name)
 
 
-def _call_factory(module_name: str, factory_name: str) -> nn.Module:
+def _arguments(name: str) -> dict[str, float | int | str]:
+    """What stands behind the @, numbers as numbers."""
+    _, given, text = name.partition("@")
+    found: dict[str, float | int | str] = {}
+    for part in text.split(",") if given else ():
+        key, equals, value = part.partition("=")
+        if not (key.isidentifier() and equals and value):
+            raise UsageError(
+                "the model's arguments make no sense", expected="such as model_bn@width=0.5", received=repr(name)
+            )
+        found[key] = _number_or_text(value)
+    return found
+
+
+def _number_or_text(value: str) -> float | int | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def _call_factory(module_name: str, factory_name: str, arguments: Mapping[str, float | int | str]) -> nn.Module:
     from torch import nn
 
     name = f"{module_name}:{factory_name}"
@@ -67,7 +97,7 @@ def _call_factory(module_name: str, factory_name: str) -> nn.Module:
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown_name(f"factory in {module_name}", factory_name, callables)
     try:
-        model = factory()
+        model = factory(**arguments)
     except Exception as error:
         raise _users_fault(f"{name}() failed", error) from error
     if not isinstance(model, nn.Module):

@@ -22,16 +22,20 @@ Normalization = Callable[[int], nn.Module]
 
 
 class SmallClassifier(nn.Module):
-    """Images float32 [n, 3, 32, 32], normalised → logits float32 [n, 10]."""
+    """Images float32 [n, 3, 32, 32], normalised → logits float32 [n, 10].
 
-    def __init__(self, normalization: Normalization) -> None:
+    `width` times the channels of each layer, in whole groups.
+    """
+
+    def __init__(self, normalization: Normalization, width: float = 1.0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in pairwise(CHANNELS):
+        channels = [CHANNELS[0], *(max(GROUPS, round(count * width / GROUPS) * GROUPS) for count in CHANNELS[1:])]
+        for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), normalization(after), nn.ReLU()]
         self.cnn = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.linear = nn.Linear(CHANNELS[-1], CLASSES)
+        self.linear = nn.Linear(channels[-1], CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """See the class."""
@@ -41,11 +45,11 @@ class SmallClassifier(nn.Module):
         return logits
 
 
-def model_gn() -> nn.Module:
+def model_gn(width: float = 1.0) -> nn.Module:
     """The network that crawls on a DLA: each of its four GroupNorms goes to the GPU and back."""
-    return SmallClassifier(lambda channels: nn.GroupNorm(GROUPS, channels))
+    return SmallClassifier(lambda channels: nn.GroupNorm(GROUPS, channels), width)
 
 
-def model_bn() -> nn.Module:
+def model_bn(width: float = 1.0) -> nn.Module:
     """The network that stays on the DLA: BatchNorm folds into the convolution before it."""
-    return SmallClassifier(nn.BatchNorm2d)
+    return SmallClassifier(nn.BatchNorm2d, width)

@@ -20,7 +20,7 @@ from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.progress import Progress, silent
 from dlaflow.zoo.data import Dataset, load_dataset
 from dlaflow.zoo.lazy import require_torch
-from dlaflow.zoo.models import check_name
+from dlaflow.zoo.models import base_name, check_name
 from dlaflow.zoo.weights import Epoch, Sidecar
 
 STEPS = ("auto", "plain", "graph", "compile")
@@ -139,7 +139,7 @@ def plan(config: TrainConfig, dataset: Dataset) -> Plan:
     small = len(dataset.train) < SMALL_DATASET
     usual = _SMALL_BATCH if small else _LONG_BATCH if config.epochs >= _LONG else _BATCH
     batch_size = config.batch_size if config.batch_size is not None else usual
-    lr = config.lr if config.lr is not None else _LR_PER_IMAGE * batch_size * _LR_SHARES.get(config.model, 1)
+    lr = config.lr if config.lr is not None else _LR_PER_IMAGE * batch_size * _LR_SHARES.get(base_name(config.model), 1)
     for option, value, least in (
         ("epochs", config.epochs, 1),
         ("limit", images, 20),
