@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
@@ -12,19 +11,16 @@ from dlaflow.build.manifest import BuiltFor, read_manifest
 from dlaflow.build.measuring import Measuring
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 from dlaflow.measure.profile import read_profile
-from dlaflow.remote.answers import keep, known_answers
 from dlaflow.remote.bench import BenchWish, bench
 from dlaflow.remote.board import Board, Patience
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.doctor import examine
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
 from dlaflow.remote.inventory import boards_of, on_every_board, open_board
-from dlaflow.remote.probe import ProbeWish, probe
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerWish
 from dlaflow.remote.replay import RecordingTransport, ReplayTransport
 from dlaflow.remote.transport import LocalTransport
-from dlaflow.targets.target import resolve_target
 
 SHAPES = (InputShape("input", ShapeRange.fixed((4, 3, 8, 8))),)
 DLA = BuildConfig(precision="fp16", shapes=SHAPES, dla_core=0, gpu_fallback=True)
@@ -120,34 +116,6 @@ def test_an_evaluation_counts_the_engines_own_answers(here, engine):
     labels[3] = 9
     found = evaluate_on_board(here, engine, images, labels, RemoteEvaluation())
     assert (found.correct, found.total) == (9, 10)
-
-
-NETWORK = """
-<ir_version: 8, opset_import: ["" : 13]>
-three (float[2, 3, 8, 8] input) => (float[2, 3, 8, 8] output)
-{ first = Relu (input) second = Erf (first) third = Relu (second) output = MaxPool <kernel_shape = [1, 1]> (third) }
-"""
-
-
-def test_a_probe_asks_each_layer_once_and_keeps_the_answer(here, tmp_path):
-    path = tmp_path / "three.onnx"
-    onnx.save(onnx.parser.parse_model(NETWORK), path)
-    target = resolve_target("agx-orin-64gb", "5.1.1", precision="fp16")
-    found = probe(here, path, target, ProbeWish(everything=True))
-    devices = {answer.op: answer.device for answer in found.answers.answers}
-    assert devices == {"Relu": "DLA", "Erf": "GPU", "MaxPool": "DLA"}, "two equal layers are one question"
-    keep(found.answers, tmp_path / "answers")
-    known = known_answers("T234", target.release.tensorrt, "fp16", tmp_path / "answers")
-    assert len(known) == 3
-    assert not known_answers("T194", target.release.tensorrt, "fp16", tmp_path / "answers"), "another chip"
-
-
-def test_a_board_that_builds_nothing_gives_no_answers(here, stand_in, tmp_path):
-    stand_in.wish("fails", "yes")
-    path = tmp_path / "three.onnx"
-    onnx.save(onnx.parser.parse_model(NETWORK), path)
-    with pytest.raises(EnvironmentLacksError, match="built none of 3 layers"):
-        probe(here, path, resolve_target("agx-orin-64gb", "5.1.1", precision="fp16"), ProbeWish(everything=True))
 
 
 def test_doctor_asks_the_board_and_not_the_desk(here, stand_in):

@@ -17,7 +17,7 @@ from dlaflow.cli.build_options import Numbers, Placing, Resources, configure
 from dlaflow.cli.remote_options import SWITCH, Connecting, each_board, handling, own_path, target_on
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import UsageError
-from dlaflow.remote.answers import keep
+from dlaflow.placement.answers import keep
 from dlaflow.remote.board import Board
 from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board
 from dlaflow.remote.doctor import ask

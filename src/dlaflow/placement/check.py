@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
+from dlaflow.placement.answers import Known, known_answers
 from dlaflow.placement.place import place
 from dlaflow.targets.target import Target
 from dlaflow.types import ModelInfo, Placement
@@ -15,14 +17,15 @@ from dlaflow.types import ModelInfo, Placement
 def check(path: str | Path, target: Target) -> Placement:
     """Predict where the layers of an ONNX file run on a target.
 
-    Raises InputError when the file cannot be used.
+    What boards answered to `dlaflow remote BOARD probe` settles what the rules leave unknown.
+    Raises InputError when the file cannot be used, or when a file of answers is damaged.
     """
     return check_model(load_model(path), target)
 
 
-def check_model(model: Model, target: Target) -> Placement:
-    """The same for a model that is already loaded."""
-    return check_network(model, network_of(model, target), target)
+def check_model(model: Model, target: Target, answers: Mapping[str, Known] | None = None) -> Placement:
+    """The same for a model that is already loaded; `answers` stand in place of those kept on this computer."""
+    return check_network(model, network_of(model, target), target, answers)
 
 
 def network_of(model: Model, target: Target) -> Network:
@@ -30,7 +33,11 @@ def network_of(model: Model, target: Target) -> Network:
     return lower(model, tensorrt=str(target.version), batch=target.batch)
 
 
-def check_network(model: Model, network: Network, target: Target) -> Placement:
+def check_network(
+    model: Model, network: Network, target: Target, answers: Mapping[str, Known] | None = None
+) -> Placement:
     """The same for a model whose network is already there."""
+    if answers is None:
+        answers = known_answers(target.board.soc, target.release.tensorrt, target.precision)
     inputs = {tensor.name: [-1 if dim is None else dim for dim in tensor.shape or ()] for tensor in network.inputs}
-    return place(network, ModelInfo(str(model.path), model.sha256, inputs), target)
+    return place(network, ModelInfo(str(model.path), model.sha256, inputs), target, answers)

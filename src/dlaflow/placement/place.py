@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from dlaflow.graph.layer import Network, Tensor
+from dlaflow.placement.answers import Known, settled
 from dlaflow.placement.grouping import group, keep_largest
 from dlaflow.placement.lifting import settle_shapes
 from dlaflow.placement.nodes import Node, Wiring
@@ -28,16 +29,17 @@ class _Built:
     before_limit: int
 
 
-def place(network: Network, model: ModelInfo, target: Target) -> Placement:
+def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[str, Known] | None = None) -> Placement:
     """Predict what runs where.
 
-    `network` comes from `dlaflow.graph.lower`; `model` is only carried into the result.
+    `network` comes from `dlaflow.graph.lower`; `model` is only carried into the result; `answers` of boards, by the
+    signature of the layer, settle what the rules leave unknown.
     """
     case = make_case(network, target)
     examiner = Examiner()
     findings = examiner.model(case)
     blocked = any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
-    nodes = _examine(case, examiner, blocked=blocked)
+    nodes = _examine(case, examiner, answers or {}, blocked=blocked)
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
     too_large = LoadableMemory().examine_placement(placement, case)
@@ -56,11 +58,11 @@ _BLOCKING = frozenset({"DLA001", "DLA002", "DLA003"})
 """Findings on the target after which nothing can run on a DLA."""
 
 
-def _examine(case: Case, examiner: Examiner, *, blocked: bool) -> list[Node]:
+def _examine(case: Case, examiner: Examiner, answers: Mapping[str, Known], *, blocked: bool) -> list[Node]:
     nodes = []
     standalone = case.target.mode == "standalone"
     for order, layer in enumerate(case.network.layers):
-        found = [] if layer.folded and not standalone else examiner.layer(layer, case)
+        found = [] if layer.folded and not standalone else settled(layer, examiner.layer(layer, case), answers)
         device = Device.GPU if blocked else examiner.device(found)
         if layer.folded:
             device = Device.FOLDED

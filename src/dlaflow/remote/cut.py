@@ -9,7 +9,7 @@ from dlaflow.errors import DlaflowError
 from dlaflow.graph.layer import Layer, Network, Tensor
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
-from dlaflow.remote.answers import signature
+from dlaflow.placement.answers import signature
 
 if TYPE_CHECKING:
     import onnx

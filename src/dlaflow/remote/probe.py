@@ -17,8 +17,8 @@ from dlaflow.graph.layer import Layer, Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
 from dlaflow.parse.trtexec import parse_log
+from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
 from dlaflow.placement.check import check_model
-from dlaflow.remote.answers import Answer, Answered, AnswerFile, known_answers, signature
 from dlaflow.remote.board import Board
 from dlaflow.remote.cut import cut_out
 from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
@@ -66,7 +66,7 @@ def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = Non
     wanted = _wanted(model, network, target, wish)
     before = {} if wish.again else known_answers(target.board.soc, tensorrt, target.precision)
     open_questions = {mark: layer for mark, layer in wanted.items() if mark not in before}
-    known = tuple(before[mark] for mark in wanted if mark in before)
+    known = tuple(before[mark].answer for mark in wanted if mark in before)
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as place:
         folder = Path(place)
         files: dict[str, Path] = {}
@@ -113,7 +113,7 @@ def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = Non
 
 def _wanted(model: Model, network: Network, target: Target, wish: ProbeWish) -> dict[str, Layer]:
     """Signature → a layer with it: equal layers are asked once."""
-    verdicts = {layer.name: layer.verdict for layer in check_model(model, target).layers}
+    verdicts = {layer.name: layer.verdict for layer in check_model(model, target, {}).layers}
     layers = [
         layer
         for layer in network.layers

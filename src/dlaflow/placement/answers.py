@@ -1,13 +1,16 @@
 """What boards answered to `probe`: facts by layer, kept on the desk with board, release and date.
 
 A layer is known by its signature: kind, operator, attributes and the shapes and types of its tensors, not by its name.
-An answer holds for the chip, the TensorRT release and the precision that it was given for, and for nothing else.
+An answer holds for the chip, the TensorRT release and the precision that it was given for, and for nothing else. It
+settles what the rules leave `unknown`; where they do know, their word stands.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +20,8 @@ from dlaflow import __version__
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.graph.layer import Layer, Tensor
+from dlaflow.rules.examine import verdict
+from dlaflow.types import Confidence, Finding, Verdict
 
 SCHEMA = "dlaflow.answers/1"
 Answered = Literal["DLA", "GPU", "both", "failed"]
@@ -31,6 +36,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     op: str
     device: Answered
     reason: str = ""
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer with where it comes from, such as `probe of agx-orin-64gb, TensorRT 8.5.2, 2026-11-22`."""
+
+    answer: Answer
+    source: str
 
 
 class AnswerFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +60,11 @@ class AnswerFile(msgspec.Struct, frozen=True, kw_only=True):
     model_sha256: str
     job: str
     answers: tuple[Answer, ...]
+
+    @property
+    def source(self) -> str:
+        """Whose answers these are, for the findings that they settle."""
+        return f"probe of {self.board}, TensorRT {self.tensorrt}, {self.date[:10]} ({self.job})"
 
 
 def signature(layer: Layer) -> str:
@@ -72,7 +89,7 @@ def keep(answers: AnswerFile, folder: Path | None = None) -> Path:
     return path
 
 
-def known_answers(soc: str, tensorrt: str, precision: str, folder: Path | None = None) -> dict[str, Answer]:
+def known_answers(soc: str, tensorrt: str, precision: str, folder: Path | None = None) -> dict[str, Known]:
     """Signature → answer for one chip, release and precision; a newer probe replaces an older one.
 
     Raises InputError for a file in the folder that is damaged.
@@ -80,7 +97,37 @@ def known_answers(soc: str, tensorrt: str, precision: str, folder: Path | None =
     files = sorted((folder or answers_folder()).glob("*.json"))
     read = [_read(path) for path in files]
     fitting = [one for one in read if (one.soc, one.tensorrt, one.precision) == (soc, tensorrt, precision)]
-    return {answer.signature: answer for one in sorted(fitting, key=lambda one: one.date) for answer in one.answers}
+    return {
+        answer.signature: Known(answer=answer, source=one.source)
+        for one in sorted(fitting, key=lambda one: one.date)
+        for answer in one.answers
+    }
+
+
+def settled(layer: Layer, findings: list[Finding], answers: Mapping[str, Known]) -> list[Finding]:
+    """The findings on a layer, with a board's answer in place of what is `unknown` among them."""
+    if not answers or verdict(findings) is not Verdict.UNKNOWN:
+        return findings
+    known = answers.get(signature(layer))
+    if known is None or known.answer.device == "failed":
+        return findings
+    return [_said(finding, known) if finding.verdict is Verdict.UNKNOWN else finding for finding in findings]
+
+
+_WORDS = {"DLA": "the board ran it on the DLA", "GPU": "the board ran it on the GPU", "both": "the board split it"}
+
+
+def _said(finding: Finding, known: Known) -> Finding:
+    answer = known.answer
+    native = answer.device == "DLA"
+    return replace(
+        finding,
+        verdict=Verdict.NATIVE if native else Verdict.FALLBACK,
+        message=_WORDS[answer.device] + (f": {answer.reason}" if answer.reason else ""),
+        source=known.source,
+        fix="" if native else finding.fix,
+        confidence=Confidence.MEASURED,
+    )
 
 
 def _read(path: Path) -> AnswerFile:
