@@ -20,10 +20,11 @@ def sarif_json(placement: Placement) -> bytes:
             "driver": {
                 "name": "dlaflow",
                 "version": __version__,
-                "informationUri": "https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial",
                 "rules": [_rule(rule, found) for rule in rules],
             }
         },
+        # Code hosts refuse two runs of one tool unless they are of different things: here, of different models.
+        "automationDetails": {"id": f"dlaflow/{_uri(placement)}/"},
         "artifacts": [{"location": {"uri": _uri(placement)}, "hashes": {"sha-256": placement.model.sha256}}],
         "results": [_result(finding, rules.index(finding.rule), placement) for finding in found],
         "properties": {"target": msgspec.to_builtins(placement.target)},
@@ -41,7 +42,9 @@ def _rule(rule: str, found: list[Finding]) -> dict[str, object]:
 
 
 def _result(finding: Finding, index: int, placement: Placement) -> dict[str, object]:
-    where: dict[str, object] = {"physicalLocation": {"artifactLocation": {"uri": _uri(placement)}}}
+    # An ONNX file has no lines, yet code hosts show nothing without one.
+    physical = {"artifactLocation": {"uri": _uri(placement)}, "region": {"startLine": 1}}
+    where: dict[str, object] = {"physicalLocation": physical}
     if finding.layer:
         where["logicalLocations"] = [{"fullyQualifiedName": finding.layer, "kind": "element"}]
     text = f"{finding.layer}: {finding.message}" if finding.layer else finding.message
