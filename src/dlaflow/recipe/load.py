@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +19,7 @@ from dlaflow.recipe.schema import (
     EvaluateSection,
     ExportSection,
     Recipe,
+    RemoteSection,
     ReportSection,
     SensitivitySection,
     TargetSection,
@@ -30,7 +32,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+SECTIONS: dict[str, type[msgspec.Struct]] = {
     "target": TargetSection,
     "data": DataSection,
     "train": TrainSection,
@@ -39,6 +42,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "calibrate": CalibrateSection,
     "sensitivity": SensitivitySection,
     "evaluate": EvaluateSection,
+    "remote": RemoteSection,
     "report": ReportSection,
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -51,6 +55,9 @@ _COUNTS: dict[str, Callable[[Recipe], int | None]] = {
     "calibrate.samples": lambda recipe: recipe.calibrate.samples,
     "sensitivity.images": lambda recipe: recipe.sensitivity.images,
     "evaluate.limit": lambda recipe: recipe.evaluate.limit,
+    "remote.images": lambda recipe: recipe.remote.images,
+    "remote.duration": lambda recipe: recipe.remote.duration,
+    "remote.repeats": lambda recipe: recipe.remote.repeats,
     "evaluate.batch_size": lambda recipe: recipe.evaluate.batch_size,
 }
 
@@ -60,20 +67,38 @@ def load_recipe(path: str | Path) -> Recipe:
 
     Raises InputError for a file that cannot be read, is not TOML, has unknown keys, or does not fit together.
     """
-    try:
-        body = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the recipe {path}: {error.strerror}", then="Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"the recipe {path} is not TOML", received=str(error)) from None
-    _refuse_unknown_keys(body, str(path))
-    try:
-        recipe = msgspec.convert(body, Recipe)
-    except msgspec.ValidationError as error:
-        place = str(error).replace("`$.", "`").replace("Object missing", "the recipe misses")
-        raise InputError(f"the recipe {path} has a wrong value", received=place) from None
+    body, where = read_toml(path, "recipe"), f"recipe {path}"
+    check_keys(body, Recipe, "", where)
+    check_sections(body, SECTIONS, where)
+    variants = body.get("variant")
+    for number, variant in enumerate(variants if isinstance(variants, list) else [], start=1):
+        check_keys(variant, VariantSection, f"[[variant]] number {number} ", where)
+    recipe = struct_of(body, Recipe, where)
     check_recipe(recipe)
     return recipe
+
+
+def read_toml(path: str | Path, what: str) -> dict[str, object]:
+    """The tables of a TOML file that is a `what` (recipe, sweep).
+
+    Raises InputError for a file that cannot be read or is not TOML.
+    """
+    try:
+        body: dict[str, object] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return body
+    except OSError as error:
+        raise InputError(f"cannot read the {what} {path}: {error.strerror}", then="Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the {what} {path} is not TOML", received=str(error)) from None
+
+
+def struct_of(body: object, kind: type[_Struct], where: str) -> _Struct:
+    """`body` as a record; `where` is the file in errors, such as `recipe x.toml`. Raises InputError."""
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        place = str(error).replace("`$.", "`").replace("Object missing", f"the {where.partition(' ')[0]} misses")
+        raise InputError(f"the {where} has a wrong value", received=place) from None
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -115,6 +140,10 @@ def _check_steps(recipe: Recipe) -> None:
     if "evaluate" in steps and "int8" in recipe.evaluate.precisions and "calibrate" not in steps:
         expected = "`calibrate` among the steps"
         raise InputError("evaluating int8 needs a calibration", expected=expected, received=", ".join(recipe.steps))
+    if recipe.remote.steps and "build" not in recipe.remote.steps:
+        raise InputError(
+            "the board has no engine", expected="`build` among remote.steps", received=", ".join(recipe.remote.steps)
+        )
     if not _NAME.fullmatch(recipe.name):
         expected = "letters, digits, dot, dash and underscore (it names a folder)"
         raise InputError("the recipe has an unusable name", expected=expected, received=repr(recipe.name))
@@ -146,23 +175,21 @@ def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) 
         raise InputError(f"variant {name!r} has a rewrite", expected=expected, received=given[0])
 
 
-def _refuse_unknown_keys(body: dict[str, object], path: str) -> None:
-    _check_keys(body, Recipe, "", path)
-    for name, section in _SECTIONS.items():
-        _check_keys(body.get(name), section, f"[{name}] ", path)
-    variants = body.get("variant")
-    for number, variant in enumerate(variants if isinstance(variants, list) else [], start=1):
-        _check_keys(variant, VariantSection, f"[[variant]] number {number} ", path)
+def check_sections(body: dict[str, object], sections: Mapping[str, type[msgspec.Struct]], where: str) -> None:
+    """`check_keys` for each of these tables of a file."""
+    for name, section in sections.items():
+        check_keys(body.get(name), section, f"[{name}] ", where)
 
 
-def _check_keys(body: object, section: type[msgspec.Struct], place: str, path: str) -> None:
+def check_keys(body: object, section: type[msgspec.Struct], place: str, where: str) -> None:
+    """Raise InputError for a key of a table that the record does not know, with the nearest one that it does."""
     if not isinstance(body, dict):
         return
     known = [field.encode_name for field in msgspec.structs.fields(section)]
     for key in body:
         if key not in known:
             raise InputError(
-                f"the recipe {path}: {place}has an unknown key",
+                f"the {where}: {place}has an unknown key",
                 expected=f"one of {', '.join(known)}",
                 received=repr(key),
                 then=_nearest(key, known),

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dlaflow.errors import InputError
 
+_POLL = 0.1
+
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
     """Hold the folder's lock. The system drops it when the process ends, however it ends.
 
-    Raises InputError when another run holds it or the folder cannot be written.
+    Raises InputError when another run still holds it after `wait` seconds or the folder cannot be written.
     """
     path = folder / ".lock"
     try:
@@ -27,7 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
             f"cannot use the folder {folder}: {error.strerror}", then="Choose another with --out."
         ) from None
     try:
-        if not _take(handle):
+        if not _taken_within(handle, wait):
             owner = os.pread(handle, 32, 1).decode(errors="replace").strip() if hasattr(os, "pread") else ""
             raise InputError(
                 f"another run works in {folder}" + (f" (process {owner})" if owner else ""),
@@ -39,6 +42,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _taken_within(handle: int, wait: float) -> bool:
+    until = time.monotonic() + wait
+    while not _take(handle):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_POLL)
+    return True
 
 
 def _take(handle: int) -> bool:

@@ -67,7 +67,7 @@ class Planner:
             f"train/{variant.name}",
             partial(work.train, model, section, self._data, files.weights),
             (files.weights, files.weights.with_name(files.weights.name + ".json")),
-            options={"model": model, "source": _users_source(model), "data": self._fingerprint, **_text(section)},
+            options={"model": model, "source": users_source(model), "data": self._fingerprint, **_text(section)},
             packages=("zoo", "torch"),
         )
 
@@ -79,7 +79,7 @@ class Planner:
             partial(work.export, model, section, self._target, files),
             (files.model,),
             {"weights": files.weights},
-            {"model": model, "source": _users_source(model), "max_opset": reads, **_text(section)},
+            {"model": model, "source": users_source(model), "max_opset": reads, **_text(section)},
             ("zoo", "torch", "onnxruntime", "onnxslim"),
         )
 
@@ -182,7 +182,7 @@ def _text(section: msgspec.Struct) -> dict[str, str]:
     return {"section": msgspec.json.encode(section).decode()}
 
 
-def _users_source(model: str) -> str:
+def users_source(model: str) -> str:
     """The hash of a user's own `package.module:factory` where it lies under the current folder (else empty)."""
     module = Path(*model.partition(":")[0].split(".")) if ":" in model else None
     if module is None:

@@ -22,13 +22,15 @@ from dlaflow.report.records import RunRecord
 class RunOptions:
     """Where to run. `resume` keeps the steps that are done; without it the run starts over.
 
-    `announce` is told what a user must not miss; `listener` hears of each step that ends.
+    `announce` is told what a user must not miss; `listener` hears of each step that ends; `wait` is how many seconds to
+    wait for another run to leave the folder.
     """
 
     folder: Path
     resume: bool = False
     announce: Callable[[str], None] = lambda text: None
     listener: Listener | None = None
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
         mode=wanted.mode,
         tensorrt=wanted.tensorrt,
     )
-    _refuse_foreign_folder(options.folder)
-    with locked(options.folder):
+    refuse_foreign_folder(options.folder)
+    with locked(options.folder, options.wait):
         if not options.resume:
             _start_over(options)
         data = RunData(recipe.data, progress, options.announce)
@@ -85,7 +87,7 @@ def _start_over(options: RunOptions) -> None:
         options.announce(f"Starting over in {options.folder}; --resume would have kept {dropped} finished steps.")
 
 
-def _refuse_foreign_folder(folder: Path) -> None:
+def refuse_foreign_folder(folder: Path) -> None:
     """A folder of the user's that happens to have that name is not ours to write into."""
     if folder.is_file():
         raise InputError(f"{folder} is a file", expected="a folder for the run", then="Choose another with --out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dlaflow.report.records import RunRecord, Variant
@@ -13,6 +14,8 @@ _AS_BUILT = "DLA with fallback"
 """The subject of `dlaflow.estimate`'s latency for the model as it is; its others are what-ifs."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 960.0, 16.0, 216.0
 _LETTER, _LINE = 7.6, 15.0
+_MOST_NAMES = 8
+"""Of more points only those on the front are labelled; the others tell their names under the pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One variant with its intervals and the place of its name, in the drawing's units."""
+    """One variant with its intervals and the place of its label (empty: none), in the drawing's units."""
 
     name: str
+    label: str
     x: float
     x_low: float
     x_high: float
@@ -57,16 +61,36 @@ def latency_of(variant: Variant) -> Measurement | None:
     return min(as_built, key=lambda m: m.provenance is not Provenance.MEASURED, default=None)
 
 
+def accuracy_of(variant: Variant) -> Measurement | None:
+    """The variant's top-1 in the precision that its placement is for; else in the lowest that was measured."""
+    own = (variant.placement.target.precision,) if variant.placement else ()
+    found = (number(variant, "top1", precision) for precision in (*own, "int8", "fp16", "fp32"))
+    return next((top1 for top1 in found if top1), None)
+
+
+def front_of(variants: Iterable[Variant]) -> list[Variant]:
+    """From fast to slow, each variant that is more accurate than every faster one (and than those as fast)."""
+    front: list[Variant] = []
+    best = -1.0
+    for variant, time, top1 in sorted(_pairs(variants), key=lambda pair: (pair[1].value, -pair[2].value)):
+        if top1.value > best:
+            front.append(variant)
+            best = top1.value
+    return front
+
+
+def _pairs(variants: Iterable[Variant]) -> list[tuple[Variant, Measurement, Measurement]]:
+    """The variants with a latency and an accuracy."""
+    found = ((variant, latency_of(variant), accuracy_of(variant)) for variant in variants)
+    return [(variant, time, top1) for variant, time, top1 in found if time and top1]
+
+
 def tradeoff_of(run: RunRecord) -> Tradeoff | None:
     """The drawing of a run, when at least two variants have an accuracy and a latency in one unit; else None."""
-    pairs = [
-        (variant.name, time, top1)
-        for variant in run.variants
-        if (time := latency_of(variant))
-        and (top1 := number(variant, "top1", "int8") or number(variant, "top1", "fp32"))
-    ]
+    pairs = _pairs(run.variants)
     if len(pairs) < 2 or len({time.unit for _, time, _ in pairs}) > 1:
         return None
+    front = [variant.name for variant in front_of(run.variants)]
     slowest = max(time.value + (time.spread or 0) for _, time, _ in pairs) * 1.1 or 1.0
     low = max(min(top1.value - (top1.spread or 0) for _, _, top1 in pairs) - 0.02, 0.0)
     high = min(max(top1.value + (top1.spread or 0) for _, _, top1 in pairs) + 0.02, 1.0)
@@ -79,7 +103,8 @@ def tradeoff_of(run: RunRecord) -> Tradeoff | None:
 
     points = [
         Point(
-            name,
+            variant.name,
+            variant.name if len(pairs) <= _MOST_NAMES or variant.name in front else "",
             across(time.value),
             across(time.value - (time.spread or 0)),
             across(time.value + (time.spread or 0)),
@@ -87,13 +112,13 @@ def tradeoff_of(run: RunRecord) -> Tradeoff | None:
             up(top1.value - (top1.spread or 0)),
             up(top1.value + (top1.spread or 0)),
         )
-        for name, time, top1 in pairs
+        for variant, time, top1 in pairs
     ]
     unit = pairs[0][1].unit
-    said = [f"{name}: {time.value:.3g} {unit}, {percent(top1.value)}" for name, time, top1 in pairs]
+    said = [f"{variant.name}: {time.value:.3g} {unit}, {percent(top1.value)}" for variant, time, top1 in pairs]
     return Tradeoff(
         _labelled(points),
-        " ".join(f"{point.x},{point.y}" for point in _front(points)),
+        " ".join(f"{point.x},{point.y}" for name in front for point in points if point.name == name),
         [Tick(across(slowest * part / 4), f"{slowest * part / 4:.2g}") for part in range(5)],
         [Tick(up(low + (high - low) * part / 4), percent(low + (high - low) * part / 4, 0)) for part in range(5)],
         unit,
@@ -106,7 +131,10 @@ def _labelled(points: list[Point]) -> list[Point]:
     taken: list[tuple[float, float, float]] = []
     placed = []
     for point in points:
-        wide = _LETTER * len(point.name)
+        if not point.label:
+            placed.append(point)
+            continue
+        wide = _LETTER * len(point.label)
         left = point.x + 9 if point.x + 9 + wide < _RIGHT + 40 else point.x - 9 - wide
         low = point.y
         for step in (-8.0, 18.0, -8.0 - _LINE, 18.0 + _LINE, -8.0 - 2 * _LINE, 18.0 + 2 * _LINE):
@@ -116,12 +144,3 @@ def _labelled(points: list[Point]) -> list[Point]:
         taken.append((left, left + wide, low))
         placed.append(replace(point, label_x=round(left, 1), label_y=round(low, 1)))
     return placed
-
-
-def _front(points: list[Point]) -> list[Point]:
-    """From fast to slow, each point that is more accurate (higher up) than every faster one."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.x, point.y)):
-        if not front or point.y < front[-1].y:
-            front.append(point)
-    return front

@@ -1,0 +1,177 @@
+"""From choices to trials: each is a recipe, named after what was chosen and a hash of all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import msgspec
+
+from dlaflow.errors import InputError
+from dlaflow.files import sha256_of
+from dlaflow.recipe.load import check_keys, check_recipe, struct_of
+from dlaflow.recipe.plan import users_source
+from dlaflow.recipe.schema import CalibrateSection, Recipe, StepName, TargetSection, TrainSection, VariantSection
+from dlaflow.sweep.schema import Range, SpaceSection, Sweep
+
+Value = str | int | float | tuple[str, ...] | Mapping[str, str | int]
+Picked = Mapping[str, Value]
+"""One value for each dimension that the space names."""
+
+DIMENSIONS = ("model", "norm", "width", "precisions", "method", "samples", "target")
+OF_CALIBRATION = ("method", "samples")
+VARIANT = "model"
+"""The name of the one variant of each trial, so that trials can share what was trained."""
+
+_WITH_NORM = {"batch": "model_bn", "group": "model_gn"}
+_LONGEST_LABEL = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One recipe of a sweep. `picked` is what it was made from, `choices` the same in words."""
+
+    name: str
+    picked: Picked
+    choices: dict[str, str]
+    recipe: Recipe
+
+    @property
+    def training(self) -> str | None:
+        """A hash of what its training depends on, equal for trials that can share the weights; None: nothing to train."""
+        model = self.recipe.variant[0].model
+        if model is None:
+            return None
+        return _digest(model, users_source(model), self.recipe.train, self.recipe.data)
+
+
+def values(space: SpaceSection, dimension: str) -> tuple[Value, ...]:
+    """The values of a dimension, those of a range with a step counted up; empty where the space says nothing.
+
+    Raises InputError for a range without a step, which has no end of values.
+    """
+    found = getattr(space, dimension)
+    if not isinstance(found, Range):
+        return tuple(found)
+    if found.step is None or found.step <= 0:
+        raise InputError(f"space.{dimension} has no end of values", expected="a `step` above 0 (or kind = 'optuna')")
+    count = int((found.high - found.low) / found.step + 1e-9) + 1
+    numbers = [found.low + index * found.step for index in range(count)]
+    return tuple(round(number) for number in numbers) if dimension == "samples" else tuple(numbers)
+
+
+def every_pick(space: SpaceSection) -> Iterator[Picked]:
+    """Every combination."""
+    named = {dimension: found for dimension in DIMENSIONS if (found := values(space, dimension))}
+    for combination in product(*named.values()):
+        yield dict(zip(named, combination, strict=True))
+
+
+def grid(sweep: Sweep) -> list[Trial]:
+    """The trials of every combination; those that come to the same recipe are one.
+
+    Raises InputError for what no recipe can be.
+    """
+    return list(
+        {trial.name: trial for picked in every_pick(sweep.space) for trial in [trial_of(sweep, picked)]}.values()
+    )
+
+
+def trial_of(sweep: Sweep, picked: Picked) -> Trial:
+    """The trial of one choice.
+
+    Raises InputError for what no recipe can be.
+    """
+    precisions = picked.get("precisions")
+    evaluate, target = sweep.evaluate, _target(sweep, picked.get("target"))
+    if isinstance(precisions, tuple):
+        evaluate = msgspec.structs.replace(evaluate, precisions=("fp32", *precisions))
+        target = msgspec.structs.replace(target, precision="int8" if "int8" in precisions else "fp16")
+    calibrated = "int8" in evaluate.precisions
+    model = _model(picked)
+    own = model.endswith(".onnx")
+    steps: list[StepName] = [] if own else ["train", "export"]
+    steps += ["check", "estimate", *(("calibrate",) if calibrated else ()), "evaluate", "report"]
+    recipe = Recipe(
+        name="trial",
+        variant=(VariantSection(name=VARIANT, onnx=model) if own else VariantSection(name=VARIANT, model=model),),
+        steps=tuple(steps),
+        target=target,
+        data=sweep.data,
+        train=TrainSection() if own else sweep.train,
+        export=sweep.export,
+        estimate=sweep.estimate,
+        calibrate=_calibrate(sweep, picked) if calibrated else CalibrateSection(),
+        evaluate=evaluate,
+        report=sweep.report,
+    )
+    choices = {
+        dimension: _words(dimension, value)
+        for dimension, value in picked.items()
+        if calibrated or dimension not in OF_CALIBRATION
+    }
+    label = "-".join(_slug(dimension, choices[dimension]) for dimension in _varied(sweep.space) if dimension in choices)
+    source = sha256_of(Path(model)) if own else users_source(model)
+    name = f"{label[:_LONGEST_LABEL].strip('-') or 'trial'}-{_digest(recipe, source)}"
+    recipe = msgspec.structs.replace(recipe, name=name)
+    check_recipe(recipe)
+    return Trial(name, picked, choices, recipe)
+
+
+def _varied(space: SpaceSection) -> list[str]:
+    """The dimensions that tell trials apart."""
+    found = {dimension: getattr(space, dimension) for dimension in DIMENSIONS}
+    return [name for name, value in found.items() if isinstance(value, Range) or len(value) > 1]
+
+
+def _model(picked: Picked) -> str:
+    model, norm, width = (picked.get(name) for name in ("model", "norm", "width"))
+    arguments = {} if width in (None, 1.0) else {"width": f"{width:g}"}
+    if model is None:
+        if norm is not None and norm not in _WITH_NORM:
+            raise InputError("unknown space.norm", expected=f"one of {', '.join(_WITH_NORM)}", received=repr(norm))
+        base = _WITH_NORM[str(norm or "batch")]
+    else:
+        base = str(model)
+        if norm is not None and (":" not in base or base.endswith(".onnx")):
+            then = "Leave space.model out for the network of the walk-through, or space.norm for models that have one."
+            raise InputError(f"space.norm cannot change {base}", expected="package.module:factory", then=then)
+        arguments |= {} if norm is None else {"norm": str(norm)}
+    if base.endswith(".onnx") and arguments:
+        raise InputError(f"space.width cannot change {base}", expected="a network that is trained here", received=base)
+    joined = ",".join(f"{key}={value}" for key, value in arguments.items())
+    return f"{base}{',' if '@' in base else '@'}{joined}" if joined else base
+
+
+def _target(sweep: Sweep, table: Value | None) -> TargetSection:
+    if not isinstance(table, Mapping):
+        return sweep.target
+    where = f"sweep {sweep.name}"
+    check_keys(dict(table), TargetSection, "[space] target ", where)
+    return struct_of({**msgspec.to_builtins(sweep.target), **table}, TargetSection, where)
+
+
+def _calibrate(sweep: Sweep, picked: Picked) -> CalibrateSection:
+    changed = {key: picked[key] for key in OF_CALIBRATION if key in picked}
+    return msgspec.structs.replace(sweep.calibrate, **changed)
+
+
+def _words(dimension: str, value: Value) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(str(part) if key != "batch" else f"batch {part}" for key, part in value.items())
+    if isinstance(value, tuple):
+        return "+".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _slug(dimension: str, words: str) -> str:
+    text = Path(words).stem if words.endswith(".onnx") else words.rpartition(":")[2]
+    return {"width": "w", "samples": "s"}.get(dimension, "") + re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:8]
