@@ -15,9 +15,11 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import scaled, squared
 from dlaflow.rewrites.draft import Array, Draft, Edit, Shape
-from dlaflow.rewrites.hard_activations import scalar
 from dlaflow.rewrites.mean_pooling import finish
+
+_NEEDS_IMAGE = "a square needs (N, C, H, W) for its identity convolution"
 
 
 class Arithmetic(Rewrite):
@@ -58,13 +60,12 @@ def _subtract(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) ->
         return edit.add("Add", [first, edit.weight("negative", -_wide(high), first)], shape)
     if "SUB" in bounds.names("elementwise.operations") and low is None:
         return None
-    inner = edit.draft.shape(second) or shape
-    negative = edit.add("Mul", [second, scalar(edit, "minus_one", -1.0, second)], inner)
+    negative = scaled(edit, second, -1.0, 0.0, bounds)
     return edit.add("Add", [negative, first] if low is not None else [first, negative], shape)
 
 
 def _negate(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
-    return edit.add("Mul", [node.input[0], scalar(edit, "minus_one", -1.0, node.input[0])], shape)
+    return scaled(edit, node.input[0], -1.0, 0.0, bounds)
 
 
 def _power(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
@@ -75,26 +76,22 @@ def _power(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> st
     if power not in (2.0, 3.0) or not np.all(exponent == power) or shape != edit.draft.shape(node.input[0]):
         return f"only squares and cubes have a form, not the power {power:g}"
     x = node.input[0]
-    copy = _copy_of(edit, x)
-    if copy is None:
-        return "a square needs (N, C, H, W) for its identity convolution"
-    square = edit.add("Mul", [x, copy], shape)
+    square = _square(edit, x)
+    if square is None:
+        return _NEEDS_IMAGE
     return square if power == 2 else edit.add("Mul", [square, x], shape)
 
 
 def _multiply(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
     if len(node.input) != 2 or node.input[0] != node.input[1]:
         return None
-    copy = _copy_of(edit, node.input[0])
-    if copy is None:
-        return "a square needs (N, C, H, W) for its identity convolution"
-    return edit.add("Mul", [node.input[0], copy], shape)
+    return _square(edit, node.input[0]) or _NEEDS_IMAGE
 
 
 def _add(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
     if len(node.input) != 2 or node.input[0] != node.input[1]:
         return None
-    return edit.add("Mul", [node.input[0], scalar(edit, "two", 2.0, node.input[0])], shape)
+    return scaled(edit, node.input[0], 2.0, 0.0, bounds)
 
 
 def _mean(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
@@ -103,27 +100,23 @@ def _mean(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str
         return None
     for name in node.input[1:]:
         total = edit.add("Add", [total, name], shape)
-    return edit.add("Mul", [total, scalar(edit, "share", 1 / len(node.input), node.input[0])], shape)
+    return scaled(edit, total, 1 / len(node.input), 0.0, bounds)
 
 
 def _absolute(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
     if bounds.limit("unary.operations") is not None:
         return None
     x = node.input[0]
-    return edit.add("Max", [x, edit.add("Mul", [x, scalar(edit, "minus_one", -1.0, x)], shape)], shape)
+    return edit.add("Max", [x, scaled(edit, x, -1.0, 0.0, bounds)], shape)
 
 
 def _wide(value: Array) -> NDArray[np.float64]:
     return np.asarray(value, np.float64)
 
 
-def _copy_of(edit: Edit, x: str) -> str | None:
-    """The same values as another tensor, through a depthwise 1x1 convolution."""
+def _square(edit: Edit, x: str) -> str | None:
     image = edit.shape(x)
-    if image is None or len(image) != 4:
-        return None
-    kernel = edit.weight("one", np.ones((image[1], 1, 1, 1)), x)
-    return edit.add("Conv", [x, kernel], image, kernel_shape=[1, 1], group=image[1])
+    return None if image is None or len(image) != 4 else squared(edit, x)
 
 
 _FORMS: dict[str, Callable[[Edit, onnx.NodeProto, Shape, Bounds], str | None]] = {

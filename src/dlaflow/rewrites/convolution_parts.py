@@ -1,6 +1,9 @@
 """A convolution that the buffer refuses → convolutions over parts of its input channels, added up.
 
 Conv(x, W) = Conv(x[first half], W[:, first half]) + Conv(x[second half], W[:, second half]) + b
+
+Before TensorRT 8.4, which has no Slice, a 1x1 convolution with ones and zeros takes out the channels: its one row needs
+fewer banks. Output channels do not enter the test of the buffer, so that splitting those would not help.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ class ConvolutionParts(Rewrite):
         most = bounds.largest("conv.in_channels", 8192)
         dilation = ints(node, "dilations", (1, 1))
         sides, zero = (int(kernel.shape[2]), int(kernel.shape[3])), (0, 0)
-        record = Convolution(sides, (1, 1), zero, zero, dilation, 1, image[1], shape[1])
 
-        def fits(channels: int) -> bool:
+        def fits(channels: int, window: tuple[int, int] = sides) -> bool:
+            record = Convolution(window, (1, 1), zero, zero, dilation, 1, image[1], shape[1])
             needed = convolution_banks(channels, image[3], record, bounds.bytes_per_element).total
             return channels <= most and (banks is None or banks.allows(needed))
 
@@ -46,12 +49,13 @@ class ConvolutionParts(Rewrite):
         parts = next((count for count in range(2, _MOST_PARTS + 1) if fits(-(-image[1] // count))), None)
         if parts is None:
             return f"even {_MOST_PARTS} parts of {image[1]} channels do not fit"
-        if bounds.limit("slice.available") is None:
-            return "its input would have to be sliced, which the release does not do"
-        return _split(draft, node, parts)
+        slices = bounds.limit("slice.available") is not None
+        if not slices and not fits(image[1], (1, 1)):
+            return f"even a 1x1 convolution over {image[1]} channels does not fit, and the release has no Slice"
+        return _split(draft, node, parts, slices=slices)
 
 
-def _split(draft: Draft, node: onnx.NodeProto, parts: int) -> Edit:
+def _split(draft: Draft, node: onnx.NodeProto, parts: int, *, slices: bool) -> Edit:
     image, shape = draft.image(node.input[0]) or (0, 0, 0, 0), draft.shape(node.output[0]) or ()
     kernel = np.asarray(draft.value(node, 1))
     options = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
@@ -59,7 +63,8 @@ def _split(draft: Draft, node: onnx.NodeProto, parts: int) -> Edit:
     step = -(-image[1] // parts)
     for number, start in enumerate(range(0, image[1], step)):
         end = min(start + step, image[1])
-        part = _slice(edit, node.input[0], start, end, (image[0], end - start, *image[2:]))
+        take = _slice if slices else _selected
+        part = take(edit, node.input[0], start, end, (image[0], end - start, *image[2:]))
         inputs = [part, edit.weight(f"weight_{number}", kernel[:, start:end], node.input[0])]
         if number == 0:
             inputs += list(node.input[2:])
@@ -74,3 +79,9 @@ def _slice(edit: Edit, x: str, start: int, end: int, shape: tuple[int, ...]) -> 
         return edit.add("Slice", [x], shape, starts=[start], ends=[end], axes=[1])
     values = [edit.weight(label, np.array([v], np.int64)) for label, v in (("start", start), ("end", end), ("axis", 1))]
     return edit.add("Slice", [x, *values], shape)
+
+
+def _selected(edit: Edit, x: str, start: int, end: int, shape: tuple[int, ...]) -> str:
+    weights = np.zeros((end - start, (edit.shape(x) or ())[1], 1, 1))
+    weights[np.arange(end - start), np.arange(start, end)] = 1
+    return edit.add("Conv", [x, edit.weight("selection", weights, x)], shape, kernel_shape=[1, 1])

@@ -210,7 +210,6 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
     if node is None or shape is None or x in draft.outputs:
         return None
     out = (shape[0], len(channels), *shape[2:])
-    readers = draft.consumers.get(x, [])
     values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if node.op_type == "Conv" and integer(node, "group", 1) == 1:
         kernel, bias = draft.value(node, 1), draft.value(node, 2)
@@ -223,7 +222,13 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
     if node.op_type in UNARY and len(node.input) == 1 and len(draft.consumers.get(node.input[0], [])) == 1:
         inner = _part_of_convolution(edit, node.input[0], channels)
         return None if inner is None else edit.add(node.op_type, [inner], out, **values)
-    if node.op_type == "Mul" and len(readers) >= 1:
+    if node.op_type == "BatchNormalization" and len(draft.consumers.get(node.input[0], [])) == 1:
+        inner, vectors = _part_of_convolution(edit, node.input[0], channels), [draft.value(node, i) for i in range(1, 5)]
+        if inner is None or any(vector is None for vector in vectors):
+            return None
+        own = [edit.weight("part", vector[channels], x) for vector in vectors if vector is not None]
+        return edit.add("BatchNormalization", [inner, *own], out, **values)
+    if node.op_type == "Mul":
         return _part_of_gated(edit, node, channels, out)
     return None
 

@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from dlaflow.rewrites.building_blocks import Floats, affine
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints, number
 from dlaflow.rewrites.prove import Network, Samples
 
-Floats = NDArray[np.float64]
 ID, TITLE = "frozen-statistics", "Normalization gets frozen statistics, which make it a scale"
 
 
@@ -128,11 +128,7 @@ def freeze(draft: Draft, block: Block, samples: Samples) -> Draft:
     factor = block.scale * inverse
     offset = block.bias - block.scale * shifted
     edit = Edit(draft, list(block.nodes))
-    channels = len(factor)
-    values = (("scale", factor), ("bias", offset), ("mean", np.zeros(channels)), ("variance", np.ones(channels)))
-    inputs = [block.x, *(edit.weight(label, value, block.x) for label, value in values)]
-    shape = draft.shape(block.y) or ()
-    edit.add("BatchNormalization", inputs, shape, output=block.y, epsilon=0.0)
+    affine(edit, block.x, factor, offset, output=block.y)
     return draft.apply([edit])
 
 

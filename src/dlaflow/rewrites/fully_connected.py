@@ -26,7 +26,7 @@ class FullyConnected(Rewrite):
     operators = ("Gemm", "MatMul")
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
-        found = _weights(draft, node)
+        found = constant_product(draft, node)
         shape = draft.shape(node.input[0])
         if found is None or shape is None:
             return None
@@ -53,7 +53,7 @@ class FullyConnected(Rewrite):
         return edit
 
 
-def _weights(draft: Draft, node: onnx.NodeProto) -> tuple[Array, Array | None] | None:
+def constant_product(draft: Draft, node: onnx.NodeProto) -> tuple[Array, Array | None] | None:
     """The matrix (in, out) and the bias (1 or out values) of a product whose second operand is constant."""
     matrix = draft.value(node, 1)
     if matrix is None or matrix.ndim != 2 or matrix.dtype.kind != "f":

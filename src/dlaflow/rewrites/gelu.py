@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite, Safety
+from dlaflow.rewrites.building_blocks import affine, squared
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.hard_activations import scalar
 from dlaflow.rewrites.mean_pooling import finish
 
 LARGEST_ERROR = 4.8e-4
@@ -41,11 +40,7 @@ class GeluBySigmoid(Rewrite):
         if image is None:
             return "its input is not (N, C, H, W)"
         edit = Edit(draft, nodes)
-        kernel = edit.weight("one", np.ones((image[1], 1, 1, 1)), x)
-        copy = edit.add("Conv", [x, kernel], image, kernel_shape=[1, 1], group=image[1])
-        square = edit.add("Mul", [x, copy], image)
-        scaled = edit.add("Mul", [square, scalar(edit, "cubic", _SLOPE * _CUBIC, x)], image)
-        slope = edit.add("Add", [scaled, scalar(edit, "slope", _SLOPE, x)], image)
+        slope = affine(edit, squared(edit, x), _SLOPE * _CUBIC, _SLOPE)
         gate = edit.add("Sigmoid", [edit.add("Mul", [slope, x], image)], image)
         finish(edit, edit.add("Mul", [x, gate], image), y)
         return edit

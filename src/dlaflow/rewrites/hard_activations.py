@@ -10,15 +10,11 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import scalar, scaled
 from dlaflow.rewrites.draft import Draft, Edit, Shape, number
 from dlaflow.rewrites.mean_pooling import finish
 
 _CLIP_WITH_INPUTS_SINCE = 11
-
-
-def scalar(edit: Edit, label: str, value: float, like: str) -> str:
-    """One number as a weight."""
-    return edit.weight(label, np.asarray(value, np.float64), like)
 
 
 def clip(edit: Edit, x: str, low: float, high: float, shape: Shape, like: str) -> str:
@@ -41,13 +37,10 @@ class HardActivation(Rewrite):
             return None
         edit, x = Edit(draft, [node]), node.input[0]
         if node.op_type == "HardSwish":
-            shifted = edit.add("Add", [x, scalar(edit, "three", 3.0, x)], shape)
-            gate = clip(edit, shifted, 0.0, 6.0, shape, x)
-            scaled = edit.add("Mul", [gate, scalar(edit, "sixth", 1 / 6, x)], shape)
-            finish(edit, edit.add("Mul", [x, scaled], shape), node.output[0])
+            gate = clip(edit, scaled(edit, x, 1.0, 3.0, bounds), 0.0, 6.0, shape, x)
+            finish(edit, edit.add("Mul", [x, scaled(edit, gate, 1 / 6, 0.0, bounds)], shape), node.output[0])
             return edit
-        scaled = edit.add("Mul", [x, scalar(edit, "alpha", number(node, "alpha", 0.2), x)], shape)
-        shifted = edit.add("Add", [scaled, scalar(edit, "beta", number(node, "beta", 0.5), x)], shape)
+        shifted = scaled(edit, x, number(node, "alpha", 0.2), number(node, "beta", 0.5), bounds)
         finish(edit, clip(edit, shifted, 0.0, 1.0, shape, x), node.output[0])
         return edit
 
@@ -120,6 +113,9 @@ class LeakyByElements(Rewrite):
         if float(slope.min()) < 0 or float(slope.max()) > 1:
             return "the slope is not between 0 and 1, so that Max does not choose the right side"
         edit, x = Edit(draft, [node]), node.input[0]
-        scaled = edit.add("Mul", [x, edit.weight("slope", slope, x)], shape)
-        finish(edit, edit.add("Max", [x, scaled], shape), node.output[0])
+        if slope.size == 1:
+            smaller = scaled(edit, x, float(slope.reshape(-1)[0]), 0.0, bounds)
+        else:
+            smaller = edit.add("Mul", [x, edit.weight("slope", slope, x)], shape)
+        finish(edit, edit.add("Max", [x, smaller], shape), node.output[0])
         return edit

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlaflow.rewrites.base import Bounds
+from dlaflow.rewrites.building_blocks import Floats, affine, depthwise, squared
 from dlaflow.rewrites.draft import Draft, Edit, Shape
-from dlaflow.rewrites.frozen_statistics import Block, Floats, activations
+from dlaflow.rewrites.frozen_statistics import Block, activations
 from dlaflow.rewrites.mean_pooling import mean_over
 from dlaflow.rewrites.prove import Samples
 
@@ -56,19 +57,17 @@ def by_arithmetic(draft: Draft, block: Block, samples: Samples, bounds: Bounds) 
         if negative is None:
             return f"no windows make up {image[2]}x{image[3]}"
         centred = edit.add("Add", [block.x, negative], image)
-        spread = _group_mean(edit, _square(edit, centred), block.groups, 1.0, block.epsilon, bounds)
+        spread = _group_mean(edit, squared(edit, centred), block.groups, 1.0, block.epsilon, bounds)
         if spread is None:
             return f"no windows make up {image[2]}x{image[3]}"
     else:
         channels = image[1]
         away = np.eye(channels) - 1 / channels
         centred = _dense(edit, block.x, away, None, image)
-        spread = _dense(edit, _square(edit, centred), np.full((channels, channels), 1 / channels), block.epsilon, image)
+        spread = _dense(edit, squared(edit, centred), np.full((channels, channels), 1 / channels), block.epsilon, image)
     inverse = _inverse_root(edit, spread, newton)
     normal = edit.add("Mul", [centred, inverse], image)
-    values = (("scale", block.scale), ("bias", block.bias), ("mean", block.bias * 0), ("variance", block.bias * 0 + 1))
-    inputs = [normal, *(edit.weight(label, value, block.x) for label, value in values)]
-    edit.add("BatchNormalization", inputs, image, output=block.y, epsilon=0.0)
+    affine(edit, normal, block.scale, block.bias, output=block.y)
     return draft.apply([edit])
 
 
@@ -92,32 +91,16 @@ def _dense(edit: Edit, x: str, matrix: Floats, offset: float | None, shape: Shap
     return edit.add("Conv", inputs, shape, kernel_shape=[1, 1])
 
 
-def _square(edit: Edit, x: str) -> str:
-    """x * x, one side through a convolution that copies: an element-wise layer wants two tensors."""
-    shape = edit.shape(x) or ()
-    return edit.add("Mul", [x, _scaled(edit, x, 1.0, None)], shape)
-
-
-def _scaled(edit: Edit, x: str, factor: float | Floats, offset: float | Floats | None) -> str:
-    """factor x + offset per channel, as a depthwise convolution."""
-    shape = edit.shape(x) or ()
-    channels = int(shape[1])
-    inputs = [x, edit.weight("factor", np.broadcast_to(np.asarray(factor), (channels,)).reshape(-1, 1, 1, 1), x)]
-    if offset is not None:
-        inputs.append(edit.weight("offset", np.broadcast_to(np.asarray(offset), (channels,)), x))
-    return edit.add("Conv", inputs, shape, kernel_shape=[1, 1], group=channels)
-
-
 def _inverse_root(edit: Edit, v: str, newton: _Newton) -> str:
     shape = edit.shape(v) or ()
     # Beyond the margin the steps would run away; a variance cut off there only loses a little of its effect.
     limit = edit.weight("limit", np.repeat(newton.limit.reshape(1, -1, 1, 1), shape[0], 0), v)
     v = edit.add("Min", [v, limit], shape)
     # The first step is linear in v, since r(0) is constant.
-    root = _scaled(edit, v, -0.5 * newton.start**3, 1.5 * newton.start)
+    root = depthwise(edit, v, -0.5 * newton.start**3, 1.5 * newton.start)
     for _ in range(newton.steps - 1):
-        product = edit.add("Mul", [_square(edit, root), v], shape)
-        root = edit.add("Mul", [root, _scaled(edit, product, -0.5, 1.5)], shape)
+        product = edit.add("Mul", [squared(edit, root), v], shape)
+        root = edit.add("Mul", [root, depthwise(edit, product, -0.5, 1.5)], shape)
     return root
 
 

@@ -43,15 +43,15 @@ def _chained(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
     strides = ints(node, "strides", (1, 1))
     if any(max(pads[axis], pads[axis + 2]) >= window[axis] for axis in (0, 1)):
         return "the padding is as large as the window"
-    links = [_links(window[axis], bounds.largest("pool.window", 8)) for axis in (0, 1)]
-    count = max(len(link) for link in links)
-    links = [[1] * (count - len(link)) + link for link in links]
-    begins = [_shares(pads[axis], links[axis]) for axis in (0, 1)]
-    ends = [_shares(pads[axis + 2], links[axis]) for axis in (0, 1)]
+    chains = [links(window[axis], bounds.largest("pool.window", 8)) for axis in (0, 1)]
+    count = max(len(chain) for chain in chains)
+    chains = [[1] * (count - len(chain)) + chain for chain in chains]
+    begins = [_shares(pads[axis], chains[axis]) for axis in (0, 1)]
+    ends = [_shares(pads[axis + 2], chains[axis]) for axis in (0, 1)]
     edit, x = Edit(draft, [node]), node.input[0]
     for step in range(count):
         n, c, *size = (int(dim) for dim in edit.shape(x) or ())
-        kernel = [links[0][step], links[1][step]]
+        kernel = [chains[0][step], chains[1][step]]
         padding = [begins[0][step], begins[1][step], ends[0][step], ends[1][step]]
         stride = list(strides) if step == count - 1 else [1, 1]
         size = [(size[a] + padding[a] + padding[a + 2] - kernel[a]) // stride[a] + 1 for a in (0, 1)]
@@ -60,18 +60,18 @@ def _chained(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
     return edit
 
 
-def _links(window: int, largest: int) -> list[int]:
+def links(window: int, largest: int) -> list[int]:
     """Windows whose chain equals `window`: few, and of nearly equal size."""
     count = max(1, -(-(window - 1) // (largest - 1)))
     reach, rest = divmod(window - 1, count)
     return [reach + 1 + (index < rest) for index in range(count)]
 
 
-def _shares(padding: int, links: list[int]) -> list[int]:
-    """Padding for each link, in proportion where that works out, always below the window."""
-    shares = [min((link - 1) // 2, link - 1) for link in links]
+def _shares(padding: int, chain: list[int]) -> list[int]:
+    """Padding for each link of a chain, in proportion where that works out, always below the window."""
+    shares = [min((link - 1) // 2, link - 1) for link in chain]
     missing = padding - sum(shares)
-    for index, link in enumerate(links):
+    for index, link in enumerate(chain):
         change = max(-shares[index], min(missing, link - 1 - shares[index]))
         shares[index] += change
         missing -= change

@@ -46,7 +46,7 @@ class ResizeByScales(Rewrite):
                 options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
                 finish(edit, _scaled(edit, node, shape, factors, options), node.output[0])
             else:
-                finish(edit, _repeated(edit, node.input[0], factors, shape), node.output[0])
+                finish(edit, repeated(edit, node.input[0], factors, shape), node.output[0])
             return edit
         if mode == "linear" and available and len(node.input) > 3 and node.input[3]:
             coordinates = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
@@ -72,7 +72,8 @@ def _scaled(
     return edit.add("Resize", [node.input[0], "", scales], shape, mode=mode, **options)
 
 
-def _repeated(edit: Edit, x: str, factors: tuple[int, int], shape: tuple[int, ...]) -> str:
+def repeated(edit: Edit, x: str, factors: tuple[int, int], shape: tuple[int, ...]) -> str:
+    """Append what repeats every pixel `factors` times: a transposed convolution."""
     weights = np.zeros((shape[1], shape[1], *factors))
     weights[np.arange(shape[1]), np.arange(shape[1])] = 1
     kernel = edit.weight("repeat", weights, x)

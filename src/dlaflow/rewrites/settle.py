@@ -57,6 +57,8 @@ def _step(draft: Draft, node: onnx.NodeProto) -> Edit | None:
         return _merge_reshapes(draft, node)
     if node.op_type == "Transpose" and _motion(draft, node.input[0], "Transpose"):
         return _merge_transposes(draft, node)
+    if node.op_type == "BatchNormalization":
+        return _below_batch_norm(draft, node)
     if node.op_type == "Softmax":
         return _below_softmax(draft, node)
     if node.op_type == "Concat":
@@ -187,6 +189,17 @@ def bypassed(draft: Draft, edit: Edit, source: str, output: str) -> Edit | None:
     if source in draft.inputs or source in draft.outputs or source in draft.weights:
         return None
     edit.rename.append((source, output))
+    return edit
+
+
+def _below_batch_norm(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    """On the rows (N, C) that come from (N, C, 1, 1)."""
+    motion = _motion(draft, node.input[0], "Reshape")
+    source = None if motion is None else draft.image(motion.input[0])
+    if motion is None or source is None or (*(draft.shape(node.input[0]) or ()), 1, 1) != source:
+        return None
+    edit = Edit(draft, [node])
+    again(edit, motion, _copy(edit, node, [motion.input[0], *node.input[1:]], source), node.output[0])
     return edit
 
 

@@ -1,0 +1,83 @@
+"""An operand that the release does not broadcast → one of the full shape, made on the DLA.
+
+    (N, C, 1, 1) with (N, C, H, W): nearest Resize by H and W, or before TensorRT 8.2 a transposed convolution of ones
+    (N, 1, H, W) with (N, C, H, W): a 1x1 convolution of ones from one channel to C
+
+The first is the gate of squeeze-and-excite on releases before 8.5, the second the gate of spatial attention on all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.draft import Draft, Edit
+from dlaflow.rewrites.mean_pooling import factors, finish
+from dlaflow.rewrites.resize import repeated
+from dlaflow.rewrites.settle import BINARY
+
+_LARGEST_FACTOR = 32
+_SCALES_SINCE = 11
+
+
+class Broadcasting(Rewrite):
+    """An operand that would be broadcast is repeated by a Resize or a convolution."""
+
+    id = "broadcasting"
+    answers = ("DLA181",)
+    operators = tuple(sorted(BINARY))
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        limit, full = bounds.limit("elementwise.broadcast"), draft.image(node.output[0])
+        if limit is None or full is None or len(node.input) != 2:
+            return None
+        images = [draft.image(name) for name in node.input]
+        small = [index for index, image in enumerate(images) if image is not None and image != full]
+        if len(small) != 1 or images[1 - small[0]] != full:
+            return None
+        shape = images[small[0]] or full
+        form = "".join("1" if have != want else name for name, have, want in zip("NCHW", shape, full, strict=True))
+        if form in limit.names or shape[0] != full[0]:
+            return None
+        edit, x = Edit(draft, [node]), node.input[small[0]]
+        if shape[1] != full[1]:
+            ones = edit.weight("ones", np.ones((full[1], 1, 1, 1)), x)
+            x = edit.add("Conv", [x, ones], (full[0], full[1], *shape[2:]), kernel_shape=[1, 1])
+        made = _spread(edit, x, (full[2], full[3]), bounds)
+        if made is None:
+            return f"no factors of at most {_LARGEST_FACTOR} make up {full[2]}x{full[3]}"
+        inputs = list(node.input)
+        inputs[small[0]] = made
+        finish(edit, edit.add(node.op_type, inputs, full), node.output[0])
+        return edit
+
+
+def _spread(edit: Edit, x: str, size: tuple[int, int], bounds: Bounds) -> str | None:
+    """Append what repeats the rows and columns of `x` up to `size`; None where it cannot be had."""
+    n, c, *now = (int(dim) for dim in edit.shape(x) or ())
+    resizes = bounds.limit("resize.available") is not None and edit.draft.opset >= _SCALES_SINCE
+    largest = bounds.largest("resize.nearest_scale", _LARGEST_FACTOR) if resizes else _smaller_than_square_off(bounds)
+    found = [factors(side // have, largest) for side, have in zip(size, now, strict=True)]
+    if found[0] is None or found[1] is None:
+        return None
+    rows, columns = found[0], found[1]
+    for step in range(max(len(rows), len(columns))):
+        by = (rows[step] if step < len(rows) else 1, columns[step] if step < len(columns) else 1)
+        if by == (1, 1):
+            continue
+        now = [side * factor for side, factor in zip(now, by, strict=True)]
+        x = _resized(edit, x, by, (n, c, *now)) if resizes else repeated(edit, x, by, (n, c, *now))
+    return x
+
+
+def _smaller_than_square_off(bounds: Bounds) -> int:
+    """The largest stride of a transposed convolution that is also fast when square."""
+    off = bounds.limit("deconv.square_off")
+    return off.min - 1 if off is not None and off.min is not None else bounds.largest("deconv.stride", _LARGEST_FACTOR)
+
+
+def _resized(edit: Edit, x: str, by: tuple[int, int], shape: tuple[int, ...]) -> str:
+    scales = edit.weight("scales", np.array([1, 1, *by], np.float32))
+    options = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return edit.add("Resize", [x, "", scales], shape, **options)

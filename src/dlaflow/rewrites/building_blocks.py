@@ -1,0 +1,52 @@
+"""Small groups of layers that several rewrites append: a scale per channel, a copy, a square."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlaflow.rewrites.base import Bounds
+from dlaflow.rewrites.draft import Edit
+
+Floats = NDArray[np.float64]
+
+
+def affine(edit: Edit, x: str, factor: float | Floats, offset: float | Floats, output: str = "") -> str:
+    """factor x + offset per channel of (N, C, H, W): a BatchNormalization, which TensorRT makes one Scale of."""
+    shape = edit.shape(x) or ()
+    channels = int(shape[1])
+    values = (("factor", factor), ("offset", offset), ("mean", 0.0), ("variance", 1.0))
+    inputs = [edit.weight(label, np.broadcast_to(np.asarray(value, np.float64), channels), x) for label, value in values]
+    return edit.add("BatchNormalization", [x, *inputs], shape, output=output, epsilon=0.0)
+
+
+def scaled(edit: Edit, x: str, factor: float, offset: float, bounds: Bounds) -> str:
+    """factor x + offset with numbers: Mul and Add, or one Scale where the release does not broadcast a number over a batch."""
+    shape, broadcast = edit.shape(x) or (), bounds.limit("elementwise.broadcast")
+    if len(shape) == 4 and broadcast is not None and (shape[0] > 1 or "N111" not in broadcast.names):
+        return affine(edit, x, factor, offset)
+    if factor != 1:
+        x = edit.add("Mul", [x, scalar(edit, "factor", factor, x)], shape)
+    if offset != 0:
+        x = edit.add("Add", [x, scalar(edit, "offset", offset, x)], shape)
+    return x
+
+
+def scalar(edit: Edit, label: str, value: float, like: str) -> str:
+    """One number as a weight."""
+    return edit.weight(label, np.asarray(value, np.float64), like)
+
+
+def depthwise(edit: Edit, x: str, factor: float | Floats, offset: float | Floats | None = None) -> str:
+    """The same as a depthwise 1x1 convolution, which no builder takes for a copy."""
+    shape = edit.shape(x) or ()
+    channels = int(shape[1])
+    inputs = [x, edit.weight("factor", np.broadcast_to(np.asarray(factor), channels).reshape(-1, 1, 1, 1), x)]
+    if offset is not None:
+        inputs.append(edit.weight("offset", np.broadcast_to(np.asarray(offset), channels), x))
+    return edit.add("Conv", inputs, shape, kernel_shape=[1, 1], group=channels)
+
+
+def squared(edit: Edit, x: str) -> str:
+    """x * x with one side through a convolution that copies: an element-wise layer wants two tensors."""
+    return edit.add("Mul", [x, depthwise(edit, x, 1.0)], edit.shape(x) or ())

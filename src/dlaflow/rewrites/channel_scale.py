@@ -1,0 +1,56 @@
+"""Mul and Add with one constant for each channel → BatchNormalization, which is a Scale on every release.
+
+    x * c = BatchNormalization(x, scale c)      x + c = BatchNormalization(x, bias c)      x * c + d in one
+
+Needed where the release does not broadcast such a constant: before TensorRT 8.5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import Floats, affine
+from dlaflow.rewrites.draft import Draft, Edit
+
+
+class ChannelScale(Rewrite):
+    """Mul and Add with a constant for each channel become one Scale."""
+
+    id = "channel-scale"
+    answers = ("DLA181",)
+    operators = ("Mul", "Add")
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        image, limit = draft.image(node.output[0]), bounds.limit("elementwise.broadcast")
+        operand = _per_channel(draft, node)
+        if operand is None or image is None or limit is None:
+            return None
+        x, value = operand
+        if image[0] == 1 and {"NC11", "N111"} <= set(limit.names):
+            return None
+        before = draft.producers.get(x)
+        inner = _per_channel(draft, before) if before is not None and before.op_type == "Mul" else None
+        if node.op_type == "Add" and before is not None and inner is not None and draft.only_reader(x) is node:
+            edit = Edit(draft, [before, node])
+            affine(edit, inner[0], inner[1], value, output=node.output[0])
+            return edit
+        edit = Edit(draft, [node])
+        factor, offset = (value, 0.0) if node.op_type == "Mul" else (1.0, value)
+        affine(edit, x, factor, offset, output=node.output[0])
+        return edit
+
+
+def _per_channel(draft: Draft, node: onnx.NodeProto) -> tuple[str, Floats] | None:
+    """The tensor and the constant beside it, one number or one for each channel; None for anything else."""
+    if len(node.input) != 2:
+        return None
+    for x, other in (tuple(node.input), tuple(reversed(node.input))):
+        image, value = draft.image(x), draft.weights.get(other)
+        if image is None or value is None or value.dtype.kind != "f" or draft.shape(node.output[0]) != image:
+            continue
+        wide = value.reshape((1,) * (4 - value.ndim) + value.shape)
+        if wide.size in (1, image[1]) and wide.shape[1] == wide.size:
+            return x, np.asarray(wide, np.float64).reshape(-1)
+    return None
