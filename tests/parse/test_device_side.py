@@ -127,7 +127,15 @@ def test_release_texts(text: str, version: str) -> None:
 
 @pytest.mark.parametrize(
     ("l4t", "jetpack"),
-    [("35.4.1", "5.1.2"), ("36.4.3", "6.2"), ("36.4", "6.1"), ("32.7.2", "4.6.1"), ("99.1", None)],
+    [
+        ("35.4.1", "5.1.2"),
+        ("36.4.3", "6.2"),
+        ("36.4", "6.1"),
+        ("32.7.2", "4.6.2"),
+        ("32.5.1", "4.5.1"),
+        ("35.6.1", "5.1.5"),
+        ("99.1", None),
+    ],
 )
 def test_jetpack_of_a_release(l4t: str, jetpack: str | None) -> None:
     assert jetpack_of(l4t) == jetpack
@@ -158,3 +166,83 @@ def test_cudla_statistics() -> None:
         ("pool", 0.5, None),
     ]
     assert ("uses_sram", "1") in layers[0].other
+
+
+def test_cudla_names_in_single_quotes() -> None:
+    (layer,) = parse_cudla_csv("layer_name,start_ms,end_ms,compute_precisions\n'Conv_1, Relu_2',0.1,0.7,INT8\n")
+    assert (layer.name, layer.end_ms, layer.compute_precision) == ("Conv_1, Relu_2", 0.7, "INT8")
+
+
+def test_tegrastats_of_l4t_28() -> None:
+    sample = only(
+        "RAM 3468/3983MB (lfb 48x4MB) SWAP 873/8192MB (cached 295MB) cpu [17%,13%,off,5%]@408 EMC 1%@408 APE 25 "
+        "GR3D 3%@76"
+    )
+    assert [(cpu.load_percent, cpu.mhz) for cpu in sample.cpus] == [(17, 408), (13, 408), (None, None), (5, 408)]
+    assert [(unit.name, unit.load_percent, unit.mhz) for unit in sample.engines] == [
+        ("EMC", 1, (408,)), ("APE", None, (25,)), ("GR3D", 3, (76,)),
+    ]  # fmt: skip
+    assert (sample.free_blocks, sample.free_block_kb, sample.swap_cached_mb) == (48, 4096, 295)
+
+
+def test_tegrastats_of_thor() -> None:
+    sample = only(
+        "08-08-2026 20:58:23 RAM 8353/125749MB (lfb 31x512kB) CPU [0%@2601,off] EMC_FREQ @4266 "
+        "GR3D_FREQ @[1574,off,1500] NVENC0_FREQ @1691 VIC off cpu@58.25C/61.75C gpu@56.937C/66.625C "
+        "VDD_CPU_SOC_MSS 30059mW/12281mW/30060mW VIN 124486mW/36487mW/124486mW NEW_TOKEN value"
+    )
+    assert [(unit.name, unit.off, unit.mhz) for unit in sample.engines] == [
+        ("EMC", False, (4266,)), ("GR3D", False, (1574, 0, 1500)), ("NVENC0", False, (1691,)), ("VIC", True, ()),
+    ]  # fmt: skip
+    assert [temperature.celsius for temperature in sample.temperatures] == [58.25, 56.937]
+    assert [rail.name for rail in sample.rails] == ["VDD_CPU_SOC_MSS", "VIN"]
+    assert sample.free_block_kb == 512
+
+
+def test_jetson_release_of_jtop() -> None:
+    found = parse_device(
+        "Model: NVIDIA Jetson AGX Orin Developer Kit - Jetpack 6.2 [L4T 36.4.3]\nNV Power Mode[3]: MODE_50W\nHardware:\n"
+        " - P-Number: p3701-0005\n - Module: NVIDIA Jetson AGX Orin (64GB ram)\n - TensorRT: 10.3.0.30\n"
+    )
+    assert found.release is not None
+    assert (found.release.version, found.jetpack, found.tensorrt) == ("36.4.3", "6.2", "10.3.0.30")
+    assert (found.model, found.module) == ("NVIDIA Jetson AGX Orin Developer Kit", "p3701-0005")
+    assert found.mode is not None
+    assert (found.mode.name, found.mode.id) == ("MODE_50W", 3)
+
+
+def test_nvpmodel_tells_caps_and_what_is_in_force() -> None:
+    found = parse_device(
+        "NVPM VERB: Current mode: NV Power Mode: MODE_15W\n2\nNVPM VERB: PARAM DLA0_CORE: ARG MAX_FREQ: PATH "
+        "/sys/devices/platform/clk_cap/dla0_core: REAL_VAL: 614400000 CONF_VAL: 9223372036854775807\n"
+    )
+    (limit,) = found.limits
+    assert (limit.mode.id, limit.unit, limit.value, limit.real) == (2, "DLA0_CORE", None, 614400000)
+
+
+def test_nvpmodel_configuration() -> None:
+    found = parse_device("< POWER_MODEL ID=1 NAME=MODE_15W >\nGPU MAX_FREQ -1\nDLA0_CORE MAX_FREQ 614400000\n")
+    assert [(limit.unit, limit.value) for limit in found.limits] == [("GPU", None), ("DLA0_CORE", 614400000)]
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "soc", "model"),
+    [
+        ("nvidia,p3737-0000+p3701-0005\0nvidia,p3701-0005\0nvidia,tegra234\0", "p3701-0005", "tegra234", ""),
+        ("NVIDIA Jetson AGX Orin Developer Kit\0", "", "", "NVIDIA Jetson AGX Orin Developer Kit"),
+        ("Jetson-AGX\n", "", "", "Jetson-AGX"),
+    ],
+)
+def test_device_tree_files(text: str, module: str, soc: str, model: str) -> None:
+    found = parse_device(text)
+    assert (found.module, found.soc, found.model) == (module, soc, model)
+
+
+def test_packages_tell_jetpack_and_tensorrt() -> None:
+    found = parse_device(
+        "ii  libnvinfer8  8.5.2-1+cuda11.4  arm64\nii  nvidia-l4t-core  35.4.1-20230801124926  arm64\n"
+    )
+    assert found.release is not None
+    assert (found.tensorrt, found.release.version) == ("8.5.2", "35.4.1")
+    assert parse_device("Package: nvidia-jetpack\nVersion: 6.0+b106\n").jetpack == "6.0"
+    assert parse_device("L4T_VERSION=38.4.0  JETPACK_VERSION=7.1  CUDA_VERSION=13.0\n").jetpack == "7.1"

@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 
 from dlaflow import __version__
-from dlaflow.errors import EXIT_DONE, UsageError
+from dlaflow.errors import EXIT_DONE, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.measure.profile_capture import summarise_capture
 from dlaflow.parse.detect import Kind
 from dlaflow.parse.read import Artefact, read_artefact
+from dlaflow.parse.text import text_of
+from dlaflow.quantize.cache import hex_of, parse_cache
 
 SCHEMA = "dlaflow.artefact/1"
 
@@ -22,7 +24,7 @@ def parse(*files: Path, json: Path | None = None) -> int:
     """Tell what a file is and print what it holds as JSON.
 
     Knows trtexec logs and help, exported profiles, layer information, times and outputs, Nsight Systems SQLite,
-    tegrastats, nvpmodel, jetson_clocks, nv_tegra_release and cuDLA statistics.
+    tegrastats, nvpmodel, jetson_clocks, nv_tegra_release, calibration caches and cuDLA statistics.
 
     Examples:
 
@@ -51,9 +53,31 @@ def parse(*files: Path, json: Path | None = None) -> int:
 
 def _out(path: Path, artefact: Artefact) -> dict[str, object]:
     record: object = artefact.record
+    note = artefact.note
     if isinstance(record, frozenset):
         record = sorted(record)
+    elif artefact.kind in {Kind.CALIBRATION_CACHE, Kind.ORT_CALIBRATION}:
+        record, note = _cache(path)
     elif artefact.kind is Kind.NSYS_SQLITE:
         record = replace(summarise_capture(path), sample=())
     found = {"path": str(path), "kind": artefact.kind.value, "record": msgspec.to_builtins(record)}
-    return {**found, "note": artefact.note} if artefact.note else found
+    return {**found, "note": note} if note else found
+
+
+def _cache(path: Path) -> tuple[dict[str, object] | None, str]:
+    """A cache, scales as numbers and as the digits found (infinity is no JSON number), and what is wrong with it."""
+    text = text_of(path)
+    try:
+        cache, note = parse_cache(text, str(path)), ""
+    except InputError as error:
+        whole, _, torn = text.rstrip("\n").rpartition("\n")
+        try:
+            cache, note = parse_cache(f"{whole}\n", str(path)), f"the last line is torn: {torn[:60]!r}"
+        except InputError:
+            return None, str(error)
+    entries = [
+        {"tensor": entry.name, "scale": entry.scale, "hex": hex_of(entry.scale)}
+        for entry in cache.entries
+        if entry.name
+    ]
+    return {"header": cache.header.rstrip("\r"), "tensorrt": cache.tensorrt, "entries": entries}, note

@@ -8,6 +8,7 @@ from dataclasses import replace
 from dlaflow.parse.log import Binding, BuildFigures, Device, OnnxFile, Option
 from dlaflow.parse.text import integer, number
 
+_VERSION = re.compile(r"(?:TensorRT version:? *|Loaded Module: tensorrt +\| Version: )(\d+\.\d+\.\d+)")
 _CLOCK = re.compile(r"([\d.]+) GHz")
 _BUS = re.compile(r"(\d+) bits(?: \(ECC (enabled|disabled)\))?")
 _AVAILABLE = re.compile(r'Device \d+: "(.*?)"')
@@ -19,6 +20,12 @@ _NETWORK_OUTPUT = re.compile(r"Marking .+ as output: (.+)")
 _DETECTED = re.compile(r"Detected (\d+) inputs? and (\d+) output")
 _NETWORK_INPUT = re.compile(r"Adding network input: (.+) with dtype: \w+, dimensions: \(([^)]*)\)")
 _ONNX_KEYS = ("Input filename:", "ONNX IR version:", "Opset version:", "Producer name:", "Producer version:")
+
+
+def version_in(text: str) -> str | None:
+    """The version of a line that tells it (trtexec from 8.0, jetson-inference, Polygraphy), or None."""
+    match = _VERSION.match(text)
+    return match.group(1) if match else None
 
 
 def option_of(section: str, text: str) -> Option | None:

@@ -26,6 +26,19 @@ _KNOWN_STARTS = (
 )  # fmt: skip
 
 
+_OTHER_PROGRAM = re.compile(
+    r"\[(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\]|\d+:\d\d:\d\d\.\d+ +\d+ +0x|\[[A-Z]:onnxruntime:"
+    r"|\*\* (?:INFO|WARN|ERROR)|(?:DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL):[\w.]+:"
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|\[\d+\.\d+\]"
+    r"|\S+@\S+:\S*[$#] |(?:real|user|sys)\t\d+m"
+)
+
+
+def is_of_another_program(text: str) -> bool:
+    """Whether a line without TensorRT's prefix begins like a log line of its own: it continues nothing."""
+    return _OTHER_PROGRAM.match(text) is not None
+
+
 def is_collector_line(text: str) -> bool:
     """Whether Nsight Systems, around the run, printed this line."""
     return _COLLECTOR.match(text) is not None

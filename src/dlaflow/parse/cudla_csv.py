@@ -1,6 +1,6 @@
 """The layer statistics (CSV) of NVIDIA's cuDLA samples, read by the header.
 
-Written from the manual: no public sample exists, so this is untested on real data.
+Written from the manual and its one printed sample, which puts names in single quotes: untested on real files.
 """
 
 from __future__ import annotations
@@ -28,27 +28,31 @@ def parse_cudla_csv(source: Source) -> tuple[CudlaLayer, ...]:
     Raises InputError when the file cannot be read.
     """
     lines = (line.replace("\0", "") for line in lines_of(source))
-    rows = csv.reader(line for line in lines if line.strip())
     header: list[str] = []
     layers = []
-    try:
-        for row in rows:
-            cells = [cell.strip() for cell in row]
-            if "layer_name" in cells:
-                header = cells
-            elif header and len(cells) >= 3:
-                layers.append(_layer(dict(zip(header, cells, strict=False))))
-    except csv.Error:
-        return tuple(layers)
+    for line in lines:
+        cells = _cells(line.strip())
+        if "layer_name" in cells:
+            header = cells
+        elif header and len(cells) >= 3:
+            layers.append(_layer(dict(zip(header, cells, strict=False))))
     return tuple(layers)
 
 
+def _cells(line: str) -> list[str]:
+    quote = "'" if line.startswith("'") else '"'
+    try:
+        return [cell.strip() for row in csv.reader([line], quotechar=quote, skipinitialspace=True) for cell in row]
+    except csv.Error:
+        return []
+
+
 def _layer(cells: dict[str, str]) -> CudlaLayer:
-    own = {"layer_name", "start_ms", "end_ms", "compute_precision"}
+    own = {"layer_name", "start_ms", "end_ms", "compute_precision", "compute_precisions"}
     return CudlaLayer(
         name=cells.get("layer_name", ""),
         start_ms=number(cells.get("start_ms", "")),
         end_ms=number(cells.get("end_ms", "")),
-        compute_precision=cells.get("compute_precision", ""),
+        compute_precision=cells.get("compute_precision", cells.get("compute_precisions", "")),
         other=tuple((key, value) for key, value in cells.items() if key not in own),
     )

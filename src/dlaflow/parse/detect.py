@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 from enum import Enum
-from pathlib import Path
 
-from dlaflow.errors import InputError
-from dlaflow.parse.text import Source, encoding_of, path_of
+from dlaflow.parse.text import Source, decoded, head_of, path_of
 
 
 class Kind(str, Enum):
@@ -37,13 +35,15 @@ class Kind(str, Enum):
 _HEAD_BYTES = 1 << 18
 _LOG_LINE = re.compile(
     r"^(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+(?:\[TRT\] )?\[[FEWIV]\]|^\[[FEWIV]\] |^\[TensorRT\] [A-Z]+: "
-    r"|^(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]|^\[(?:Dla|Gpu)Layer\] |Unsupported on DLA|\[TRT\]",
+    r"|^(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]|^\[(?:Dla|Gpu)Layer\] |Unsupported on DLA|on DLA, falling back|\[TRT\]|\d (?:ERROR|WARNING|INFO|VERBOSE)\] ",
     re.MULTILINE,
 )
-_TEGRASTATS = re.compile(r"^(?:\d+\.\d+::)?(?:\d\d-\d\d-\d{4} \d\d:\d\d:\d\d )?RAM \d+/\d+[kMG]?B", re.MULTILINE)
+_TEGRASTATS = re.compile(r"^(?:.{0,80}[\s:])?RAM \d+/\d+[kMG]?B(?= ?\(lfb| SWAP| I?RAM| CPU| cpu|\s*$)", re.MULTILINE)
 _DEVICE = re.compile(
-    r"^# R\d+ \(release\)|^\s*(?:NV Power Mode:|NV Fan Mode:|SOC family:)|POWER_MODEL:? ID=\d+|^ii\s+nvidia-jetpack"
-    r"|^nvidia-l4t-core|^\s*\w+:?\s+(?:Online=\d )?MinFreq=\d+ MaxFreq=\d+",
+    r"# R\d+ \(release\)|^\s*(?:NV Power Mode|NV Fan Mode:|SOC family:)|POWER_MODEL:? ID=\d+"
+    r"|^ii\s+(?:nvidia-jetpack|nvidia-l4t)"
+    r"|^(?:Package: )?nvidia-(?:l4t-core|jetpack)\b|\bP-Number: p\d{4}|nvidia,tegra\d{3}|\bL4T_VERSION="
+    r"|^NVIDIA (?:Jetson|Orin) |^\s*\w+:?\s+(?:Online=\d )?MinFreq=\d+ MaxFreq=\d+",
     re.MULTILINE,
 )
 _CACHE = re.compile(r"\ufeff?TRT-\d+-\w+Calibration")
@@ -56,20 +56,12 @@ def detect(source: Source) -> Kind:
     path = path_of(source)
     if path is None:
         return _of_text(str(source)[:_HEAD_BYTES])
-    head = _head(path)
+    head = head_of(path, _HEAD_BYTES)
     if head.startswith(b"SQLite format 3\0"):
         return Kind.NSYS_SQLITE
     if head.startswith(b"QDSTRM") or b"QuadD" in head[:256] or path.suffix in {".nsys-rep", ".qdrep"}:
         return Kind.NSYS_REPORT
-    return _of_text(head.decode(encoding_of(path), errors="replace"))
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
+    return _of_text(decoded(head))
 
 
 def _of_text(text: str) -> Kind:

@@ -1,6 +1,6 @@
 """One line of a TensorRT log: its level, whether the library itself speaks, and the text.
 
-The same library prints through trtexec, through Python and through C++ samples, each with its own prefix; under threads
+The same library prints through trtexec, Python, C++ samples and ONNX Runtime, each with its own prefix; under threads
 prefixes interleave, so any number of dates is tolerated.
 """
 
@@ -21,7 +21,7 @@ _DATES = re.compile(r"(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+")
 _TAGS = re.compile(r"(?:\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?")
 _SAMPLE = re.compile(r"(?:\[TensorRT\] )?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE): (\[TRT\]:? ?)?")
 _ANYWHERE = re.compile(r"\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] (\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?|\[TRT\]:? ")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ORT = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE)\] ")
 
 
 def split_line(raw: str) -> Line:
@@ -34,8 +34,6 @@ def split_line(raw: str) -> Line:
 
 
 def _split_slowly(raw: str) -> Line:
-    if "\x1b" in raw:
-        raw = _COLOUR.sub("", raw)
     dates = _DATES.match(raw)
     rest = raw[dates.end() :] if dates else raw
     if tags := _TAGS.match(rest):
@@ -43,6 +41,8 @@ def _split_slowly(raw: str) -> Line:
         return tags.group(1), library, rest[tags.end() :]
     if dates:
         return "", False, rest
+    if other := _ORT.match(raw):
+        return _WORDS[other.group(1)], True, raw[other.end() :]
     if sample := _SAMPLE.match(raw):
         library = bool(sample.group(2)) or raw.startswith("[TensorRT]")
         return _WORDS[sample.group(1)], library, raw[sample.end() :]

@@ -24,7 +24,7 @@ def foreign_ends(name: str) -> tuple[str, str] | None:
 
 def dla_node(text: str) -> DlaNode:
     """One DLA entry of 8.x or later: a subgraph or a single layer."""
-    raw = text.strip()
+    raw = text.strip().rstrip(",")
     ends = foreign_ends(raw)
     if ends is None and raw.startswith("{") and raw.endswith("}") and (groups := brace_groups(raw)):
         return groups[0]

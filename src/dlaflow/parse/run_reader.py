@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from dlaflow.parse import banner, nodes, tensors
-from dlaflow.parse.chatter import is_collector_line, is_known_line
+from dlaflow.parse.chatter import is_collector_line, is_known_line, is_of_another_program
 from dlaflow.parse.dla_lines import DlaReader
 from dlaflow.parse.failures import failure_of, head_of
 from dlaflow.parse.line import split_line
@@ -142,6 +142,9 @@ class RunReader:
             return
         if is_collector_line(text):
             self._open = None
+        elif is_of_another_program(text):
+            self._open = None
+            self._remainder("", text, number)
         elif stripped.startswith("NVMEDIA_DLA"):
             self._problem("E", stripped, number)
         elif self._open is not None:
@@ -225,7 +228,7 @@ class RunReader:
         if title in {"layers running on dla", "layers running on gpu"}:
             self._printed = True
             if not text.rstrip().endswith("-"):
-                self._style = "braces"
+                self._style = self._style or "braces"
                 self._mode = "DLA braces" if title.endswith("dla") else "GPU names"
             return True
         return not title or self._dla.timing(text)
@@ -258,8 +261,8 @@ class RunReader:
     def _figure(self, text: str) -> bool:
         if text.startswith(_SUMMARY_STARTS) and self._summary.feed(text):
             return True
-        if text.startswith("TensorRT version:"):
-            self.version = text.partition(":")[2].strip() or self.version
+        if version := banner.version_in(text):
+            self.version = version
             return True
         if binding := banner.binding_of(text):
             known = self._bindings.get((binding.role, binding.name))
@@ -304,6 +307,7 @@ class RunReader:
     def finish(self) -> LogRun:
         """The record of all lines fed."""
         levels = tuple(sorted((level, count) for level, count in self._levels.items() if level))
+        problems = [problem.finish() for problem in self._problems]
         run = LogRun(
             program=self.program,
             command=self.command,
@@ -315,8 +319,8 @@ class RunReader:
             model=self._model,
             bindings=tuple(self._bindings.values()),
             placement=PlacementList(tuple(self._on_dla), tuple(self._on_gpu), self._style, self._printed),
-            messages=linked_messages(self._messages),
-            problems=tuple(problem.finish() for problem in self._problems),
+            messages=linked_messages(self._messages, problems),
+            problems=tuple(problems),
             dla=self._dla.finish(),
             engine_layers=tuple(self._engine),
             layer_information=tuple(self._layer_lines),

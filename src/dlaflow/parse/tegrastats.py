@@ -1,7 +1,8 @@
 """tegrastats of JetPack 4 to 7: one sample a line; fields vary with board, release and root.
 
 Names repeat between temperatures and rails (`GPU@31C`, `GPU 463/463`), so rails are read only after the last
-temperature; a rail may repeat (`NC`), so they are kept by position. A field that is absent is None, not zero.
+temperature; a rail may repeat (`NC`), so they are kept by position. A field that is absent is None, not zero. Units
+are read whatever their names, since every board has others.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dlaflow.parse.text import Source, lines_of
+from dlaflow.parse.text import Source, integer, lines_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class Rail:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One line. `date` is as printed (empty in JetPack 4), `epoch` the prefix of a wrapper. Memory is MB."""
+    """One line. `date` is as printed (empty in JetPack 4), `epoch` the prefix of a wrapper. Memory is MB;
+    the largest free block is printed as a count of blocks of a size.
+    """
 
     date: str
     epoch: float | None
@@ -58,6 +61,9 @@ class Sample:
     ram_total_mb: int
     swap_used_mb: int | None
     swap_total_mb: int | None
+    swap_cached_mb: int | None
+    free_blocks: int | None
+    free_block_kb: int | None
     cpus: tuple[Cpu, ...]
     engines: tuple[Engine, ...]
     temperatures: tuple[Temperature, ...]
@@ -80,13 +86,15 @@ class Tegrastats:
     other_lines: int
 
 
-_HEAD = re.compile(r"(?:(\d+\.\d+)::)?(?:(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d) )?RAM (\d+)/(\d+)([kMG]?B)")
-_SWAP = re.compile(r"\bSWAP (\d+)/(\d+)([kMG]?B)")
-_CPU = re.compile(r"\bCPU \[([^\]]*)\]")
-_CORE = re.compile(r"(\d+)%@(\d+)")
+_HEAD = re.compile(
+    r"(?:(\d+\.\d+)::)?(?:(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d) )?\bRAM (\d+)/(\d+)([kMG]?B)"
+    r"(?: ?\(lfb (\d+)x(\d+)([kMG]?B)\))?"
+)
+_SWAP = re.compile(r"\bSWAP (\d+)/(\d+)([kMG]?B)(?: ?\(cached (\d+)([kMG]?B)\))?")
+_CPU = re.compile(r"\bCPU \[([^\]]*)\](?:@(\d+))?", re.IGNORECASE)
+_CORE = re.compile(r"(\d+)%(?:@(\d+))?")
 _ENGINE = re.compile(
-    r"\b(EMC|GR3D2?|VIC|NVDLA\d|PVA\d|CVNAS|MSENC|NVENC\d?|NVDEC\d?|NVJPG\d?|OFA|APE|SE)(?:_FREQ)?"
-    r" (?:(off)\b|(?:(\d+)%)?(?:(@)?(?:\[([\d,]*)\]|(\d+)))?)"
+    r"(?<!\S)([A-Z][A-Z0-9]*)(?:_FREQ)? (?:(off|OFF)\b|(?:(\d+)%)?@\[([^\]]*)\]|(?:(\d+)%)?@(\d+)|(\d+)%|(\d+))(?=\s|$)"
 )
 _TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C(?:/-?\d+(?:\.\d+)?C)?(?=\s|$)")
 _RAIL = re.compile(r"(?<!\S)([A-Za-z][A-Za-z0-9_]*) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?:/(-?\d+)(?:mW)?)?(?=\s|$)")
@@ -114,7 +122,8 @@ def sample_of(line: str) -> Sample | None:
     swap = _SWAP.search(line)
     cpus = _CPU.search(line)
     temperatures = list(_TEMPERATURE.finditer(line))
-    after = temperatures[-1].end() if temperatures else (cpus.end() if cpus else head.end())
+    after_cpus = cpus.end() if cpus else head.end()
+    after = temperatures[-1].end() if temperatures else after_cpus
     return Sample(
         date=head.group(2) or "",
         epoch=float(head.group(1)) if head.group(1) else None,
@@ -122,8 +131,11 @@ def sample_of(line: str) -> Sample | None:
         ram_total_mb=_megabytes(head.group(4), head.group(5)),
         swap_used_mb=_megabytes(swap.group(1), swap.group(3)) if swap else None,
         swap_total_mb=_megabytes(swap.group(2), swap.group(3)) if swap else None,
-        cpus=tuple(_core(text) for text in cpus.group(1).split(",")) if cpus and cpus.group(1) else (),
-        engines=tuple(_engine(match) for match in _ENGINE.finditer(line, head.end(), _end(line, temperatures))),
+        swap_cached_mb=_megabytes(swap.group(4), swap.group(5)) if swap and swap.group(4) else None,
+        free_blocks=int(head.group(6)) if head.group(6) else None,
+        free_block_kb=round(int(head.group(7)) * _UNITS[head.group(8)] * 1024) if head.group(7) else None,
+        cpus=_cores(cpus) if cpus and cpus.group(1) else (),
+        engines=tuple(_engine(match) for match in _ENGINE.finditer(line, after_cpus, _end(line, temperatures))),
         temperatures=tuple(Temperature(match.group(1), float(match.group(2))) for match in temperatures),
         rails=tuple(_rail(match) for match in _RAIL.finditer(line, after)),
     )
@@ -137,17 +149,29 @@ def _megabytes(text: str, unit: str) -> int:
     return round(int(text) * _UNITS.get(unit, 1.0))
 
 
-def _core(text: str) -> Cpu:
+def _cores(cpus: re.Match[str]) -> tuple[Cpu, ...]:
+    """One clock a core, or in old releases one for all behind the bracket."""
+    return tuple(_core(text, cpus.group(2)) for text in cpus.group(1).split(","))
+
+
+def _core(text: str, shared: str | None) -> Cpu:
     match = _CORE.search(text)
-    return Cpu(int(match.group(1)), int(match.group(2))) if match else Cpu(None, None)
+    if match is None:
+        return Cpu(None, None)
+    clock = match.group(2) or shared
+    return Cpu(int(match.group(1)), int(clock) if clock else None)
 
 
 def _engine(match: re.Match[str]) -> Engine:
-    name, off, load, _, several, single = match.groups()
-    clocks = [int(part) for part in (several or "").split(",") if part]
-    if single:
-        clocks = [int(single)]
-    return Engine(name, off is not None, int(load) if load else None, tuple(clocks))
+    name, off, load, several, other_load, single, load_alone, clock = match.groups()
+    clocks = [_mhz(part) for part in (several or single or clock or "").split(",") if part.strip()]
+    percent = load or other_load or load_alone
+    return Engine(name, off is not None, int(percent) if percent else None, tuple(clocks))
+
+
+def _mhz(text: str) -> int:
+    """A clock of several; one that is off reads 0, so that the others keep their places."""
+    return integer(text.strip()) or 0
 
 
 def _rail(match: re.Match[str]) -> Rail:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +33,10 @@ def path_of(source: Source) -> Path | None:
 
 
 def lines_of(source: Source) -> Iterator[str]:
-    """The lines of `source` without their endings, one at a time.
+    """The lines of `source` without their endings, one at a time; a file may be gzipped.
 
-    Broken bytes become U+FFFD. Raises InputError when a file cannot be read.
+    Broken bytes become U+FFFD, NULs go (a shell that appends UTF-16 to other text leaves them). Raises InputError when
+    a file cannot be read.
     """
     path = path_of(source)
     if path is None:
@@ -42,11 +44,14 @@ def lines_of(source: Source) -> Iterator[str]:
             yield line.rstrip("\r")
         return
     try:
+        if _is_gzip(path):
+            yield from _gzip_lines(path)
+            return
         with path.open(encoding=encoding_of(path), errors="replace", newline="\n") as file:
             for line in file:
-                yield line.rstrip("\r\n")
+                yield (line.replace("\0", "") if "\0" in line else line).rstrip("\r\n")
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
+        raise _unreadable(path, error) from None
 
 
 def text_of(source: Source) -> str:
@@ -55,16 +60,82 @@ def text_of(source: Source) -> str:
     if path is None:
         return str(source)
     try:
+        if _is_gzip(path):
+            return "\n".join(_gzip_lines(path))
         return path.read_bytes().decode(encoding_of(path), errors="replace")
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
+        raise _unreadable(path, error) from None
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The first `size` bytes, unzipped. Raises InputError when the file cannot be read."""
+    try:
+        if _is_gzip(path):
+            return next(_unzipped(path), b"")[:size]
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def decoded(head: bytes) -> str:
+    """A file's beginning as text, in whatever encoding it is."""
+    return head.decode(_encoding(head), errors="replace").replace("\0", "")
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot read {path}: {error.strerror}", then="Check the path.")
 
 
 def encoding_of(path: Path) -> str:
-    """UTF-8, or what a byte order mark says (PowerShell redirects as UTF-16). Raises OSError."""
+    """UTF-8, or what a byte order mark or its pattern of NULs says (PowerShell redirects as UTF-16). Raises OSError."""
     with path.open("rb") as file:
-        head = file.read(4)
-    return next((name for mark, name in _BOMS if head.startswith(mark)), "utf-8")
+        return _encoding(file.read(64))
+
+
+def _encoding(head: bytes) -> str:
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name
+    half = len(head) // 2
+    if half >= 4 and head[1::2].count(0) >= half - 1 and 0 not in head[::2]:
+        return "utf-16-le"
+    if half >= 4 and head[::2].count(0) >= half - 1 and 0 not in head[1::2]:
+        return "utf-16-be"
+    return "utf-8"
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _unzipped(path: Path) -> Iterator[bytes]:
+    """The contents in pieces, as far as a torn or damaged file goes."""
+    unzip = zlib.decompressobj(wbits=31)
+    with path.open("rb") as file:
+        while packed := file.read(1 << 18):
+            while packed:
+                try:
+                    yield unzip.decompress(packed)
+                except zlib.error:
+                    return
+                packed = unzip.unused_data
+                if unzip.eof:
+                    unzip = zlib.decompressobj(wbits=31)
+
+
+def _gzip_lines(path: Path) -> Iterator[str]:
+    decoder: codecs.IncrementalDecoder | None = None
+    rest = ""
+    for piece in _unzipped(path):
+        if decoder is None:
+            decoder = codecs.getincrementaldecoder(_encoding(piece[:64]))(errors="replace")
+        *lines, rest = (rest + decoder.decode(piece)).split("\n")
+        for line in lines:
+            yield line.rstrip("\r")
+    if rest:
+        yield rest.rstrip("\r")
 
 
 def number(text: str) -> float | None:

@@ -7,6 +7,7 @@ import re
 from dlaflow.parse.log import TrtexecLog
 from dlaflow.parse.run_reader import RunReader
 from dlaflow.parse.text import Source, lines_of
+from dlaflow.parse.wrapped import whole_lines
 
 _MARK = re.compile(
     r"&&&& (RUNNING|PASSED|FAILED|WAIVED|SKIPPED) (\S+)(?: \[TensorRT v(\d+)\])?(?: \[b(\d+)\])?(?: # (.*))?"
@@ -21,7 +22,7 @@ def parse_log(source: Source) -> TrtexecLog:
     """
     readers = [RunReader()]
     count = 0
-    for count, raw in enumerate(lines_of(source), start=1):
+    for count, raw in whole_lines(lines_of(source)):
         if "&&&&" in raw and (mark := _MARK.search(raw)):
             _mark(readers, mark)
         else:
