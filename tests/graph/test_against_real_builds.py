@@ -18,6 +18,7 @@ from dlaflow.graph.lower import lower
 _ROOT = Path(__file__).parents[2]
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE", _ROOT.parent / "shared" / "evidence"))
 LOG = EVIDENCE / "artefacts/open/trtexec_10.3.0_orin_dla0_fp16_resnet50_verbose_skipinference.log"
+CACHE = EVIDENCE / "artefacts/open/calib_TRT-8502_yolo11n.cache"
 
 _NODE = re.compile(r"\[TRT\] (\S+) \[(\w+)\] (inputs|outputs): (.*)")
 _TENSOR = re.compile(r"\[([^\[\]]+) -> \(([\d, ]*)\)\[FLOAT\]\]")
@@ -93,7 +94,7 @@ def test_numbers_of_unnamed_layers_with_group_norm(tmp_path: Path) -> None:
         assert layers[f"(Unnamed Layer* {shuffle}) [Shuffle]"].index == shuffle
     assert layers["InstanceNormalization_5"].kind == "PLUGIN_V2"
     assert layers["(Unnamed Layer* 7) [Shuffle]"].inputs[0].name == "Reshape_2_out"
-    assert layers["(Unnamed Layer* 16) [Shuffle]"].inputs[0].name == "71_output"
+    assert layers["(Unnamed Layer* 16) [Shuffle]"].inputs[0].name == "(Unnamed Layer* 15) [Constant]_output"
     assert layers["Mul_8"].inputs[1].name == "(Unnamed Layer* 16) [Shuffle]_output"
     assert layers["(Unnamed Layer* 29) [Shuffle]"].outputs[0].shape == (32, 8, 1024, 1)
 
@@ -135,6 +136,40 @@ def test_numbers_behind_slices_that_the_network_computes(tmp_path: Path) -> None
     halves, strides = (f"(Unnamed Layer* {front + step}) [Shuffle]" for step in (386 - 334, 390 - 334))
     assert layers["g"] == layers[halves] + 1
     assert layers["i"] == layers[strides] + 1
+
+
+def test_tensors_that_a_calibration_cache_of_8_5_1_names(tmp_path: Path) -> None:
+    """A public cache headed TRT-8510 of a small digit classifier: tensors are numbered even behind named layers."""
+    text = """<ir_version: 6, opset_import: ["" : 11]> g (float[N,1,28,28] x) => (float[N,10] y, int64[N] z)
+        <int64[2] shape = {-1, 3136}> {
+        c1 = Conv<pads=[2,2,2,2]>(x, w1)  r1 = Relu(c1)  n1 = BatchNormalization(r1, g, g, g, g)
+        m1 = MaxPool<kernel_shape=[2,2], strides=[2,2]>(n1)  c2 = Conv<pads=[2,2,2,2]>(m1, w2)  r2 = Relu(c2)
+        m2 = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r2)  f = Reshape(m2, shape)
+        [fc1] g1 = Gemm<transB=1>(f, w3, b3)  r3 = Relu(g1)  [fc2] y = Gemm<transB=1>(r3, w4, b4)
+        s = Softmax<axis=1>(y)  z = ArgMax<axis=1, keepdims=0>(s) }"""
+    model = onnx.parser.parse_model(text)
+    shapes = {"w1": (32, 1, 5, 5), "g": (32,), "w2": (64, 32, 5, 5), "w3": (16, 3136), "b3": (16,), "w4": (10, 16)}
+    for name, shape in {**shapes, "b4": (10,)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    tensors = {tensor.name for layer in _lower(model, tmp_path, "8.5.1").layers for tensor in layer.outputs}
+    numbered = {8: "Constant", 9: "Matrix Multiply", 10: "Constant", 11: "Shuffle", 14: "Constant"}
+    numbered |= {15: "Matrix Multiply", 16: "Constant", 17: "Shuffle", 25: "Softmax"}
+    assert {f"(Unnamed Layer* {number}) [{kind}]_output" for number, kind in numbered.items()} <= tensors
+    assert "(Unnamed Layer* 28) [TopK]_output_1" in tensors
+
+
+@pytest.mark.skipif(not CACHE.exists(), reason=f"the evidence is not at {EVIDENCE}")
+def test_tensors_of_attention_in_a_cache_of_8_5_2(tmp_path: Path) -> None:
+    """calib_TRT-8502_yolo11n: the broadcast factor and the softmax lie two layers apart, both without a name."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+        <float factor = {0.5}> { [mul] m = Mul(x, factor)  [soft] s = Softmax<axis=-1>(m)  y = Relu(s) }"""
+    network = _lower(onnx.parser.parse_model(text), tmp_path, "8.5.2")
+    tensors = [tensor.name for layer in network.layers for tensor in layer.outputs]
+    real = re.findall(r"\(Unnamed Layer\* (\d+)\) (\[Shuffle\]|\[Softmax\])_output", CACHE.read_text())
+    shuffle, softmax = (int(number) for number, _ in real[:2])
+    first = next(layer.index for layer in network.layers if layer.name == "mul") - 1
+    for number, (_, kind) in zip((first, first + softmax - shuffle), real[:2], strict=True):
+        assert f"(Unnamed Layer* {number}) {kind}_output" in tensors
 
 
 def _from_log(text: str) -> onnx.ModelProto:

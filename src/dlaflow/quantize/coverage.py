@@ -19,7 +19,7 @@ from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
 from dlaflow.quantize.calibration import LEVELS, Calibration
 
-_KEEPS_VALUES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE", "IDENTITY", "CAST", "SLICE", "GATHER", "POOLING"})
+_KEEPS_VALUES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE", "IDENTITY", "CAST", "SLICE", "GATHER", "POOLING", "TOPK"})
 _FUSED_INTO = frozenset({"ELEMENTWISE", "SCALE", "ACTIVATION"}) | _KEEPS_VALUES
 _FLOATS = frozenset({"float32", "float16", "bfloat16"})
 

@@ -126,7 +126,7 @@ def import_hardmax(context: Context) -> None:
     axis = context.attributes.integer("axis", -1) % max(rank, 1)
     shape = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
     best = context.emit("TOPK", [data], shape)
-    (indices,) = context.add_outputs(Tensor(f"{best.name} (1)", shape, "int32", best.constant))
+    (indices,) = context.add_outputs(Tensor(context.further(best, 1), shape, "int32", best.constant))
     flat = squeeze(context, indices, [axis])
     values = context.constant((2,))
     depth = axis_length(context, data, axis, scalar=True)

@@ -192,7 +192,8 @@ class Context:
         base = self.node_name if name is None else name
         label = self.names.layer(base) if base else unnamed(index, kind)
         constant = kind == "CONSTANT" or _is_constant(kind, inputs)
-        out = Tensor(f"{label}_output", shape, dtype or (inputs[0].dtype if inputs else ""), constant)
+        own = label if self.parser.tensors_follow_layers else unnamed(index, kind)
+        out = Tensor(f"{own}_output", shape, dtype or (inputs[0].dtype if inputs else ""), constant)
         self.drafts.append(
             Draft(index, label, kind, self.node.op_type, self.node_name, list(inputs), [out], attributes)
         )
@@ -222,10 +223,15 @@ class Context:
         return made
 
     def rename_layer(self, draft: Draft, label: str) -> Tensor:
-        """Name a layer after the fact, and its output with it."""
+        """Name a layer after the fact, and its output with it where tensors follow their layers."""
         draft.name = label
-        draft.outputs = [replace(draft.outputs[0], name=f"{label}_output")]
+        if self.parser.tensors_follow_layers:
+            draft.outputs = [replace(draft.outputs[0], name=f"{label}_output")]
         return draft.outputs[0]
+
+    def further(self, first: Tensor, index: int) -> str:
+        """The name of another output of the layer whose first one is `first`."""
+        return f"{first.name} ({index})" if self.parser.tensors_follow_layers else f"{first.name}_{index}"
 
     def add_outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Give the layer that was added last more outputs."""

@@ -9,7 +9,6 @@ _TYPE_TEXT = {
     "LRN": "LRN",
     "NMS": "NMS",
     "TOPK": "TopK",
-    "SOFTMAX": "SoftMax",
     "PARAMETRIC_RELU": "ParametricReLU",
     "TRIP_LIMIT": "TripLimit",
     "LOOP_OUTPUT": "LoopOutput",

@@ -101,7 +101,7 @@ def import_arg(context: Context) -> None:
     axis = context.attributes.integer("axis", 0) % max(rank, 1)
     shape = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
     best = context.emit("TOPK", [data], shape)
-    (indices,) = context.add_outputs(Tensor(f"{best.name} (1)", shape, "int32", best.constant))
+    (indices,) = context.add_outputs(Tensor(context.further(best, 1), shape, "int32", best.constant))
     if context.parser.names_every_layer:
         indices = context.helper("CAST", [indices], shape, Cast("int32"), "ONNXTRT_castHelper")
     if not context.attributes.integer("keepdims", 1):
@@ -119,7 +119,9 @@ def import_top_k(context: Context) -> None:
     lifted = unsqueeze(context, data, [1]) if line else data
     shape = (*values.shape, 1) if line and values.shape is not None else values.shape
     largest = context.emit("TOPK", [lifted], shape)
-    (indices,) = context.add_outputs(Tensor(f"{largest.name} (1)", shape, where.dtype or "int64", largest.constant))
+    (indices,) = context.add_outputs(
+        Tensor(context.further(largest, 1), shape, where.dtype or "int64", largest.constant)
+    )
     draft = context.drafts[-1]
     if context.parser.cast_layers and not context.is_absent(1):
         count = context.tensor(1)

@@ -23,6 +23,13 @@ class Parser:
         return self.version >= (9, 0)
 
     @property
+    def tensors_follow_layers(self) -> bool:
+        """A tensor that ONNX does not name is called after its layer; in 8.x it is `(Unnamed Layer* N) [Type]_output`
+        even where the layer has a name. Caches of 8.4 to 8.5.2 and logs of 8.6.1 against those of 10.x.
+        """
+        return self.version >= (9, 0)
+
+    @property
     def names_every_layer(self) -> bool:
         """The second layer of a Gemm is named after the node; in 10.3 it was still `(Unnamed Layer* 125)`."""
         return self.version >= (10, 8)

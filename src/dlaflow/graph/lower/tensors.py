@@ -81,7 +81,7 @@ def emit_all(context: Context, kind: str, tensors: list[Tensor]) -> None:
     results = [first]
     for index in range(1, len(context.node.output)):
         out = context.output(index)
-        results.extend(context.add_outputs(Tensor(f"{first.name} ({index})", out.shape, out.dtype, first.constant)))
+        results.extend(context.add_outputs(Tensor(context.further(first, index), out.shape, out.dtype, first.constant)))
     context.finish(*results)
 
 
