@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dlaflow.errors import InputError
+from dlaflow.errors import DlaflowError, InputError
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Listener, StepDone, run_steps
+from dlaflow.recipe.fleet_options import NOTHING_THERE, FleetOptions
 from dlaflow.recipe.lock import locked
+from dlaflow.recipe.results import NO_REMARKS, Remarks
 from dlaflow.recipe.schema import Recipe
-from dlaflow.recipe.state import forget
+from dlaflow.recipe.state import forget, remove_leftovers
+from dlaflow.recipe.step import Step
 from dlaflow.recipe.work import TRAINING_KEY
 from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord
+
+if TYPE_CHECKING:
+    from dlaflow.recipe.fleet import Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class RunOptions:
     """Where to run. `resume` keeps the steps that are done; without it the run starts over.
 
     `announce` is told what a user must not miss; `listener` hears of each step that ends; `wait` is how many seconds to
-    wait for another run to leave the folder.
+    wait for another run to leave the folder; `fleet` are the boards that do the steps of [remote].
     """
 
     folder: Path
@@ -31,16 +39,22 @@ class RunOptions:
     announce: Callable[[str], None] = lambda text: None
     listener: Listener | None = None
     wait: float = 0.0
+    fleet: FleetOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """A finished run. `record` and `report` are None when the recipe has no report step."""
+    """A finished run. `record` and `report` are None when the recipe has no report step.
+
+    `failed` are the errors of boards, whose numbers the report lacks; `sent` the bytes that went to each board.
+    """
 
     folder: Path
     done: list[StepDone]
     record: RunRecord | None
     report: Path | None
+    failed: dict[str, DlaflowError] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
 
 
 def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent) -> RunOutcome:
@@ -62,29 +76,47 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
         tensorrt=wanted.tensorrt,
     )
     refuse_foreign_folder(options.folder)
-    with locked(options.folder, options.wait):
-        if not options.resume:
-            _start_over(options)
-        data = RunData(recipe.data, progress, options.announce)
-        done = run_steps(
-            Planner(recipe, target, options.folder, data).steps(),
-            options.folder,
-            resume=options.resume,
-            progress=progress,
-            listener=options.listener,
-        )
+    with locked(options.folder, options.wait), _fleet(options, progress) as fleet:
+        if not options.resume and (dropped := start_over(options.folder)):
+            options.announce(f"Starting over in {options.folder}; --resume would have kept {dropped} finished steps.")
+        remove_leftovers(options.folder)
+        planner = Planner(recipe, target, options.folder, RunData(recipe.data, progress, options.announce))
+
+        def do(steps: Iterable[Step]) -> list[StepDone]:
+            return run_steps(steps, options.folder, resume=options.resume, progress=progress, listener=options.listener)
+
+        done = do(planner.steps(half=fleet.typed if fleet else False))
+        there, remarks = NOTHING_THERE, NO_REMARKS
+        if fleet is not None:
+            remarks = Remarks(fleet.notices(target), fleet.about())
+            for notice in remarks.notices:
+                options.announce(notice)
+            there = fleet.work(planner, options.folder, resume=options.resume, listener=options.listener)
+            done += there.done
         if "report" not in recipe.steps:
-            return RunOutcome(options.folder, done, None, None)
+            return RunOutcome(options.folder, done, None, None, there.failed, there.sent)
+        done += do([planner.report(there.whole, remarks)])
         record = read_run(options.folder / "run.json")
-        return RunOutcome(options.folder, done, record, options.folder / recipe.report.file)
+        return RunOutcome(options.folder, done, record, options.folder / recipe.report.file, there.failed, there.sent)
 
 
-def _start_over(options: RunOptions) -> None:
-    """Forget what an earlier run finished, and where a training of it stood."""
-    for key in options.folder.glob(f"*/{TRAINING_KEY}"):
+@contextmanager
+def _fleet(options: RunOptions, progress: Progress) -> Iterator[Fleet | None]:
+    """The boards, met before the first step; None without any."""
+    if options.fleet is None:
+        yield None
+        return
+    from dlaflow.recipe.fleet import connected
+
+    with connected(options.fleet, progress) as fleet:
+        yield fleet
+
+
+def start_over(folder: Path) -> int:
+    """Forget what an earlier run finished, and where a training of it stood; returns how many steps that were."""
+    for key in folder.glob(f"*/{TRAINING_KEY}"):
         key.unlink(missing_ok=True)
-    if dropped := forget(options.folder):
-        options.announce(f"Starting over in {options.folder}; --resume would have kept {dropped} finished steps.")
+    return forget(folder)
 
 
 def refuse_foreign_folder(folder: Path) -> None:

@@ -38,13 +38,18 @@ def write_state(folder: Path, state: StepState) -> None:
     write_atomic(state_path(folder, state.step), msgspec.json.format(msgspec.json.encode(body), indent=1))
 
 
-def finished(folder: Path, step: str, fingerprint: str) -> StepState | None:
-    """The state of `step` when it was done with this fingerprint and its outputs are still as it left them."""
+def read_state(folder: Path, step: str) -> StepState | None:
+    """The state of `step`; None when it was not done or its file is damaged."""
     try:
-        state = msgspec.json.decode(state_path(folder, step).read_bytes(), type=StepState)
+        return msgspec.json.decode(state_path(folder, step).read_bytes(), type=StepState)
     except (OSError, msgspec.DecodeError):
         return None
-    if state.fingerprint != fingerprint:
+
+
+def finished(folder: Path, step: str, fingerprint: str) -> StepState | None:
+    """The state of `step` when it was done with this fingerprint and its outputs are still as it left them."""
+    state = read_state(folder, step)
+    if state is None or state.fingerprint != fingerprint:
         return None
     for name, digest in state.outputs.items():
         if not (folder / name).is_file() or sha256_of(folder / name) != digest:

@@ -122,34 +122,38 @@ def render(run: RunRecord) -> str:
     """The whole page of a run, with any number of variants."""
     from markupsafe import Markup
 
-    style, script = (_joined(names) for names in (_STYLES, _SCRIPTS))
     scale = _accuracy_scale(run)
     views = [VariantView(variant, f"v{index}", scale) for index, variant in enumerate(run.variants)]
     placements = [variant.placement for variant in run.variants if variant.placement]
     on_dla = [placement.summary for placement in placements if placement.summary.loadables]
     graphs = graph_data({view.anchor: view.variant for view in views})
+    return render_page(
+        "report.html.j2",
+        run=run,
+        views=views,
+        headline=headline(run),
+        target=placements[0].target if placements else None,
+        best=_Best(
+            min((summary.loadables for summary in on_dla), default=-1),
+            min((summary.switches for summary in on_dla), default=-1),
+        ),
+        precisions=[name for name in PRECISIONS if any(number(v, "top1", name) for v in run.variants)],
+        latency=any(view.latency for view in views),
+        latency_source=_latency_source(run),
+        tradeoff=tradeoff_of(run),
+        graphs=Markup(graphs),
+    )
+
+
+def render_page(template: str, **facts: object) -> str:
+    """A template with the style, the script and the policy of all pages."""
+    from markupsafe import Markup
+
+    style, script = (_joined(names) for names in (_STYLES, _SCRIPTS))
     return (
         _environment()
-        .get_template("report.html.j2")
-        .render(
-            run=run,
-            views=views,
-            headline=headline(run),
-            target=placements[0].target if placements else None,
-            best=_Best(
-                min((summary.loadables for summary in on_dla), default=-1),
-                min((summary.switches for summary in on_dla), default=-1),
-            ),
-            precisions=[name for name in PRECISIONS if any(number(v, "top1", name) for v in run.variants)],
-            latency=any(view.latency for view in views),
-            latency_source=_latency_source(run),
-            tradeoff=tradeoff_of(run),
-            version=__version__,
-            style=Markup(style),
-            script=Markup(script),
-            graphs=Markup(graphs),
-            policy=_policy(style, script),
-        )
+        .get_template(template)
+        .render(version=__version__, style=Markup(style), script=Markup(script), policy=_policy(style, script), **facts)
     )
 
 

@@ -72,7 +72,7 @@ def front_of(variants: Iterable[Variant]) -> list[Variant]:
     """From fast to slow, each variant that is more accurate than every faster one (and than those as fast)."""
     front: list[Variant] = []
     best = -1.0
-    for variant, time, top1 in sorted(_pairs(variants), key=lambda pair: (pair[1].value, -pair[2].value)):
+    for variant, _, top1 in sorted(_pairs(variants), key=lambda pair: (pair[1].value, -pair[2].value)):
         if top1.value > best:
             front.append(variant)
             best = top1.value

@@ -14,15 +14,13 @@ from dlaflow.sweep.space import DIMENSIONS, Trial, Value, grid, trial_of, values
 from dlaflow.targets.target import resolve_target
 
 _OWN: dict[str, type[msgspec.Struct]] = {"search": SearchSection, "cluster": ClusterSection, "space": SpaceSection}
-DEFAULT_TRIALS = 24
-"""What Optuna does unless the file says otherwise."""
 
 
 def load_sweep(path: str | Path) -> Sweep:
     """Read and check the sweep at `path`. Paths inside it count from the folder where dlaflow was started.
 
-    Raises InputError for a file that cannot be read, is not TOML, has unknown keys, or does not fit together, UsageError
-    for unknown boards and calibration methods.
+    Raises InputError for a file that cannot be read, is not TOML, has unknown keys, or does not fit together,
+    UsageError for unknown boards and calibration methods.
     """
     body, where = read_toml(path, "sweep"), f"sweep {path}"
     check_keys(body, Sweep, "", where)

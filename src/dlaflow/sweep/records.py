@@ -34,15 +34,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """One trial of a sweep. `folder` is relative to that of the sweep, `variant` None when it failed.
+    """One trial of a sweep. `folder` is relative to that of the sweep, `page` the report in it.
 
-    `front`: no other trial for the same target is both faster and at least as accurate.
+    `variant` is None when it failed. `front`: no other trial for the same target is both faster and at least as accurate.
     """
 
     name: str
     folder: str
     choices: dict[str, str]
     outcome: Outcome
+    page: str = "report.html"
     variant: Variant | None = None
     front: bool = False
 

@@ -57,10 +57,10 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 class SpaceSection(msgspec.Struct, frozen=True, kw_only=True):
     """[space]: lists of what to try; what is left out stays as the sections say.
 
-    `model` are networks of the zoo, `package.module:factory` or ONNX files of your own; without it `norm` (batch, group)
-    picks the network of the walk-through. With a factory, `norm` and `width` are handed to it as arguments. `method` and
-    `samples` are of the calibration. An element of `precisions` is the set that the engine may use: ["fp16"] or
-    ["fp16", "int8"]. `target` are tables with keys of [target].
+    `model` are networks of the zoo, `package.module:factory` or ONNX files of your own; without it `norm` (batch,
+    group) picks the network of the walk-through. With a factory, `norm` and `width` are handed to it as arguments.
+    `method` and `samples` are of the calibration. An element of `precisions` is the set that the engine may use:
+    ["fp16"] or ["fp16", "int8"]. `target` are tables with keys of [target].
     """
 
     model: tuple[str, ...] = ()

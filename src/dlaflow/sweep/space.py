@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def training(self) -> str | None:
-        """A hash of what its training depends on, equal for trials that can share the weights; None: nothing to train."""
+        """A hash of what its training depends on: trials with the same share the weights. None: nothing to train."""
         model = self.recipe.variant[0].model
         if model is None:
             return None

@@ -1,0 +1,160 @@
+"""`dlaflow sweep`: a file with a space of choices → trials on a Ray cluster → the front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from dlaflow.cli import terminal
+from dlaflow.errors import EXIT_DONE, EXIT_USAGE, UsageError
+from dlaflow.files import write_atomic
+from dlaflow.report.units import count, percent
+from dlaflow.sweep.load import load_sweep
+from dlaflow.sweep.page import sweep_headline
+from dlaflow.sweep.records import SweepRecord, TrialRecord, sweep_json
+from dlaflow.sweep.run import SweepOptions, run_sweep
+from dlaflow.zoo.models import check_name
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where to run."""
+
+    address: str | None = None
+    """HOST:PORT of a Ray cluster that runs and that this machine belongs to, or auto. Default: start one here."""
+    cores: int | None = None
+    """Cores of the cluster that is started here. Default: all."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """What to say."""
+
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
+    """Print nothing but errors."""
+    json: Path | None = None
+    """Also write the record of the sweep to this file (schema dlaflow.sweep/1)."""
+
+
+def sweep(
+    file: Path,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    where: Place | None = None,
+    talk: Talk | None = None,
+) -> int:
+    """Sweep over networks, widths, normalization, calibration, precisions and targets; report accuracy against latency.
+
+    Each trial is a recipe with a folder of its own. Trials with the same training share it. A trial whose worker or
+    machine dies is tried again and goes on where it stood; a sweep that was interrupted (even killed) goes on with
+    --resume. On several machines the folder must lie on a file system that all of them see. Ends with 2 when a trial
+    failed, after the report of the others.
+
+    Examples:
+
+        dlaflow sweep examples/sweep.toml
+
+        dlaflow sweep examples/sweep.toml --resume --json sweep.json
+
+        dlaflow sweep examples/sweep.toml --address 10.0.0.1:6379 --out /shared/sweeps/first
+
+    Parameters
+    ----------
+    file
+        The sweep, a TOML file.
+    out
+        The folder of the sweep. Default: runs/NAME, with the sweep's name.
+    resume
+        Keep the trials that an earlier sweep in that folder finished; without it the sweep starts over.
+    """
+    where, talk = where or Place(), talk or Talk()
+    wanted = load_sweep(file)
+    for model in wanted.space.model:
+        if not model.endswith(".onnx"):
+            check_name(model)
+    if where.cores is not None and (where.cores < 1 or where.address):
+        expected = "1 or more" if where.cores < 1 else "--cores only without --address"
+        raise UsageError("--cores makes no sense", expected=expected, received=where.cores)
+    console, errors = terminal.console(), terminal.console(stderr=True)
+
+    def announce(text: str) -> None:
+        errors.print(f"! {text}", markup=False)
+
+    def listen(trial: TrialRecord, kept: bool) -> None:
+        if not talk.quiet:
+            _print_trial(trial, kept, console)
+
+    options = SweepOptions(
+        out or Path("runs") / wanted.name, resume, where.address, where.cores, announce, listen
+    )  # fmt: skip
+    try:
+        record = run_sweep(wanted, options, terminal.progress(quiet=talk.quiet))
+    except KeyboardInterrupt:
+        if not talk.quiet:
+            errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
+        raise
+    if talk.json is not None:
+        write_atomic(talk.json, sweep_json(record))
+    if not talk.quiet:
+        _print_record(record, options.folder, console)
+    if record.failed:
+        failed = record.failed[0]
+        rest = f"{count(len(record.failed), 'trial')} of {len(record.trials)} failed; --resume tries again. First"
+        errors.print(f"dlaflow: {rest} {failed.name}: {failed.outcome.error}", markup=False)
+    return EXIT_USAGE if record.failed else EXIT_DONE
+
+
+def _print_trial(trial: TrialRecord, kept: bool, console: Console) -> None:
+    from rich.text import Text
+
+    if trial.outcome.status == "failed":
+        console.print(Text.assemble(("✗ ", "red"), f"{trial.name}  ", trial.outcome.error))
+        return
+    seconds = "kept" if kept else f"{trial.outcome.seconds:.1f} s"
+    console.print(
+        Text.assemble(("✓ ", "green"), f"{trial.name}  ", "  ".join(_numbers(trial)), (f"  {seconds}", "dim"))
+    )
+
+
+def _numbers(trial: TrialRecord) -> tuple[str, str]:
+    top1, time = trial.top1, trial.latency
+    accuracy = f"{percent(top1.value)} {top1.subject}" if top1 else "–"
+    return accuracy, f"{time.value:.3g} {time.unit}" if time else "latency unknown"
+
+
+def _print_record(record: SweepRecord, folder: Path, console: Console) -> None:
+    from rich.text import Text
+
+    console.print()
+    console.print(Text(sweep_headline(record), "bold"))
+    for notice in record.notices:
+        console.print(Text(notice, "dim"))
+    for target, trials in record.by_target().items():
+        if front := [trial for trial in trials if trial.front]:
+            console.print(_front_table(target, front))
+    console.print(Text("top-1 measured here, latency of a batch estimated for the board", "dim"))
+    console.print(Text(f"Report: {folder / 'report.html'}"), soft_wrap=True)
+
+
+def _front_table(target: str, front: list[TrialRecord]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
+    table.add_column(f"front for {target}", overflow="fold")
+    for title in ("top-1", "latency"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for trial in front:
+        table.add_row(Text(trial.name), *map(Text, _numbers(trial)))
+    return table

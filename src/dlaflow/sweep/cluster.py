@@ -1,0 +1,152 @@
+"""The Ray cluster: one of this machine alone, or one that runs already. All that dlaflow knows of Ray stands here.
+
+Ray tries a task again whose worker or machine died (`retries`), and gives a task's result to the tasks that need it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from dlaflow.errors import EnvironmentLacksError, InputError
+
+if TYPE_CHECKING:
+    import ray
+
+_T = TypeVar("_T")
+_OBJECT_STORE = 100 * 2**20
+"""Bytes. Results are a few words; files go through the folder."""
+_CANCEL = 15.0
+"""Seconds that tasks have to end by themselves after Ctrl-C: they keep what they can go on from."""
+
+
+@dataclass(frozen=True)
+class Task(Generic[_T]):
+    """A call that the cluster does or will do."""
+
+    reference: ray.ObjectRef[_T]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a task takes: cores, GPUs, and how often it is tried again when its worker or machine dies."""
+
+    cpus: float
+    gpus: float
+    retries: int
+
+
+class Cluster:
+    """A connection to Ray; make one with `connect`."""
+
+    def submit(self, function: Callable[..., _T], needs: Needs, *arguments: object) -> Task[_T]:
+        """Call `function` somewhere; a Task among the arguments is waited for and becomes its result."""
+        import ray
+
+        remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=needs.retries)(function)
+        given = [argument.reference if isinstance(argument, Task) else argument for argument in arguments]
+        return Task(remote.remote(*given))
+
+    def wait(self, tasks: list[Task[_T]], seconds: float) -> list[Task[_T]]:
+        """Those of the tasks that are over, after at most so many seconds."""
+        import ray
+
+        over, _ = ray.wait([task.reference for task in tasks], num_returns=1, timeout=seconds)
+        return [task for task in tasks if task.reference in over]
+
+    def result(self, task: Task[_T]) -> _T:
+        """The result of a task that is over.
+
+        Raises EnvironmentLacksError when its workers died each time, or dlaflow is missing where they ran.
+        """
+        import ray
+
+        try:
+            return ray.get(task.reference)
+        except ray.exceptions.RayError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            said = " ".join(lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0].split())
+            raise EnvironmentLacksError(f"the cluster gave it up ({type(error).__name__}: {said[:300]})") from None
+
+    def cancel(self, tasks: Iterable[object]) -> None:
+        """Interrupt the tasks as Ctrl-C would, and wait until they have put their things in order."""
+        import ray
+
+        references = [task.reference for task in tasks if isinstance(task, Task)]
+        for reference in references:
+            ray.cancel(reference, force=False)
+        if references:
+            ray.wait(references, num_returns=len(references), timeout=_CANCEL)
+
+    def nodes(self) -> int:
+        """Machines (or `ray start` processes) that are alive."""
+        import ray
+
+        return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call,unused-ignore]
+
+    def room(self, needs: Needs) -> int:
+        """How many such tasks fit at once."""
+        import ray
+
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
+        return max(1, int(found.get("CPU", 1.0) / needs.cpus + 1e-9))
+
+
+@contextmanager
+def connect(address: str | None, cores: int | None) -> Iterator[Cluster]:
+    """A cluster of this machine alone with `cores` cores (None: all), on loopback; or with `address` one that runs.
+
+    Raises EnvironmentLacksError without Ray, InputError where no cluster answers.
+    """
+    if find_spec("ray") is None:
+        raise EnvironmentLacksError(
+            "a sweep needs the Python package ray, which is not installed",
+            then="Install it with: pip install 'dlaflow[sweep]'",
+        )
+    if address is not None and address.startswith("ray://"):
+        raise InputError(
+            "--address is for a machine of the cluster", expected="HOST:PORT or auto", received=address,
+            then="Start dlaflow on the head, or `ray start --address HOST:PORT` here first.",
+        )  # fmt: skip
+    _quiet(loopback=address is None or address.partition(":")[0] in {"127.0.0.1", "localhost"})
+    import ray
+
+    with ExitStack() as stack:
+        try:
+            if address is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-", ignore_cleanup_errors=True))
+                ray.init(
+                    "local",
+                    num_cpus=cores,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=folder,
+                    _node_ip_address="127.0.0.1",
+                )
+            else:
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:300]
+            what = "Ray cannot be started here" if address is None else f"no Ray cluster can be joined at {address}"
+            kind = EnvironmentLacksError if address is None else InputError
+            then = None if address is None else "`ray start --head` starts one; `ray status` tells whether it runs."
+            raise kind(f"{what} ({type(error).__name__}: {reason})", then=then) from None
+        stack.callback(ray.shutdown)
+        yield Cluster()
+
+
+def _quiet(*, loopback: bool) -> None:
+    """Ray reads these when it is imported: no telemetry, and no port on the network for a cluster of one machine."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    if loopback:
+        # The name tells of other systems; what it does is to take 127.0.0.1 as the address of this machine.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
