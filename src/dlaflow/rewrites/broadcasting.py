@@ -11,11 +11,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from dlaflow.graph.layer import Tensor
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.rewrites.mean_pooling import factors, finish
 from dlaflow.rewrites.resize import repeated
 from dlaflow.rewrites.settle import BINARY
+from dlaflow.rules.elementwise import broadcast_form
 
 _LARGEST_FACTOR = 32
 _SCALES_SINCE = 11
@@ -37,7 +39,7 @@ class Broadcasting(Rewrite):
         if len(small) != 1 or images[1 - small[0]] != full:
             return None
         shape = images[small[0]] or full
-        form = "".join("1" if have != want else name for name, have, want in zip("NCHW", shape, full, strict=True))
+        form = broadcast_form(*(Tensor(name, draft.shape(name), "float32") for name in (*node.input, node.output[0])))
         if form in limit.names or shape[0] != full[0]:
             return None
         edit, x = Edit(draft, [node]), node.input[small[0]]

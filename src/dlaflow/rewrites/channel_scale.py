@@ -30,15 +30,15 @@ class ChannelScale(Rewrite):
         x, value = operand
         if image[0] == 1 and {"NC11", "N111"} <= set(limit.names):
             return None
-        before = draft.producers.get(x)
-        inner = _per_channel(draft, before) if before is not None and before.op_type == "Mul" else None
-        if node.op_type == "Add" and before is not None and inner is not None and draft.only_reader(x) is node:
-            edit = Edit(draft, [before, node])
-            affine(edit, inner[0], inner[1], value, output=node.output[0])
-            return edit
-        edit = Edit(draft, [node])
-        factor, offset = (value, 0.0) if node.op_type == "Mul" else (1.0, value)
-        affine(edit, x, factor, offset, output=node.output[0])
+        nodes, factor, offset = [node], np.ones(1), value
+        if node.op_type == "Mul":
+            factor, offset = value, np.zeros(1)
+            reader = draft.only_reader(node.output[0])
+            added = _per_channel(draft, reader) if reader is not None and reader.op_type == "Add" else None
+            if reader is not None and added is not None:
+                nodes, offset = [node, reader], added[1]
+        edit = Edit(draft, nodes)
+        affine(edit, x, factor, offset, output=nodes[-1].output[0])
         return edit
 
 

@@ -1,0 +1,31 @@
+"""Global maxima become MaxPool windows: the outputs stay bit by bit, or it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlaflow.rewrites.max_pooling import MaxPooling
+
+
+@given(
+    n=st.integers(1, 2), h=st.integers(1, 40), w=st.integers(1, 40), keep=st.booleans(),
+    form=st.sampled_from(["global", "2,3", "-1", "2"]),
+)  # fmt: skip
+@settings(deadline=None, max_examples=15)
+def test_maxima_over_h_and_w(rewritten: Callable, n: int, h: int, w: int, keep: bool, form: str) -> None:
+    text = f"y = ReduceMax<axes=[{form}], keepdims={int(keep)}>(x)" if form != "global" else "y = GlobalMaxPool(x)"
+    outcome = rewritten(MaxPooling(), text, (n, 3, h, w))
+    assert outcome.error == 0
+    assert outcome.changed
+    for node in outcome.draft.nodes:
+        if node.op_type == "MaxPool":
+            assert max(next(each.ints for each in node.attribute if each.name == "kernel_shape")) <= 8
+
+
+def test_maxima_over_channels_are_refused(rewritten: Callable) -> None:
+    outcome = rewritten(MaxPooling(), "y = ReduceMax<axes=[1]>(x)", (1, 3, 4, 4))
+    assert not outcome.changed
+    assert "H and W" in next(iter(outcome.refused.values()))
