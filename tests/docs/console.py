@@ -7,8 +7,10 @@ output, in which `...` stands for anything. A command that shows nothing may pri
 from __future__ import annotations
 
 import difflib
+import io
 import re
 import shlex
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +58,15 @@ def wrong(step: Step, printed: str) -> str:
     return "\n".join(difflib.unified_diff(step.shown.splitlines(), printed.splitlines(), "shown", "printed", lineterm=""))
 
 
-def follow(page: Path, capsys) -> int:
+def follow(page: Path) -> int:
     """Run every command of a page in the present folder, and compare what it prints; returns how many there were."""
     steps = steps_of(page)
     for step in steps:
         words = shlex.split(step.command)
         assert words[0] == "dlaflow", f"{page.name}: only dlaflow's commands can be followed: {step.command}"
-        capsys.readouterr()
-        code = main(words[1:])
-        out, err = capsys.readouterr()
-        assert code == step.code, f"$ {step.command}\n{out}\n{err}"
-        assert not (told := wrong(step, out)), f"{page.name}: $ {step.command}\n{told}"
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(words[1:])
+        assert code == step.code, f"$ {step.command}\n{out.getvalue()}\n{err.getvalue()}"
+        assert not (told := wrong(step, out.getvalue())), f"{page.name}: $ {step.command}\n{told}"
     return len(steps)

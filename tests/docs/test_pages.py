@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dlaflow.cli import COMMANDS
+from dlaflow.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -17,15 +17,76 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from console import Step, follow, steps_of, wrong  # noqa: E402
 
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    return tmp_path
+CHINESE = ("tutorial.md", "from_the_scripts.md")
 
 
-def test_the_tutorial(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert follow(DOCS / "tutorial.md", capsys) >= 15
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a reader followed the tutorial from beginning to end."""
+    place = tmp_path_factory.mktemp("tutorial")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("COLUMNS", "80")
+        assert follow(DOCS / "tutorial.md") >= 15
+    return place
+
+
+def test_the_tutorial(followed: Path) -> None:
     for name in ("report.html", "strips.svg", "table.md", "calib.cache", "model_int8.onnx"):
-        assert (place / name).stat().st_size > 100
+        assert (followed / name).stat().st_size > 100
+
+
+def test_the_page_for_people_from_the_scripts(followed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(followed)
+    assert follow(DOCS / "from_the_scripts.md") >= 7
+
+
+def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = ROOT.parent / "shared" / "models"
+    if not models.is_dir():
+        pytest.skip(f"{models} with the trained demo networks is not here")
+    for name in ("model_gn.onnx", "model_bn.onnx"):
+        (tmp_path / name).symlink_to(models / name)
+    monkeypatch.chdir(tmp_path)
+    assert follow(ROOT / "README.md") >= 1
+
+
+@pytest.mark.parametrize("name", CHINESE)
+def test_chinese_pages_hold_the_same_commands(name: str) -> None:
+    assert steps_of(DOCS / "zh" / name) == steps_of(DOCS / name)
+
+
+def test_shell_blocks_use_commands_and_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot run here (a board, one's own files) must at least be spelt right."""
+    told: dict[str, str] = {}
+    for page in [*DOCS.glob("*.md"), *DOCS.glob("guides/*.md"), *DOCS.glob("zh/*.md"), ROOT / "README.md"]:
+        for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] != ["dlaflow"]:
+                    continue
+                name = words[1]
+                assert name in COMMANDS, f"{page.name}: {line}"
+                if name not in told:
+                    main([name, "--help"] if name != "cache" else ["cache", "lint", "--help"])
+                    told[name] = re.sub(r"\s+", " ", capsys.readouterr().out)
+                for word in words[2:]:
+                    option = word.partition("=")[0]
+                    assert not option.startswith("--") or option in told[name], f"{page.name}: {option} in {line}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a ... c\n", "a b c\n", True),
+        ("a\n...\nc\n", "a\nc\n", True),
+        ("... ms, 2 x\n", "0.5 ms, 2 x\n", True),
+        ("top-1 ...%\n", "top-1 94.4%\n", True),
+        ("a ... c\n", "a b d\n", False),
+        ("a\n", "a\nb\n", False),
+        ("", "a\n", False),
+        ("", "", True),
+    ],
+)
+def test_what_a_page_shows_is_compared(shown: str, printed: str, same: bool) -> None:
+    assert (wrong(Step("dlaflow", shown, 0), printed) == "") is same
