@@ -11,7 +11,7 @@ from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
 from dlaflow.recipe.engine import run_steps
 from dlaflow.recipe.lock import locked
-from dlaflow.recipe.state import forget, state_path
+from dlaflow.recipe.state import forget, remove_leftovers, state_path
 from dlaflow.recipe.step import Step
 
 
@@ -123,6 +123,7 @@ def test_leftovers_and_damaged_states(folder: Path) -> None:
     (folder / "model").mkdir()
     (folder / "model" / ".x.onnx.abc123.tmp").write_text("half")
     state_path(folder, "check/a").write_text('{"step": ')
+    remove_leftovers(folder)
     run_steps(chain(folder, calls), folder, resume=True)
     assert calls == ["double", "measure", "measure"]
     assert list(folder.rglob(".*.tmp")) == []

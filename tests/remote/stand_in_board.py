@@ -6,6 +6,7 @@ engine that is a function of its model, tegrastats draws more power while a trte
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from dlaflow.build.flags import known_flags
 
 TRTEXEC = r"""#!{python} -S
 import hashlib, json, os, sys, time
@@ -37,7 +40,17 @@ open(busy, "w").write(" ".join(sys.argv[1:]))
 line = " ".join(sys.argv[1:])
 dla = "useDLACore" in options
 version = wish("version", "8502")
+cuts = (0, 2, 4, 6) if len(version) == 6 else (0, 1, 2, 4)
+release = tuple(int(version[start:end]) for start, end in zip(cuts, cuts[1:]))
 log("&&&& RUNNING TensorRT.trtexec [TensorRT v%s] # trtexec %s" % (version, line))
+known = json.load(open(os.path.join(board, "flags.json")))
+for name in options:
+    first, last = known.get(name, ([99], []))
+    if list(release) < first or (last and list(release[:len(last)]) > last):
+        log("[11/22/2026-10:00:00] [E] Unknown option: --%s" % name)
+        log("&&&& FAILED TensorRT.trtexec [TensorRT v%s] # trtexec %s" % (version, line))
+        os.unlink(busy)
+        sys.exit(1)
 log("[11/22/2026-10:00:00] [I] Start parsing network model")
 ended = time.time() + float(wish("seconds", "0.2"))
 half = options.get("saveEngine")
@@ -154,6 +167,16 @@ else:
     open(clocks, "w").write("locked")
 """
 
+DPKG_QUERY = r"""#!/bin/sh
+v=$(cat "$(dirname "$0")/../version" 2>/dev/null || echo 8502)
+case "$*" in *libnvinfer*) ;; *) exit 1;; esac
+case $v in
+  ??????) v=$(echo $v | sed 's/\(..\)0*\(.*\)\(..\)$/\1.\2.\3/; s/\.0*\([0-9]\)/.\1/g');;
+  *) v=$(echo $v | sed 's/\(.\)\(.\)0*\(.*\)/\1.\2.\3/');;
+esac
+echo "libnvinfer	$v-1+cuda11.4"
+"""
+
 NVPMODEL = "#!/bin/sh\necho 'NV Power Mode: MAXN'\necho 0\n"
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if os.path.exists("/usr/sbin/sshd") else None)
 
@@ -195,11 +218,15 @@ def make_board(folder: Path) -> StandInBoard:
         ("tegrastats", TEGRASTATS),
         ("jetson_clocks", JETSON_CLOCKS),
         ("nvpmodel", NVPMODEL),
+        ("dpkg-query", DPKG_QUERY),
     ):
         program = board.programs / name
         program.write_text(text.replace("{python}", python))
         program.chmod(0o755)
     board.wish("clocks", "own")
+    # What real trtexec of each release accepts, so that a command line of another release fails as it would there.
+    spans = {name: [list(flag.first), list(flag.last)] for name, flag in known_flags().items()}
+    board.wish("flags.json", json.dumps(spans))
     return board
 
 

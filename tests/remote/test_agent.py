@@ -118,6 +118,7 @@ def test_jobs_that_are_none_of_ours_are_refused(agent, place, value, tmp_path):
         {"program": "trtexec", "arguments": ["--plugins=/tmp/evil.so"]},
         {"program": "trtexec", "arguments": ["--plugins=evil.so"]},
         {"program": "trtexec", "arguments": ["--loadInputs=a:/etc/passwd"]},
+        {"program": "trtexec", "arguments": ["--loadInputs=a:/etc/passwd,b:batch0.bin"]},
         {"program": "trtexec", "arguments": ["--timingCacheFile=x"]},
         {"program": "trtexec", "arguments": ["; touch x"]},
         {"program": "trtexec", "arguments": ["--int8\n--onnx=x"]},

@@ -147,8 +147,8 @@ def inventory(tmp_path, count):
 def test_boards_of_an_inventory_work_side_by_side(stand_in, tiny, tmp_path):
     entries = boards_of(inventory(tmp_path, 3))
 
-    def work(entry):
-        with open_board(entry, Patience(), Board(None).progress) as board:
+    def work(entry, interruption):
+        with open_board(entry, Patience(), Board(None).progress, interruption) as board:
             if entry.title == "b1":
                 raise DlaflowError("on purpose")
             return build_on_board(board, request(tiny, tmp_path / f"{entry.title}.engine")).manifest.engine.sha256

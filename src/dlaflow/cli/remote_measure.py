@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -24,11 +24,9 @@ from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
 from dlaflow.remote.inventory import BoardEntry, boards_of
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerWish
+from dlaflow.report.boards_text import board_table
 from dlaflow.report.json import measurements_json
 from dlaflow.types import Measurement
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @Parameter(name="*")
@@ -151,7 +149,7 @@ def bench(
         rows = [_named(name, one) if several else one for name, rows in found.items() for one in rows]
         write_atomic(json, measurements_json(rows))
     if not (connecting and connecting.quiet):
-        terminal.console().print(_table(found))
+        terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
         for rows in found.values():
             terminal.console().print(rows[0].detail, style="dim", markup=False)
 
@@ -224,28 +222,3 @@ def _named(board: str, row: Measurement) -> Measurement:
     from dataclasses import replace
 
     return replace(row, subject=f"{board} {row.subject}")
-
-
-def _table(found: dict[str, list[Measurement]]) -> Table:
-    from rich.table import Table
-
-    table = Table("quantity", "of", title="n and ± are of the repeats, 95% interval of the mean", title_justify="left")
-    for name in found:
-        table.add_column(name, justify="right")
-    table.add_column("n", justify="right")
-    keys = list(dict.fromkeys((row.quantity, row.subject) for rows in found.values() for row in rows))
-    for quantity, subject in keys:
-        by_board = [
-            next((row for row in rows if (row.quantity, row.subject) == (quantity, subject)), None)
-            for rows in found.values()
-        ]
-        counts = "/".join(dict.fromkeys(str(row.n) for row in by_board if row))
-        table.add_row(quantity, subject, *map(_cell, by_board), counts)
-    return table
-
-
-def _cell(row: Measurement | None) -> str:
-    if row is None:
-        return ""
-    spread = f" ±{row.spread:.3g}" if row.spread is not None else ""
-    return f"{row.value:,.4g}{spread} {row.unit}"

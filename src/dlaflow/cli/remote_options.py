@@ -15,15 +15,15 @@ from cyclopts import Parameter
 from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
 from dlaflow.cli.target_options import TargetOptions
-from dlaflow.errors import DlaflowError, UsageError
+from dlaflow.errors import UsageError
 from dlaflow.progress import Progress, Task, silent
 from dlaflow.remote.board import Board, Patience
-from dlaflow.remote.doctor import release_of
-from dlaflow.remote.inventory import BoardEntry, BoardResult, boards_of, on_every_board, open_board
+from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
+from dlaflow.remote.interruption import Interruption
+from dlaflow.remote.inventory import BoardEntry, answers_of, boards_of, on_every_board, open_board
 from dlaflow.remote.jobs import Handling
 from dlaflow.remote.replay import RecordingTransport
 from dlaflow.targets.target import Target
-from dlaflow.targets.version import Version
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -52,10 +52,6 @@ class Connecting:
     """Print nothing but errors."""
 
 
-class BoardsFailedError(DlaflowError):
-    """Some boards of several failed; the message names them."""
-
-
 def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, BoardEntry], T]) -> dict[str, T]:
     """Do `work` on the board, or on all of an inventory at once; board → answer.
 
@@ -68,41 +64,28 @@ def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, 
     patience = Patience(reconnect=connecting.reconnect, busy=connecting.wait)
     with display(quiet=connecting.quiet) as progress:
 
-        def one(entry: BoardEntry) -> T:
-            with open_board(entry, patience, progress) as board:
+        def one(entry: BoardEntry, interruption: Interruption | None = None) -> T:
+            with open_board(entry, patience, progress, interruption) as board:
                 if connecting.record is not None:
                     board.transport = RecordingTransport(board.transport, connecting.record)
                 return work(board, entry)
 
         if len(entries) == 1:
             return {entries[0].title: one(entries[0])}
-        results = on_every_board(entries, one)
-    return _answers(results)
-
-
-def _answers(results: list[BoardResult[T]]) -> dict[str, T]:
-    failed = [(result.entry.title, result.error) for result in results if result.error is not None]
-    answers = {result.entry.title: result.answer for result in results if result.answer is not None}
-    for name, error in failed:
-        terminal.console(stderr=True).print(f"{name}: {error}", markup=False)
-    if failed:
-        raise BoardsFailedError(
-            f"{len(failed)} of {len(results)} boards failed: {', '.join(name for name, _ in failed)}",
-            then="The others are done; with --attach nothing is done twice.",
-        )
-    return answers
+        results = on_every_board(entries, one, ask_to_stop)
+    return answers_of(results, lambda text: terminal.console(stderr=True).print(text, markup=False))
 
 
 def handling(connecting: Connecting | None) -> Handling:
     """How Ctrl-C and --attach are handled."""
-    return Handling(attach=bool(connecting and connecting.attach), ask_to_stop=_ask_to_stop)
+    return Handling(attach=bool(connecting and connecting.attach), ask_to_stop=ask_to_stop)
 
 
-def _ask_to_stop() -> bool:
+def ask_to_stop() -> bool:
     """Only a person can decide; without one the job goes on."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    sys.stderr.write("\nStop the board's job too? It goes on otherwise. [y/N] ")
+    sys.stderr.write("\nStop the job on the board too? It goes on otherwise. [y/N] ")
     sys.stderr.flush()
     try:
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
@@ -123,15 +106,14 @@ def target_on(machine: Machine, options: TargetOptions, name: str) -> Target:
             )
         options = replace(options, tensorrt=here)
     target = options.target()
-    if here and Version.parse(here) != target.release.version:
+    if has_other_release(machine, target):
         raise UsageError(
             f"{name} has another TensorRT",
             expected=f"{target.release.tensorrt} (--tensorrt, --jetpack)",
             received=here,
             then="Leave the release out: the board's own is taken.",
         )
-    chip = machine.soc.partition(" ")[0].removeprefix("tegra")
-    if chip and target.board.soc.removeprefix("T") != chip:
+    if has_other_chip(machine, target):
         raise UsageError(
             f"{name} is another board than {target.board.id}",
             expected=target.board.soc,

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
+from rich.text import Text
 
 from dlaflow.cli import terminal
 from dlaflow.files import write_atomic
-from dlaflow.progress import Task, silent
+from dlaflow.progress import Progress, Task, silent
 from dlaflow.recipe.engine import StepDone
+from dlaflow.recipe.fleet_options import FleetOptions
 from dlaflow.recipe.load import check_recipe, load_recipe
 from dlaflow.recipe.run import RunOptions, RunOutcome, run_recipe
 from dlaflow.recipe.schema import Recipe
+from dlaflow.remote.board import Patience
+from dlaflow.remote.inventory import BoardsFailedError, boards_of
+from dlaflow.report.boards_text import board_table, of_run
 from dlaflow.report.json import run_json
 from dlaflow.report.text import run_table, table_notes
 from dlaflow.report.verdict import headline
@@ -54,6 +59,21 @@ class Talk:
     """Also write the record of the run to this file."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class OnBoards:
+    """Where the board's steps are done."""
+
+    on: str | None = None
+    """A board, [USER@]HOST[:PORT], or an inventory BOARDS.toml: build, profile, evaluate and bench there ([remote])."""
+    ssh_config: Path | None = None
+    """A configuration for ssh in place of ~/.ssh/config."""
+    wait: float = 0.0
+    """Seconds to wait while another desk uses the board."""
+    reconnect: float = 180.0
+    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
+
+
 def run(
     recipe: Path,
     /,
@@ -61,9 +81,10 @@ def run(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     change: Overrides | None = None,
+    boards: OnBoards | None = None,
     talk: Talk | None = None,
 ) -> None:
-    """Run a recipe: train, export, check, calibrate, evaluate, report.
+    """Run a recipe: train, export, check, calibrate, evaluate, report; with --on also build and measure on boards.
 
     Each step is remembered when it is finished, so a run that was interrupted (even killed) goes on with --resume. A
     step is done again only when its options, its inputs or the code that does it changed.
@@ -75,6 +96,8 @@ def run(
         dlaflow run examples/walkthrough.toml --data digits --epochs 1 --out runs/quick
 
         dlaflow run examples/walkthrough.toml --resume
+
+        dlaflow run examples/walkthrough.toml --on jetson@orin --resume
 
     Parameters
     ----------
@@ -90,15 +113,17 @@ def run(
     console, errors = terminal.console(), terminal.console(stderr=True)
 
     def announce(text: str) -> None:
-        errors.print(f"[bold yellow]![/] {text}" if errors.is_terminal else f"! {text}", markup=errors.is_terminal)
+        errors.print(Text.assemble(("! ", "bold yellow"), text))
 
     def listen(done: StepDone) -> None:
         if not talk.quiet:
             _print_step(done, console)
 
-    options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen)
+    fleet = _fleet(boards or OnBoards())
+    options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen, fleet=fleet)
     try:
-        outcome = run_recipe(wanted, options, _passing_bar if errors.is_terminal and not talk.quiet else silent)
+        with _progress(shared=fleet is not None, quiet=talk.quiet or not errors.is_terminal) as progress:
+            outcome = run_recipe(wanted, options, progress)
     except KeyboardInterrupt:
         if not talk.quiet:
             errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
@@ -107,6 +132,44 @@ def run(
         write_atomic(talk.json, run_json(outcome.record))
     if not talk.quiet:
         _print_outcome(outcome, console)
+    _raise_failed(outcome, errors)
+
+
+def _fleet(boards: OnBoards) -> FleetOptions | None:
+    if boards.on is None:
+        return None
+    from dlaflow.cli.remote_options import ask_to_stop
+
+    patience = Patience(reconnect=boards.reconnect, busy=boards.wait)
+    return FleetOptions(boards_of(boards.on, boards.ssh_config), patience, ask_to_stop)
+
+
+@contextmanager
+def _progress(*, shared: bool, quiet: bool) -> Iterator[Progress]:
+    """Bars that pass one by one; `shared`: one display for the boards, which work side by side."""
+    if quiet:
+        yield silent
+    elif not shared:
+        yield _passing_bar
+    else:
+        from dlaflow.cli.remote_options import display
+
+        with display(quiet=False) as progress:
+            yield progress
+
+
+def _raise_failed(outcome: RunOutcome, errors: Console) -> None:
+    """The boards that failed, once the others' results are told."""
+    if not outcome.failed:
+        return
+    if len(outcome.sent) == 1:
+        raise next(iter(outcome.failed.values()))
+    for name, error in outcome.failed.items():
+        errors.print(f"{name}: {error}", markup=False)
+    raise BoardsFailedError(
+        f"{len(outcome.failed)} of {len(outcome.sent)} boards failed: {', '.join(outcome.failed)}",
+        then="The others are done; --resume does what is left.",
+    )
 
 
 def _changed(recipe: Recipe, change: Overrides) -> Recipe:
@@ -125,8 +188,6 @@ def _changed(recipe: Recipe, change: Overrides) -> Recipe:
 
 
 def _print_step(done: StepDone, console: Console) -> None:
-    from rich.text import Text
-
     seconds = "kept" if done.kept else f"{done.state.seconds:.1f} s"
     line = Text.assemble(
         ("✓ ", "green"),
@@ -139,16 +200,17 @@ def _print_step(done: StepDone, console: Console) -> None:
 
 
 def _print_outcome(outcome: RunOutcome, console: Console) -> None:
-    from rich.text import Text
-
-    if outcome.record is None:
-        return
-    console.print()
-    console.print(Text(headline(outcome.record), "bold"))
-    console.print(run_table(outcome.record))
-    for note in table_notes(outcome.record):
-        console.print(Text(note, "dim"))
-    console.print(Text(f"Report: {outcome.report}"), soft_wrap=True)
+    if outcome.record is not None:
+        console.print()
+        console.print(Text(headline(outcome.record), "bold"))
+        console.print(run_table(outcome.record))
+        for note in table_notes(outcome.record):
+            console.print(Text(note, "dim"))
+        if whole := [name for name in outcome.sent if name not in outcome.failed]:
+            console.print(board_table(of_run(outcome.record, whole), "On the boards; ±: 95% interval"))
+        console.print(Text(f"Report: {outcome.report}"), soft_wrap=True)
+    for name, sent in outcome.sent.items():
+        console.print(Text(f"Sent to {name}: {sent / 1e6:.3f} MB", "dim"))
 
 
 class _PassingTask:

@@ -14,7 +14,7 @@ from pathlib import Path
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.fingerprint import fingerprint
-from dlaflow.recipe.state import StepState, finished, hashes, remove_leftovers, state_path, write_state
+from dlaflow.recipe.state import StepState, finished, hashes, state_path, write_state
 from dlaflow.recipe.step import Step
 
 
@@ -43,7 +43,6 @@ def run_steps(
     With `resume` a step is kept when its options, the content of its inputs, the code that does it and its outputs are
     all as they were. Raises whatever a step raises; the steps before it stay finished.
     """
-    remove_leftovers(folder)
     done = []
     for step in steps:
         ended = _run_step(step, folder, resume=resume, progress=progress)

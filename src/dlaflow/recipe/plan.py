@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dlaflow.files import sha256_of
+from dlaflow.placement.answers import known_answers
 from dlaflow.quantize.calibration import sidecar_of
 from dlaflow.recipe import work
+from dlaflow.recipe.board_plan import steps_there
 from dlaflow.recipe.data import RunData
-from dlaflow.recipe.results import write_report
+from dlaflow.recipe.results import NO_REMARKS, Remarks, Sources, write_report
 from dlaflow.recipe.schema import Recipe, VariantSection
 from dlaflow.recipe.step import Step
 from dlaflow.recipe.work import Files
@@ -26,15 +29,18 @@ class Planner:
     """Makes the steps of one run. Datasets load when the first step that needs one is planned, so ask one by one."""
 
     def __init__(self, recipe: Recipe, target: Target, folder: Path, data: RunData) -> None:
-        self._recipe = recipe
-        self._target = target
+        self.recipe = recipe
+        self.target = target
+        self.data = data
         self._folder = folder
-        self._data = data
-        self._files = {variant.name: self._files_of(variant) for variant in recipe.variant}
+        self.files = {variant.name: self._files_of(variant) for variant in recipe.variant}
 
-    def steps(self) -> Iterator[Step]:
-        """The steps. The kinds come in the recipe's journey, the variants in the recipe's order."""
-        recipe, wanted = self._recipe, self._recipe.steps
+    def steps(self, *, half: bool = False) -> Iterator[Step]:
+        """The steps up to the report. The kinds come in the recipe's journey, the variants in the recipe's order.
+
+        `half` asks for FP16 models also where nothing is evaluated in FP16: a board wants typed models.
+        """
+        recipe, wanted = self.recipe, self.recipe.steps
         trained = [variant for variant in recipe.variant if variant.model]
         if "train" in wanted:
             yield from map(self._train, trained)
@@ -49,34 +55,32 @@ class Planner:
             yield from map(self._calibrate, recipe.variant)
         if "sensitivity" in wanted:
             yield from map(self._sensitivity, recipe.variant)
+        if half or ("evaluate" in wanted and "fp16" in recipe.evaluate.precisions):
+            yield from map(self._fp16, recipe.variant)
         if "evaluate" in wanted:
-            if "fp16" in recipe.evaluate.precisions:
-                yield from map(self._fp16, recipe.variant)
             yield from map(self._evaluate, recipe.variant)
-        if "report" in wanted:
-            yield self._report()
 
     def _files_of(self, variant: VariantSection) -> Files:
         folder = self._folder / variant.name
         return Files(folder, Path(variant.onnx) if variant.onnx else folder / "model.onnx")
 
     def _train(self, variant: VariantSection) -> Step:
-        files, section = self._files[variant.name], self._recipe.train
+        files, section = self.files[variant.name], self.recipe.train
         model = variant.model or ""
         return Step(
             f"train/{variant.name}",
-            partial(work.train, model, section, self._data, files.weights),
+            partial(work.train, model, section, self.data, files.weights),
             (files.weights, files.weights.with_name(files.weights.name + ".json")),
             options={"model": model, "source": users_source(model), "data": self._fingerprint, **_text(section)},
             packages=("zoo", "torch"),
         )
 
     def _export(self, variant: VariantSection) -> Step:
-        files, section = self._files[variant.name], self._recipe.export
-        model, reads = variant.model or "", str(self._target.release.max_opset)
+        files, section = self.files[variant.name], self.recipe.export
+        model, reads = variant.model or "", str(self.target.release.max_opset)
         return Step(
             f"export/{variant.name}",
-            partial(work.export, model, section, self._target, files),
+            partial(work.export, model, section, self.target, files),
             (files.model,),
             {"weights": files.weights},
             {"model": model, "source": users_source(model), "max_opset": reads, **_text(section)},
@@ -84,7 +88,7 @@ class Planner:
         )
 
     def _rewrite(self, variant: VariantSection) -> Step:
-        source, out = self._files[variant.source or ""].model, self._files[variant.name].model
+        source, out = self.files[variant.source or ""].model, self.files[variant.name].model
         return Step(
             f"rewrite/{variant.name}",
             partial(work.rewrite, source, out),
@@ -95,33 +99,33 @@ class Planner:
         )
 
     def _check(self, variant: VariantSection) -> Step:
-        files = self._files[variant.name]
+        files = self.files[variant.name]
         return Step(
             f"check/{variant.name}",
-            partial(work.check, self._target, files),
+            partial(work.check, self.target, files),
             (files.placement,),
             {"model": files.model},
-            {"target": repr(self._target)},
+            {"target": repr(self.target), "answers": self._answers},
             ("graph", "targets", "rules", "placement", "onnx"),
         )
 
     def _estimate(self, variant: VariantSection) -> Step:
-        files, mode = self._files[variant.name], self._recipe.estimate.power_mode
+        files, mode = self.files[variant.name], self.recipe.estimate.power_mode
         return Step(
             f"estimate/{variant.name}",
-            partial(work.estimate, mode, self._target, files),
+            partial(work.estimate, mode, self.target, files),
             (files.estimate,),
             {"model": files.model, "placement": files.placement},
-            {"target": repr(self._target), "power_mode": mode or ""},
+            {"target": repr(self.target), "power_mode": mode or ""},
             ("graph", "targets", "estimate"),
         )
 
     def _calibrate(self, variant: VariantSection) -> Step:
-        files, section = self._files[variant.name], self._recipe.calibrate
-        tensorrt = self._target.release.tensorrt
+        files, section = self.files[variant.name], self.recipe.calibrate
+        tensorrt = self.target.release.tensorrt
         return Step(
             f"calibrate/{variant.name}",
-            partial(work.calibrate, section, tensorrt, self._data, files),
+            partial(work.calibrate, section, tensorrt, self.data, files),
             (files.cache, sidecar_of(files.cache), files.int8),
             {"model": files.model},
             {"tensorrt": tensorrt, "data": self._fingerprint, **_text(section)},
@@ -129,10 +133,10 @@ class Planner:
         )
 
     def _sensitivity(self, variant: VariantSection) -> Step:
-        files, section, skip = self._files[variant.name], self._recipe.sensitivity, self._recipe.calibrate.samples
+        files, section, skip = self.files[variant.name], self.recipe.sensitivity, self.recipe.calibrate.samples
         return Step(
             f"sensitivity/{variant.name}",
-            partial(work.sensitivity, section, skip, self._data, files),
+            partial(work.sensitivity, section, skip, self.data, files),
             (files.sensitivity,),
             {"model": files.model, "calibration": sidecar_of(files.cache)},
             {"data": self._fingerprint, "skip": str(skip), **_text(section)},
@@ -140,42 +144,51 @@ class Planner:
         )
 
     def _fp16(self, variant: VariantSection) -> Step:
-        files = self._files[variant.name]
+        files = self.files[variant.name]
         name = f"fp16/{variant.name}"
         return Step(
             name, partial(work.fp16, files), (files.fp16,), {"model": files.model}, packages=("quantize", "onnx")
         )
 
     def _evaluate(self, variant: VariantSection) -> Step:
-        files, section = self._files[variant.name], self._recipe.evaluate
+        files, section = self.files[variant.name], self.recipe.evaluate
         places: dict[str, Path] = {"fp32": files.model, "fp16": files.fp16, "int8": files.int8}
         models: dict[str, Path] = {name: path for name, path in places.items() if name in section.precisions}
         return Step(
             f"evaluate/{variant.name}",
-            partial(work.evaluate, section, self._data, models, files.accuracy),
+            partial(work.evaluate, section, self.data, models, files.accuracy),
             (files.accuracy,),
             models,
             {"data": self._fingerprint, **_text(section)},
             ("measure", "run", "zoo", "onnxruntime"),
         )
 
-    def _report(self) -> Step:
-        recipe, files = self._recipe, self._files
-        inputs = {f"{name}/{path.name}": path for name, each in files.items() for path in each.results(recipe.steps)}
+    def report(self, boards: tuple[str, ...] = (), about: Remarks = NO_REMARKS) -> Step:
+        """The last step. `boards` are those whose numbers are there; `about` is told in the report."""
+        recipe = self.recipe
+        files = {name: replace(each, boards=boards) for name, each in self.files.items()}
+        done = (*recipe.steps, *(f"{step} there" for step in steps_there(recipe, self.target)))
+        inputs = {f"{name}/{path}": path for name, each in files.items() for path in each.results(done)}
         inputs |= {f"{name}/model": each.model for name, each in files.items()}
         needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
         return Step(
             "report",
-            partial(write_report, recipe, files, self._data if needs_data else None, self._folder),
+            partial(write_report, Sources(recipe, files, done, about), self.data if needs_data else None, self._folder),
             (self._folder / recipe.report.file, self._folder / "run.json"),
             inputs,
-            {"recipe": msgspec.json.encode(recipe).decode()},
+            {"recipe": msgspec.json.encode(recipe).decode(), "about": repr(about)},
             ("report", "graph", "recipe"),
         )
 
     @property
+    def _answers(self) -> str:
+        """What boards answered to `probe`: a new answer makes a placement stale."""
+        target = self.target
+        return repr(known_answers(target.board.soc, target.release.tensorrt, target.precision))
+
+    @property
     def _fingerprint(self) -> str:
-        return self._data.dataset.fingerprint
+        return self.data.dataset.fingerprint
 
 
 def _text(section: msgspec.Struct) -> dict[str, str]:

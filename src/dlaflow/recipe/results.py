@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,10 +25,30 @@ _TITLES = {"cifar10": "CIFAR-10", "digits": "handwritten digits (not CIFAR-10)"}
 _SHOWN = ("torch", "onnxruntime", "onnx", "numpy")
 
 
-def write_report(
-    recipe: Recipe, files: Mapping[str, Files], data: RunData | None, folder: Path, progress: Progress
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What the report tells besides numbers: the loud ones, and a line a board."""
+
+    notices: tuple[str, ...] = ()
+    boards: tuple[str, ...] = ()
+
+
+NO_REMARKS = Remarks()
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the report is made of. `done` are the steps whose files are there, `STEP there` those on boards."""
+
+    recipe: Recipe
+    files: Mapping[str, Files]
+    done: tuple[str, ...]
+    remarks: Remarks
+
+
+def write_report(sources: Sources, data: RunData | None, folder: Path, progress: Progress) -> str:
     """Write `run.json` and the HTML report."""
+    recipe, remarks = sources.recipe, sources.remarks
     from dlaflow.report.html import render
 
     with progress("Writing the report", None):
@@ -35,18 +56,19 @@ def write_report(
             recipe.name,
             datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             _TITLES.get(data.dataset.name, data.dataset.name) if data else "",
-            [data.notice] if data and data.notice else [],
-            _environment(),
-            [_variant(variant, files[variant.name], recipe) for variant in recipe.variant],
+            [*([data.notice] if data and data.notice else []), *remarks.notices],
+            [*_environment(), *remarks.boards],
+            [_variant(variant, sources) for variant in recipe.variant],
         )
         write_atomic(folder / "run.json", run_json(run))
         write_atomic(folder / recipe.report.file, render(run))
     return str(folder / recipe.report.file)
 
 
-def _variant(section: VariantSection, files: Files, recipe: Recipe) -> Variant:
+def _variant(section: VariantSection, sources: Sources) -> Variant:
+    recipe, files = sources.recipe, sources.files[section.name]
     placement = read_placement(files.placement) if "check" in recipe.steps else None
-    numbers = [path for path in files.results(recipe.steps) if path != files.placement]
+    numbers = [path for path in files.results(sources.done) if path != files.placement]
     measurements = [measurement for path in numbers for measurement in read_measurements(path)]
     edges = _edges(files.model, placement) if placement and recipe.report.graph else []
     note = section.note or (f"{section.source}, {section.rewrite}" if section.source else "")

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 StepName = Literal["train", "export", "check", "estimate", "calibrate", "sensitivity", "evaluate", "report"]
+RemoteStep = Literal["build", "profile", "evaluate", "bench"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 # What a recipe does unless it says otherwise: `sensitivity` runs the network once a layer, so it is asked for by name.
@@ -95,6 +96,23 @@ class EvaluateSection(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 250
 
 
+class RemoteSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[remote]: what `--on BOARD` does there with each variant; without --on nothing of it happens.
+
+    `images` test images go to the board, `duration` (s) is the length of each measurement, `repeats` how often the
+    bench measures each, `idle` (s) the baseline of power, `timeout` (s) the limit of a build. `lock_clocks` needs sudo.
+    """
+
+    steps: tuple[RemoteStep, ...] = ("build", "profile", "evaluate", "bench")
+    images: int = 512
+    duration: int = 10
+    repeats: int = 3
+    idle: float = 5.0
+    power: bool = True
+    lock_clocks: bool = False
+    timeout: float = 21600.0
+
+
 class ReportSection(msgspec.Struct, frozen=True, kw_only=True):
     """[report]: the name of the HTML file in the folder of the run, and whether it holds the network graph."""
 
@@ -116,4 +134,5 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     calibrate: CalibrateSection = CalibrateSection()
     sensitivity: SensitivitySection = SensitivitySection()
     evaluate: EvaluateSection = EvaluateSection()
+    remote: RemoteSection = RemoteSection()
     report: ReportSection = ReportSection()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
+from dlaflow.recipe.board_files import BoardFiles
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.fingerprint import code_version
 from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
@@ -29,10 +30,14 @@ TRAINING_KEY = "training.key"
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of one variant in the folder of the run; `model` may lie elsewhere (a file of the user's own)."""
+    """The files of one variant in the folder of the run; `model` may lie elsewhere (a file of the user's own).
+
+    `boards` are those that left numbers of their own.
+    """
 
     folder: Path
     model: Path
+    boards: tuple[str, ...] = ()
 
     @property
     def weights(self) -> Path:
@@ -51,14 +56,16 @@ class Files:
         return self.folder / "calib.cache"
 
     def results(self, steps: Collection[str]) -> list[Path]:
-        """The files that the report reads: those of the steps that were asked for."""
+        """The files that the report reads: those of the steps that were asked for, `STEP there` on boards."""
         found = {
             "check": self.placement,
             "estimate": self.estimate,
             "sensitivity": self.sensitivity,
             "evaluate": self.accuracy,
         }
-        return [path for step, path in found.items() if step in steps]
+        own = [path for step, path in found.items() if step in steps]
+        there = [step.removesuffix(" there") for step in steps if step.endswith(" there")]
+        return own + [path for board in self.boards for path in BoardFiles.of(self.folder, board).results(there)]
 
     @property
     def sensitivity(self) -> Path:

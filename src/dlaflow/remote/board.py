@@ -18,7 +18,8 @@ from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, Usag
 from dlaflow.files import sha256_of
 from dlaflow.progress import Progress, silent
 from dlaflow.remote.bundle import agent_bundle
-from dlaflow.remote.channel import Channel, ConnectionLostError, lines_of
+from dlaflow.remote.channel import Channel, ConnectionLostError, UnreachableError, lines_of
+from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.records import Adopted, Event, Facts, Have, Hello, JobState, OutputMark, Refusal
 from dlaflow.remote.transport import Transport, last_line
 
@@ -52,6 +53,7 @@ class Board:
         self.transport = transport
         self.patience = patience or Patience()
         self.progress = progress
+        self.interruption = Interruption()
         self._agent = agent_bundle()
         self._hello: Hello | None = None
 
@@ -69,8 +71,13 @@ class Board:
     def hello(self) -> Hello:
         """Who is there; the agent is installed on the first call. Raises as `ask` does."""
         if self._hello is None:
-            # Not patiently: a board that was never there is told at once.
-            self._hello = self._ask("hello", Hello, {})
+            try:
+                self._hello = self._ask("hello", Hello, {})
+            except UnreachableError:
+                # A board that was never there is told at once.
+                raise
+            except ConnectionLostError:
+                self._hello = self.ask("hello", Hello)
         return self._hello
 
     def facts(self, paths: tuple[str, ...] = ()) -> Facts:

@@ -20,6 +20,10 @@ class ConnectionLostError(EnvironmentLacksError):
     """The connection broke, or the other side is silent. What runs on the board goes on there."""
 
 
+class UnreachableError(ConnectionLostError):
+    """The board was never there, and ssh says why: no reason to wait for it."""
+
+
 class Channel(Protocol):
     """A call that is under way."""
 

@@ -8,6 +8,8 @@ from dlaflow.build.doctor import Ability, Checkup
 from dlaflow.build.machine import Machine, inspect
 from dlaflow.remote.board import Board
 from dlaflow.remote.records import Bindings, Facts
+from dlaflow.targets.target import Target
+from dlaflow.targets.version import Version
 
 _INSTALL = {
     "trtexec": "sudo apt-get install tensorrt",
@@ -90,6 +92,18 @@ def machine_of(facts: Facts) -> Machine:
 def release_of(machine: Machine) -> str:
     """The TensorRT that is on the board, such as 8.5.2; empty where nothing tells."""
     return machine.tensorrt or ".".join(machine.bindings.split(".")[:3])
+
+
+def has_other_release(machine: Machine, target: Target) -> bool:
+    """Whether the machine tells of another TensorRT than the target's."""
+    here = release_of(machine)
+    return bool(here) and Version.parse(here) != target.release.version
+
+
+def has_other_chip(machine: Machine, target: Target) -> bool:
+    """Whether the machine tells of another chip than the target's board has."""
+    chip = machine.soc.partition(" ")[0].removeprefix("tegra")
+    return bool(chip) and target.board.soc.removeprefix("T") != chip
 
 
 def examine(board: Board) -> Checkup:

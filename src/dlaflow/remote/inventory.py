@@ -14,6 +14,7 @@ import msgspec
 from dlaflow.errors import DlaflowError, InputError, UsageError
 from dlaflow.progress import Progress
 from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.replay import ReplayTransport
 from dlaflow.remote.ssh import SshTarget, SshTransport
 from dlaflow.remote.transport import DEFAULT_ROOT, LocalTransport, Transport
@@ -75,9 +76,13 @@ def boards_of(text: str, ssh_config: Path | None = None) -> tuple[BoardEntry, ..
     return found.board
 
 
-def open_board(entry: BoardEntry, patience: Patience, progress: Progress) -> Board:
+def open_board(
+    entry: BoardEntry, patience: Patience, progress: Progress, interruption: Interruption | None = None
+) -> Board:
     """The board of an entry; nothing is connected yet. Raises UsageError for an address that is none."""
-    return Board(_transport(entry), patience, progress)
+    board = Board(_transport(entry), patience, progress)
+    board.interruption = interruption or board.interruption
+    return board
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +94,33 @@ class BoardResult(Generic[T]):
     error: DlaflowError | None
 
 
-def on_every_board(entries: Sequence[BoardEntry], work: Callable[[BoardEntry], T]) -> list[BoardResult[T]]:
+class BoardsFailedError(DlaflowError):
+    """Some boards of several failed; the message names them."""
+
+
+def on_every_board(
+    entries: Sequence[BoardEntry],
+    work: Callable[[BoardEntry, Interruption], T],
+    ask_to_stop: Callable[[], bool] = lambda: False,
+) -> list[BoardResult[T]]:
     """Do `work` for all boards at once; the results come in the order of the inventory.
 
-    A board that fails does not disturb the others. Ctrl-C leaves at once; what runs on the boards goes on there.
+    A board that fails does not disturb the others. At Ctrl-C `ask_to_stop` is asked whether the boards' jobs are to
+    end too, and every board is left in good order; a second Ctrl-C leaves at once.
     """
     results: dict[int, BoardResult[T]] = {}
+    interruption = Interruption()
 
     def one(place: int, entry: BoardEntry) -> None:
         try:
-            results[place] = BoardResult(entry, work(entry), None)
+            results[place] = BoardResult(entry, work(entry, interruption), None)
         except DlaflowError as error:
             results[place] = BoardResult(entry, None, error)
+        except KeyboardInterrupt:
+            results[place] = BoardResult(entry, None, DlaflowError("interrupted; nothing of it runs there any more"))
         except Exception as error:
             # One board's surprise must not silence the answers of the others.
-            results[place] = BoardResult(entry, None, DlaflowError(f"{entry.title}: {type(error).__name__}: {error}"))
+            results[place] = BoardResult(entry, None, DlaflowError(f"{type(error).__name__}: {error}"))
 
     threads = [
         threading.Thread(target=one, args=(place, entry), daemon=True, name=entry.title)
@@ -111,11 +128,38 @@ def on_every_board(entries: Sequence[BoardEntry], work: Callable[[BoardEntry], T
     ]
     for thread in threads:
         thread.start()
+    try:
+        _wait(threads)
+    except KeyboardInterrupt:
+        interruption.decide(stop=ask_to_stop())
+        _wait(threads)
+    return [results[place] for place in range(len(entries))]
+
+
+def answers_of(results: Sequence[BoardResult[T]], tell: Callable[[str], None]) -> dict[str, T]:
+    """Board → answer.
+
+    Raises the board's own error where there is one board; else each error is told in a line, and BoardsFailedError is
+    raised.
+    """
+    failed = [(result.entry.title, result.error) for result in results if result.error is not None]
+    if failed and len(results) == 1:
+        raise failed[0][1]
+    for name, error in failed:
+        tell(f"{name}: {error}")
+    if failed:
+        raise BoardsFailedError(
+            f"{len(failed)} of {len(results)} boards failed: {', '.join(name for name, _ in failed)}",
+            then="The others are done.",
+        )
+    return {result.entry.title: result.answer for result in results if result.answer is not None}
+
+
+def _wait(threads: Sequence[threading.Thread]) -> None:
     for thread in threads:
         # With a time-out, because a plain join does not let Ctrl-C through on every system.
         while thread.is_alive():
             thread.join(0.2)
-    return [results[place] for place in range(len(entries))]
 
 
 def _transport(entry: BoardEntry) -> Transport:

@@ -18,6 +18,7 @@ from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.progress import Task
 from dlaflow.remote.board import Board
 from dlaflow.remote.channel import ConnectionLostError
+from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.records import (
     Event,
     Job,
@@ -97,12 +98,14 @@ def finish(board: Board, state: JobState, folder: Path, handling: Handling | Non
             then=f"Find it again with --attach, or with `dlaflow remote {board.name} attach {state.id}`.",
         ) from None
     except KeyboardInterrupt:
-        if not handling.ask_to_stop():
+        wanted = board.interruption.stop if board.interruption.happened else handling.ask_to_stop()
+        if not wanted:
             raise LeftRunningError(
                 f"the job {state.id} goes on on {board.name}",
                 then=f"Find it again with --attach, or with `dlaflow remote {board.name} attach {state.id}`.",
             ) from None
         board.ask("stop", Stopping, {"id": state.id})
+        board.interruption = Interruption()
         _follow(board, state, Handling())
         raise
     board.pull(state, tuple(state.outputs), folder)
@@ -165,6 +168,7 @@ def _start(board: Board, job: Job) -> JobState:
     last = time.monotonic() + max(board.patience.busy, _SETTLING_SECONDS)
     with board.progress(f"{job.kind} on {board.name}", None) as task:
         while True:
+            board.interruption.heed()
             answer = board.ask("start", Started, {"job": msgspec.to_builtins(job)})
             if answer.answer != "busy" and answer.state is not None:
                 return answer.state
@@ -187,6 +191,7 @@ def _follow(board: Board, state: JobState, handling: Handling) -> JobState:
         def listen() -> JobState:
             nonlocal offset, heard
             for event in board.events(state.id, offset):
+                board.interruption.heed()
                 offset, heard = event.at, time.monotonic()
                 if event.state is not None:
                     return event.state

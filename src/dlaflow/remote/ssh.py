@@ -21,7 +21,7 @@ from pathlib import Path
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
 from dlaflow.progress import Task
 from dlaflow.remote.bundle import Bundle
-from dlaflow.remote.channel import Channel, ConnectionLostError, ProcessChannel
+from dlaflow.remote.channel import Channel, ConnectionLostError, ProcessChannel, UnreachableError
 from dlaflow.remote.transport import DEFAULT_ROOT, INSTALLER, begin, install_through, last_line, push_as_tar
 
 _HOST = re.compile(r"(?:ssh://)?(?P<where>(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9_.][A-Za-z0-9._-]*)(?::(?P<port>\d{1,5}))?")
@@ -32,6 +32,7 @@ _ALIVE_COUNT = 4
 _RSYNC_SECONDS = 60
 _RSYNC_CUT = {10, 12, 20, 30, 35, 255}
 _RSYNC_DISK = 11
+_CUT = re.compile(r"onnection (closed|reset)")
 _PERCENT = re.compile(rb"([\d,]+)\s+\d+%")
 
 
@@ -149,14 +150,18 @@ class SshTransport:
                     check=False,
                 ).returncode
             except subprocess.TimeoutExpired:
-                raise ConnectionLostError(
+                raise UnreachableError(
                     f"{self.name} does not answer", expected=f"a login within {_CONNECT_SECONDS} s"
                 ) from None
             said.seek(0)
             complaint = said.read().decode("utf-8", errors="replace")
         if code != 0:
-            raise _refusal(self.name, complaint) or ConnectionLostError(
-                f"cannot reach {self.name}: {last_line(complaint) or 'ssh says nothing'}", then="Does `ssh` reach it?"
+            # Without a reason, or with these words, the login was under way when the connection broke.
+            reason = last_line(complaint)
+            cut = not asks and (not reason or _CUT.search(reason))
+            kind = ConnectionLostError if cut else UnreachableError
+            raise _refusal(self.name, complaint) or kind(
+                f"cannot reach {self.name}: {reason or 'the connection broke'}", then="Does `ssh` reach it?"
             )
         self._connected = True
 

@@ -75,7 +75,8 @@ def _checked(argument: object) -> str:
             # As a path, so that the loader takes the job's own file and no library of that name.
             need(re.compile(rf"\./{NAME.pattern}"), one, f"a file for --{name}")
     elif name == "loadInputs":
-        need(NAME, (value or "").rpartition(":")[2], "a file for --loadInputs")
+        for one in (value or "").split(","):
+            need(NAME, one.rpartition(":")[2], "a file for --loadInputs")
     elif name not in _PLAIN:
         raise Refused("refused", f"not an option of this agent: --{name}")
     return match.group(0)

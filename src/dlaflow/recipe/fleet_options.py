@@ -1,0 +1,33 @@
+"""What a run is told of its boards, and what it hears of them; light, because every run reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dlaflow.errors import DlaflowError
+from dlaflow.recipe.engine import StepDone
+from dlaflow.remote.board import Patience
+from dlaflow.remote.inventory import BoardEntry
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """The boards of `--on` and how to go about them."""
+
+    entries: tuple[BoardEntry, ...]
+    patience: Patience = field(default_factory=Patience)
+    ask_to_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOutcome:
+    """What came of the boards' steps: those that are done, the boards that did all of theirs, the errors by board."""
+
+    done: list[StepDone]
+    whole: tuple[str, ...]
+    failed: dict[str, DlaflowError]
+    sent: dict[str, int]
+
+
+NOTHING_THERE = FleetOutcome([], (), {}, {})

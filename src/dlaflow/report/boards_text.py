@@ -1,0 +1,64 @@
+"""Measurements of several boards side by side: a row a quantity, a column a board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dlaflow.report.records import RunRecord
+from dlaflow.types import Measurement
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_OF_RUNS = ("latency", "top1", "throughput", "throughput kept beside the others", "energy per inference")
+"""What a run shows of its boards; the rest stands in its report and in the files of each board."""
+
+
+def board_table(found: Mapping[str, Sequence[Measurement]], title: str) -> Table:
+    """Board → its measurements, as a rich table."""
+    from rich.table import Table
+
+    table = Table("quantity", "of", title=title, title_justify="left")
+    for name in found:
+        table.add_column(name, justify="right")
+    table.add_column("n", justify="right")
+    keys = list(dict.fromkeys((row.quantity, row.subject) for rows in found.values() for row in rows))
+    for quantity, subject in keys:
+        by_board = [
+            next((row for row in rows if (row.quantity, row.subject) == (quantity, subject)), None)
+            for rows in found.values()
+        ]
+        counts = "/".join(dict.fromkeys(str(row.n) for row in by_board if row))
+        table.add_row(quantity, subject, *map(_cell, by_board), counts)
+    return table
+
+
+def of_run(record: RunRecord, boards: Sequence[str]) -> dict[str, list[Measurement]]:
+    """What each board measured in a run, with the variant in front of the subject."""
+    return {
+        board: [
+            replace(row, subject=f"{variant.name} {said}".strip())
+            for variant in record.variants
+            for row in variant.measurements
+            if row.quantity in _OF_RUNS and (said := _without(board, row.subject)) is not None
+        ]
+        for board in boards
+    }
+
+
+def _without(board: str, subject: str) -> str | None:
+    """The subject without its board (`orin dla0`, `int8 on orin`, `orin`); None for another board's, or the desk's."""
+    if subject == board:
+        return ""
+    if subject.endswith(f" on {board}"):
+        return subject.removesuffix(f" on {board}")
+    return subject.removeprefix(f"{board} ") if subject.startswith(f"{board} ") else None
+
+
+def _cell(row: Measurement | None) -> str:
+    if row is None:
+        return ""
+    spread = f" ±{row.spread:.3g}" if row.spread is not None else ""
+    return f"{row.value:,.4g}{spread} {row.unit}"
