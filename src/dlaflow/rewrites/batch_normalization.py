@@ -62,13 +62,14 @@ def _behind(draft: Draft, before: onnx.NodeProto, node: onnx.NodeProto, scale: t
         product = constant_product(draft, before)
         if product is None:
             return None
-        matrix, bias = product
+        matrix, bias = np.asarray(product[0], np.float64), product[1]
         return _gemm(edit, before.input[0], matrix * factor, _wide(bias, len(factor)) * factor + offset, node)
     kernel, own = draft.value(before, 1), draft.value(before, 2)
     if before.op_type not in {"Conv", "ConvTranspose"} or kernel is None:
         return None
     if len(before.input) > 2 and before.input[2] and own is None:
         return None
+    kernel = np.asarray(kernel, np.float64)
     if before.op_type == "Conv":
         changed = kernel * factor.reshape(-1, *(1,) * (kernel.ndim - 1))
     elif integer(before, "group", 1) == 1:

@@ -16,12 +16,14 @@ def affine(edit: Edit, x: str, factor: float | Floats, offset: float | Floats, o
     shape = edit.shape(x) or ()
     channels = int(shape[1])
     values = (("factor", factor), ("offset", offset), ("mean", 0.0), ("variance", 1.0))
-    inputs = [edit.weight(label, np.broadcast_to(np.asarray(value, np.float64), channels), x) for label, value in values]
+    inputs = [
+        edit.weight(label, np.broadcast_to(np.asarray(value, np.float64), channels), x) for label, value in values
+    ]
     return edit.add("BatchNormalization", [x, *inputs], shape, output=output, epsilon=0.0)
 
 
 def scaled(edit: Edit, x: str, factor: float, offset: float, bounds: Bounds) -> str:
-    """factor x + offset with numbers: Mul and Add, or one Scale where the release does not broadcast a number over a batch."""
+    """factor x + offset with numbers: Mul and Add, or one Scale where those are not broadcast."""
     shape, broadcast = edit.shape(x) or (), bounds.limit("elementwise.broadcast")
     if len(shape) == 4 and broadcast is not None and (shape[0] > 1 or "N111" not in broadcast.names):
         return affine(edit, x, factor, offset)

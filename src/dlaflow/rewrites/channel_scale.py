@@ -50,7 +50,7 @@ def _per_channel(draft: Draft, node: onnx.NodeProto) -> tuple[str, Floats] | Non
         image, value = draft.image(x), draft.weights.get(other)
         if image is None or value is None or value.dtype.kind != "f" or draft.shape(node.output[0]) != image:
             continue
-        wide = value.reshape((1,) * (4 - value.ndim) + value.shape)
+        wide = np.asarray(value, np.float64).reshape([1] * (4 - value.ndim) + list(value.shape))
         if wide.size in (1, image[1]) and wide.shape[1] == wide.size:
-            return x, np.asarray(wide, np.float64).reshape(-1)
+            return x, wide.reshape(-1)
     return None

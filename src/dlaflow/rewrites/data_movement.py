@@ -223,7 +223,10 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
         inner = _part_of_convolution(edit, node.input[0], channels)
         return None if inner is None else edit.add(node.op_type, [inner], out, **values)
     if node.op_type == "BatchNormalization" and len(draft.consumers.get(node.input[0], [])) == 1:
-        inner, vectors = _part_of_convolution(edit, node.input[0], channels), [draft.value(node, i) for i in range(1, 5)]
+        inner, vectors = (
+            _part_of_convolution(edit, node.input[0], channels),
+            [draft.value(node, i) for i in range(1, 5)],
+        )
         if inner is None or any(vector is None for vector in vectors):
             return None
         own = [edit.weight("part", vector[channels], x) for vector in vectors if vector is not None]
