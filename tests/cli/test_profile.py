@@ -168,3 +168,46 @@ def test_torn_files_end_in_an_answer_or_one_line(
             code = main(["profile", str(torn)])
             error = capsys.readouterr().err
             assert code == 0 or (code == 2 and error.startswith("dlaflow: ")), (name, share, error)
+
+
+def walkthrough_log(path: Path, evidence: Path) -> Path:
+    """A run that the walk-through published: its lists and its throughput, as the log printed them."""
+    told = json.loads(evidence.read_text())
+    lines = ["---------- Layers Running on DLA ----------", *(f"[DlaLayer] {{{name}}}" for name in told["dla_layers"])]
+    lines += ["---------- Layers Running on GPU ----------"]
+    lines += [f"[GpuLayer] {layer['type']}: {layer['name']}" for layer in told["gpu_layers"]]
+    text = "".join(f"{STAMP} [I] [TRT] {line}\n" for line in lines)
+    path.write_text(f"{text}{STAMP} [I] Throughput: {told['throughput_qps']} qps\n")
+    return path
+
+
+def test_compare_names_the_cause_of_the_walkthroughs_two_runs(
+    tmp_path: Path, capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = capture.parents[2] / "placement"
+    logs = [
+        walkthrough_log(tmp_path / f"model_{name}.log", folder / f"tutorial_model_{name}-agx_orin-trt84-1.json")
+        for name in ("gn", "bn")
+    ]
+    assert main(["compare", *map(str, logs), "--json", str(tmp_path / "out.json")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "model_bn is 2.12 times as fast. GroupNorm runs on the GPU in model_gn" in out
+    assert "5 subgraphs, against 2 in model_bn" in out
+    assert len(json.loads((tmp_path / "out.json").read_text())["profiles"]) == 2
+    assert main(["compare", *map(str, logs), "--html", str(tmp_path / "out.html")]) == 2
+
+
+def test_parse_reads_caches_and_tells_what_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "calib.cache"
+    cache.write_bytes(b"\xef\xbb\xbfTRT-8502-EntropyCalibration2\r\na:b: 3c010a01\r\nc: 7f800000\r\nd: 3c0")
+    assert main(["parse", str(cache)]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["artefacts"]
+    assert (found["kind"], found["record"]["tensorrt"]) == ("calibration-cache", "8.5.2")
+    assert [(entry["tensor"], entry["hex"]) for entry in found["record"]["entries"]][:2] == [
+        ("a:b", "3c010a01"), ("c", "7f800000"),
+    ]  # fmt: skip
+    cache.write_text("a 2.640000104904175\nb 1.5\nc 2.5\n")
+    assert main(["parse", str(cache)]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["artefacts"]
+    assert found["record"] is None
+    assert "ONNX Runtime" in found["note"]

@@ -201,8 +201,8 @@ def test_tegrastats_of_thor() -> None:
 
 def test_jetson_release_of_jtop() -> None:
     found = parse_device(
-        "Model: NVIDIA Jetson AGX Orin Developer Kit - Jetpack 6.2 [L4T 36.4.3]\nNV Power Mode[3]: MODE_50W\nHardware:\n"
-        " - P-Number: p3701-0005\n - Module: NVIDIA Jetson AGX Orin (64GB ram)\n - TensorRT: 10.3.0.30\n"
+        "Model: NVIDIA Jetson AGX Orin Developer Kit - Jetpack 6.2 [L4T 36.4.3]\nNV Power Mode[3]: MODE_50W\n"
+        "Hardware:\n - P-Number: p3701-0005\n - Module: NVIDIA Jetson AGX Orin (64GB ram)\n - TensorRT: 10.3.0.30\n"
     )
     assert found.release is not None
     assert (found.release.version, found.jetpack, found.tensorrt) == ("36.4.3", "6.2", "10.3.0.30")

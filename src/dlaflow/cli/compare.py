@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dlaflow.cli import terminal
-from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
+from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.report.compare import merge, parse_limit, read_any_run, regressions
 from dlaflow.report.html import render
@@ -43,7 +43,7 @@ def compare(
     fail_on: Annotated[list[str] | None, Parameter(name="--fail-on", negative="")] = None,
     outputs: Outputs | None = None,
 ) -> int:
-    """Compare runs; with --fail-on, exit with 1 when the last run is worse than the first.
+    """Compare runs or measured profiles; with --fail-on, exit with 1 when the last run is worse than the first.
 
     Examples:
 
@@ -53,10 +53,13 @@ def compare(
 
         dlaflow compare before.json after.json --fail-on loadables --fail-on slower=5%
 
+        dlaflow compare groupnorm.log batchnorm.log
+
     Parameters
     ----------
     runs
-        Folders of `dlaflow run`, or files of `dlaflow check --json`.
+        Folders of `dlaflow run`, or files of `dlaflow check --json`; or logs, exported profiles and captures, which are
+        compared as `dlaflow profile` does.
     fail_on
         What counts as a regression: switches, loadables, accuracy (beyond the 95% intervals) or accuracy=POINTS,
         slower or slower=PERCENT. May be given several times.
@@ -67,6 +70,8 @@ def compare(
         raise UsageError("nothing to compare", expected="at least one run", received="none")
     if limits and len(runs) < 2:
         raise UsageError("--fail-on needs something to compare with", expected="at least two runs", received="one")
+    if all(map(_is_measured, runs)):
+        return _compare_profiles(runs, outputs)
     records = [read_any_run(path) for path in runs]
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     merged = merge(records, now) if len(records) > 1 else records[0]
@@ -88,3 +93,30 @@ def compare(
     for each in worse or []:
         console.print(f"worse: {each.variant}: {each.what}, {each.before} → {each.after}", markup=False)
     return EXIT_FINDINGS if worse else EXIT_DONE
+
+
+def _is_measured(path: Path) -> bool:
+    """Whether a file is something that a profile is made of."""
+    from dlaflow.measure.profile_evidence import option_for
+
+    try:
+        return path.is_file() and bool(option_for(path))
+    except InputError:
+        return False
+
+
+def _compare_profiles(files: tuple[Path, ...], outputs: Outputs) -> int:
+    from dlaflow.cli.profile import Artefacts, groups_of
+    from dlaflow.cli.profile_view import comparison_view, profile_json
+    from dlaflow.measure.profile import read_profile
+    from dlaflow.measure.profile_compare import compare_profiles
+
+    if outputs.html or outputs.markdown or outputs.svg:
+        raise UsageError("logs and profiles are compared on the terminal and in --json", expected="runs of dlaflow run")
+    profiles = [read_profile(group) for group in groups_of(files, Artefacts())]
+    comparison = compare_profiles(profiles)
+    if outputs.json is not None:
+        write_atomic(outputs.json, profile_json(profiles))
+    if not outputs.quiet:
+        terminal.console().print(comparison_view(comparison))
+    return EXIT_DONE

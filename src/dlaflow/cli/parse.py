@@ -66,7 +66,7 @@ def _out(path: Path, artefact: Artefact) -> dict[str, object]:
 
 def _cache(path: Path) -> tuple[dict[str, object] | None, str]:
     """A cache, scales as numbers and as the digits found (infinity is no JSON number), and what is wrong with it."""
-    text = text_of(path)
+    text = text_of(path).replace("\r\n", "\n")
     try:
         cache, note = parse_cache(text, str(path)), ""
     except InputError as error:
@@ -80,4 +80,4 @@ def _cache(path: Path) -> tuple[dict[str, object] | None, str]:
         for entry in cache.entries
         if entry.name
     ]
-    return {"header": cache.header.rstrip("\r"), "tensorrt": cache.tensorrt, "entries": entries}, note
+    return {"header": cache.header, "tensorrt": cache.tensorrt, "entries": entries}, note

@@ -106,7 +106,7 @@ def profile(
         if sqlite is None:
             return EXIT_DONE
         files = (sqlite,)
-    groups = _groups(files, artefacts)
+    groups = groups_of(files, artefacts)
     if not groups:
         raise UsageError("nothing to profile", expected="an engine, or at least one artefact", received="none")
     placement = _placement(predicted)
@@ -121,7 +121,7 @@ def profile(
     return EXIT_DONE
 
 
-def _groups(files: tuple[Path, ...], artefacts: Artefacts) -> list[Files]:
+def groups_of(files: tuple[Path, ...], artefacts: Artefacts) -> list[Files]:
     """The nth file of every kind makes the nth profile."""
     options = ("log", "layer_times", "layer_info", "times", "nsys", "tegrastats")
     found: dict[str, list[Path]] = {

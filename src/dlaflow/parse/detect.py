@@ -35,7 +35,8 @@ class Kind(str, Enum):
 _HEAD_BYTES = 1 << 18
 _LOG_LINE = re.compile(
     r"^(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+(?:\[TRT\] )?\[[FEWIV]\]|^\[[FEWIV]\] |^\[TensorRT\] [A-Z]+: "
-    r"|^(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]|^\[(?:Dla|Gpu)Layer\] |Unsupported on DLA|on DLA, falling back|\[TRT\]|\d (?:ERROR|WARNING|INFO|VERBOSE)\] ",
+    r"|^(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]|^\[(?:Dla|Gpu)Layer\] |Unsupported on DLA|on DLA, falling back|\[TRT\]"
+    r"|:\d\d +(?:ERROR|WARNING|INFO|VERBOSE)\] ",
     re.MULTILINE,
 )
 _TEGRASTATS = re.compile(r"^(?:.{0,80}[\s:])?RAM \d+/\d+[kMG]?B(?= ?\(lfb| SWAP| I?RAM| CPU| cpu|\s*$)", re.MULTILINE)
@@ -78,6 +79,8 @@ def _of_text(text: str) -> Kind:
 
 
 def _of_lines(text: str, start: str) -> Kind:
+    if re.match(r"(?:Layers:\s*)?Name: .+, LayerType: ", start):
+        return Kind.LAYER_INFO
     if "--onnx=<file>" in text or ("=== Model Options ===" in text and "\n  --" in text):
         return Kind.TRTEXEC_HELP
     if "&&&& " in text and "TensorRT." in text:

@@ -27,7 +27,7 @@ _CACHE = (
 
 FAILURES: tuple[Failure, ...] = (
     Failure("no_dla_available", ("Cannot create DLA engine",), _NO_CORE),
-    Failure("no_dla_available", ("dlaEngineCount > 0",), _NO_CORE),
+    Failure("no_dla_available", ("dlaEngineCount",), _NO_CORE),
     Failure("no_dla_available", ("getDLACore() < mCore.numEngines",), _NO_CORE),
     Failure("no_dla_available", ("dlaCore", "numEngines()"), _NO_CORE),
     Failure("no_dla_available", ("No DLA core available",), _NO_CORE),
@@ -64,6 +64,12 @@ FAILURES: tuple[Failure, ...] = (
     Failure("dla_submit_failed", ("DLA Error in submit",), _SUBMIT),
     Failure("dla_runtime_error", ("NVMEDIA_DLA :", "ERROR"), _SUBMIT),
     Failure("dla_runtime_error", ("DLA Error in execute",), _SUBMIT),
+    Failure(
+        "out_of_memory", ("NvMapMem", "error"), "The board's memory is used up: the DLA shares it with all others."
+    ),
+    Failure("out_of_memory", ("OutOfMemory",), "The board's memory is used up: CPU, GPU and DLA share it."),
+    Failure("crashed", ("core dumped",), "The program crashed: the log ends where it did."),
+    Failure("crashed", ("Killed",), "The program was killed, mostly by the kernel for want of memory."),
     Failure(
         "standalone_loadable_given",
         ("use cuDLA APIs instead",),
@@ -109,13 +115,14 @@ GENERIC_TAILS = (
 """Errors that only say that something before them failed."""
 
 _HEAD = re.compile(r"(?:Error\[\d+\]: |\d+: )?\[([\w.]+)::([^\]]+?)::(\d+)\] Error Code (\d+): ")
+_API_HEAD = re.compile(r"(?:Error\[\d+\]: )?(I\w+::\w+): Error Code (\d+): ")
 _OLD_HEAD = re.compile(r"(?:\.\./)?(?:[\w/]+/)?(\w+\.(?:cpp|h)) \((\d+)\) - (.+?) in (\S+): (-?\d+) ")
 _IMPORT_NODE = re.compile(r'While parsing node number (\d+) \[(\w+)(?: -> "(.*?)")?')
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where in the library an error was raised."""
+    """Where in the library an error was raised; 10.x names the call of the API and no file."""
 
     file: str
     function: str
@@ -131,6 +138,15 @@ class ImportNode:
     output: str
 
 
+_DRIVER = re.compile(r"NVMEDIA_DLA|NvMapMem\w*:|nvdla\w*:|NVDLA\w*:")
+_CRASH = re.compile(r"(?:\S+: line \d+: +\d+ )?(?:Segmentation fault|Aborted|Bus error|Illegal instruction|Killed)\b")
+
+
+def driver_level(text: str) -> str:
+    """The level of a line that the driver or the shell prints beside TensorRT's own, empty for any other."""
+    return "E" if _DRIVER.match(text) else "F" if _CRASH.match(text) else ""
+
+
 def failure_of(text: str) -> Failure | None:
     """The known error that `text` is, or None."""
     for failure in FAILURES:
@@ -143,6 +159,8 @@ def head_of(text: str) -> Head | None:
     """The head of a library error (`[file::function::line] Error Code N`, or the form of 7.x), or None."""
     if (match := _HEAD.search(text)) is not None:
         return Head(match.group(1), match.group(2), int(match.group(4)))
+    if (match := _API_HEAD.match(text)) is not None:
+        return Head("", match.group(1), int(match.group(2)))
     if (match := _OLD_HEAD.search(text)) is not None:
         return Head(match.group(1), match.group(4), int(match.group(5)))
     return None

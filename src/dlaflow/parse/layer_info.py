@@ -65,6 +65,7 @@ _TYPES = (
 )
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[]|$)")
 _NAME_LINE = re.compile(r'^(?:\{"Layers": ?\[|"Bindings": ?\[|,)?\s*"(.*)"\s*,?\s*$')
+_ONE_LINE = re.compile(r"^Name: .+, LayerType: ", re.MULTILINE)
 _DECODER = json.JSONDecoder(strict=False)
 _KNOWN = frozenset(
     {"Name", "LayerType", "Inputs", "Outputs", "ParameterType", "TacticName", "TacticValue", "StreamId", "Metadata"}
@@ -85,9 +86,19 @@ def parse_layer_info(source: Source) -> LayerInfo:
         items = as_items(fields.get("Layers")) if "Layers" in fields else [value] if "Name" in fields else []
         layers.extend(_layer(item) for item in items)
         bindings.extend(name for name in as_items(fields.get("Bindings")) if isinstance(name, str))
+    if found.rest and not layers and _ONE_LINE.search(text):
+        return _by_dump(text)
     if found.rest and not layers:
         return _by_elements(found.rest) if '"LayerType"' in found.rest else _by_lines(found.rest)
     return LayerInfo(tuple(layers), tuple(bindings), any(layer.type for layer in layers), complete=not found.rest)
+
+
+def _by_dump(text: str) -> LayerInfo:
+    """The inspector's other format, one layer a line, as `--dumpLayerInfo` prints it too."""
+    body, _, names = text.partition("\nBindings:")
+    layers = parse_dumped_layers(line.rstrip("\r") for line in body.splitlines() if _ONE_LINE.match(line))
+    bindings = tuple(line.strip() for line in names.splitlines() if line.strip())
+    return LayerInfo(layers, bindings, detailed=True)
 
 
 def _by_elements(text: str) -> LayerInfo:
@@ -174,8 +185,16 @@ def _dumped(line: str) -> InfoLayer:
         kind,
         _dumped_tensors(inputs),
         _dumped_tensors(after),
+        parameter_type=_field("ParameterType", line),
+        tactic=_field("TacticName", line) or _field("TacticValue", line),
+        stream=integer(_field("StreamId", line)),
         onnx_layers=tuple(_ONNX_LAYER.findall(line)),
     )
+
+
+def _field(name: str, line: str) -> str:
+    match = re.search(rf", {name}: ([^,]*)", line)
+    return match.group(1).strip() if match else ""
 
 
 def _dumped_tensors(text: str) -> tuple[InfoTensor, ...]:

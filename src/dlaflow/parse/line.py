@@ -20,6 +20,7 @@ _WORDS = {"INTERNAL_ERROR": "F", "FATAL": "F", "ERROR": "E", "WARNING": "W", "IN
 _DATES = re.compile(r"(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+")
 _TAGS = re.compile(r"(?:\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?")
 _SAMPLE = re.compile(r"(?:\[TensorRT\] )?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE): (\[TRT\]:? ?)?")
+_WORD = re.compile(r"\[?k?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE)\]?:? +", re.IGNORECASE)
 _ANYWHERE = re.compile(r"\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] (\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?|\[TRT\]:? ")
 _ORT = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE)\] ")
 
@@ -47,5 +48,8 @@ def _split_slowly(raw: str) -> Line:
         library = bool(sample.group(2)) or raw.startswith("[TensorRT]")
         return _WORDS[sample.group(1)], library, raw[sample.end() :]
     if "[TRT]" in raw and (inside := _ANYWHERE.search(raw)):
-        return inside.group(3) or "", True, raw[inside.end() :].lstrip(" ")
+        text = raw[inside.end() :].lstrip(" ")
+        if not inside.group(3) and (word := _WORD.match(text)):
+            return _WORDS[word.group(1).upper()], True, text[word.end() :]
+        return inside.group(3) or "", True, text
     return "", False, raw

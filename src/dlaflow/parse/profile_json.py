@@ -12,10 +12,10 @@ from dlaflow.parse.json_documents import as_fields, as_float, as_int, as_items, 
 from dlaflow.parse.log import Profile, ProfileRow
 from dlaflow.parse.text import Source, number, text_of
 
-_COUNT = re.compile(r'\{ *"count" *: *(\d+) *\}')
-_ROW = re.compile(
-    r'"name" *: *"(.*)" *, *"timeMs" *: *(\S+) *, *"averageMs" *: *(\S+) *,'
-    r'(?: *"medianMs" *: *(\S+) *,)? *"percentage" *: *([^\s}]+)'
+_ITEM = re.compile(
+    r'\{\s*"count"\s*:\s*(?P<count>\d+)\s*\}'
+    r'|\{\s*"name"\s*:\s*"(?P<name>.*)"\s*,\s*"timeMs"\s*:\s*(?P<total>[^\s,]+)\s*,\s*"averageMs"\s*:\s*(?P<average>[^\s,]+)'
+    r'\s*,(?:\s*"medianMs"\s*:\s*(?P<median>[^\s,]+)\s*,)?\s*"percentage"\s*:\s*(?P<percent>[^\s}]+)\s*\}?'
 )
 
 
@@ -57,22 +57,20 @@ def _row(name: str, total: object, average: object, median: float | None, percen
 
 
 def _by_rows(text: str) -> ProfileFile:
-    """Each row stands on its own line: read what can be read."""
+    """Each row stands on its own: read what can be read."""
     profiles: list[Profile] = []
     iterations: int | None = None
     rows: list[ProfileRow] = []
-    broken = False
-    for line in text.splitlines():
-        if match := _COUNT.search(line):
+    for match in _ITEM.finditer(text):
+        if match["count"]:
             if rows or iterations is not None:
                 profiles.append(Profile(iterations, tuple(rows)))
-            iterations, rows = int(match.group(1)), []
-        elif match := _ROW.search(line):
-            name, *figures = match.groups()
-            total, average, median, percent = (number(figure or "") for figure in figures)
-            rows.append(_row(name, total, average, median, percent))
+            iterations, rows = int(match["count"]), []
         else:
-            broken = broken or bool(line.strip("[] ,\t\r"))
+            figures = [number(match[key] or "") for key in ("total", "average", "median", "percent")]
+            total, average, median, percent = figures
+            rows.append(_row(match["name"], total, average, median, percent))
     if rows or iterations is not None:
         profiles.append(Profile(iterations, tuple(rows)))
-    return ProfileFile(tuple(profiles), complete=not broken and text.rstrip().endswith("]"))
+    left = _ITEM.sub("", text).strip("\ufeff[], \t\r\n")
+    return ProfileFile(tuple(profiles), complete=not left and text.rstrip().endswith("]"))

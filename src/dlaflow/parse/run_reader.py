@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from dlaflow.parse import banner, nodes, tensors
 from dlaflow.parse.chatter import is_collector_line, is_known_line, is_of_another_program
 from dlaflow.parse.dla_lines import DlaReader
-from dlaflow.parse.failures import failure_of, head_of
+from dlaflow.parse.failures import driver_level, failure_of, head_of
 from dlaflow.parse.line import split_line
 from dlaflow.parse.link import linked_messages
 from dlaflow.parse.log import (
@@ -39,7 +39,7 @@ KEPT_UNKNOWN = 1000
 _VERBOSE_STARTS = (
     "[DlaLayer]", "[GpuLayer]", "----------", "Engine Layer Information", "Layer Information", "Registering layer: ",
     "Adding network input: ", "=== ", "Layer(", "Layers:", "\tTotal memory", "\tMemory consumption", "Skipping tactic",
-    "Total memory", "Memory consumption", "After DLA", "Marking ",
+    "Total memory", "Memory consumption", "After DLA", "Marking ", "Loaded Module: tensorrt",
 )  # fmt: skip
 _SUMMARY_STARTS = (
     "Latency:", "End-to-End", "Enqueue Time", "H2D Latency", "D2H Latency", "GPU Compute", "Throughput:", "Total ",
@@ -56,6 +56,8 @@ class RunReader:
         self.version: str | None = None
         self.build_number: int | None = None
         self.result = ""
+        self.mixed = False
+        """Whether another run wrote into the file at the same time."""
         self._mode = ""
         self._section = ""
         self._style = ""
@@ -145,9 +147,9 @@ class RunReader:
         elif is_of_another_program(text):
             self._open = None
             self._remainder("", text, number)
-        elif stripped.startswith("NVMEDIA_DLA"):
-            self._problem("E", stripped, number)
-        elif self._open is not None:
+        elif level := driver_level(stripped):
+            self._problem(level, stripped, number)
+        elif self._open is not None and self._open.level in "EF":
             self._open.parts.append(text)
         elif not self._structure(text, True) and not self._message("", text, number):
             self._remainder("", text, number)
@@ -226,12 +228,18 @@ class RunReader:
             return False
         title = text.strip("- :").lower()
         if title in {"layers running on dla", "layers running on gpu"}:
-            self._printed = True
+            self._start_list(title)
             if not text.rstrip().endswith("-"):
                 self._style = self._style or "braces"
                 self._mode = "DLA braces" if title.endswith("dla") else "GPU names"
             return True
         return not title or self._dla.timing(text)
+
+    def _start_list(self, title: str) -> None:
+        """Begin a list. A calibration builds a first engine of its own, all on the GPU: the last placement counts."""
+        if title.endswith("dla") and self._printed and (self.command or self._calibrated):
+            self._on_dla, self._on_gpu = [], []
+        self._printed = True
 
     def _old_list(self, mode: str, text: str) -> bool:
         """The one line after a header of 5.x to 7.x; it may be empty."""

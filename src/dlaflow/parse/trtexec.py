@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from dlaflow.parse.log import TrtexecLog
+from dlaflow.parse.log import LogRun, Note, TrtexecLog
 from dlaflow.parse.run_reader import RunReader
 from dlaflow.parse.text import Source, lines_of
 from dlaflow.parse.wrapped import whole_lines
 
 _MARK = re.compile(
     r"&&&& (RUNNING|PASSED|FAILED|WAIVED|SKIPPED) (\S+)(?: \[TensorRT v(\d+)\])?(?: \[b(\d+)\])?(?: # (.*))?"
+)
+
+
+_MIXED = Note(
+    "mixed", "Two runs wrote into this file at the same time: their lines cannot be told apart. Give each its own file."
 )
 
 
@@ -29,13 +35,24 @@ def parse_log(source: Source) -> TrtexecLog:
             readers[-1].feed(raw, count)
     if len(readers) == 1 and count == 1 and readers[0].empty:
         return TrtexecLog((), count)
-    return TrtexecLog(tuple(reader.finish() for reader in readers), count)
+    return TrtexecLog(tuple(_finished(reader) for reader in readers), count)
+
+
+def _finished(reader: RunReader) -> LogRun:
+    run = reader.finish()
+    return replace(run, notes=(*run.notes, _MIXED)) if reader.mixed else run
 
 
 def _mark(readers: list[RunReader], mark: re.Match[str]) -> None:
     """Open or close a run. What stands before the first RUNNING (stderr comes early) belongs to the first run."""
     word, program, version, build, command = mark.groups()
     current = readers[-1]
+    if word != "RUNNING" and command and command.strip() != current.command:
+        others = [each for each in readers if each.command == command.strip() and not each.result]
+        if others:
+            others[-1].result = word
+            others[-1].mixed = current.mixed = True
+            return
     if (word == "RUNNING" and (current.command or current.result)) or (word != "RUNNING" and current.result):
         readers.append(RunReader())
     current = readers[-1]
