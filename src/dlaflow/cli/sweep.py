@@ -95,9 +95,7 @@ def sweep(
         if not talk.quiet:
             _print_trial(trial, kept, console)
 
-    options = SweepOptions(
-        out or Path("runs") / wanted.name, resume, where.address, where.cores, announce, listen
-    )  # fmt: skip
+    options = SweepOptions(out or Path("runs") / wanted.name, resume, where.address, where.cores, announce, listen)
     try:
         record = run_sweep(wanted, options, terminal.progress(quiet=talk.quiet))
     except KeyboardInterrupt:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.sweep.extra import require
 
 if TYPE_CHECKING:
     import ray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _OBJECT_STORE = 100 * 2**20
 """Bytes. Results are a few words; files go through the folder."""
+_ANSWER = 5.0
 _CANCEL = 15.0
 """Seconds that tasks have to end by themselves after Ctrl-C: they keep what they can go on from."""
 
@@ -104,16 +106,9 @@ def connect(address: str | None, cores: int | None) -> Iterator[Cluster]:
 
     Raises EnvironmentLacksError without Ray, InputError where no cluster answers.
     """
-    if find_spec("ray") is None:
-        raise EnvironmentLacksError(
-            "a sweep needs the Python package ray, which is not installed",
-            then="Install it with: pip install 'dlaflow[sweep]'",
-        )
-    if address is not None and address.startswith("ray://"):
-        raise InputError(
-            "--address is for a machine of the cluster", expected="HOST:PORT or auto", received=address,
-            then="Start dlaflow on the head, or `ray start --address HOST:PORT` here first.",
-        )  # fmt: skip
+    require("ray")
+    if address is not None:
+        _look_for(address)
     _quiet(loopback=address is None or address.partition(":")[0] in {"127.0.0.1", "localhost"})
     import ray
 
@@ -121,32 +116,59 @@ def connect(address: str | None, cores: int | None) -> Iterator[Cluster]:
         try:
             if address is None:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-", ignore_cleanup_errors=True))
-                ray.init(
-                    "local",
-                    num_cpus=cores,
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=folder,
-                    _node_ip_address="127.0.0.1",
-                )
+                _start(cores, folder)
             else:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:300]
-            what = "Ray cannot be started here" if address is None else f"no Ray cluster can be joined at {address}"
-            kind = EnvironmentLacksError if address is None else InputError
-            then = None if address is None else "`ray start --head` starts one; `ray status` tells whether it runs."
-            raise kind(f"{what} ({type(error).__name__}: {reason})", then=then) from None
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            if address is None:
+                raise EnvironmentLacksError(f"Ray cannot be started here ({reason})") from None
+            raise _no_cluster(address, reason) from None
         stack.callback(ray.shutdown)
         yield Cluster()
+
+
+def _start(cores: int | None, folder: str) -> None:
+    import ray
+
+    ray.init(
+        "local",
+        num_cpus=cores,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=folder,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def _look_for(address: str) -> None:
+    """Find out in seconds what Ray would wait a minute for. Raises InputError."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not host or "/" in host or not port.isdecimal():
+        raise InputError(
+            "--address is no machine of a cluster",
+            expected="HOST:PORT or auto",
+            received=repr(address),
+            then="This machine must belong to the cluster: `ray start --address HOST:PORT` makes it join.",
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> InputError:
+    then = "`ray start --head` starts one; `ray status` tells whether it runs."
+    return InputError(f"no Ray cluster answers at {address} ({reason})", then=then)
 
 
 def _quiet(*, loopback: bool) -> None:
     """Ray reads these when it is imported: no telemetry, and no port on the network for a cluster of one machine."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     if loopback:
         # The name tells of other systems; what it does is to take 127.0.0.1 as the address of this machine.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

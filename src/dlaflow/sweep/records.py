@@ -36,7 +36,7 @@ class Outcome:
 class TrialRecord:
     """One trial of a sweep. `folder` is relative to that of the sweep, `page` the report in it.
 
-    `variant` is None when it failed. `front`: no other trial for the same target is both faster and at least as accurate.
+    `variant` is None when it failed. `front`: no other trial for the same target is faster and at least as accurate.
     """
 
     name: str

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.errors import InputError
+from dlaflow.sweep.extra import require
 from dlaflow.sweep.schema import Range, Sweep
 from dlaflow.sweep.space import DIMENSIONS, OF_CALIBRATION, Picked, Trial, Value, every_pick, grid, trial_of
 
@@ -158,12 +159,8 @@ def _suggest(asked: optuna.Trial, dimension: str, found: tuple[Value, ...] | Ran
 
 
 def _study(seed: int) -> optuna.Study:
-    try:
-        import optuna
-    except ImportError:
-        raise EnvironmentLacksError(
-            "this search needs the Python package optuna, which is not installed",
-            then="Install it with: pip install 'dlaflow[sweep]'",
-        ) from None
+    require("optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.TPESampler(seed=seed))
