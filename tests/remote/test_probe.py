@@ -73,3 +73,18 @@ def test_the_next_check_uses_the_answer(here, stand_in, tmp_path, monkeypatch, r
     assert [answer.op for answer in again.known] == ["Sin"]
     other = check(path, resolve_target("agx-orin-64gb", "6.2", precision="int8"))
     assert other.summary.unknown_layers == 1, "an answer holds for its precision alone"
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("int8", b"QuantizeLinear"), ("fp16", b"Cast")])
+def test_a_release_that_chooses_no_types_is_asked_with_typed_layers(here, stand_in, tmp_path, precision, kind):
+    stand_in.wish("version", "110401")
+    path = tmp_path / "three.onnx"
+    onnx.save(onnx.parser.parse_model(NETWORK), path)
+    target = resolve_target("agx-orin-64gb", tensorrt="11.4.1", precision=precision)
+    found = probe(here, path, target, ProbeWish(everything=True))
+    assert {answer.op: answer.device for answer in found.answers.answers} == {
+        "Relu": "DLA", "Erf": "GPU", "MaxPool": "DLA",
+    }  # fmt: skip
+    models = [file.read_bytes() for file in (stand_in.root / "store").iterdir() if b"probe" in file.read_bytes()]
+    assert models
+    assert all(kind in model for model in models)

@@ -55,6 +55,34 @@ def cut_out(model: Model, network: Network, layer: Layer, path: Path, tensorrt: 
     return "" if any(signature(found) == wanted for found in again.layers) else "alone it is another layer"
 
 
+BOUNDARY = ("/Cast", "/QuantizeLinear", "/DequantizeLinear")
+"""What the names of the nodes end with that `give_types` puts at the ends of a model."""
+_SCALE = 1 / 16
+"""Of every tensor: where a layer runs does not hang on the values."""
+
+
+def give_types(path: Path, precision: str) -> str:
+    """Write the types into a model that was cut out, for a TensorRT that chooses none; returns why not (empty: done).
+
+    FP16 tensors for fp16, Q/DQ nodes with one scale for all for int8.
+    """
+    import onnx
+
+    from dlaflow.quantize.calibration import Calibration, TensorScale
+    from dlaflow.quantize.fp16 import fp16_model
+    from dlaflow.quantize.qdq import qdq_model
+
+    model = onnx.load(path)
+    names = dict.fromkeys(name for node in model.graph.node for name in (*node.input, *node.output) if name)
+    scales = tuple(TensorScale(name, _SCALE, 127 * _SCALE, "probe") for name in names)
+    try:
+        typed = qdq_model(model, Calibration(scales, "probe", 0, "", "")) if precision == "int8" else fp16_model(model)
+    except DlaflowError as error:
+        return error.what
+    onnx.save(typed, path)
+    return ""
+
+
 class _UnknownShapeError(Exception):
     """A tensor without a complete shape; the text is its name."""
 

@@ -11,6 +11,7 @@ from dlaflow.build.capability import examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.failures import explain
 from dlaflow.build.measuring import BUILD_ONLY
+from dlaflow.build.model_types import takes_types_from_model
 from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import EnvironmentLacksError
 from dlaflow.graph.layer import Layer, Network
@@ -20,7 +21,7 @@ from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
 from dlaflow.placement.check import check_model
 from dlaflow.remote.board import Board
-from dlaflow.remote.cut import cut_out
+from dlaflow.remote.cut import BOUNDARY, cut_out, give_types
 from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
 from dlaflow.remote.records import Phase, Run
 from dlaflow.targets.target import Target
@@ -49,14 +50,16 @@ class ProbeWish:
 def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = None) -> Probed:
     """Ask the board about the layers of `path` that `check` cannot decide for `target`, its own release.
 
-    Raises UsageError for a release that cannot build single layers so, EnvironmentLacksError when the board's trtexec
+    Raises UsageError for a release without a DLA, EnvironmentLacksError when the board's trtexec
     refuses every model (then it is not the layers), InputError when the file cannot be used.
     """
     wish = wish or ProbeWish()
     tensorrt = target.release.tensorrt
+    int8, typed = target.precision == "int8", takes_types_from_model(BuildConfig(), tensorrt)
     config = BuildConfig(
-        precision="int8" if target.precision == "int8" else "fp16",
-        fp16_too=target.precision == "int8",
+        precision="int8" if int8 else "fp16",
+        scales="qdq" if int8 and typed else "none",
+        fp16_too=int8 and not typed,
         dla_core=0,
         gpu_fallback=True,
     )
@@ -75,6 +78,8 @@ def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = Non
         for mark, layer in open_questions.items():
             name = f"layer{len(asked)}.onnx"
             why = cut_out(model, network, layer, folder / name, tensorrt)
+            if typed and not why:
+                why = give_types(folder / name, target.precision)
             if why:
                 skipped.append((layer.name, why))
                 continue
@@ -141,6 +146,7 @@ def _read(log: Path) -> tuple[Answered, str]:
         return "failed", f"{known.what} ({known.evidence})" if known.evidence else known.what
     run = runs[-1]
     said = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
-    if run.placement.dla and run.placement.gpu:
+    gpu = [entry for entry in run.placement.gpu if not entry.name.endswith(BOUNDARY)]
+    if run.placement.dla and gpu:
         return "both", said
     return ("DLA", "") if run.placement.dla else ("GPU", said)
