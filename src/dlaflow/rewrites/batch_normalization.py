@@ -69,11 +69,11 @@ def _behind(draft: Draft, before: onnx.NodeProto, node: onnx.NodeProto, scale: t
         return None
     if len(before.input) > 2 and before.input[2] and own is None:
         return None
-    kernel = np.asarray(kernel, np.float64)
+    wide = np.asarray(kernel, np.float64)
     if before.op_type == "Conv":
-        changed = kernel * factor.reshape(-1, *(1,) * (kernel.ndim - 1))
+        changed = wide * factor.reshape(-1, *(1,) * (wide.ndim - 1))
     elif integer(before, "group", 1) == 1:
-        changed = kernel * factor.reshape(1, -1, *(1,) * (kernel.ndim - 2))
+        changed = wide * factor.reshape(1, -1, *(1,) * (wide.ndim - 2))
     else:
         return None
     x = before.input[0]

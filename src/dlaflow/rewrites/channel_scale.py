@@ -46,11 +46,12 @@ def _per_channel(draft: Draft, node: onnx.NodeProto) -> tuple[str, Floats] | Non
     """The tensor and the constant beside it, one number or one for each channel; None for anything else."""
     if len(node.input) != 2:
         return None
-    for x, other in (tuple(node.input), tuple(reversed(node.input))):
+    first, second = node.input
+    for x, other in ((first, second), (second, first)):
         image, value = draft.image(x), draft.weights.get(other)
         if image is None or value is None or value.dtype.kind != "f" or draft.shape(node.output[0]) != image:
             continue
         wide = np.asarray(value, np.float64).reshape([1] * (4 - value.ndim) + list(value.shape))
-        if wide.size in (1, image[1]) and wide.shape[1] == wide.size:
+        if wide.size in (1, image[1]) and wide.size == np.shape(wide)[1]:
             return x, wide.reshape(-1)
     return None
