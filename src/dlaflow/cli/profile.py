@@ -17,6 +17,7 @@ from dlaflow.measure.profile import Files, Profiled, read_profile
 from dlaflow.measure.profile_command import CaptureConfig, capture_commands
 from dlaflow.measure.profile_compare import compare_profiles
 from dlaflow.measure.profile_evidence import option_for
+from dlaflow.report.profile_run import Expected, run_of_profiles
 from dlaflow.types import Placement
 
 
@@ -63,6 +64,8 @@ class Outputs:
 
     json: Path | None = None
     """Everything that was found, as records."""
+    html: Path | None = None
+    """A page: the prediction beside what ran (with --model), one inference in time, every number."""
     trace: Path | None = None
     """Trace Events of the capture, for ui.perfetto.dev."""
     svg: Path | None = None
@@ -87,6 +90,8 @@ def profile(
 
         dlaflow profile capture.sqlite --trace trace.json --svg strip.svg
 
+        dlaflow profile capture.sqlite --model model.onnx --board agx-orin-64gb --jetpack 5.1.1 --html page.html
+
         dlaflow profile gn.log bn.log
 
         dlaflow profile model.engine --jetpack 5.1.2 --print-command
@@ -109,9 +114,13 @@ def profile(
     groups = groups_of(files, artefacts)
     if not groups:
         raise UsageError("nothing to profile", expected="an engine, or at least one artefact", received="none")
-    placement = _placement(predicted)
+    placement, expected = _expected(predicted)
     profiles = [read_profile(group, placement) for group in groups]
     _write(profiles, outputs)
+    if outputs.html is not None:
+        from dlaflow.report.html import render
+
+        write_atomic(outputs.html, render(run_of_profiles(profiles, expected)))
     if not outputs.quiet:
         console = terminal.console()
         for each in profiles:
@@ -158,16 +167,24 @@ def groups_of(files: tuple[Path, ...], artefacts: Artefacts) -> list[Files]:
     ]
 
 
-def _placement(predicted: Predicted) -> Placement | None:
+def _expected(predicted: Predicted) -> tuple[Placement | None, Expected]:
+    """What is known of the model before it runs; nothing without one."""
     if predicted.model is None:
-        return None
+        return None, Expected()
     if predicted.board is None:
         raise UsageError("--model needs the board it was built for", expected="--board NAME", received="none")
-    from dlaflow.placement.check import check
+    from dlaflow.estimate.latency import estimate
+    from dlaflow.graph.load import load_model
+    from dlaflow.placement.check import check_network, network_of
+    from dlaflow.report.edges import edges_of
     from dlaflow.targets.target import resolve_target
 
     target = resolve_target(predicted.board, predicted.jetpack, precision=predicted.precision, batch=predicted.batch)
-    return check(predicted.model, target)
+    loaded = load_model(predicted.model)
+    network = network_of(loaded, target)
+    placement = check_network(loaded, network, target)
+    found = estimate(network, placement, target, None)
+    return placement, Expected(edges_of(network), found.measurements())
 
 
 def _capture(engine: Path, predicted: Predicted, outputs: Outputs) -> Path | None:

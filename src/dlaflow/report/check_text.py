@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import replace
 
 from dlaflow.report.grouping import FindingGroup, group_findings
+from dlaflow.report.titles import release_title
 from dlaflow.types import Confidence, Device, Placement, Verdict
 
 _WIDTH = 100
@@ -18,10 +19,9 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     `estimate` is one line on the expected latency, empty when there is none.
     """
     target, summary = placement.target, placement.summary
-    release = target.jetpack if target.jetpack.startswith(("TensorRT", "drive")) else f"JetPack {target.jetpack}"
     work = summary.dla_layers + summary.gpu_layers
     lines = [
-        f"{placement.model.path} on {target.board}, {release} (TensorRT {target.tensorrt}), "
+        f"{placement.model.path} on {target.board}, {release_title(target)} (TensorRT {target.tensorrt}), "
         f"{target.precision}, batch {target.batch}, {target.mode}",
         "",
         f"  {summary.dla_mac_share:7.1%} of the multiply-accumulates, {summary.dla_layers} of {work} layers on the DLA",

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 
 from dlaflow import __version__
 from dlaflow.report.accuracy import AccuracyRow, DamageRow, accuracy_facts, accuracy_rows, damage_rows
+from dlaflow.report.against import Against, against_of
 from dlaflow.report.graph import graph_data
 from dlaflow.report.grouping import FindingGroup, group_findings
 from dlaflow.report.records import RunRecord, Variant
-from dlaflow.report.strip import Run, Strip, strip_of
+from dlaflow.report.strip import Strip, run_label, strip_of
+from dlaflow.report.timeline_view import Timeline, timeline_of
+from dlaflow.report.titles import release_title
 from dlaflow.report.tradeoff import latency_of, tradeoff_of
 from dlaflow.report.units import byte_size, count, percent, si
 from dlaflow.report.verdict import PRECISIONS, Answer, answer, headline, number
@@ -101,15 +104,13 @@ class VariantView:
     def number(self, quantity: str, subject: str) -> Measurement | None:
         return number(self.variant, quantity, subject)
 
-    def label(self, run: Run) -> str:
-        """The text on a run of the strip, as long as its room allows (about 1,000 pixels for the whole strip)."""
-        if run.loadable is None or self.strip is None:
-            return ""
-        room = 1000 * len(run.layers) / self.strip.cells
-        for text in (f"loadable {run.loadable} · {count(len(run.layers), 'layer')}", f"loadable {run.loadable}"):
-            if len(text) * 7.4 < room:
-                return text
-        return str(run.loadable) if room > 22 else ""
+    @cached_property
+    def against(self) -> Against | None:
+        return against_of(self.variant)
+
+    @cached_property
+    def timeline(self) -> Timeline | None:
+        return timeline_of(self.variant.timeline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,5 +203,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(percent=percent, si=si, bytes=byte_size, count=count)
+    environment.filters.update(
+        percent=percent, si=si, bytes=byte_size, count=count, label=run_label, release=release_title
+    )
     return environment

@@ -67,8 +67,9 @@ def read_run(path: str | Path) -> RunRecord:
     variants = body.get("variants")
     if isinstance(variants, list):
         for variant in variants:
-            if isinstance(variant, dict) and isinstance(variant.get("placement"), dict):
-                variant["placement"] = _placement_in(variant["placement"])
+            for name in ("placement", "measured"):
+                if isinstance(variant, dict) and isinstance(variant.get(name), dict):
+                    variant[name] = _placement_in(variant[name])
     return _convert(body, RunRecord, path)
 
 
@@ -85,8 +86,9 @@ def schema_of(path: str | Path) -> str:
 
 def _variant_out(variant: Variant) -> _Json:
     body: _Json = {field.name: msgspec.to_builtins(getattr(variant, field.name)) for field in fields(variant)}
-    if variant.placement is not None:
-        body["placement"] = _placement_out(variant.placement)
+    for name, placement in (("placement", variant.placement), ("measured", variant.measured)):
+        if placement is not None:
+            body[name] = _placement_out(placement)
     return body
 
 

@@ -17,11 +17,23 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Something that took time: on `track` (DLA, GPU, host), of `kind` (dla, gpu, reformat, copy), in nanoseconds."""
+
+    track: str
+    kind: str
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """One model of a run.
 
-    `note` says in a few words what it is (`model_bn with average-pool`), `edges` are the connections between the layers
-    of the placement (empty when unknown: the report then leaves the graph out).
+    `note` says in a few words what it is (`model_bn with average-pool`), `placement` is the prediction, `edges` are the
+    connections between its layers (empty when unknown: the report then leaves the graph out). With a profile `measured`
+    tells where the same layers really ran, and `timeline` what one inference did when.
     """
 
     name: str
@@ -29,6 +41,8 @@ class Variant:
     placement: Placement | None = None
     measurements: list[Measurement] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
+    measured: Placement | None = None
+    timeline: list[Span] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
+from dlaflow.report.units import count
 from dlaflow.types import Device, PlacedLayer, Placement
 
 
@@ -59,6 +60,17 @@ def strip_of(placement: Placement) -> Strip:
         if before.device is not after.device
     ]
     return Strip(len(live), runs, crossings)
+
+
+def run_label(run: Run, cells: int) -> str:
+    """The text on a run, as long as its room allows (about 1,000 pixels for a strip of `cells` layers)."""
+    if run.loadable is None:
+        return ""
+    room = 1000 * len(run.layers) / cells
+    for text in (f"loadable {run.loadable} · {count(len(run.layers), 'layer')}", f"loadable {run.loadable}"):
+        if len(text) * 7.4 < room:
+            return text
+    return str(run.loadable) if room > 22 else ""
 
 
 def _tensors(placement: Placement, before: Run, after: Run) -> list[tuple[str, int]]:

@@ -7,7 +7,6 @@ time of what a layer launched. The colours are those of the report.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -16,24 +15,14 @@ from dlaflow import __version__
 from dlaflow.measure.profile_capture import CaptureSummary
 from dlaflow.measure.profile_iteration import REFORMAT, iteration_of
 from dlaflow.parse.capture import Enqueue, HardwareTask, LayerRange
+from dlaflow.report.records import Span
 
 TRACE_SCHEMA = "dlaflow.trace/1"
 COLOURS = {"dla": "#6aa716", "gpu": "#9aa2a8", "reformat": "#d92d3a", "copy": "#b7791f"}
-"""Fill by kind, as in the report."""
+"""Fill by kind of span, as in the report."""
 
 _TRACKS = ("DLA", "GPU", "host")
 _WIDTH, _LEFT, _ROW, _TOP = 1000.0, 48.0, 26.0, 6.0
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Something that took time: on `track` (DLA, GPU, host), of `kind` (a key of COLOURS), in nanoseconds."""
-
-    track: str
-    kind: str
-    name: str
-    start: int
-    end: int
 
 
 def spans_of(enqueue: Enqueue) -> list[Span]:

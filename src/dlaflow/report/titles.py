@@ -1,4 +1,4 @@
-"""A rule in one sentence, with the bounds that hold for a target put in."""
+"""Releases and rules in words: a rule in one sentence, with the bounds that hold for a target put in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from dlaflow.targets.version import Version
 from dlaflow.types import TargetInfo
 
 _BOUND = re.compile(r"\{([a-z0-9_.]+)\}")
+
+
+def release_title(target: TargetInfo) -> str:
+    """The release as people say it: `JetPack 5.1.1`, `drive-6.0.9.0`, `TensorRT 8.5.2`."""
+    if target.jetpack.startswith(("TensorRT", "drive")):
+        return target.jetpack
+    return f"JetPack {target.jetpack.removeprefix('jetpack-')}"
 
 
 def rule_title(rule: str, target: TargetInfo) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dlaflow.report.records import RunRecord, Variant
-from dlaflow.report.units import percent
+from dlaflow.report.units import nice_step, percent
 from dlaflow.report.verdict import number
 from dlaflow.types import Measurement, Provenance
 
-_AS_BUILT = "DLA with fallback"
+AS_BUILT = "DLA with fallback"
 """The subject of `dlaflow.estimate`'s latency for the model as it is; its others are what-ifs."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 960.0, 16.0, 216.0
 _LETTER, _LINE = 7.6, 15.0
@@ -40,6 +41,8 @@ class Point:
     y_high: float
     label_x: float = 0.0
     label_y: float = 0.0
+    best: bool = False
+    """Whether no other variant is both faster and more accurate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Tradeoff:
 def latency_of(variant: Variant) -> Measurement | None:
     """The variant's latency as it is built: measured before estimated, never that of a what-if."""
     found = [m for m in variant.measurements if m.quantity == "latency"]
-    as_built = [m for m in found if m.provenance is Provenance.MEASURED or m.subject == _AS_BUILT]
+    as_built = [m for m in found if m.provenance is Provenance.MEASURED or m.subject == AS_BUILT]
     return min(as_built, key=lambda m: m.provenance is not Provenance.MEASURED, default=None)
 
 
@@ -94,6 +97,8 @@ def tradeoff_of(run: RunRecord) -> Tradeoff | None:
     slowest = max(time.value + (time.spread or 0) for _, time, _ in pairs) * 1.1 or 1.0
     low = max(min(top1.value - (top1.spread or 0) for _, _, top1 in pairs) - 0.02, 0.0)
     high = min(max(top1.value + (top1.spread or 0) for _, _, top1 in pairs) + 0.02, 1.0)
+    step = nice_step(high - low, 5)
+    low, high = math.floor(low / step) * step, min(math.ceil(high / step) * step, 1.0)
 
     def across(value: float) -> float:
         return round(_LEFT + (_RIGHT - _LEFT) * max(value, 0.0) / slowest, 1)
@@ -119,11 +124,17 @@ def tradeoff_of(run: RunRecord) -> Tradeoff | None:
     return Tradeoff(
         _labelled(points),
         " ".join(f"{point.x},{point.y}" for name in front for point in points if point.name == name),
-        [Tick(across(slowest * part / 4), f"{slowest * part / 4:.2g}") for part in range(5)],
-        [Tick(up(low + (high - low) * part / 4), percent(low + (high - low) * part / 4, 0)) for part in range(5)],
+        [Tick(across(at), f"{at:.6g}") for at in _multiples(0.0, slowest, nice_step(slowest, 8))],
+        [Tick(up(at), f"{at * 100:.4g}%") for at in _multiples(low, high, step)],
         unit,
         "; ".join(said),
     )
+
+
+def _multiples(low: float, high: float, step: float) -> list[float]:
+    """The multiples of a step within a range, its ends included."""
+    first = math.ceil(low / step - 1e-9)
+    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _labelled(points: list[Point]) -> list[Point]:

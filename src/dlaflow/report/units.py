@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _PLURALS = {"switch": "switches"}
 
 
@@ -25,6 +27,13 @@ def si(amount: float) -> str:
         if amount >= limit * 0.9995:
             return f"{amount / limit:.3g} {prefix}"
     return f"{amount:.3g} "
+
+
+def nice_step(span: float, most: int) -> float:
+    """The smallest of 1, 2, 5, 10, ... (times a power of ten) of which at most `most` fit into `span`."""
+    raw = max(span, 1e-12) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
 
 
 def byte_size(amount: float) -> str:

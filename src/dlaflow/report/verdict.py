@@ -35,6 +35,8 @@ class Answer:
 def answer(variant: Variant) -> Answer:
     """What to say of one variant."""
     placement = variant.placement
+    if placement is None and variant.measurements:
+        return Answer(Status.UNCHECKED, "measured", f"{variant.name} was measured; nothing was predicted of it.")
     if placement is None:
         return Answer(Status.UNCHECKED, "not checked", f"{variant.name} was not checked.")
     summary = placement.summary
@@ -56,7 +58,8 @@ def headline(run: RunRecord) -> str:
     """The one sentence at the top of a report: the best variant, and what the worst one loses against it."""
     checked = [(variant, variant.placement) for variant in run.variants if variant.placement]
     if not checked:
-        return "Nothing was checked in this run."
+        said = [answer(variant).sentence for variant in run.variants if variant.measurements]
+        return " ".join(said) or "Nothing was checked in this run."
     ranked = sorted(checked, key=lambda pair: rank(pair[1]))
     best, worst = ranked[0], ranked[-1]
     few, many = best[1].summary.loadables, worst[1].summary.loadables

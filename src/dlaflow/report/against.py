@@ -1,0 +1,95 @@
+"""Predicted against measured: the numbers of both side by side, and each layer that ran elsewhere than was said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlaflow.report.records import Variant
+from dlaflow.report.strip import Strip, strip_of
+from dlaflow.report.tradeoff import AS_BUILT
+from dlaflow.types import Device, Measurement, PlacedLayer, Provenance, Summary, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One line of the comparison; `same` tells whether both agree as far as they can."""
+
+    name: str
+    predicted: str
+    measured: str
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A layer that ran on another device than was predicted, with the reason of the builder's log (or nothing)."""
+
+    layer: str
+    kind: str
+    predicted: Device
+    measured: Device
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """The comparison. `compared` layers are those of which the files tell the device; `strip` is what was measured."""
+
+    strip: Strip
+    sides: list[Side]
+    compared: int
+    agreeing: int
+    elsewhere: list[Elsewhere]
+
+
+def against_of(variant: Variant) -> Against | None:
+    """The comparison of a variant, None without both sides."""
+    if variant.placement is None or variant.measured is None:
+        return None
+    said = {layer.name: layer for layer in variant.placement.layers}
+    told = [layer for layer in variant.measured.layers if _told(layer) and layer.name in said]
+    elsewhere = [
+        Elsewhere(layer.name, layer.kind, said[layer.name].device, layer.device, _why(layer))
+        for layer in told
+        if layer.device is not said[layer.name].device
+    ]
+    sides = _sides(variant.placement.summary, variant.measured.summary)
+    latency = _latency(variant.measurements)
+    return Against(
+        strip_of(variant.measured),
+        [*sides, *([latency] if latency else [])],
+        len(told),
+        len(told) - len(elsewhere),
+        elsewhere,
+    )
+
+
+def _told(layer: PlacedLayer) -> bool:
+    """Whether the files tell where a layer ran; what they do not name keeps the predicted device."""
+    return layer.device is not Device.FOLDED and layer.verdict is not Verdict.UNKNOWN
+
+
+def _why(layer: PlacedLayer) -> str:
+    return next((each.message for each in layer.findings if each.source.startswith("log line")), "")
+
+
+def _sides(predicted: Summary, measured: Summary) -> list[Side]:
+    pairs = [
+        ("Loadables", predicted.loadables, measured.loadables),
+        ("Switches", predicted.switches, measured.switches),
+    ]
+    return [Side(name, str(before), str(after), before == after) for name, before, after in pairs]
+
+
+def _latency(measurements: list[Measurement]) -> Side | None:
+    """The estimated and the measured latency; they agree when the measured one lies in the estimate's interval."""
+    found: dict[Provenance, Measurement] = {}
+    for each in measurements:
+        if each.quantity == "latency" and (each.provenance is Provenance.MEASURED or each.subject == AS_BUILT):
+            found.setdefault(each.provenance, each)
+    before, after = found.get(Provenance.ESTIMATED), found.get(Provenance.MEASURED)
+    if before is None or after is None or before.unit != after.unit:
+        return None
+    inside = abs(after.value - before.value) <= (before.spread or 0.0)
+    estimated = f"{before.value:.3g} ± {before.spread or 0.0:.2g} {before.unit} (estimated)"
+    return Side("Latency", estimated, f"{after.value:.3g} {after.unit}", inside)
