@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,11 @@ def facts(run: LogRun) -> tuple[object, ...]:
         behind("[INFO] [1680123.123456] [builder]: "),
         behind("trt_1  | 2025-02-14T10:33:45.123456789Z "),
         behind("#"),
+        behind("[2025-02-14T10:33:45.123Z] "),
+        behind("[   12.345678] "),
+        behind("10:33:45 "),
+        "".join(json.dumps({"log": f"{line}\n", "stream": "stdout", "time": "x"}) + "\n" for line in LOG.splitlines()),
+        "".join(f"{number}:{line}\n" for number, line in enumerate(LOG.splitlines(), start=1)),
         behind("> "),
         behind("\x1b[0;32m", "\x1b[0m"),
         LOG.replace("\n", "\r\n"),
@@ -139,3 +145,8 @@ def test_deepstream_behind_an_indent() -> None:
     assert [node.members for node in run.placement.dla] == [("conv_1", "bn_1"), ("conv_2",)]
     assert [node.name for node in run.placement.gpu] == ["conv1 + relu", "pool"]
     assert [message.level for message in run.messages] == ["W"]
+
+
+def test_a_progress_bar_before_the_line() -> None:
+    (plain,), (run,) = parse_log(LOG).runs, parse_log(LOG.replace("\n[", "\n 10%|#|\r100%|##|\r[")).runs
+    assert facts(run)[:-1] == facts(plain)[:-1]

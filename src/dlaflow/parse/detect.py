@@ -114,7 +114,7 @@ _MARKS: tuple[tuple[str, Kind], ...] = (
 
 def _of_json(start: str) -> Kind | None:
     """The kind of a JSON text, or None when it only begins like one (log lines begin with a bracket too)."""
-    if not re.match(r'\[\s*[\[{"\]]|\{\s*["}]', start):
+    if start.startswith('{"log":') or not re.match(r'\[\s*[\[{"\]]|\{\s*["}]', start):
         return None
     head = start[:8192]
     found = [(match.start(), kind) for expression, kind in _MARKS if (match := re.search(expression, head)) is not None]

@@ -6,8 +6,11 @@ without a prefix.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
+
+from dlaflow.parse.json_documents import as_fields, as_text
 
 _STAMP = r"\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] "
 _INNER = re.compile(
@@ -25,7 +28,9 @@ _WRAPPERS = tuple(
         r"\[[A-Za-z][\w./-]*-\d+\] ",  # ROS launch
         r"\[(?:DEBUG|INFO|WARN|ERROR|FATAL)\] \[\d+\.\d+\](?: \[[^\]]*\])?: ",  # a ROS node
         r"\[[A-Z]:onnxruntime:[^\]]*\] ",
-        r"\[\d{4}-\d\d-\d\d[^\]]*\] (?=\[)",
+        r"\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\]]*\] ",
+        r"\[ *\d+\.\d+\] |\d\d:\d\d:\d\d(?:\.\d+)? ",
+        r"\d+[:\t]",  # grep -n, cat -n
         r"[#>] ?",  # a comment, a quotation
     )
 )
@@ -42,6 +47,8 @@ class Unwrapper:
 
     def line(self, raw: str) -> str:
         """`raw` as TensorRT printed it, as far as can be told."""
+        if raw.startswith('{"log":'):
+            raw = _of_docker(raw)
         if "\x1b" in raw:
             raw = _COLOUR.sub("", raw)
         if _INNER.match(raw):
@@ -58,6 +65,14 @@ class Unwrapper:
                 return "" if rest.rstrip().endswith("|") and wrapper.match(f"{rest} ") else raw
             rest = rest[match.end() :]
         return rest
+
+
+def _of_docker(raw: str) -> str:
+    """The line inside docker's own log file: `{"log":"...\\n","stream":"stdout","time":"..."}`."""
+    try:
+        return as_text(as_fields(json.loads(raw)).get("log")).rstrip("\r\n")
+    except (ValueError, RecursionError):
+        return raw
 
 
 def _consumed(head: str) -> tuple[re.Pattern[str], ...] | None:
@@ -80,7 +95,7 @@ def whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of every line, unwrapped, torn ones put together again."""
     unwrapper = Unwrapper()
     torn = ""
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in _on_one_line(lines):
         # Nearly every line of a verbose log is plain: two cheap looks settle it.
         if raw[:1] != "[" or raw[20:23] != "] [" or raw[24:26] != "] ":
             raw = unwrapper.line(raw)
@@ -101,6 +116,16 @@ def whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
             yield number, piece
     if torn:
         yield number, torn
+
+
+def _on_one_line(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The lines with their numbers; progress bars draw over a line, whose last state runs into the next text."""
+    for number, raw in enumerate(lines, start=1):
+        if "\r" in raw:
+            for state in raw.split("\r"):
+                yield number, state
+        else:
+            yield number, raw
 
 
 def _pieces(raw: str) -> list[str]:
