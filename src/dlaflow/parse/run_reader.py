@@ -151,8 +151,12 @@ class RunReader:
             self._problem(level, stripped, number)
         elif self._open is not None and self._open.level in "EF":
             self._open.parts.append(text)
-        elif not self._structure(text, True) and not self._message("", text, number):
-            self._remainder("", text, number)
+        else:
+            place = self._mode, self._section
+            if not self._structure(text, True) and not self._message("", text, number):
+                # What another program printed in between ends no list and no section.
+                self._mode, self._section = place
+                self._remainder("", text, number)
 
     def _in_list(self, text: str) -> bool:
         """Whether an un-prefixed line was taken in by the list that is open."""
