@@ -121,7 +121,8 @@ def test_an_evaluation_counts_the_engines_own_answers(here, engine):
 def test_doctor_asks_the_board_and_not_the_desk(here, stand_in):
     checkup = examine(here)
     works = {ability.name: ability.works for ability in checkup.abilities}
-    assert works["remote build, probe"]
+    assert works["remote build"]
+    assert works["remote probe, profile, bench, evaluate"]
     assert checkup.machine.trtexec == str(stand_in.programs / "trtexec")
     assert checkup.machine.power_mode == "MAXN"
 

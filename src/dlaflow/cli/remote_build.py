@@ -19,7 +19,7 @@ from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import UsageError
 from dlaflow.placement.answers import keep
 from dlaflow.remote.board import Board
-from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board
+from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board, builder_on
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.inventory import BoardEntry, boards_of
 from dlaflow.remote.probe import Probed, ProbeWish
@@ -56,7 +56,8 @@ def build(
 ) -> None:
     """Build an engine on the board, and pull it with its log and manifest.
 
-    The release is the board's own. A build goes on when the connection breaks; --attach finds it again.
+    The release is the board's own. A build goes on when the connection breaks; --attach finds it again. A board without
+    trtexec builds through TensorRT's Python API, and does not measure.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def build(
     count = len(boards_of(board))
 
     def work(one: Board, entry: BoardEntry) -> BuildResult:
-        machine, _ = ask(one)
+        machine, facts = ask(one)
         wanted = target_on(machine, target, entry.title)
         if placing.standalone:
             wanted = replace(wanted, mode="standalone")
@@ -86,6 +87,7 @@ def build(
             there.timeout,
             there.lock_clocks,
             handling(connecting),
+            builder_on(one, facts),
         )
         built_for = BuiltFor("tensorrt", release.tensorrt, wanted.board.id, release.name)
         return build_on_board(one, Request(model, engine, config, built_for), how)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlaflow.build.calibrator import fitted_cache, names_release
-from dlaflow.build.capability import Caution, examine
+from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import BuildResult, Request
 from dlaflow.build.failures import explain
@@ -24,7 +24,7 @@ from dlaflow.files import atomic_path
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.remote.board import Board
 from dlaflow.remote.jobs import Handling, JobWish, failed_run, perform
-from dlaflow.remote.records import JobState, Phase, Run
+from dlaflow.remote.records import Facts, JobState, Phase, Program, Run
 
 MODEL, ENGINE, CACHE, PROFILE = "model.onnx", "model.engine", "model.cache", "profile.json"
 RUN = "build"
@@ -33,12 +33,35 @@ HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteBuild:
-    """How to build there: what to measure afterwards (its files are on the desk), time limit in seconds, clocks."""
+    """How to build there: what to measure afterwards (its files are on the desk), time limit in seconds, clocks.
+
+    `program` is trtexec, or `bindings`: TensorRT's Python API, which measures nothing.
+    """
 
     measuring: Measuring = BUILD_ONLY
     seconds: float = 6 * HOUR
     clocks: bool = False
     handling: Handling = field(default_factory=Handling)
+    program: Program = "trtexec"
+
+    @property
+    def via(self) -> Via:
+        """What `dlaflow build` calls it."""
+        return "trtexec" if self.program == "trtexec" else "python"
+
+
+def builder_on(board: Board, facts: Facts) -> Program:
+    """What can build there.
+
+    Raises EnvironmentLacksError for a board with neither trtexec nor TensorRT's bindings.
+    """
+    if "trtexec" in facts.places:
+        return "trtexec"
+    if facts.tensorrt.version:
+        return "bindings"
+    raise EnvironmentLacksError(
+        f"{board.name} has neither trtexec nor TensorRT's Python bindings", then="sudo apt-get install tensorrt, there."
+    )
 
 
 def build_on_board(board: Board, request: Request, how: RemoteBuild | None = None) -> BuildResult:
@@ -52,14 +75,15 @@ def build_on_board(board: Board, request: Request, how: RemoteBuild | None = Non
     if request.engine.resolve() == request.model.resolve():
         raise UsageError("the engine would overwrite the model", received=request.engine, then="Name another file.")
     tensorrt = request.built_for.tensorrt
-    cautions = examine(request.config, tensorrt, "trtexec")
+    cautions = examine(request.config, tensorrt, how.via)
     cautions += _about_model(request, tensorrt)
     with ExitStack() as stack:
         files, config = stack.enter_context(_staged(request, tensorrt))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-")))
-        measuring = replace(how.measuring, export_profile=PROFILE if how.measuring.export_profile else None)
+        wished = how.measuring if how.program == "trtexec" else BUILD_ONLY
+        measuring = replace(wished, export_profile=PROFILE if wished.export_profile else None)
         arguments = tuple(build_arguments(MODEL, ENGINE, config, tensorrt, measuring))
-        phase = Phase(name=RUN, runs=(Run(name=RUN, arguments=arguments, seconds=how.seconds),))
+        phase = Phase(name=RUN, runs=(Run(name=RUN, program=how.program, arguments=arguments, seconds=how.seconds),))
         title = f"{request.model.name} for {request.config.mode}"
         state = perform(board, JobWish("build", title, files, (phase,), clocks=how.clocks), folder, how.handling)
         log = request.engine.with_name(f"{request.engine.name}.log")
@@ -115,7 +139,7 @@ def _recorded(request: Request, how: RemoteBuild, state: JobState, log: Path, ca
         str(request.model), str(request.engine), request.config, request.built_for.tensorrt, how.measuring
     )
     texts = tuple(f"{caution.message} {caution.then}" for caution in cautions)
-    record = BuildRecord("trtexec", state.runs[0].seconds if state.runs else 0.0, ("trtexec", *typed), texts)
+    record = BuildRecord(how.via, state.runs[0].seconds if state.runs else 0.0, (how.program, *typed), texts)
     manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
     return BuildResult(request.engine, manifest, tuple(cautions), run=run)
 

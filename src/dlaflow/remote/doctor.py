@@ -111,7 +111,13 @@ def examine(board: Board) -> Checkup:
     machine, facts = ask(board)
     root = "sudo" in facts.places
     abilities = (
-        _needs("remote build, probe", facts, "trtexec"),
+        Ability(
+            "remote build",
+            "trtexec" in facts.places or bool(facts.tensorrt.version),
+            "neither trtexec nor TensorRT's Python bindings",
+            _INSTALL["trtexec"],
+        ),
+        _needs("remote probe, profile, bench, evaluate", facts, "trtexec"),
         _needs("remote profile: time lines", facts, "nsys"),
         _needs("remote bench: power", facts, "tegrastats"),
         _needs("--lock-clocks", facts, "jetson_clocks", "" if root else "; without sudo log in as root"),

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 JobKind = Literal["build", "profile", "bench", "evaluate", "probe", "power"]
-Program = Literal["trtexec", "nsys-profile", "nsys-export"]
+Program = Literal["trtexec", "bindings", "nsys-profile", "nsys-export"]
 Ending = Literal["running", "done", "failed", "stopped", "died"]
 
 

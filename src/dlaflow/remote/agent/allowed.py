@@ -1,11 +1,15 @@
-"""What a job may run: trtexec and nsys, with known options, on files of the job's own folder. Nothing else."""
+"""What a job may run: trtexec (or this agent in its place) and nsys, with known options, on files of its own folder."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 
 from .folder import ID, NAME, SHA, Record, Refused, need, program
 
+BINDINGS = "bindings"
+"""The program that builds through TensorRT's Python API: this agent itself."""
 KINDS = ("build", "profile", "bench", "evaluate", "probe", "power")
 
 _ARGUMENT = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=([^\x00-\x1f]*))?")
@@ -52,6 +56,8 @@ def command_of(run: Record, resolve: bool = True) -> list[str]:
     arguments = [_checked(argument) for argument in run["arguments"]]
     if name == "trtexec":
         return [find("trtexec"), *arguments]
+    if name == BINDINGS:
+        return [sys.executable, os.path.abspath(sys.argv[0]), BINDINGS, *arguments]
     if name == "nsys-profile":
         flags = [_checked_nsys(flag) for flag in run["flags"]]
         out = f"--output={run['name']}"

@@ -9,7 +9,8 @@ import shutil
 import socket
 import sys
 
-from . import facts, files, job
+from . import bindings, facts, files, job
+from .allowed import BINDINGS
 from .folder import Record, Refused, free_bytes, prepare, root, say
 
 
@@ -43,7 +44,9 @@ COMMANDS = {
 
 
 def main() -> int:
-    """Answer one request."""
+    """Answer one request; or be the program of a job that builds through TensorRT's Python API."""
+    if sys.argv[1:2] == [BINDINGS]:
+        return bindings.main(sys.argv[2:])
     try:
         command = COMMANDS.get(sys.argv[1] if len(sys.argv) == 2 else "")
         if command is None:
