@@ -30,6 +30,7 @@ class _Mode(msgspec.Struct, frozen=True):
     dla_mhz: float | None = None
     dram_share: float = 1.0
     gpu_share: float = 1.0
+    cpu_share: float = 1.0
     since: str | None = None
     before: str | None = None
 
@@ -55,6 +56,7 @@ class Clocks:
     gpu: GpuHardware | None
     gpu_generation: str | None
     note: str
+    cpu_share: float = 1.0
 
 
 def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clocks:
@@ -81,6 +83,7 @@ def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clock
         gpu=_gpu(board, listed, extra),
         gpu_generation=GPU_GENERATION.get(board.soc),
         note=note or "nobody published the DLA clock of this mode",
+        cpu_share=extra.cpu_share if extra else 1.0,
     )
 
 

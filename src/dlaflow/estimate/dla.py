@@ -28,6 +28,10 @@ SPARSE_CHANNELS = 64
 """2:4 sparsity speeds up INT8 convolutions from this many input channels on (NVIDIA's DLA README)."""
 SPARSE_WEIGHT_BYTES = 0.625
 """Half of the values and two bits of index for each that is kept."""
+ATOM_BYTES = 32
+"""Feature maps are stored in atoms of 32 bytes: 32 channels in INT8, 16 in FP16 (chw32, chw16)."""
+IMAGE_CHANNELS = 4
+"""First layers read pixels of 4 channels (hwc4). Orin's FP16 convolution engine does not: 3 channels cost it 16."""
 HOST_BYTES = 4
 """Network inputs and outputs are float32 unless the build asks for DLA formats."""
 
@@ -60,6 +64,7 @@ class DlaParameters:
     copy_gb_s: float
     switch_ms: float
     gpu_step_ms: float
+    host_share: float
     sparse_speedup: float
     contention: float
     unlocked: float
@@ -89,6 +94,7 @@ class Conditions:
 
     dla_mhz: float
     dram_scale: float = 1.0
+    host_scale: float = 1.0
     cores: int = 1
     sparse: bool = False
     native_io: bool = False
@@ -161,9 +167,9 @@ def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> Step
     seen = table.positions * table.batch / streams
     utilisation = (
         table.reduced
-        / (table.reduced + np.where(table.grouped, p.half_grouped, p.half_reduced))
+        / np.where(table.grouped, table.reduced + p.half_grouped, _packed(table, engine) + p.half_reduced)
         * table.produced
-        / (table.produced + p.half_produced)
+        / (table.produced + np.where(table.grouped, p.half_grouped, p.half_produced))
         * np.where(connected, 1.0, seen / (seen + p.half_positions))
     )
     array = macs / (engine.macs_per_clock * p.efficiency * utilisation * clocks_per_ms)
@@ -179,20 +185,35 @@ def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> Step
     return StepTimes(compute, memory, overlapped(compute, memory) + p.step_us * 1e-3)
 
 
+def _packed(table: StepTable, engine: Engine) -> Array:
+    """Input channels as they lie in memory: in atoms of 32 bytes, a first layer of up to 4 channels in pixels of 4."""
+    atom = ATOM_BYTES / engine.bytes_per_element
+    whole = np.ceil(table.reduced / atom) * atom
+    if engine.precision == "int8" or engine.generation == "v1":
+        return np.where(table.reduced <= IMAGE_CHANNELS, IMAGE_CHANNELS, whole)
+    return np.asarray(whole)
+
+
 def overlapped(compute: Array, memory: Array) -> Array:
     """The time of work whose compute and memory parts overlap in part."""
     return np.asarray((compute**OVERLAP + memory**OVERLAP) ** (1 / OVERLAP))
+
+
+def host_factor(engine: Engine, conditions: Conditions) -> float:
+    """How much longer submissions take than with the full CPU clock; a share of them is the CPU's work."""
+    return 1.0 + engine.parameters.host_share * (1.0 / conditions.host_scale - 1.0)
 
 
 def copy_times(copies: Sequence[Copy], engine: Engine, conditions: Conditions) -> tuple[float, float]:
     """The ms spent in format copies of network inputs and outputs, and in crossings between GPU and DLA."""
     p = engine.parameters
     host = crossing = 0.0
+    slower = host_factor(engine, conditions)
     for copy in copies:
         other = HOST_BYTES if copy.host else engine.bytes_per_element
         moved = copy.elements * (other + engine.bytes_per_element) / (p.copy_gb_s * conditions.dram_scale * 1e6)
         if not copy.host:
-            crossing += p.switch_ms + p.copy_ms + moved
+            crossing += (p.switch_ms + p.copy_ms) * slower + moved
         elif not conditions.native_io:
-            host += p.copy_ms + moved
+            host += p.copy_ms * slower + moved
     return host, crossing

@@ -116,6 +116,7 @@ def conditions_of(target: Target, clocks: Clocks) -> Conditions:
     return Conditions(
         dla_mhz=clocks.dla_mhz or 0.0,
         dram_scale=clocks.dram_share,
+        host_scale=clocks.cpu_share,
         native_io=target.mode == "standalone",
         shared_passes=target.version >= _SHARED_PASSES_SINCE,
     )

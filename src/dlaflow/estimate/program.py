@@ -49,7 +49,7 @@ class Step:
     number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
     and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
     and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
-    `grouped` marks convolutions in groups of several channels; `kernels` is how many launches the step is on the GPU.
+    `groups` is that of a convolution; `kernels` is how many launches the step is on the GPU.
     """
 
     name: str
@@ -65,9 +65,14 @@ class Step:
     batch: int = 1
     points: int = 0
     edge: int = 0
-    grouped: bool = False
+    groups: int = 1
     kernels: int = 1
     layers: tuple[str, ...] = ()
+
+    @property
+    def grouped(self) -> bool:
+        """True for convolutions in groups of several channels."""
+        return self.groups > 1 and self.reduced > 1
 
     @property
     def matrix(self) -> bool:
@@ -238,7 +243,7 @@ def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
         batch=batch,
         points=_points(first) + sum(_points(layer) for layer in group[1:] if layer.kind == "POOLING"),
         edge=edge,
-        grouped=isinstance(first.attributes, Convolution) and first.attributes.groups > 1 and reduced > 1,
+        groups=first.attributes.groups if isinstance(first.attributes, Convolution) else 1,
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
         layers=tuple(layer.name for layer in group),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlaflow.estimate.dla import Conditions, Engine, StepTable, copy_times, step_times
+from dlaflow.estimate.dla import Conditions, Engine, StepTable, copy_times, host_factor, step_times
 from dlaflow.estimate.gpu import GpuHardware, GpuParameters, Kernels, kernel_times
 from dlaflow.estimate.program import Program
 from dlaflow.types import Device
@@ -62,14 +62,15 @@ def split_of(work: Workload, engine: Engine, conditions: Conditions, gpu: GpuMod
     """The split of a program that runs on one DLA core, with what falls back on the GPU. `gpu` is None when unknown."""
     formats, switches = copy_times(work.program.copies, engine, conditions)
     kernels = float(work.gpu.launches.sum())
-    on_gpu = kernels * engine.parameters.gpu_step_ms
+    slower = host_factor(engine, conditions)
+    on_gpu = kernels * engine.parameters.gpu_step_ms * slower
     if gpu is not None and kernels:
         on_gpu += float(kernel_times(work.gpu, gpu.parameters, gpu.hardware, engine.precision, graphs=True).sum())
     return Split(
         dla=float(step_times(work.dla, engine, conditions).total.sum()),
         gpu=on_gpu,
         switches=switches,
-        launch=work.program.loadables * engine.parameters.launch_ms,
+        launch=work.program.loadables * engine.parameters.launch_ms * slower,
         formats=formats,
     )
 

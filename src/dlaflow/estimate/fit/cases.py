@@ -149,7 +149,7 @@ def _engine_of_one_layer(index: int, point: Point, clocks: Clocks) -> Case | str
         _generation(clocks),
         point.precision or "",
         clocks,
-        Conditions(clocks.dla_mhz or 0, clocks.dram_share, locked=False),
+        Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, locked=False),
         point.latency_ms or 0,
         dla=_hybrid(network),
         use=not outlier,
@@ -202,7 +202,7 @@ def _network(index: int, point: Point, clocks: Clocks, version: Version) -> Case
         batches = _OFFLINE_BATCHES.get(subject, (32, 64))
         work = _whole(NETWORKS[subject](batches[0], height, width))
         gpu = Workload.of(on_gpu(NETWORKS[subject](batches[1], height, width)))
-        conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share, cores=2, native_io=True)
+        conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, cores=2, native_io=True)
         return Case(
             index,
             subject,
@@ -253,6 +253,7 @@ def _on_dla(
     conditions = Conditions(
         clocks.dla_mhz or 0,
         clocks.dram_share,
+        clocks.cpu_share,
         cores=2 if two else 1,
         sparse=(point.sparsity or "dense") != "dense",
         native_io=two,

@@ -15,6 +15,7 @@ _SHARED = (
         "switch_ms", 0.022, 0.5, "hand-over costs 0.05-0.07 and 0.01-0.04 ms on Xavier (HaX-CoNN), the copy included"
     ),
     Prior("gpu_step_ms", 0.010, 0.5, "launch and wait of a GPU kernel between loadables"),
+    Prior("host_share", 0.4, 0.5, "part of a submission is the CPU's work, the rest waits for the controller"),
     Prior("contention", 1.25, 0.1, "two cores reach 87% of twice one core (facts), half of it memory time"),
     Prior("unlocked", 1.1, 0.2, "memory clock under DVFS in single-shot runs"),
 )
@@ -26,9 +27,9 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
         Prior("half_produced", 16, 0.7, "64 output channels reach 60% (cuDLA statistics)"),
         Prior(
             "half_grouped",
-            64,
-            0.7,
-            "each group fills the 64 channels of an atom; no engine of one such layer is public",
+            96,
+            0.3,
+            "each group is a pass of its own over an array of 64 by 128; no engine of one such layer is public",
         ),
         Prior("dram_gb_s", 45, 0.4, "a share of 205 GB/s that one core can draw"),
         Prior("weight_gb_s", 45, 0.3, "as the tensors"),
@@ -40,9 +41,10 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
         Prior("efficiency", 1.5, 0.4, "share of 256 MAC a clock; 0.6 TFLOPS seen on the best layer (facts)"),
         Prior("half_reduced", 16, 0.5, "FP16 tensors are padded to 16 channels (chw16)"),
         Prior("half_produced", 8, 0.7, "as INT8"),
-        Prior("half_grouped", 64, 0.7, "as INT8"),
+        Prior("half_grouped", 96, 0.5, "as INT8"),
         Prior("dram_gb_s", 45, 0.4, "as INT8: the same interface"),
-        Prior("weight_gb_s", 5, 0.5, "weights of small maps dominate FP16 layers"),
+        Prior("half_positions", 100, 0.7, "7x7 layers reach a quarter of the rate of 56x56 ones in single engines"),
+        Prior("weight_gb_s", 45, 0.3, "as INT8: the same interface"),
         Prior(
             "points_per_clock",
             4,
@@ -50,12 +52,12 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
             "yolo11n wholly in FP16 on AGX Orin: 37 qps (evidence/placement), half of it passes",
         ),
         Prior("sparse_speedup", 1.0, 0.02, "sparsity is for INT8 only"),
-        *_SHARED,
+        *(prior for prior in _SHARED if prior.name != "half_positions"),
     ),
 }
 
 
-_PATHS = ("dram_gb_s", "launch_ms", "copy_ms", "copy_gb_s", "switch_ms", "gpu_step_ms", "unlocked")
+_PATHS = ("dram_gb_s", "launch_ms", "copy_ms", "copy_gb_s", "switch_ms", "gpu_step_ms", "host_share", "unlocked")
 _PATHS_SD = 0.2
 
 
