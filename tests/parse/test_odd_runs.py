@@ -131,6 +131,12 @@ def test_a_profile_that_was_indented_and_torn() -> None:
     assert (found.profiles[0].iterations, found.complete) == (10, False)
 
 
+def test_a_profile_on_one_line_and_torn() -> None:
+    row = '{"name":"%s","timeMs":50,"averageMs":5.0,"medianMs":4.5,"percentage":50}'
+    found = parse_profile(f'[{{"count":10}},{row % "a"},{row % "b {0}"},{{"name":"c')
+    assert [(row.name, row.median_ms) for row in found.profiles[0].rows] == [("a", 4.5), ("b {0}", 4.5)]
+
+
 def test_layer_information_one_layer_a_line() -> None:
     found = parse_layer_info(
         "Name: {ForeignNode[a...b]}, LayerType: DLA, Inputs: [ { Name: x, Location: Device, Dimensions: [1,3,8,8], "

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.errors import InputError
+from dlaflow.parse.cudla_csv import parse_cudla_csv
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.device import parse_device
 from dlaflow.parse.layer_info import parse_dumped_layers, parse_layer_info
@@ -38,7 +39,11 @@ PIECES = st.sampled_from(
         "[DlaLayer] {ForeignNode[a...b]}", "[GpuLayer] SHUFFLE: a", "{a,b}, {c", "PWN(a, PWN(b",
         "Layer 'a' (X): Unsupported on DLA", " Time(ms) Avg.(ms) Median(ms) Time(%) Layer", "1 2 3 4 a",
         "Average on 10 runs - GPU latency: x ms", "min: 1 ms", "RAM 1/2MB CPU [0%@1]", "VDD 1mW/2mW", "\n", "\n",
-        "\n", "\t", " ", "\0", "\x1b[31m", "é", "\ud7ff", ": ", "{", "}", '"', '{ "count" : 3 }',
+        "\n", "\t", " ", "\0", "\x1b[31m", "é", "\ud7ff", ": ", "{", "}", "layer_name,start_ms,end_ms",
+        "'a, b',0.1,0.2", '{"log":"x', "trt | ", "2025-02-14T10:33:45Z ", "\r", "NV Power Mode: MAXN",
+        "Name: a, LayerType: DLA",
+        "NVPM VERB: PARAM DLA0_CORE: ARG MAX_FREQ: PATH /a: REAL_VAL: 1 CONF_VAL: -1", "GR3D_FREQ @[1,off]",
+        "nvidia,tegra234", '"', '{ "count" : 3 }',
         ', { "name" : "a", "timeMs" : 1, "averageMs" : nan, "percentage" : -nan }', '"Layers": [', "Host Latency",
     ]
 )  # fmt: skip
@@ -54,6 +59,7 @@ def test_no_text_fails(text: str) -> None:
     parse_output(text + "\n")
     parse_tegrastats(text + "\n")
     parse_device(text + "\n")
+    parse_cudla_csv(text + "\n")
     for profile in parse_profile(text + "\n").profiles:
         rows = classified(profile)
         assert len(dla_regions(rows)) <= len(rows)

@@ -14,7 +14,7 @@ from dlaflow.parse.text import Source, number, text_of
 
 _ITEM = re.compile(
     r'\{\s*"count"\s*:\s*(?P<count>\d+)\s*\}'
-    r'|\{\s*"name"\s*:\s*"(?P<name>.*)"\s*,\s*"timeMs"\s*:\s*(?P<total>[^\s,]+)\s*,\s*"averageMs"\s*:\s*(?P<average>[^\s,]+)'
+    r'|\{\s*"name"\s*:\s*"(?P<name>.{0,8000}?)"\s*,\s*"timeMs"\s*:\s*(?P<total>[^\s,]+)\s*,\s*"averageMs"\s*:\s*(?P<average>[^\s,]+)'
     r'\s*,(?:\s*"medianMs"\s*:\s*(?P<median>[^\s,]+)\s*,)?\s*"percentage"\s*:\s*(?P<percent>[^\s}]+)\s*\}?'
 )
 
