@@ -211,3 +211,24 @@ def test_parse_reads_caches_and_tells_what_is_none(tmp_path: Path, capsys: pytes
     (found,) = json.loads(capsys.readouterr().out)["artefacts"]
     assert found["record"] is None
     assert "ONNX Runtime" in found["note"]
+
+
+def test_the_guides_outputs_are_real(
+    tmp_path: Path, capture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every `$ dlaflow` block of docs/profile.md is what the command prints on the real files."""
+    for file in capture.parent.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    for name in ("gn", "bn"):
+        told = capture.parents[2] / "placement" / f"tutorial_model_{name}-agx_orin-trt84-1.json"
+        walkthrough_log(tmp_path / f"model_{name}.log", told)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "110")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "profile.md").read_text()
+    blocks = [block.partition("\n```")[0] for block in page.split("```console\n$ dlaflow ")[1:]]
+    assert len(blocks) >= 4
+    for block in blocks:
+        command, _, expected = block.partition("\n")
+        assert main(command.split()) == 0
+        printed = [line.rstrip() for line in capsys.readouterr().out.rstrip().splitlines()]
+        assert printed == expected.splitlines(), command
