@@ -7,12 +7,13 @@ STAMP  := $(VENV)/.ready
 DLAFLOW_DATA ?= $(firstword $(wildcard data/cifar10 ../shared/cifar10))
 export DLAFLOW_DATA
 
-.PHONY: demo test test-all check setup clean help
+.PHONY: demo test test-all check docs setup clean help
 
 help:
 	@echo "make demo      set up and run the walk-through (2 epochs a model), then say where the report is"
 	@echo "make test      set up, run scripts/check and the tests"
 	@echo "make test-all  the same with the slow sweeps"
+	@echo "make docs      set up and build the documentation into site/"
 	@echo "make clean     remove the virtual environment and what tools leave behind"
 
 setup: $(STAMP)
@@ -41,5 +42,8 @@ test-all: $(STAMP)
 check: $(STAMP)
 	$(BIN)/python scripts/check
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

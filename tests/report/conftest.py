@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import select
@@ -9,13 +11,16 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL.Image import Image
+from PIL.Image import open as open_image
 
-from dlaflow.report.records import Edge, RunRecord, Variant
+from dlaflow.report.records import Edge, RunRecord, Span, Variant
 from dlaflow.types import (
     Confidence,
     Device,
@@ -25,6 +30,7 @@ from dlaflow.types import (
     ModelInfo,
     PlacedLayer,
     Placement,
+    Provenance,
     Summary,
     Switch,
     TargetInfo,
@@ -124,6 +130,34 @@ def walkthrough() -> RunRecord:
         )
     ]
     return RunRecord("walkthrough", "2026-01-31T12:00:00Z", "CIFAR-10", [], ["Python 3.11, onnxruntime 1.23"], variants)
+
+
+SPANS = [
+    Span("host", "gpu", "a", 1_000_000, 1_200_000),
+    Span("GPU", "reformat", "Reformatting <b>", 2_000_000, 3_000_000),
+    Span("DLA", "dla", "{ForeignNode[a...b]}", 3_000_000, 11_000_000),
+]
+
+
+@pytest.fixture
+def measured_run(walkthrough: RunRecord) -> RunRecord:
+    """model_bn, of which the board ran one ReLU on the GPU and told nothing of the last layer."""
+    variant = walkthrough.variants[1]
+    assert variant.placement is not None
+    layers = list(variant.placement.layers)
+    why = Finding(
+        "unsupported", layers[1].name, Verdict.FALLBACK, "no <i>room</i>", "", "", "log line 7", "", Confidence.MEASURED
+    )
+    layers[1] = replace(layers[1], device=Device.GPU, verdict=Verdict.FALLBACK, loadable=None, findings=[why])
+    layers[-1] = replace(layers[-1], verdict=Verdict.UNKNOWN)
+    summary = replace(variant.placement.summary, switches=5, loadables=3)
+    numbers = [
+        Measurement("latency", "DLA with fallback", 0.7, "ms", 0, 0.2, provenance=Provenance.ESTIMATED),
+        Measurement("latency", "model_bn", 1.5, "ms", 100),
+    ]
+    there = replace(variant.placement, layers=layers, summary=summary)
+    variants = [replace(variant, measured=there, timeline=SPANS, measurements=numbers)]
+    return replace(walkthrough, variants=variants)
 
 
 @pytest.fixture
@@ -243,6 +277,16 @@ class Page:
     def type(self, text: str) -> None:
         """Text into what has the focus."""
         self._call("Input.insertText", {"text": text})
+
+    def picture(self, path: Path) -> Image:
+        """Save the whole page as a PNG."""
+        tall = min(self.run("document.documentElement.scrollHeight"), 8000)
+        size = {"width": 1280, "height": tall, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", size)
+        data = base64.b64decode(self._call("Page.captureScreenshot", {"format": "png"})["data"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return open_image(io.BytesIO(data))
 
     def close(self) -> None:
         """End the browser."""

@@ -110,16 +110,48 @@ def test_nodes_of_the_graph_do_not_overlap(tmp_path: Path, long_run: RunRecord, 
 def test_a_thousand_layers_stay_interactive(tmp_path: Path, long_run: RunRecord, page) -> None:
     path = write(tmp_path, long_run)
     assert path.stat().st_size < 2_000_000
-    seconds = page.open(path)
+    # The best of some tries: what is asked is what the page needs, not what its neighbours leave.
+    seconds = min(page.open(path) for _ in range(5))
     opened = page.run(
         "(() => { const t = performance.now(); const d = document.querySelector('[data-graph=v0]'); d.open = true;"
         "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame("
         "() => done(performance.now() - t)))); })()"
     )
-    # The goal is 1.5 s on an idle machine; this bound is for a busy one.
-    assert seconds < 6
-    assert opened < 6000
+    assert seconds + opened / 1000 < 1.5
+    assert page.errors == []
+    assert set(page.requests) == {path.as_uri()}
+
+
+def test_measured_strip_and_timeline(tmp_path: Path, measured_run: RunRecord, page) -> None:
+    path = write(tmp_path, measured_run)
+    page.open(path)
+    assert page.run("document.querySelectorAll('.strip').length") == 3
+    page.click(".timeline .span.dla")
+    tip = "document.getElementById('tip').textContent"
+    assert "{ForeignNode[a...b]}" in page.run(tip)
+    page.run("document.querySelector('.timeline .strip-scroll').focus()")
+    page.key("Home")
+    page.key("ArrowRight")
+    assert "Reformatting <b>" in page.run(tip)
+    before = page.run("document.querySelector('.timeline .strip').getBoundingClientRect().width")
+    page.click(".timeline [data-zoom=in]")
+    assert page.run("document.querySelector('.timeline .strip').getBoundingClientRect().width") == pytest.approx(
+        2 * before
+    )
     quiet(page, path)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pictures_of_both_themes(tmp_path: Path, walkthrough: RunRecord, page, theme: str) -> None:
+    """Kept where DLAFLOW_SHOTS says, as artefacts of the tests; told to be of the theme by their first pixel."""
+    folder = Path(os.environ.get("DLAFLOW_SHOTS", tmp_path))
+    page.open(write(tmp_path, walkthrough))
+    page.run(f"document.documentElement.dataset.theme = '{theme}'")
+    picture = page.picture(folder / f"report_{theme}.png")
+    red, green, blue = picture.convert("RGB").getpixel((2, 2))
+    assert (min(red, green, blue) > 200) is (theme == "light")
+    assert (max(red, green, blue) < 60) is (theme == "dark")
+    assert len(picture.convert("RGB").resize((64, 64)).getcolors(4096)) > 20
 
 
 def test_filter_of_the_layer_table(tmp_path: Path, long_run: RunRecord, page) -> None:
@@ -162,7 +194,7 @@ def test_the_policy_stops_what_it_did_not_name(tmp_path: Path, walkthrough: RunR
     assert any("Content Security Policy" in error for error in page.errors)
 
 
-@pytest.mark.parametrize("name", ["walkthrough", "hostile_run"])
+@pytest.mark.parametrize("name", ["walkthrough", "hostile_run", "measured_run"])
 def test_axe_finds_nothing_serious(tmp_path: Path, request: pytest.FixtureRequest, name: str, page) -> None:
     axe = os.environ.get("DLAFLOW_AXE")
     if not axe:

@@ -82,14 +82,16 @@ def _sides(predicted: Summary, measured: Summary) -> list[Side]:
 
 
 def _latency(measurements: list[Measurement]) -> Side | None:
-    """The estimated and the measured latency; they agree when the measured one lies in the estimate's interval."""
-    found: dict[Provenance, Measurement] = {}
-    for each in measurements:
-        if each.quantity == "latency" and (each.provenance is Provenance.MEASURED or each.subject == AS_BUILT):
-            found.setdefault(each.provenance, each)
-    before, after = found.get(Provenance.ESTIMATED), found.get(Provenance.MEASURED)
+    """The estimated and the measured latency; they agree when the measured one lies in the estimate's interval.
+
+    A capture has no latency of trtexec's: the time on its stream stands for it.
+    """
+    estimated = (m for m in measurements if m.provenance is Provenance.ESTIMATED and m.subject == AS_BUILT)
+    before = next((m for m in estimated if m.quantity == "latency"), None)
+    measured = {m.quantity: m for m in reversed(measurements) if m.provenance is Provenance.MEASURED}
+    after = measured.get("latency") or measured.get("stream time")
     if before is None or after is None or before.unit != after.unit:
         return None
     inside = abs(after.value - before.value) <= (before.spread or 0.0)
-    estimated = f"{before.value:.3g} ± {before.spread or 0.0:.2g} {before.unit} (estimated)"
-    return Side("Latency", estimated, f"{after.value:.3g} {after.unit}", inside)
+    expected = f"{before.value:.3g} ± {before.spread or 0.0:.2g} {before.unit} (estimated)"
+    return Side(after.quantity.capitalize(), expected, f"{after.value:.3g} {after.unit}", inside)

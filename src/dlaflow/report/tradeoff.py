@@ -116,6 +116,7 @@ def tradeoff_of(run: RunRecord) -> Tradeoff | None:
             up(top1.value),
             up(top1.value - (top1.spread or 0)),
             up(top1.value + (top1.spread or 0)),
+            best=variant.name in front,
         )
         for variant, time, top1 in pairs
     ]
@@ -127,7 +128,7 @@ def tradeoff_of(run: RunRecord) -> Tradeoff | None:
         [Tick(across(at), f"{at:.6g}") for at in _multiples(0.0, slowest, nice_step(slowest, 8))],
         [Tick(up(at), f"{at * 100:.4g}%") for at in _multiples(low, high, step)],
         unit,
-        "; ".join(said),
+        "; ".join([*said, f"on the Pareto front: {', '.join(front)}"]),
     )
 
 
