@@ -177,6 +177,30 @@ def test_a_killed_calibration_goes_on_where_it_was(small_network: Path, pictures
     assert not state.exists()
 
 
+def test_auto_stopped_in_its_second_pass_counts_nothing_again(
+    small_network: Path, pictures: np.ndarray, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.npz"
+    passes: list[int] = []
+
+    def batches() -> object:
+        passes.append(0)
+        for start in range(0, 96, 8):
+            passes[-1] += 1
+            if len(passes) == 2:
+                raise KeyboardInterrupt
+            yield pictures[start : start + 8]
+
+    config = CalibrationConfig("auto", checkpoint=state)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(small_network, batches, config)  # type: ignore[arg-type]
+    with np.load(state) as stored:
+        assert int(stored["images"]) == 96
+    resumed = calibrate(small_network, batches, config)  # type: ignore[arg-type]
+    assert resumed == calibrate(small_network, lambda: (pictures[i : i + 8] for i in range(0, 96, 8)), config)
+    assert not state.exists()
+
+
 def test_a_state_of_other_images_is_not_used(small_network: Path, pictures: np.ndarray, tmp_path: Path) -> None:
     state = tmp_path / "state.npz"
 

@@ -123,8 +123,13 @@ def test_choices(small_network: Path, calibration: Calibration) -> None:
         "flat",
         "output",
     }
+
+
+def test_a_unit_scale_before_the_residual_sum(small_network: Path, calibration: Calibration, tmp_path: Path) -> None:
+    graph = index(load_onnx(small_network))
     ones = with_residual_ones(graph, calibration.scales)
-    assert [name for name, scale in ones.items() if scale == 1.0] == []
-    plain = index(load_onnx(small_network))
-    text_scales = {"c1": 0.1, "n2": 0.2}
-    assert with_residual_ones(plain, text_scales) == text_scales
+    assert [name for name, scale in ones.items() if scale == 1.0] == ["c2", "n2"]
+    assert with_residual_ones(graph, {"r1": 0.1, "n2": 0.2}) == {"r1": 0.1, "n2": 1.0}
+    path = tmp_path / "c.cache"
+    write_cache(cover(small_network, calibration, "8.5.2").scales | ones, "8.5.2", path)
+    assert lint_for_model(read_cache(path), path, small_network) == []

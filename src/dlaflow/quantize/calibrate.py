@@ -84,6 +84,8 @@ def _observe(
                 task.advance(len(batch))
                 if checkpoint.due():
                     checkpoint.write(observer.histograms, images, running.value)
+            if config.method == AUTO:
+                checkpoint.write(observer.histograms, images, running.value)
     finally:
         observer.close()
     if not images:

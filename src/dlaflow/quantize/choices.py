@@ -32,13 +32,27 @@ def with_residual_ones(graph: Graph, scales: Mapping[str, float]) -> dict[str, f
     """The scales with 1.0 for each convolution output that feeds nothing but a sum of two activations.
 
     From DLA software 3.13 on, the compiler then fuses the convolution with the sum in INT8 and the tensor never exists.
-    Only for the cache: in a Q/DQ model the value would round for real.
+    Normalization between the two is part of the convolution. Only for the cache: in a Q/DQ model the value would round
+    for real.
     """
     changed = dict(scales)
-    for name in scales:
-        node, readers = graph.producer.get(name), graph.consumers.get(name, ())
-        if node is None or node.op_type != "Conv" or len(readers) != 1 or readers[0].op_type != "Add":
+    for node in graph.proto.graph.node:
+        if node.op_type != "Add" or not all(graph.is_activation(operand) for operand in node.input):
             continue
-        if all(graph.is_activation(operand) for operand in readers[0].input) and name not in graph.outputs:
-            changed[name] = 1.0
+        for operand in node.input:
+            changed.update({name: 1.0 for name in _private_convolution(graph, operand) if name in scales})
     return changed
+
+
+def _private_convolution(graph: Graph, name: str) -> list[str]:
+    """`name` and what lies between it and its convolution, when nothing else reads them; nothing otherwise."""
+    names = []
+    while name not in graph.outputs and len(graph.consumers.get(name, ())) == 1:
+        names.append(name)
+        node = graph.producer.get(name)
+        if node is None or node.op_type not in {"Conv", "BatchNormalization"}:
+            break
+        if node.op_type == "Conv":
+            return names
+        name = node.input[0]
+    return []

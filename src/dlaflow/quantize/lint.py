@@ -21,6 +21,7 @@ _TINY = 1e-7
 _FLOATS = frozenset({"float32", "float16"})
 _EQUAL_INPUTS = frozenset({"SUM", "SUB", "MAX", "MIN"})
 _EQUAL = 1e-6
+_CONVOLUTION = frozenset({"CONVOLUTION", "SCALE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,17 @@ def lint_for_model(cache: CacheFile, path: Path, model: Path, tensorrt: str | No
     found += [
         Problem("stranger", name, f"{model.name} has no such tensor under TensorRT {release}") for name in strangers
     ]
+    unit = _unit_residuals(network, scales)
+    compared = {name: scale for name, scale in scales.items() if name not in unit}
     for layer in network.layers:
-        found += _unequal(layer, scales)
+        found += _unequal(layer, compared)
     return found
+
+
+def _unit_residuals(network: Network, scales: dict[str, float]) -> set[str]:
+    """Convolution outputs whose scale is exactly 1: the sign for the compiler to fuse them with the sum behind."""
+    made = {tensor.name for layer in network.layers if layer.kind in _CONVOLUTION for tensor in layer.outputs}
+    return {name for name in made if scales.get(name) == 1.0}
 
 
 def _value(name: str, scale: float) -> list[Problem]:
