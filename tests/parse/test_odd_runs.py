@@ -152,3 +152,31 @@ def test_layer_information_one_layer_a_line() -> None:
 def test_ends_of_a_single_bracketed_name() -> None:
     name = "(Unnamed Layer* 0) [ElementWise]"
     assert foreign_ends(f"{{ForeignNode[{name}]}}") == (name, name)
+
+
+def test_the_importers_errors_of_seven_have_no_prefix() -> None:
+    run = one(
+        "&&&& RUNNING TensorRT.trtexec # trtexec --onnx=a.onnx",
+        "Input filename:   a.onnx",
+        "Opset version:    9",
+        "WARNING: ONNX model has a newer ir_version (0.0.6) than this parser was built against (0.0.3).",
+        "Successfully casted down to INT32.",
+        "While parsing node number 2 [Gather]:",
+        "ERROR: onnx2trt_utils.hpp:347 In function convert_axis:",
+        "[8] Assertion failed: axis >= 0 && axis < nbDims",
+        "[04/14/2020-22:02:18] [E] Failed to parse onnx file",
+        "&&&& FAILED TensorRT.trtexec # trtexec --onnx=a.onnx",
+    )
+    assert run.model is not None
+    assert (run.model.filename, run.model.opset) == ("a.onnx", 9)
+    assert [problem.reason for problem in run.problems if problem.reason] == ["onnx_import_error", "onnx_import_error"]
+    assert run.problems[2].text.endswith("axis < nbDims")
+    assert run.unknown_count == 0
+
+
+def test_an_error_that_tells_only_its_code() -> None:
+    run = one(
+        "[E] Error[10]: Could not find any implementation for node {ForeignNode[(Unnamed Layer* 56) [Constant].../M]}."
+    )
+    (problem,) = run.problems
+    assert (problem.code, problem.reason) == (10, "no_implementation_for_dla_node")

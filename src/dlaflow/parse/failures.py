@@ -99,6 +99,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure("onnx_import_error", ("While parsing node number",), "The ONNX importer refused this node."),
     Failure("onnx_import_error", ("Assertion failed", "mporter"), "The ONNX importer refused a node."),
+    Failure("onnx_import_error", ("Assertion failed", "onnx2trt"), "The ONNX importer refused a node."),
     Failure("unknown_option", ("Unknown option:",), "This release of trtexec does not know the option."),
 )
 
@@ -116,6 +117,7 @@ GENERIC_TAILS = (
 
 _HEAD = re.compile(r"(?:Error\[\d+\]: |\d+: )?\[([\w.]+)::([^\]]+?)::(\d+)\] Error Code (\d+): ")
 _API_HEAD = re.compile(r"(?:Error\[\d+\]: )?(I\w+::\w+): Error Code (\d+): ")
+_CODE = re.compile(r"Error\[(\d+)\]: ")
 _OLD_HEAD = re.compile(r"(?:\.\./)?(?:[\w/]+/)?(\w+\.(?:cpp|h)) \((\d+)\) - (.+?) in (\S+): (-?\d+) ")
 _IMPORT_NODE = re.compile(r'While parsing node number (\d+) \[(\w+)(?: -> "(.*?)")?')
 
@@ -163,7 +165,8 @@ def head_of(text: str) -> Head | None:
         return Head("", match.group(1), int(match.group(2)))
     if (match := _OLD_HEAD.search(text)) is not None:
         return Head(match.group(1), match.group(4), int(match.group(5)))
-    return None
+    match = _CODE.match(text)
+    return Head("", "", int(match.group(1))) if match else None
 
 
 def import_node_of(text: str) -> ImportNode | None:

@@ -11,7 +11,7 @@ from dlaflow.parse.text import Source, lines_of
 from dlaflow.parse.wrapped import whole_lines
 
 _MARK = re.compile(
-    r"&&&& (RUNNING|PASSED|FAILED|WAIVED|SKIPPED) (\S+)(?: \[TensorRT v(\d+)\])?(?: \[b(\d+)\])?(?: # (.*))?"
+    r"&&&& (RUNNING|PASSED|FAILED|WAIVED|SKIPPED) (\S+)(?: \[TensorRT v([\d.]+)\])?(?: \[b(\d+)\])?(?: # (.*))?"
 )
 
 
@@ -66,10 +66,12 @@ def _mark(readers: list[RunReader], mark: re.Match[str]) -> None:
 
 
 def version_of(digits: str) -> str:
-    """`8502` → 8.5.2, `8510` → 8.5.10, `100300` → 10.3.0.
+    """`8502` → 8.5.2, `8510` → 8.5.10, `100300` → 10.3.0; a dotted version stays.
 
     Below 100000 the number is major * 1000 + minor * 100 + patch, from there on major * 10000 + minor * 100 + patch.
     """
+    if not digits.isdigit():
+        return digits.strip(".")
     value = int(digits)
     unit = 1000 if value < 100000 else 10000
     return f"{value // unit}.{value % unit // 100}.{value % 100}"
