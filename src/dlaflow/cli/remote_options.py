@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -20,7 +21,7 @@ from dlaflow.progress import Progress, Task, silent
 from dlaflow.remote.board import Board, Patience
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
 from dlaflow.remote.interruption import Interruption
-from dlaflow.remote.inventory import BoardEntry, answers_of, boards_of, on_every_board, open_board
+from dlaflow.remote.inventory import BoardEntry, Person, answers_of, boards_of, on_every_board, open_board
 from dlaflow.remote.jobs import Handling
 from dlaflow.remote.replay import RecordingTransport
 from dlaflow.targets.target import Target
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+_SHOWN: ContextVar[RichProgress | None] = ContextVar("shown", default=None)
+"""The bars that must make room for a question."""
 SWITCH = Parameter(negative="")
 T = TypeVar("T")
 
@@ -72,8 +75,13 @@ def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, 
 
         if len(entries) == 1:
             return {entries[0].title: one(entries[0])}
-        results = on_every_board(entries, one, ask_to_stop)
-    return answers_of(results, lambda text: terminal.console(stderr=True).print(text, markup=False))
+        results = on_every_board(entries, one, Person(ask_to_stop, tell))
+    return answers_of(results, tell)
+
+
+def tell(text: str) -> None:
+    """A line that a user must not miss."""
+    terminal.console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
 def handling(connecting: Connecting | None) -> Handling:
@@ -85,12 +93,18 @@ def ask_to_stop() -> bool:
     """Only a person can decide; without one the job goes on."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
+    bars = _SHOWN.get()
+    if bars is not None:
+        bars.stop()
     sys.stderr.write("\nStop the job on the board too? It goes on otherwise. [y/N] ")
     sys.stderr.flush()
     try:
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
     except KeyboardInterrupt:
         return False
+    finally:
+        if bars is not None:
+            bars.start()
 
 
 def target_on(machine: Machine, options: TargetOptions, name: str) -> Target:
@@ -148,7 +162,11 @@ def display(*, quiet: bool) -> Iterator[Progress]:
             TextColumn("[dim]{task.fields[state]}"),
         )
         with Progress(*columns, console=terminal.console(stderr=True), transient=True) as bars:
-            yield _Bars(bars)
+            shown = _SHOWN.set(bars)
+            try:
+                yield _Bars(bars)
+            finally:
+                _SHOWN.reset(shown)
 
 
 class _Bars:

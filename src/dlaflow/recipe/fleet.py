@@ -103,7 +103,7 @@ class Fleet:
             steps = BoardPlanner(planner.recipe, planner.target, planner.files, planner.data, there).steps()
             run_steps(steps, folder, resume=resume, progress=member.board.progress, listener=heard)
 
-        results = on_every_board(self._options.entries, one, self._options.ask_to_stop)
+        results = on_every_board(self._options.entries, one, self._options.person)
         failed = {result.entry.title: result.error for result in results if result.error is not None}
         whole = tuple(name for name in self._members if name not in failed)
         sent = {name: member.board.transport.sent for name, member in self._members.items()}
@@ -118,7 +118,7 @@ class Fleet:
             jetpack=member.machine.jetpack,
             power=wish.power and member.power,
             wish=wish,
-            handling=Handling(attach=attach, ask_to_stop=self._options.ask_to_stop),
+            handling=Handling(attach=attach, ask_to_stop=self._options.person.ask_to_stop),
         )
 
 

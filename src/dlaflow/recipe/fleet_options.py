@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dlaflow.errors import DlaflowError
 from dlaflow.recipe.engine import StepDone
 from dlaflow.remote.board import Patience
-from dlaflow.remote.inventory import BoardEntry
+from dlaflow.remote.inventory import BoardEntry, Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class FleetOptions:
 
     entries: tuple[BoardEntry, ...]
     patience: Patience = field(default_factory=Patience)
-    ask_to_stop: Callable[[], bool] = lambda: False
+    person: Person = field(default_factory=Person)
 
 
 @dataclass(frozen=True, slots=True)

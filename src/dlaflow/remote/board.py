@@ -54,6 +54,7 @@ class Board:
         self.patience = patience or Patience()
         self.progress = progress
         self.interruption = Interruption()
+        self.title = ""
         self._agent = agent_bundle()
         self._hello: Hello | None = None
 
@@ -65,8 +66,8 @@ class Board:
 
     @property
     def name(self) -> str:
-        """How the user calls it."""
-        return self.transport.name
+        """How the user calls it: its name in an inventory, else its address."""
+        return self.title or self.transport.name
 
     def hello(self) -> Hello:
         """Who is there; the agent is installed on the first call. Raises as `ask` does."""

@@ -81,6 +81,7 @@ def open_board(
 ) -> Board:
     """The board of an entry; nothing is connected yet. Raises UsageError for an address that is none."""
     board = Board(_transport(entry), patience, progress)
+    board.title = entry.title
     board.interruption = interruption or board.interruption
     return board
 
@@ -98,18 +99,27 @@ class BoardsFailedError(DlaflowError):
     """Some boards of several failed; the message names them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom to turn to: `ask_to_stop` at Ctrl-C whether the boards' jobs are to end too, `tell` with a line."""
+
+    ask_to_stop: Callable[[], bool] = lambda: False
+    tell: Callable[[str], None] = lambda text: None
+
+
 def on_every_board(
-    entries: Sequence[BoardEntry],
-    work: Callable[[BoardEntry, Interruption], T],
-    ask_to_stop: Callable[[], bool] = lambda: False,
+    entries: Sequence[BoardEntry], work: Callable[[BoardEntry, Interruption], T], person: Person | None = None
 ) -> list[BoardResult[T]]:
     """Do `work` for all boards at once; the results come in the order of the inventory.
 
-    A board that fails does not disturb the others. At Ctrl-C `ask_to_stop` is asked whether the boards' jobs are to
-    end too, and every board is left in good order; a second Ctrl-C leaves at once.
+    A board that fails does not disturb the others. Raises KeyboardInterrupt once every board is left in good order and
+    the person was told what goes on there; a second Ctrl-C leaves at once.
     """
+    person = person or Person()
     results: dict[int, BoardResult[T]] = {}
     interruption = Interruption()
+    # Not joined: after Ctrl-C within a join, Python 3.11 takes a running thread for ended.
+    ended = [threading.Event() for _ in entries]
 
     def one(place: int, entry: BoardEntry) -> None:
         try:
@@ -121,18 +131,20 @@ def on_every_board(
         except Exception as error:
             # One board's surprise must not silence the answers of the others.
             results[place] = BoardResult(entry, None, DlaflowError(f"{type(error).__name__}: {error}"))
+        finally:
+            ended[place].set()
 
-    threads = [
-        threading.Thread(target=one, args=(place, entry), daemon=True, name=entry.title)
-        for place, entry in enumerate(entries)
-    ]
-    for thread in threads:
-        thread.start()
+    for place, entry in enumerate(entries):
+        threading.Thread(target=one, args=(place, entry), daemon=True, name=entry.title).start()
     try:
-        _wait(threads)
+        _wait(ended)
     except KeyboardInterrupt:
-        interruption.decide(stop=ask_to_stop())
-        _wait(threads)
+        interruption.decide(stop=person.ask_to_stop())
+        _wait(ended)
+        for result in results.values():
+            if result.error is not None:
+                person.tell(f"{result.entry.title}: {result.error}")
+        raise
     return [results[place] for place in range(len(entries))]
 
 
@@ -155,11 +167,11 @@ def answers_of(results: Sequence[BoardResult[T]], tell: Callable[[str], None]) -
     return {result.entry.title: result.answer for result in results if result.answer is not None}
 
 
-def _wait(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        # With a time-out, because a plain join does not let Ctrl-C through on every system.
-        while thread.is_alive():
-            thread.join(0.2)
+def _wait(ended: Sequence[threading.Event]) -> None:
+    for one in ended:
+        # With a time-out, because a plain wait does not let Ctrl-C through on every system.
+        while not one.wait(0.2):
+            pass
 
 
 def _transport(entry: BoardEntry) -> Transport:

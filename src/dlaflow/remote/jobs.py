@@ -95,14 +95,14 @@ def finish(board: Board, state: JobState, folder: Path, handling: Handling | Non
     except ConnectionLostError as error:
         raise LeftRunningError(
             f"{error.what}; the job {state.id} goes on on {board.name}",
-            then=f"Find it again with --attach, or with `dlaflow remote {board.name} attach {state.id}`.",
+            then=f"Find it again with --attach, or with `dlaflow remote {board.transport.name} attach {state.id}`.",
         ) from None
     except KeyboardInterrupt:
         wanted = board.interruption.stop if board.interruption.happened else handling.ask_to_stop()
         if not wanted:
             raise LeftRunningError(
                 f"the job {state.id} goes on on {board.name}",
-                then=f"Find it again with --attach, or with `dlaflow remote {board.name} attach {state.id}`.",
+                then=f"Find it again with --attach, or with `dlaflow remote {board.transport.name} attach {state.id}`.",
             ) from None
         board.ask("stop", Stopping, {"id": state.id})
         board.interruption = Interruption()
