@@ -279,3 +279,20 @@ def test_files_of_different_engines_are_refused(tmp_path: Path) -> None:
         read_profile(Files(log=log, layer_times=rows))
     log.write_text(WITH_ROWS)
     assert read_profile(Files(log=log, layer_times=rows)).breakdown is not None
+
+
+def test_power_tells_rails_by_place_and_the_dla(tmp_path: Path) -> None:
+    line = (
+        "RAM 1/2MB CPU [0%@1] GR3D_FREQ 4%@[300,300] NVDLA0 {} NVDLA1 off cpu@50C VDD_IN {}mW/9mW NC 0mW/0mW NC 7mW/7mW"
+    )
+    log = tmp_path / "power.log"
+    log.write_text(
+        "\n".join(line.format(*each) for each in (("off", 100), ("80%@1369", 300), ("90%@1369", 500))) + "\n"
+    )
+    profile = read_profile(Files(tegrastats=log))
+    assert profile.name == "power"
+    found = {f"{each.quantity}{each.subject.removeprefix('power')}": each for each in profile.measurements}
+    assert {name: each.value for name, each in found.items()} == {
+        "power VDD_IN": 300, "power NC": 0, "power NC #2": 7, "GPU load": 4, "DLA0 clock": 1369, "DLA0 load": 85,
+    }  # fmt: skip
+    assert (found["DLA0 clock"].unit, found["DLA0 load"].n) == ("MHz", 2)

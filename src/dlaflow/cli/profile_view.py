@@ -110,13 +110,18 @@ def _count(amount: int, one: str, many: str = "") -> str:
 def _numbers(profile: Profiled) -> list[str]:
     found = []
     for each in profile.measurements:
-        spread = f" ± {each.spread:.2g}" if each.spread is not None else ""
+        spread = f" ± {_digits(each.spread)}" if each.spread is not None else ""
         subject = each.subject.removeprefix(profile.name).strip()
         label = f"{each.quantity} {subject}".strip()
         n = f"n = {each.n}" if each.n else ""
         note = "; ".join(part for part in (n, each.detail) if part)
         found.append(f"{label:<18} {each.value:.6g}{spread} {each.unit}  ({note})")
     return found
+
+
+def _digits(spread: float) -> str:
+    """Two digits that tell, and never an exponent for whole numbers."""
+    return f"{spread:.0f}" if spread >= 10 else f"{spread:.2g}"
 
 
 def _top_table(profile: Profiled) -> Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from dlaflow.measure.profile_advice import Advice, advise, times_of
 from dlaflow.measure.profile_breakdown import Breakdown, TopLayer, breakdown_of, top_layers
@@ -176,22 +175,32 @@ def _of_capture(subject: str, capture: CaptureSummary) -> list[Measurement]:
 
 
 def _of_power(subject: str, evidence: Evidence) -> list[Measurement]:
-    """Mean power by rail name; VDD_IN is the whole module and is not to be added to the others."""
+    """Mean power by rail; VDD_IN and VIN are the whole module and are not to be added to the others.
+
+    A rail's name may come twice in a line (`NC`): then its place is told.
+    """
     rails: dict[str, list[float | None]] = {}
+    units: dict[str, list[float | None]] = {}
     for sample in evidence.power.samples if evidence.power else ():
+        seen: list[str] = []
         for rail in sample.rails:
-            rails.setdefault(rail.name, []).append(float(rail.current_mw))
+            seen.append(rail.name)
+            place = seen.count(rail.name)
+            name = rail.name if place == 1 else f"{rail.name} #{place}"
+            rails.setdefault(name, []).append(float(rail.current_mw))
+        for unit in sample.engines:
+            short = unit.name.removeprefix("NV")
+            if short.startswith("DLA") and unit.mhz:
+                units.setdefault(f"{short} clock", []).append(float(unit.mhz[0]))
+            if unit.load_percent is not None and (short.startswith("DLA") or unit.name == "GR3D"):
+                quantity = "GPU load" if unit.name == "GR3D" else f"{short} load"
+                units.setdefault(quantity, []).append(float(unit.load_percent))
     found: list[Measurement] = []
     for name, values in rails.items():
         found += _of_spread("power", f"{subject} {name}", _spread(values), "mW", "tegrastats")
-    clocks = [
-        engine.mhz[0]
-        for sample in (evidence.power.samples if evidence.power else ())
-        for engine in sample.engines
-        if engine.name.startswith("NVDLA") and engine.mhz
-    ]
-    if clocks:
-        found.append(Measurement("DLA clock", subject, fmean(clocks), "MHz", len(clocks), detail="tegrastats"))
+    for quantity, values in units.items():
+        unit_name = "MHz" if quantity.endswith("clock") else "%"
+        found += _of_spread(quantity, subject, _spread(values), unit_name, "tegrastats, while it is powered")
     return found
 
 

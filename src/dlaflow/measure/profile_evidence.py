@@ -64,7 +64,8 @@ def read_evidence(files: Files) -> Evidence:
     """
     log = parse_log(_checked("log", files.log)) if files.log else None
     run = log.runs[0] if log and log.runs else None
-    given = [path for path in (files.log, files.layer_times, files.nsys, files.layer_info, files.times) if path]
+    kinds = (files.log, files.layer_times, files.nsys, files.layer_info, files.times, files.tegrastats)
+    given = [path for path in kinds if path]
     table = run.profile if run else None
     found = Evidence(
         name=given[0].stem if given else "profile",
