@@ -1,21 +1,30 @@
 """From devices to loadables: which DLA nodes TensorRT compiles as one ForeignNode.
 
-Nodes are grouped by how many changes of device still lie between them and the network's end; nodes of the same count
-on the DLA share a loadable, connected or not. That reproduces the real builds: in YOLO11n under TensorRT 8.5.2 the
+Up to TensorRT 8, nodes are grouped by how many changes of device still lie between them and the network's end; nodes of
+the same count on the DLA share a loadable, connected or not. That reproduces the real builds: in YOLO11n under 8.5.2 the
 slice of the values travels with the transpose after the SoftMax, not with the slices of queries and keys. TensorRT 7
-counted from the start (YOLOv4 under 7.1.3). Another effective batch counts as a change too. Afterwards a second pass
-validates whole candidates and cuts them where a layer fails, and the limit of loadables a core drops the smallest.
+counted from the start (YOLOv4 under 7.1.3). Another effective batch counts as a change too.
+
+From TensorRT 10 on, nodes are taken in network order and join the loadable before them unless they need a result that
+left it. In DETR under 10.3 queries, keys and values of a self-attention share a loadable, those of cross-attention fall
+apart at the change of batch, and the products of different decoder layers stay apart although nothing lies between them.
+
+Afterwards a second pass validates whole candidates and cuts them where a layer fails, and the limit of loadables a core
+drops the smallest.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import groupby
 
+from dlaflow.placement.lifting import adds_bias
 from dlaflow.placement.nodes import Node, Wiring
 from dlaflow.targets.version import Version
 from dlaflow.types import Device
 
 _COUNTS_FROM_END_SINCE = Version.parse("8.0")
+_RUNS_SINCE = Version.parse("10.0")
 _Side = tuple[Device, int | None]
 
 
@@ -26,12 +35,11 @@ def group(nodes: list[Node], version: Version, refused_later: set[str]) -> list[
     the GPU and cut their candidate in two. Nodes are changed in place.
     """
     wiring = Wiring.of(nodes)
-    levels = _levels(nodes, wiring, from_end=version >= _COUNTS_FROM_END_SINCE)
-    groups: dict[tuple[int, _Side], list[Node]] = defaultdict(list)
-    for node in nodes:
-        if node.device is Device.DLA:
-            groups[levels[id(node)], _side(node)].append(node)
-    candidates = [part for members in groups.values() for part in _cut(members, refused_later)]
+    if version >= _RUNS_SINCE:
+        groups = [part for run in _runs(nodes, wiring) for part in _by_batch(run)]
+    else:
+        groups = _of_one_level(nodes, _levels(nodes, wiring, from_end=version >= _COUNTS_FROM_END_SINCE))
+    candidates = [part for members in groups for part in _cut(members, refused_later)]
     return sorted(candidates, key=lambda members: members[0].order)
 
 
@@ -41,12 +49,12 @@ def keep_largest(
     """Split the candidates into those that stay and those beyond the limit: the ones with most layers stay.
 
     YOLOv4 under TensorRT 7.1.3 shows that the larger ones survive; among equals the earlier ones do (YOLOv4-tiny, where
-    a Concat that only joins tensors of the GPU does not count).
+    a Concat that only joins tensors of the GPU does not count, and DETR, where a product and its bias count as one).
     """
     if len(candidates) <= limit:
         return candidates, []
     wiring = Wiring.of(nodes)
-    sizes = [sum(not _joins_gpu_tensors(node, wiring) for node in members) for members in candidates]
+    sizes = [sum(_counts(node, wiring) for node in members) for members in candidates]
     ranked = sorted(range(len(candidates)), key=lambda index: (-sizes[index], index))
     staying = set(ranked[:limit])
     kept = [members for index, members in enumerate(candidates) if index in staying]
@@ -54,9 +62,43 @@ def keep_largest(
     return kept, dropped
 
 
-def _joins_gpu_tensors(node: Node, wiring: Wiring) -> bool:
+def _counts(node: Node, wiring: Wiring) -> bool:
     makers = wiring.before(node)
-    return node.kind == "CONCATENATION" and bool(makers) and all(maker.device is Device.GPU for maker in makers)
+    if node.kind == "CONCATENATION":
+        return not makers or any(maker.device is not Device.GPU for maker in makers)
+    return not adds_bias(node, wiring)
+
+
+def _runs(nodes: list[Node], wiring: Wiring) -> list[list[Node]]:
+    """DLA nodes in network order, each in the run before it unless a result that left the run comes back to it."""
+    runs: list[list[Node]] = []
+    inside: set[int] = set()
+    behind: set[int] = set()
+    for node in (each for each in nodes if each.runs):
+        makers = {id(maker) for maker in wiring.before(node)}
+        if node.device is not Device.DLA:
+            if makers & (inside | behind):
+                behind.add(id(node))
+            continue
+        if not runs or makers & behind:
+            runs.append([])
+            inside, behind = set(), set()
+        runs[-1].append(node)
+        inside.add(id(node))
+    return runs
+
+
+def _by_batch(run: list[Node]) -> list[list[Node]]:
+    """A run falls apart where the effective batch changes ("Segmenting subgraph due to mismatched batch size")."""
+    return [list(part) for _, part in groupby(run, key=lambda node: node.batch)]
+
+
+def _of_one_level(nodes: list[Node], levels: dict[int, int]) -> list[list[Node]]:
+    groups: dict[tuple[int, _Side], list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.device is Device.DLA:
+            groups[levels[id(node)], _side(node)].append(node)
+    return list(groups.values())
 
 
 def _side(node: Node) -> _Side:

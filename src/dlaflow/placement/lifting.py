@@ -27,6 +27,7 @@ def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
     Nodes are changed in place: erased ones become FOLDED, readers are rewired to the tensor that they really read.
     """
     wiring = Wiring.of(nodes)
+    _fuse_transposes(nodes, wiring, {tensor.name for tensor in network.outputs})
     forms = _Forms(wiring)
     kept: set[int] = set()
     helpers: dict[tuple[str, Dims], Node] = {}
@@ -44,6 +45,39 @@ def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
         if node.device is Device.DLA:
             node.batch = forms.batch(node)
     return sorted([*nodes, *helpers.values()], key=lambda node: node.order)
+
+
+def _fuse_transposes(nodes: list[Node], wiring: Wiring, outputs: set[str]) -> None:
+    """A transpose whose only neighbour is a reshape on the GPU becomes part of it (TensorRT's ShuffleShuffleFusion)."""
+    for node in nodes:
+        if node.device is not Device.DLA or node.kind not in _RESHAPES or not _moves(node):
+            continue
+        makers, readers = wiring.before(node), wiring.after(node)
+        alone = [maker for maker in makers if len(wiring.after(maker)) == 1 and maker.outputs[0].name not in outputs]
+        if len(readers) == 1 and node.outputs[0].name not in outputs:
+            alone += readers
+        partner = next((near for near in alone if near.kind in _RESHAPES and near.device is Device.GPU), None)
+        if partner is None:
+            continue
+        node.device = Device.GPU
+        node.findings.append(
+            Finding(
+                rule=ShuffleRank.id,
+                layer=node.name,
+                verdict=Verdict.FALLBACK,
+                message=f"a transpose that the builder fuses with {partner.name}, which runs on the GPU",
+                expected="no reshape on the GPU beside it",
+                received=f"{partner.name} ({dims(partner.inputs[0])} to {dims(partner.outputs[0])})",
+                source="build logs of TensorRT 8.5.2 (YOLO11n: dfl/Reshape + dfl/Transpose) and 10.3.0 (DETR)",
+                fix="keep four dimensions and the order of axes between the layers around it.",
+                confidence=Confidence.MEASURED,
+            )
+        )
+
+
+def _moves(node: Node) -> bool:
+    shuffle = node.layer.attributes if node.layer else None
+    return isinstance(shuffle, Shuffle) and bool(shuffle.first_transpose or shuffle.second_transpose)
 
 
 def _settle(
@@ -170,9 +204,12 @@ class _Forms:
 
     def _as_convolution(self, node: Node) -> bool:
         """A product with a constant, or the addition of its bias, which the builder fuses into it."""
-        if node.kind in _PRODUCTS:
-            return True
-        added = node.layer.attributes if node.layer else None
-        if not isinstance(added, ElementWise) or added.constant_input is None:
-            return False
-        return any(producer.kind in _PRODUCTS for producer in self.wiring.before(node))
+        return node.kind in _PRODUCTS or adds_bias(node, self.wiring)
+
+
+def adds_bias(node: Node, wiring: Wiring) -> bool:
+    """Whether an element-wise node adds the constant bias of the product before it."""
+    added = node.layer.attributes if node.layer else None
+    if not isinstance(added, ElementWise) or added.constant_input is None:
+        return False
+    return any(producer.kind in _PRODUCTS for producer in wiring.before(node))

@@ -84,7 +84,7 @@ def import_mod(context: Context) -> None:
 def import_is_nan(context: Context) -> None:
     """IsNaN: one UNARY in newer releases; x == x and NOT before."""
     data = context.tensor(0)
-    if context.parser.names_every_layer:
+    if context.parser.unary_is_nan:
         context.finish(context.emit("UNARY", [data], data.shape, Unary("ISNAN"), dtype="bool"))
         return
     equal = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("EQUAL"), dtype="bool")

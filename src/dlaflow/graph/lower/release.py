@@ -50,6 +50,11 @@ class Parser:
         return self.version >= (10, 0)
 
     @property
+    def unary_is_nan(self) -> bool:
+        """IsNaN is a UNARY of its own; the Python API of 8.6.1 has no ISNAN, a log of 10.3 shows one."""
+        return self.version >= (10, 0)
+
+    @property
     def squeeze_layers(self) -> bool:
         """Squeeze and Unsqueeze have kinds of their own; before, they were SHUFFLE."""
         return self.version >= (10, 8)
