@@ -14,6 +14,7 @@ from dlaflow.measure.profile_compare import compare_profiles
 from dlaflow.measure.profile_evidence import Evidence, Files
 from dlaflow.measure.profile_names import cause_of, operators_of, parts_of
 from dlaflow.parse.profile_json import parse_profile
+from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.types import Device, Loadable, ModelInfo, PlacedLayer, Placement, Summary, TargetInfo, Verdict
 
@@ -296,3 +297,13 @@ def test_power_tells_rails_by_place_and_the_dla(tmp_path: Path) -> None:
         "power VDD_IN": 300, "power NC": 0, "power NC #2": 7, "GPU load": 4, "DLA0 clock": 1369, "DLA0 load": 85,
     }  # fmt: skip
     assert (found["DLA0 clock"].unit, found["DLA0 load"].n) == ("MHz", 2)
+
+
+def test_warm_up_queries_are_left_out_where_the_log_tells_their_number() -> None:
+    query = '{"startComputeMs":0,"endComputeMs":1,"computeMs":%s,"latencyMs":%s,"endToEndMs":1}'
+    times = parse_times(f"[{query % (50, 60)},{query % (50, 60)},{query % (5, 6)}]")
+    text = f"{STAMP} [I] Warmup completed 2 queries over 200 ms\n{STAMP} [I] Timing trace has 1 queries over 3 s\n"
+    (run,) = parse_log(text).runs
+    known = profile_of(Evidence("a", run=run, times=times)).measurements
+    assert [(each.quantity, each.value, each.n) for each in known] == [("latency", 6, 1), ("compute time", 5, 1)]
+    assert "warm-up included" in profile_of(Evidence("a", times=times)).measurements[0].detail

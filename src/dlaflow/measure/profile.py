@@ -22,6 +22,7 @@ from dlaflow.parse.capture import HardwareTask
 from dlaflow.parse.log import LogRun, Note, Performance, Times
 from dlaflow.parse.read import UNTESTED
 from dlaflow.parse.rows import dla_names
+from dlaflow.parse.times_json import Query, TimesFile
 from dlaflow.types import Measurement, Placement
 
 __all__ = ["Files", "Profiled", "profile_of", "read_profile"]
@@ -108,11 +109,12 @@ def _measurements(evidence: Evidence, breakdown: Breakdown | None) -> list[Measu
     if evidence.run is not None and evidence.run.performance is not None:
         found += _of_summary(subject, evidence.run, evidence.run.performance)
     if evidence.times is not None and evidence.times.queries:
+        queries, which = _timed_queries(evidence.times, evidence.run)
         for quantity, values in (
-            ("latency", [query.latency_ms for query in evidence.times.queries]),
-            ("compute time", [query.compute_ms for query in evidence.times.queries]),
+            ("latency", [query.latency_ms for query in queries]),
+            ("compute time", [query.compute_ms for query in queries]),
         ):
-            found += _of_spread(quantity, subject, _spread(values), "ms", "every query of --exportTimes")
+            found += _of_spread(quantity, subject, _spread(values), "ms", f"{which} of --exportTimes")
     if breakdown is not None:
         n = breakdown.iterations or 0
         detail = "per-layer profile; the profiler waits after each layer"
@@ -131,6 +133,16 @@ def _measurements(evidence: Evidence, breakdown: Breakdown | None) -> list[Measu
     if evidence.power is not None:
         found += _of_power(subject, evidence)
     return found
+
+
+def _timed_queries(times: TimesFile, run: LogRun | None) -> tuple[tuple[Query, ...], str]:
+    """The queries without the warm-up, which is in the file up to 8.4: the log tells how many there were."""
+    warm = run.figures.warmup_queries if run else None
+    timed = run.figures.timed_queries if run else None
+    if warm and timed and len(times.queries) == warm + timed:
+        return times.queries[warm:], "timed queries"
+    old = any(query.end_to_end_ms is not None for query in times.queries)
+    return times.queries, "every query, warm-up included," if old else "every query"
 
 
 def _of_summary(subject: str, run: LogRun, performance: Performance) -> list[Measurement]:
