@@ -23,7 +23,7 @@ from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
 from dlaflow.rewrites.settle import four_dimensional_outputs
 from dlaflow.targets.target import Target
-from dlaflow.types import Device, Finding, Placement, Verdict
+from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,17 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         bound=BOUNDS[config.allow],
         seconds=round(time.monotonic() - began, 2),
         frozen_inputs=list(loaded.frozen),
-        measurements=list(changed.measurements),
+        measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
     )
     return Fixed(report, draft, placement)
+
+
+def _accuracy_after(draft: Draft, changed: Changed, config: FixConfig) -> list[Measurement]:
+    """The accuracy of the whole result, where normalizations were changed and there is a measure."""
+    if config.accuracy is None or config.dry_run or not changed.applied:
+        return []
+    value = config.accuracy(draft.proto())
+    return [Measurement("top1", "after all rewrites", value, "%", config.tested, provenance=Provenance.MEASURED)]
 
 
 def write(fixed: Fixed, out: Path) -> Fixed:
