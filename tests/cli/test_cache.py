@@ -93,6 +93,41 @@ def test_to_qdq_and_back(
     assert "no Q/DQ" in capsys.readouterr().err
 
 
+def test_layers_that_stay_in_fp16(files: tuple[str, str], model: str, tmp_path: Path) -> None:
+    quantised, layers = str(tmp_path / "8.onnx"), tmp_path / "layers.txt"
+    arguments = ["cache", "to-qdq", files[0], model, "--out", quantised, "--layer-precisions", str(layers)]
+    for text, code in (("/c:fp16\n", 0), ("/c:int7", 2), ("/x:fp16", 2)):
+        layers.write_text(text)
+        assert main(arguments) == code
+    assert main([*arguments[:-1], str(tmp_path / "none")]) == 2
+    assert "w" in {tensor.name for tensor in onnx.load(quantised).graph.initializer}
+
+
+def test_a_cache_moves_to_another_release(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tensors of the parser itself have other names there."""
+    text = (
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[1,4] x) => (float[1,2] y) { [fc] y = Gemm(x, w, b) }"""
+    )
+    proto = onnx.parser.parse_model(text)
+    for name, shape in {"w": (4, 2), "b": (2,)}.items():
+        proto.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    path = str(tmp_path / "gemm.onnx")
+    onnx.save(proto, path)
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    (tmp_path / "old").write_text(
+        "TRT-8502-EntropyCalibration2\nx: 3c010204\ny: 3d010204\nmine: 3c010204\n"
+        "(Unnamed Layer* 0) [Constant]_output: 3c010204\n(Unnamed Layer* 1) [Matrix Multiply]_output: 3d010204\n"
+    )
+    assert main(["cache", "rename", old, "--out", new, "--tensorrt", "10.3.0", "--model", path]) == 0
+    scales = read_cache(new).scales
+    assert {"x", "y", "mine", "w_output", "fc_output"} <= set(scales)
+    assert not any(name.startswith("(Unnamed Layer* 1)") for name in scales)
+    assert main(["cache", "rename", old, "--out", new, "--model", path]) == 2
+    capsys.readouterr()
+    assert main(["cache", "lint", new, "--model", path]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"1 findings in {len(scales)} scales"
+
+
 def test_wrong_use(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     for arguments in (

@@ -118,6 +118,87 @@ def test_a_model_of_onnxruntime_is_understood(small_network: Path, pictures: np.
     assert np.corrcoef(plain.ravel(), OrtRunner(small_network).run(pictures).ravel())[0, 1] > 0.999
 
 
+FAKE_QUANTISED = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[1,4,6,6] x) => (float[1,6,6,3] y)
+<int8 z = {0}>
+{
+    sx = Constant <value = float {0.02}> ()
+    xq = QuantizeLinear(x, sx, z)  xd = DequantizeLinear(xq, sx, z)
+    wq = QuantizeLinear<axis=0>(w, ws, wz)  wd = DequantizeLinear<axis=0>(wq, ws, wz)
+    [conv] c = Conv(xd, wd)
+    aq = QuantizeLinear(c, s1, z)  ad = DequantizeLinear(aq, s1, z)
+    bq = QuantizeLinear(x, s2, z)  bd = DequantizeLinear(bq, s2, z)
+    s = Add(ad, bd)  t = Transpose<perm=[0,2,3,1]>(s)
+    tq = QuantizeLinear(t, s1, z)  td = DequantizeLinear(tq, s1, z)
+    vq = QuantizeLinear<axis=0>(v, vs, vz)  vd = DequantizeLinear<axis=0>(vq, vs, vz)
+    vt = Transpose<perm=[1,0]>(vd)
+    [linear] y = MatMul(td, vt)
+}
+"""
+
+
+def test_fake_quantised_weights_of_pytorch_quantization(tmp_path: Path) -> None:
+    """Float weights behind a pair, one pair for each reader of a tensor, a transposed weight of a linear layer."""
+    model = onnx.parser.parse_model(FAKE_QUANTISED)
+    generator = np.random.default_rng(5)
+    values = {"w": generator.standard_normal((4, 4, 1, 1)), "v": generator.standard_normal((3, 4))}
+    values |= {"ws": np.abs(values["w"]).max(axis=(1, 2, 3)) / 127, "vs": np.abs(values["v"]).max(axis=1) / 127}
+    values |= {"s1": np.array(0.03), "s2": np.array(0.025)}
+    for name, value in values.items():
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+    for name, count in (("wz", 4), ("vz", 3)):
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(count, np.int8), name))
+    onnx.save(model, str(tmp_path / "qat.onnx"))
+    stripped = strip_qdq(tmp_path / "qat.onnx")
+    assert stripped.float_nodes == ()
+    assert stripped.scales["x"] == pytest.approx(0.025)
+    assert {"c", "s", "t"} <= set(stripped.scales)
+    assert [node.op_type for node in stripped.model.graph.node if node.op_type != "Constant"] == [
+        "Conv",
+        "Add",
+        "Transpose",
+        "Transpose",
+        "MatMul",
+    ]
+    weight = index(stripped.model).value("w_folded")
+    assert weight is not None
+    steps = np.asarray(weight, np.float64) / values["ws"].reshape(-1, 1, 1, 1)
+    assert np.allclose(steps, np.rint(steps), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("uint8", "holds uint8"),
+        ("none", "holds uint8"),
+        ("blocks", "not in blocks"),
+        ("computed", "scale that is computed"),
+    ],
+)
+def test_quantisation_without_a_like_in_a_cache(
+    small_network: Path, calibration: Calibration, tmp_path: Path, change: str, message: str
+) -> None:
+    model = qdq_model(load_onnx(small_network), calibration)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    pair = [node for node in model.graph.node if node.name.startswith("input_dequantized/")]
+    if change == "uint8":
+        zero = tensors["input_dequantized_zero_point"]
+        zero.CopyFrom(numpy_helper.from_array(np.uint8(0), zero.name))
+    elif change == "none":
+        for node in pair:
+            del node.input[2]
+    elif change == "blocks":
+        scale = tensors["w1_scale"]
+        scale.CopyFrom(numpy_helper.from_array(np.full((8, 2), 0.1, np.float32), scale.name))
+    else:
+        flat = next(node for node in model.graph.node if node.name == "flat_dequantized/DequantizeLinear")
+        flat.input[1] = "pool_dequantized"
+    onnx.save(model, str(tmp_path / "other.onnx"))
+    with pytest.raises(InputError, match=message):
+        strip_qdq(tmp_path / "other.onnx")
+
+
 def test_refusals(small_network: Path, calibration: Calibration, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no Q/DQ"):
         strip_qdq(small_network)

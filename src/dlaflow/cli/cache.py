@@ -13,10 +13,13 @@ from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import atomic_path, write_atomic
 from dlaflow.quantize.cache import CacheFile, Entry, header_for, hex_of, read_cache, save_cache, write_cache
 from dlaflow.quantize.calibration import scales_by_name
-from dlaflow.quantize.coverage import cover
+from dlaflow.quantize.choices import without_float_nodes
+from dlaflow.quantize.coverage import cover, renamed
 from dlaflow.quantize.lint import lint_cache, lint_for_model
+from dlaflow.quantize.model import index, load_onnx
 from dlaflow.quantize.qdq import write_qdq
-from dlaflow.quantize.strip import layer_precisions, strip_qdq
+from dlaflow.quantize.strip import float_nodes_of, strip_qdq
+from dlaflow.quantize.strip import layer_precisions as precisions_of
 
 cache = App(name="cache", help="Look into INT8 calibration caches, check them, and translate them.")
 
@@ -71,11 +74,21 @@ def merge(first: Path, /, *others: Path, out: Out, tensorrt: str | None = None) 
 
 
 @cache.command
-def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None) -> None:
-    """Change the header's version, or names of tensors given as OLD=NEW; everything else stays byte for byte."""
+def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None, model: Path | None = None) -> None:
+    """Change the header's version, or names of tensors given as OLD=NEW; everything else stays byte for byte.
+
+    Parameters
+    ----------
+    tensorrt
+        The version for the header.
+    model
+        With --tensorrt: the ONNX model; the parser's own tensors then get the names of that version too.
+    """
     found = read_cache(file)
     if not pairs and tensorrt is None:
         raise UsageError("nothing to rename", expected="--tensorrt VERSION or OLD=NEW", received="neither")
+    if model is not None and tensorrt is None:
+        raise UsageError("--model makes no sense alone", expected="--tensorrt VERSION too", received="none")
     entries = list(found.entries)
     for pair in pairs:
         old, separator, new = pair.rpartition("=")
@@ -85,7 +98,11 @@ def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None) ->
             raise InputError(f"{file} has no tensor {old!r}", then="`dlaflow cache show` lists them.")
         entries = [Entry(new, entry.scale) if entry.name == old else entry for entry in entries]
     header = header_for(tensorrt) if tensorrt else found.header
-    save_cache(replace(found, header=header, entries=tuple(entries)), out)
+    changed = replace(found, header=header, entries=tuple(entries))
+    if model is not None and tensorrt is not None:
+        moved = renamed(model, changed.scales, found.tensorrt or tensorrt, tensorrt)
+        changed = CacheFile(header, tuple(Entry(name, scale) for name, scale in moved.scales.items()))
+    save_cache(changed, out)
     terminal.console().print(f"Wrote {out}: {header}")
 
 
@@ -134,7 +151,7 @@ def from_qdq(model: Path, /, *, parts: Parts) -> None:
     covered = cover(parts.plain, scales_by_name(stripped.scales), parts.tensorrt)
     write_cache(covered.scales, parts.tensorrt, parts.cache)
     if parts.layer_precisions is not None:
-        write_atomic(parts.layer_precisions, layer_precisions(stripped.float_nodes))
+        write_atomic(parts.layer_precisions, precisions_of(stripped.float_nodes))
     console = terminal.console()
     console.print(f"Wrote {parts.plain} without Q/DQ and {parts.cache}: {len(covered.scales)} scales")
     for name in covered.missing:
@@ -146,7 +163,15 @@ def from_qdq(model: Path, /, *, parts: Parts) -> None:
 
 
 @cache.command(name="to-qdq")
-def to_qdq(file: Path, model: Path, /, *, out: Out) -> None:
-    """Write the Q/DQ version of a plain model from its cache; entries that the model does not have are left out."""
-    write_qdq(model, scales_by_name(read_cache(file).scales), out)
+def to_qdq(file: Path, model: Path, /, *, out: Out, layer_precisions: Path | None = None) -> None:
+    """Write the Q/DQ version of a plain model from its cache; entries that the model does not have are left out.
+
+    Parameters
+    ----------
+    layer_precisions
+        A file such as from-qdq writes: its layers stay in FP16.
+    """
+    float_nodes = float_nodes_of(layer_precisions) if layer_precisions is not None else ()
+    without_float_nodes(index(load_onnx(model)), {}, float_nodes)
+    write_qdq(model, scales_by_name(read_cache(file).scales), out, float_nodes=float_nodes)
     terminal.console().print(f"Wrote {out}: INT8 with Q/DQ")

@@ -49,6 +49,22 @@ def cover(model: Path, calibration: Calibration, tensorrt: str) -> Coverage:
     return complete(lower(loaded, tensorrt=tensorrt), calibration.scales, _largest_of(loaded))
 
 
+def renamed(model: Path, scales: Mapping[str, float], before: str, after: str) -> Coverage:
+    """The scales of one release's cache under the names that another release gives; strange names are kept.
+
+    The parser's own tensors have other names and numbers there and are derived anew.
+    """
+    loaded = load_model(model)
+    networks = [lower(loaded, tensorrt=release) for release in (before, after)]
+    old, new = (
+        {tensor.name for layer in network.layers for tensor in layer.outputs} | {item.name for item in network.inputs}
+        for network in networks
+    )
+    kept = {name: scale for name, scale in scales.items() if name in new or name not in old}
+    covered = complete(networks[1], kept, _largest_of(loaded))
+    return Coverage({**kept, **covered.scales}, covered.derived, covered.missing)
+
+
 def complete(network: Network, known: Mapping[str, float], largest: Largest) -> Coverage:
     """The same for a network that was lowered before."""
     solver = _Solver(network, known, largest)

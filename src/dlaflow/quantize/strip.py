@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 from dlaflow.quantize.fold import drop_unused_initializers
 from dlaflow.quantize.model import Graph, index, load_onnx
-from dlaflow.quantize.plan import LINEAR, plan
+from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +41,8 @@ class Stripped:
 def strip_qdq(path: Path) -> Stripped:
     """Separate a Q/DQ model into its parts.
 
-    Raises InputError when there is no Q/DQ, a zero point is not symmetric, or an activation has a scale per channel.
+    Raises InputError when there is no Q/DQ, values are not INT8, a zero point is not symmetric, a weight is quantised
+    in blocks, or an activation has a scale per channel.
     """
     model = load_onnx(path)
     graph = index(model)
@@ -54,7 +55,7 @@ def strip_qdq(path: Path) -> Stripped:
     quantised = {
         node.name
         for node in model.graph.node
-        if node.op_type in LINEAR and all(name in reader.replaced for name in node.input[:2])
+        if node.op_type in LINEAR and all(reader.is_quantised(name) for name in node.input[:2])
     }
     reader.apply()
     plain = index(model)
@@ -75,12 +76,13 @@ class _Reader:
     def take(self, node: onnx.NodeProto) -> None:
         """Account for one DequantizeLinear and the QuantizeLinear before it."""
         scale = self._constant(node, 1)
-        self._refuse_asymmetric(node)
         before = self._graph.producer.get(node.input[0])
         source = before.input[0] if before is not None and before.op_type == "QuantizeLinear" else node.input[0]
         value = self._graph.value(source)
+        self._refuse_asymmetric(node)
+        self._refuse_other_types(node, value if source == node.input[0] else None)
         if value is not None:
-            self._store(node, np.asarray(value), scale, quantised=source == node.input[0])
+            self._store(node, source, np.asarray(value), scale)
             return
         if source == node.input[0]:
             raise InputError(
@@ -94,6 +96,15 @@ class _Reader:
             )
         self.scales[source] = max(self.scales.get(source, 0.0), float(scale.reshape(())))
         self.replaced[node.output[0]] = source
+
+    def is_quantised(self, name: str) -> bool:
+        """Whether a tensor comes out of a pair, also behind operators that only move values."""
+        while name not in self.replaced:
+            node = self._graph.producer.get(name)
+            if node is None or node.op_type not in PASS_THROUGH:
+                return False
+            name = node.input[0]
+        return True
 
     def apply(self) -> None:
         """Rewire the graph around the pairs and drop them; an output of the network keeps its name."""
@@ -123,16 +134,22 @@ class _Reader:
             name = self.replaced[name]
         return renamed.get(name, name)
 
-    def _store(
-        self, node: onnx.NodeProto, value: NDArray[np.generic], scale: NDArray[np.float32], *, quantised: bool
-    ) -> None:
+    def _store(self, node: onnx.NodeProto, source: str, value: NDArray[np.generic], scale: NDArray[np.float32]) -> None:
+        """Keep a constant as the values that the quantised model computes with; `source` is INT8 or still float."""
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
         shape = [-1 if i == axis % value.ndim else 1 for i in range(value.ndim)] if scale.size > 1 else []
+        if scale.size > 1 and scale.size != value.shape[axis % value.ndim]:
+            raise InputError(
+                f"{node.name or node.output[0]!r} has scales that do not fit its weight",
+                expected=f"1 or {value.shape[axis % value.ndim]} scales",
+                received=f"{list(scale.shape)} for a weight {list(value.shape)}",
+                then="Quantise the weights per tensor or per output channel, not in blocks.",
+            )
         shaped = scale.reshape(shape)
-        whole = (
-            value.astype(np.float32) if quantised else np.clip(np.rint(value.astype(np.float32) / shaped), -128, 127)
-        )
-        self.replaced[node.output[0]] = self._put(node.input[0], (whole * shaped).astype(np.float32))
+        whole = value.astype(np.float32)
+        if source != node.input[0]:
+            whole = np.clip(np.rint(whole / np.where(shaped > 0, shaped, 1)), -128, 127)
+        self.replaced[node.output[0]] = self._put(source, (whole * shaped).astype(np.float32))
 
     def _put(self, quantised: str, value: NDArray[np.float32]) -> str:
         """Store a weight under the name that it had before quantisation, when that is free."""
@@ -152,6 +169,19 @@ class _Reader:
                 f"{node.name or node.output[0]!r} has a scale that is computed", expected="a constant scale"
             )
         return np.asarray(value, np.float32)
+
+    def _refuse_other_types(self, node: onnx.NodeProto, stored: NDArray[np.generic] | None) -> None:
+        """INT8 alone has its like in a calibration cache; constants may also be INT32 (biases)."""
+        zero = self._graph.value(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        known = stored if stored is not None else zero
+        kind = "uint8" if known is None else known.dtype.name
+        if kind != "int8" and not (kind == "int32" and stored is not None):
+            raise InputError(
+                f"{node.name or node.output[0]!r} holds {kind} values",
+                expected="int8",
+                received=kind,
+                then="Quantise again with signed INT8 (QInt8, symmetric).",
+            )
 
     def _refuse_asymmetric(self, node: onnx.NodeProto) -> None:
         if len(node.input) < 3 or not node.input[2]:
@@ -184,3 +214,22 @@ def _spread(graph: Graph, scales: Mapping[str, float]) -> dict[str, float]:
 def layer_precisions(nodes: tuple[str, ...] | list[str], precision: str = "fp16") -> str:
     """The value of trtexec's --layerPrecisions for nodes that shall not run in INT8."""
     return ",".join(f"{name}:{precision}" for name in nodes)
+
+
+def float_nodes_of(path: Path) -> tuple[str, ...]:
+    """The nodes of a file that holds such a value; names may contain colons.
+
+    Raises InputError when it cannot be read or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise InputError(f"cannot read {path}: {reason}", then="Check the path.") from None
+    items = [item.strip().rpartition(":") for item in text.split(",") if item.strip()]
+    for name, _, precision in items:
+        if not name or precision not in {"fp16", "fp32"}:
+            raise InputError(
+                f"{path} holds no --layerPrecisions value", expected="layer:fp16,layer:fp16", received=text[:60]
+            )
+    return tuple(name for name, _, _ in items)
