@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 import dlaflow.remote.agent
+from dlaflow.build.config import BuildConfig, InputShape, MemoryPools, ShapeRange
+from dlaflow.build.measuring import BUILD_ONLY, Measuring
+from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
+from dlaflow.build.walkthrough import standalone_of
+from dlaflow.remote.agent.allowed import command_of
 from dlaflow.remote.bundle import agent_bundle
 
 FOLDER = Path(dlaflow.remote.agent.__file__).parent
@@ -133,6 +138,40 @@ def test_programs_and_options_that_are_none_of_ours_are_refused(agent, run):
     assert agent("start", request={"job": {**GOOD, "phases": phases}})["error"] == "refused"
 
 
+SHAPES = (InputShape("input", ShapeRange.fixed((4, 3, 8, 8))),)
+MEASURING = Measuring(
+    duration=1, warm_up=100, separate_profile_run=True, export_profile="p.json", export_layer_info="l.json",
+    export_times="t.json", spin_wait=True, cuda_graph=True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tensorrt", ["8.4.1", "8.5.2", "8.6.1", "10.3.0", "10.16.1", "11.4.1"])
+@pytest.mark.parametrize("standalone", [False, True])
+def test_the_command_lines_of_every_release_pass(tensorrt, standalone):
+    """Whatever `dlaflow remote` writes for a release, the agent takes."""
+    typed = tensorrt.startswith("11")
+    config = BuildConfig(
+        precision="int8",
+        scales="qdq" if typed else "cache",
+        cache=None if typed else "model.cache",
+        fp16_too=not typed,
+        shapes=SHAPES,
+        dla_core=0,
+        gpu_fallback=True,
+        pools=MemoryPools(workspace=1024, dla_sram=0.5),
+        plugins=("./plugin0.so",),
+    )
+    config = standalone_of(config) if standalone else config
+    lines = [
+        build_arguments("model.onnx", "model.engine", config, tensorrt, MEASURING),
+        build_arguments("model.onnx", "model.engine", config, tensorrt, BUILD_ONLY),
+        [*load_arguments("model.engine", tensorrt, MEASURING, SHAPES, 1), "--loadInputs=input:batch0.bin"],
+    ]
+    for words in lines:
+        run = {"program": "trtexec", "arguments": words}
+        assert command_of(run, resolve=False) == ["trtexec", *words]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "nothing", '{"job": 5}', "{}", '{"id": null}'])
 @pytest.mark.parametrize("command", ["start", "follow", "have", "adopt", "send"])
 def test_requests_that_are_none_are_one_line(agent, command, text):
@@ -161,3 +200,9 @@ def test_clocks_are_put_back_after_a_restart_only_by_the_board_itself(agent, tmp
     marker.write_text(json.dumps({"boot": "an earlier one", "saved": "/nowhere"}))
     agent("hello")
     assert not marker.exists()
+
+
+def test_sudo_is_named_for_clocks_alone():
+    """`facts` asks where it is; only clocks.py starts it."""
+    assert {module.name for module in MODULES if '"sudo"' in module.read_text()} == {"clocks.py", "facts.py"}
+    assert '"sudo", "-n"' in (FOLDER / "clocks.py").read_text(), "never asks for a password"
