@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +110,7 @@ def connect(address: str | None, cores: int | None) -> Iterator[Cluster]:
     require("ray")
     if address is not None:
         _look_for(address)
-    _quiet(loopback=address is None or address.partition(":")[0] in {"127.0.0.1", "localhost"})
+    _set_up(own=address is None, loopback=address is None or address.startswith(("127.0.0.1:", "localhost:")))
     import ray
 
     with ExitStack() as stack:
@@ -119,12 +120,14 @@ def connect(address: str | None, cores: int | None) -> Iterator[Cluster]:
                 _start(cores, folder)
             else:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             if address is None:
                 raise EnvironmentLacksError(f"Ray cannot be started here ({reason})") from None
             raise _no_cluster(address, reason) from None
         stack.callback(ray.shutdown)
+        # Ray prints pages of a lost node's log on stdout, whatever its options say; the driver tells it in a line.
+        vars(ray._private.worker)["print_to_stdstream"] = lambda *_, **__: None
         yield Cluster()
 
 
@@ -166,9 +169,13 @@ def _no_cluster(address: str, reason: str) -> InputError:
     return InputError(f"no Ray cluster answers at {address} ({reason})", then=then)
 
 
-def _quiet(*, loopback: bool) -> None:
-    """Ray reads these when it is imported: no telemetry, and no port on the network for a cluster of one machine."""
+def _set_up(*, own: bool, loopback: bool) -> None:
+    """Ray reads these when it is imported: no telemetry, no port on the network for a cluster of one machine, and for
+    one of our own a token that is written nowhere (by default Ray leaves one in the home folder)."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if own:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     if loopback:
         # The name tells of other systems; what it does is to take 127.0.0.1 as the address of this machine.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
