@@ -47,6 +47,9 @@ class Unwrapper:
 
     def line(self, raw: str) -> str:
         """`raw` as TensorRT printed it, as far as can be told."""
+        if "\r" in raw:
+            # A progress bar draws over its line: its last state runs into the next text.
+            raw = raw.rpartition("\r")[2]
         if raw.startswith('{"log":'):
             raw = _of_docker(raw)
         if "\x1b" in raw:
@@ -95,7 +98,7 @@ def whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of every line, unwrapped, torn ones put together again."""
     unwrapper = Unwrapper()
     torn = ""
-    for number, raw in _on_one_line(lines):
+    for number, raw in enumerate(lines, start=1):
         # Nearly every line of a verbose log is plain: two cheap looks settle it.
         if raw[:1] != "[" or raw[20:23] != "] [" or raw[24:26] != "] ":
             raw = unwrapper.line(raw)
@@ -116,16 +119,6 @@ def whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
             yield number, piece
     if torn:
         yield number, torn
-
-
-def _on_one_line(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers; progress bars draw over a line, whose last state runs into the next text."""
-    for number, raw in enumerate(lines, start=1):
-        if "\r" in raw:
-            for state in raw.split("\r"):
-                yield number, state
-        else:
-            yield number, raw
 
 
 def _pieces(raw: str) -> list[str]:
