@@ -61,6 +61,50 @@ def test_the_file_is_legal(small_network: Path, calibration: Calibration, tmp_pa
     }
 
 
+def test_every_tensor_is_quantised_and_the_dlas_equal_scales_hold(
+    small_network: Path, calibration: Calibration
+) -> None:
+    """TensorRT 11.4: residual sums, Concat, pooling and the output too, with the scales that each wants equal."""
+    graph = index(qdq_model(load_onnx(small_network), calibration))
+
+    def scale(name: str) -> float:
+        """The scale of the pair around a tensor, seen from either end."""
+        node = graph.producer[name]
+        node = node if node.op_type == "DequantizeLinear" else graph.consumers[name][0]
+        value = graph.value(node.input[1])
+        assert value is not None, name
+        return float(value)
+
+    layers = [node for node in graph.proto.graph.node if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}]
+    assert len(layers) == 14
+    for node in layers:
+        assert [reader.op_type for reader in graph.consumers[node.output[0]]] == ["QuantizeLinear"], node.name
+        scales = {scale(name) for name in node.input if graph.is_activation(name)}
+        if node.op_type in {"Add", "Concat", "MaxPool", "AveragePool"}:
+            assert len(scales) == 1, node.name
+        if node.op_type in {"Concat", "MaxPool", "AveragePool"}:
+            assert scales == {scale(node.output[0])}, node.name
+    assert [graph.producer[name].op_type for name in graph.outputs] == ["DequantizeLinear"]
+
+
+def test_tensorrts_parser_takes_the_file(small_network: Path, calibration: Calibration, tmp_path: Path) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    write_qdq(small_network, calibration, tmp_path / "int8.onnx")
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse((tmp_path / "int8.onnx").read_bytes())
+    layers = [network.get_layer(position) for position in range(network.num_layers)]
+    quantised = [layer for layer in layers if layer.type == trt.LayerType.QUANTIZE]
+    assert len(quantised) == 15
+    assert {layer.get_output(0).dtype for layer in quantised} == {trt.int8}
+    behind = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
+    for layer in layers:
+        if layer.type in {trt.LayerType.CONVOLUTION, trt.LayerType.POOLING, trt.LayerType.ACTIVATION}:
+            assert layer.get_input(0).name in behind, layer.name
+
+
 def test_weights_are_rounded_per_channel() -> None:
     weight = np.random.default_rng(0).standard_normal((6, 4, 3, 3)).astype(np.float32)
     weight[2] = 0
