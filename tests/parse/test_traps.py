@@ -137,3 +137,14 @@ def test_10_a_release_without_dla_is_noted() -> None:
     run = one("&&&& RUNNING TensorRT.trtexec [TensorRT v110000] # trtexec --onnx=m.onnx --useDLACore=0")
     assert run.tensorrt == "11.0.0"
     assert "release_without_dla" in codes(run)
+
+
+def test_7_tensors_without_a_scale_are_counted() -> None:
+    warning = "Missing scale and zero-point for tensor {}, expect fall back to non-int8 implementation for any layer"
+    run = one(
+        "&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # trtexec --int8 --calib=a.cache",
+        *(f"{STAMP} [W] [TRT] {warning.format(name)}" for name in ("a", "b")),
+    )
+    (note,) = [note for note in run.notes if note.code == "missing_scales"]
+    assert note.text.startswith("2 tensors")
+    assert "first line" in note.text

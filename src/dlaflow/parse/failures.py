@@ -83,6 +83,11 @@ FAILURES: tuple[Failure, ...] = (
     Failure("calibration_cache_header", ("Calibration table does not match",), _CACHE),
     Failure("calibration_cache_header", ("impossible to read tensor scales",), _CACHE),
     Failure(
+        "missing_scale",
+        ("Missing scale and zero-point for tensor",),
+        "The tensor has no scale, so its layers do not run in INT8: the cache does not name it, or was refused as a whole.",
+    ),
+    Failure(
         "calibrator_restriction",
         ("only supports kENTROPY_CALIBRATOR_2",),
         "The DLA takes scales of the entropy calibrator (version 2) alone.",

@@ -70,6 +70,11 @@ def _calibration(run: LogRun) -> list[Note]:
                 f"{flags['calib']} was not read but made: trtexec calibrated on one random batch. Check the file.",
             )
         )
+    missing = sum(problem.reason == "missing_scale" for problem in run.problems)
+    if missing:
+        text = f"{missing} tensors have no scale and keep their layers from INT8."
+        cache = " If these are nearly all, the cache was refused: see its first line." if flags.get("calib") else ""
+        notes.append(Note("missing_scales", text + cache))
     if any(problem.reason == "calibration_cache_header" for problem in run.problems):
         notes.append(Note("calibration_cache_header", "The calibration cache was refused: see its first line."))
     return notes
