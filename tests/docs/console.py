@@ -55,7 +55,9 @@ def wrong(step: Step, printed: str) -> str:
     )
     if re.fullmatch(pattern, " ".join(printed.split()) + " "):
         return ""
-    return "\n".join(difflib.unified_diff(step.shown.splitlines(), printed.splitlines(), "shown", "printed", lineterm=""))
+    return "\n".join(
+        difflib.unified_diff(step.shown.splitlines(), printed.splitlines(), "shown", "printed", lineterm="")
+    )
 
 
 def follow(page: Path) -> int:

@@ -85,10 +85,10 @@ def read_any_run(path: Path) -> RunRecord:
 
 
 def merge(runs: Sequence[RunRecord], created: str) -> RunRecord:
-    """All runs as one, for one report; a variant is then named RUN/VARIANT."""
+    """All runs as one, for one report; a variant is then named RUN/VARIANT, or RUN where both are called the same."""
     labels = _labels(runs)
     variants = [
-        replace(variant, name=f"{label}/{variant.name}")
+        replace(variant, name=label if label == variant.name else f"{label}/{variant.name}")
         for label, run in zip(labels, runs, strict=True)
         for variant in run.variants
     ]
