@@ -22,6 +22,7 @@ from check import resnet50 as write_resnet50
 
 from dlaflow.estimate.answer import Estimate
 from dlaflow.estimate.dla import Conditions
+from dlaflow.estimate.fit.builds import with_builds
 from dlaflow.estimate.fit.cases import build_cases
 from dlaflow.estimate.fit.crossval import HeldOut, hold_out
 from dlaflow.estimate.fit.networks import NETWORKS
@@ -50,7 +51,9 @@ def main() -> None:
         "--models", type=Path, default=shared / "models", help="folder with model_gn.onnx, model_bn.onnx"
     )
     options = parser.parse_args()
-    collection = read_collection(options.evidence / "perf" / "measured_perf.json")
+    collection = with_builds(
+        read_collection(options.evidence / "perf" / "measured_perf.json"), options.evidence / "placement"
+    )
     cases, skipped = build_cases(collection.points)
     held = hold_out(cases)
     _table(held, collection)

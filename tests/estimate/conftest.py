@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from dlaflow.estimate.fit.builds import with_builds
 from dlaflow.estimate.fit.points import Collection, read_collection
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import load_model
@@ -40,7 +41,7 @@ def collection() -> Collection:
     path = Path(os.environ.get("DLAFLOW_EVIDENCE", default)) / "perf" / "measured_perf.json"
     if not path.exists():
         pytest.skip(f"{path} is not here")
-    return read_collection(path)
+    return with_builds(read_collection(path), path.parent.parent / "placement")
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ class _Mode(msgspec.Struct, frozen=True):
     dla_mhz: float | None = None
     dram_share: float = 1.0
     gpu_share: float = 1.0
+    gpu_clock: float = 1.0
     cpu_share: float = 1.0
     since: str | None = None
     before: str | None = None
@@ -114,7 +115,12 @@ def _gpu(board: Board, listed: PowerMode | None, extra: _Mode | None) -> GpuHard
         tops *= extra.gpu_share
     elif listed is None and board.power_mode:
         return None
-    return GpuHardware(tops, processors.value, memory.value * (extra.dram_share if extra else 1.0))
+    if extra is None:
+        return GpuHardware(tops, processors.value, memory.value)
+    awake = min(1.0, tops / full.value / extra.gpu_clock) if extra.gpu_clock < 1 else 1.0
+    return GpuHardware(
+        tops, processors.value * awake, memory.value * extra.dram_share, extra.gpu_clock, extra.cpu_share
+    )
 
 
 def _half(figure: Figure | None) -> Figure | None:

@@ -40,11 +40,16 @@ GPU_PARAMETER_NAMES = tuple(field.name for field in fields(GpuParameters))
 
 @dataclass(frozen=True, slots=True)
 class GpuHardware:
-    """The GPU of a board in one power mode: dense INT8 rate in TOPS, multiprocessors, memory rate in GB/s."""
+    """The GPU of a board in one power mode: dense INT8 rate in TOPS, multiprocessors, memory rate in GB/s.
+
+    `clock_share` and `cpu_share` are relative to the full clocks of GPU and CPU.
+    """
 
     int8_tops: float
     multiprocessors: float
     dram_gb_s: float
+    clock_share: float = 1.0
+    cpu_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +91,5 @@ def kernel_times(
     utilisation *= kernels.outputs / (kernels.outputs + p.half_outputs * hardware.multiprocessors)
     compute = kernels.macs / (peak * p.efficiency * utilisation)
     memory = kernels.elements * width / (hardware.dram_gb_s * p.dram_share * 1e6)
-    fixed = p.kernel_us + (0.0 if graphs else p.plain_launch_us)
+    fixed = p.kernel_us / hardware.clock_share + (0.0 if graphs else p.plain_launch_us / hardware.cpu_share)
     return overlapped(compute, memory) + kernels.launches * fixed * 1e-3

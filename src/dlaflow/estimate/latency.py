@@ -27,7 +27,7 @@ _FEW_STEPS = 3
 """Up to so many steps it is an engine of a layer, and that kind of interval holds."""
 _SHARED_PASSES_SINCE = Version.parse("8.5")
 _UNSEEN = 0.8
-"""What a full share of passes, copies and resizes adds to the half width: their rates are hardly measured."""
+"""What a full share of passes, copies, resizes and grouped convolutions adds to the half width: hardly measured."""
 _WHOLE, _ASIDE = 0.99, 0.2
 """Energy ratios are of networks wholly on the DLA: this share of the work, at most that share of time aside."""
 _TOGETHER = 0.25
@@ -150,7 +150,7 @@ def _half_width(setting: _Setting, work: Workload) -> float:
     spread = setting.dla.source.spread
     few = len(work.program.steps) <= _FEW_STEPS
     times = step_times(work.dla, setting.dla.engine, setting.conditions).total
-    unseen = float(times[~work.dla.matrix].sum() / times.sum())
+    unseen = float(times[~work.dla.matrix | work.dla.grouped].sum() / times.sum())
     return hypot(spread.layer if few else spread.network, _UNSEEN * unseen) * setting.widening
 
 

@@ -12,7 +12,8 @@ from dlaflow.estimate.parameters import GPU_SETS, ParameterSet, Spread, new_set
 from dlaflow.estimate.parameters import Fitted as Number
 
 _DATA = (
-    "measured_perf.json, schema measured_perf/1: public logs, tables and MLPerf results; sources stand with each point"
+    "measured_perf.json, schema measured_perf/1, and the timed builds of evidence/placement: public logs, tables and "
+    "MLPerf results; sources stand with each point"
 )
 
 
