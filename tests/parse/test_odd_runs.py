@@ -180,3 +180,35 @@ def test_an_error_that_tells_only_its_code() -> None:
     )
     (problem,) = run.problems
     assert (problem.code, problem.reason) == (10, "no_implementation_for_dla_node")
+
+
+def test_torch_tensorrt() -> None:
+    head = "[Torch-TensorRT TorchScript Conversion Context] - "
+    run = one(
+        f"WARNING: {head}a: DLA cores do not support POW ElementWise operation.",
+        f"ERROR: {head}1: [nvdlaUtils.cpp::submit::198] Error Code 1: DLA (Failure to submit program to DLA engine.)",
+    )
+    assert [(message.layer, message.level) for message in run.messages] == [("a", "W")]
+    assert [(problem.code, problem.reason) for problem in run.problems][1:] == [(1, "dla_submit_failed")]
+
+
+def test_errors_of_five_and_what_the_driver_prints_beside_them() -> None:
+    run = one(
+        "NVMEDIA_DLA :  528, ERROR: load from memory failed.",
+        "[E] [TRT] dla/dlaUtils.cpp (171) - DLA Error in deserialize: 7 (Failure to load program.)",
+        "NVMAP_IOC_PARAMETERS failed: Bad file descriptor",
+    )
+    assert [problem.reason for problem in run.problems] == ["dla_runtime_error", "dla_runtime_error", ""]
+    assert run.problems[1].file == "dlaUtils.cpp"
+
+
+def test_the_autotuner_in_a_program_without_levels_is_no_news() -> None:
+    run = one(
+        "[TRT]    =============== Computing costs for ",
+        "[TRT]    *************** Autotuning format combination: Half(1) -> Half(2) ***************",
+        "[TRT]    --------------- Timing Runner: {ForeignNode[a...b]} (DLA)",
+        "[TRT]    Skipping tactic 0x0000000000000003 due to exception Assertion context.dlaContext != nullptr failed. ",
+        "[TRT]    Fastest Tactic: 0xd15ea5edd15ea5ed Time: inf",
+    )
+    assert run.unknown == ()
+    assert [problem.reason for problem in run.problems] == ["no_dla_available"]

@@ -15,6 +15,7 @@ _KNOWN_STARTS = (
     "Local timing cache", "Engine generation completed", "Engine loaded in", "Using random values",
     "Using values loaded", "Setting persistentCacheLimit", "Starting inference", "Trace averages of",
     "Explanations of the performance", "... Omitting", "Set shape of input", "Compiler backend is used",
+    "***************", "===============", "Tactic", "Fastest Tactic", ">>>>>>>>>>",
     "Successfully casted down", "No layer is running",
     "Some tactics do not have sufficient", "FP32 and INT8 precisions have been specified",
     "To show e2e network timing", "The e2e network timing is not reported", "Skipped inference phase",

@@ -35,8 +35,8 @@ class Kind(str, Enum):
 _HEAD_BYTES = 1 << 18
 _LOG_LINE = re.compile(
     r"^(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+(?:\[TRT\] )?\[[FEWIV]\]|^\[[FEWIV]\] |^\[TensorRT\] [A-Z]+: "
-    r"|^(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]|^\[(?:Dla|Gpu)Layer\] |Unsupported on DLA|on DLA, falling back|\[TRT\]"
-    r"|:\d\d +(?:ERROR|WARNING|INFO|VERBOSE)\] ",
+    r"|^(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]|^\[(?:Dla|Gpu)Layer\] |Unsupported on DLA|on DLA, falling back"
+    r"|\[Torch-TensorRT|\[TRT\]|:\d\d +(?:ERROR|WARNING|INFO|VERBOSE)\] ",
     re.MULTILINE,
 )
 _TEGRASTATS = re.compile(r"^(?:.{0,80}[\s:])?RAM \d+/\d+[kMG]?B(?= ?\(lfb| SWAP| I?RAM| CPU| cpu|\s*$)", re.MULTILINE)

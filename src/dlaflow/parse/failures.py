@@ -63,7 +63,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure("dla_submit_failed", ("submit program to DLA engine",), _SUBMIT),
     Failure("dla_submit_failed", ("DLA Error in submit",), _SUBMIT),
     Failure("dla_runtime_error", ("NVMEDIA_DLA :", "ERROR"), _SUBMIT),
-    Failure("dla_runtime_error", ("DLA Error in execute",), _SUBMIT),
+    Failure("dla_runtime_error", ("DLA Error in",), _SUBMIT),
     Failure(
         "out_of_memory", ("NvMapMem", "error"), "The board's memory is used up: the DLA shares it with all others."
     ),
@@ -85,7 +85,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "missing_scale",
         ("Missing scale and zero-point for tensor",),
-        "The tensor has no scale, so its layers do not run in INT8: the cache does not name it, or was refused as a whole.",
+        "The tensor has no scale, so its layers do not run in INT8: the cache lacks it, or was refused as a whole.",
     ),
     Failure(
         "calibrator_restriction",
@@ -145,7 +145,7 @@ class ImportNode:
     output: str
 
 
-_DRIVER = re.compile(r"NVMEDIA_DLA|NvMapMem\w*:|nvdla\w*:|NVDLA\w*:")
+_DRIVER = re.compile(r"NVMEDIA_DLA|NVMAP_IOC|NvMapMem\w*:|nvdla\w*:|NVDLA\w*:")
 _CRASH = re.compile(r"(?:\S+: line \d+: +\d+ )?(?:Segmentation fault|Aborted|Bus error|Illegal instruction|Killed)\b")
 
 

@@ -15,11 +15,14 @@ A plain tuple, since a verbose log has millions of them.
 """
 
 _LEVELS = frozenset("FEWIV")
-_WORDS = {"INTERNAL_ERROR": "F", "FATAL": "F", "ERROR": "E", "WARNING": "W", "INFO": "I", "VERBOSE": "V"}
+_WORDS = {"INTERNAL_ERROR": "F", "FATAL": "F", "ERROR": "E", "WARNING": "W", "INFO": "I", "DEBUG": "V", "VERBOSE": "V"}
 
 _DATES = re.compile(r"(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+")
 _TAGS = re.compile(r"(?:\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?")
-_SAMPLE = re.compile(r"(?:\[TensorRT\] )?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE): (\[TRT\]:? ?)?")
+_SAMPLE = re.compile(
+    r"(?:\[TensorRT\] )?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|DEBUG|VERBOSE): "
+    r"(\[TRT\]:? ?|\[Torch-TensorRT[^\]]*\] - )?"
+)
 _WORD = re.compile(r"\[?k?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE)\]?:? +", re.IGNORECASE)
 _ANYWHERE = re.compile(r"\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] (\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?|\[TRT\]:? ")
 _ORT = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE)\] ")
