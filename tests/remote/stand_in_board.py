@@ -178,6 +178,7 @@ echo "libnvinfer	$v-1+cuda11.4"
 """
 
 NVPMODEL = "#!/bin/sh\necho 'NV Power Mode: MAXN'\necho 0\n"
+SUDO = '#!/bin/sh\necho "$*" >> "$(dirname "$0")/../sudo-calls"\nexec "$@"\n'
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if os.path.exists("/usr/sbin/sshd") else None)
 
 
@@ -219,6 +220,7 @@ def make_board(folder: Path) -> StandInBoard:
         ("jetson_clocks", JETSON_CLOCKS),
         ("nvpmodel", NVPMODEL),
         ("dpkg-query", DPKG_QUERY),
+        ("sudo", SUDO),
     ):
         program = board.programs / name
         program.write_text(text.replace("{python}", python))

@@ -56,6 +56,7 @@ def place(tmp_path, monkeypatch, stand_in):
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "tiny.onnx"
     )
     write_recipe(tmp_path, 'jetpack = "5.1.1"')
+    stand_in.wish("seconds", 0.05)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -74,7 +75,7 @@ def run(place, *words):
     return main(["run", "there.toml", "--on", inventory(place, "orin"), *words])
 
 
-def test_a_recipe_on_a_board_and_again_with_nothing_sent_twice(place, capsys):
+def test_a_recipe_on_a_board_and_again_with_nothing_sent_twice(place, stand_in, capsys):
     assert run(place, "--out", "first") == EXIT_DONE
     said = capsys.readouterr().out
     for word in ("build", "tiny on orin", "profile", "bench", "dla0 650 batches/s", "int8", "Sent to orin: 0."):
@@ -96,13 +97,14 @@ def test_a_recipe_on_a_board_and_again_with_nothing_sent_twice(place, capsys):
     said = capsys.readouterr().out
     assert said.count("  kept\n") == 9
     assert "Sent to orin: 0.00" in said
+    assert not (stand_in.folder / "sudo-calls").exists(), "sudo is for --lock-clocks alone"
 
 
 @pytest.mark.parametrize(
     ("version", "release", "precision"),
     [
         pytest.param("8601", 'tensorrt = "8.6.1"', "int8", marks=pytest.mark.slow),
-        ("100300", 'jetpack = "6.2"', "int8"),
+        pytest.param("100300", 'jetpack = "6.2"', "int8", marks=pytest.mark.slow),
         ("110401", 'tensorrt = "11.4.1"', "int8"),
         pytest.param("110401", 'tensorrt = "11.4.1"', "fp16", marks=pytest.mark.slow),
     ],
@@ -114,6 +116,7 @@ def test_every_release_gets_command_lines_that_it_knows(place, stand_in, capsys,
     assert "bench" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_release_than_predicted_is_told(place, stand_in, capsys):
     stand_in.wish("version", "8402")
     assert run(place) == EXIT_DONE
@@ -121,6 +124,7 @@ def test_another_release_than_predicted_is_told(place, stand_in, capsys):
     assert read_run(place / "runs" / "there" / "run.json").notices
 
 
+@pytest.mark.slow
 def test_a_board_that_fails_does_not_stop_the_others(place, stand_in, capsys, monkeypatch):
     from dlaflow.errors import EnvironmentLacksError
     from dlaflow.recipe import board_work

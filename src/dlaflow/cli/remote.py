@@ -117,7 +117,7 @@ def jobs(board: str, /, *, connecting: Connecting | None = None) -> None:
         for state in states:
             ended = f"{state.state} {state.why}".strip() if state.state != "running" else state.state
             table.add_row(*map(Text, (name, state.id, ended, state.title, state.desk)))
-    terminal.console().print(table)
+    terminal.console().print(table if table.rows else "no jobs")
 
 
 @commands.command

@@ -21,6 +21,7 @@ from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.graph.layer import Layer, Tensor
 from dlaflow.rules.examine import verdict
+from dlaflow.targets.version import agree
 from dlaflow.types import Confidence, Finding, Verdict
 
 SCHEMA = "dlaflow.answers/1"
@@ -96,7 +97,7 @@ def known_answers(soc: str, tensorrt: str, precision: str, folder: Path | None =
     """
     files = sorted((folder or answers_folder()).glob("*.json"))
     read = [_read(path) for path in files]
-    fitting = [one for one in read if (one.soc, one.tensorrt, one.precision) == (soc, tensorrt, precision)]
+    fitting = [one for one in read if (one.soc, one.precision) == (soc, precision) and agree(one.tensorrt, tensorrt)]
     return {
         answer.signature: Known(answer=answer, source=one.source)
         for one in sorted(fitting, key=lambda one: one.date)

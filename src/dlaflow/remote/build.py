@@ -60,7 +60,8 @@ def builder_on(board: Board, facts: Facts) -> Program:
     if facts.tensorrt.version:
         return "bindings"
     raise EnvironmentLacksError(
-        f"{board.name} has neither trtexec nor TensorRT's Python bindings", then="sudo apt-get install tensorrt, there."
+        f"{board.name} has neither trtexec nor TensorRT's Python bindings",
+        then="On the board: sudo apt-get install tensorrt.",
     )
 
 

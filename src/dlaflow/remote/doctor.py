@@ -9,7 +9,7 @@ from dlaflow.build.machine import Machine, inspect
 from dlaflow.remote.board import Board
 from dlaflow.remote.records import Bindings, Facts
 from dlaflow.targets.target import Target
-from dlaflow.targets.version import Version
+from dlaflow.targets.version import agree
 
 _INSTALL = {
     "trtexec": "sudo apt-get install tensorrt",
@@ -97,7 +97,7 @@ def release_of(machine: Machine) -> str:
 def has_other_release(machine: Machine, target: Target) -> bool:
     """Whether the machine tells of another TensorRT than the target's."""
     here = release_of(machine)
-    return bool(here) and Version.parse(here) != target.release.version
+    return bool(here) and not agree(here, target.release.tensorrt)
 
 
 def has_other_chip(machine: Machine, target: Target) -> bool:

@@ -44,6 +44,15 @@ class Version:
         return ".".join(map(str, self.parts))
 
 
+def agree(first: str, second: str) -> bool:
+    """Whether two numbers name one release as far as both tell: 10.3.0 and 10.3.0.30 do.
+
+    Raises UsageError when one is not a dotted number.
+    """
+    one, other = Version.parse(first).parts, Version.parse(second).parts
+    return all(left == right for left, right in zip(one, other, strict=False))
+
+
 def within(version: Version, since: str | None, until: str | None) -> bool:
     """Whether a release lies in a range; both ends belong to it, and `until = "8.6"` takes in every 8.6.x."""
     if since and version < Version.parse(since):
