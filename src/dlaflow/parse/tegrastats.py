@@ -94,7 +94,8 @@ _SWAP = re.compile(r"\bSWAP (\d+)/(\d+)([kMG]?B)(?: ?\(cached (\d+)([kMG]?B)\))?
 _CPU = re.compile(r"\bCPU \[([^\]]*)\](?:@(\d+))?", re.IGNORECASE)
 _CORE = re.compile(r"(\d+)%(?:@(\d+))?")
 _ENGINE = re.compile(
-    r"(?<!\S)([A-Z][A-Z0-9]*)(?:_FREQ)? (?:(off|OFF)\b|(?:(\d+)%)?@\[([^\]]*)\]|(?:(\d+)%)?@(\d+)|(\d+)%|(\d+))(?=\s|$)"
+    r"(?<!\S)([A-Z][A-Z0-9]*)(?:_FREQ|_LOAD)? "
+    r"(?:(off|OFF)\b|(?:(\d+)%)?@\[([^\]]*)\]|(?:(\d+)%)?@(\d+)|(\d+)%|(\d+))(?=\s|$)"
 )
 _TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C(?:/-?\d+(?:\.\d+)?C)?(?=\s|$)")
 _RAIL = re.compile(r"(?<!\S)([A-Za-z][A-Za-z0-9_]*) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?:/(-?\d+)(?:mW)?)?(?=\s|$)")

@@ -18,7 +18,7 @@ _INNER = re.compile(
     r"|\[TRT\] |\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +[A-Z_]+\] "
 )
 _PREFIX = re.compile(rf"(?:{_STAMP})+(?:\[TRT\] )?\[([FEWIV])\] ")
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _WRAPPERS = tuple(
     re.compile(expression)
     for expression in (
