@@ -147,6 +147,12 @@ def test_deepstream_behind_an_indent() -> None:
     assert [message.level for message in run.messages] == ["W"]
 
 
+@pytest.mark.parametrize("prefix", ["trt_1  | ", "2025-02-14T10:33:45.123Z ", "Feb 14 10:33:45 orin trtexec[1234]: "])
+def test_an_empty_line_without_the_wrappers_blank(prefix: str) -> None:
+    (run,) = parse_log(behind(prefix).replace(f"{prefix}&&&& PASSED", f"{prefix.rstrip()}\n{prefix}&&&& PASSED")).runs
+    assert (run.result, run.unknown) == ("PASSED", ())
+
+
 def test_a_progress_bar_before_the_line() -> None:
     (plain,), (run,) = parse_log(LOG).runs, parse_log(LOG.replace("\n[", "\n 10%|#|\r100%|##|\r[")).runs
     assert facts(run)[:-1] == facts(plain)[:-1]

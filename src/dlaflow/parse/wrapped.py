@@ -64,8 +64,8 @@ class Unwrapper:
         rest = raw
         for wrapper in self._met:
             if (match := wrapper.match(rest)) is None:
-                # A blank line loses the blank behind the bar.
-                return "" if rest.rstrip().endswith("|") and wrapper.match(f"{rest} ") else raw
+                # An empty line often loses the blank at the wrapper's end.
+                return "" if wrapper.fullmatch(f"{rest} ") else raw
             rest = rest[match.end() :]
         return rest
 
@@ -85,12 +85,11 @@ def _consumed(head: str) -> tuple[re.Pattern[str], ...] | None:
         if indent := _INDENT.match(head):
             head = head[indent.end() :]
             continue
-        wrapper = next((each for each in _WRAPPERS if each.match(head)), None)
-        if wrapper is None or len(found) == 4:
+        match = next((match for wrapper in _WRAPPERS if (match := wrapper.match(head))), None)
+        if match is None or len(found) == 4:
             return None
-        found.append(wrapper)
-        match = wrapper.match(head)
-        head = head[match.end() if match else 0 :]
+        found.append(match.re)
+        head = head[match.end() :]
     return tuple(found)
 
 
