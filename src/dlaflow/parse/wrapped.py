@@ -63,9 +63,11 @@ class Unwrapper:
                 return raw[inner.start() :]
         rest = raw
         for wrapper in self._met:
-            if (match := wrapper.match(rest)) is None:
+            if wrapper.fullmatch(f"{rest} "):
                 # An empty line often loses the blank at the wrapper's end.
-                return "" if wrapper.fullmatch(f"{rest} ") else raw
+                return ""
+            if (match := wrapper.match(rest)) is None:
+                return raw
             rest = rest[match.end() :]
         return rest
 
