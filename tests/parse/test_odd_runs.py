@@ -8,6 +8,7 @@ from dlaflow.parse.layer_info import parse_layer_info
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.nodes import foreign_ends
 from dlaflow.parse.profile_json import parse_profile
+from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
 
 I = "[02/16/2020-18:41:47] [I] "  # noqa: E741 - the level's own letter
@@ -135,6 +136,13 @@ def test_a_profile_on_one_line_and_torn() -> None:
     row = '{"name":"%s","timeMs":50,"averageMs":5.0,"medianMs":4.5,"percentage":50}'
     found = parse_profile(f'[{{"count":10}},{row % "a"},{row % "b {0}"},{{"name":"c')
     assert [(row.name, row.median_ms) for row in found.profiles[0].rows] == [("a", 4.5), ("b {0}", 4.5)]
+
+
+def test_torn_times_are_told() -> None:
+    query = '{"computeMs":1,"latencyMs":2}'
+    found = parse_times(f"[{query},{query},{{\"comp")
+    assert (len(found.queries), found.complete) == (2, False)
+    assert parse_times(f"[{query}]").complete
 
 
 def test_layer_information_one_layer_a_line() -> None:

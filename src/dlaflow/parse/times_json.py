@@ -55,11 +55,13 @@ class OutputTensor:
 
 def parse_times(source: Source) -> TimesFile:
     """Read query times from a path or from text; never fails on text. Raises InputError when it cannot be read."""
-    found = documents_of(_closed(text_of(source)))
+    text = text_of(source)
+    closed = _closed(text)
+    found = documents_of(closed)
     records = [as_fields(item) for value in found.values for item in as_items(value)]
     records = [record for record in records if "computeMs" in record]
     swapped = _is_swapped(records)
-    return TimesFile(tuple(_query(record, swapped) for record in records), swapped, complete=not found.rest)
+    return TimesFile(tuple(_query(record, swapped) for record in records), swapped, complete=not found.rest and closed is text)
 
 
 def _closed(text: str) -> str:
