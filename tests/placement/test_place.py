@@ -75,6 +75,75 @@ def test_a_side_branch_through_the_gpu_does_not_join_the_loadables_around_it(tmp
     assert [loadable.layers for loadable in placement.loadables] == [["a"], ["c", "y"]]
 
 
+def test_tensorrt_10_takes_runs_in_network_order(tmp_path):
+    placement = predict(tmp_path, "a = Relu(x)\nb = Ceil(a)\nc = Sigmoid(a)\ny = Add(b, c)", tensorrt="10.3.0")
+    # c needs nothing that left the loadable, so it joins a; y needs what the GPU made of a.
+    assert [loadable.layers for loadable in placement.loadables] == [["a", "c"], ["y"]]
+
+
+ATTENTION = """
+p = Add(x, w_position)
+q0 = Reshape(p, n_rows)
+q = Gemm(q0, w, w_bias)
+k = Gemm(q0, w, w_bias)
+v0 = Reshape(x, n_rows)
+v = Gemm(v0, w, w_bias)
+qr = Reshape(q, n_heads)
+qt = Transpose<perm=[0,2,1,3]>(qr)
+kr = Reshape(k, n_heads)
+kt = Transpose<perm=[0,2,3,1]>(kr)
+vr = Reshape(v, n_heads)
+vt = Transpose<perm=[0,2,1,3]>(vr)
+qs = Mul(qt, w_scale)
+ks = Mul(kt, w_scale)
+m = MatMul(qs, ks)
+s = Softmax<axis=-1>(m)
+y = MatMul(s, vt)
+"""
+
+
+def attention(tmp_path, tensorrt):
+    shapes = {"w": ((32, 32), 0.1), "w_bias": ((32,), 0.1), "w_position": ((1, 20, 32), 0.1), "w_scale": ((), 0.5)}
+    weights = [(name, shape, fill) for name, (shape, fill) in shapes.items()]
+    rows, heads = np.array([20, 32]), np.array([1, 20, 4, 8])
+    placement = predict(
+        tmp_path,
+        ATTENTION,
+        x="1,20,32",
+        weights=[*weights, ("n_rows", (2,), rows), ("n_heads", (4,), heads)],
+        tensorrt=tensorrt,
+        precision="fp16",
+    )
+    products = {"q", "k", "v"}
+    firsts = {layer.name: layer.onnx_nodes[0] for layer in placement.layers if layer.onnx_nodes}
+    groups = [{firsts.get(name, name) for name in loadable.layers} for loadable in placement.loadables]
+    return placement, [group for group in groups if group & products], groups
+
+
+def test_self_attention_as_detr_was_built_under_10_3(tmp_path):
+    placement, products, groups = attention(tmp_path, "10.3.0")
+    assert products == [{"q", "k", "v"}], "one loadable, though the values skip the addition"
+    assert {"qs", "ks"} in groups
+    assert {"p"} in groups, "three dimensions: helper shuffles on the GPU around it"
+    assert {"s"} in groups
+    on = devices(placement)
+    assert {on["qt"], on["kt"], on["vt"]} == {"GPU"}, "fused with the reshapes before them"
+    added = next(layer for layer in placement.layers if layer.name == "p")
+    assert (added.verdict, [finding.rule for finding in added.findings]) == (Verdict.NATIVE, ["DLA107"])
+
+
+def test_self_attention_under_8_5_keeps_values_apart(tmp_path):
+    _, products, _ = attention(tmp_path, "8.5.2")
+    assert products == [{"q", "k"}, {"v"}]
+
+
+def test_a_run_falls_apart_where_the_batch_changes(tmp_path):
+    nodes = "a0 = Flatten(x)\na = Gemm(a0, w)\nb0 = Reshape(x, n)\nb = Gemm(b0, w2)\nc = Flatten(b)\ny = MatMul(a, c)"
+    weights = [("w", (64, 8), 0.1), ("w2", (32, 8), 0.1), ("n", (2,), np.array([2, 32]))]
+    placement = predict(tmp_path, nodes, x="1,4,4,4", weights=weights, tensorrt="10.3.0")
+    assert len([loadable for loadable in placement.loadables if {"a", "b"} & set(loadable.layers)]) == 2
+
+
 def test_tensorrt_7_counts_from_the_start(tmp_path):
     nodes = "a = Relu(x)\nb = Ceil(a)\nc = Sigmoid(a)\ny = Add(b, c)"
     placement = predict(tmp_path, nodes, board="xavier-nx", tensorrt="7.1.3")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Layer
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, channel_and_space, dims, effective_batch, rank, varying
+from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Device, Finding
 
 GUIDE = "TensorRT developer guide, DLA general restrictions"
@@ -169,6 +170,9 @@ class FourDimensions(Rule):
         return None
 
 
+_LIFTING_SEEN = Version.parse("10.0")
+
+
 class LiftedRank(Rule):
     """A tensor of fewer than four dimensions is lifted by helper shuffles, which run on the GPU.
 
@@ -188,9 +192,18 @@ class LiftedRank(Rule):
         low = [number for number in found if number is not None and number < 4]
         if not low or case.producers.get(layer.inputs[0].name, layer).kind in {"MATRIX_MULTIPLY", "FULLY_CONNECTED"}:
             return None
+        received = f"{min(low)} dimensions"
+        if case.target.version >= _LIFTING_SEEN:
+            return self.notes(
+                layer,
+                received,
+                expected="helper shuffles on the GPU around it",
+                source="build log of TensorRT 10.3.0 (DETR): Add, ReLU and Sigmoid of three dimensions on the DLA",
+                confidence=Confidence.MEASURED,
+            )
         return self.refuses(
             layer,
-            f"{min(low)} dimensions",
+            received,
             expected="four dimensions; helper shuffles on the GPU cut the graph here",
             source="build logs of TensorRT 8.4 and later: at least one shuffle layer will be inserted",
             confidence=Confidence.INFERRED,
