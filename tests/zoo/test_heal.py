@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from dlaflow.errors import UsageError
-from dlaflow.zoo.heal import HealConfig, export_healed, heal, swap_layers
+from dlaflow.zoo.heal import HealConfig, _Inner, export_healed, heal, swap_layers
 from dlaflow.zoo.training import TrainConfig, train
 
 
@@ -46,7 +47,25 @@ def test_healing_learns_from_the_original(tmp_path: Path) -> None:
     assert healed.after > healed.after_swap
     norms = [layer for layer in healed.module.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert not any(torch.equal(layer.running_mean, torch.zeros_like(layer.running_mean)) for layer in norms)
+    assert not any(layer._forward_hooks for layer in healed.module.modules())
     assert export_healed(healed, tmp_path / "healed.onnx") < 1e-3
+
+
+def test_the_distance_inside_is_that_of_the_swapped_normalizations() -> None:
+    teacher = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(4, 8), nn.ReLU(), nn.Conv2d(8, 8, 1)).eval()
+    student = copy.deepcopy(teacher)
+    swap_layers(student)
+    inner = _Inner(teacher, student)
+    images = torch.randn(4, 3, 6, 6)
+    with torch.no_grad():
+        wanted = teacher[1](teacher[0](images)).relu()
+        found = student[1](student[0](images)).relu()
+        teacher(images)
+        student(images)
+    expected = (found - wanted).square().mean() / wanted.var()
+    assert float(inner.distance()) == pytest.approx(float(expected))
+    inner.close()
+    assert not any(layer._forward_hooks for net in (teacher, student) for layer in net.modules())
 
 
 def test_nothing_to_swap(tmp_path: Path) -> None:

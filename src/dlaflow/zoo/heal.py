@@ -1,8 +1,9 @@
 """Swap the layers that no DLA runs for ones that it does, and let the network learn again from the one it was.
 
 GroupNorm, InstanceNorm and LayerNorm2d become BatchNorm with the same scale and bias and statistics estimated from
-training images; Hardswish, SiLU and GELU become ReLU. Then a short fine-tune under one cycle, whose loss is half the
-labels' and half the distance to the original network's answers (distillation, temperature 2).
+training images; Hardswish, SiLU and GELU become ReLU. Then a short fine-tune under one cycle follows the original
+network (distillation): its answers at temperature 2, a tenth of the labels, and what it passes on behind each swapped
+normalization, relative to its variance. Of 2 x 7,680 images model_gn learned 1 point more with the last than without.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from dlaflow.zoo.augment import DeviceImages
 
 _TEMPERATURE = 2.0
+_LABELS = 0.1
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
 _STATISTICS_BATCHES = 60
 _AT_ONCE = 500
@@ -47,7 +49,7 @@ class HealConfig:
     epochs: int = 5
     seed: int = 0
     batch_size: int = 128
-    lr: float = 0.05
+    lr: float = 0.02
     limit: int | None = None
 
 
@@ -195,6 +197,7 @@ def _learn(
     )
     student.train()
     loss_of = _distillation()
+    inner = _Inner(teacher, student)
     with progress(f"Healing {config.model}", steps, "steps") as task:
         for epoch in range(config.epochs):
             for index, draws in enumerate(batches := _batches(images, config, epoch)):
@@ -205,7 +208,7 @@ def _learn(
                     with torch.no_grad():
                         wanted = teacher(pixels)
                     answers = student(pixels)
-                loss = loss_of(answers.float(), wanted.float(), images.labels[draws[0]])
+                loss = loss_of(answers.float(), wanted.float(), images.labels[draws[0]]) + inner.distance()
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
@@ -213,6 +216,44 @@ def _learn(
             task.describe(f"epoch {epoch + 1}/{config.epochs}  loss {float(loss.detach()):.2f}")
             if not torch.isfinite(loss):
                 raise InputError(f"healing diverged in epoch {epoch + 1}", then="Give fewer changes at once.")
+    inner.close()
+
+
+class _Inner:
+    """How far the student's swapped normalizations are from the teacher's in the last forward pass of both."""
+
+    def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
+        from torch import nn
+
+        self._pairs: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+        self._handles = []
+        for name, layer in teacher.named_modules():
+            if not isinstance(_replacement(layer), nn.BatchNorm2d):
+                continue
+            pair: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+            for place, own in zip(pair, (layer, student.get_submodule(name)), strict=True):
+                self._handles.append(own.register_forward_hook(_keep(place)))
+            self._pairs.append(pair)
+
+    def distance(self) -> torch.Tensor | float:
+        """The sum over the layers of the mean square of the difference behind a ReLU, over the teacher's variance."""
+        total: torch.Tensor | float = 0.0
+        for wanted, found in self._pairs:
+            target = wanted.pop().float().relu()
+            total = total + (found.pop().float().relu() - target).square().mean() / target.var().clamp_min(1e-6)
+        return total
+
+    def close(self) -> None:
+        """Stop listening."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _keep(place: list[torch.Tensor]) -> Callable[[nn.Module, object, torch.Tensor], None]:
+    def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        place[:] = [output]
+
+    return hook
 
 
 def _distillation() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -222,7 +263,7 @@ def _distillation() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torc
         soft = F.kl_div(
             F.log_softmax(logits / _TEMPERATURE, 1), F.softmax(wanted / _TEMPERATURE, 1), reduction="batchmean"
         )
-        return 0.5 * F.cross_entropy(logits, labels) + 0.5 * _TEMPERATURE**2 * soft
+        return _LABELS * F.cross_entropy(logits, labels) + (1 - _LABELS) * _TEMPERATURE**2 * soft
 
     return loss
 
