@@ -140,7 +140,7 @@ def test_a_profile_on_one_line_and_torn() -> None:
 
 def test_torn_times_are_told() -> None:
     query = '{"computeMs":1,"latencyMs":2}'
-    found = parse_times(f"[{query},{query},{{\"comp")
+    found = parse_times(f'[{query},{query},{{"comp')
     assert (len(found.queries), found.complete) == (2, False)
     assert parse_times(f"[{query}]").complete
 
@@ -149,10 +149,10 @@ def test_layer_information_one_layer_a_line() -> None:
     found = parse_layer_info(
         "Name: {ForeignNode[a...b]}, LayerType: DLA, Inputs: [ { Name: x, Location: Device, Dimensions: [1,3,8,8], "
         "Format/Datatype: Half }], Outputs: [ { Name: y, Location: Device, Dimensions: [1,8], Format/Datatype: Int8 }]"
-        ", TacticName: , TacticValue: 0x0000000000000003, StreamId: 1, Metadata: [ONNX Layer: a]\n\nBindings:\nx\ny\n"
+        ", TacticName: , TacticValue: 0x0000000000000003, StreamId: 1, Metadata: [ONNX Layer: a]\x1e[ONNX Layer: b]\n\nBindings:\nx\ny\n"
     )
     (layer,) = found.layers
-    assert (layer.type, layer.tactic, layer.stream, layer.onnx_layers) == ("DLA", "0x0000000000000003", 1, ("a",))
+    assert (layer.type, layer.tactic, layer.stream, layer.onnx_layers) == ("DLA", "0x0000000000000003", 1, ("a", "b"))
     assert [tensor.datatype for tensor in (*layer.inputs, *layer.outputs)] == ["FP16", "INT8"]
     assert found.bindings == ("x", "y")
 

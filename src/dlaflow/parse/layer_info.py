@@ -96,8 +96,8 @@ def parse_layer_info(source: Source) -> LayerInfo:
 def _by_dump(text: str) -> LayerInfo:
     """The inspector's other format, one layer a line, as `--dumpLayerInfo` prints it too."""
     body, _, names = text.partition("\nBindings:")
-    layers = parse_dumped_layers(line.rstrip("\r") for line in body.splitlines() if _ONE_LINE.match(line))
-    bindings = tuple(line.strip() for line in names.splitlines() if line.strip())
+    layers = parse_dumped_layers(line.rstrip("\r") for line in body.split("\n") if _ONE_LINE.match(line))
+    bindings = tuple(line.strip() for line in names.split("\n") if line.strip())
     return LayerInfo(layers, bindings, detailed=True)
 
 
@@ -121,7 +121,7 @@ def _by_lines(text: str) -> LayerInfo:
     layers: list[InfoLayer] = []
     bindings: list[str] = []
     current: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.lstrip(" ],").startswith('"Bindings"'):
             layers = [InfoLayer(name) for name in current]
             current = []

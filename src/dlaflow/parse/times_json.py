@@ -61,7 +61,8 @@ def parse_times(source: Source) -> TimesFile:
     records = [as_fields(item) for value in found.values for item in as_items(value)]
     records = [record for record in records if "computeMs" in record]
     swapped = _is_swapped(records)
-    return TimesFile(tuple(_query(record, swapped) for record in records), swapped, complete=not found.rest and closed is text)
+    complete = not found.rest and closed is text
+    return TimesFile(tuple(_query(record, swapped) for record in records), swapped, complete)
 
 
 def _closed(text: str) -> str:
