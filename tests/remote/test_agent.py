@@ -90,7 +90,9 @@ def agent(tmp_path):
     return ask
 
 
-@pytest.mark.parametrize("words", [(), ("sh",), ("hello", "more"), ("__import__",), ("../x",)])
+@pytest.mark.parametrize(
+    "words", [(), ("sh",), ("hello", "more"), ("__import__",), ("../x",), ("bindings", "--onnx=/etc/passwd")]
+)
 def test_other_commands_are_refused(agent, words):
     assert agent(*words)["error"] == "refused"
 

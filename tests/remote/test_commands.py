@@ -16,6 +16,7 @@ from dlaflow.remote.board import Board, Patience
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.doctor import examine
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
+from dlaflow.remote.idle import IdleWish, power
 from dlaflow.remote.inventory import boards_of, on_every_board, open_board
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerWish
@@ -102,6 +103,17 @@ def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path):
     assert "DLA0_CORE 1600 MHz" in power.detail
     assert "VDD_GPU_SOC+VDD_CPU_CV+VIN_SYS_5V0" in power.detail
     assert here.transport.sent < 60_000, "engines that were built there are not pushed back"
+
+
+def test_power_as_it_is(here):
+    rows = power(here, IdleWish(seconds=0.4, interval_ms=20))
+    found = {row.subject: row for row in rows}
+    assert found["module"].value == pytest.approx(5.0 + 1.997 + 4.32)
+    assert found["VDD_CPU_CV"].value == pytest.approx(1.997)
+    assert found["module"].n > 5
+    assert "power mode MAXN; tegrastats" in found["module"].detail
+    with pytest.raises(UsageError, match="power needs time"):
+        power(here, IdleWish(seconds=0))
 
 
 def test_a_bench_without_engines():

@@ -32,6 +32,7 @@ Commands:
   build MODEL --out ENGINE    push the model, build there, pull engine, log and manifest
   profile ENGINE --out DIR    measure there with layer times, Nsight and power, then tell where the time goes
   bench --gpu E --dla E       GPU alone, each DLA core alone, all together: throughput, latency, power, energy
+  power [--seconds N]         what the board draws as it is, rail by rail
   evaluate ENGINE --data ...  the accuracy of the engine itself, on pushed images
   probe MODEL                 let the board answer what `check` does not know
   jobs                        what runs there, and what ran
@@ -54,9 +55,10 @@ commands.command(remote_build.build)
 commands.command(remote_build.probe)
 commands.command(remote_measure.profile)
 commands.command(remote_measure.bench)
+commands.command(remote_measure.power)
 commands.command(remote_measure.evaluate)
 
-NAMES = ("doctor", "build", "profile", "bench", "evaluate", "probe", "jobs", "attach", "stop", "clean")
+NAMES = ("doctor", "build", "profile", "bench", "power", "evaluate", "probe", "jobs", "attach", "stop", "clean")
 
 
 @remote.default

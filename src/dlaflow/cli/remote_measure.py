@@ -21,6 +21,8 @@ from dlaflow.remote.bench import BenchWish
 from dlaflow.remote.bench import bench as run_bench
 from dlaflow.remote.board import Board
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
+from dlaflow.remote.idle import IdleWish
+from dlaflow.remote.idle import power as run_power
 from dlaflow.remote.inventory import BoardEntry, boards_of
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerWish
@@ -143,15 +145,31 @@ def bench(
         )
         return run_bench(one, wish)
 
-    found = each_board(board, connecting, work)
-    if json is not None:
-        several = len(found) > 1
-        rows = [_named(name, one) if several else one for name, rows in found.items() for one in rows]
-        write_atomic(json, measurements_json(rows))
-    if not (connecting and connecting.quiet):
-        terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
-        for rows in found.values():
-            terminal.console().print(rows[0].detail, style="dim", markup=False)
+    _tell(each_board(board, connecting, work), json, connecting)
+
+
+def power(
+    board: str,
+    /,
+    *,
+    seconds: float = 10.0,
+    json: Path | None = None,
+    connecting: Connecting | None = None,
+) -> None:
+    """Tell what the board draws as it is, rail by rail, with power mode: the baseline of all others.
+
+    Parameters
+    ----------
+    seconds
+        How long to sample.
+    json
+        Also write the measurements to this file.
+    """
+
+    def work(one: Board, entry: BoardEntry) -> list[Measurement]:
+        return run_power(one, IdleWish(seconds, handling=handling(connecting)))
+
+    _tell(each_board(board, connecting, work), json, connecting)
 
 
 def evaluate(
@@ -210,6 +228,19 @@ def evaluate(
             f"{engine} on {name}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {chosen.description}",
             markup=False,
         )
+
+
+def _tell(found: dict[str, list[Measurement]], json: Path | None, connecting: Connecting | None) -> None:
+    """Measurements of boards side by side, and as a file."""
+    if json is not None:
+        several = len(found) > 1
+        rows = [_named(name, one) if several else one for name, rows in found.items() for one in rows]
+        write_atomic(json, measurements_json(rows))
+    if not (connecting and connecting.quiet):
+        terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
+        for rows in found.values():
+            for detail in dict.fromkeys(row.detail for row in rows[:1]):
+                terminal.console().print(detail, style="dim", markup=False)
 
 
 def _has_power(board: Board) -> bool:

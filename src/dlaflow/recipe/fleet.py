@@ -22,7 +22,7 @@ from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.board import Board
 from dlaflow.remote.doctor import ask, has_other_chip, has_other_release, release_of
 from dlaflow.remote.interruption import Interruption
-from dlaflow.remote.inventory import BoardEntry, on_every_board, open_board
+from dlaflow.remote.inventory import BoardEntry, answers_of, on_every_board, open_board
 from dlaflow.remote.jobs import Handling
 
 if TYPE_CHECKING:
@@ -134,13 +134,17 @@ def connected(options: FleetOptions, progress: Progress = silent) -> Iterator[Fl
     if twice:
         raise InputError("two boards have one name", expected="names of their own", received=repr(twice))
     with ExitStack() as stack:
-        members = []
-        for entry in options.entries:
-            board = stack.enter_context(open_board(entry, options.patience, progress))
-            machine, facts = ask(board)
-            if "trtexec" not in facts.places:
-                raise EnvironmentLacksError(
-                    f"{entry.title} has no trtexec", then=f"`dlaflow remote {entry.host} doctor` tells how to get it."
-                )
-            members.append(Member(entry, board, machine, "tegrastats" in facts.places))
-        yield Fleet(members, options)
+        boards = {
+            entry.title: stack.enter_context(open_board(entry, options.patience, progress)) for entry in options.entries
+        }
+        met = on_every_board(options.entries, lambda entry, _: _meet(entry, boards[entry.title]), options.person)
+        yield Fleet(tuple(answers_of(met, options.person.tell, "Nothing was begun.").values()), options)
+
+
+def _meet(entry: BoardEntry, board: Board) -> Member:
+    machine, facts = ask(board)
+    if "trtexec" not in facts.places:
+        raise EnvironmentLacksError(
+            f"{entry.title} has no trtexec", then=f"`dlaflow remote {entry.host} doctor` tells how to get it."
+        )
+    return Member(entry, board, machine, "tegrastats" in facts.places)

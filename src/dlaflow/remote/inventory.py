@@ -148,7 +148,9 @@ def on_every_board(
     return [results[place] for place in range(len(entries))]
 
 
-def answers_of(results: Sequence[BoardResult[T]], tell: Callable[[str], None]) -> dict[str, T]:
+def answers_of(
+    results: Sequence[BoardResult[T]], tell: Callable[[str], None], then: str = "The others are done."
+) -> dict[str, T]:
     """Board → answer.
 
     Raises the board's own error where there is one board; else each error is told in a line, and BoardsFailedError is
@@ -162,7 +164,7 @@ def answers_of(results: Sequence[BoardResult[T]], tell: Callable[[str], None]) -
     if failed:
         raise BoardsFailedError(
             f"{len(failed)} of {len(results)} boards failed: {', '.join(name for name, _ in failed)}",
-            then="The others are done.",
+            then=then,
         )
     return {result.entry.title: result.answer for result in results if result.answer is not None}
 

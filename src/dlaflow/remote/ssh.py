@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,8 @@ _ALIVE_COUNT = 4
 _RSYNC_SECONDS = 60
 _RSYNC_CUT = {10, 12, 20, 30, 35, 255}
 _RSYNC_DISK = 11
+_ASKING = threading.Lock()
+"""Several boards at once must not ask the user at once."""
 _CUT = re.compile(r"onnection (closed|reset)")
 _PERCENT = re.compile(rb"([\d,]+)\s+\d+%")
 
@@ -133,6 +136,11 @@ class SshTransport:
         if self._connected:
             return
         asks = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        with _ASKING if asks else nullcontext():
+            self._log_in(asks=asks)
+        self._connected = True
+
+    def _log_in(self, *, asks: bool) -> None:
         options = self._options()
         if asks:
             options[options.index("BatchMode=yes")] = "BatchMode=no"
@@ -163,7 +171,6 @@ class SshTransport:
             raise _refusal(self.name, complaint) or kind(
                 f"cannot reach {self.name}: {reason or 'the connection broke'}", then="Does `ssh` reach it?"
             )
-        self._connected = True
 
     def _rsync(self, files: Mapping[str, Path], task: Task) -> None:
         """A folder of links named by hash is what rsync sees: names of the user's files cannot mislead it."""

@@ -10,7 +10,7 @@ import socket
 import sys
 
 from . import bindings, facts, files, job
-from .allowed import BINDINGS
+from .allowed import BINDINGS, command_of
 from .folder import Record, Refused, free_bytes, prepare, root, say
 
 
@@ -45,9 +45,10 @@ COMMANDS = {
 
 def main() -> int:
     """Answer one request; or be the program of a job that builds through TensorRT's Python API."""
-    if sys.argv[1:2] == [BINDINGS]:
-        return bindings.main(sys.argv[2:])
     try:
+        if sys.argv[1:2] == [BINDINGS]:
+            command_of({"program": BINDINGS, "arguments": sys.argv[2:]})
+            return bindings.main(sys.argv[2:])
         command = COMMANDS.get(sys.argv[1] if len(sys.argv) == 2 else "")
         if command is None:
             raise Refused("refused", "not a command of this agent")
