@@ -125,7 +125,7 @@ def test_a_cache_moves_to_another_release(model: str, tmp_path: Path, capsys: py
     assert main(["cache", "rename", old, "--out", new, "--model", path]) == 2
     capsys.readouterr()
     assert main(["cache", "lint", new, "--model", path]) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == f"1 findings in {len(scales)} scales"
+    assert capsys.readouterr().out.splitlines()[-1] == f"1 finding in {len(scales)} scales"
 
 
 def test_wrong_use(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +134,7 @@ def test_wrong_use(files: tuple[str, str], tmp_path: Path, capsys: pytest.Captur
         ["show", str(tmp_path / "none")],
         ["rename", files[0], "--out", out],
         ["rename", files[0], "x=y", "--out", out],
+        ["rename", files[0], "--tensorrt", "11.4.1", "--out", out],
         ["rename", files[0], "xy", "--out", out],
         ["nothing"],
     ):

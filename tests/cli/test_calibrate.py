@@ -71,6 +71,12 @@ def test_writes_cache_qdq_and_fp16(model: Path, data: Path, tmp_path: Path, caps
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_release_without_caches_takes_the_qdq_model(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "8.onnx"
+    assert main(["calibrate", str(model), "--data", str(data), "--tensorrt", "11.4.1", "--qdq", str(out), "-q"]) == 0
+    assert out.is_file()
+
+
 def test_layers_by_choice(model: Path, data: Path, tmp_path: Path) -> None:
     out = ["--cache", str(tmp_path / "c.cache"), "--qdq", str(tmp_path / "8.onnx"), "-q"]
     assert main(["calibrate", str(model), "--data", str(data), "--fp16-nodes", "/output,/f", *out]) == 0
@@ -85,6 +91,7 @@ def test_layers_by_choice(model: Path, data: Path, tmp_path: Path) -> None:
         (["--cache", "C", "--method", "entropie"], "unknown calibration method"),
         (["--cache", "C", "--samples", "0"], "too few images"),
         (["--cache", "C", "--tensorrt", "new"], "expected a version"),
+        (["--cache", "C", "--tensorrt", "11.4.1"], "reads no calibration cache"),
         (["--cache", "C", "--fp16-nodes", "/outptu"], "'/output'"),
         (["--cache", "C", "--mean", "a,b"], "--mean makes no sense"),
         (["--cache", "C", "--data", "nowhere"], "no such file or folder"),

@@ -16,6 +16,7 @@ from dlaflow.quantize.cache import (
     Entry,
     cache_text,
     header_for,
+    header_for_reader,
     hex_of,
     parse_cache,
     read_cache,
@@ -74,6 +75,8 @@ def test_headers(release: str, header: str) -> None:
 def test_a_release_that_is_none() -> None:
     with pytest.raises(UsageError, match="expected a version"):
         header_for("jetpack")
+    with pytest.raises(UsageError, match="Q/DQ"):
+        header_for_reader("11.4.1")
 
 
 def test_known_digits(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from dlaflow.cli import terminal
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import atomic_path, write_atomic
-from dlaflow.quantize.cache import CacheFile, Entry, header_for, hex_of, read_cache, save_cache, write_cache
+from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, hex_of, read_cache, save_cache, write_cache
 from dlaflow.quantize.calibration import scales_by_name
 from dlaflow.quantize.choices import without_float_nodes
 from dlaflow.quantize.coverage import cover, renamed
@@ -57,7 +57,8 @@ def lint(file: Path, /, *, model: Path | None = None, tensorrt: str | None = Non
     console = terminal.console()
     for problem in problems:
         console.print(f"{problem.kind:<11} {problem.tensor or file.name}: {problem.message}", markup=False)
-    console.print(f"{len(problems)} findings in {len(found.scales)} scales" if problems else f"{file} is in order")
+    count = "1 finding" if len(problems) == 1 else f"{len(problems)} findings"
+    console.print(f"{count} in {len(found.scales)} scales" if problems else f"{file} is in order")
     return EXIT_FINDINGS if problems else EXIT_DONE
 
 
@@ -68,7 +69,7 @@ def merge(first: Path, /, *others: Path, out: Out, tensorrt: str | None = None) 
     scales = merged.scales
     for other in others:
         scales.update(read_cache(other).scales)
-    header = header_for(tensorrt) if tensorrt else merged.header
+    header = header_for_reader(tensorrt) if tensorrt else merged.header
     save_cache(CacheFile(header, tuple(Entry(name, scale) for name, scale in scales.items())), out)
     terminal.console().print(f"Wrote {out}: {len(scales)} scales from {1 + len(others)} files")
 
@@ -97,7 +98,7 @@ def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None, mo
         if old not in found.scales:
             raise InputError(f"{file} has no tensor {old!r}", then="`dlaflow cache show` lists them.")
         entries = [Entry(new, entry.scale) if entry.name == old else entry for entry in entries]
-    header = header_for(tensorrt) if tensorrt else found.header
+    header = header_for_reader(tensorrt) if tensorrt else found.header
     changed = replace(found, header=header, entries=tuple(entries))
     if model is not None and tensorrt is not None:
         moved = renamed(model, changed.scales, found.tensorrt or tensorrt, tensorrt)
@@ -144,7 +145,7 @@ def from_qdq(model: Path, /, *, parts: Parts) -> None:
     """Translate a Q/DQ model (pytorch-quantization, ModelOpt, onnxruntime) into a plain model and a cache."""
     import onnx
 
-    header_for(parts.tensorrt)
+    header_for_reader(parts.tensorrt)
     stripped = strip_qdq(model)
     with atomic_path(parts.plain) as temporary:
         onnx.save(stripped.model, str(temporary))

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from dlaflow.cli import terminal
 from dlaflow.cli.batches import Source, select
 from dlaflow.errors import UsageError
-from dlaflow.quantize.cache import header_for, write_cache
+from dlaflow.quantize.cache import header_for_reader, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
 from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
@@ -85,7 +85,7 @@ def calibrate(
     if outputs == Outputs():
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
     tensorrt = _release(how)
-    header = header_for(tensorrt)
+    header = header_for_reader(tensorrt) if outputs.cache is not None else ""
     progress = terminal.progress(quiet=how.quiet)
     console = terminal.console()
     if outputs.fp16 is not None:

@@ -20,6 +20,9 @@ _HEADER = re.compile(r"^TRT-(\d+)-(\w+)$")
 _ENTRY = re.compile(r"^(.+): ([0-9a-fA-F]{1,8})$")
 _DECIMAL = re.compile(r"^\S.* -?\d+(\.\d+)?(e[-+]?\d+)?$")
 
+_WITHOUT_CACHE = 11
+"""From this major release on, types and scales come from the ONNX file (TensorRT's release notes for 11.0)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -64,6 +67,22 @@ def header_for(tensorrt: str) -> str:
     major, minor, patch = (int(part or 0) for part in numbers.groups())
     number = major * 10_000 + minor * 100 + patch if major >= 10 else major * 1_000 + minor * 100 + patch
     return f"TRT-{number}-EntropyCalibration2"
+
+
+def header_for_reader(tensorrt: str) -> str:
+    """The same for a file that a user asks for.
+
+    Raises UsageError when `tensorrt` is no version, or one that reads no cache.
+    """
+    header = header_for(tensorrt)
+    if int(tensorrt.partition(".")[0]) >= _WITHOUT_CACHE:
+        raise UsageError(
+            f"TensorRT {tensorrt} reads no calibration cache",
+            expected="a release before 11",
+            received=tensorrt,
+            then="Write a Q/DQ model instead (`dlaflow calibrate --qdq`, `dlaflow cache to-qdq`).",
+        )
+    return header
 
 
 def version_of(number: int) -> str:
