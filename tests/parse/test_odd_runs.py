@@ -149,7 +149,8 @@ def test_layer_information_one_layer_a_line() -> None:
     found = parse_layer_info(
         "Name: {ForeignNode[a...b]}, LayerType: DLA, Inputs: [ { Name: x, Location: Device, Dimensions: [1,3,8,8], "
         "Format/Datatype: Half }], Outputs: [ { Name: y, Location: Device, Dimensions: [1,8], Format/Datatype: Int8 }]"
-        ", TacticName: , TacticValue: 0x0000000000000003, StreamId: 1, Metadata: [ONNX Layer: a]\x1e[ONNX Layer: b]\n\nBindings:\nx\ny\n"
+        ", TacticName: , TacticValue: 0x0000000000000003, StreamId: 1, Metadata: [ONNX Layer: a]\x1e[ONNX Layer: b]\n\n"
+        "Bindings:\nx\ny\n"
     )
     (layer,) = found.layers
     assert (layer.type, layer.tactic, layer.stream, layer.onnx_layers) == ("DLA", "0x0000000000000003", 1, ("a", "b"))

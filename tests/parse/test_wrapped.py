@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,58 @@ def test_an_empty_line_without_the_wrappers_blank(prefix: str) -> None:
 def test_a_progress_bar_before_the_line() -> None:
     (plain,), (run,) = parse_log(LOG).runs, parse_log(LOG.replace("\n[", "\n 10%|#|\r100%|##|\r[")).runs
     assert facts(run)[:-1] == facts(plain)[:-1]
+
+
+def contents(path: Path) -> list[LogRun]:
+    """All that a log tells, without the numbers of its lines."""
+    return [
+        replace(
+            run,
+            messages=tuple(replace(message, line=0) for message in run.messages),
+            problems=tuple(replace(problem, line=0) for problem in run.problems),
+            unknown=(),
+            unknown_count=0,
+        )
+        for run in parse_log(path).runs
+    ]
+
+
+REAL = (
+    "trtexec_10.16.1_dumplayerinfo_skipinference.log",
+    "trtexec_10.3.0_orin_dla0_fp16_resnet50_verbose_skipinference.log",
+    "trtexec_10.3.0_orin_gpu_int8_qdq_parse_failed.log",
+    "trtexec_7.1.3_jetson_int8_resnet50_n2_concat.txt",
+    "trtexec_8.5.2_xavier_dla0_fp16_fallback_passed.log",
+)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_logs_say_the_same_however_they_are_kept(name: str, artefacts: Path, tmp_path: Path) -> None:
+    text = (artefacts / name).read_text()
+    lines = text.rstrip("\n").split("\n")
+    expected = contents(artefacts / name)
+    path = tmp_path / name
+    for prefix in ("trt_1  | ", "2025-02-14T10:33:45.123Z ", "Feb 14 10:33:45 orin t[12]: ", "[trtexec-1] ", "\x1b[0m"):
+        path.write_text("".join(f"{prefix}{line}\n" for line in lines))
+        assert contents(path) == expected, prefix
+    path.write_bytes(gzip.compress(text.replace("\n", "\r\n").encode("utf-16")))
+    assert contents(path) == expected
+
+
+def test_real_warnings_in_the_middle_of_other_lines(artefacts: Path, tmp_path: Path) -> None:
+    """As in a log that two threads write: each warning breaks into a line of the summary."""
+    name = "trtexec_10.3.0_orin_dla0_fp16_resnet50_passed.log"
+    lines = (artefacts / name).read_text().rstrip("\n").split("\n")
+    warnings = [line for line in lines if "] [W] " in line]
+    others = [line for line in lines if "] [W] " not in line]
+    chance = random.Random(3)
+    at = sorted(chance.sample([place for place, line in enumerate(others) if " ms, " in line], 3))
+    for place, warning in zip(at, warnings, strict=False):
+        middle = chance.randrange(40, len(others[place]))
+        others[place] = f"{others[place][:middle]}{warning}\n{others[place][middle:]}"
+    path = tmp_path / name
+    path.write_text("\n".join(others[:-1] + warnings[3:] + others[-1:]) + "\n")
+    (expected,), (run,) = contents(artefacts / name), contents(path)
+    assert run.performance == expected.performance
+    assert sorted(message.text for message in run.messages) == sorted(message.text for message in expected.messages)
+    assert run.options == expected.options
