@@ -277,3 +277,16 @@ def test_ranges_that_carry_their_own_text(tmp_path: Path) -> None:
         writer.insert("NVTX_EVENTS", start=start, end=end, eventType=59, text=name, globalTid=THREAD, domainId=domain)
     writer.close()
     assert pattern_of(path) == ["D"]
+
+
+def test_inferences_in_a_domain_of_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "renamed.sqlite"
+    writer = Writer(path, ";".join((NVTX, STRINGS)))
+    writer.domain("TensorRT-next", 3)
+    writer.domain("cuDLA", 2)
+    writer.span("ExecutionContext::enqueue", 1, 20)
+    writer.span("{ForeignNode[a...b]}", 2, 10)
+    writer.span("cudlaSubmitTask", 3, 4, domain=2)
+    writer.close()
+    (enqueue,) = read_enqueues(path)
+    assert [(layer.name, layer.device) for layer in enqueue.layers] == [("{ForeignNode[a...b]}", "DLA")]

@@ -264,6 +264,8 @@ def _silent(capture: CaptureSummary) -> list[str]:
 
 
 def _why(capture: CaptureSummary) -> str:
+    if "cuDLA" in capture.info.domains and "TensorRT" not in capture.info.domains:
+        return "It is of cuDLA without TensorRT: a loadable shows no layers here, its layer statistics (CSV) do."
     if capture.info.missing:
         return f"It lacks {', '.join(capture.info.missing)}: capture with --trace=cuda,nvtx,cudla."
     return "Capture with --trace=cuda,nvtx,cudla, and build the engine without stripping layer names."

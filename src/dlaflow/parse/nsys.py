@@ -118,16 +118,25 @@ def _range_query(tables: Tables) -> str:
     """TensorRT's ranges, outer before inner."""
     own = [(domain, process) for name, domain, process in domains(tables) if name == "TensorRT"]
     where = f"eventType IN ({PUSH_POP}, {START_END}) AND end IS NOT NULL"
-    if own:
+    if own or (own := _domains_of_inferences(tables)):
         pairs = " OR ".join(f"(domainId = {domain} AND globalTid / {PROCESS} = {process})" for domain, process in own)
         where += f" AND ({pairs})"
-    elif tables.has(NVTX, "domainId"):
-        others = [(domain, process) for name, domain, process in domains(tables) if name != "TensorRT"]
-        for domain, process in others:
-            where += f" AND NOT (domainId = {domain} AND globalTid / {PROCESS} = {process})"
     return (
         f"SELECT start, end, globalTid, {text_of(tables)} FROM {NVTX} WHERE {where} ORDER BY globalTid, start, end DESC"
     )
+
+
+def _domains_of_inferences(tables: Tables) -> list[tuple[int, int]]:
+    """Where no domain has TensorRT's name: those that hold inferences, by domain and process."""
+    if not tables.has(NVTX, "domainId"):
+        return []
+    named = ["text LIKE 'ExecutionContext::%'"] if tables.has(NVTX, "text") else []
+    if tables.has(NVTX, "textId") and (ids := tables.string_ids("ExecutionContext::%")):
+        named.append(f"textId IN ({','.join(map(str, ids))})")
+    if not named:
+        return []
+    query = f"SELECT DISTINCT domainId, globalTid / {PROCESS} FROM {NVTX} WHERE {' OR '.join(named)}"
+    return [(whole(domain), whole(process)) for domain, process in tables.rows(query)]
 
 
 def _launches(tables: Tables) -> Generator[_Event, None, None]:
