@@ -100,17 +100,17 @@ class _Driver:
                 cluster.cancel([*running, *self.trainings.values()])
                 raise
 
-    def _loop(self, cluster: Cluster, running: dict[Task[Outcome], Trial], trial: Trial | None, bar: Bar) -> None:
+    def _loop(self, cluster: Cluster, running: dict[Task[Outcome], Trial], first: Trial | None, bar: Bar) -> None:
         nodes = cluster.nodes()
-        while trial is not None or running:
-            while trial is not None and len(running) < self._most(cluster):
+        while True:
+            while len(running) < self._most(cluster) and (trial := first or self._next(bar)) is not None:
                 running[self._submit(cluster, trial)] = trial
-                trial = self._next(bar)
+                first = None
+            if not running:
+                return
             for task in cluster.wait(list(running), _LOOK):
                 ended = running.pop(task)
                 self._end(ended, self._outcome(cluster, task, ended), bar)
-            if trial is None:
-                trial = self._next(bar)
             alive = cluster.nodes()
             if alive < nodes:
                 self.options.announce(f"A machine of the cluster was lost ({alive} left); what it did is tried again.")

@@ -84,6 +84,7 @@ class OptunaSearch:
             return found
         unseen = self._unseen()
         if unseen is None:
+            self.total = len(self._seen)
             return None
         self._enqueue(unseen)
         return self._propose(1)
