@@ -98,10 +98,12 @@ def test_loggers_of_other_people(level: str) -> None:
 def test_a_refusal_in_unknown_words_is_the_reason_of_the_fallback_behind_it() -> None:
     run = one(
         "[02/14/2025-10:33:45] [TRT] [W] 066_maxpool: DLA only supports windows in the range of [1-8].",
+        "[02/14/2025-10:33:45] [TRT] [W] 066_maxpool: and its padding is odd.",
         "[02/14/2025-10:33:45] [TRT] [W] Layer '066_maxpool' (POOLING): Unsupported on DLA. Switching it",
         "[02/14/2025-10:33:45] [TRT] [W] Layer 'z' (POOLING): Unsupported on DLA. Switching this layer's device",
     )
     assert [(message.layer, message.type, message.reason) for message in run.messages] == [
+        ("066_maxpool", "POOLING", "other_restriction"),
         ("066_maxpool", "POOLING", "other_restriction"),
         ("066_maxpool", "POOLING", "unsupported_layer"),
         ("z", "POOLING", "unsupported_layer"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 from dlaflow.parse.log import Problem, ValidatorMessage
 
@@ -35,11 +34,17 @@ def linked_messages(messages: list[ValidatorMessage], problems: list[Problem]) -
 
 
 def _with_unknown_reasons(messages: list[ValidatorMessage], problems: list[Problem]) -> list[ValidatorMessage]:
-    before = {there.line: here for here, there in pairwise(problems)}
-    found = []
+    places = {problem.line: place for place, problem in enumerate(problems)}
+    found: list[ValidatorMessage] = []
     for message in messages:
-        told = before.get(message.line) if message.reason in _FALLBACKS and message.layer else None
-        if told is not None and not told.reason and told.text.startswith(f"{message.layer}: "):
-            found.append(ValidatorMessage(message.layer, "", OTHER_RESTRICTION, told.text, told.level, told.line))
+        place = places.get(message.line, 0) if message.reason in _FALLBACKS and message.layer else 0
+        told = []
+        while place > 0 and problems[place - 1].text.startswith(f"{message.layer}: "):
+            place -= 1
+            if not problems[place].reason:
+                told.append(problems[place])
+        found += [
+            ValidatorMessage(message.layer, "", OTHER_RESTRICTION, x.text, x.level, x.line) for x in reversed(told)
+        ]
         found.append(message)
     return found
