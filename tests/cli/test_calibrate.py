@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 from dlaflow.cli import main
 from dlaflow.quantize.cache import read_cache
@@ -113,11 +114,20 @@ def test_broken_images_write_nothing(model: Path, tmp_path: Path, capsys: pytest
     np.save(tmp_path / "nan.npy", np.full((4, 3, 8, 8), np.nan, np.float32))
     (tmp_path / "half.npy").write_bytes((tmp_path / "nan.npy").read_bytes()[:100])
     (tmp_path / "empty").mkdir()
-    for data, message in (("nan.npy", "NaN"), ("half.npy", "cannot be read"), ("empty", "holds no images")):
-        out = tmp_path / "c.cache"
-        assert main(["calibrate", str(model), "--data", str(tmp_path / data), "--cache", str(out)]) == 2
+    (tmp_path / "mixed").mkdir()
+    for side in (8, 10):
+        Image.new("RGB", (side, 8)).save(tmp_path / "mixed" / f"{side}.png")
+    for data, message in (
+        ("mixed", "does not fit the network"),
+        ("nan.npy", "NaN"),
+        ("half.npy", "cannot be read"),
+        ("empty", "holds no images"),
+    ):
+        before = set(tmp_path.iterdir())
+        outputs = ["--cache", str(tmp_path / "c.cache"), "--qdq", str(tmp_path / "8"), "--fp16", str(tmp_path / "16")]
+        assert main(["calibrate", str(model), "--data", str(tmp_path / data), *outputs]) == 2
         assert message in capsys.readouterr().err
-        assert not out.exists()
+        assert set(tmp_path.iterdir()) == before
 
 
 def test_the_built_in_digits(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ class Calibrating:
     """The release the cache is for, such as 5.1.1."""
     tensorrt: str | None = None
     """TensorRT's version, when it is known rather than the release (default: 8.5.2)."""
+    json: Path | None = None
+    """Also write every scale and how it was found to this file (it stands beside the cache anyway)."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
     """Print nothing but errors."""
 
@@ -69,7 +71,7 @@ def calibrate(
 
     Images are taken with a fixed seed, without augmentation and, where labels exist, the same number of each class.
 
-    Examples:
+    For example:
 
         dlaflow calibrate model.onnx --data cifar10 --samples 512 --cache calib.cache --qdq int8.onnx
 
@@ -86,20 +88,27 @@ def calibrate(
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
     tensorrt = _release(how)
     header = header_for_reader(tensorrt) if outputs.cache is not None else ""
-    progress = terminal.progress(quiet=how.quiet)
-    console = terminal.console()
+    if outputs.cache is not None or outputs.qdq is not None:
+        _calibrated(model, source, outputs, how, (tensorrt, header))
     if outputs.fp16 is not None:
         write_fp16(model, outputs.fp16)
         if not how.quiet:
-            console.print(f"Wrote {outputs.fp16}: float16 inside, float32 inputs and outputs")
-    if outputs.cache is None and outputs.qdq is None:
-        return
+            terminal.console().print(f"Wrote {outputs.fp16}: float16 inside, float32 inputs and outputs")
+
+
+def _calibrated(model: Path, source: Source, outputs: Outputs, how: Calibrating, release: tuple[str, str]) -> None:
+    """Calibrate and write what has scales; `release` is TensorRT's version and the header of its cache."""
+    tensorrt, header = release
+    progress = terminal.progress(quiet=how.quiet)
+    console = terminal.console()
     graph = index(load_onnx(model))
     float_nodes = tuple(name.strip() for name in (how.fp16_nodes or "").split(",") if name.strip())
     without_float_nodes(graph, {}, float_nodes)
     chosen = select(source, input_shape(graph.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
     config = CalibrationConfig(how.method, how.percentile, len(chosen.images), _checkpoint(outputs))
     calibration = run_calibration(model, lambda: in_batches(chosen.images, source.batch), config, progress)
+    if how.json is not None:
+        write_calibration(calibration, how.json)
     warnings = list(calibration.warnings)
     if outputs.cache is not None:
         covered = cover(model, calibration, tensorrt)
