@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from dlaflow import __version__
+from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE
 from dlaflow.files import write_atomic
 from dlaflow.targets.board import boards as all_boards
@@ -15,7 +16,7 @@ from dlaflow.targets.page import boards_page, boards_text
 from dlaflow.targets.release import releases
 
 
-def boards(*, json: Path | None = None, markdown: Path | None = None) -> int:
+def boards(*, json: Path | None = None, markdown: Path | None = None, quiet: Quiet = False) -> int:
     """List the boards and releases, and which of them have a DLA.
 
     Examples:
@@ -41,5 +42,6 @@ def boards(*, json: Path | None = None, markdown: Path | None = None) -> int:
         write_atomic(json, msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n")
     if markdown:
         write_atomic(markdown, boards_page())
-    sys.stdout.write(boards_text() + "\n")
+    if not quiet:
+        sys.stdout.write(boards_text() + "\n")
     return EXIT_DONE

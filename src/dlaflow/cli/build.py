@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from dlaflow.build.capability import Caution, Via, examine
@@ -22,6 +23,7 @@ from dlaflow.cli import terminal
 from dlaflow.cli.build_options import Numbers, Placing, Resources, configure
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import UsageError
+from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
 from dlaflow.targets.target import Target
 
@@ -59,6 +61,8 @@ class Way:
     """How many images to calibrate with."""
     verbose: Annotated[bool, _SWITCH] = False
     """Let trtexec log everything."""
+    json: Path | None = None
+    """Also write the manifest, which stands beside the engine, to this file."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
     """Print nothing but errors."""
 
@@ -137,7 +141,7 @@ def build(
     progress = terminal.progress(quiet=options.way.quiet)
     how = _how(model, out, wanted.release.tensorrt, options.way, config, progress)
     result = build_engine(Request(model, out, config, built_for), how, progress)
-    _print_result(result, options.way.quiet, _scored(result.plan, model, wanted))
+    _print_result(result, options.way, _scored(result.plan, model, wanted))
 
 
 def _build_rtx(model: Path, out: Path, target: Target, options: _Options) -> None:
@@ -157,7 +161,7 @@ def _build_rtx(model: Path, out: Path, target: Target, options: _Options) -> Non
     gpus = tuple(filter(None, (name.strip() for name in options.way.gpu.split(","))))
     request = Request(model, out, config, BuiltFor("tensorrt_rtx", ""))
     progress = terminal.progress(quiet=options.way.quiet)
-    _print_result(build_engine(request, How("rtx", gpus=gpus), progress), options.way.quiet)
+    _print_result(build_engine(request, How("rtx", gpus=gpus), progress), options.way)
 
 
 def _how(model: Path, out: Path, tensorrt: str, way: Way, config: BuildConfig, progress: Progress) -> How:
@@ -205,8 +209,10 @@ def _print_commands(model: Path, out: Path, config: BuildConfig, tensorrt: str, 
         _print_cautions(cautions)
 
 
-def _print_result(result: BuildResult, quiet: bool, scored: str = "") -> None:
-    if quiet:
+def _print_result(result: BuildResult, way: Way, scored: str = "") -> None:
+    if way.json is not None:
+        write_atomic(way.json, msgspec.json.format(msgspec.json.encode(result.manifest), indent=2) + b"\n")
+    if way.quiet:
         return
     _print_cautions(result.cautions)
     manifest = result.manifest

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import App, Parameter
 
+from dlaflow import __version__
 from dlaflow.cli import terminal
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import atomic_path, write_atomic
@@ -21,16 +23,33 @@ from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.strip import float_nodes_of, strip_qdq
 from dlaflow.quantize.strip import layer_precisions as precisions_of
 
-cache = App(name="cache", help="Look into INT8 calibration caches, check them, and translate them.")
+_HELP = """Look into INT8 calibration caches, check them, and translate them.
+
+For example:
+
+    dlaflow cache lint calib.cache --model model.onnx
+
+    dlaflow cache from-qdq qat.onnx --plain plain.onnx --cache calib.cache
+"""
+cache = App(name="cache", help=_HELP)
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+Json = Annotated[Path | None, Parameter(help="Also write what was found to this file (schema dlaflow.cache/1).")]
+
+
+def _record(path: Path | None, found: dict[str, object]) -> None:
+    """Write a file of `--json`, where one is wanted."""
+    if path is not None:
+        body = msgspec.json.encode({"schema": "dlaflow.cache/1", "dlaflow": __version__, **found})
+        write_atomic(path, msgspec.json.format(body, indent=1) + b"\n")
 
 
 @cache.command
-def show(file: Path, /) -> None:
+def show(file: Path, /, *, json: Json = None, quiet: terminal.Quiet = False) -> None:
     """Print a cache: each tensor with its scale and the range that 127 stands for."""
     found = read_cache(file)
-    console = terminal.console()
+    _record(json, {"header": found.header, "scales": found.scales})
+    console = terminal.console(quiet=quiet)
     console.print(f"{file}: {found.header or 'no header'}, {len(found.scales)} scales", markup=False)
     for entry in found.entries:
         if entry.name:
@@ -40,7 +59,15 @@ def show(file: Path, /) -> None:
 
 
 @cache.command
-def lint(file: Path, /, *, model: Path | None = None, tensorrt: str | None = None) -> int:
+def lint(
+    file: Path,
+    /,
+    *,
+    model: Path | None = None,
+    tensorrt: str | None = None,
+    json: Json = None,
+    quiet: terminal.Quiet = False,
+) -> int:
     """Check a cache; with a model also for missing and strange names, unequal scales and the wrong model.
 
     Exit code 1 when there are findings.
@@ -54,7 +81,8 @@ def lint(file: Path, /, *, model: Path | None = None, tensorrt: str | None = Non
     """
     found = read_cache(file)
     problems = lint_for_model(found, file, model, tensorrt) if model else lint_cache(found)
-    console = terminal.console()
+    _record(json, {"problems": msgspec.to_builtins(problems)})
+    console = terminal.console(quiet=quiet)
     for problem in problems:
         console.print(f"{problem.kind:<11} {problem.tensor or file.name}: {problem.message}", markup=False)
     count = "1 finding" if len(problems) == 1 else f"{len(problems)} findings"
@@ -108,10 +136,16 @@ def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None, mo
 
 
 @cache.command
-def diff(left: Path, right: Path, /) -> None:
+def diff(left: Path, right: Path, /, *, json: Json = None, quiet: terminal.Quiet = False) -> None:
     """Compare two caches: tensors that only one has, and scales that differ."""
     before, after = read_cache(left), read_cache(right)
-    console = terminal.console()
+    differing = {
+        name: [before.scales.get(name), after.scales.get(name)]
+        for name in dict.fromkeys([*before.scales, *after.scales])
+        if before.scales.get(name) != after.scales.get(name)
+    }
+    _record(json, {"headers": [before.header, after.header], "differing": differing})
+    console = terminal.console(quiet=quiet)
     if before.header != after.header:
         console.print(f"header   {before.header or 'none'} | {after.header or 'none'}", markup=False)
     for name, scale in before.scales.items():

@@ -11,7 +11,7 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
 
     Load it where the shell starts; it is made from the commands as they are installed, so make it anew after an update.
 
-    Examples:
+    For example:
 
         eval "$(dlaflow completion bash)"
 

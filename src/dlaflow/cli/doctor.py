@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 SCHEMA = "dlaflow.doctor/1"
 
 
-def doctor(*, json: Path | None = None) -> None:
+def doctor(*, json: Path | None = None, quiet: terminal.Quiet = False) -> None:
     """Tell what this machine is, what of dlaflow works here, and the command that installs what is missing.
 
-    Examples:
+    For example:
 
         dlaflow doctor
 
@@ -37,7 +37,8 @@ def doctor(*, json: Path | None = None) -> None:
     if json is not None:
         record = {"schema": SCHEMA, "dlaflow": __version__, **msgspec.to_builtins(checkup)}
         write_atomic(json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-    _print(checkup, terminal.console())
+    if not quiet:
+        _print(checkup, terminal.console())
 
 
 def _print(checkup: Checkup, console: Console) -> None:

@@ -45,7 +45,7 @@ def estimate(model: Path, /, *, on: TargetOptions | None = None, how: EstimateOp
 
     Fitted on public measurements; every number is an 80% interval, and what nobody measured is `unknown`.
 
-    Examples:
+    For example:
 
         dlaflow estimate model.onnx --board agx-orin-64gb --jetpack 5.1.1 --precision int8
 

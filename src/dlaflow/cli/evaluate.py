@@ -42,7 +42,7 @@ def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> No
     says so, exact sums, and FP16 for sigmoid, tanh, LRN and softmax in INT8 models.
     Images a second are those of onnxruntime on this computer and say nothing about a board.
 
-    Examples:
+    For example:
 
         dlaflow evaluate model.onnx --data cifar10
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from dlaflow import __version__
+from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.measure.profile_capture import summarise_capture
@@ -20,7 +21,7 @@ from dlaflow.quantize.cache import hex_of, parse_cache
 SCHEMA = "dlaflow.artefact/1"
 
 
-def parse(*files: Path, json: Path | None = None) -> int:
+def parse(*files: Path, json: Path | None = None, quiet: Quiet = False) -> int:
     """Tell what a file is and print what it holds as JSON.
 
     Knows trtexec logs and help, exported profiles, layer information, times and outputs, Nsight Systems SQLite,
@@ -46,7 +47,7 @@ def parse(*files: Path, json: Path | None = None) -> int:
     text = msgspec.json.format(body, indent=1) + b"\n"
     if json is not None:
         write_atomic(json, text)
-    else:
+    elif not quiet:
         sys.stdout.write(text.decode())
     return EXIT_DONE
 

@@ -84,7 +84,7 @@ def profile(
 ) -> int:
     """Tell where the time goes, what switches between DLA and GPU cost, and what to change first.
 
-    Examples:
+    For example:
 
         dlaflow profile --log build.log --layer-times profile.json
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
+from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import write_atomic
 
@@ -58,6 +59,7 @@ def score(
     of: Overrides | None = None,
     json: Path | None = None,
     min_agreement: float | None = None,
+    quiet: Quiet = False,
 ) -> int:
     """Compare the prediction for a model with a real build of it.
 
@@ -94,7 +96,8 @@ def score(
     result = compare(placement, lower(loaded, tensorrt=str(target.version), batch=target.batch), real)
     if json:
         write_atomic(json, score_json(result, placement))
-    sys.stdout.write(score_text(result, placement) + "\n")
+    if not quiet:
+        sys.stdout.write(score_text(result, placement) + "\n")
     wanting = min_agreement is not None and (result.named_share < min_agreement or not result.loadables_right)
     return EXIT_FINDINGS if wanting else EXIT_DONE
 

@@ -50,7 +50,7 @@ def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None)
 
     Half of the images calibrate, the other half measures.
 
-    Examples:
+    For example:
 
         dlaflow sensitivity model.onnx --data cifar10 --max-drop 0.1 --layer-precisions keep.txt --qdq mixed.onnx
 

@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from dlaflow.progress import Progress, Task, silent
 
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-def console(*, stderr: bool = False) -> Console:
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """The console for answers (stdout) or for everything else (stderr). Honours NO_COLOR and the terminal's width."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 class _BarTask:
