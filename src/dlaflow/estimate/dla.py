@@ -1,9 +1,9 @@
 """How long the DLA takes for each step: a smooth roofline with few parameters.
 
 A convolution keeps the multiply-accumulate array busy to a share that falls with few input channels, few output
-channels and few output pixels: channels / (channels + half), the same form for first layers, grouped and depthwise
-ones. Its tensors pass through DRAM unless they are small enough to stay in the DLA's memory, and its weights are
-streamed once per image, or once for several images when their feature maps are tiny. Compute and memory overlap in
+channels and few output pixels: channels / (occupied channels + half), the same form for first layers, grouped and
+depthwise ones. Its tensors pass through DRAM unless they are small enough to stay in the DLA's memory, and its weights
+are streamed once per image, or once for several images when their feature maps are tiny. Compute and memory overlap in
 part: a step takes their power mean (between the sum and the larger one) and a fixed cost. Everything is vectorised
 over steps; the fit and the estimate share the code.
 """
@@ -32,6 +32,8 @@ ATOM_BYTES = 32
 """Feature maps are stored in atoms of 32 bytes: 32 channels in INT8, 16 in FP16 (chw32, chw16)."""
 IMAGE_CHANNELS = 4
 """First layers read pixels of 4 channels (hwc4). Orin's FP16 convolution engine does not: 3 channels cost it 16."""
+ARRAY_COLUMNS = 64
+"""Input channels that the array takes at once (open NVDLA's atomic C); its rows are output channels."""
 HOST_BYTES = 4
 """Network inputs and outputs are float32 unless the build asks for DLA formats."""
 
@@ -40,19 +42,18 @@ HOST_BYTES = 4
 class DlaParameters:
     """The fitted numbers of one DLA generation and precision; see the TOML files for provenance.
 
-    `efficiency` is relative to `macs_per_clock`; the `half_*` are where utilisation is one half (`half_grouped` the
-    input channels of a group when a convolution has several groups of several channels); `dram_gb_s` and `weight_gb_s`
-    are the rates of tensors and weights, `resident_mb` the tensor size that half stays on chip, `points_per_clock` the
-    rate of pooling and point-wise engines. `step_us` is paid per step, `launch_ms` per loadable, `copy_ms` per format
-    copy beside `copy_gb_s`, `switch_ms` per crossing to or from the GPU, `gpu_step_ms` per GPU kernel between
-    loadables. `sparse_speedup` is 2:4 sparsity's on the array, `contention` slows memory when both cores run,
+    `efficiency` is relative to `macs_per_clock`; the `half_*` are where utilisation is one half; `dram_gb_s` and
+    `weight_gb_s` are the rates of tensors and weights, `resident_mb` the tensor size that half stays on chip,
+    `points_per_clock` the rate of pooling and point-wise engines. `step_us` is paid per step, `launch_ms` per loadable,
+    `copy_ms` per format copy beside `copy_gb_s`, `switch_ms` per crossing to or from the GPU, `gpu_step_ms` per GPU
+    kernel between loadables; `host_share` of these submissions waits for the CPU, whose clock the power mode sets.
+    `sparse_speedup` is 2:4 sparsity's on the array, `contention` slows memory when both cores run,
     `unlocked` slows it when clocks are not locked.
     """
 
     efficiency: float
     half_reduced: float
     half_produced: float
-    half_grouped: float
     half_positions: float
     dram_gb_s: float
     weight_gb_s: float
@@ -165,11 +166,12 @@ def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> Step
         macs = np.where(pruned, macs / p.sparse_speedup, macs)
         weight_bytes = np.where(pruned, weight_bytes * SPARSE_WEIGHT_BYTES, weight_bytes)
     seen = table.positions * table.batch / streams
+    deep, wide = _occupied(table, engine)
     utilisation = (
         table.reduced
-        / np.where(table.grouped, table.reduced + p.half_grouped, _packed(table, engine) + p.half_reduced)
+        / (deep + p.half_reduced)
         * table.produced
-        / (table.produced + np.where(table.grouped, p.half_grouped, p.half_produced))
+        / (wide + p.half_produced)
         * np.where(connected, 1.0, seen / (seen + p.half_positions))
     )
     array = macs / (engine.macs_per_clock * p.efficiency * utilisation * clocks_per_ms)
@@ -185,13 +187,21 @@ def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> Step
     return StepTimes(compute, memory, overlapped(compute, memory) + p.step_us * 1e-3)
 
 
-def _packed(table: StepTable, engine: Engine) -> Array:
-    """Input channels as they lie in memory: in atoms of 32 bytes, a first layer of up to 4 channels in pixels of 4."""
+def _occupied(table: StepTable, engine: Engine) -> tuple[Array, Array]:
+    """Input and output channels that a convolution occupies of the array, the unused ones among them included.
+
+    Input channels lie in memory in atoms of 32 bytes, those of a first layer in pixels of four. Each group of a grouped
+    convolution is a pass of its own and takes whole columns and rows of the array, however few channels it has.
+    """
     atom = ATOM_BYTES / engine.bytes_per_element
-    whole = np.ceil(table.reduced / atom) * atom
-    if engine.precision == "int8" or engine.generation == "v1":
-        return np.where(table.reduced <= IMAGE_CHANNELS, IMAGE_CHANNELS, whole)
-    return np.asarray(whole)
+    slow = engine.generation == "v2" and engine.precision == "fp16"
+    deep = np.ceil(table.reduced / atom) * atom
+    if not slow:
+        deep = np.where(table.reduced <= IMAGE_CHANNELS, IMAGE_CHANNELS, deep)
+    columns = atom if slow else ARRAY_COLUMNS
+    rows = engine.macs_per_clock / columns
+    deep = np.where(table.grouped, np.ceil(table.reduced / columns) * columns, deep)
+    return deep, np.where(table.grouped, np.ceil(table.produced / rows) * rows, table.produced)
 
 
 def overlapped(compute: Array, memory: Array) -> Array:

@@ -25,12 +25,6 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
         Prior("efficiency", 0.95, 0.15, "share of 8192 MAC a clock; 78% seen on whole networks"),
         Prior("half_reduced", 4, 0.6, "first layers are packed to 4 channels (hwc4)"),
         Prior("half_produced", 16, 0.7, "64 output channels reach 60% (cuDLA statistics)"),
-        Prior(
-            "half_grouped",
-            96,
-            0.3,
-            "each group is a pass of its own over an array of 64 by 128; no engine of one such layer is public",
-        ),
         Prior("dram_gb_s", 45, 0.4, "a share of 205 GB/s that one core can draw"),
         Prior("weight_gb_s", 45, 0.3, "as the tensors"),
         Prior("points_per_clock", 32, 0.6, "pooling and point-wise engine, elements a clock"),
@@ -41,7 +35,6 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
         Prior("efficiency", 1.5, 0.4, "share of 256 MAC a clock; 0.6 TFLOPS seen on the best layer (facts)"),
         Prior("half_reduced", 16, 0.5, "FP16 tensors are padded to 16 channels (chw16)"),
         Prior("half_produced", 8, 0.7, "as INT8"),
-        Prior("half_grouped", 96, 0.5, "as INT8"),
         Prior("dram_gb_s", 45, 0.4, "as INT8: the same interface"),
         Prior("half_positions", 100, 0.7, "7x7 layers reach a quarter of the rate of 56x56 ones in single engines"),
         Prior("weight_gb_s", 45, 0.3, "as INT8: the same interface"),
@@ -82,7 +75,7 @@ def transferred(fitted: dict[str, float], precision: str) -> tuple[Prior, ...]:
         "half_positions": Prior("half_positions", 10, 0.5, "as Orin's INT8 pipes"),
         "step_us": Prior("step_us", 6, 0.5, "Orin's at a lower clock"),
     }
-    kept = ("half_reduced", "half_produced", "half_grouped")
+    kept = ("half_reduced", "half_produced")
     shared = {prior.name: prior for prior in _SHARED}
     priors = []
     for name, value in fitted.items():
