@@ -134,6 +134,7 @@ def test_release_texts(text: str, version: str) -> None:
         ("32.7.2", "4.6.2"),
         ("32.5.1", "4.5.1"),
         ("35.6.1", "5.1.5"),
+        ("35.6.4", None),
         ("99.1", None),
     ],
 )
