@@ -55,13 +55,12 @@ def renamed(model: Path, scales: Mapping[str, float], before: str, after: str) -
     The parser's own tensors have other names and numbers there and are derived anew.
     """
     loaded = load_model(model)
-    networks = [lower(loaded, tensorrt=release) for release in (before, after)]
-    old, new = (
-        {tensor.name for layer in network.layers for tensor in layer.outputs} | {item.name for item in network.inputs}
-        for network in networks
-    )
-    kept = {name: scale for name, scale in scales.items() if name in new or name not in old}
-    covered = complete(networks[1], kept, _largest_of(loaded))
+    old = lower(loaded, tensorrt=before)
+    graph = loaded.proto.graph
+    onnx_names = {value.name for value in graph.input} | {name for node in graph.node for name in node.output}
+    own = {tensor.name for layer in old.layers for tensor in layer.outputs} - onnx_names
+    kept = {name: scale for name, scale in scales.items() if name not in own}
+    covered = complete(lower(loaded, tensorrt=after), kept, _largest_of(loaded))
     return Coverage({**kept, **covered.scales}, covered.derived, covered.missing)
 
 
