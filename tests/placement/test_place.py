@@ -137,6 +137,22 @@ def test_self_attention_under_8_5_keeps_values_apart(tmp_path):
     assert products == [{"q", "k"}, {"v"}]
 
 
+@pytest.mark.parametrize("tensorrt", ["8.2.1", "10.3.0"])
+def test_the_bias_of_a_refused_product_stays_with_it(tmp_path, tensorrt):
+    # VGG-19 under TensorRT 8.2: fc6 (25,088 inputs) on the GPU, {ForeignNode[relu6...fc8]} on the DLA.
+    nodes = "a = Relu(x)\nf = Flatten(a)\nfc6 = Gemm(f, w6, b6)\nrelu6 = Relu(fc6)\ny = Gemm(relu6, w7, b6)"
+    weights = [("w6", (25088, 16), 0.1), ("b6", (16,), 0.1), ("w7", (16, 16), 0.1)]
+    placement = predict(
+        tmp_path,
+        nodes,
+        x="1,512,7,7",
+        weights=weights,
+        tensorrt=tensorrt,
+        board="agx-xavier-32gb" if tensorrt == "8.2.1" else "agx-orin-64gb",
+    )
+    assert [loadable.first for loadable in placement.loadables] == ["a", "relu6"]
+
+
 def test_a_run_falls_apart_where_the_batch_changes(tmp_path):
     nodes = "a0 = Flatten(x)\na = Gemm(a0, w)\nb0 = Reshape(x, n)\nb = Gemm(b0, w2)\nc = Flatten(b)\ny = MatMul(a, c)"
     weights = [("w", (64, 8), 0.1), ("w2", (32, 8), 0.1), ("n", (2,), np.array([2, 32]))]

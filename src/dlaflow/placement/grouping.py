@@ -2,8 +2,8 @@
 
 Up to TensorRT 8, nodes are grouped by how many changes of device still lie between them and the network's end; nodes
 of the same count on the DLA share a loadable, connected or not. That reproduces the real builds: in YOLO11n under 8.5.2
-the slice of the values travels with the transpose after the SoftMax, not with the slices of queries and keys. TensorRT 7
-counted from the start (YOLOv4 under 7.1.3). Another effective batch counts as a change too.
+the slice of the values travels with the transpose after the SoftMax, not with the slices of queries and keys.
+TensorRT 7 counted from the start (YOLOv4 under 7.1.3). Another effective batch counts as a change too.
 
 From TensorRT 10 on, nodes are taken in network order and join the loadable before them unless they need a result that
 left it. In DETR under 10.3 queries, keys and values of a self-attention share a loadable, those of cross-attention fall

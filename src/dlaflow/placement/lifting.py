@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from dlaflow.graph.layer import Dims, ElementWise, Network, Shuffle, Tensor
+from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Network, Shuffle, Tensor
 from dlaflow.placement.nodes import Node, Wiring
 from dlaflow.rules.case import dims
 from dlaflow.rules.moving import ShuffleRank
@@ -28,6 +28,7 @@ def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
     """
     wiring = Wiring.of(nodes)
     _fuse_transposes(nodes, wiring, {tensor.name for tensor in network.outputs})
+    _fuse_biases(nodes, wiring)
     forms = _Forms(wiring)
     kept: set[int] = set()
     helpers: dict[tuple[str, Dims], Node] = {}
@@ -73,6 +74,20 @@ def _fuse_transposes(nodes: list[Node], wiring: Wiring, outputs: set[str]) -> No
                 confidence=Confidence.MEASURED,
             )
         )
+
+
+def _fuse_biases(nodes: list[Node], wiring: Wiring) -> None:
+    """The bias of a product with a constant is part of its convolution and follows it to the GPU."""
+    for node in nodes:
+        if node.device is not Device.DLA or not adds_bias(node, wiring):
+            continue
+        product = next(maker for maker in wiring.before(node) if maker.kind in _PRODUCTS)
+        made = product.layer.attributes if product.layer else None
+        refused = next((finding for finding in product.findings if finding.verdict is not Verdict.NATIVE), None)
+        if product.device is Device.GPU and refused and isinstance(made, MatrixMultiply) and made.constant_input == 1:
+            node.device = Device.GPU
+            message = f"the bias of {product.name}, which runs on the GPU: {refused.message}"
+            node.findings.append(replace(refused, layer=node.name, message=message))
 
 
 def _moves(node: Node) -> bool:
