@@ -86,3 +86,35 @@ def test_the_split_adds_up() -> None:
     found = split(chain(1, 3, 32, 3))
     assert found.total == pytest.approx(found.dla + found.gpu + found.switches + found.launch + found.formats)
     assert found.gpu == found.switches == 0
+
+
+def one(c: int, k: int, groups: int = 1) -> Network:
+    d = Drawing()
+    return d.network(d.conv(d.input(1, c, 56, 56), k, Window(3, groups=groups)))
+
+
+def test_input_channels_cost_whole_atoms_and_more_of_them_never_help() -> None:
+    for key, atom in (("v2-int8", 32), ("v2-fp16", 16)):
+        times = [split(one(c, 64), key=key).dla for c in (1, 3, 4, 5, 16, atom, atom + 1, 2 * atom, 255, 512)]
+        assert times == sorted(times)
+        assert split(one(atom + 1, 64), key=key).dla > 1.1 * split(one(atom, 64), key=key).dla
+
+
+def test_groups_are_passes_of_their_own() -> None:
+    """Narrow groups take longer than wide ones, though the work shrinks; depthwise layers are packed."""
+    times = [split(one(256, 256, groups)).dla for groups in (4, 16, 64)]
+    assert times == sorted(times)
+    assert times[1] > split(one(256, 256)).dla
+    assert split(one(256, 256, 256)).dla < times[1]
+
+
+def test_a_slower_cpu_makes_submissions_longer_and_the_work_not() -> None:
+    full, slow = split(one(64, 64)), split(one(64, 64), replace(MAXN, host_scale=0.5))
+    assert slow.launch > full.launch
+    assert slow.dla == full.dla
+
+
+def test_a_gpu_at_half_its_clock_pays_more_for_each_kernel() -> None:
+    work = Workload.of(on_gpu(chain(1, 16, 8, 1)))
+    slow = GpuModel(ORIN.parameters, replace(ORIN.hardware, clock_share=0.5, cpu_share=0.5))
+    assert gpu_only(work, slow, "int8") > 1.5 * gpu_only(work, ORIN, "int8")
