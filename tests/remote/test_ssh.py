@@ -189,7 +189,7 @@ def test_two_desks_on_one_board(connect, stand_in, tiny, tmp_path):
 @pytest.mark.slow
 def test_a_busy_board_says_whose_it_is(connect, stand_in, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("dlaflow.remote.jobs._SETTLING_SECONDS", 0.5)
-    stand_in.wish("seconds", 8)
+    stand_in.wish("seconds", 120)
     thread = threading.Thread(target=lambda: perform(connect(), building(tiny), folder(tmp_path, "one")))
     thread.start()
     wait_until(lambda: running(stand_in))

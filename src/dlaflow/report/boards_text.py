@@ -1,4 +1,4 @@
-"""Measurements of several boards side by side: a row a quantity, a column a board."""
+"""Measurements of several boards side by side."""
 
 from __future__ import annotations
 
@@ -15,23 +15,36 @@ if TYPE_CHECKING:
 _OF_RUNS = ("latency", "top1", "throughput", "throughput kept beside the others", "energy per inference")
 """What a run shows of its boards; the rest stands in its report and in the files of each board."""
 
+_COLUMNS = 3
+"""More boards than that do not fit beside each other on a terminal of 80 columns."""
+
 
 def board_table(found: Mapping[str, Sequence[Measurement]], title: str) -> Table:
-    """Board → its measurements, as a rich table."""
+    """Board → its measurements, as a rich table: a column a board, or a row each where they are too many for that."""
     from rich.table import Table
 
     table = Table("quantity", "of", title=title, title_justify="left")
-    for name in found:
-        table.add_column(name, justify="right")
-    table.add_column("n", justify="right")
     keys = list(dict.fromkeys((row.quantity, row.subject) for rows in found.values() for row in rows))
-    for quantity, subject in keys:
-        by_board = [
-            next((row for row in rows if (row.quantity, row.subject) == (quantity, subject)), None)
-            for rows in found.values()
-        ]
-        counts = "/".join(dict.fromkeys(str(row.n) for row in by_board if row))
-        table.add_row(quantity, subject, *map(_cell, by_board), counts)
+    cells = {
+        key: {
+            name: row
+            for name, rows in found.items()
+            if (row := next((row for row in rows if (row.quantity, row.subject) == key), None))
+        }
+        for key in keys
+    }
+    if len(found) > _COLUMNS:
+        for title in ("board", "value", "n"):
+            table.add_column(title, justify="left" if title == "board" else "right")
+        for key, by_board in cells.items():
+            for place, (name, row) in enumerate(by_board.items()):
+                table.add_row(*(key if place == 0 else ("", "")), name, _cell(row), str(row.n))
+        return table
+    for name in (*found, "n"):
+        table.add_column(name, justify="right")
+    for key, by_board in cells.items():
+        counts = "/".join(dict.fromkeys(str(row.n) for row in by_board.values()))
+        table.add_row(*key, *(_cell(by_board.get(name)) for name in found), counts)
     return table
 
 
