@@ -90,19 +90,11 @@ class OptunaSearch:
         return self._propose(1)
 
     def tell(self, trial: Trial, scores: Scores) -> None:
-        import optuna
-
         self._seen[trial.name] = scores
-        asked = self._open.pop(trial.name)
-        if scores is None:
-            self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        else:
-            self._study.tell(asked, scores)
+        self._learn(self._open.pop(trial.name), scores)
 
     def _propose(self, tries: int) -> Trial | None:
         """The first proposal that is new, of so many; the study learns of the others what it was told before."""
-        import optuna
-
         for _ in range(tries):
             asked = self._study.ask()
             trial = trial_of(self._sweep, self._pick(asked))
@@ -110,12 +102,13 @@ class OptunaSearch:
                 self._seen[trial.name] = None
                 self._open[trial.name] = asked
                 return trial
-            scores = self._seen[trial.name]
-            if scores is None:
-                self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
-            else:
-                self._study.tell(asked, scores)
+            self._learn(asked, self._seen[trial.name])
         return None
+
+    def _learn(self, asked: optuna.Trial, scores: Scores) -> None:
+        from optuna.trial import TrialState
+
+        self._study.tell(asked, scores, TrialState.FAIL if scores is None else TrialState.COMPLETE)
 
     def _pick(self, asked: optuna.Trial) -> Picked:
         """A value for each dimension. The calibration is left out where nothing is calibrated."""
