@@ -90,6 +90,7 @@ def test_sarif_html_and_model_explorer(classifier, tmp_path):
     assert "DLA250" in rules
     assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
     assert "/pool" in page.read_text()
+    assert "Latency, estimated" in page.read_text()
     assert json.loads(nodes.read_text())["main_graph"]["results"]["/pool"]["value"] == "GPU"
 
 

@@ -13,11 +13,11 @@ from cyclopts import Parameter
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
 from dlaflow.files import write_atomic
-from dlaflow.types import Device, Placement, Verdict
+from dlaflow.types import Device, Measurement, Placement, Verdict
 
 if TYPE_CHECKING:
+    from dlaflow.estimate.answer import Estimate
     from dlaflow.graph.layer import Network
-    from dlaflow.targets.target import Target
 
 
 @Parameter(name="*")
@@ -81,10 +81,14 @@ def check(
     network = network_of(loaded, target)
     placement = check_network(loaded, network, target)
     _write(placement, outputs)
-    if outputs.html:
-        _write_page(placement, network, outputs.html)
+    if outputs.html or not outputs.quiet:
+        from dlaflow.estimate.latency import estimate
+
+        expected = estimate(network, placement, target, None)
+        if outputs.html:
+            _write_page(placement, network, expected.measurements(), outputs.html)
     if not outputs.quiet:
-        sys.stdout.write(placement_text(placement, _estimate(network, placement, target)) + "\n")
+        sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")
         if layers:
             sys.stdout.write("\n" + layer_text(placement) + "\n")
         if against:
@@ -107,11 +111,8 @@ def _write(placement: Placement, outputs: Outputs) -> None:
         write_atomic(outputs.model_explorer, node_data_json(placement))
 
 
-def _estimate(network: Network, placement: Placement, target: Target) -> str:
+def _in_a_line(found: Estimate) -> str:
     """The expected latency in a line; empty where no data supports an answer."""
-    from dlaflow.estimate.latency import estimate
-
-    found = estimate(network, placement, target, None)
     if found.latency is None:
         return ""
     spans = f"{found.latency.value:.3g} ms ({found.latency.low:.3g} to {found.latency.high:.3g}) a batch estimated"
@@ -122,16 +123,16 @@ def _estimate(network: Network, placement: Placement, target: Target) -> str:
     )
 
 
-def _write_page(placement: Placement, network: Network, path: Path) -> None:
-    """The placement as a page with the network drawn as a graph."""
+def _write_page(placement: Placement, network: Network, expected: list[Measurement], path: Path) -> None:
+    """The placement as a page with the network drawn as a graph and the expected latency."""
     from dlaflow.report.edges import edges_of
     from dlaflow.report.html import render
     from dlaflow.report.records import RunRecord, Variant
 
     name = Path(placement.model.path).stem
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    edges = edges_of(network)
-    write_atomic(path, render(RunRecord(name, created, variants=[Variant(name, placement=placement, edges=edges)])))
+    variant = Variant(name, placement=placement, measurements=expected, edges=edges_of(network))
+    write_atomic(path, render(RunRecord(name, created, variants=[variant])))
 
 
 def _fails(placement: Placement, fail_on: str) -> bool:
