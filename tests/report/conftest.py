@@ -202,7 +202,12 @@ def hostile_run() -> RunRecord:
     }
     placement = placed(rows, findings)
     name = HOSTILE[0]
-    return RunRecord(name, name, name, [name], [name], [Variant(name, HOSTILE[2], placement, [], chain(placement))])
+    numbers = [Measurement(each, each, 1.0, each, 1, 0.1, each, detail=each) for each in HOSTILE]
+    spans = [Span(("DLA", "GPU")[at % 2], "gpu", each, at, at + 1) for at, each in enumerate(HOSTILE)]
+    moved = [replace(layer, device=Device.GPU) for layer in placement.layers]
+    ran = replace(placement, layers=moved)
+    variant = Variant(name, HOSTILE[2], placement, numbers, chain(placement), ran, spans)
+    return RunRecord(name, name, name, [name], [name], [variant])
 
 
 class Page:
