@@ -83,9 +83,7 @@ def _goals(held: Sequence[HeldOut]) -> None:
     groups = {
         "network": [one for one in held if one.case.what == "dla" and one.case.scope == "network"],
         "layer": [one for one in held if one.case.what == "dla" and one.case.scope != "network"],
-        _ASIDE: [
-            one for one in held if one.case.what == "dla" and one.case.scope == "network" and one.case.use
-        ],
+        _ASIDE: [one for one in held if one.case.what == "dla" and one.case.scope == "network" and one.case.use],
         "DLA and GPU together": [one for one in held if one.case.what == "together"],
         "GPU alone": [one for one in held if one.case.what == "gpu"],
     }

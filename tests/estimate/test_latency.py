@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dlaflow.errors import UsageError
 from dlaflow.estimate.answer import Range, Worth
+from dlaflow.estimate.fit.draw import Drawing, Window
 from dlaflow.estimate.latency import estimate
 from dlaflow.estimate.text import estimate_text
 from dlaflow.graph.layer import Network
+from dlaflow.placement.place import place
 from dlaflow.targets.target import Target, resolve_target
-from dlaflow.types import Placement, Provenance
+from dlaflow.types import ModelInfo, Placement, Provenance
 
 Placed = Callable[[Target], tuple[Network, Placement]]
 
@@ -118,3 +121,26 @@ def test_the_text_puts_the_answer_first(placed: Placed) -> None:
     assert lines[2].lstrip().startswith("latency")
     assert any(line.startswith("Worth it: ") for line in lines)
     assert max(map(len, lines)) <= 200
+
+
+def test_a_fixed_batch_is_not_multiplied_by_the_one_that_was_asked_for(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1", batch=2)
+    network, placement = placed(target)
+    asked = replace(placement, target=replace(placement.target, batch=64))
+    found, usual = estimate(network, asked, target), estimate(network, placement, target)
+    assert found.batch == 2
+    assert found.throughput == usual.throughput
+    assert any("fixed at 2" in note for note in found.notes)
+    assert not any("fixed" in note for note in usual.notes)
+
+
+def test_grouped_convolutions_have_wider_bars() -> None:
+    widths = []
+    for groups in (1, 8):
+        d = Drawing()
+        y = d.conv(d.conv(d.input(1, 64, 56, 56), 64, Window(3, groups=groups)), 64, Window(3, groups=groups))
+        network, target = d.network(y), resolve_target("agx-orin-64gb", "5.1.1")
+        found = estimate(network, place(network, ModelInfo("drawn.onnx", "", {}), target), target)
+        assert found.latency is not None
+        widths.append(found.latency.high / found.latency.value)
+    assert widths[1] > 1.5 * widths[0]

@@ -53,7 +53,8 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     Raises UsageError for a power mode that the board does not have.
     """
     setting = _setting(target, power_mode)
-    batch = placement.target.batch
+    asked = placement.target.batch
+    batch = _batch_of(network) or asked
     gpu_alone = _gpu_alone(network, setting)
     work = Workload.of(assemble(with_helpers(network, placement), spots_of(placement)))
     problem = _why_unknown(setting, work)
@@ -94,8 +95,18 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
             energy_ratio=energy_ratio,
             dla_mac_share=placement.summary.dla_mac_share,
         ),
-        notes=_notes(setting, work),
+        notes=(*_notes(setting, work), *_fixed(asked, batch)),
     )
+
+
+def _batch_of(network: Network) -> int | None:
+    """The leading dimension of the network's image inputs; None when it is open or there is none."""
+    sizes = {tensor.shape[0] for tensor in network.inputs if tensor.shape is not None and len(tensor.shape) == 4}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _fixed(asked: int, batch: int) -> tuple[str, ...]:
+    return () if asked == batch else (f"the model's batch is fixed at {batch}, so a batch of {asked} does not apply",)
 
 
 def _setting(target: Target, mode: str | None) -> _Setting:
