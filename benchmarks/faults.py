@@ -1,6 +1,7 @@
 """50 injected faults on a board behind a real sshd: nothing is lost, nothing stays locked, nothing is half-written.
 
-Each round starts a build (a new model, with clocks locked) from a desk and, at a random moment, does one of these:
+Each round starts a build (a new model, with clocks locked) from a desk and, at a random moment, does one of these (a
+fault that finds nothing to break is not counted):
 
     cut        every connection is broken (the sshd's children are killed)
     sshd       the whole sshd is killed and comes back after half a second
@@ -52,8 +53,9 @@ from dlaflow.remote.records import JobList
 from dlaflow.remote.ssh import SshTarget, SshTransport
 
 ROOT = Path(__file__).resolve().parent.parent
+KILLS = ("worker", "guardian", "both", "program")
 FAULTS = ("cut", "sshd", "worker", "guardian", "both", "program", "full", "limit")
-BUILD_SECONDS = 1.0
+BUILD_SECONDS = 2.0
 DISK_MB = 24
 MODEL = """
 <ir_version: 8, opset_import: ["" : 13]>
@@ -107,16 +109,37 @@ def write_model(path: Path, number: int) -> None:
     onnx.save(onnx.parser.parse_model(MODEL.format(body=body)), path)
 
 
-def inject(scene: Scene, fault: str, after: float) -> None:
-    """Do the fault after so many seconds."""
-    time.sleep(after)
+@dataclass(frozen=True)
+class Moment:
+    """When a fault comes: so many seconds after the command began, or after its program began on the board."""
+
+    seconds: float
+    running: bool
+
+
+def moment(fault: str, chance: random.Random) -> Moment:
+    """Kills need something to kill; all else comes at any time, the push included, or while the program runs."""
+    running = fault in KILLS or chance.random() < 0.5
+    return Moment(chance.uniform(0.0, 0.8 * BUILD_SECONDS if running else 3.0), running)
+
+
+def inject(scene: Scene, fault: str, when: Moment) -> bool:
+    """Do the fault at its moment; whether there was anything to do it to."""
+    if when.running:
+        ended = time.monotonic() + 40
+        while not processes(scene) and time.monotonic() < ended:
+            time.sleep(0.02)
+    time.sleep(when.seconds)
     if fault == "cut":
+        hit = bool(scene.sshd.sessions())
         scene.sshd.cut()
-    elif fault == "sshd":
+        return hit
+    if fault == "sshd":
         scene.sshd.stop()
         time.sleep(0.5)
         scene.sshd.start()
-    elif fault == "full":
+        return True
+    if fault == "full":
         filler = scene.board.folder / "home" / "filler"
         with suppress(OSError), filler.open("wb") as file:
             while True:
@@ -124,22 +147,25 @@ def inject(scene: Scene, fault: str, after: float) -> None:
                 file.flush()
         time.sleep(1.0)
         filler.unlink()
-    elif fault in {"worker", "guardian", "both", "program"}:
-        found = processes(scene)
-        names = ("worker", "guardian") if fault == "both" else (fault,)
-        for name in names:
-            # Only what belongs to the job: an agent that is just starting has the login's processes above it.
-            if found.get(name, 0) > 1:
-                with suppress(ProcessLookupError):
-                    os.kill(found[name], signal.SIGKILL)
+        return True
+    if fault == "limit":
+        return True
+    found = processes(scene)
+    for name in ("worker", "guardian") if fault == "both" else (fault,):
+        # Only what belongs to the job: an agent that is just starting has the login's processes above it.
+        if found.get(name, 0) > 1:
+            with suppress(ProcessLookupError):
+                os.kill(found[name], signal.SIGKILL)
+    return bool(found)
 
 
-def one_round(scene: Scene, number: int, fault: str, chance: random.Random) -> str:
-    """A build with a fault; returns how it ended for the user."""
+def one_round(scene: Scene, number: int, fault: str, when: Moment) -> tuple[str, bool]:
+    """A build with a fault; returns how it ended for the user, and whether the fault hit."""
     model, engine = scene.desk / f"{number}.onnx", scene.desk / f"{number}.engine"
     write_model(model, number)
     seconds = 0.4 if fault == "limit" else 120.0
-    thread = threading.Thread(target=inject, args=(scene, fault, chance.uniform(0.0, 3.5)))
+    hit: list[bool] = []
+    thread = threading.Thread(target=lambda: hit.append(inject(scene, fault, when)))
     thread.start()
     ending = build(scene, model, engine, seconds)
     thread.join()
@@ -147,7 +173,7 @@ def one_round(scene: Scene, number: int, fault: str, chance: random.Random) -> s
         # The desk was told that the job goes on: then it must be found again.
         ending = build(scene, model, engine, seconds, attach=True)
     check(scene, number, fault, model, engine, ending)
-    return ending
+    return ending, hit == [True]
 
 
 def build(scene: Scene, model: Path, engine: Path, seconds: float, *, attach: bool = False) -> str:
@@ -240,19 +266,24 @@ def main() -> int:
         try:
             injected: Counter[str] = Counter()
             table: dict[str, Counter[str]] = {fault: Counter() for fault in faults}
-            for number in range(1, wish.rounds + 1):
-                fault = faults[(number - 1) % len(faults)]
-                ending = one_round(scene, number, fault, chance)
-                injected[fault] += 1
-                table[fault][ending.partition(":")[0]] += 1
-                print(f"{number:>3} {fault:<9} {ending[:120]}", flush=True)
+            number = 0
+            while sum(injected.values()) < wish.rounds:
+                fault = faults[(number + wish.seed) % len(faults)]
+                number += 1
+                when = moment(fault, chance)
+                ending, hit = one_round(scene, number, fault, when)
+                injected[fault] += hit
+                table[fault][ending.partition(":")[0] if hit else "missed"] += 1
+                told = f"{when.seconds:.1f} s {'into the build' if when.running else 'from the start'}"
+                print(f"{number:>3} {fault:<9} {told:<22} {ending[:100] if hit else 'missed'}", flush=True)
         finally:
             sshd.stop()
             if scene.has_disk:
                 subprocess.run(["umount", "-l", str(home)], check=False)
-    print(f"\n{'fault':<10}{'rounds':>7}{'done':>7}{'told':>7}")
+    print(f"\n{'fault':<10}{'hits':>7}{'done':>7}{'told':>7}{'missed':>8}")
     for fault in faults:
-        print(f"{fault:<10}{injected[fault]:>7}{table[fault]['done']:>7}{table[fault]['error']:>7}")
+        counts = table[fault]
+        print(f"{fault:<10}{injected[fault]:>7}{counts['done']:>7}{counts['error']:>7}{counts['missed']:>8}")
     if not scene.has_disk:
         print("full      left out: mounting is not allowed here")
     print(f"\n{sum(injected.values())} faults in {time.monotonic() - began:.0f} s, seed {wish.seed}; ", end="")

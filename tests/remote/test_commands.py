@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -54,6 +59,22 @@ def test_a_build_that_fails_says_why_and_leaves_the_log_alone(here, stand_in, ti
         build_on_board(here, request(tiny, engine))
     assert not engine.exists()
     assert "Cannot create DLA engine" in (tmp_path / "m.engine.log").read_text()
+
+
+def test_a_build_that_is_killed_says_so(here, stand_in, tiny, tmp_path):
+    stand_in.wish("seconds", 60)
+
+    def kill():
+        while not (found := os.listdir(stand_in.folder / "busy")):
+            time.sleep(0.05)
+        os.kill(int(found[0]), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(EnvironmentLacksError, match="killed by signal 9"):
+        build_on_board(here, request(tiny, tmp_path / "m.engine"))
+    thread.join()
+    assert not (tmp_path / "m.engine").exists()
 
 
 def test_the_cache_gets_the_first_line_of_the_boards_release(here, tiny, tmp_path, stand_in):

@@ -108,6 +108,11 @@ def require_passed(board: Board, state: JobState, log: Path, seconds: float) -> 
             expected=f"at most {seconds:g} s",
             then=f"Give it more time (--timeout), or see where it stands in {log}.",
         )
+    if failed is not None and failed.exit < 0:
+        raise EnvironmentLacksError(
+            f"trtexec on {board.name} was killed by signal {-failed.exit}",
+            then=f"Too little memory there? `sudo dmesg` on the board tells. The log so far: {log}",
+        )
     if state.state == "failed" and failed is not None and log.is_file():
         with log.open(encoding="utf-8", errors="replace") as lines:
             error = explain(lines).error()
