@@ -67,10 +67,10 @@ class Fleet:
         self._members = {member.name: member for member in members}
         self._options = options
 
-    @property
-    def typed(self) -> bool:
-        """Whether a board wants typed models."""
-        return any(is_typed(member.tensorrt) for member in self._members.values() if member.tensorrt)
+    def wants_half(self, target: Target) -> bool:
+        """Whether a board needs FP16 models, because its TensorRT changes no types."""
+        releases = [member.tensorrt or target.release.tensorrt for member in self._members.values()]
+        return target.precision == "fp16" and any(map(is_typed, releases))
 
     def about(self) -> tuple[str, ...]:
         """A line a board."""

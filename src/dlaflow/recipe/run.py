@@ -85,7 +85,7 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
         def do(steps: Iterable[Step]) -> list[StepDone]:
             return run_steps(steps, options.folder, resume=options.resume, progress=progress, listener=options.listener)
 
-        done = do(planner.steps(half=fleet.typed if fleet else False))
+        done = do(planner.steps(half=fleet is not None and fleet.wants_half(target)))
         there, remarks = NOTHING_THERE, NO_REMARKS
         if fleet is not None:
             remarks = Remarks(fleet.notices(target), fleet.about())

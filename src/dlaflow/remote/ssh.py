@@ -35,7 +35,7 @@ _RSYNC_CUT = {10, 12, 20, 30, 35, 255}
 _RSYNC_DISK = 11
 _ASKING = threading.Lock()
 """Several boards at once must not ask the user at once."""
-_CUT = re.compile(r"onnection (closed|reset)")
+_CUT = re.compile(r"onnection (closed|reset)|Broken pipe")
 _PERCENT = re.compile(rb"([\d,]+)\s+\d+%")
 
 
