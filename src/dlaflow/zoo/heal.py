@@ -3,7 +3,8 @@
 GroupNorm, InstanceNorm and LayerNorm2d become BatchNorm with the same scale and bias and statistics estimated from
 training images; Hardswish, SiLU and GELU become ReLU. Then a short fine-tune under one cycle follows the original
 network (distillation): its answers at temperature 2, a tenth of the labels, and what it passes on behind each swapped
-normalization, relative to its variance. Of 2 x 7,680 images model_gn learned 1 point more with the last than without.
+normalization, relative to its variance. The last leads at first and fades out; of 2 x 7,680 images model_gn learned
+1 point more with it than without.
 """
 
 from __future__ import annotations
@@ -201,14 +202,16 @@ def _learn(
     with progress(f"Healing {config.model}", steps, "steps") as task:
         for epoch in range(config.epochs):
             for index, draws in enumerate(batches := _batches(images, config, epoch)):
+                done = epoch * len(batches) + index
                 for group in optimizer.param_groups:
-                    group["lr"] = one_cycle(epoch * len(batches) + index, steps, config.lr)
+                    group["lr"] = one_cycle(done, steps, config.lr)
                 pixels = arithmetic.images(images.augmented(draws))
                 with arithmetic.autocast(pixels.device):
                     with torch.no_grad():
                         wanted = teacher(pixels)
                     answers = student(pixels)
-                loss = loss_of(answers.float(), wanted.float(), images.labels[draws[0]]) + inner.distance()
+                loss = loss_of(answers.float(), wanted.float(), images.labels[draws[0]])
+                loss = loss + (1 - done / steps) * inner.distance()
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
