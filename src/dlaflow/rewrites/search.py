@@ -126,14 +126,18 @@ class Search:
         return draft, list(dict.fromkeys(sites))
 
     def _together(self, draft: Draft, score: Score, rewrites: list[Rewrite]) -> list[Step]:
-        """All kinds at once, for layers in a row that each need another one."""
-        if len(rewrites) < 2:
-            return []
+        """All kinds at once, and those that answer to what these leave: layers in a row may each need another one."""
         made: list[tuple[Rewrite, Draft, list[str]]] = []
-        for rewrite in rewrites:
-            draft, sites = self._everywhere(rewrite, draft)
-            if sites:
-                made.append((rewrite, draft, sites))
+        tried: set[str] = set()
+        for _ in range(2 if rewrites else 0):
+            for rewrite in rewrites:
+                draft, sites = self._everywhere(rewrite, draft)
+                if sites:
+                    made.append((rewrite, draft, sites))
+            tried |= {rewrite.id for rewrite in rewrites}
+            rewrites = [rewrite for rewrite in self._relevant(self.place(draft)) if rewrite.id not in tried]
+        if len(made) < 2:
+            return []
         if score_of(self.place(draft)) >= score:
             return []
         steps, before = [], score
