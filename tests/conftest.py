@@ -1,10 +1,15 @@
-"""For all tests: what boards answered to somebody's probes on this computer must not change what is expected."""
+"""For all tests: boards' answers to somebody's probes on this computer change nothing, and Ctrl-C works."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# A job in the background of a script starts with SIGINT ignored, and what it starts would inherit that: Ctrl-C could
+# not be tested. With a handler here, every program that a test starts has the default again.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
