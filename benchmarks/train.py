@@ -155,7 +155,7 @@ def on_gpu(dataset: Dataset, seeds: int, devices: int, goals: tuple[Goal, ...]) 
         print(f"the same with images in memory {memory:,.0f} ({ours / memory:.0f} times)", flush=True)
 
 
-def on_cpu(dataset: Dataset, turns: int = 3) -> None:
+def on_cpu(dataset: Dataset, turns: int) -> None:
     """Images a second on two cores, in turns, so that a busy machine slows all alike; the best turn of each counts."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     torch.set_num_threads(CORES)
@@ -186,12 +186,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--turns", type=int, default=3, help="with --cpu: how often each loop is timed")
     parser.add_argument("--goals", type=int, default=len(GOALS), help="how many rows of the table to measure")
     options = parser.parse_args()
     dataset = load_dataset("cifar10", options.data_dir)
     if options.cpu:
-        print(f"CPU, {CORES} threads, torch {torch.__version__}")
-        on_cpu(dataset)
+        print(f"CPU, {CORES} threads, torch {torch.__version__}", flush=True)
+        on_cpu(dataset, options.turns)
     else:
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
         on_gpu(dataset, options.seeds, options.devices, GOALS[: options.goals])
