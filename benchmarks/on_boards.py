@@ -12,7 +12,6 @@ more than half of the time that they take one after the other.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+
+from faults import load_stand_ins
 
 ROOT = Path(__file__).resolve().parent.parent
 WALKTHROUGH = ROOT / "examples" / "walkthrough.toml"
@@ -40,15 +41,6 @@ MODEL = """
 <ir_version: 8, opset_import: ["" : 13]>
 one (float[4, 3, 8, 8] input) => (float[4, 3, 8, 8] output) { first = Relu (input) output = Sigmoid (first) }
 """
-
-
-def load_stand_ins():
-    """The tests' stand-in board."""
-    spec = importlib.util.spec_from_file_location("stand_in_board", ROOT / "tests" / "remote" / "stand_in_board.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["stand_in_board"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def start_board(stand_ins, place: Path, stack: ExitStack):

@@ -126,7 +126,7 @@ def _helper(tensor: Tensor, source: Node | None, reader: Node | None, wanted: Di
         order = reader.order - 0.5
     else:
         origin = source.name if source else tensor.name
-        product = source is not None and (source.kind in _PRODUCTS or _adds_bias(source) is not None)
+        product = source is not None and (source.kind in _PRODUCTS or _biased_product(source) is not None)
         name = f"reshape_after_{_product_name(source)}" if product else f"squeeze_after_{origin}"
         order = (source.order if source else 0.0) + 0.5
     output = replace(tensor, name=f"{tensor.name}_{name}", shape=wanted)
@@ -146,10 +146,10 @@ def _helper(tensor: Tensor, source: Node | None, reader: Node | None, wanted: Di
 
 def _product_name(node: Node | None) -> str:
     """The product behind a helper: of a bias addition the product that it belongs to."""
-    return (_adds_bias(node) or node.name) if node is not None else ""
+    return (_biased_product(node) or node.name) if node is not None else ""
 
 
-def _adds_bias(node: Node) -> str | None:
+def _biased_product(node: Node) -> str | None:
     """The name of the product whose bias this element-wise node adds, when it was noted by the forms."""
     return node.layer.onnx_nodes[0] if node.layer and node.kind == "ELEMENTWISE" and node.layer.op in _BIASED else None
 

@@ -7,10 +7,12 @@ left out and reported. Where no kind helps alone, all together are tried, then a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from dlaflow.placement.answers import Known, known_answers
 from dlaflow.placement.check import check_model
 from dlaflow.rewrites.base import Bounds, Rewrite
 from dlaflow.rewrites.draft import Draft
@@ -76,7 +78,12 @@ class Search:
 
     def place(self, draft: Draft) -> Placement:
         """The prediction for a draft."""
-        return check_model(self.finish(draft).model(self.path), self.target)
+        return check_model(self.finish(draft).model(self.path), self.target, self._answers)
+
+    @cached_property
+    def _answers(self) -> Mapping[str, Known]:
+        """What boards answered, read once for the many predictions of a search."""
+        return known_answers(self.target.board.soc, self.target.release.tensorrt, self.target.precision)
 
     def _next(self, draft: Draft, placement: Placement) -> list[Step]:
         score = score_of(placement)
