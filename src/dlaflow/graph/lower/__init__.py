@@ -59,6 +59,7 @@ def _register(context: Context) -> None:
     for name in context.shapes.inputs:
         context.names.tensor(name)
     for tensor in graph.initializer:
+        context.converts(tensor)
         context.names.tensor(tensor.name)
         known = context.shapes.type_of(tensor.name)
         context.bind(tensor.name, Operand(Tensor(tensor.name, known.shape, known.dtype, True), weights=True))

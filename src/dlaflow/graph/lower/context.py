@@ -11,11 +11,12 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.graph.cost import layer_macs
-from dlaflow.graph.layer import Attributes, Dims, Layer, Tensor
+from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor
 from dlaflow.graph.lower.attributes import NodeAttributes
 from dlaflow.graph.lower.naming import Names, unnamed
 from dlaflow.graph.lower.release import Parser
 from dlaflow.graph.lower.sizes import marked, plain
+from dlaflow.graph.lower.weights import conversions, place_of, shared_places
 
 if TYPE_CHECKING:
     import onnx
@@ -67,6 +68,7 @@ class Context:
         self.attributes: NodeAttributes
         self._bound: dict[str, Operand] = {}
         self._constants: dict[str, Tensor] = {}
+        self._placeholders = shared_places(model.tensors.values())
         self._first_draft = 0
         self.importer: Callable[[onnx.NodeProto], None]
 
@@ -114,9 +116,16 @@ class Context:
             )
         return self.bound(self.node.input[index])
 
-    def reserve(self, base: str) -> str:
+    def reserve(self, base: str = "tmp_weight") -> str:
         """A unique name for weights that the parser makes up, or "" where it leaves them unnamed."""
-        return self.names.tensor(base) if self.parser.names_helpers else ""
+        return self.names.tensor(base) if self.parser.names_temporaries else ""
+
+    def converts(self, tensor: onnx.TensorProto) -> None:
+        """Take the names that the parser uses up when it brings ONNX weights into a type of its own."""
+        if self.parser.names_conversions:
+            elsewhere = tensor.data_location == 1 and place_of(tensor) not in self._placeholders
+            for _ in range(conversions(tensor, elsewhere=elsewhere)):
+                self.names.tensor("tmp_weight")
 
     def tensor(self, index: int) -> Tensor:
         """An input as a network tensor; weights get a CONSTANT layer."""
@@ -127,9 +136,14 @@ class Context:
         if not operand.weights:
             return operand.tensor
         made = self._constants.get(operand.tensor.name)
-        if made is not None:
+        if made is not None and self.parser.shares_constants:
             return made
-        made = self.constant(operand.tensor.shape or (), operand.tensor.dtype, name=operand.tensor.name)
+        shape = operand.tensor.shape or ()
+        if operand.tensor.dtype == "bool" and not self.parser.bool_constants:
+            self.reserve()
+            made = self.constant(shape, "int32")
+            return self.emit("IDENTITY", [made], shape, Cast("bool"), name="", dtype="bool")
+        made = self.constant(shape, operand.tensor.dtype, name=operand.tensor.name)
         self._constants[operand.tensor.name] = made
         return made
 

@@ -23,6 +23,26 @@ class Parser:
         return self.version >= (9, 0)
 
     @property
+    def names_temporaries(self) -> bool:
+        """Weights that the parser makes up are called tmp_weight, from the counter that all names share."""
+        return self.version >= (8, 4)
+
+    @property
+    def names_conversions(self) -> bool:
+        """So are initializers that are converted (INT64 to INT32 above all): later suffixes jump."""
+        return (8, 4) <= self.version < (9, 0)
+
+    @property
+    def shares_constants(self) -> bool:
+        """Weights that several nodes take as a tensor become one CONSTANT; before, one for each use."""
+        return self.version >= (8, 4)
+
+    @property
+    def bool_constants(self) -> bool:
+        """Boolean weights are a CONSTANT; before, an INT32 one and an IDENTITY."""
+        return self.version >= (8, 5)
+
+    @property
     def tensors_follow_layers(self) -> bool:
         """A tensor that ONNX does not name is called after its layer; in 8.x it is `(Unnamed Layer* N) [Type]_output`
         even where the layer has a name. Caches of 8.4 to 8.5.2 and logs of 8.6.1 against those of 10.x.

@@ -13,6 +13,11 @@ Importer = Callable[[Context], None]
 def import_constant(context: Context) -> None:
     """Constant: weights; a layer comes where they are used."""
     out = context.output()
+    for attribute in context.node.attribute:
+        if attribute.name == "value":
+            context.converts(attribute.t)
+        elif attribute.name.startswith("value_"):
+            context.reserve()
     context.finish(Operand(Tensor(out.name, out.shape, out.dtype, True), weights=True))
 
 
