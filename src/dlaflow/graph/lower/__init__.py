@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower.context import Context, Operand, closed
+from dlaflow.graph.lower.dimension_names import assert_dimension_names
 from dlaflow.graph.lower.release import parser_of
+from dlaflow.graph.lower.shuffle import identity
 from dlaflow.graph.lower.table import IMPORTERS
 from dlaflow.graph.lower.tensors import import_unknown
 from dlaflow.graph.shapes import infer
@@ -30,12 +33,23 @@ def lower(model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None) ->
     inputs = tuple(context.inferred(name) for name in shapes.inputs)
     for tensor in inputs:
         context.bind(tensor.name, Operand(tensor))
+    if context.parser.asserts_dimension_names:
+        assert_dimension_names(context)
     context.importer = lambda node: _import(context, node)
     for node in model.proto.graph.node:
         context.importer(node)
-    outputs = tuple(closed(context.bound(value.name).tensor) for value in model.proto.graph.output)
+    outputs = tuple(closed(_output(context, value.name)) for value in model.proto.graph.output)
     inputs = tuple(closed(tensor) for tensor in inputs)
     return Network(context.layers(), inputs, outputs, shapes.dynamic_inputs, tuple(context.unknown_ops))
+
+
+def _output(context: Context, name: str) -> Tensor:
+    """The tensor of a graph output: weights get their layer, and an input that is one goes through an IDENTITY."""
+    context.start_nothing()
+    tensor = context.as_tensor(context.bound(name))
+    if tensor.name not in context.shapes.inputs:
+        return tensor
+    return replace(identity(context, tensor), name=name)
 
 
 def _import(context: Context, node: onnx.NodeProto) -> None:
