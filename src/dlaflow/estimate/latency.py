@@ -153,6 +153,12 @@ def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
     if work.program.unknown:
         first, more = work.program.unknown[0], len(work.program.unknown) - 1
         reasons.append(f"the size of {first}'s output is not known" + (f" (x{more + 1})" if more else ""))
+    if work.program.steering:
+        first, more = work.program.steering[0], len(work.program.steering) - 1
+        reasons.append(
+            f"how often {first} runs its steps, or which branch it takes, is not counted"
+            + (f" (x{more + 1})" if more else "")
+        )
     return tuple(reasons)
 
 
@@ -169,7 +175,7 @@ def _gpu_alone(network: Network, setting: _Setting) -> Range | None:
     if setting.gpu is None or setting.gpu_source is None:
         return None
     work = Workload.of(on_gpu(network))
-    if work.program.unknown:
+    if work.program.unknown or work.program.steering or not work.program.steps:
         return None
     time = gpu_only(work, setting.gpu, setting.target.precision)
     return Range.around(time, setting.gpu_source.source.spread.network * setting.widening)
