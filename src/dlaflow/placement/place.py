@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from dlaflow.graph.cost import has_known_macs
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.placement.answers import Known, settled
 from dlaflow.placement.grouping import group, keep_largest
@@ -107,7 +108,7 @@ def _record(built: _Built, case: Case, model: ModelInfo, findings: list[Finding]
     return Placement(
         model=model,
         target=case.target.info(_batch_of(case)),
-        summary=_summary(layers, built, len(switches)),
+        summary=_summary(layers, built, len(switches), known=_sizes_known(case.network)),
         layers=layers,
         loadables=loadables,
         switches=switches,
@@ -145,22 +146,34 @@ def _switches(nodes: list[Node], case: Case) -> list[Switch]:
     return found
 
 
-def _summary(layers: list[PlacedLayer], built: _Built, switches: int) -> Summary:
+def _summary(layers: list[PlacedLayer], built: _Built, switches: int, *, known: bool) -> Summary:
+    """`known` tells whether every layer's multiply-accumulates could be counted."""
     on = {device: [layer for layer in layers if layer.device is device] for device in Device}
-    macs = sum(layer.macs for layer in layers)
-    dla_macs = sum(layer.macs for layer in on[Device.DLA])
     return Summary(
         layers=len(layers),
         dla_layers=len(on[Device.DLA]),
         gpu_layers=len(on[Device.GPU]),
         folded_layers=len(on[Device.FOLDED]),
         unknown_layers=sum(layer.verdict is Verdict.UNKNOWN for layer in layers),
-        dla_mac_share=dla_macs / macs if macs else float(bool(on[Device.DLA] and not on[Device.GPU])),
+        dla_mac_share=_mac_share(on, known=known),
         loadables=len(built.loadables),
         loadables_before_cap=built.before_limit,
         switches=switches,
         standalone_ok=True,
     )
+
+
+def _mac_share(on: Mapping[Device, list[PlacedLayer]], *, known: bool) -> float | None:
+    if not on[Device.DLA]:
+        return 0.0
+    if not known:
+        return None
+    on_dla, elsewhere = (sum(layer.macs for layer in on[device]) for device in (Device.DLA, Device.GPU))
+    return on_dla / (on_dla + elsewhere) if on_dla + elsewhere else float(not on[Device.GPU])
+
+
+def _sizes_known(network: Network) -> bool:
+    return not network.dynamic_inputs and all(has_known_macs(layer) for layer in network.layers)
 
 
 def _macs(nodes: Iterable[Node]) -> int:

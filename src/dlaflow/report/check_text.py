@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from dlaflow.report.grouping import FindingGroup, group_findings
 from dlaflow.report.titles import release_title
-from dlaflow.types import Confidence, Device, Placement, Verdict
+from dlaflow.rules.model import FixedInputs
+from dlaflow.types import Confidence, Device, Finding, Placement, Verdict
 
 _WIDTH = 100
 _SHOWN_SWITCHES = 12
@@ -23,8 +24,10 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     lines = [
         f"{placement.model.path} on {target.board}, {release_title(target)} (TensorRT {target.tensorrt}), "
         f"{target.precision}, batch {target.batch}, {target.mode}",
+        *_opening_lines(placement),
         "",
-        f"  {summary.dla_mac_share:7.1%} of the multiply-accumulates, {summary.dla_layers} of {work} layers on the DLA",
+        f"  {_share(summary.dla_mac_share)} of the multiply-accumulates, "
+        f"{summary.dla_layers} of {work} layers on the DLA",
         f"  {summary.loadables:7} loadable{'s' * (summary.loadables != 1)}" + _beyond(placement),
         f"  {summary.switches:7} switch{'es' * (summary.switches != 1)} between DLA and GPU",
         f"  {'yes' if summary.standalone_ok else 'no':>7} standalone build possible",
@@ -58,6 +61,26 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     return "\n".join(lines)
 
 
+def opening(placement: Placement) -> Finding | None:
+    """What tells that inputs leave their size open; None when all sizes are known."""
+    return next((finding for finding in placement.findings if finding.rule == FixedInputs.id), None)
+
+
+def _opening_lines(placement: Placement) -> list[str]:
+    """It stands before the numbers, since they hold for one size only."""
+    found = opening(placement)
+    if found is None:
+        return []
+    text = (
+        f"Open: {found.message}. Use {found.fix} The devices below are those of such a build, as far as no size tells."
+    )
+    return ["", *textwrap.wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False)]
+
+
+def _share(share: float | None) -> str:
+    return "unknown share" if share is None else f"{share:7.1%}"
+
+
 def layer_text(placement: Placement) -> str:
     """Every layer with its device, verdict and loadable, in network order."""
     lines = ["Layers:"]
@@ -88,8 +111,13 @@ def comparison_text(first: Placement, second: Placement) -> str:
 
 
 def _main_reasons(placement: Placement) -> Placement:
-    """The placement with one finding a layer, the first: the others follow from it or repeat it (--json tells all)."""
-    return replace(placement, layers=[replace(layer, findings=layer.findings[:1]) for layer in placement.layers])
+    """The placement with one finding a layer, the first: the others follow from it or repeat it (--json tells all).
+
+    That sizes are open stands above the numbers already.
+    """
+    findings = [finding for finding in placement.findings if finding.rule != FixedInputs.id]
+    layers = [replace(layer, findings=layer.findings[:1]) for layer in placement.layers]
+    return replace(placement, layers=layers, findings=findings)
 
 
 def _devices_by_node(placement: Placement) -> dict[str, str]:

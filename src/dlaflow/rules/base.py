@@ -72,6 +72,10 @@ class Rule:
         """The finding for a layer that stays on the DLA with a remark: a lower confidence, a change of precision."""
         return self._finding(layer, Verdict.NATIVE, expected, received, (source, confidence))
 
+    def depends(self, layer: Layer, received: str, *, expected: str, source: str) -> Finding:
+        """The finding for a layer that the DLA takes once something outside of it is settled."""
+        return self._finding(layer, Verdict.CONDITIONAL, expected, received, (source, Confidence.DOCUMENTED))
+
     def _finding(
         self, layer: Layer, verdict: Verdict, expected: str, received: str, ground: tuple[str, Confidence]
     ) -> Finding:
