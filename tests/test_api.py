@@ -217,10 +217,13 @@ def test_options_are_those_of_the_commands():
     def names(options):
         return set(options.__annotations__)
 
-    calibrating = fields(calibrate.Calibrating, calibrate.Outputs, batches.Source)
+    def own_of(command):
+        return {"shape"} & set(inspect.signature(command).parameters)
+
+    calibrating = fields(calibrate.Calibrating, calibrate.Outputs, batches.Source) | own_of(calibrate.calibrate)
     assert names(On) == fields(target_options.TargetOptions)
     assert names(CalibrateOptions) <= calibrating
-    assert names(EvaluateOptions) <= fields(evaluate.Evaluating, batches.Source)
+    assert names(EvaluateOptions) <= fields(evaluate.Evaluating, batches.Source) | own_of(evaluate.evaluate)
     assert fields(batches.Source) - {"data"} <= names(CalibrateOptions) & names(EvaluateOptions)
     build = fields(build_options.Placing, build_options.Numbers, build_options.Resources)
     assert build <= names(BuildOptions)

@@ -55,6 +55,8 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     setting = _setting(target, power_mode)
     asked = placement.target.batch
     batch = _batch_of(network) or asked
+    if network.dynamic_inputs:
+        return _unknown(setting, batch, None, (f"{', '.join(network.dynamic_inputs)}: no size, name one with --shape",))
     gpu_alone = _gpu_alone(network, setting)
     work = Workload.of(assemble(with_helpers(network, placement), spots_of(placement)))
     problem, mac_share = _why_unknown(setting, work), placement.summary.dla_mac_share

@@ -39,8 +39,7 @@ def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[s
     case = make_case(network, target)
     examiner = Examiner()
     findings = examiner.model(case)
-    blocked = any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
-    nodes = _examine(case, examiner, answers or {}, blocked=blocked)
+    nodes = _examine(case, examiner, answers or {}, blocked=_is_blocked(findings))
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
     too_large = LoadableMemory().examine_placement(placement, case)
@@ -57,6 +56,10 @@ def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[s
 
 _BLOCKING = frozenset({"DLA001", "DLA002", "DLA003"})
 """Findings on the target after which nothing can run on a DLA."""
+
+
+def _is_blocked(findings: list[Finding]) -> bool:
+    return any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
 
 
 def _examine(case: Case, examiner: Examiner, answers: Mapping[str, Known], *, blocked: bool) -> list[Node]:
@@ -108,7 +111,7 @@ def _record(built: _Built, case: Case, model: ModelInfo, findings: list[Finding]
     return Placement(
         model=model,
         target=case.target.info(_batch_of(case)),
-        summary=_summary(layers, built, len(switches), known=_sizes_known(case.network)),
+        summary=_summary(layers, built, len(switches), _mac_share(layers, case.network, findings)),
         layers=layers,
         loadables=loadables,
         switches=switches,
@@ -146,8 +149,7 @@ def _switches(nodes: list[Node], case: Case) -> list[Switch]:
     return found
 
 
-def _summary(layers: list[PlacedLayer], built: _Built, switches: int, *, known: bool) -> Summary:
-    """`known` tells whether every layer's multiply-accumulates could be counted."""
+def _summary(layers: list[PlacedLayer], built: _Built, switches: int, mac_share: float | None) -> Summary:
     on = {device: [layer for layer in layers if layer.device is device] for device in Device}
     return Summary(
         layers=len(layers),
@@ -155,7 +157,7 @@ def _summary(layers: list[PlacedLayer], built: _Built, switches: int, *, known: 
         gpu_layers=len(on[Device.GPU]),
         folded_layers=len(on[Device.FOLDED]),
         unknown_layers=sum(layer.verdict is Verdict.UNKNOWN for layer in layers),
-        dla_mac_share=_mac_share(on, known=known),
+        dla_mac_share=mac_share,
         loadables=len(built.loadables),
         loadables_before_cap=built.before_limit,
         switches=switches,
@@ -163,17 +165,15 @@ def _summary(layers: list[PlacedLayer], built: _Built, switches: int, *, known: 
     )
 
 
-def _mac_share(on: Mapping[Device, list[PlacedLayer]], *, known: bool) -> float | None:
-    if not on[Device.DLA]:
+def _mac_share(layers: list[PlacedLayer], network: Network, findings: list[Finding]) -> float | None:
+    """The DLA's share; None where the size of an input, or of a layer that counts, is not known."""
+    on_dla, on_gpu = ([layer for layer in layers if layer.device is device] for device in (Device.DLA, Device.GPU))
+    if _is_blocked(findings) or not (on_dla or network.dynamic_inputs):
         return 0.0
-    if not known:
+    if network.dynamic_inputs or not all(map(has_known_macs, network.layers)):
         return None
-    on_dla, elsewhere = (sum(layer.macs for layer in on[device]) for device in (Device.DLA, Device.GPU))
-    return on_dla / (on_dla + elsewhere) if on_dla + elsewhere else float(not on[Device.GPU])
-
-
-def _sizes_known(network: Network) -> bool:
-    return not network.dynamic_inputs and all(has_known_macs(layer) for layer in network.layers)
+    there, elsewhere = (sum(layer.macs for layer in part) for part in (on_dla, on_gpu))
+    return there / (there + elsewhere) if there + elsewhere else float(not on_gpu)
 
 
 def _macs(nodes: Iterable[Node]) -> int:

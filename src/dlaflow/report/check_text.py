@@ -67,14 +67,13 @@ def opening(placement: Placement) -> Finding | None:
 
 
 def _opening_lines(placement: Placement) -> list[str]:
-    """It stands before the numbers, since they hold for one size only."""
+    """It stands before the numbers, which say little without a size; the option to add stays whole for copying."""
     found = opening(placement)
     if found is None:
         return []
-    text = (
-        f"Open: {found.message}. Use {found.fix} The devices below are those of such a build, as far as no size tells."
-    )
-    return ["", *textwrap.wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False)]
+    advice = f"use instead: {found.fix} The numbers below are those of such a range."
+    wrapped = textwrap.wrap(advice, _WIDTH - 4, break_on_hyphens=False, break_long_words=False)
+    return ["", found.received, f"    expected {found.expected}", *("    " + line for line in wrapped)]
 
 
 def _share(share: float | None) -> str:

@@ -42,11 +42,11 @@ def answer(variant: Variant) -> Answer:
         return Answer(Status.UNCHECKED, "not checked", f"{variant.name} was not checked.")
     summary = placement.summary
     share = percent(summary.dla_mac_share)
-    if not summary.loadables:
-        return Answer(Status.NONE, "not on the DLA", f"Nothing of {variant.name} runs on the DLA.")
     if summary.dla_mac_share is None:
         sentence = f"How much of {variant.name} runs on the DLA is not known: {_why_unknown(placement)}."
         return Answer(Status.UNCHECKED, "not known", sentence)
+    if not summary.loadables:
+        return Answer(Status.NONE, "not on the DLA", f"Nothing of {variant.name} runs on the DLA.")
     caveat = f"; {count(summary.unknown_layers, 'layer')} could not be decided" if summary.unknown_layers else ""
     if summary.loadables == 1 and not summary.gpu_layers:
         sentence = f"{variant.name} runs wholly on the DLA, in one loadable{caveat}."

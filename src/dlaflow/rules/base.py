@@ -46,7 +46,7 @@ class Rule:
     limit: ClassVar[str] = ""
     """The id in limits.toml, when the rule is about a bound."""
     unknown_runs_on: ClassVar[Device] = Device.GPU
-    """The likelier device when the rule answers `unknown`."""
+    """The likelier device when the rule answers `unknown`, and that of a `conditional` layer as things stand."""
     good: ClassVar[Example]
     bad: ClassVar[Example]
 

@@ -92,9 +92,9 @@ class GenerationOnRelease(ModelRule):
 class FixedInputs(ModelRule):
     """All inputs must have fixed sizes besides the batch, in the model or by `--shape`.
 
-    Why: a loadable is compiled for one shape, so a build with a real range of shapes puts nothing on the DLA.
-    Use instead: `--shape NAME:1x3x640x640` here and for `dlaflow build`, which gives TensorRT that shape as minimum,
-    optimum and maximum; or export with fixed height and width.
+    Why: a loadable is compiled for one shape.
+    Use instead: name the size with --shape, here and for `dlaflow build`, which makes it minimum, optimum and maximum
+    (a build with a real range of shapes puts nothing on the DLA); or export with fixed height and width.
     Fix safety: exact
     """
 
