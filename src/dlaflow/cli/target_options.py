@@ -15,6 +15,7 @@ Shape = Annotated[
     Parameter(
         name="--shape",
         negative="",
+        show_default=False,
         help="The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further "
         "inputs; the name may be left out with one input.",
     ),
