@@ -70,7 +70,7 @@ def test_an_open_size_is_told_before_the_numbers(capsys: pytest.CaptureFixture[s
     told = " ".join(text.split("unknown share of the multiply-accumulates")[0].split())
     assert OPEN in told
     assert "--shape images:1x3x640x640\n" in text
-    assert "a build with a real range of shapes puts nothing on the DLA" in told
+    assert "A build with a real range of shapes puts nothing on the DLA" in told
     assert "100%" not in text
     assert "100.0%" not in text
     assert text.count("open: 1x3x?x?") == 1
@@ -106,6 +106,15 @@ def test_every_report_says_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     page = Path("p.html").read_text()
     assert "<dd>unknown<small>" in page
     assert OPEN in page
+
+
+def test_open_sizes_are_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a size nothing is cut into loadables, which must not read as fewer of them."""
+    checked("fixed.onnx")
+    Path("p.json").rename("before.json")
+    checked("net.onnx")
+    assert main(["compare", "before.json", "p.json", "--fail-on", "loadables", "-q"]) == 2
+    assert f"loadables cannot be compared: net: {OPEN}" in capsys.readouterr().err
 
 
 def test_estimate_knows_the_size(capsys: pytest.CaptureFixture[str]) -> None:

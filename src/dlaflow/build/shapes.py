@@ -27,8 +27,7 @@ def shapes_for(model: Path, batch: int | None, given: Sequence[FixedShape] = ())
     for name, dims in open_inputs(graph).items():
         raise UsageError(
             f"input {told_open(name, dims)}",
-            expected=f"such as --shape {suggested(name, dims)}",
-            received="none",
+            expected=f"one size, such as --shape {suggested(name, dims)}",
             then="The DLA takes one shape: it becomes minimum, optimum and maximum of the build.",
         )
     fixed = [(value.name, dims_of(value)) for value in fed_inputs(graph)] if was_open else []

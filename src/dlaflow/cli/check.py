@@ -140,7 +140,7 @@ def _write_page(placement: Placement, network: Network, expected: list[Measureme
 
 def _fails(placement: Placement, fail_on: str) -> bool:
     """Whether the placement holds what `--fail-on` asked for; `unknown` includes `fallback` and open sizes."""
-    from dlaflow.report.check_text import opening
+    from dlaflow.report.verdict import opening
 
     unwanted = {Verdict.FALLBACK} if fail_on == "fallback" else {Verdict.FALLBACK, Verdict.UNKNOWN}
     found = {layer.verdict for layer in placement.layers if layer.device is not Device.FOLDED}

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from dlaflow.report.grouping import FindingGroup, group_findings
 from dlaflow.report.titles import release_title
+from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
-from dlaflow.types import Confidence, Device, Finding, Placement, Verdict
+from dlaflow.types import Confidence, Device, Placement, Verdict
 
 _WIDTH = 100
 _SHOWN_SWITCHES = 12
@@ -61,17 +62,12 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     return "\n".join(lines)
 
 
-def opening(placement: Placement) -> Finding | None:
-    """What tells that inputs leave their size open; None when all sizes are known."""
-    return next((finding for finding in placement.findings if finding.rule == FixedInputs.id), None)
-
-
 def _opening_lines(placement: Placement) -> list[str]:
     """It stands before the numbers, which say little without a size; the option to add stays whole for copying."""
     found = opening(placement)
     if found is None:
         return []
-    advice = f"use instead: {found.fix} The numbers below are those of such a range."
+    advice = f"use instead: {found.fix} The numbers below are those of a range."
     wrapped = textwrap.wrap(advice, _WIDTH - 4, break_on_hyphens=False, break_long_words=False)
     return ["", found.received, f"    expected {found.expected}", *("    " + line for line in wrapped)]
 

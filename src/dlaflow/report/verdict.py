@@ -8,7 +8,7 @@ from enum import Enum
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.units import count, percent
 from dlaflow.rules.model import FixedInputs
-from dlaflow.types import Measurement, Placement, Summary
+from dlaflow.types import Finding, Measurement, Placement, Summary
 
 _NEARLY_ALL = 0.995
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -58,9 +58,14 @@ def answer(variant: Variant) -> Answer:
     return Answer(Status.CUT, f"{summary.loadables} loadables", sentence)
 
 
+def opening(placement: Placement) -> Finding | None:
+    """What tells that inputs leave their size open; None when all sizes are known."""
+    return next((finding for finding in placement.findings if finding.rule == FixedInputs.id), None)
+
+
 def _why_unknown(placement: Placement) -> str:
     """An input without a size, or else layers whose sizes nothing tells."""
-    found = next((finding for finding in placement.findings if finding.rule == FixedInputs.id), None)
+    found = opening(placement)
     return found.message if found else "sizes inside it follow from data or from an unknown operator"
 
 

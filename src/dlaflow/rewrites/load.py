@@ -59,8 +59,7 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
     for name, dims in open_inputs(graph).items():
         raise InputError(
             f"input {told_open(name, dims)}",
-            expected="fixed sizes",
-            then=f"Name them, such as --shape {suggested(name, dims)}.",
+            expected=f"one size, such as --shape {suggested(name, dims)}",
         )
     weights = {tensor.name: model.initializer(tensor.name) for tensor in model.proto.graph.initializer}
     nodes, folded = [], []

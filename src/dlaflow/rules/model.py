@@ -93,8 +93,8 @@ class FixedInputs(ModelRule):
     """All inputs must have fixed sizes besides the batch, in the model or by `--shape`.
 
     Why: a loadable is compiled for one shape.
-    Use instead: name the size with --shape, here and for `dlaflow build`, which makes it minimum, optimum and maximum
-    (a build with a real range of shapes puts nothing on the DLA); or export with fixed height and width.
+    Use instead: name the size with --shape, here and for `dlaflow build`, which makes it minimum, optimum and maximum;
+    or export with fixed sizes. A build with a real range of shapes puts nothing on the DLA that depends on them.
     Fix safety: exact
     """
 
