@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.inputs import batch_of
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower.context import Context, Operand, closed
@@ -20,14 +23,18 @@ if TYPE_CHECKING:
     import onnx
 
 
-def lower(model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None) -> Network:
-    """The network that TensorRT `tensorrt` parses from `model`, with `batch` in place of an open first dimension.
+def lower(
+    model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None, fixed: Sequence[FixedShape] = ()
+) -> Network:
+    """The network that TensorRT `tensorrt` parses from `model`, built with minimum = optimum = maximum.
 
-    Without `batch` an open one becomes 1, as trtexec does. Layers come in the parser's order with its kinds and names.
-    Raises InputError for a node that breaks ONNX's rules, UsageError for a `tensorrt` that is no version.
+    `fixed` are shapes of inputs, `batch` stands in place of an open first dimension (without either it becomes 1, as
+    with trtexec). The parser still sees what the file leaves open. Layers come in its order with its kinds and names.
+    Raises InputError for a node that breaks ONNX's rules, UsageError for a `tensorrt` that is no version and for a
+    shape that does not fit the model.
     """
-    shapes = infer(model, 1 if batch is None else batch)
-    parsed = infer(model, None) if shapes.batch_was_open else None
+    shapes = infer(model, batch_of(model.proto.graph, batch, fixed), fixed)
+    parsed = infer(model, None) if shapes.was_open else None
     context = Context(model, shapes, parsed, parser_of(tensorrt))
     _register(context)
     inputs = tuple(context.inferred(name) for name in shapes.inputs)
