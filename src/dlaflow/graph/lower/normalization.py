@@ -15,6 +15,12 @@ def import_batch_normalization(context: Context) -> None:
     if not all(operand.weights for operand in operands):
         context.finish(_by_arithmetic(context, data, operands))
         return
+    if context.parser.names_conversions:
+        for operand in operands:
+            if operand.tensor.dtype == "float16":
+                context.reserve()
+        for _ in ("scale", "bias"):
+            context.reserve()
     rank = len(data.shape or ())
     lifted = unsqueeze(context, data, list(range(rank, 4))) if 1 <= rank < 4 else data
     result = context.emit("SCALE", [lifted], lifted.shape, Scale("CHANNEL"))
