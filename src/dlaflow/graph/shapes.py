@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.cost import elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
@@ -165,8 +166,11 @@ class _Rounds:
         known = self.types.get(name, UNKNOWN)
         if known.shape is None or None in known.shape or not known.dtype:
             return False
-        small = len(known.shape) <= 1 and known.dtype.startswith(("int", "bool"))
-        return name in self.values or not small
+        if name in self.values or len(known.shape) > self.deepest:
+            return True
+        # sizes and what they are computed from: numbers that a later round may find
+        integers = known.dtype.startswith(("int", "uint", "bool"))
+        return elements(known.shape) > MAX_ELEMENTS or not (integers or len(known.shape) <= 1)
 
 
 def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:

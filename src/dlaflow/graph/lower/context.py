@@ -246,7 +246,7 @@ class Context:
 
     def constant(self, shape: Dims, dtype: str = "float32", name: str = "") -> Tensor:
         """Add a CONSTANT layer; without a name it stays unnamed, though its weights use up a name."""
-        if self.parser.names_helpers and name in ("", SHAPE_CONSTANT):
+        if self.parser.names_temporaries and name in ("", SHAPE_CONSTANT):
             self.names.tensor("tmp_weight")
         made = self.emit("CONSTANT", (), shape, name=name, dtype=dtype)
         size = int(np.prod([extent or 0 for extent in shape])) if shape else 1

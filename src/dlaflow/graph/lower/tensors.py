@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.graph.layer import Cast, Concatenation, Shuffle, Slice, Tensor
+from dlaflow.graph.layer import Cast, Concatenation, Slice, Tensor
 from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.filled import filled
 
@@ -77,8 +77,10 @@ def import_constant_of_shape(context: Context) -> None:
 def gathered(context: Context) -> None:
     """Gather, GatherND, GatherElements: one GATHER, its indices cast where the release has 64-bit ones."""
     data, indices = context.tensor(0), context.tensor(1)
-    if context.parser.int64 and data.dtype != "int64" and (
-        indices.dtype != "int32" or context.parser.names_every_layer
+    if (
+        context.parser.int64
+        and data.dtype != "int64"
+        and (indices.dtype != "int32" or context.parser.names_every_layer)
     ):
         indices = context.cast(indices, "int32")
     context.finish(context.emit("GATHER", [data, indices], context.output().shape))
