@@ -70,6 +70,9 @@ class Context:
         self._constants: dict[str, Tensor] = {}
         self._placeholders = shared_places(model.tensors.values())
         self._first_draft = 0
+        self._nested = 0
+        self.local: dict[str, Tensor] = {}
+        self.local_values: dict[str, np.ndarray | None] = {}
         self.importer: Callable[[onnx.NodeProto], None]
 
     def start(self, node: onnx.NodeProto) -> None:
@@ -100,8 +103,12 @@ class Context:
     def scope(self) -> Iterator[None]:
         """A subgraph: its names vanish afterwards, and the outer node goes on."""
         outer = self.node, self.attributes, self._first_draft, dict(self._bound)
+        local = dict(self.local), dict(self.local_values)
+        self._nested += 1
         yield
+        self._nested -= 1
         self.node, self.attributes, self._first_draft, self._bound = outer
+        self.local, self.local_values = local
 
     def is_absent(self, index: int) -> bool:
         """Whether the node lacks this optional input."""
@@ -168,6 +175,8 @@ class Context:
 
     def value_of(self, name: str) -> np.ndarray | None:
         """The value of an ONNX tensor when it is known before run time."""
+        if name in self.local:
+            return self.local_values.get(name)
         known = self.shapes.values.get(name)
         if known is not None:
             return known
@@ -187,6 +196,8 @@ class Context:
 
     def inferred(self, name: str) -> Tensor:
         """An ONNX tensor as inference knows it, with the dimensions open that the parser did not know."""
+        if name in self.local:
+            return self.local[name]
         known = self.shapes.type_of(name)
         shape = known.shape if self.parsed is None else marked(known.shape, self.parsed.type_of(name).shape)
         return Tensor(name, shape, known.dtype, name in self.shapes.values)
@@ -229,7 +240,7 @@ class Context:
 
     def constant(self, shape: Dims, dtype: str = "float32", name: str = "") -> Tensor:
         """Add a CONSTANT layer; without a name it stays unnamed, though its weights use up a name."""
-        if self.parser.names_helpers and name in ("", SHAPE_CONSTANT):
+        if self.parser.names_temporaries and name in ("", SHAPE_CONSTANT):
             self.names.tensor("tmp_weight")
         made = self.emit("CONSTANT", (), shape, name=name, dtype=dtype)
         size = int(np.prod([extent or 0 for extent in shape])) if shape else 1
@@ -263,16 +274,23 @@ class Context:
                 continue
             name = self.node.output[index]
             if isinstance(result, Operand):
-                self.bind(name, result)
+                self.bind(name, self.named(result, name))
                 continue
             self.bind(name, Operand(self._rename(result, index)))
 
+    def named(self, operand: Operand, name: str) -> Operand:
+        """Register an operand as `name`; weights are called so from here on, in a subgraph by a name of their own."""
+        unique = self.names.tensor(name)
+        if not operand.weights:
+            return operand
+        return Operand(replace(operand.tensor, name=unique if self._nested else name), weights=True)
+
     def _rename(self, result: Tensor, index: int) -> Tensor:
         mine = self.drafts[self._first_draft :]
-        if not any(out is result for draft in mine for out in draft.outputs):
-            return result
         known = self.output(index)
         self.names.tensor(known.name)
+        if not any(out is result for draft in mine for out in draft.outputs):
+            return result
         final = replace(
             result,
             name=known.name,
@@ -290,7 +308,10 @@ class Context:
         computed = result.shape is not None and None not in result.shape
         if known.shape is None or (computed and known.name in self.shapes.only_declared):
             return result.shape
-        return known.shape
+        if result.shape is None or len(result.shape) != len(known.shape):
+            return known.shape
+        pairs = zip(known.shape, result.shape, strict=True)
+        return tuple(inferred if inferred is not None else own for inferred, own in pairs)
 
     def layers(self) -> tuple[Layer, ...]:
         """The layers in network order."""
