@@ -179,6 +179,36 @@ class Parser:
         """INT64 tensors stay what they are; before 10.0 they become INT32."""
         return self.version >= (10, 0)
 
+    @property
+    def extracts_dimensions(self) -> bool:
+        """The length of an axis is taken out of a SHAPE even when it is known; before, a known one is a constant."""
+        return self.version >= (10, 0)
+
+    @property
+    def native_cumulative(self) -> bool:
+        """CumSum is a layer; before, a loop along the axis."""
+        return self.version >= (10, 8)
+
+    @property
+    def native_reverse_sequence(self) -> bool:
+        """ReverseSequence is a layer; before, slices of each element of the batch."""
+        return self.version >= (8, 6)
+
+    @property
+    def native_nms(self) -> bool:
+        """NonMaxSuppression is a layer; before, a plugin."""
+        return self.version >= (8, 5)
+
+    @property
+    def casts_scatter_indices(self) -> bool:
+        """ScatterND and ScatterElements cast their indices, whatever their type."""
+        return self.int64 and not self.names_every_layer
+
+    @property
+    def stretches_helpers(self) -> bool:
+        """A constant that fills a shape is a helper SLICE; before, the SLICE is named after the node."""
+        return self.version >= (8, 6)
+
 
 def parser_of(tensorrt: str) -> Parser:
     """The parser of a release such as "8.5.2".
