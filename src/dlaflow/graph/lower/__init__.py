@@ -17,7 +17,7 @@ from dlaflow.graph.lower.release import parser_of
 from dlaflow.graph.lower.shuffle import identity
 from dlaflow.graph.lower.table import IMPORTERS
 from dlaflow.graph.lower.tensors import import_unknown
-from dlaflow.graph.shapes import infer
+from dlaflow.graph.shapes import ANY_RANK, infer, sizes_from_matrices
 
 if TYPE_CHECKING:
     import onnx
@@ -34,8 +34,10 @@ def lower(
     shape that does not fit the model.
     """
     shapes = infer(model, batch_of(model.proto.graph, batch, fixed), fixed)
-    parsed = infer(model, None) if shapes.was_open else None
-    context = Context(model, shapes, parsed, parser_of(tensorrt))
+    parser = parser_of(tensorrt)
+    less = parser.deepest_sizes < ANY_RANK and sizes_from_matrices(model, shapes.values)
+    parsed = infer(model, None, deepest=parser.deepest_sizes) if shapes.was_open or less else None
+    context = Context(model, shapes, parsed, parser)
     _register(context)
     inputs = tuple(context.inferred(name) for name in shapes.inputs)
     for tensor in inputs:
