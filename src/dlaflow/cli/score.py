@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 from dlaflow.cli.terminal import Quiet
+from dlaflow.cli.unread import say_unread
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import write_atomic
 
@@ -93,6 +94,7 @@ def score(
     target = _target(of or Overrides(), run)
     loaded = load_model(model)
     placement = check_model(loaded, target)
+    say_unread(placement, quiet=quiet)
     result = compare(placement, lower(loaded, tensorrt=str(target.version), batch=target.batch), real)
     if json:
         write_atomic(json, score_json(result, placement))

@@ -67,9 +67,9 @@ _SHIPPED_SINCE = {
 
 _EXPORT_17 = "Export with opset 17, so that it is written in simpler operators."
 _ADVICE = {
-    "Gelu": "`dlaflow fix --allow tolerance` writes it as sigmoids and products; opset 19 writes it out.",
-    "Mish": "`dlaflow fix --allow tolerance` writes it as sigmoids and products; opset 17 writes it out.",
-    "HardSwish": "`dlaflow fix` writes it as Clip and Mul; opset 13 writes it out.",
+    "Gelu": "`dlaflow fix --allow tolerance` rewrites it on images (N, C, H, W); opset 19 writes it out.",
+    "Mish": "`dlaflow fix --allow tolerance` rewrites it on images (N, C, H, W); opset 17 writes it out.",
+    "HardSwish": "`dlaflow fix` writes it as Clip and Mul.",
     "LayerNormalization": "Export with opset 16, which writes it out as ReduceMean, Sub, Pow and Sqrt.",
     "GroupNormalization": "Export with opset 17, which writes it as InstanceNormalization.",
     "MeanVarianceNormalization": "Write it out as ReduceMean, Sub, Pow and Sqrt.",
