@@ -203,3 +203,13 @@ def test_the_rest_is_lowered_behind_a_refusal(tmp_path: Path) -> None:
     found = network(tmp_path, nodes, "8.5.2", outputs="y, j")
     assert [layer.kind for layer in found.layers] == ["POOLING", "ACTIVATION", "IDENTITY"]
     assert [tensor.shape for tensor in found.outputs] == [(1, 8, 4, 4), (1, 8, 4, 4)]
+
+
+def test_functions_of_the_model_are_read_from_9_on(tmp_path: Path) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 17, "own" : 1]>
+        agraph (float[1,8] x) => (float[1,8] y) { [n] y = own.Twice(x) }
+        <domain: "own", opset_import: ["" : 17]> Twice (a) => (b) { b = Add(a, a) }"""
+    path = tmp_path / "functions.onnx"
+    path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    assert told(lower(load_model(path), tensorrt="8.6.2").refusals) == [("Twice", "refused")]
+    assert lower(load_model(path), tensorrt="10.3.0").refusals == ()

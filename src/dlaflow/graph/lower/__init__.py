@@ -8,7 +8,7 @@ from dlaflow.errors import InputError
 from dlaflow.graph.layer import Network, Refusal, Tensor
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower.context import Context, Operand, closed
-from dlaflow.graph.lower.reading import refusals_of, refused_values, refused_weights, stand_in
+from dlaflow.graph.lower.reading import refusals_of, refused_graph, refused_values, refused_weights, stand_in
 from dlaflow.graph.lower.release import parser_of
 from dlaflow.graph.lower.table import IMPORTERS
 from dlaflow.graph.lower.tensors import import_unknown
@@ -32,6 +32,7 @@ def lower(model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None) ->
     for tensor in inputs:
         context.bind(tensor.name, Operand(tensor))
     refusals = refused_values(context, inputs, "input") + refused_weights(context, model.proto.graph.initializer)
+    refusals += refused_graph(context)
     context.importer = lambda node: _import(context, node, refusals)
     for node in model.proto.graph.node:
         context.importer(node)

@@ -67,6 +67,22 @@ def stand_in(context: Context) -> None:
             context.bind(name, Operand(context.inferred(name)))
 
 
+def refused_graph(context: Context) -> list[Refusal]:
+    """What a release passes over in the graph as a whole: functions of the model's own, sparse initializers."""
+    found = [
+        Refusal(tensor.values.name, "initializer", "it is sparse", then="Store it as a dense tensor.")
+        for tensor in context.model.proto.graph.sparse_initializer
+    ]
+    if not before(context, "9.0"):
+        return found
+    for node, function in context.model.functions:
+        if not reading_operators.has_importer(function, context.parser.version):
+            reason = "it calls a function of the model's own, which this release takes for a plugin"
+            then = "Inline the functions: onnx.inliner.inline_local_functions, or torch's own optimizer."
+            found.append(Refusal(node, function, reason, since="9.0", then=then))
+    return found
+
+
 def refused_values(context: Context, tensors: Iterable[Tensor], what: str) -> list[Refusal]:
     """Network inputs or outputs of a type or a rank that the parser does not have."""
     found = []

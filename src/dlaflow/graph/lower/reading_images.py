@@ -69,6 +69,13 @@ def check_transposed_convolution(context: Context) -> Objection | None:
     return _kernel(context.attributes.integers("kernel_shape"), w) or _bias(context, outputs)
 
 
+def check_negative_pads(context: Context) -> Objection | None:
+    """Convolutions that crop: only the newest parser was asked."""
+    if seen(context) or min(context.attributes.integers("pads") or (0,)) >= 0:
+        return None
+    return Objection("negative pads are not taken", then="Crop with a Slice instead.")
+
+
 def check_window(context: Context) -> Objection | None:
     """Pools: two or three spatial dimensions, one where the tensor has three in all."""
     kernel, x = context.attributes.integers("kernel_shape"), dims(context, 0)
@@ -263,7 +270,7 @@ def check_regions(context: Context) -> Objection | None:
 
 CHECKS: dict[str, tuple[Check, ...]] = {
     "AveragePool": (check_window, check_uneven_average, check_doubled_padding),
-    "Conv": (check_convolution, check_doubled_padding),
+    "Conv": (check_convolution, check_doubled_padding, check_negative_pads),
     "ConvTranspose": (check_transposed_convolution, check_doubled_padding),
     "DepthToSpace": (check_image,),
     "GridSample": (check_grid,),

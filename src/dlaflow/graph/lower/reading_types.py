@@ -151,7 +151,9 @@ def check_remainder(context: Context) -> Objection | None:
 def check_floating(context: Context) -> Objection | None:
     """Operators that are for FLOAT and HALF alone."""
     known = parser_type(context, 0)
-    if known in ("", "float32", "float16") or (known == "bfloat16" and not seen(context)):
+    if known in ("", "float32", "float16"):
+        return None
+    if known == "bfloat16" and context.node.op_type != "Mish" and not seen(context):
         return None
     return Objection(f"{context.node.op_type} of {known} is not taken", then=_CAST)
 
@@ -189,7 +191,7 @@ def check_enlarged(context: Context) -> Objection | None:
     """Resize and Upsample: integers from 8.5 on, as far as the parser is concerned."""
     if before(context, "8.5"):
         return refused_type(context, 0, "int32", "bool", since="8.5" if is_one_of(context, 0, "int32") else "")
-    return refused_type(context, 0, "bool", "uint8")
+    return refused_type(context, 0, "bool", "uint8", *(() if seen(context) else ("int32", "int64")))
 
 
 def check_counted(context: Context) -> Objection | None:
@@ -212,7 +214,7 @@ def check_same_floats(context: Context) -> Objection | None:
 
 def check_instance_types(context: Context) -> Objection | None:
     """InstanceNormalization asks for one floating type since it is a layer of its own."""
-    return check_same_floats(context) if seen(context) and not before(context, "10.0") else None
+    return None if before(context, "10.0") else check_same_floats(context)
 
 
 CHECKS: dict[str, tuple[Check, ...]] = {
