@@ -9,12 +9,10 @@ _FOLD = "Store it as an initializer: simplify the model, or drop the Identity or
 
 
 def wants_weights(context: Context, index: int, what: str, since: str = "") -> Objection | None:
-    """The objection to an input that a node computes."""
-    return (
-        Objection(f"{what} is computed, an initializer is wanted", since, _FOLD)
-        if is_computed(context, index)
-        else None
-    )
+    """The objection to an input that a node computes; the newest parser sees through what folds to a constant."""
+    if not is_computed(context, index) or (not seen(context) and context.value(index) is not None):
+        return None
+    return Objection(f"{what} is computed, an initializer is wanted", since, _FOLD)
 
 
 def check_conv_bias(context: Context) -> Objection | None:
