@@ -275,7 +275,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """TensorRT's view of a model: layers in network order and the tensors that enter and leave.
+    """TensorRT's view of a model: its layers and the tensors that enter and leave.
+
+    Layers come in network order, but each one behind what it reads; `Layer.index` is TensorRT's own place.
 
     `dynamic_inputs` names inputs that had dimensions besides the batch left open; `unknown_ops` the operators that no
     TensorRT importer is known for; `refusals` what the release's parser does not read, in the order in which it meets

@@ -360,8 +360,36 @@ class Context:
         return tuple(inferred if inferred is not None else own for inferred, own in pairs)
 
     def layers(self) -> tuple[Layer, ...]:
-        """The layers in network order."""
-        return tuple(_finished(draft) for draft in self.drafts)
+        """The layers in network order, but each one behind what it reads."""
+        return tuple(_finished(draft) for draft in _behind_what_they_read(self.drafts))
+
+
+def _behind_what_they_read(drafts: Sequence[Draft]) -> list[Draft]:
+    """The parser adds a layer and then those that compute its size: these move in front of it, all else stays.
+
+    What a loop hands back to its own start, the second input of a RECURRENCE, comes from behind.
+    """
+    makers = {tensor.name: draft for draft in drafts for tensor in draft.outputs}
+    ordered: list[Draft] = []
+    begun: set[int] = set()
+    for first in drafts:
+        path = [(first, _read(first))] if first.index not in begun else []
+        begun.add(first.index)
+        while path:
+            draft, inputs = path[-1]
+            found = (makers[tensor.name] for tensor in inputs if tensor.name in makers)
+            maker = next((each for each in found if each.index not in begun), None)
+            if maker is None:
+                ordered.append(draft)
+                path.pop()
+            else:
+                begun.add(maker.index)
+                path.append((maker, _read(maker)))
+    return ordered
+
+
+def _read(draft: Draft) -> Iterator[Tensor]:
+    return iter(draft.inputs[:1] if draft.kind == "RECURRENCE" else draft.inputs)
 
 
 def _nothing() -> onnx.NodeProto:
