@@ -6,12 +6,14 @@ the results back as initializers, until nothing changes. What stays unknown is N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import InputError
+from dlaflow.graph.bounds import check_elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
+from dlaflow.graph.inference import infer_shapes
+from dlaflow.graph.inline import all_nodes
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
 from dlaflow.graph.verify import DEFAULT_DOMAINS
@@ -53,7 +55,8 @@ class Shapes:
 def infer(model: Model, batch: int | None) -> Shapes:
     """Infer all shapes with `batch` in place of each input's symbolic first dimension; None leaves it open.
 
-    Raises InputError when the shapes of the model contradict each other so that nothing can be inferred.
+    Raises InputError when the shapes of the model contradict each other so that nothing can be inferred, and for
+    tensors that no board could hold.
     """
     import onnx
 
@@ -67,6 +70,8 @@ def infer(model: Model, batch: int | None) -> Shapes:
     names = {tensor.name for tensor in scratch.graph.initializer}
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
     types, values, only_declared = _rounds(scratch, model, declared)
+    for name, known in types.items():
+        check_elements(known.shape or (), name, model.path)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
     return Shapes(types, values, inputs, dynamic, was_open, only_declared)
 
@@ -80,7 +85,7 @@ def _rounds(
     types: dict[str, TensorType] = {}
     only_declared: set[str] = set()
     for _ in range(_ROUNDS):
-        inferred = _onnx_inference(scratch, model)
+        inferred = infer_shapes(scratch, values, model.path)
         before = len(types), sum(None in (known.shape or (None,)) for known in types.values())
         types = _collect(inferred, declared, only_declared)
         fresh = fold(scratch.graph.node, types, values, model.opset)
@@ -134,18 +139,6 @@ def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
             known = types.get(name)
             if name not in outputs and known is not None and known.shape is not None and known.dtype:
                 graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
-
-
-def _onnx_inference(scratch: onnx.ModelProto, model: Model) -> onnx.ModelProto:
-    from onnx import shape_inference
-
-    try:
-        return shape_inference.infer_shapes(scratch, check_type=False, strict_mode=False, data_prop=True)
-    except Exception as error:  # the C++ side raises its own InferenceError or RuntimeError
-        if type(error).__module__.split(".")[0] not in ("onnx", "builtins"):
-            raise
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"the shapes of {model.path} cannot be inferred: {first}") from None
 
 
 def _small_constants(model: Model) -> dict[str, np.ndarray]:
@@ -289,20 +282,12 @@ _CONTRIB_AS_STANDARD = frozenset({"DequantizeLinear", "QuantizeLinear", "Gelu", 
 def _normalise_domains(scratch: onnx.ModelProto) -> None:
     """TensorRT's parser looks at the operator's name and not at its domain; so does inference here."""
     imported = {entry.domain for entry in scratch.opset_import}
-    for node in _all_nodes(scratch.graph):
+    for node, _ in all_nodes(scratch.graph.node):
         if node.domain and node.op_type in _CONTRIB_AS_STANDARD:
             node.domain = ""
         if node.domain not in imported and node.domain not in DEFAULT_DOMAINS:
             scratch.opset_import.add(domain=node.domain, version=1)
             imported.add(node.domain)
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _all_nodes(attribute.g)
 
 
 def read_type(type_proto: onnx.TypeProto) -> TensorType:
