@@ -6,14 +6,16 @@ the results back as initializers, until nothing changes. What stays unknown is N
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.bounds import check_elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.inference import infer_shapes
 from dlaflow.graph.inline import all_nodes
+from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
 from dlaflow.graph.verify import DEFAULT_DOMAINS
@@ -38,13 +40,16 @@ UNKNOWN = TensorType(None, "")
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is known of the tensors: types by name, values of constants and of folded arithmetic."""
+    """What is known of the tensors: types by name, values of constants and of folded arithmetic.
+
+    `dynamic_inputs` still have open dimensions; `was_open` tells that the model leaves more open than these.
+    """
 
     types: Mapping[str, TensorType]
     values: Mapping[str, np.ndarray]
     inputs: tuple[str, ...]
     dynamic_inputs: tuple[str, ...]
-    batch_was_open: bool = False
+    was_open: bool = False
     only_declared: frozenset[str] = frozenset()
 
     def type_of(self, name: str) -> TensorType:
@@ -52,19 +57,21 @@ class Shapes:
         return self.types.get(name, UNKNOWN)
 
 
-def infer(model: Model, batch: int | None) -> Shapes:
-    """Infer all shapes with `batch` in place of each input's symbolic first dimension; None leaves it open.
+def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Shapes:
+    """Infer all shapes with `fixed` put in, and `batch` in place of each input's open first dimension.
 
-    Raises InputError when the shapes of the model contradict each other so that nothing can be inferred, and for
-    tensors that no board could hold.
+    `batch` None leaves all open that the model leaves open. Raises InputError when the shapes of the model contradict
+    each other so that nothing can be inferred, and for tensors that no board could hold; UsageError when one of `fixed`
+    does not fit the model.
     """
     import onnx
 
     scratch = onnx.ModelProto()
     scratch.CopyFrom(model.proto)
     written = _declared(scratch.graph)
-    was_open = _batch_is_open(scratch)
-    symbols = _put_batch(scratch, batch)
+    before = open_inputs(scratch.graph)
+    symbols = {} if batch is None else fix_inputs(scratch.graph, batch, fixed)
+    was_open = open_inputs(scratch.graph) != before
     declared = {name: _with_symbols(value, symbols) for name, value in written.items()}
     _normalise_domains(scratch)
     names = {tensor.name for tensor in scratch.graph.initializer}
@@ -243,37 +250,6 @@ def _with_symbols(declared: _Declared, symbols: Mapping[str, int]) -> TensorType
         return TensorType(None, declared.dtype)
     dims = tuple(symbols.get(dim) if isinstance(dim, str) else dim for dim in declared.dims)
     return TensorType(dims, declared.dtype)
-
-
-def _batch_is_open(scratch: onnx.ModelProto) -> bool:
-    names = {tensor.name for tensor in scratch.graph.initializer}
-    for value in scratch.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in names and dims and not (dims[0].HasField("dim_value") and dims[0].dim_value > 0):
-            return True
-    return False
-
-
-def _put_batch(scratch: onnx.ModelProto, batch: int | None) -> dict[str, int]:
-    """Put the batch into each input's open first dimension; returns the symbols that it stands for."""
-    symbols: dict[str, int] = {}
-    if batch is None:
-        return symbols
-    names = {tensor.name for tensor in scratch.graph.initializer}
-    inputs = [value for value in scratch.graph.input if value.name not in names]
-    for value in inputs:
-        dims = value.type.tensor_type.shape.dim
-        if dims and not (dims[0].HasField("dim_value") and dims[0].dim_value > 0):
-            if dims[0].dim_param:
-                symbols[dims[0].dim_param] = batch
-            dims[0].dim_value = batch
-    for value in inputs:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in symbols:
-                dim.dim_value = symbols[dim.dim_param]
-            elif dim.HasField("dim_value") and dim.dim_value <= 0:
-                dim.ClearField("dim_value")
-    return symbols
 
 
 _CONTRIB_AS_STANDARD = frozenset({"DequantizeLinear", "QuantizeLinear", "Gelu", "Einsum", "GridSample"})
