@@ -18,6 +18,7 @@ from dlaflow.graph.inline import all_nodes
 from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
+from dlaflow.graph.ranks import open_shape
 from dlaflow.graph.verify import DEFAULT_DOMAINS
 
 if TYPE_CHECKING:
@@ -192,11 +193,14 @@ _SAME_AS_INPUT = frozenset(
 
 
 def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
-    """Operators that ONNX's inference leaves open although their output is shaped like their first input."""
+    """Operators that ONNX's inference leaves open although an input tells the output's shape, or at least its rank."""
     if node.op_type in _SAME_AS_INPUT and node.input and node.output:
         have, source = types.get(node.output[0], UNKNOWN), types.get(node.input[0], UNKNOWN)
         if have.shape is None and source.shape is not None:
             types[node.output[0]] = TensorType(source.shape, have.dtype or source.dtype)
+    have = types.get(node.output[0], UNKNOWN) if node.output else UNKNOWN
+    if node.output and have.shape is None and (shape := open_shape(node, types)) is not None:
+        types[node.output[0]] = TensorType(shape, have.dtype)
     for attribute in node.attribute:
         if attribute.HasField("g"):
             for value in (*attribute.g.input, *attribute.g.value_info, *attribute.g.output):
