@@ -11,7 +11,7 @@ from onnx import TensorProto, defs, helper, numpy_helper
 
 OPSETS = (7, 11, 13, 17, 21)
 TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
-DIMS = st.one_of(st.sampled_from([1, 2, 3, 4, 8]), st.sampled_from([1, 3, 8, "N", "H", None, 0, 1 << 33]))
+DIMS = st.sampled_from([1, 1, 2, 3, 3, 4, 8, 8, 16, "N", "H", None, 0, *([1, 3, 8] * 20), 1 << 33])
 INTEGERS = st.one_of(st.integers(-3, 4), st.sampled_from([0, 1, 2**31 - 1, -(2**63), 2**63 - 1]))
 FLOATS = st.one_of(st.floats(-4, 4, width=32), st.sampled_from([0.0, float("inf"), float("nan")]))
 WORDS = (
@@ -77,7 +77,10 @@ def _nodes(draw: st.DrawFn, opset: int, names: tuple[str, ...], name: str, depth
         return helper.make_node(kind, list(names[-1:]), [f"{name}_0"], name=name)
     schema = known[kind]
     count = draw(st.integers(schema.min_input, max(schema.min_input, min(schema.max_input, schema.min_input + 3))))
-    inputs = draw(st.lists(st.sampled_from([*names, *names, ""]), min_size=count, max_size=count))
+    needed = [one.option == defs.OpSchema.FormalParameterOption.Single for one in schema.inputs]
+    inputs = [draw(st.sampled_from(names if at < len(needed) and needed[at] else [*names, ""])) for at in range(count)]
+    if draw(st.integers(0, 19)) == 0:
+        inputs = [*inputs[:-1], ""]
     least = max(1, schema.min_output)
     made = draw(st.integers(least, max(least, min(schema.max_output, 3))))
     node = helper.make_node(kind, inputs, [f"{name}_{n}" for n in range(made)], name=name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.graph.bounds import check_growth, holds_long_list
-from dlaflow.graph.inline import first_line, is_onnx_error
+from dlaflow.graph.inline import all_nodes, first_line, is_onnx_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,7 @@ def infer_shapes(proto: onnx.ModelProto, constants: Mapping[str, np.ndarray], so
     inference would take more memory than any network needs.
     """
     check_growth(proto.graph, source)
+    _step_around_faults(proto)
     if not holds_long_list(proto.graph, constants):
         try:
             return _infer(proto, source, values=True)
@@ -43,6 +44,30 @@ def infer_shapes(proto: onnx.ModelProto, constants: Mapping[str, np.ndarray], so
             expected=f"shapes that take at most {MEMORY_BYTES >> 30} GB to compute",
             then="A size in the model is far too large; export it again.",
         ) from None
+
+
+_FAULTY = frozenset(
+    {("", "RegexFullMatch"), ("ai.onnx.ml", "DictVectorizer"), ("ai.onnx.ml", "LabelEncoder")}
+    | {("ai.onnx.ml", "TreeEnsemble"), ("", "EyeLike"), ("ai.onnx", "EyeLike"), ("ai.onnx", "RegexFullMatch")}
+)
+"""Operators whose inference in onnx (up to 1.23 at least) reads the type of an input that has none, which ends the
+process. Any input behind an operator that onnx does not know has none."""
+_ASIDE = "dlaflow.aside"
+
+
+def _step_around_faults(proto: onnx.ModelProto) -> None:
+    """Put what onnx fails on out of its sight: in a domain that it does not know, or as an operator that types alike."""
+    found = [node for node, _ in all_nodes(proto.graph.node) if (node.domain, node.op_type) in _FAULTY]
+    for node in found:
+        if node.op_type == "EyeLike":
+            node.op_type = "RandomNormalLike"
+            kept = [attribute for attribute in node.attribute if attribute.name == "dtype"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+        else:
+            node.domain = _ASIDE
+    if found and all(entry.domain != _ASIDE for entry in proto.opset_import):
+        proto.opset_import.add(domain=_ASIDE, version=1)
 
 
 def _infer(proto: onnx.ModelProto, source: Path, *, values: bool) -> onnx.ModelProto:

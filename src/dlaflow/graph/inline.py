@@ -25,6 +25,9 @@ MAX_DEPTH = 100
 MAX_NESTING = 30
 """Subgraphs inside subgraphs: protobuf reads 100 messages deep, and each subgraph is three."""
 
+_FAR = 1_000_000
+"""A number that is so many times too large is not told in full: it may have thousands of digits."""
+
 _Id = tuple[str, str, str]
 
 
@@ -94,9 +97,22 @@ def _check_size(proto: onnx.ModelProto, source: Path) -> None:
     known = {(each.domain, each.name, _overload(each)) for each in proto.functions}
     bodies = {(each.domain, each.name, _overload(each)): _read(each.node, known) for each in proto.functions}
     for one in _callees_first(bodies, source):
-        _add_up(bodies[one], bodies, source)
+        _add_up(bodies[one], bodies)
     whole = _read(proto.graph.node, known)
-    _add_up(whole, bodies, source)
+    _add_up(whole, bodies)
+    for received, most, what in (
+        (whole.nodes, MAX_NODES, "nodes"),
+        (whole.bytes, MAX_BYTES, "bytes"),
+        (whole.depth, MAX_DEPTH, "calls inside calls"),
+        (whole.nesting, MAX_NESTING, "subgraphs inside subgraphs"),
+    ):
+        if received > most:
+            raise InputError(
+                f"the local functions of {source} come to too much when they are inlined",
+                expected=f"at most {most:,} {what}",
+                received=f"{received:,}" if received < _FAR * most else f"more than {_FAR * most:,}",
+                then="Export the model without functions, or in parts.",
+            )
 
 
 def _overload(named: onnx.NodeProto | onnx.FunctionProto) -> str:
@@ -144,24 +160,11 @@ def _callees_first(bodies: dict[_Id, _Body], source: Path) -> list[_Id]:
     return order
 
 
-def _add_up(body: _Body, bodies: dict[_Id, _Body], source: Path) -> None:
-    """Add what the callees come to, and compare with the limits."""
+def _add_up(body: _Body, bodies: dict[_Id, _Body]) -> None:
+    """Add what the callees come to."""
     for callee, level in body.calls:
         inner = bodies[callee]
         body.nodes += inner.nodes
         body.bytes += inner.bytes
         body.depth = max(body.depth, inner.depth + 1)
         body.nesting = max(body.nesting, level + inner.nesting)
-    for received, most, what in (
-        (body.nodes, MAX_NODES, "nodes"),
-        (body.bytes, MAX_BYTES, "bytes"),
-        (body.depth, MAX_DEPTH, "calls inside calls"),
-        (body.nesting, MAX_NESTING, "subgraphs inside subgraphs"),
-    ):
-        if received > most:
-            raise InputError(
-                f"the local functions of {source} come to too much when they are inlined",
-                expected=f"at most {most:,} {what}",
-                received=f"{received:,}",
-                then="Export the model without functions, or in parts.",
-            )
