@@ -56,7 +56,7 @@ _ASIDE = "dlaflow.aside"
 
 
 def _step_around_faults(proto: onnx.ModelProto) -> None:
-    """Put what onnx fails on out of its sight: in a domain that it does not know, or as an operator that types alike."""
+    """Put what onnx fails on out of its sight: in an unknown domain, or as an operator whose types are the same."""
     found = [node for node, _ in all_nodes(proto.graph.node) if (node.domain, node.op_type) in _FAULTY]
     for node in found:
         if node.op_type == "EyeLike":
