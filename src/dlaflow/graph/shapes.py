@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.bounds import check_elements
 from dlaflow.graph.cost import elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
+from dlaflow.graph.inference import infer_shapes
+from dlaflow.graph.inline import all_nodes
 from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
+from dlaflow.graph.ranks import open_shape
 from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = (), dee
 
     `batch` None leaves open what the model leaves open; `deepest` leaves open what a value of more dimensions would be
     needed for. Raises InputError when the shapes of the model contradict each other so that nothing can be inferred,
-    UsageError when one of `fixed` does not fit the model.
+    and for tensors that no board could hold; UsageError when one of `fixed` does not fit the model.
     """
     import onnx
 
@@ -79,6 +82,8 @@ def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = (), dee
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
     rounds = _Rounds(scratch, model, declared, deepest)
     types, values, only_declared = rounds.types, rounds.values, frozenset(rounds.only_declared)
+    for name, known in types.items():
+        check_elements(known.shape or (), name, model.path)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
     return Shapes(types, values, inputs, dynamic, was_open, only_declared)
 
@@ -105,7 +110,7 @@ class _Rounds:
         """One turn; whether another one could find more."""
         graph = self.scratch.graph
         before = self._known()
-        self._take_in(_onnx_inference(self.scratch, self.model).graph)
+        self._take_in(infer_shapes(self.scratch, self.values, self.model.path).graph)
         fresh = fold(graph.node, self.types, self.values, self.model.opset, self.deepest)
         for name, value in fresh.items():
             self.values[name] = value
@@ -221,18 +226,6 @@ def sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
     return False
 
 
-def _onnx_inference(scratch: onnx.ModelProto, model: Model) -> onnx.ModelProto:
-    from onnx import shape_inference
-
-    try:
-        return shape_inference.infer_shapes(scratch, check_type=False, strict_mode=False, data_prop=True)
-    except Exception as error:  # the C++ side raises its own InferenceError or RuntimeError
-        if type(error).__module__.split(".")[0] not in ("onnx", "builtins"):
-            raise
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"the shapes of {model.path} cannot be inferred: {first}") from None
-
-
 def _small_constants(model: Model) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
     for name, tensor in model.tensors.items():
@@ -253,11 +246,14 @@ _SAME_AS_INPUT = frozenset(
 
 
 def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
-    """Operators that ONNX's inference leaves open although their output is shaped like their first input."""
+    """Operators that ONNX's inference leaves open although an input tells the output's shape, or at least its rank."""
     if node.op_type in _SAME_AS_INPUT and node.input and node.output:
         have, source = types.get(node.output[0], UNKNOWN), types.get(node.input[0], UNKNOWN)
         if have.shape is None and source.shape is not None:
             types[node.output[0]] = TensorType(source.shape, have.dtype or source.dtype)
+    have = types.get(node.output[0], UNKNOWN) if node.output else UNKNOWN
+    if node.output and have.shape is None and (shape := open_shape(node, types)) is not None:
+        types[node.output[0]] = TensorType(shape, have.dtype)
     for attribute in node.attribute:
         if attribute.HasField("g"):
             for value in (*attribute.g.input, *attribute.g.value_info, *attribute.g.output):
@@ -319,20 +315,12 @@ _CONTRIB_AS_STANDARD = frozenset({"DequantizeLinear", "QuantizeLinear", "Gelu", 
 def _normalise_domains(scratch: onnx.ModelProto) -> None:
     """TensorRT's parser looks at the operator's name and not at its domain; so does inference here."""
     imported = {entry.domain for entry in scratch.opset_import}
-    for node in _all_nodes(scratch.graph):
+    for node, _ in all_nodes(scratch.graph.node):
         if node.domain and node.op_type in _CONTRIB_AS_STANDARD:
             node.domain = ""
         if node.domain not in imported and node.domain not in DEFAULT_DOMAINS:
             scratch.opset_import.add(domain=node.domain, version=1)
             imported.add(node.domain)
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _all_nodes(attribute.g)
 
 
 def read_type(type_proto: onnx.TypeProto) -> TensorType:
