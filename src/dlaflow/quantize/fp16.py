@@ -125,7 +125,7 @@ def _cast_around(graph: onnx.GraphProto, ports: Sequence[_Ports], narrowed: set[
             if name not in narrowed:
                 continue
             node.output[position] = f"{name}_exact"
-            nodes.append(helper.make_node("Cast", [f"{name}_exact"], [name], name=f"{name}/Cast", to=_FLOAT16))
+            nodes.append(helper.make_node("Cast", [f"{name}_exact"], [name], name=f"{name}_exact/Cast", to=_FLOAT16))
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
@@ -140,9 +140,15 @@ def _refuse(graph: onnx.GraphProto) -> None:
                 received=f"{node.op_type} nodes",
                 then="Convert the model before quantising it.",
             )
+        if "Sequence" in node.op_type:
+            raise InputError(
+                f"node {node.name or node.output[0]!r} ({node.op_type}) works on a sequence of tensors",
+                expected="tensors alone",
+                then="Export the part of the model that takes and gives tensors.",
+            )
         if has_graph(node):
             raise InputError(
-                f"node {node.name!r} ({node.op_type}) holds a graph of its own",
+                f"node {node.name or node.output[0]!r} ({node.op_type}) holds a graph of its own",
                 expected="a model without If, Loop and Scan",
                 then="Simplify it first (`dlaflow export --simplify`).",
             )
