@@ -72,6 +72,17 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+@pytest.fixture
+def open_model(model):
+    """The same network with open height and width."""
+    proto = onnx.load(model)
+    for place, name in ((2, "height"), (3, "width")):
+        proto.graph.input[0].type.tensor_type.shape.dim[place].dim_param = name
+    path = model.with_name("open.onnx")
+    onnx.save(proto, path)
+    return path
+
+
 def html(record):
     return Page(record._repr_html_())
 
@@ -104,6 +115,39 @@ def test_build_and_estimate_are_commands_and_packages_at_once(model, first):
     assert lines[0] == "agx-orin-64gb"
     assert lines[1].startswith("trtexec --onnx=")
     assert lines[2] == "gpu"
+
+
+@pytest.mark.parametrize("shape", [{"input": (4, 3, 32, 32)}, "4x3x32x32", ["input:4x3x32x32"]], ids=str)
+def test_a_shape_stands_for_open_sizes(model, open_model, shape):
+    found, fixed = dlaflow.check(open_model, shape=shape), dlaflow.check(model, batch=4)
+    assert found.model.inputs == fixed.model.inputs == {"input": [4, 3, 32, 32]}
+    assert found.summary.dla_mac_share == fixed.summary.dla_mac_share
+    assert dlaflow.estimate(open_model, shape=shape).batch == 4
+    assert "--shapes=input:4x3x32x32 " in dlaflow.build_command(open_model, "m.engine", shape=shape)
+    fix = dlaflow.fix(open_model, shape=shape, dry_run=True)
+    assert fix.after == dlaflow.fix(open_model, input_shape=(3, 32, 32), batch=4, dry_run=True).after
+    assert fix.frozen_inputs == ["input"]
+
+
+def test_without_a_shape_the_share_is_unknown(open_model):
+    placement = dlaflow.check(open_model)
+    assert placement.summary.dla_mac_share is None
+    assert "unknown share of the multiply-accumulates" in str(placement)
+    assert "--shape input:1x3x640x640" in str(placement)
+    assert "How much of open runs on the DLA is not known: input leaves" in html(placement).text[0]
+    with pytest.raises(dlaflow.DlaflowError, match="--shape input:1x3x640x640"):
+        dlaflow.build_command(open_model, "m.engine")
+
+
+def test_images_must_have_the_shape(open_model, tmp_path):
+    images = np.random.default_rng(0).normal(size=(12, 3, 32, 32)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(12) % 3)
+    data = tmp_path / "data.npz"
+    assert dlaflow.calibrate(open_model, data, shape="1x3x32x32").images == 12
+    assert dlaflow.evaluate(open_model, data=data, shape={"input": (1, 3, 32, 32)}).measurements
+    for run in (dlaflow.calibrate, dlaflow.evaluate):
+        with pytest.raises(dlaflow.DlaflowError, match=r"expected input \[1, 3, 64, 64\]"):
+            run(open_model, data=data, shape="1x3x64x64")
 
 
 def test_check_gives_the_record_and_shows_it(model):
@@ -217,10 +261,13 @@ def test_options_are_those_of_the_commands():
     def names(options):
         return set(options.__annotations__)
 
-    calibrating = fields(calibrate.Calibrating, calibrate.Outputs, batches.Source)
+    def own_of(command):
+        return {"shape"} & set(inspect.signature(command).parameters)
+
+    calibrating = fields(calibrate.Calibrating, calibrate.Outputs, batches.Source) | own_of(calibrate.calibrate)
     assert names(On) == fields(target_options.TargetOptions)
     assert names(CalibrateOptions) <= calibrating
-    assert names(EvaluateOptions) <= fields(evaluate.Evaluating, batches.Source)
+    assert names(EvaluateOptions) <= fields(evaluate.Evaluating, batches.Source) | own_of(evaluate.evaluate)
     assert fields(batches.Source) - {"data"} <= names(CalibrateOptions) & names(EvaluateOptions)
     build = fields(build_options.Placing, build_options.Numbers, build_options.Resources)
     assert build <= names(BuildOptions)

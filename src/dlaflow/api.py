@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.progress import Progress, silent
 from dlaflow.report.notebook import (
     Comparison,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from dlaflow.targets.target import Target
 
 _Record = TypeVar("_Record")
-_TARGET = ("board", "jetpack", "tensorrt", "precision", "batch", "mode")
+_TARGET = ("board", "jetpack", "tensorrt", "precision", "batch", "mode", "shape")
 
 
 def check(model: File, **on: Unpack[On]) -> ShownPlacement:
@@ -68,13 +69,16 @@ def fix(
     make no sense, InputError for an unusable model, EnvironmentLacksError without onnxruntime. A network is retrained
     by the command alone (`dlaflow fix --allow retrain`).
     """
+    from dlaflow.cli.fix import with_input_shape
     from dlaflow.rewrites.base import Safety
     from dlaflow.rewrites.config import FixConfig
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
 
     names = [field.name for field in dataclasses.fields(FixConfig)]
-    target = _target(options, allowed=(*names, "cut"))
+    target = _target(options, allowed=(*names, "cut", "input_shape"))
+    if (sides := options.get("input_shape")) is not None:
+        target = with_input_shape(target, Path(model), tuple(sides))
     allow = options.get("allow", "exact")
     if allow not in ("exact", "tolerance", "data"):
         raise unknown_name("safety class", allow, ("exact", "tolerance", "data"))
@@ -107,15 +111,17 @@ def calibrate(
     from dlaflow.quantize.model import input_shape, load_onnx
     from dlaflow.quantize.qdq import write_qdq
 
-    source = _source(data, options, ("cache", "qdq", "method", "percentile", "tensorrt"))
+    source = _source(data, options, ("cache", "qdq", "method", "percentile", "tensorrt", "shape"))
+    shapes = fixed_shapes(options.get("shape", ()))
     tensorrt, path = options.get("tensorrt") or "8.5.2", Path(model)
     header_for(tensorrt)
-    chosen = select(source, input_shape(load_onnx(path)), train=True, default=512, progress=progress)
-    how = CalibrationConfig(options.get("method", "entropy"), options.get("percentile", 99.99), len(chosen.images))
+    chosen = select(source, input_shape(load_onnx(path, shapes)), train=True, default=512, progress=progress)
+    method, kept = options.get("method", "entropy"), options.get("percentile", 99.99)
+    how = CalibrationConfig(method, kept, len(chosen.images), shapes=shapes)
     found = run_calibration(path, lambda: in_batches(chosen.images, source.batch), how, progress)
     cache, qdq = options.get("cache"), options.get("qdq")
     if cache is not None:
-        covered = cover(path, found, tensorrt)
+        covered = cover(path, found, tensorrt, shapes)
         missing = tuple(f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing)
         found = replace(found, warnings=(*found.warnings, *missing))
         write_cache(covered.scales, tensorrt, Path(cache))
@@ -137,16 +143,18 @@ def evaluate(*models: File, data: File, progress: Progress = silent, **options: 
 
     if not models:
         raise UsageError("no model to evaluate", expected="at least one ONNX file", received="none")
-    source = _source(data, options, ("reference",))
+    source = _source(data, options, ("reference", "shape"))
+    shapes = fixed_shapes(options.get("shape", ()))
     paths = [Path(model) for model in models]
     given = options.get("reference")
     reference = Path(given) if given is not None else paths[0] if len(paths) > 1 else None
     wanted = list(dict.fromkeys([*paths, *([reference] if reference else [])]))
-    chosen = select(source, OrtRunner(wanted[0]).shape, train=False, default=None, progress=progress)
+    chosen = select(source, OrtRunner(wanted[0], shapes=shapes).shape, train=False, default=None, progress=progress)
     if chosen.labels is None:
         raise InputError("the images have no labels", expected="one sub-folder a class, or a .npz with labels")
     found = {
-        path: run_evaluation(OrtRunner(path), chosen.images, chosen.labels, source.batch, progress) for path in wanted
+        path: run_evaluation(OrtRunner(path, shapes=shapes), chosen.images, chosen.labels, source.batch, progress)
+        for path in wanted
     }
     against = found[reference] if reference else None
     detail = f"onnxruntime CPU; {chosen.description}"
@@ -164,13 +172,12 @@ def estimate(model: File, *, power_mode: str | None = None, **on: Unpack[On]) ->
     """
     from dlaflow.estimate.latency import estimate as run_estimate
     from dlaflow.graph.load import load_model
-    from dlaflow.graph.lower import lower
-    from dlaflow.placement.check import check_model
+    from dlaflow.placement.check import check_network, network_of
 
     target = _target(on)
     loaded = load_model(Path(model))
-    network = lower(loaded, tensorrt=str(target.version), batch=target.batch)
-    found = run_estimate(network, check_model(loaded, target), target, power_mode)
+    network = network_of(loaded, target)
+    found = run_estimate(network, check_network(loaded, network, target), target, power_mode)
     return show(ShownEstimate, found)
 
 
@@ -243,7 +250,8 @@ def _target(options: object, allowed: Collection[str] = ()) -> Target:
     """
     from dlaflow.cli.target_options import TargetOptions
 
-    given = _options(options, (*_TARGET, *allowed))
+    given = dict(_options(options, (*_TARGET, *allowed)))
+    given["shape"] = tuple(map(str, fixed_shapes(cast("ShapesGiven", given.get("shape") or ()))))
     return _take(TargetOptions, given).target()
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Union
 
+from dlaflow.fixed_shape import ShapesGiven
+
 if TYPE_CHECKING:
     import onnx
 
@@ -31,7 +33,10 @@ class On(TypedDict, total=False):
     precision: Literal["int8", "fp16"]
     """int8 (the default, which allows FP16 too) or fp16."""
     batch: int | None
-    """The batch to build for. Default: the model's own, 1 where it is open."""
+    """The batch to build for. Default: the model's own; where it is open, that of `shape`, else 1."""
+    shape: ShapesGiven
+    """The size of inputs that the model leaves open, batch included: {"images": (1, 3, 640, 640)}, or as the commands
+    spell it, "images:1x3x640x640" or a list of such."""
     mode: Literal["hybrid", "standalone"]
     """hybrid (the default: the GPU may help) or standalone (everything in DLA loadables)."""
 
@@ -46,7 +51,7 @@ class FixOptions(On, total=False):
     output_4d: bool
     """Let outputs become (N, C, 1, 1), which saves the last switch."""
     input_shape: tuple[int, ...] | None
-    """(channels, height, width) where the model leaves them open."""
+    """The same as `shape` for the first input, without its batch: (channels, height, width)."""
     samples: Samples | None
     """Real inputs for the proof and for statistics."""
     accuracy: Callable[[onnx.ModelProto], float] | None
@@ -76,6 +81,8 @@ class DataOptions(TypedDict, total=False):
     """Standard deviation of each channel."""
     layout: Literal["nchw", "nhwc"]
     """The layout of the model's input."""
+    shape: ShapesGiven
+    """The size of an input that the model leaves open, as for `check`."""
 
 
 class CalibrateOptions(DataOptions, total=False):
@@ -121,7 +128,6 @@ class BuildOptions(On, total=False):
     fp16_too: bool
     layer_precision: tuple[str, ...]
     obey: bool
-    shape: tuple[str, ...]
     workspace: float | None
     dla_sram: float | None
     dla_local_dram: float | None

@@ -5,8 +5,8 @@
     ├── InputError               a file or value that cannot be used          exit 2
     └── EnvironmentLacksError    a program, package or device is missing      exit 3
 
-Exit codes: 0 done; 1 findings (what `--fail-on` asked for); 2 wrong usage or input; 3 the environment lacks something;
-130 interrupted.
+Exit codes: 0 done; 1 findings (what `--fail-on` asked for); 2 wrong usage or input, or the machine refused (no memory,
+a full disk); 3 the environment lacks something; 70 a fault of dlaflow; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ EXIT_DONE = 0
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
+EXIT_FAULT = 70
+"""Any exception that nobody foresaw: never 1, which a script reads as findings (70 is sysexits.h's EX_SOFTWARE)."""
 EXIT_INTERRUPTED = 130
 
 

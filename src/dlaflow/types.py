@@ -74,7 +74,7 @@ class TargetInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The model of a prediction; `inputs` maps a name to its dimensions with the target's batch put in."""
+    """The model of a prediction; `inputs` maps a name to its dimensions, -1 for one that is still open."""
 
     path: str
     sha256: str
@@ -122,14 +122,17 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The answer in numbers. `dla_mac_share` lies in 0..1; `loadables_before_cap` counts them before the limit."""
+    """The answer in numbers. `loadables_before_cap` counts them before the limit.
+
+    `dla_mac_share` lies in 0..1; None: it cannot be told, since a layer's size is not known.
+    """
 
     layers: int
     dla_layers: int
     gpu_layers: int
     folded_layers: int
     unknown_layers: int
-    dla_mac_share: float
+    dla_mac_share: float | None
     loadables: int
     loadables_before_cap: int
     switches: int

@@ -28,14 +28,14 @@ def _infer(folder: Path, nodes: str, batch: int | None = 1, **more: object) -> S
 def test_the_batch_is_put_in(tmp_path: Path) -> None:
     shapes = _infer(tmp_path, "y = Relu(x)", batch=5)
     assert shapes.type_of("x").shape == shapes.type_of("y").shape == (5, 3, 8, 8)
-    assert shapes.batch_was_open
+    assert shapes.was_open
     assert not shapes.dynamic_inputs
 
 
 def test_a_fixed_batch_stays(tmp_path: Path) -> None:
     shapes = _infer(tmp_path, "y = Relu(x)", batch=5, inputs="float[2,3,8,8] x")
     assert shapes.type_of("y").shape == (2, 3, 8, 8)
-    assert not shapes.batch_was_open
+    assert not shapes.was_open
 
 
 def test_other_open_dimensions_stay_open_and_are_named(tmp_path: Path) -> None:

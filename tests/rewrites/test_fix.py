@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 
 from dlaflow.errors import InputError, UsageError
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.placement.check import check
 from dlaflow.rewrites import search as search_module
 from dlaflow.rewrites.base import Safety
@@ -126,9 +128,10 @@ def test_single_places_are_tried_where_all_would_not_help(build: Callable[..., P
 
 def test_open_shapes_must_be_named(build: Callable[..., Path]) -> None:
     path = build(CLASSIFIER, ("batch", 4, "h", "w"), WEIGHTS)
-    with pytest.raises(InputError, match="--input-shape"):
+    with pytest.raises(InputError, match=r"--shape x:1x4x640x640"):
         fix(path, TARGET, FixConfig())
-    report = fix(path, TARGET, FixConfig(input_shape=(4, 16, 16), output_4d=True)).report
+    report = fix(path, replace(TARGET, shapes=(FixedShape("x", (2, 4, 16, 16)),)), FixConfig(output_4d=True)).report
+    assert report.target.batch == 2
     assert report.frozen_inputs == ["x"]
     assert report.after.switches == 0
 

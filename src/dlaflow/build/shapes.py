@@ -7,66 +7,43 @@ from pathlib import Path
 
 from dlaflow.build.config import InputShape, ShapeRange
 from dlaflow.errors import InputError, UsageError
+from dlaflow.fixed_shape import FixedShape, suggested, told_open
+from dlaflow.graph.inputs import batch_of, dims_of, fed_inputs, fix_inputs, open_inputs
 from dlaflow.graph.load import load_model
 
 
-def shapes_for(model: Path, batch: int | None, given: Sequence[str] = ()) -> tuple[InputShape, ...]:
-    """One fixed shape for every input with open dimensions; `given` are wishes such as `input:8x3x224x224`.
+def shapes_for(model: Path, batch: int | None, given: Sequence[FixedShape] = ()) -> tuple[InputShape, ...]:
+    """One fixed shape (minimum = optimum = maximum) for every input, where any of them has open dimensions.
 
-    An open batch becomes `batch` (1 when None). TensorRT takes no shapes for a model whose inputs are all fixed, so
-    none are returned then. Raises InputError when the model cannot be read or has another batch, UsageError for a wish
-    that names no input or for dimensions that stay open.
+    An open batch becomes `batch` (that of `given`, 1 when neither tells one). TensorRT takes no shapes for a model
+    whose inputs are all fixed, so none are returned then. Raises InputError when the model cannot be read or has
+    another batch, UsageError for a shape that does not fit the model or for dimensions that stay open.
     """
-    wishes = dict(map(_parse, given))
-    proto = load_model(model).proto
-    stored = {tensor.name for tensor in proto.graph.initializer}
-    inputs = {value.name: _dims(value.type.tensor_type.shape.dim) for value in proto.graph.input}
-    fed = {name: dims for name, dims in inputs.items() if name not in stored}
-    strangers = sorted(set(wishes) - set(fed))
-    if strangers:
-        raise UsageError("the model has no such input", expected=f"one of {', '.join(fed)}", received=strangers[0])
-    shapes = [InputShape(name, ShapeRange.fixed(_closed(name, dims, batch, wishes))) for name, dims in fed.items()]
-    return tuple(shapes) if any(None in dims for dims in fed.values()) else ()
-
-
-def _closed(
-    name: str, dims: tuple[int | None, ...], batch: int | None, wishes: dict[str, tuple[int, ...]]
-) -> tuple[int, ...]:
-    if name in wishes:
-        wish = wishes[name]
-        if len(wish) != len(dims) or any(size not in (None, got) for size, got in zip(dims, wish, strict=True)):
-            raise UsageError(f"the shape of {name} does not fit the model", expected=_text(dims), received=_text(wish))
-        return wish
-    first = dims[0] if dims else 1
-    if batch is not None and first not in (None, batch):
-        raise InputError(
-            f"the model's batch is fixed to {first}",
-            expected=f"--batch {first} or none",
-            received=batch,
-            then="Export it with an open batch, or with the one you want.",
-        )
-    rest = dims[1:]
-    if any(size is None for size in rest):
+    graph = load_model(model).proto.graph
+    was_open = open_inputs(graph)
+    wanted = batch_of(graph, batch, given)
+    _refuse_other_batch(batch, {value.name: dims_of(value) or () for value in fed_inputs(graph)})
+    fix_inputs(graph, wanted, given)
+    for name, dims in open_inputs(graph).items():
         raise UsageError(
-            f"input {name} leaves more than the batch open: {_text(dims)}",
-            expected=f"--shape {name}:AxBxC...",
-            received="none",
+            f"input {told_open(name, dims)}",
+            expected=f"one size, such as --shape {suggested(name, dims)}",
+            then="The DLA takes one shape: it becomes minimum, optimum and maximum of the build.",
         )
-    return (first or batch or 1, *(size or 0 for size in rest))
+    fixed = [(value.name, dims_of(value)) for value in fed_inputs(graph)] if was_open else []
+    return tuple(InputShape(name, ShapeRange.fixed(_whole(dims))) for name, dims in fixed if dims is not None)
 
 
-def _parse(text: str) -> tuple[str, tuple[int, ...]]:
-    # The last colon: names of TensorFlow tensors hold colons themselves.
-    name, _, sizes = text.rpartition(":")
-    parts = sizes.lower().split("x")
-    if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError("cannot read a shape", expected="NAME:AxBxC", received=repr(text))
-    return name, tuple(map(int, parts))
+def _refuse_other_batch(batch: int | None, inputs: dict[str, tuple[int | None, ...]]) -> None:
+    for dims in inputs.values():
+        if batch is not None and dims and dims[0] not in (None, batch):
+            raise InputError(
+                f"the model's batch is fixed to {dims[0]}",
+                expected=f"--batch {dims[0]} or none",
+                received=batch,
+                then="Export it with an open batch, or with the one you want.",
+            )
 
 
-def _dims(dims: Sequence[object]) -> tuple[int | None, ...]:
-    return tuple(int(getattr(dim, "dim_value", 0)) or None for dim in dims)
-
-
-def _text(dims: Sequence[int | None]) -> str:
-    return "x".join("?" if size is None else str(size) for size in dims)
+def _whole(dims: Sequence[int | None]) -> tuple[int, ...]:
+    return tuple(size for size in dims if size is not None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from dlaflow import __version__
-from dlaflow.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
+from dlaflow.errors import EXIT_DONE
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("dlaflow.cli.train:train", "Train a demo network (or your own) on CIFAR-10 or the built-in digits."),
@@ -43,7 +43,7 @@ _EPILOGUE = """Examples:
   dlaflow check model.onnx --board agx-orin-64gb --jetpack 5.1.1 --precision int8
   dlaflow check model.onnx --board orin-nx-16gb --jetpack 6.2 --fail-on fallback --sarif findings.sarif
 
-`dlaflow COMMAND --help` tells the options of a command."""
+`dlaflow COMMAND --help` tells the options of a command. Each takes `--debug` too: the traceback of whatever ends it."""
 
 
 def help_text() -> str:
@@ -65,8 +65,20 @@ def help_text() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 findings, 2 wrong input, 3 something is missing here."""
-    argv = sys.argv[1:] if arguments is None else arguments
+    """Run one command and return the exit code; `dlaflow.errors` lists them. Whatever goes wrong is one line."""
+    from dlaflow.cli.faults import end_with, flush, open_streams, take_debug
+
+    open_streams()
+    words, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(words)
+        flush()
+    except (Exception, KeyboardInterrupt) as error:
+        return end_with(error, debug=debug)
+    return code
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in {"-h", "--help", "help"}:
         sys.stdout.write(help_text() + "\n")
         return EXIT_DONE
@@ -75,13 +87,4 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_DONE
     from dlaflow.cli.dispatch import dispatch
 
-    try:
-        return dispatch(argv)
-    except DlaflowError as error:
-        sys.stderr.write(f"dlaflow: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("dlaflow: interrupted; what was finished is kept\n")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return EXIT_USAGE
+    return dispatch(argv)

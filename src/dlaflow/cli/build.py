@@ -97,6 +97,8 @@ def build(
 
         dlaflow build model.onnx --out model.engine --jetpack 6.2 --precision int8 --cache calib.cache
 
+        dlaflow build yolo.onnx --out yolo.engine --jetpack 6.2 --shape images:1x3x640x640 --print-command
+
         dlaflow build model.onnx --out model.engine --via python --data cifar10 --cache calib.cache
 
         dlaflow build model.onnx --out model.engine --via rtx --gpu sm86,sm89
@@ -181,12 +183,14 @@ def _measuring(out: Path, tensorrt: str, way: Way, config: BuildConfig) -> Measu
 def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> CalibrationImages:
     from dlaflow.build.plan import CalibrationImages
     from dlaflow.cli.batches import Source, select
+    from dlaflow.fixed_shape import FixedShape
     from dlaflow.quantize.images import in_batches
     from dlaflow.quantize.model import input_shape, load_onnx
     from dlaflow.run.tensorrt_memory import open_memory
 
+    shapes = [FixedShape(each.name, each.shapes.usual) for each in config.shapes]
     # TensorRT calibrates with the batch of the calibration profile, which is the engine's.
-    fixed = load_onnx(model)
+    fixed = load_onnx(model, shapes)
     dims = fixed.graph.input[0].type.tensor_type.shape.dim
     batch = config.shapes[0].shapes.usual[0] if config.shapes else int(dims[0].dim_value)
     memory = open_memory()

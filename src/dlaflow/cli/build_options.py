@@ -41,7 +41,7 @@ class Placing:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """Types, scales and shapes."""
+    """Types and scales."""
 
     cache: Path | None = None
     """The calibration cache (INT8 up to TensorRT 10); with --data it is written."""
@@ -55,8 +55,6 @@ class Numbers:
     """LAYER:fp16 and the like for single layers; with it TensorRT prefers these precisions."""
     obey: Annotated[bool, _SWITCH] = False
     """Fail rather than leave a precision of --layer-precision."""
-    shape: Annotated[tuple[str, ...], _SWITCH] = ()
-    """NAME:AxBxC... for inputs that leave more than the batch open."""
 
 
 @Parameter(name="*")
@@ -110,7 +108,7 @@ def configure(
         scales=_scales(target, numbers, calibrate=calibrate),
         fp16_too=numbers.fp16_too,
         strongly_typed=numbers.strongly_typed,
-        shapes=shapes_for(model, target.batch, numbers.shape),
+        shapes=shapes_for(model, target.batch, target.shapes),
         dla_core=None if placing.gpu_only else placing.dla_core,
         gpu_fallback=not (placing.gpu_only or standalone or placing.no_gpu_fallback),
         standalone=standalone,

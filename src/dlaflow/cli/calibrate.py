@@ -11,7 +11,9 @@ from cyclopts import Parameter
 
 from dlaflow.cli import terminal
 from dlaflow.cli.batches import Source, select
+from dlaflow.cli.target_options import Shape
 from dlaflow.errors import UsageError
+from dlaflow.fixed_shape import FixedShape, fixed_shapes
 from dlaflow.quantize.cache import header_for_reader, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
@@ -65,7 +67,13 @@ class Calibrating:
 
 
 def calibrate(
-    model: Path, /, *, source: Source, outputs: Outputs | None = None, how: Calibrating | None = None
+    model: Path,
+    /,
+    *,
+    source: Source,
+    outputs: Outputs | None = None,
+    how: Calibrating | None = None,
+    shape: Shape = (),
 ) -> None:
     """Find INT8 scales for every tensor of a model from a few hundred images.
 
@@ -89,29 +97,36 @@ def calibrate(
     tensorrt = _release(how)
     header = header_for_reader(tensorrt) if outputs.cache is not None else ""
     if outputs.cache is not None or outputs.qdq is not None:
-        _calibrated(model, source, outputs, how, (tensorrt, header))
+        _calibrated(model, fixed_shapes(shape), source, outputs, how, (tensorrt, header))
     if outputs.fp16 is not None:
         write_fp16(model, outputs.fp16)
         if not how.quiet:
             terminal.console().print(f"Wrote {outputs.fp16}: float16 inside, float32 inputs and outputs")
 
 
-def _calibrated(model: Path, source: Source, outputs: Outputs, how: Calibrating, release: tuple[str, str]) -> None:
+def _calibrated(
+    model: Path,
+    shapes: tuple[FixedShape, ...],
+    source: Source,
+    outputs: Outputs,
+    how: Calibrating,
+    release: tuple[str, str],
+) -> None:
     """Calibrate and write what has scales; `release` is TensorRT's version and the header of its cache."""
     tensorrt, header = release
     progress = terminal.progress(quiet=how.quiet)
     console = terminal.console()
-    graph = index(load_onnx(model))
+    graph = index(load_onnx(model, shapes))
     float_nodes = tuple(name.strip() for name in (how.fp16_nodes or "").split(",") if name.strip())
     without_float_nodes(graph, {}, float_nodes)
     chosen = select(source, input_shape(graph.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
-    config = CalibrationConfig(how.method, how.percentile, len(chosen.images), _checkpoint(outputs))
+    config = CalibrationConfig(how.method, how.percentile, len(chosen.images), _checkpoint(outputs), shapes=shapes)
     calibration = run_calibration(model, lambda: in_batches(chosen.images, source.batch), config, progress)
     if how.json is not None:
         write_calibration(calibration, how.json)
     warnings = list(calibration.warnings)
     if outputs.cache is not None:
-        covered = cover(model, calibration, tensorrt)
+        covered = cover(model, calibration, tensorrt, shapes)
         warnings += [f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing]
         scales = without_float_nodes(graph, covered.scales, float_nodes)
         write_cache(with_residual_ones(graph, scales) if how.residual_ones else scales, tensorrt, outputs.cache)

@@ -36,6 +36,11 @@ class Outputs:
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
     """Print nothing but errors."""
 
+    @property
+    def files(self) -> bool:
+        """Whether any file is written: they name the model by its sha256, the terminal does not."""
+        return any((self.json, self.sarif, self.html, self.model_explorer))
+
 
 def check(
     model: Path,
@@ -60,6 +65,8 @@ def check(
 
         dlaflow check model.onnx --board agx-orin-64gb --jetpack 6.2 --against 5.1.1
 
+        dlaflow check yolo.onnx --board orin-nx-16gb --shape images:1x3x640x640
+
     Parameters
     ----------
     model
@@ -69,7 +76,8 @@ def check(
     layers
         List every layer with its device.
     fail_on
-        Exit with 1 when a layer falls back to the GPU (fallback), or when that cannot even be ruled out (unknown).
+        Exit with 1 when a layer falls back to the GPU (fallback), or when that cannot even be ruled out (unknown): the
+        rules are silent, or an input leaves its size open and no --shape names it.
     """
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import check_model, check_network, network_of
@@ -77,7 +85,7 @@ def check(
 
     options, outputs = on or TargetOptions(), out or Outputs()
     target = options.target()
-    loaded = load_model(model)
+    loaded = load_model(model, digest=outputs.files)
     network = network_of(loaded, target)
     placement = check_network(loaded, network, target)
     _write(placement, outputs)
@@ -136,8 +144,10 @@ def _write_page(placement: Placement, network: Network, expected: list[Measureme
 
 
 def _fails(placement: Placement, fail_on: str) -> bool:
-    """Whether the placement holds what `--fail-on` asked for; `unknown` includes `fallback`."""
+    """Whether the placement holds what `--fail-on` asked for; `unknown` includes `fallback` and open sizes."""
+    from dlaflow.report.verdict import opening
+
     unwanted = {Verdict.FALLBACK} if fail_on == "fallback" else {Verdict.FALLBACK, Verdict.UNKNOWN}
     found = {layer.verdict for layer in placement.layers if layer.device is not Device.FOLDED}
     found |= {finding.verdict for finding in placement.findings}
-    return bool(found & unwanted)
+    return bool(found & unwanted) or (fail_on == "unknown" and opening(placement) is not None)

@@ -61,14 +61,13 @@ def estimate(model: Path, /, *, on: TargetOptions | None = None, how: EstimateOp
     from dlaflow.estimate.latency import estimate as run_estimate
     from dlaflow.estimate.text import estimate_text
     from dlaflow.graph.load import load_model
-    from dlaflow.graph.lower import lower
-    from dlaflow.placement.check import check_model
+    from dlaflow.placement.check import check_network, network_of
 
     options = how or EstimateOptions()
     target = (on or TargetOptions()).target()
     loaded = load_model(model)
-    network = lower(loaded, tensorrt=str(target.version), batch=target.batch)
-    placement = check_model(loaded, target)
+    network = network_of(loaded, target)
+    placement = check_network(loaded, network, target)
     if options.learn:
         from dlaflow.estimate.learn import learn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,10 @@ from cyclopts import Parameter
 
 from dlaflow.cli import terminal
 from dlaflow.cli.batches import Selection, Source, select
+from dlaflow.cli.target_options import Shape
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import FixedShape, fixed_shapes
 from dlaflow.measure.accuracy import Accuracy
 from dlaflow.measure.accuracy import evaluate as run_evaluation
 from dlaflow.progress import Progress
@@ -35,7 +38,7 @@ class Evaluating:
     """Print nothing but errors."""
 
 
-def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> None:
+def evaluate(*models: Path, source: Source, how: Evaluating | None = None, shape: Shape = ()) -> None:
     """Measure top-1 on the test split, with its 95% interval, and the agreement with a reference model.
 
     Q/DQ and FP16 models are computed as the DLA would, as closely as onnxruntime can: values rounded where the file
@@ -56,15 +59,17 @@ def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> No
     how = how or Evaluating()
     if not models:
         raise UsageError("no model to evaluate", expected="at least one ONNX file", received="none")
-    progress = terminal.progress(quiet=how.quiet)
+    progress, shapes = terminal.progress(quiet=how.quiet), fixed_shapes(shape)
     reference_path = how.reference or (models[0] if len(models) > 1 else None)
-    chosen = select(source, _runner(models[0]).shape, train=False, default=None, progress=progress)
-    reference = _accuracy(reference_path, chosen, source.batch, progress) if reference_path else None
+    chosen = select(source, _runner(models[0], shapes).shape, train=False, default=None, progress=progress)
+
+    def measured(path: Path) -> Accuracy:
+        return _accuracy(_runner(path, shapes), chosen, source.batch, progress)
+
+    reference = measured(reference_path) if reference_path else None
     rows: list[tuple[Path, Accuracy, list[Measurement]]] = []
     for path in models:
-        accuracy = (
-            reference if reference and path == reference_path else _accuracy(path, chosen, source.batch, progress)
-        )
+        accuracy = reference if reference and path == reference_path else measured(path)
         rows.append(
             (path, accuracy, accuracy.measurements(path.stem, reference, f"{_where(path)}; {chosen.description}"))
         )
@@ -74,23 +79,23 @@ def evaluate(*models: Path, source: Source, how: Evaluating | None = None) -> No
         _print(rows, reference, chosen.description)
 
 
-def _accuracy(path: Path, chosen: Selection, batch: int, progress: Progress) -> Accuracy:
+def _accuracy(runner: OrtRunner | TensorRTRunner, chosen: Selection, batch: int, progress: Progress) -> Accuracy:
     if chosen.labels is None:
         raise InputError(
             "the images have no labels",
             expected="one sub-folder a class, or a .npz with `images` and `labels`",
             received=chosen.description,
         )
-    return run_evaluation(_runner(path), chosen.images, chosen.labels, batch, progress)
+    return run_evaluation(runner, chosen.images, chosen.labels, batch, progress)
 
 
-def _runner(path: Path) -> OrtRunner | TensorRTRunner:
+def _runner(path: Path, shapes: Sequence[FixedShape]) -> OrtRunner | TensorRTRunner:
     """The runner for a model or an engine.
 
     Raises EnvironmentLacksError that points to the board when an engine's TensorRT is not here.
     """
     try:
-        return open_runner(path)
+        return open_runner(path, shapes=shapes)
     except EnvironmentLacksError as error:
         if not is_engine(path):
             raise

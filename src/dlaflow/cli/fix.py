@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -36,7 +36,7 @@ class Fixing:
     output_4d: Annotated[bool, Parameter(name="--output-4d", negative="")] = False
     """Let outputs become (N, C, 1, 1): saves the last switch, which brings them back to (N, C)."""
     input_shape: str | None = None
-    """Channels x height x width, such as 3x224x224, where the model leaves them open."""
+    """The same as --shape for the first input, without name and batch: 3x224x224."""
     dry_run: Annotated[bool, Parameter(negative="")] = False
     """List the rewrites with their gains; write and run nothing."""
     json: Path | None = None
@@ -80,7 +80,7 @@ def fix(
 
         dlaflow fix model.onnx --out fixed.onnx --board agx-orin-64gb --jetpack 5.1.1
 
-        dlaflow fix yolo.onnx --out backbone.onnx --cut auto
+        dlaflow fix yolo.onnx --out backbone.onnx --shape images:1x3x640x640 --cut auto
 
         dlaflow fix model_gn --allow retrain --weights gn.safetensors --data cifar10 --out healed.onnx
 
@@ -91,7 +91,8 @@ def fix(
     out
         The ONNX file to write.
     """
-    target, how, source = (on or TargetOptions()).target(), how or Fixing(), source or Data()
+    on, how, source = on or TargetOptions(), how or Fixing(), source or Data()
+    target = on.target()
     if out is None and not how.dry_run:
         raise UsageError("nowhere to write to", expected="--out FILE, or --dry-run")
     if how.allow == "retrain":
@@ -106,6 +107,8 @@ def fix(
     from dlaflow.rewrites.fix import write, write_cut
 
     path, progress = Path(model), terminal.progress(quiet=how.quiet)
+    if how.input_shape is not None:
+        target = with_input_shape(target, path, _sides(how.input_shape))
     fixed: Fixed = run_fix(path, target, _config(path, target, how, source), progress)
     if out is not None and not how.dry_run:
         if how.cut is not None:
@@ -128,18 +131,16 @@ def _config(path: Path, target: Target, how: Fixing, source: Data) -> FixConfig:
     if how.allow == "data" and source.data is None:
         raise UsageError("frozen statistics need images", expected="--data cifar10, a folder or a .npy file")
     samples, accuracy, tested = None, None, 0
-    shape = _shape(how.input_shape)
     if source.data is not None and not how.dry_run:
         from dlaflow.cli.fix_images import real_images
 
-        picked = real_images(path, source, target.batch, shape, quiet=how.quiet)
+        picked = real_images(path, source, target, quiet=how.quiet)
         samples = picked.samples
         if how.allow == "data":
             accuracy, tested = picked.accuracy(), picked.tested
     return FixConfig(
         allow=Safety(how.allow),
         output_4d=how.output_4d,
-        input_shape=shape,
         samples=samples,
         accuracy=accuracy,
         tested=tested,
@@ -148,9 +149,22 @@ def _config(path: Path, target: Target, how: Fixing, source: Data) -> FixConfig:
     )
 
 
-def _shape(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
+def with_input_shape(target: Target, path: Path, sides: tuple[int, ...]) -> Target:
+    """The target with the shape that `--input-shape` means: `sides` are those of the first input behind its batch.
+
+    Raises UsageError beside --shape, and InputError when the model cannot be read.
+    """
+    from dlaflow.graph.inputs import behind_batch
+    from dlaflow.graph.load import load_model
+
+    if target.shapes:
+        raise UsageError(
+            "--input-shape is --shape without name and batch", received="both", then="Leave --input-shape out."
+        )
+    return replace(target, shapes=(behind_batch(load_model(path).proto.graph, sides, target.batch),))
+
+
+def _sides(text: str) -> tuple[int, ...]:
     sides = text.lower().split("x")
     if not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise UsageError("--input-shape makes no sense", expected="such as 3x224x224", received=repr(text))

@@ -12,7 +12,8 @@ import numpy as np
 from dlaflow.cli import terminal
 from dlaflow.cli.batches import Selection, Source, select
 from dlaflow.errors import InputError
-from dlaflow.quantize.model import fed_inputs, input_shape, load_onnx
+from dlaflow.graph.inputs import fed_inputs
+from dlaflow.quantize.model import input_shape, load_onnx
 from dlaflow.rewrites.prove import Samples
 from dlaflow.run.ort import OrtRunner
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
     from dlaflow.cli.fix import Data
+    from dlaflow.targets.target import Target
 
 MEASURED = 2000
 """Test images that an accuracy is measured on."""
@@ -62,17 +64,17 @@ class Picked:
         return measure
 
 
-def real_images(path: Path, source: Data, batch: int | None, shape: tuple[int, ...] | None, *, quiet: bool) -> Picked:
-    """The images that `source` names, prepared for the model at `path`.
+def real_images(path: Path, source: Data, target: Target, *, quiet: bool) -> Picked:
+    """The images that `source` names, prepared for the model at `path` with the target's batch and shapes.
 
     Raises InputError for data that cannot be used, and for fewer images than one batch.
     """
-    model = load_onnx(path)
+    model = load_onnx(path, target.shapes)
     progress = terminal.progress(quiet=quiet)
-    known = shape or input_shape(model)
+    known = input_shape(model)
     chosen = Source(data=source.data or "", data_dir=source.data_dir, samples=source.samples)
     train = select(chosen, known, train=True, default=source.samples, progress=progress)
-    step = fed_inputs(model)[0].type.tensor_type.shape.dim[0].dim_value or batch or 1
+    step = fed_inputs(model.graph)[0].type.tensor_type.shape.dim[0].dim_value or target.batch or 1
     whole = len(train.images) // step * step
     if not whole:
         raise InputError("there are too few images", expected=f"{step}, one batch", received=len(train.images))

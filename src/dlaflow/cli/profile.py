@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +11,10 @@ from cyclopts import Parameter
 
 from dlaflow.cli import terminal
 from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
+from dlaflow.cli.target_options import Shape
 from dlaflow.errors import EXIT_DONE, EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.measure.profile import Files, Profiled, read_profile
 from dlaflow.measure.profile_command import CaptureConfig, capture_commands
 from dlaflow.measure.profile_compare import compare_profiles
@@ -55,6 +57,7 @@ class Predicted:
     """int8 or fp16."""
     batch: int | None = None
     """The batch, where the model leaves it open."""
+    shape: Shape = ()
 
 
 @Parameter(name="*")
@@ -179,7 +182,8 @@ def _expected(predicted: Predicted) -> tuple[Placement | None, Expected]:
     from dlaflow.report.edges import edges_of
     from dlaflow.targets.target import resolve_target
 
-    target = resolve_target(predicted.board, predicted.jetpack, precision=predicted.precision, batch=predicted.batch)
+    named = resolve_target(predicted.board, predicted.jetpack, precision=predicted.precision, batch=predicted.batch)
+    target = replace(named, shapes=fixed_shapes(predicted.shape))
     loaded = load_model(predicted.model)
     network = network_of(loaded, target)
     placement = check_network(loaded, network, target)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
+from dlaflow.cli.target_options import Shape
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import fixed_shapes
 
 if TYPE_CHECKING:
     from dlaflow.parse.log import LogRun
@@ -49,6 +51,7 @@ class Overrides:
     """int8 or fp16. Default: int8 when the log's banner allows INT8."""
     batch: int | None = None
     """The batch. Default: that of the log's first input, else the model's own."""
+    shape: Shape = ()
 
 
 def score(
@@ -82,8 +85,7 @@ def score(
         Exit with 1 when less than this share of the named layers agrees (0..1), or the loadable count differs.
     """
     from dlaflow.graph.load import load_model
-    from dlaflow.graph.lower import lower
-    from dlaflow.placement.check import check_model
+    from dlaflow.placement.check import check_network, network_of
     from dlaflow.placement.score import score as compare
     from dlaflow.report.score_text import score_json, score_text
 
@@ -92,8 +94,9 @@ def score(
     real, run = _read(build or BuildFile())
     target = _target(of or Overrides(), run)
     loaded = load_model(model)
-    placement = check_model(loaded, target)
-    result = compare(placement, lower(loaded, tensorrt=str(target.version), batch=target.batch), real)
+    network = network_of(loaded, target)
+    placement = check_network(loaded, network, target)
+    result = compare(placement, network, real)
     if json:
         write_atomic(json, score_json(result, placement))
     if not quiet:
@@ -136,6 +139,7 @@ def _target(of: Overrides, run: LogRun | None) -> Target:
     precision = of.precision or told.precision
     if precision is None:
         raise UsageError("the file does not tell the precision", then="Name it with --precision (int8 or fp16).")
-    return resolve_target(
-        board, of.jetpack, precision=precision, batch=of.batch or told.batch, tensorrt=version, mode=told.mode
-    )
+    # A shape tells the batch of this build more surely than the first input that the log happens to name.
+    batch = of.batch or (None if of.shape else told.batch)
+    target = resolve_target(board, of.jetpack, precision=precision, batch=batch, tensorrt=version, mode=told.mode)
+    return replace(target, shapes=fixed_shapes(of.shape))

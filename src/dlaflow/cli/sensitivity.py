@@ -12,8 +12,10 @@ from cyclopts import Parameter
 from dlaflow import __version__
 from dlaflow.cli import terminal
 from dlaflow.cli.batches import Selection, Source, select
+from dlaflow.cli.target_options import Shape
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.images import in_batches
@@ -45,7 +47,7 @@ class Searching:
     """Print nothing but errors."""
 
 
-def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None) -> None:
+def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None, shape: Shape = ()) -> None:
     """Rank layers by the damage that INT8 alone does, and propose the smallest set to keep in FP16.
 
     Half of the images calibrate, the other half measures.
@@ -62,15 +64,17 @@ def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None)
     how = how or Searching()
     if how.max_drop < 0:
         raise UsageError("--max-drop makes no sense", expected="0 or more points", received=how.max_drop)
-    progress = terminal.progress(quiet=how.quiet)
-    chosen = select(source, input_shape(load_onnx(model)), train=True, default=DEFAULT_SAMPLES, progress=progress)
+    progress, shapes = terminal.progress(quiet=how.quiet), fixed_shapes(shape)
+    known = input_shape(load_onnx(model, shapes))
+    chosen = select(source, known, train=True, default=DEFAULT_SAMPLES, progress=progress)
     if len(chosen.images) < 2:
         raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
     half = len(chosen.images) // 2
     first, second = _part(chosen, slice(half)), _part(chosen, slice(half, None))
-    config = CalibrationConfig(how.method, images=half)
+    config = CalibrationConfig(how.method, images=half, shapes=shapes)
     calibration = calibrate(model, lambda: in_batches(first.images, source.batch), config, progress)
-    found = rank(model, calibration, Sample(second.images, second.labels, source.batch), how.max_drop, progress)
+    sample = Sample(second.images, second.labels, source.batch, shapes)
+    found = rank(model, calibration, sample, how.max_drop, progress)
     if how.layer_precisions is not None:
         write_atomic(how.layer_precisions, layer_precisions(found.keep))
     if how.qdq is not None:

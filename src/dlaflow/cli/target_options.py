@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.targets.target import Target, resolve_target
+
+Shape = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--shape",
+        negative="",
+        show_default=False,
+        help="The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further "
+        "inputs; the name may be left out with one input.",
+    ),
+]
+"""`--shape`, for every command that reads a model."""
 
 
 @Parameter(name="*")
@@ -23,16 +37,17 @@ class TargetOptions:
     precision: str = "int8"
     """int8 or fp16."""
     batch: int | None = None
-    """The batch to build for. Default: the model's own, 1 where it is open."""
+    """The batch to build for. Default: the model's own; where it is open, that of --shape, else 1."""
+    shape: Shape = ()
     mode: str = "hybrid"
     """hybrid (the GPU may help) or standalone (everything in DLA loadables)."""
 
     def target(self) -> Target:
         """The target that these options name.
 
-        Raises UsageError for unknown names.
+        Raises UsageError for unknown names and for shapes that cannot be read.
         """
-        return resolve_target(
+        found = resolve_target(
             self.board,
             self.jetpack,
             precision=self.precision,
@@ -40,3 +55,4 @@ class TargetOptions:
             mode=self.mode,
             tensorrt=self.tensorrt,
         )
+        return replace(found, shapes=fixed_shapes(self.shape))

@@ -55,16 +55,19 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     setting = _setting(target, power_mode)
     asked = placement.target.batch
     batch = _batch_of(network) or asked
+    if network.dynamic_inputs:
+        return _unknown(setting, batch, None, (f"{', '.join(network.dynamic_inputs)}: no size, name one with --shape",))
     gpu_alone = _gpu_alone(network, setting)
     work = Workload.of(assemble(with_helpers(network, placement), spots_of(placement)))
-    problem = _why_unknown(setting, work)
-    if problem:
+    problem, mac_share = _why_unknown(setting, work), placement.summary.dla_mac_share
+    if problem or mac_share is None:
+        problem = problem or ("the sizes of some layers are not known",)
         return _unknown(setting, batch, gpu_alone, problem)
     width = _half_width(setting, work)
     split = split_of(work, setting.dla.engine, setting.conditions, setting.gpu)
     latency = Range.around(split.total, width)
     other, ratio = _other_precision(work, setting, split)
-    whole = placement.summary.dla_mac_share > _WHOLE and (split.gpu + split.switches) < _ASIDE * split.total
+    whole = mac_share > _WHOLE and (split.gpu + split.switches) < _ASIDE * split.total
     energy_ratio = gpu_over_dla(target.board.id, setting.clocks.mode) if whole else None
     fp16_ratio = ratio if target.precision == "fp16" else None
     return Estimate(
@@ -93,7 +96,7 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
             gpu_alone,
             fp16_ratio=fp16_ratio,
             energy_ratio=energy_ratio,
-            dla_mac_share=placement.summary.dla_mac_share,
+            dla_mac_share=mac_share,
         ),
         notes=(*_notes(setting, work), *_fixed(asked, batch)),
     )
@@ -153,6 +156,12 @@ def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
     if work.program.unknown:
         first, more = work.program.unknown[0], len(work.program.unknown) - 1
         reasons.append(f"the size of {first}'s output is not known" + (f" (x{more + 1})" if more else ""))
+    if work.program.steering:
+        first, more = work.program.steering[0], len(work.program.steering) - 1
+        reasons.append(
+            f"how often {first} runs its steps, or which branch it takes, is not counted"
+            + (f" (x{more + 1})" if more else "")
+        )
     return tuple(reasons)
 
 
@@ -169,7 +178,7 @@ def _gpu_alone(network: Network, setting: _Setting) -> Range | None:
     if setting.gpu is None or setting.gpu_source is None:
         return None
     work = Workload.of(on_gpu(network))
-    if work.program.unknown:
+    if work.program.unknown or work.program.steering or not work.program.steps:
         return None
     time = gpu_only(work, setting.gpu, setting.target.precision)
     return Range.around(time, setting.gpu_source.source.spread.network * setting.widening)

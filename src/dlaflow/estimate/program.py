@@ -30,6 +30,8 @@ MATRIX = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CO
 _NORMALIZATIONS = frozenset({"NORMALIZATION", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3"})
 _NORMALIZATION_KERNELS = 6
 """A float32 plugin between INT8 layers: conversion in, mean, variance, normalisation, affine part, conversion out."""
+_STEERING = frozenset({"TRIP_LIMIT", "CONDITION"})
+"""Layers that decide how often, or whether, others run."""
 _DLA_FUSED_ACTIVATIONS = frozenset({"RELU", "CLIP", "LEAKY_RELU"})
 
 
@@ -92,12 +94,17 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """All that takes time in one inference. `unknown` names layers whose size or device nobody knows."""
+    """All that takes time in one inference.
+
+    `unknown` names layers whose size or device nobody knows, `steering` those of loops and branches: the steps stand
+    here once, however often they would run.
+    """
 
     steps: tuple[Step, ...]
     copies: tuple[Copy, ...]
     loadables: int
     unknown: tuple[str, ...] = ()
+    steering: tuple[str, ...] = ()
 
 
 def assemble(network: Network, spots: Mapping[str, Spot]) -> Program:
@@ -123,7 +130,8 @@ def assemble(network: Network, spots: Mapping[str, Spot]) -> Program:
     )
     unknown = tuple(layer.name for layer in work if any(_elements(tensor) is None for tensor in layer.outputs))
     loadables = {step.spot.loadable for step in steps if step.spot.device is Device.DLA}
-    return Program(steps, _copies(network, work, spots), len(loadables), unknown)
+    steering = tuple(layer.name for layer in work if layer.kind in _STEERING)
+    return Program(steps, _copies(network, work, spots), len(loadables), unknown, steering)
 
 
 def _without_folded(network: Network, spots: Mapping[str, Spot]) -> Network:
@@ -166,7 +174,9 @@ def _fuse(
         home = None
         for tensor in layer.inputs:
             source = producer.get(tensor.name)
-            if source is None or tensor.name in kept or len(consumers.get(tensor.name, ())) != 1:
+            if source is None or source >= position:
+                continue  # the network's input, or what a loop carries over from its last turn
+            if tensor.name in kept or len(consumers.get(tensor.name, ())) != 1:
                 continue
             candidate = groups[group_of[source]]
             if candidate[-1] is work[source] and _joins(candidate, layer, spots):
@@ -223,7 +233,8 @@ def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
     inputs = sum(_elements(tensor) or 0 for tensor in read)
     outputs = sum(_elements(tensor) or 0 for tensor in group[-1].outputs)
     edge = sum(_elements(tensor) or 0 for tensor in (*read, *group[-1].outputs) if tensor.name not in inside)
-    shape = tuple(size or 1 for size in (first.outputs[0].shape or ()) if first.outputs)
+    made = first.outputs[0].shape if first.outputs else None  # what steers a loop or a branch makes no tensor
+    shape = tuple(size or 1 for size in made or ())
     batch = shape[0] if shape else 1
     reduced, produced = _channels(first)
     pixels = prod(shape[2:]) if len(shape) > 2 else 1
@@ -253,10 +264,10 @@ def _channels(layer: Layer) -> tuple[int, int]:
     """Input and output channels of one group."""
     match layer.attributes:
         case Convolution(groups=groups, in_channels=c, out_channels=k):
-            return max(1, c // groups), max(1, k // groups)
+            return max(1, c // max(1, groups)), max(1, k // max(1, groups))
         case MatrixMultiply(in_features=c, out_features=k) if c and k:
             return c, k
-    if layer.kind in MATRIX and layer.macs:
+    if layer.kind in MATRIX and layer.macs and layer.outputs:
         outputs = _elements(layer.outputs[0]) or 1
         return max(1, layer.macs // outputs), int((layer.outputs[0].shape or (1,))[-1] or 1)
     return 0, 0

@@ -43,13 +43,24 @@ def layer_macs(layer: Layer) -> int:
     if not layer.outputs or layer.folded:
         return 0
     if isinstance(attributes, Convolution):
-        # a deconvolution spreads each input element, a convolution gathers for each output element
-        over = layer.inputs[0].shape if layer.kind == "DECONVOLUTION" else layer.outputs[0].shape
         channels = attributes.out_channels if layer.kind == "DECONVOLUTION" else attributes.in_channels
-        return elements(over) * (channels // max(attributes.groups, 1)) * prod(attributes.kernel)
+        return elements(_counted_over(layer)) * (channels // max(attributes.groups, 1)) * prod(attributes.kernel)
     if isinstance(attributes, MatrixMultiply):
-        return elements(layer.outputs[0].shape) * attributes.inner
+        return elements(_counted_over(layer)) * attributes.inner
     return 0
+
+
+def has_known_macs(layer: Layer) -> bool:
+    """Whether `layer_macs` could count: no dimension that it multiplies is open."""
+    if not layer.outputs or layer.folded or not isinstance(layer.attributes, (Convolution, MatrixMultiply)):
+        return True
+    shape = _counted_over(layer)
+    return shape is not None and None not in shape
+
+
+def _counted_over(layer: Layer) -> Dims | None:
+    # a deconvolution spreads each input element, a convolution gathers for each output element
+    return layer.inputs[0].shape if layer.kind == "DECONVOLUTION" else layer.outputs[0].shape
 
 
 def byte_width(dtype: str) -> int:

@@ -44,8 +44,9 @@ def fold(
     types: Mapping[str, TensorType],
     values: Mapping[str, Array],
     opset: int,
+    deepest: int = 8,
 ) -> dict[str, Array]:
-    """The values that one pass over `nodes` adds to `values`, by tensor name."""
+    """The values of at most `deepest` dimensions that one pass over `nodes` adds to `values`, by tensor name."""
     known = dict(values)
     fresh: dict[str, Array] = {}
     for node in nodes:
@@ -56,7 +57,7 @@ def fold(
         except (_CannotFold, ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError):
             continue
         for name, result in zip(node.output, results, strict=False):
-            if name and result.size <= MAX_ELEMENTS:
+            if name and result.size <= MAX_ELEMENTS and np.ndim(result) <= deepest:
                 known[name] = fresh[name] = np.asarray(result)
     return fresh
 

@@ -35,6 +35,7 @@ class Model:
     """A checked ONNX model whose large tensors carry no data.
 
     `proto` has local functions inlined and its nodes in topological order; `opset` is that of the default domain.
+    `sha256` is of the file, empty where nobody asked for it.
     """
 
     path: Path
@@ -71,8 +72,8 @@ class Model:
             raise InputError(f"initializer {name!r} of {self.path} cannot be read: {error}") from None
 
 
-def load_model(path: str | Path) -> Model:
-    """Read and check an ONNX file.
+def load_model(path: str | Path, *, digest: bool = True) -> Model:
+    """Read and check an ONNX file; without `digest` its sha256 stays empty, as only that reads every byte of it.
 
     Raises InputError, with one line that says what is wrong, for anything that is not a usable ONNX model: no such
     file, a folder, another format, a truncated file, an opset newer than known, an input that nothing produces, an
@@ -93,7 +94,7 @@ def load_model(path: str | Path) -> Model:
     proto, opset = verify(proto, source)
     tensors: dict[str, onnx.TensorProto] = {}
     _collect_tensors(proto.graph, tensors)
-    return Model(source, sha256_of(source), proto, opset, stripped.spans, tensors)
+    return Model(source, sha256_of(source) if digest else "", proto, opset, stripped.spans, tensors)
 
 
 def _collect_tensors(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto]) -> None:

@@ -6,12 +6,14 @@ the results back as initializers, until nothing changes. What stays unknown is N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
+from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
 from dlaflow.graph.verify import DEFAULT_DOMAINS
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-_ROUNDS = 12
+_ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,16 @@ UNKNOWN = TensorType(None, "")
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is known of the tensors: types by name, values of constants and of folded arithmetic."""
+    """What is known of the tensors: types by name, values of constants and of folded arithmetic.
+
+    `dynamic_inputs` still have open dimensions; `was_open` tells that the model leaves more open than these.
+    """
 
     types: Mapping[str, TensorType]
     values: Mapping[str, np.ndarray]
     inputs: tuple[str, ...]
     dynamic_inputs: tuple[str, ...]
-    batch_was_open: bool = False
+    was_open: bool = False
     only_declared: frozenset[str] = frozenset()
 
     def type_of(self, name: str) -> TensorType:
@@ -50,90 +55,159 @@ class Shapes:
         return self.types.get(name, UNKNOWN)
 
 
-def infer(model: Model, batch: int | None) -> Shapes:
-    """Infer all shapes with `batch` in place of each input's symbolic first dimension; None leaves it open.
+def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Shapes:
+    """Infer all shapes with `fixed` put in, and `batch` in place of each input's open first dimension.
 
-    Raises InputError when the shapes of the model contradict each other so that nothing can be inferred.
+    `batch` None leaves all open that the model leaves open, and all that TensorRT's parser leaves open: it computes with
+    sizes in scalars and vectors only. Raises InputError when the shapes of the model contradict each other so that
+    nothing can be inferred, UsageError when one of `fixed` does not fit the model.
     """
     import onnx
 
     scratch = onnx.ModelProto()
     scratch.CopyFrom(model.proto)
     written = _declared(scratch.graph)
-    was_open = _batch_is_open(scratch)
-    symbols = _put_batch(scratch, batch)
+    before = open_inputs(scratch.graph)
+    symbols = {} if batch is None else fix_inputs(scratch.graph, batch, fixed)
+    was_open = open_inputs(scratch.graph) != before
     declared = {name: _with_symbols(value, symbols) for name, value in written.items()}
     _normalise_domains(scratch)
     names = {tensor.name for tensor in scratch.graph.initializer}
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
-    types, values, only_declared = _rounds(scratch, model, declared)
+    rounds = _Rounds(scratch, model, declared, flat=batch is None)
+    types, values, only_declared = rounds.types, rounds.values, frozenset(rounds.only_declared)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
-    return Shapes(types, values, inputs, dynamic, was_open, only_declared)
+    return Shapes(types, values, inputs, dynamic, was_open or _sizes_from_matrices(model, values), only_declared)
 
 
-def _rounds(
-    scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType]
-) -> tuple[dict[str, TensorType], dict[str, np.ndarray], frozenset[str]]:
-    from onnx import numpy_helper
+class _Rounds:
+    """Inference and folding in turn, until neither finds anything new. `flat` folds no matrices."""
 
-    values = _small_constants(model)
-    types: dict[str, TensorType] = {}
-    only_declared: set[str] = set()
-    for _ in range(_ROUNDS):
-        inferred = _onnx_inference(scratch, model)
-        before = len(types), sum(None in (known.shape or (None,)) for known in types.values())
-        types = _collect(inferred, declared, only_declared)
-        fresh = fold(scratch.graph.node, types, values, model.opset)
+    def __init__(
+        self, scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType], *, flat: bool
+    ) -> None:
+        self.scratch = scratch
+        self.model = model
+        self.declared = declared
+        self.flat = flat
+        self.deepest = 1 if flat else 8
+        constants = _small_constants(model)
+        self.values = {name: value for name, value in constants.items() if value.ndim <= self.deepest}
+        self.types: dict[str, TensorType] = {}
+        self.only_declared: set[str] = set()
+        for _ in range(_ROUNDS):
+            if not self._round():
+                break
+
+    def _round(self) -> bool:
+        """One turn; whether another one could find more."""
+        graph = self.scratch.graph
+        before = self._known()
+        self._take_in(_onnx_inference(self.scratch, self.model).graph)
+        fresh = fold(graph.node, self.types, self.values, self.model.opset, self.deepest)
         for name, value in fresh.items():
-            values[name] = value
-            types[name] = TensorType(tuple(value.shape), dtype_name(value))
-        now = len(types), sum(None in (known.shape or (None,)) for known in types.values())
-        if not fresh and now == before:
-            break
-        if not _open(types, scratch):
-            break
-        kept = [node for node in scratch.graph.node if not (node.output and all(o in fresh for o in node.output if o))]
-        for name, value in fresh.items():
-            if value.size <= MAX_ELEMENTS:
-                scratch.graph.initializer.append(numpy_helper.from_array(value, name))
-        _replace_nodes(scratch.graph, kept, fresh)
-        _remember(scratch.graph, types)
-    return types, values, frozenset(only_declared)
+            self.values[name] = value
+            self.types[name] = TensorType(tuple(value.shape), dtype_name(value))
+        if not fresh and self._known() == before:
+            return False
+        return self._shrink()
+
+    def _take_in(self, graph: onnx.GraphProto) -> None:
+        """What inference says, earlier rounds where it says less, then what the exporter wrote down."""
+        types = self.types
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        for name, tensor in stored.items():
+            types[name] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            if value.name not in stored:
+                types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
+        for node in graph.node:
+            _own_rule(node, types)
+        for name, known in self.declared.items():
+            have = types.get(name, UNKNOWN)
+            if have.shape is None and known.shape is not None:
+                self.only_declared.add(name)
+            # to the parser a size that it cannot compute is open, whatever the exporter noted
+            if have.shape is None or not self.flat:
+                types[name] = _merge(have, known)
+        for node in graph.node:
+            if node.op_type == "Constant" and node.output and node.output[0] not in types:
+                for attribute in node.attribute:
+                    if attribute.HasField("t"):
+                        tensor = attribute.t
+                        types[node.output[0]] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+
+    def _known(self) -> tuple[int, int]:
+        return len(self.types), sum(None in (known.shape or (None,)) for known in self.types.values())
+
+    def _shrink(self) -> bool:
+        """Leave in the graph only what is still open, so that a further round costs little; whether anything is."""
+        from onnx import numpy_helper
+
+        graph = self.scratch.graph
+        kept = [node for node in graph.node if not self._is_settled(node)]
+        if not kept:
+            return False
+        stored = {tensor.name for tensor in graph.initializer}
+        made = {name for node in kept for name in node.output}
+        for name in dict.fromkeys(name for node in kept for name in node.input):
+            if name in self.values and name not in stored and name not in made:
+                graph.initializer.append(numpy_helper.from_array(self.values[name], name))
+        _replace_nodes(graph, kept)
+        _remember(graph, self.types)
+        return True
+
+    def _is_settled(self, node: onnx.NodeProto) -> bool:
+        """Whether nothing more can be learnt of a node: all its outputs are known, and so is each small value."""
+        return all(not name or self._is_complete(name) for name in node.output)
+
+    def _is_complete(self, name: str) -> bool:
+        known = self.types.get(name, UNKNOWN)
+        if known.shape is None or None in known.shape or not known.dtype:
+            return False
+        small = len(known.shape) <= 1 and known.dtype.startswith(("int", "bool"))
+        return name in self.values or not small
 
 
-def _open(types: Mapping[str, TensorType], scratch: onnx.ModelProto) -> bool:
-    """Whether any node's output still has an unknown shape, so that another round could help."""
-    for node in scratch.graph.node:
-        for name in node.output:
-            if name and None in (types.get(name, UNKNOWN).shape or (None,)) and types.get(name, UNKNOWN).shape != ():
-                return True
-    return False
-
-
-def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto], fresh: Mapping[str, np.ndarray]) -> None:
+def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
+    """Keep these nodes, and the outputs that they make."""
     if len(kept) == len(graph.node):
         return
     copies = [type(node).FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]
     graph.node.extend(copies)
-    outputs = [value for value in graph.output if value.name not in fresh]
-    if len(outputs) != len(graph.output):
-        copied = [type(value).FromString(value.SerializeToString()) for value in outputs]
-        del graph.output[:]
-        graph.output.extend(copied)
+    made = {name for node in copies for name in node.output}
+    outputs = [type(value).FromString(value.SerializeToString()) for value in graph.output if value.name in made]
+    del graph.output[:]
+    graph.output.extend(outputs)
 
 
 def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
     """Give inference what earlier rounds found, so that operators that it does not know do not stop it."""
     from onnx import helper
 
+    stored = {tensor.name for tensor in graph.initializer} | {value.name for value in (*graph.output, *graph.input)}
     del graph.value_info[:]
-    outputs = {value.name for value in graph.output}
-    for node in graph.node:
-        for name in node.output:
-            known = types.get(name)
-            if name not in outputs and known is not None and known.shape is not None and known.dtype:
-                graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
+    for name in dict.fromkeys(name for node in graph.node for name in (*node.input, *node.output)):
+        known = types.get(name)
+        if name and name not in stored and known is not None and known.shape is not None and known.dtype:
+            graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
+
+
+_TAKES_SIZES = frozenset(
+    {"Pad", "Reshape", "Expand", "Slice", "Tile", "Resize", "Upsample", "ConstantOfShape", "Split", "Range"}
+)
+
+
+def _sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node takes sizes that were computed by way of a matrix, as torch's exporter does for Pad."""
+    deep: set[str] = set()
+    for node in model.proto.graph.node:
+        if any(name in deep or (name in values and values[name].ndim > 1) for name in node.input):
+            if node.op_type in _TAKES_SIZES and any(name in deep for name in node.input[node.op_type != "Range" :]):
+                return True
+            deep.update(name for name in node.output if name in values)
+    return False
 
 
 def _onnx_inference(scratch: onnx.ModelProto, model: Model) -> onnx.ModelProto:
@@ -159,30 +233,6 @@ def _small_constants(model: Model) -> dict[str, np.ndarray]:
             if not external or tensor.data_type in (6, 7):
                 values[name] = model.initializer(name)
     return values
-
-
-def _collect(
-    inferred: onnx.ModelProto, declared: Mapping[str, TensorType], only_declared: set[str]
-) -> dict[str, TensorType]:
-    graph = inferred.graph
-    types = {tensor.name: TensorType(tuple(tensor.dims), elem_name(tensor.data_type)) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.name not in types:
-            types[value.name] = read_type(value.type)
-    for node in graph.node:
-        _own_rule(node, types)
-    for name, known in declared.items():
-        have = types.get(name, UNKNOWN)
-        if have.shape is None and known.shape is not None:
-            only_declared.add(name)
-        types[name] = _merge(have, known)
-    for node in graph.node:
-        if node.op_type == "Constant" and node.output and node.output[0] not in types:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    tensor = attribute.t
-                    types[node.output[0]] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
-    return types
 
 
 _SAME_AS_INPUT = frozenset(
@@ -250,37 +300,6 @@ def _with_symbols(declared: _Declared, symbols: Mapping[str, int]) -> TensorType
         return TensorType(None, declared.dtype)
     dims = tuple(symbols.get(dim) if isinstance(dim, str) else dim for dim in declared.dims)
     return TensorType(dims, declared.dtype)
-
-
-def _batch_is_open(scratch: onnx.ModelProto) -> bool:
-    names = {tensor.name for tensor in scratch.graph.initializer}
-    for value in scratch.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in names and dims and not (dims[0].HasField("dim_value") and dims[0].dim_value > 0):
-            return True
-    return False
-
-
-def _put_batch(scratch: onnx.ModelProto, batch: int | None) -> dict[str, int]:
-    """Put the batch into each input's open first dimension; returns the symbols that it stands for."""
-    symbols: dict[str, int] = {}
-    if batch is None:
-        return symbols
-    names = {tensor.name for tensor in scratch.graph.initializer}
-    inputs = [value for value in scratch.graph.input if value.name not in names]
-    for value in inputs:
-        dims = value.type.tensor_type.shape.dim
-        if dims and not (dims[0].HasField("dim_value") and dims[0].dim_value > 0):
-            if dims[0].dim_param:
-                symbols[dims[0].dim_param] = batch
-            dims[0].dim_value = batch
-    for value in inputs:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in symbols:
-                dim.dim_value = symbols[dim.dim_param]
-            elif dim.HasField("dim_value") and dim.dim_value <= 0:
-                dim.ClearField("dim_value")
-    return symbols
 
 
 _CONTRIB_AS_STANDARD = frozenset({"DequantizeLinear", "QuantizeLinear", "Gelu", "Einsum", "GridSample"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
@@ -29,8 +30,19 @@ def check_model(model: Model, target: Target, answers: Mapping[str, Known] | Non
 
 
 def network_of(model: Model, target: Target) -> Network:
-    """The layers of a model as the target's release parses it, with the target's batch."""
-    return lower(model, tensorrt=str(target.version), batch=target.batch)
+    """The layers of a model as the target's release parses it, with the target's batch and shapes.
+
+    Raises UsageError for shapes that do not fit the model.
+    """
+    return lower(model, tensorrt=str(target.version), batch=target.batch, fixed=target.shapes)
+
+
+def network_placed(model: Model, placement: Placement) -> Network:
+    """The network that `placement` was made of, read from the model again: the record tells release and sizes."""
+    known = {name: dims for name, dims in placement.model.inputs.items() if dims and -1 not in dims}
+    fixed = tuple(FixedShape(name, tuple(dims)) for name, dims in known.items())
+    batch = None if fixed else placement.target.batch or None
+    return lower(model, tensorrt=placement.target.tensorrt, batch=batch, fixed=fixed)
 
 
 def check_network(

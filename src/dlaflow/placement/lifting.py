@@ -99,8 +99,10 @@ def _settle(
     tensor: Tensor, reader: Node | None, forms: _Forms, kept: set[int], helpers: dict[tuple[str, Dims], Node]
 ) -> Tensor:
     """The tensor that `reader` (None: the network's output) really reads in place of `tensor`."""
-    root, path = tensor, []
+    root, path = tensor, list[Node]()
     while (producer := forms.wiring.producers.get(root.name)) is not None and _is_reshape(producer):
+        if producer in path or not producer.inputs:  # two graphs of a loop may use one name for different tensors
+            break
         path.append(producer)
         root = producer.inputs[0]
     source = forms.wiring.producers.get(root.name)

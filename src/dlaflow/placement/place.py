@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from dlaflow.graph.cost import has_known_macs
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.placement.answers import Known, settled
 from dlaflow.placement.grouping import group, keep_largest
@@ -38,8 +39,7 @@ def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[s
     case = make_case(network, target)
     examiner = Examiner()
     findings = examiner.model(case)
-    blocked = any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
-    nodes = _examine(case, examiner, answers or {}, blocked=blocked)
+    nodes = _examine(case, examiner, answers or {}, blocked=_is_blocked(findings))
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
     too_large = LoadableMemory().examine_placement(placement, case)
@@ -56,6 +56,10 @@ def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[s
 
 _BLOCKING = frozenset({"DLA001", "DLA002", "DLA003"})
 """Findings on the target after which nothing can run on a DLA."""
+
+
+def _is_blocked(findings: list[Finding]) -> bool:
+    return any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
 
 
 def _examine(case: Case, examiner: Examiner, answers: Mapping[str, Known], *, blocked: bool) -> list[Node]:
@@ -107,7 +111,7 @@ def _record(built: _Built, case: Case, model: ModelInfo, findings: list[Finding]
     return Placement(
         model=model,
         target=case.target.info(_batch_of(case)),
-        summary=_summary(layers, built, len(switches)),
+        summary=_summary(layers, built, len(switches), _mac_share(layers, case.network, findings)),
         layers=layers,
         loadables=loadables,
         switches=switches,
@@ -145,22 +149,31 @@ def _switches(nodes: list[Node], case: Case) -> list[Switch]:
     return found
 
 
-def _summary(layers: list[PlacedLayer], built: _Built, switches: int) -> Summary:
+def _summary(layers: list[PlacedLayer], built: _Built, switches: int, mac_share: float | None) -> Summary:
     on = {device: [layer for layer in layers if layer.device is device] for device in Device}
-    macs = sum(layer.macs for layer in layers)
-    dla_macs = sum(layer.macs for layer in on[Device.DLA])
     return Summary(
         layers=len(layers),
         dla_layers=len(on[Device.DLA]),
         gpu_layers=len(on[Device.GPU]),
         folded_layers=len(on[Device.FOLDED]),
         unknown_layers=sum(layer.verdict is Verdict.UNKNOWN for layer in layers),
-        dla_mac_share=dla_macs / macs if macs else float(bool(on[Device.DLA] and not on[Device.GPU])),
+        dla_mac_share=mac_share,
         loadables=len(built.loadables),
         loadables_before_cap=built.before_limit,
         switches=switches,
         standalone_ok=True,
     )
+
+
+def _mac_share(layers: list[PlacedLayer], network: Network, findings: list[Finding]) -> float | None:
+    """The DLA's share; None where the size of an input, or of a layer that counts, is not known."""
+    on_dla, on_gpu = ([layer for layer in layers if layer.device is device] for device in (Device.DLA, Device.GPU))
+    if _is_blocked(findings) or not (on_dla or network.dynamic_inputs):
+        return 0.0
+    if network.dynamic_inputs or not all(map(has_known_macs, network.layers)):
+        return None
+    there, elsewhere = (sum(layer.macs for layer in part) for part in (on_dla, on_gpu))
+    return there / (there + elsewhere) if there + elsewhere else float(not on_gpu)
 
 
 def _macs(nodes: Iterable[Node]) -> int:

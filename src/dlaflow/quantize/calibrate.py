@@ -35,7 +35,7 @@ def calibrate(
     Raises InputError for a model or images that cannot be used: not float32, no images, NaN or infinite activations.
     """
     config = config or CalibrationConfig()
-    graph = index(load_onnx(model))
+    graph = index(load_onnx(model, config.shapes))
     tensors = plan(graph)
     _refuse_converted(model, graph)
     if not tensors.observed:
@@ -44,9 +44,8 @@ def calibrate(
     checkpoint = Checkpoint(config.checkpoint, key_of(model_sha256, tensors.observed), config.checkpoint_seconds)
     seen = _observe(Observer(graph.proto, tensors.observed), batches, config, checkpoint, progress)
     if config.method == AUTO:
-        chosen = _auto(
-            index(for_qdq(load_onnx(model))), seen, limited(batches(), min(seen.images, auto.IMAGES)), progress
-        )
+        again = index(for_qdq(load_onnx(model, config.shapes)))
+        chosen = _auto(again, seen, limited(batches(), min(seen.images, auto.IMAGES)), progress)
     else:
         chosen = {histogram.name: choose(histogram, config) for histogram in seen.histograms}
     calibration = assemble(tensors, chosen, Calibration((), config.method, seen.images, model_sha256, seen.fingerprint))

@@ -11,6 +11,7 @@ import msgspec
 from dlaflow import __version__
 from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.quantize.methods import AUTO, METHODS
 
 SCHEMA = "dlaflow.calibration/1"
@@ -24,7 +25,7 @@ class CalibrationConfig:
 
     `method` is entropy, percentile, minmax, mse or auto; `percentile` the share in percent that the percentile
     method keeps; `images` how many images to use at most (None: all that come); `checkpoint` where an interrupted run
-    keeps its state (None: nowhere), written every `checkpoint_seconds`.
+    keeps its state (None: nowhere), written every `checkpoint_seconds`; `shapes` fix the size of an open input.
     """
 
     method: str = "entropy"
@@ -32,6 +33,7 @@ class CalibrationConfig:
     images: int | None = None
     checkpoint: Path | None = None
     checkpoint_seconds: float = 20.0
+    shapes: tuple[FixedShape, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:

@@ -7,13 +7,14 @@ the sum that it is fused with, a constant is its own calibration image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.layer import Layer, Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
@@ -40,13 +41,13 @@ class Coverage:
     missing: tuple[str, ...]
 
 
-def cover(model: Path, calibration: Calibration, tensorrt: str) -> Coverage:
-    """Complete a calibration for the network that TensorRT `tensorrt` makes of `model`.
+def cover(model: Path, calibration: Calibration, tensorrt: str, shapes: Sequence[FixedShape] = ()) -> Coverage:
+    """Complete a calibration for the network that TensorRT `tensorrt` makes of `model`, built with `shapes`.
 
     Raises InputError when the model cannot be read, UsageError for a `tensorrt` that is no version.
     """
     loaded = load_model(model)
-    return complete(lower(loaded, tensorrt=tensorrt), calibration.scales, _largest_of(loaded))
+    return complete(lower(loaded, tensorrt=tensorrt, fixed=shapes), calibration.scales, _largest_of(loaded))
 
 
 def renamed(model: Path, scales: Mapping[str, float], before: str, after: str) -> Coverage:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.inputs import batch_of, fed_inputs, fix_inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,10 +84,10 @@ class Graph:
         return None
 
 
-def load_onnx(path: str | Path) -> onnx.ModelProto:
-    """Read an ONNX file with its weights.
+def load_onnx(path: str | Path, shapes: Sequence[FixedShape] = ()) -> onnx.ModelProto:
+    """Read an ONNX file with its weights; `shapes` fix inputs that it leaves open, the batch too.
 
-    Raises InputError when it cannot be read, is no ONNX file or is damaged.
+    Raises InputError when it cannot be read, is no ONNX file or is damaged, UsageError for a shape that does not fit.
     """
     import onnx
 
@@ -101,6 +103,8 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         ) from None
     if not model.graph.node:
         raise InputError(f"{path} is not a usable model", expected="at least one node", received="none")
+    if shapes:
+        fix_inputs(model.graph, batch_of(model.graph, None, shapes), shapes)
     return model
 
 
@@ -159,17 +163,11 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
     """The dimensions of the first input behind the batch; None for open ones."""
-    inputs = fed_inputs(model)
+    inputs = fed_inputs(model.graph)
     if not inputs:
         raise InputError("the model has no input", expected="one float32 input")
     dims = inputs[0].type.tensor_type.shape.dim
     return tuple(dim.dim_value or None for dim in dims[1:])
-
-
-def fed_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The inputs that are fed, without initializers that older files list as inputs too."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in stored]
 
 
 def for_qdq(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress, Task, silent
 from dlaflow.quantize.calibration import Calibration
 from dlaflow.quantize.images import Images, in_batches
@@ -56,11 +57,15 @@ class Sensitivity:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The images to measure with: labels int64 [n] or None, `batch` images at once."""
+    """The images to measure with: labels int64 [n] or None, `batch` images at once.
+
+    `shapes` fix the size of an input that the model leaves open.
+    """
 
     images: Images
     labels: NDArray[np.int64] | None
     batch: int = 32
+    shapes: tuple[FixedShape, ...] = ()
 
 
 def rank(
@@ -130,7 +135,7 @@ class _Meter:
 
     def scores(self, float_nodes: Collection[str] | None, only: str = "") -> NDArray[np.float32]:
         """The outputs, [n, values]; None: the float32 network; `only`: no tensor besides those of that node."""
-        proto = load_onnx(self._model)
+        proto = load_onnx(self._model, self._sample.shapes)
         if float_nodes is not None:
             calibration = self._around(only) if only else self._calibration
             proto = as_on_dla(qdq_model(proto, calibration, float_nodes))

@@ -58,14 +58,14 @@ def gpu_config(source: Source, target: Target, tensorrt: str) -> BuildConfig:
         precision="int8" if int8 else "fp16",
         scales=("qdq" if typed else "cache" if source.cache else "none") if int8 else "none",
         fp16_too=int8 and not typed,
-        shapes=shapes_for(source.model, target.batch),
+        shapes=shapes_for(source.model, target.batch, target.shapes),
         cache=str(source.cache) if source.cache else None,
     )
 
 
-def fed(model: Path, batch: int | None) -> InputShape:
+def fed(model: Path, target: Target) -> InputShape:
     """The model's first input with the shape that its engine takes."""
-    shapes = shapes_for(model, batch)
+    shapes = shapes_for(model, target.batch, target.shapes)
     return shapes[0] if shapes else _fixed(model)
 
 

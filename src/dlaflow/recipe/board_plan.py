@@ -99,10 +99,9 @@ class BoardPlanner:
 
     def _evaluate(self, variant: str) -> Step:
         left, model = self._left(variant), self._source(variant).model
-        source = (model, self._target.batch, self._target.precision)
         return Step(
             f"evaluate/{variant} on {self._there.name}",
-            partial(board_work.evaluate, self._there, left, source, self._data),
+            partial(board_work.evaluate, self._there, left, (model, self._target), self._data),
             (left.accuracy,),
             {"engine": left.dla, "model": model},
             self._about(images=self._recipe.remote.images, data=self._data.dataset.fingerprint),

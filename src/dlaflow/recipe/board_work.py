@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import Request
@@ -27,6 +28,9 @@ from dlaflow.remote.records import PowerWish
 from dlaflow.report.json import measurements_json, read_placement
 from dlaflow.report.units import count, percent
 from dlaflow.types import Measurement
+
+if TYPE_CHECKING:
+    from dlaflow.targets.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +95,17 @@ def profile(there: There, files: BoardFiles, placement: Path | None, progress: P
     return ", ".join(said) or "measured"
 
 
-def evaluate(
-    there: There, files: BoardFiles, source: tuple[Path, int | None, str], data: RunData, progress: Progress
-) -> str:
-    """Let the engine itself answer for test images. `source` is its model, its batch and its precision."""
-    model, batch, precision = source
+def evaluate(there: There, files: BoardFiles, source: tuple[Path, Target], data: RunData, progress: Progress) -> str:
+    """Let the engine itself answer for test images. `source` is the model that it was built from, and its target."""
+    model, target = source
     images, labels = data.test(there.wish.images)
-    shape = fed(model, batch)
+    shape = fed(model, target)
     how = RemoteEvaluation(shape.name, shape.shapes.usual[0], handling=there.handling)
     accuracy = evaluate_on_board(there.board, files.dla, images, labels, how)
-    rows = accuracy.measurements(f"{precision} on {there.name}", detail=data.dataset.name)
+    rows = accuracy.measurements(f"{target.precision} on {there.name}", detail=data.dataset.name)
     # Each batch starts trtexec anew, so the throughput says nothing.
     write_atomic(files.accuracy, measurements_json([row for row in rows if row.quantity == "top1"]))
-    return f"{precision} {percent(accuracy.top1)} of {count(accuracy.total, 'image')}"
+    return f"{target.precision} {percent(accuracy.top1)} of {count(accuracy.total, 'image')}"
 
 
 def bench(there: There, files: BoardFiles, cores: tuple[int, ...], progress: Progress) -> str:

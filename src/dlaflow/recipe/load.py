@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from dlaflow.errors import InputError
+from dlaflow.errors import InputError, UsageError
+from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.recipe.schema import (
     CalibrateSection,
     DataSection,
@@ -116,6 +117,10 @@ def check_recipe(recipe: Recipe) -> None:
         value = count(recipe)
         if value is not None and value < 1:
             raise InputError(f"{place} is too small", expected="1 or more", received=value)
+    try:
+        fixed_shapes(recipe.target.shape or ())
+    except UsageError as error:
+        raise InputError(f"target.shape: {error}") from None
     _check_steps(recipe)
     seen: dict[str, VariantSection] = {}
     for variant in recipe.variant:

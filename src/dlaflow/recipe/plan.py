@@ -122,13 +122,12 @@ class Planner:
 
     def _calibrate(self, variant: VariantSection) -> Step:
         files, section = self.files[variant.name], self.recipe.calibrate
-        tensorrt = self.target.release.tensorrt
         return Step(
             f"calibrate/{variant.name}",
-            partial(work.calibrate, section, tensorrt, self.data, files),
+            partial(work.calibrate, section, self.target, self.data, files),
             (files.cache, sidecar_of(files.cache), files.int8),
             {"model": files.model},
-            {"tensorrt": tensorrt, "data": self._fingerprint, **_text(section)},
+            {"tensorrt": self.target.release.tensorrt, **self._fed, **_text(section)},
             ("quantize", "run", "zoo", "onnxruntime"),
         )
 
@@ -136,10 +135,10 @@ class Planner:
         files, section, skip = self.files[variant.name], self.recipe.sensitivity, self.recipe.calibrate.samples
         return Step(
             f"sensitivity/{variant.name}",
-            partial(work.sensitivity, section, skip, self.data, files),
+            partial(work.sensitivity, section, skip, self.target.shapes, self.data, files),
             (files.sensitivity,),
             {"model": files.model, "calibration": sidecar_of(files.cache)},
-            {"data": self._fingerprint, "skip": str(skip), **_text(section)},
+            {**self._fed, "skip": str(skip), **_text(section)},
             ("quantize", "run", "zoo", "onnxruntime"),
         )
 
@@ -156,10 +155,10 @@ class Planner:
         models: dict[str, Path] = {name: path for name, path in places.items() if name in section.precisions}
         return Step(
             f"evaluate/{variant.name}",
-            partial(work.evaluate, section, self.data, models, files.accuracy),
+            partial(work.evaluate, section, self.target.shapes, self.data, models, files.accuracy),
             (files.accuracy,),
             models,
-            {"data": self._fingerprint, **_text(section)},
+            {**self._fed, **_text(section)},
             ("measure", "run", "zoo", "onnxruntime"),
         )
 
@@ -185,6 +184,11 @@ class Planner:
         """What boards answered to `probe`: a new answer makes a placement stale."""
         target = self.target
         return repr(known_answers(target.board.soc, target.release.tensorrt, target.precision))
+
+    @property
+    def _fed(self) -> dict[str, str]:
+        """What onnxruntime gets: the images, and the sizes of the inputs that a model leaves open."""
+        return {"data": self._fingerprint, "shapes": " ".join(map(str, self.target.shapes))}
 
     @property
     def _fingerprint(self) -> str:

@@ -78,11 +78,10 @@ def _variant(section: VariantSection, sources: Sources) -> Variant:
 def _edges(model: Path, placement: Placement) -> list[Edge]:
     """The connections between the layers, read from the model again: a placement holds only those that switch."""
     from dlaflow.graph.load import load_model
-    from dlaflow.graph.lower import lower
+    from dlaflow.placement.check import network_placed
     from dlaflow.report.edges import edges_of
 
-    target = placement.target
-    return edges_of(lower(load_model(model), tensorrt=target.tensorrt, batch=target.batch or None))
+    return edges_of(network_placed(load_model(model), placement))
 
 
 def _environment() -> list[str]:

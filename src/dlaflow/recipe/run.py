@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import DlaflowError, InputError
+from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Listener, StepDone, run_steps
@@ -67,7 +68,7 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
     from dlaflow.targets.target import resolve_target
 
     wanted = recipe.target
-    target = resolve_target(
+    named = resolve_target(
         wanted.board,
         wanted.jetpack,
         precision=wanted.precision,
@@ -75,6 +76,7 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
         mode=wanted.mode,
         tensorrt=wanted.tensorrt,
     )
+    target = replace(named, shapes=fixed_shapes(wanted.shape or ()))
     refuse_foreign_folder(options.folder)
     with locked(options.folder, options.wait), _fleet(options, progress) as fleet:
         if not options.resume and (dropped := start_over(options.folder)):

@@ -15,7 +15,11 @@ STEPS: tuple[StepName, ...] = ("train", "export", "check", "estimate", "calibrat
 
 
 class TargetSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[target]: the board that the model is meant for. `batch` is what the DLA engine would be built with."""
+    """[target]: the board that the model is meant for. `batch` is what the DLA engine would be built with.
+
+    `shape` gives the size of inputs that a model leaves open, batch included: {images = [1, 3, 640, 640]}, or
+    ["images:1x3x640x640"] as `--shape` spells it.
+    """
 
     board: str = "agx-orin-64gb"
     jetpack: str | None = None
@@ -23,6 +27,7 @@ class TargetSection(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["fp16", "int8"] = "int8"
     batch: int | None = None
     mode: Literal["hybrid", "standalone"] = "hybrid"
+    shape: dict[str, tuple[int, ...]] | tuple[str, ...] | None = None
 
 
 class DataSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress
 from dlaflow.recipe.board_files import BoardFiles
 from dlaflow.recipe.data import RunData
@@ -176,12 +177,11 @@ def estimate(power_mode: str | None, target: Target, files: Files, progress: Pro
     """Estimate the latency of the placement on the board."""
     from dlaflow.estimate.latency import estimate as run_estimate
     from dlaflow.graph.load import load_model
-    from dlaflow.graph.lower import lower
+    from dlaflow.placement.check import network_placed
 
     with progress(f"Estimating {files.folder.name}", None):
         placement = read_placement(files.placement)
-        info = placement.target
-        network = lower(load_model(files.model), tensorrt=info.tensorrt, batch=info.batch or None)
+        network = network_placed(load_model(files.model), placement)
         answer = run_estimate(network, placement, target, power_mode)
     write_atomic(files.estimate, measurements_json(answer.measurements()))
     if answer.latency is None:
@@ -190,8 +190,8 @@ def estimate(power_mode: str | None, target: Target, files: Files, progress: Pro
     return f"{answer.latency.value:.2f} ms for a batch of {answer.batch}, probably {low:.2f} to {high:.2f}"
 
 
-def calibrate(section: CalibrateSection, tensorrt: str, data: RunData, files: Files, progress: Progress) -> str:
-    """Calibrate INT8 and write both outputs: the cache of that TensorRT and the Q/DQ model."""
+def calibrate(section: CalibrateSection, target: Target, data: RunData, files: Files, progress: Progress) -> str:
+    """Calibrate INT8 and write both outputs: the cache of the target's TensorRT and the Q/DQ model."""
     from dlaflow.quantize.cache import write_cache
     from dlaflow.quantize.calibrate import calibrate as run_calibration
     from dlaflow.quantize.calibration import CalibrationConfig, sidecar_of, write_calibration
@@ -199,23 +199,31 @@ def calibrate(section: CalibrateSection, tensorrt: str, data: RunData, files: Fi
     from dlaflow.quantize.images import in_batches
     from dlaflow.quantize.qdq import write_qdq
 
-    config = CalibrationConfig(method=section.method, images=section.samples)
+    tensorrt, shapes = target.release.tensorrt, target.shapes
+    config = CalibrationConfig(method=section.method, images=section.samples, shapes=shapes)
     images, _ = data.training(section.samples)
     calibration = run_calibration(files.model, partial(in_batches, images, _BATCH), config, progress)
-    write_cache(cover(files.model, calibration, tensorrt).scales, tensorrt, files.cache)
+    write_cache(cover(files.model, calibration, tensorrt, shapes).scales, tensorrt, files.cache)
     write_calibration(calibration, sidecar_of(files.cache))
     write_qdq(files.model, calibration, files.int8)
     return f"{count(len(calibration.tensors), 'scale')} from {count(calibration.images, 'image')}"
 
 
-def sensitivity(section: SensitivitySection, skip: int, data: RunData, files: Files, progress: Progress) -> str:
+def sensitivity(
+    section: SensitivitySection,
+    skip: int,
+    shapes: tuple[FixedShape, ...],
+    data: RunData,
+    files: Files,
+    progress: Progress,
+) -> str:
     """Rank the layers by the damage that INT8 does in each alone, on images that the calibration did not see."""
     from dlaflow.quantize.calibration import read_calibration, sidecar_of
     from dlaflow.quantize.sensitivity import Sample, rank
 
     images, labels = data.training(section.images, skip)
     calibration = read_calibration(sidecar_of(files.cache))
-    found = rank(files.model, calibration, Sample(images, labels, _BATCH), section.max_drop, progress)
+    found = rank(files.model, calibration, Sample(images, labels, _BATCH, shapes), section.max_drop, progress)
     rows = [
         Measurement(
             "sensitivity",
@@ -240,7 +248,14 @@ def fp16(files: Files, progress: Progress) -> str:
     return "weights and activations in FP16"
 
 
-def evaluate(section: EvaluateSection, data: RunData, models: Mapping[str, Path], out: Path, progress: Progress) -> str:
+def evaluate(
+    section: EvaluateSection,
+    shapes: tuple[FixedShape, ...],
+    data: RunData,
+    models: Mapping[str, Path],
+    out: Path,
+    progress: Progress,
+) -> str:
     """Measure each precision on the test images, and how far it agrees with fp32 where that is among them."""
     from dlaflow.measure.accuracy import Accuracy
     from dlaflow.measure.accuracy import evaluate as run_evaluation
@@ -250,7 +265,7 @@ def evaluate(section: EvaluateSection, data: RunData, models: Mapping[str, Path]
     reference: Accuracy | None = None
     measurements, said = [], []
     for precision, model in models.items():
-        accuracy = run_evaluation(OrtRunner(model), images, labels, section.batch_size, progress)
+        accuracy = run_evaluation(OrtRunner(model, shapes=shapes), images, labels, section.batch_size, progress)
         measurements += accuracy.measurements(precision, reference, detail=data.dataset.name)
         said.append(f"{precision} {percent(accuracy.top1)}")
         if precision == "fp32":

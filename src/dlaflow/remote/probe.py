@@ -16,10 +16,9 @@ from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import EnvironmentLacksError
 from dlaflow.graph.layer import Layer, Network
 from dlaflow.graph.load import Model, load_model
-from dlaflow.graph.lower import lower
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
-from dlaflow.placement.check import check_model
+from dlaflow.placement.check import check_model, network_of
 from dlaflow.remote.board import Board
 from dlaflow.remote.cut import BOUNDARY, cut_out, give_types
 from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
@@ -65,7 +64,7 @@ def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = Non
     )
     examine(config, tensorrt, "trtexec")
     model = load_model(path)
-    network = lower(model, tensorrt=tensorrt, batch=target.batch)
+    network = network_of(model, target)
     wanted = _wanted(model, network, target, wish)
     before = {} if wish.again else known_answers(target.board.soc, tensorrt, target.precision)
     open_questions = {mark: layer for mark, layer in wanted.items() if mark not in before}

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from dlaflow.report.grouping import FindingGroup, group_findings
 from dlaflow.report.titles import release_title
+from dlaflow.report.verdict import opening
+from dlaflow.rules.model import FixedInputs
 from dlaflow.types import Confidence, Device, Placement, Verdict
 
 _WIDTH = 100
@@ -23,8 +25,10 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     lines = [
         f"{placement.model.path} on {target.board}, {release_title(target)} (TensorRT {target.tensorrt}), "
         f"{target.precision}, batch {target.batch}, {target.mode}",
+        *_opening_lines(placement),
         "",
-        f"  {summary.dla_mac_share:7.1%} of the multiply-accumulates, {summary.dla_layers} of {work} layers on the DLA",
+        f"  {_share(summary.dla_mac_share)} of the multiply-accumulates, "
+        f"{summary.dla_layers} of {work} layers on the DLA",
         f"  {summary.loadables:7} loadable{'s' * (summary.loadables != 1)}" + _beyond(placement),
         f"  {summary.switches:7} switch{'es' * (summary.switches != 1)} between DLA and GPU",
         f"  {'yes' if summary.standalone_ok else 'no':>7} standalone build possible",
@@ -58,6 +62,20 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     return "\n".join(lines)
 
 
+def _opening_lines(placement: Placement) -> list[str]:
+    """It stands before the numbers, which say little without a size; the option to add stays whole for copying."""
+    found = opening(placement)
+    if found is None:
+        return []
+    advice = f"use instead: {found.fix} The numbers below are those of a range."
+    wrapped = textwrap.wrap(advice, _WIDTH - 4, break_on_hyphens=False, break_long_words=False)
+    return ["", found.received, f"    expected {found.expected}", *("    " + line for line in wrapped)]
+
+
+def _share(share: float | None) -> str:
+    return "unknown share" if share is None else f"{share:7.1%}"
+
+
 def layer_text(placement: Placement) -> str:
     """Every layer with its device, verdict and loadable, in network order."""
     lines = ["Layers:"]
@@ -88,8 +106,13 @@ def comparison_text(first: Placement, second: Placement) -> str:
 
 
 def _main_reasons(placement: Placement) -> Placement:
-    """The placement with one finding a layer, the first: the others follow from it or repeat it (--json tells all)."""
-    return replace(placement, layers=[replace(layer, findings=layer.findings[:1]) for layer in placement.layers])
+    """The placement with one finding a layer, the first: the others follow from it or repeat it (--json tells all).
+
+    That sizes are open stands above the numbers already.
+    """
+    findings = [finding for finding in placement.findings if finding.rule != FixedInputs.id]
+    layers = [replace(layer, findings=layer.findings[:1]) for layer in placement.layers]
+    return replace(placement, layers=layers, findings=findings)
 
 
 def _devices_by_node(placement: Placement) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dlaflow.report.json import PLACEMENT_SCHEMA, RUN_SCHEMA, read_placement, re
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import latency_of
 from dlaflow.report.units import percent
-from dlaflow.report.verdict import PRECISIONS, number
+from dlaflow.report.verdict import PRECISIONS, number, opening
 
 
 class Worse(str, Enum):
@@ -131,6 +131,11 @@ def pairs(before: RunRecord, after: RunRecord) -> list[tuple[Variant, Variant]]:
 def _more(old: Variant, new: Variant, limit: Limit) -> list[Regression]:
     if old.placement is None or new.placement is None:
         raise _incomparable(limit.kind.value, old if old.placement is None else new)
+    for each in (old, new):
+        if each.placement and (found := opening(each.placement)):
+            raise InputError(
+                f"{limit.kind.value} cannot be compared: {each.name}: {found.received}", expected=found.expected
+            )
     before, after = (getattr(each.placement.summary, limit.kind.value) for each in (old, new) if each.placement)
     return [Regression(new.name, f"more {limit.kind.value}", str(before), str(after))] if after > before else []
 

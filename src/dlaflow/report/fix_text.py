@@ -64,7 +64,7 @@ def _before_after(before: Summary, after: Summary) -> str:
         ("switches", str(before.switches), str(after.switches)),
         ("loadables", str(before.loadables), str(after.loadables)),
         ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
-        ("multiply-accumulates on the DLA", f"{before.dla_mac_share:.1%}", f"{after.dla_mac_share:.1%}"),
+        ("multiply-accumulates on the DLA", *(_share(each.dla_mac_share) for each in (before, after))),
     )
     return "\n".join(f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows)
 
@@ -72,8 +72,12 @@ def _before_after(before: Summary, after: Summary) -> str:
 def _placed(summary: Summary) -> str:
     return (
         f"{_count(summary.loadables, 'loadable')}, {_count(summary.switches, 'switch')}, "
-        f"{summary.dla_mac_share:.1%} of the multiply-accumulates on the DLA"
+        f"{_share(summary.dla_mac_share)} of the multiply-accumulates on the DLA"
     )
+
+
+def _share(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.1%}"
 
 
 def _applied(each: Applied) -> list[str]:

@@ -7,8 +7,10 @@ import math
 _PLURALS = {"switch": "switches"}
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share of 0..1 as text; only a whole 0 or 1 reads 0% or 100%."""
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of 0..1 as text; only a whole 0 or 1 reads 0% or 100%, and None reads unknown."""
+    if share is None:
+        return "unknown"
     if share in {0, 1}:
         return f"{share:.0%}"
     step = 10.0 ** -(digits + 2)

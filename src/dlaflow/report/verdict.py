@@ -7,7 +7,8 @@ from enum import Enum
 
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.units import count, percent
-from dlaflow.types import Measurement, Placement, Summary
+from dlaflow.rules.model import FixedInputs
+from dlaflow.types import Finding, Measurement, Placement, Summary
 
 _NEARLY_ALL = 0.995
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -41,6 +42,9 @@ def answer(variant: Variant) -> Answer:
         return Answer(Status.UNCHECKED, "not checked", f"{variant.name} was not checked.")
     summary = placement.summary
     share = percent(summary.dla_mac_share)
+    if summary.dla_mac_share is None:
+        sentence = f"How much of {variant.name} runs on the DLA is not known: {_why_unknown(placement)}."
+        return Answer(Status.UNCHECKED, "not known", sentence)
     if not summary.loadables:
         return Answer(Status.NONE, "not on the DLA", f"Nothing of {variant.name} runs on the DLA.")
     caveat = f"; {count(summary.unknown_layers, 'layer')} could not be decided" if summary.unknown_layers else ""
@@ -52,6 +56,17 @@ def answer(variant: Variant) -> Answer:
         return Answer(Status.ONE, "1 loadable", f"{variant.name} runs in one DLA loadable, with {tail}")
     sentence = f"{variant.name} is cut into {summary.loadables} DLA loadables, with {tail}"
     return Answer(Status.CUT, f"{summary.loadables} loadables", sentence)
+
+
+def opening(placement: Placement) -> Finding | None:
+    """What tells that inputs leave their size open; None when all sizes are known."""
+    return next((finding for finding in placement.findings if finding.rule == FixedInputs.id), None)
+
+
+def _why_unknown(placement: Placement) -> str:
+    """An input without a size, or else layers whose sizes nothing tells."""
+    found = opening(placement)
+    return found.message if found else "sizes inside it follow from data or from an unknown operator"
 
 
 def headline(run: RunRecord) -> str:
@@ -73,14 +88,15 @@ def _short(summary: Summary) -> str:
     if summary.loadables == 1 and not summary.gpu_layers:
         return "runs wholly on the DLA, in one loadable"
     where = "runs in one DLA loadable" if summary.loadables == 1 else f"has {summary.loadables} DLA loadables"
-    rest = "" if summary.dla_mac_share >= _NEARLY_ALL else f", {percent(summary.dla_mac_share)} of the work on the DLA"
+    share = summary.dla_mac_share
+    rest = "" if share is not None and share >= _NEARLY_ALL else f", {percent(share)} of the work on the DLA"
     return f"{where} with {count(summary.switches, 'switch')}{rest}"
 
 
 def rank(placement: Placement) -> tuple[bool, int, int, float]:
     """A key that sorts the best placement first: something on the DLA, few loadables, few switches, many MACs."""
     summary = placement.summary
-    return (not summary.loadables, summary.loadables, summary.switches, -summary.dla_mac_share)
+    return (not summary.loadables, summary.loadables, summary.switches, -(summary.dla_mac_share or 0.0))
 
 
 def number(variant: Variant, quantity: str, subject: str) -> Measurement | None:

@@ -15,15 +15,13 @@ from dlaflow.rewrites.prove import Samples
 class FixConfig:
     """How far to go.
 
-    `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `input_shape` (channels, height, width)
-    fixes open dimensions; `samples` are real inputs for the proof, and for statistics; `dry_run` predicts only, without
-    a proof. Frozen statistics are kept while `accuracy` (percent right of a model) falls by at most
-    `max_drop` points; `tested` is how many images that is measured on.
+    `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
+    and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
+    right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on.
     """
 
     allow: Safety = Safety.EXACT
     output_4d: bool = False
-    input_shape: tuple[int, ...] | None = None
     samples: Samples | None = None
     accuracy: Callable[[onnx.ModelProto], float] | None = None
     tested: int = 0

@@ -42,7 +42,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     """
     began = time.monotonic()
     with progress(f"Fixing {path.name}", None) as task:
-        loaded = load_draft(path, target.batch, config.input_shape)
+        loaded = load_draft(path, target.batch, target.shapes)
+        target = replace(target, shapes=())  # the draft holds them; a rewrite may rename or drop an input
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow), path, finish, task.describe)
         before = search.place(loaded.draft) if loaded.frozen else check(path, target)
@@ -167,7 +168,7 @@ def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fi
     backbone, post = split(fixed.draft, names)
     post_out = post_path(out)
     relative = chained(fixed.draft, backbone, post)
-    placement = check_model(backbone.model(out), target)
+    placement = check_model(backbone.model(out), replace(target, shapes=()))
     write_atomic(post_out, post.proto().SerializeToString())
     written = write(replace(fixed, draft=backbone), out)
     cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape, suggested, told_open
+from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
 from dlaflow.graph.load import load_model
 from dlaflow.graph.shapes import TensorType, infer
 from dlaflow.graph.verify import outer_names
@@ -39,24 +41,25 @@ class Loaded:
     frozen: tuple[str, ...]
 
 
-def load_draft(path: Path, batch: int | None, input_shape: tuple[int, ...] | None = None) -> Loaded:
-    """Read a model with all its weights; an open batch becomes `batch` (1 without it).
+def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Loaded:
+    """Read a model with all its weights; an open batch becomes `batch` (that of `fixed`, 1 without either).
 
-    `input_shape` (channels, height, width) fixes open dimensions of the first input.
-    Raises InputError for what is no usable model, for an opset below 7 and for inputs whose shape stays open.
+    `fixed` are the shapes of inputs that leave more open. Raises InputError for what is no usable model, for an opset
+    below 7 and for inputs whose shape stays open, UsageError for a shape that does not fit the model.
     """
     model = load_model(path)
     if model.opset < _LOWEST_OPSET:
         raise InputError(f"{path} is too old to be rewritten", expected="opset 7 or later", received=model.opset)
     if model.proto.graph.sparse_initializer:
         raise InputError(f"{path} holds sparse weights", expected="dense weights", then="Export it without them.")
-    frozen = _freeze(model.proto, batch or 1, input_shape)
-    shapes = infer(model, batch or 1)
-    if shapes.dynamic_inputs:
+    graph = model.proto.graph
+    frozen, batch = tuple(open_inputs(graph)), batch_of(graph, batch, fixed)
+    shapes = infer(model, batch, fixed)
+    fix_inputs(graph, batch, fixed)
+    for name, dims in open_inputs(graph).items():
         raise InputError(
-            f"the shape of {', '.join(shapes.dynamic_inputs)} is open",
-            expected="fixed channels, height and width",
-            then="Name them with --input-shape, such as --input-shape 3x224x224.",
+            f"input {told_open(name, dims)}",
+            expected=f"one size, such as --shape {suggested(name, dims)}",
         )
     weights = {tensor.name: model.initializer(tensor.name) for tensor in model.proto.graph.initializer}
     nodes, folded = [], []
@@ -78,22 +81,6 @@ def load_draft(path: Path, batch: int | None, input_shape: tuple[int, ...] | Non
     draft = Draft(base, tuple(nodes), weights, types, model.opset)
     draft, copies = _without_copies(draft)
     return Loaded(draft.swept(), model.sha256, tuple(folded), copies, frozen)
-
-
-def _freeze(proto: onnx.ModelProto, batch: int, input_shape: tuple[int, ...] | None) -> tuple[str, ...]:
-    stored = {tensor.name for tensor in proto.graph.initializer}
-    frozen = []
-    for position, value in enumerate(value for value in proto.graph.input if value.name not in stored):
-        dims = value.type.tensor_type.shape.dim
-        opened = [index for index, dim in enumerate(dims) if not dim.HasField("dim_value") or dim.dim_value < 1]
-        for index in opened:
-            if index == 0:
-                dims[index].dim_value = batch
-            elif position == 0 and input_shape is not None and index - 1 < len(input_shape):
-                dims[index].dim_value = input_shape[index - 1]
-        if opened:
-            frozen.append(value.name)
-    return tuple(frozen)
 
 
 def _declare(base: onnx.ModelProto, types: dict[str, TensorType], weights: dict[str, Array]) -> None:

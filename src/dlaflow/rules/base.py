@@ -46,7 +46,7 @@ class Rule:
     limit: ClassVar[str] = ""
     """The id in limits.toml, when the rule is about a bound."""
     unknown_runs_on: ClassVar[Device] = Device.GPU
-    """The likelier device when the rule answers `unknown`."""
+    """The likelier device when the rule answers `unknown`, and that of a `conditional` layer as things stand."""
     good: ClassVar[Example]
     bad: ClassVar[Example]
 
@@ -71,6 +71,10 @@ class Rule:
     ) -> Finding:
         """The finding for a layer that stays on the DLA with a remark: a lower confidence, a change of precision."""
         return self._finding(layer, Verdict.NATIVE, expected, received, (source, confidence))
+
+    def depends(self, layer: Layer, received: str, *, expected: str, source: str) -> Finding:
+        """The finding for a layer that the DLA takes once something outside of it is settled."""
+        return self._finding(layer, Verdict.CONDITIONAL, expected, received, (source, Confidence.DOCUMENTED))
 
     def _finding(
         self, layer: Layer, verdict: Verdict, expected: str, received: str, ground: tuple[str, Confidence]

@@ -73,7 +73,7 @@ class ConvBuffer(Rule):
         if limit is None or not isinstance(conv, Convolution) or len(conv.kernel) != 2 or not shape or len(shape) != 4:
             return None
         width = shape[3]
-        if width is None:
+        if width is None or conv.groups < 1:
             return None
         own = convolution_banks(conv.in_channels // conv.groups, width, conv, case.bytes_per_element)
         if not limit.allows(own.total):

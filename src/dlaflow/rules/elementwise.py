@@ -78,9 +78,12 @@ class Broadcast(Rule):
 def broadcast_form(first: Tensor, second: Tensor, output: Tensor) -> str | None:
     """How the smaller operand of a 4-D operation spreads: NCHW (not at all), NC11, N111, or another pattern like NC1W.
 
-    None when a shape is unknown or not four-dimensional. A constant's batch of 1 counts as N.
+    None when a shape is unknown, or when the output or an operand does not fit four dimensions. A constant's batch of 1
+    counts as N.
     """
     if output.shape is None or len(output.shape) != 4 or first.shape is None or second.shape is None:
+        return None
+    if max(len(first.shape), len(second.shape)) > 4:
         return None
     for operand in (second, first):
         shape = (1,) * (4 - len(operand.shape or ())) + tuple(operand.shape or ())

@@ -37,7 +37,8 @@ class Examiner:
         for finding in findings:
             if finding.verdict is Verdict.FALLBACK:
                 return Device.GPU
-            if finding.verdict is Verdict.UNKNOWN and self._rules[finding.rule].unknown_runs_on is Device.GPU:
+            undecided = finding.verdict in (Verdict.UNKNOWN, Verdict.CONDITIONAL)
+            if undecided and self._rules[finding.rule].unknown_runs_on is Device.GPU:
                 return Device.GPU
         return Device.DLA
 

@@ -72,7 +72,7 @@ class StaticShapes(Rule):
     """All dimensions must be fixed when the engine is built.
 
     Why: a loadable is compiled for one shape; a wildcard is taken only when minimum, optimum and maximum agree.
-    Use instead: export with fixed height and width and name the batch with --batch.
+    Use instead: name the size of each open input with --shape, or export with fixed height and width.
     Fix safety: exact
     """
 
@@ -84,9 +84,10 @@ class StaticShapes(Rule):
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         for tensor in (*varying(layer), *layer.outputs):
             if tensor.shape is not None and None in tensor.shape:
-                return self.refuses(
-                    layer, f"{tensor.name} is {dims(tensor)}", expected="fixed dimensions", source=GUIDE
-                )
+                received, expected = f"{tensor.name} is {dims(tensor)}", "fixed dimensions"
+                if case.network.dynamic_inputs:
+                    return self.depends(layer, received, expected=f"{expected} (--shape)", source=GUIDE)
+                return self.refuses(layer, received, expected=expected, source=GUIDE)
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dlaflow.fixed_shape import suggested, told_open
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
 from dlaflow.targets.version import Version
@@ -89,10 +90,11 @@ class GenerationOnRelease(ModelRule):
 
 
 class FixedInputs(ModelRule):
-    """All inputs must have fixed sizes besides the batch.
+    """All inputs must have fixed sizes besides the batch, in the model or by `--shape`.
 
     Why: a loadable is compiled for one shape.
-    Use instead: export with fixed height and width.
+    Use instead: name the size with --shape, here and for `dlaflow build`, which makes it minimum, optimum and maximum;
+    or export with fixed sizes. A build with a real range of shapes puts nothing on the DLA that depends on them.
     Fix safety: exact
     """
 
@@ -104,9 +106,11 @@ class FixedInputs(ModelRule):
         names = case.network.dynamic_inputs
         if not names:
             return None
-        source = "TensorRT developer guide, DLA general restrictions"
-        received = f"{', '.join(names)} with open dimensions"
-        return self.says(Verdict.FALLBACK, received, expected="fixed dimensions", source=source)
+        source = "TensorRT developer guide, DLA general restrictions: wildcards only with min = opt = max"
+        inputs = [(tensor.name, tensor.shape or ()) for tensor in case.network.inputs if tensor.name in names]
+        received = "; ".join(told_open(name, dims) for name, dims in inputs)
+        options = " ".join(f"--shape {suggested(name, dims, case.target.batch)}" for name, dims in inputs)
+        return self.says(Verdict.CONDITIONAL, received, expected=f"one size, such as {options}", source=source)
 
 
 class ExplicitQuantization(ModelRule):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.load import load_model
 from dlaflow.quantize.model import load_onnx
 from dlaflow.quantize.numerics import as_on_dla, is_rounded
@@ -20,12 +22,16 @@ class OrtRunner(Session):
     """One model, ready to run.
 
     A Q/DQ or FP16 model is rounded where its file says so, which plain onnxruntime does not do (see
-    `dlaflow.quantize.numerics`); a float32 model runs as it is. A model in memory is not changed.
+    `dlaflow.quantize.numerics`); a float32 model runs as it is. A model in memory is not changed. `shapes` fix the size
+    of an input that a file leaves open, so that other images are refused.
 
-    Raises InputError when the model cannot be read or has several inputs, EnvironmentLacksError without onnxruntime.
+    Raises InputError when the model cannot be read or has several inputs, UsageError for a shape that does not fit it,
+    EnvironmentLacksError without onnxruntime.
     """
 
-    def __init__(self, model: str | Path | onnx.ModelProto, options: OrtOptions | None = None) -> None:
+    def __init__(
+        self, model: str | Path | onnx.ModelProto, options: OrtOptions | None = None, shapes: Sequence[FixedShape] = ()
+    ) -> None:
         if not isinstance(model, (str, Path)):
             copy = type(model)()
             copy.CopyFrom(model)
@@ -33,4 +39,4 @@ class OrtRunner(Session):
             return
         # The structure alone tells whether to round; a float32 model then loads straight from its file.
         rounded = is_rounded(load_model(model).proto)
-        super().__init__(as_on_dla(load_onnx(model)) if rounded else model, options)
+        super().__init__(as_on_dla(load_onnx(model, shapes)) if rounded or shapes else model, options)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.run.ort import OrtRunner
 from dlaflow.run.tensorrt import EngineOptions, TensorRTRunner
 
@@ -22,9 +24,12 @@ def is_engine(path: str | Path) -> bool:
         return False
 
 
-def open_runner(path: str | Path, options: EngineOptions | None = None) -> OrtRunner | TensorRTRunner:
+def open_runner(
+    path: str | Path, options: EngineOptions | None = None, shapes: Sequence[FixedShape] = ()
+) -> OrtRunner | TensorRTRunner:
     """The runner for an engine or an ONNX model; both have the same interface.
 
-    Raises InputError or EnvironmentLacksError as the runners do.
+    `shapes` are for models: an engine has the sizes that it was built with. Raises InputError or EnvironmentLacksError
+    as the runners do.
     """
-    return TensorRTRunner(path, options) if is_engine(path) else OrtRunner(path)
+    return TensorRTRunner(path, options) if is_engine(path) else OrtRunner(path, shapes=shapes)

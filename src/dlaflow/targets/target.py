@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dlaflow.errors import UsageError, unknown_name
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.targets.board import Board, find_board
 from dlaflow.targets.release import Release, find_release, release_of_tensorrt, releases
 from dlaflow.targets.version import Version
@@ -18,7 +19,8 @@ MODES = ("hybrid", "standalone")
 class Target:
     """What a model is checked for. `batch` is None to keep the model's own; `mode` is hybrid or standalone.
 
-    An INT8 target stands for a build that allows FP16 too (trtexec `--int8 --fp16`).
+    `shapes` are those of inputs that the model leaves open. An INT8 target stands for a build that allows FP16 too
+    (trtexec `--int8 --fp16`).
     """
 
     board: Board
@@ -26,6 +28,7 @@ class Target:
     precision: str = "int8"
     batch: int | None = None
     mode: str = "hybrid"
+    shapes: tuple[FixedShape, ...] = ()
 
     @property
     def version(self) -> Version:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.inputs import batch_of
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower.context import Context, Operand, closed
+from dlaflow.graph.lower.dimension_names import assert_dimension_names
 from dlaflow.graph.lower.release import parser_of
+from dlaflow.graph.lower.shuffle import identity
 from dlaflow.graph.lower.table import IMPORTERS
 from dlaflow.graph.lower.tensors import import_unknown
 from dlaflow.graph.shapes import infer
@@ -17,25 +23,40 @@ if TYPE_CHECKING:
     import onnx
 
 
-def lower(model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None) -> Network:
-    """The network that TensorRT `tensorrt` parses from `model`, with `batch` in place of an open first dimension.
+def lower(
+    model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None, fixed: Sequence[FixedShape] = ()
+) -> Network:
+    """The network that TensorRT `tensorrt` parses from `model`, built with minimum = optimum = maximum.
 
-    Without `batch` an open one becomes 1, as trtexec does. Layers come in the parser's order with its kinds and names.
-    Raises InputError for a node that breaks ONNX's rules, UsageError for a `tensorrt` that is no version.
+    `fixed` are shapes of inputs, `batch` stands in place of an open first dimension (without either it becomes 1, as
+    with trtexec). The parser still sees what the file leaves open. Layers come in its order with its kinds and names.
+    Raises InputError for a node that breaks ONNX's rules, UsageError for a `tensorrt` that is no version and for a
+    shape that does not fit the model.
     """
-    shapes = infer(model, 1 if batch is None else batch)
-    parsed = infer(model, None) if shapes.batch_was_open else None
+    shapes = infer(model, batch_of(model.proto.graph, batch, fixed), fixed)
+    parsed = infer(model, None) if shapes.was_open else None
     context = Context(model, shapes, parsed, parser_of(tensorrt))
     _register(context)
     inputs = tuple(context.inferred(name) for name in shapes.inputs)
     for tensor in inputs:
         context.bind(tensor.name, Operand(tensor))
+    if context.parser.asserts_dimension_names:
+        assert_dimension_names(context)
     context.importer = lambda node: _import(context, node)
     for node in model.proto.graph.node:
         context.importer(node)
-    outputs = tuple(closed(context.bound(value.name).tensor) for value in model.proto.graph.output)
+    outputs = tuple(closed(_output(context, value.name)) for value in model.proto.graph.output)
     inputs = tuple(closed(tensor) for tensor in inputs)
     return Network(context.layers(), inputs, outputs, shapes.dynamic_inputs, tuple(context.unknown_ops))
+
+
+def _output(context: Context, name: str) -> Tensor:
+    """The tensor of a graph output: weights get their layer, and an input that is one goes through an IDENTITY."""
+    context.start_nothing()
+    tensor = context.as_tensor(context.bound(name))
+    if tensor.name not in context.shapes.inputs:
+        return tensor
+    return replace(identity(context, tensor), name=name)
 
 
 def _import(context: Context, node: onnx.NodeProto) -> None:
@@ -59,6 +80,7 @@ def _register(context: Context) -> None:
     for name in context.shapes.inputs:
         context.names.tensor(name)
     for tensor in graph.initializer:
+        context.converts(tensor)
         context.names.tensor(tensor.name)
         known = context.shapes.type_of(tensor.name)
         context.bind(tensor.name, Operand(Tensor(tensor.name, known.shape, known.dtype, True), weights=True))

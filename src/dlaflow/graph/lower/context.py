@@ -11,11 +11,12 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.graph.cost import layer_macs
-from dlaflow.graph.layer import Attributes, Dims, Layer, Tensor
+from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor
 from dlaflow.graph.lower.attributes import NodeAttributes
 from dlaflow.graph.lower.naming import Names, unnamed
 from dlaflow.graph.lower.release import Parser
 from dlaflow.graph.lower.sizes import marked, plain
+from dlaflow.graph.lower.weights import conversions, place_of, shared_places
 
 if TYPE_CHECKING:
     import onnx
@@ -63,11 +64,15 @@ class Context:
         self.drafts: list[Draft] = []
         self.unknown_ops: list[str] = []
         self.initializers = frozenset(tensor.name for tensor in model.proto.graph.initializer)
-        self.node: onnx.NodeProto
-        self.attributes: NodeAttributes
+        self.node: onnx.NodeProto = _nothing()
+        self.attributes = NodeAttributes(self.node)
         self._bound: dict[str, Operand] = {}
         self._constants: dict[str, Tensor] = {}
+        self._placeholders = shared_places(model.tensors.values())
         self._first_draft = 0
+        self._own_shapes = False
+        self.misread: set[str] = set()
+        """Tensors whose shape to the parser is not the one that ONNX gives them."""
         self.importer: Callable[[onnx.NodeProto], None]
 
     def start(self, node: onnx.NodeProto) -> None:
@@ -75,6 +80,15 @@ class Context:
         self.node = node
         self.attributes = NodeAttributes(node)
         self._first_draft = len(self.drafts)
+        self._own_shapes = any(name in self.misread for name in node.input)
+
+    def start_nothing(self) -> None:
+        """What follows belongs to no node."""
+        self.start(_nothing())
+
+    def misreads(self) -> None:
+        """Say that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
+        self._own_shapes = True
 
     @property
     def node_name(self) -> str:
@@ -97,9 +111,9 @@ class Context:
     @contextmanager
     def scope(self) -> Iterator[None]:
         """A subgraph: its names vanish afterwards, and the outer node goes on."""
-        outer = self.node, self.attributes, self._first_draft, dict(self._bound)
+        outer = self.node, self.attributes, self._first_draft, self._own_shapes, dict(self._bound)
         yield
-        self.node, self.attributes, self._first_draft, self._bound = outer
+        self.node, self.attributes, self._first_draft, self._own_shapes, self._bound = outer
 
     def is_absent(self, index: int) -> bool:
         """Whether the node lacks this optional input."""
@@ -114,9 +128,16 @@ class Context:
             )
         return self.bound(self.node.input[index])
 
-    def reserve(self, base: str) -> str:
+    def reserve(self, base: str = "tmp_weight") -> str:
         """A unique name for weights that the parser makes up, or "" where it leaves them unnamed."""
-        return self.names.tensor(base) if self.parser.names_helpers else ""
+        return self.names.tensor(base) if self.parser.names_temporaries else ""
+
+    def converts(self, tensor: onnx.TensorProto) -> None:
+        """Take the names that the parser uses up when it brings ONNX weights into a type of its own."""
+        if self.parser.names_conversions:
+            elsewhere = tensor.data_location == 1 and place_of(tensor) not in self._placeholders
+            for _ in range(conversions(tensor, elsewhere=elsewhere)):
+                self.names.tensor("tmp_weight")
 
     def tensor(self, index: int) -> Tensor:
         """An input as a network tensor; weights get a CONSTANT layer."""
@@ -127,9 +148,14 @@ class Context:
         if not operand.weights:
             return operand.tensor
         made = self._constants.get(operand.tensor.name)
-        if made is not None:
+        if made is not None and self.parser.shares_constants:
             return made
-        made = self.constant(operand.tensor.shape or (), operand.tensor.dtype, name=operand.tensor.name)
+        shape = operand.tensor.shape or ()
+        if operand.tensor.dtype == "bool" and not self.parser.bool_constants:
+            self.reserve()
+            made = self.constant(shape, "int32")
+            return self.emit("IDENTITY", [made], shape, Cast("bool"), name="", dtype="bool")
+        made = self.constant(shape, operand.tensor.dtype, name=operand.tensor.name)
         self._constants[operand.tensor.name] = made
         return made
 
@@ -213,6 +239,11 @@ class Context:
         label = name if self.parser.names_helpers else ""
         return self.emit(kind, inputs, shape, attributes, name=label, dtype=dtype)
 
+    def cast(self, data: Tensor, dtype: str) -> Tensor:
+        """The parser's own cast: CAST, or IDENTITY before 9.0."""
+        kind = "CAST" if self.parser.cast_helpers else "IDENTITY"
+        return self.helper(kind, [data], data.shape, Cast(dtype), "ONNXTRT_castHelper", dtype=dtype)
+
     def constant(self, shape: Dims, dtype: str = "float32", name: str = "") -> Tensor:
         """Add a CONSTANT layer; without a name it stays unnamed, though its weights use up a name."""
         if self.parser.names_helpers and name in ("", SHAPE_CONSTANT):
@@ -221,6 +252,19 @@ class Context:
         size = int(np.prod([extent or 0 for extent in shape])) if shape else 1
         self.drafts[-1].weight_elements = size
         return made
+
+    def rename(self, draft: Draft, made: Tensor) -> Tensor:
+        """Name a layer after the node once what it takes in has its names; hands back its output."""
+        return self.rename_layer(draft, self.names.layer(self.node_name)) if draft.outputs else made
+
+    def reshape_output(self, made: Tensor, shape: Dims | None) -> Tensor:
+        """Say what shape the output of a layer has."""
+        final = replace(made, shape=shape)
+        for draft in reversed(self.drafts):
+            if any(out is made for out in draft.outputs):
+                draft.outputs = [final if out is made else out for out in draft.outputs]
+                break
+        return final
 
     def rename_layer(self, draft: Draft, label: str) -> Tensor:
         """Name a layer after the fact, and its output with it where tensors follow their layers."""
@@ -243,15 +287,26 @@ class Context:
         self.drafts[-1].weight_elements = elements
 
     def finish(self, *results: Tensor | Operand) -> None:
-        """Bind the node's outputs; the tensors take ONNX's names, and inferred shapes where those are known."""
-        for index, result in enumerate(results):
-            if index >= len(self.node.output) or not self.node.output[index]:
+        """Bind the node's outputs; the tensors take ONNX's names, and inferred shapes where those are known.
+
+        An output that the parser does not make becomes one more of the node's last layer, as a tensor without a maker
+        would have no place in the network.
+        """
+        for index, name in enumerate(self.node.output):
+            if not name:
                 continue
-            name = self.node.output[index]
-            if isinstance(result, Operand):
+            if index >= len(results):
+                self._bind_extra(index)
+            elif isinstance(result := results[index], Operand):
                 self.bind(name, result)
-                continue
-            self.bind(name, Operand(self._rename(result, index)))
+            else:
+                self.bind(name, Operand(self._rename(result, index)))
+
+    def _bind_extra(self, index: int) -> None:
+        known = self.output(index)
+        if len(self.drafts) > self._first_draft:
+            self.drafts[-1].outputs.append(known)
+        self.bind(known.name, Operand(known))
 
     def _rename(self, result: Tensor, index: int) -> Tensor:
         mine = self.drafts[self._first_draft :]
@@ -259,10 +314,13 @@ class Context:
             return result
         known = self.output(index)
         self.names.tensor(known.name)
+        shape = self._settled(known, result)
+        if shape != known.shape and known.shape is not None:
+            self.misread.add(known.name)
         final = replace(
             result,
             name=known.name,
-            shape=self._settled(known, result),
+            shape=shape,
             dtype=known.dtype or result.dtype,
             constant=result.constant or known.constant,
         )
@@ -273,6 +331,8 @@ class Context:
 
     def _settled(self, known: Tensor, result: Tensor) -> Dims | None:
         """Inference's word on a shape, then the importer's, then what the exporter wrote down."""
+        if self._own_shapes and result.shape is not None:
+            return result.shape
         computed = result.shape is not None and None not in result.shape
         if known.shape is None or (computed and known.name in self.shapes.only_declared):
             return result.shape
@@ -281,6 +341,13 @@ class Context:
     def layers(self) -> tuple[Layer, ...]:
         """The layers in network order."""
         return tuple(_finished(draft) for draft in self.drafts)
+
+
+def _nothing() -> onnx.NodeProto:
+    """What layers belong to that no node asked for."""
+    import onnx
+
+    return onnx.NodeProto()
 
 
 def _is_constant(kind: str, inputs: Sequence[Tensor]) -> bool:
@@ -310,6 +377,8 @@ def _finished(draft: Draft) -> Layer:
 
 
 def _is_folded(draft: Draft) -> bool:
+    if draft.kind == "ASSERTION":
+        return True  # a comparison of sizes, made before the run
     if draft.kind == "CONDITION":
         return all(tensor.constant for tensor in draft.inputs)
     return bool(draft.outputs) and all(tensor.constant for tensor in draft.outputs)

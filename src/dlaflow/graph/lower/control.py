@@ -126,6 +126,8 @@ def _inside(context: Context, body: onnx.GraphProto, bound: dict[str, Operand] |
         for name, operand in (bound or {}).items():
             context.bind(name, operand)
         for tensor in body.initializer:
+            context.converts(tensor)
+            context.names.tensor(tensor.name)
             known = context.shapes.type_of(tensor.name)
             shape = known.shape if known.shape is not None else tuple(tensor.dims)
             context.bind(tensor.name, Operand(Tensor(tensor.name, shape, known.dtype, True), weights=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import prod
 
-from dlaflow.errors import InputError
 from dlaflow.graph.layer import Convolution, Dims, ElementWise, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
@@ -24,26 +23,19 @@ def import_conv_transpose(context: Context) -> None:
 
 def _import(context: Context, kind: str) -> None:
     weights = context.operand(1)
-    kernel_shape = weights.tensor.shape
-    if kernel_shape is None or len(kernel_shape) < 3 or None in kernel_shape:
-        raise InputError(
-            f"{context.model.path}: node {context.node_name!r} ({context.node.op_type}) has weights of unknown shape",
-            expected="at least three known dimensions",
-            received=str(kernel_shape),
-        )
-    sizes = tuple(size or 0 for size in kernel_shape)
-    line = len(sizes) == 3
+    extents = _weight_extents(context, weights.tensor)
+    line = len(extents) == 3
     groups = context.attributes.integer("group", 1)
     out = context.output()
-    window = conv_window(context, sizes[2:], context.shape(0), out.shape, transposed=kind == "DECONVOLUTION")
-    attributes = _attributes(kind, sizes, window, groups, weights.tensor.constant)
+    window = conv_window(context, extents[2:], context.shape(0), out.shape, transposed=kind == "DECONVOLUTION")
+    attributes = _attributes(kind, extents, window, groups, weights.tensor.constant)
     if line:
         attributes = _lifted(attributes)
     data = context.tensor(0)
     if line:
         data = unsqueeze(context, data, [3])
     inputs = [data]
-    held = prod(sizes) if weights.weights else 0
+    held = prod(extents) if weights.weights else 0
     if not weights.weights:
         inputs.append(unsqueeze(context, weights.tensor, [3]) if line else weights.tensor)
     padded = bool(attributes.output_padding)
@@ -59,10 +51,28 @@ def _import(context: Context, kind: str) -> None:
     result = context.emit(kind, inputs, _before_padding(shape, attributes), attributes)
     context.holds(held)
     if padded:
-        result = _output_padding(context, result, shape, attributes)
+        result = _output_padding(context, result, _padded(context, shape, result, line), attributes)
     if line:
         result = squeeze(context, result, [3])
     context.finish(result)
+
+
+def _weight_extents(context: Context, weights: Tensor) -> tuple[int, ...]:
+    """The weights' dimensions; those that nobody knows are 0, but for the kernel, which the node may tell."""
+    kernel = context.attributes.integers("kernel_shape") or (0, 0)
+    known = weights.shape if weights.shape is not None and len(weights.shape) > 2 else (None,) * (2 + len(kernel))
+    told = (0, 0, *kernel) if len(known) == 2 + len(kernel) else (0,) * len(known)
+    return tuple(other if size is None else int(size) for size, other in zip(known, told, strict=True))
+
+
+def _padded(context: Context, shape: Dims | None, result: Tensor, line: bool) -> Dims | None:
+    """The shape behind the output padding, which older parsers add to the wrong axis of a line."""
+    if not line or not context.parser.pads_lines_wrongly or shape is None or result.shape is None:
+        return shape
+    context.misreads()
+    length, before = shape[2], result.shape[2]
+    extra = 0 if length is None or before is None else length - before
+    return (*result.shape[:3], 1 + extra)
 
 
 def _before_padding(shape: Dims | None, attributes: Convolution) -> Dims | None:
@@ -76,20 +86,22 @@ def _before_padding(shape: Dims | None, attributes: Convolution) -> Dims | None:
 def _output_padding(context: Context, data: Tensor, shape: Dims | None, attributes: Convolution) -> Tensor:
     """A SLICE that fills up, and the bias as a SUM after it."""
     rank = len(attributes.kernel) + 2
-    start, total = context.constant((rank,), "int32"), context.constant((rank,), "int32")
+    dtype = "int64" if context.parser.int64 else "int32"
+    start, total = context.constant((rank,), dtype), context.constant((rank,), dtype)
     dims = sizes.shape_of(data).materialise(context)
     size = context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")
     extents = tuple(int(extent) for extent in shape if extent is not None) if shape is not None else ()
     filled = Slice((0,) * rank, extents, (1,) * rank, "FILL") if len(extents) == rank else Slice((), (), (), "FILL")
     name = None if context.parser.names_every_layer else ""
-    if context.parser.names_helpers:
+    if context.parser.names_every_layer:
         context.names.layer("ONNXTRT_ShapeSlice")
     result = context.emit("SLICE", [data, start, size], shape, filled, name=name)
-    if context.is_absent(2):
+    if context.is_absent(2) or not context.operand(2).weights:
         return result
     ones = (1,) * len(attributes.kernel)
     label = context.node_name if context.parser.names_every_layer else ""
-    bias = context.constant((1, attributes.out_channels, *ones), name=label)
+    bias = context.emit("CONSTANT", (), (1, attributes.out_channels, *ones), name=label, dtype="float32")
+    context.holds(attributes.out_channels)
     return context.emit("ELEMENTWISE", [result, bias], shape, ElementWise("SUM", 1), name="")
 
 

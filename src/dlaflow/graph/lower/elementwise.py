@@ -84,18 +84,23 @@ def unary(operation: str, *, boolean: bool = False) -> Importer:
 
     def run(context: Context) -> None:
         data = context.tensor(0)
-        if operation == "NEG" and data.dtype in ("int32", "int64"):
+        integer = data.dtype in ("int32", "int64")
+        if operation == "NEG" and integer and (data.dtype == "int32" or not context.parser.narrow_indices):
             context.finish(_negated(context, data))
             return
-        if data.shape == () and not context.parser.names_every_layer:
-            lifted = unsqueeze(context, data, [0])
-            line = context.emit("UNARY", [lifted], (1,), Unary(operation))
-            context.finish(squeeze(context, line, [0]))
-            return
-        result = context.emit("UNARY", [data], data.shape, Unary(operation), dtype="bool" if boolean else None)
-        context.finish(result)
+        lifted = data.shape == () and context.parser.lifts_scalars
+        source = context.cast(data, "float32") if _works_in_floats(context, operation, data) else data
+        given = unsqueeze(context, source, [0]) if lifted else source
+        result = context.emit("UNARY", [given], given.shape, Unary(operation), dtype="bool" if boolean else None)
+        if lifted:
+            result = squeeze(context, result, [0])
+        context.finish(context.cast(result, data.dtype) if source is not data else result)
 
     return run
+
+
+def _works_in_floats(context: Context, operation: str, data: Tensor) -> bool:
+    return operation == "ABS" and context.parser.casts_integer_abs and data.dtype in ("int32", "int64")
 
 
 def _negated(context: Context, data: Tensor) -> Tensor:

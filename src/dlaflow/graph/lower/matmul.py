@@ -16,17 +16,22 @@ def import_gemm(context: Context) -> None:
     name = None if context.parser.names_every_layer else ""
     alpha, beta = context.attributes.number("alpha", 1.0), context.attributes.number("beta", 1.0)
     if alpha != 1.0:
-        factor = context.constant((1, 1))
-        result = context.emit("ELEMENTWISE", [factor, result], out, ElementWise("PROD", 0, True), name=name)
-    if not context.is_absent(2) and beta != 0.0:
+        result = _scaled(context, result, name)
+    if not context.is_absent(2) and (beta != 0.0 or context.parser.scalar_factors):
         bias = context.tensor(2)
         if beta != 1.0:
-            factor = to_rank(context, context.constant((1,) * len(bias.shape or ())), len(bias.shape or ()))
-            bias = context.emit("ELEMENTWISE", [factor, bias], bias.shape, ElementWise("PROD", 0, True), name=name)
+            bias = _scaled(context, bias, name)
         bias = to_rank(context, bias, 2)
         attributes = ElementWise("SUM", 1 if bias.constant else None)
         result = context.emit("ELEMENTWISE", [result, bias], out, attributes, name=name)
     context.finish(result)
+
+
+def _scaled(context: Context, data: Tensor, name: str | None) -> Tensor:
+    """alpha or beta times a tensor."""
+    rank = len(data.shape or ())
+    factor = to_rank(context, context.constant(() if context.parser.scalar_factors else (1,) * rank), rank)
+    return context.emit("ELEMENTWISE", [factor, data], data.shape, ElementWise("PROD", 0, True), name=name)
 
 
 def import_matmul(context: Context) -> None:

@@ -15,6 +15,12 @@ def import_batch_normalization(context: Context) -> None:
     if not all(operand.weights for operand in operands):
         context.finish(_by_arithmetic(context, data, operands))
         return
+    if context.parser.names_conversions:
+        for operand in operands:
+            if operand.tensor.dtype == "float16":
+                context.reserve()
+        for _ in ("scale", "bias"):
+            context.reserve()
     rank = len(data.shape or ())
     lifted = unsqueeze(context, data, list(range(rank, 4))) if 1 <= rank < 4 else data
     result = context.emit("SCALE", [lifted], lifted.shape, Scale("CHANNEL"))
@@ -89,9 +95,20 @@ def import_layer_normalization(context: Context) -> None:
         return
     data = context.tensor(0)
     rank = len(data.shape or ())
-    scale = to_rank(context, context.tensor(1), rank)
-    bias = context.constant((1,) * rank) if context.is_absent(2) else to_rank(context, context.tensor(2), rank)
-    context.finish(context.emit("NORMALIZATION", [data, scale, bias], data.shape))
+    if context.parser.default_norm_constants:
+        defaults = [context.constant((), data.dtype) for _ in range(2)]
+        scale = context.tensor(1)
+        bias = defaults[1] if context.is_absent(2) else context.tensor(2)
+        scale, bias = to_rank(context, scale, rank), to_rank(context, bias, rank)
+    elif context.parser.names_every_layer:
+        scale = to_rank(context, context.tensor(1), rank)
+        bias = context.constant((1,) * rank) if context.is_absent(2) else to_rank(context, context.tensor(2), rank)
+    else:
+        scale = context.tensor(1)
+        bias = context.constant((), data.dtype) if context.is_absent(2) else context.tensor(2)
+        scale, bias = to_rank(context, scale, rank), to_rank(context, bias, rank)
+    name = None if context.parser.names_layer_normalization else ""
+    context.finish(context.emit("NORMALIZATION", [data, scale, bias], data.shape, name=name))
 
 
 def _not_known(context: Context) -> None:
@@ -130,10 +147,7 @@ def import_lp_normalization(context: Context) -> None:
         total = context.emit("REDUCE", [powered], small, Reduce("SUM", (axis,), True))
         norm = context.emit("UNARY", [total], small, Unary("SQRT"))
     empty = context.emit("ELEMENTWISE", [norm, zero], small, ElementWise("EQUAL", 1, True), dtype="bool")
-    kind = "CAST" if context.parser.cast_layers else "IDENTITY"
-    added = context.emit(
-        kind, [empty], small, name="ONNXTRT_castHelper" if context.parser.names_helpers else "", dtype=data.dtype
-    )
+    added = context.cast(empty, data.dtype)
     safe = context.emit("ELEMENTWISE", [norm, added], small, ElementWise("SUM"))
     context.finish(context.emit("ELEMENTWISE", [data, safe], data.shape, ElementWise("DIV")))
 

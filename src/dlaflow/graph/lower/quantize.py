@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlaflow.graph.layer import Cast, Quantize
+from dlaflow.graph.layer import Cast, Quantize, Tensor
 from dlaflow.graph.lower.context import Context
 
 
@@ -31,20 +31,31 @@ def import_dequantize(context: Context) -> None:
 def _quantize(context: Context, kind: str) -> None:
     data = context.tensor(0)
     scale = context.tensor(1)
-    tensors = [data, scale]
+    tensors = [data, scale, *_zero_point(context, scale)]
     zero = context.value(2)
-    if context.parser.names_every_layer:
-        tensors.append(context.constant(scale.shape or (), name=context.reserve("tmp_weight")))
-    elif not context.is_absent(2) and _takes_zero_point(context, kind):
-        tensors.append(context.tensor(2))
     per_axis = scale.shape is not None and len(scale.shape) == 1 and scale.shape[0] != 1
     axis = context.attributes.integer("axis", 1) % max(len(data.shape or ()), 1) if per_axis else None
     is_zero = context.is_absent(2) or (zero is not None and not bool(np.any(zero)))
     dtype = context.output().dtype or ("float32" if kind == "DEQUANTIZE" else "int8")
-    result = context.emit(kind, tensors, data.shape, Quantize(axis, is_zero), dtype=dtype)
-    context.finish(result)
+    if context.parser.names_every_layer:
+        context.finish(context.emit(kind, tensors, data.shape, Quantize(axis, is_zero), dtype=dtype))
+        return
+    made = context.emit(kind, tensors, data.shape, Quantize(axis, is_zero), name="", dtype=dtype)
+    draft = context.drafts[-1]
+    context.finish(context.rename_layer(draft, context.node_name) if made else made)
 
 
-def _takes_zero_point(context: Context, kind: str) -> bool:
-    """From 10.0 on QUANTIZE takes a zero point only when a DEQUANTIZE has made its layer already."""
-    return kind == "DEQUANTIZE" or not context.parser.int64 or context.has_layer(context.operand(2))
+def _zero_point(context: Context, scale: Tensor) -> list[Tensor]:
+    """The zero point as a constant of the parser's own: it wants one in floating point."""
+    if context.parser.names_every_layer:
+        return [context.constant(scale.shape or (), name=context.reserve())]
+    if context.is_absent(2):
+        return []
+    operand = context.operand(2)
+    if context.parser.int64:
+        if operand.weights or operand.tensor.constant:
+            return [context.constant(operand.tensor.shape or (), name=context.reserve())]
+        return [operand.tensor]
+    if operand.weights and not context.has_layer(operand):
+        context.reserve()
+    return [context.as_tensor(operand)]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.graph.layer import Cast, Dims, ElementWise, Reduce, Shuffle, Tensor, Unary
+from dlaflow.graph.layer import Cast, Dims, ElementWise, Reduce, Shuffle, Slice, Tensor, Unary
+from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.broadcast import squeeze, to_rank, unsqueeze
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.filled import filled
+from dlaflow.graph.lower.shape_tensor import ShapeTensor
+from dlaflow.graph.lower.shuffle import identity
+from dlaflow.graph.lower.slice_bounds import decoded
 
 Importer = Callable[[Context], None]
 
@@ -17,7 +22,7 @@ def reduce(operation: str) -> Importer:
     def run(context: Context) -> None:
         operand = context.operand(0)
         if _does_nothing(context):
-            context.finish(operand)
+            _passed_on(context, operand)
             return
         context.finish(_reduced(context, context.as_tensor(operand), operation))
 
@@ -25,15 +30,40 @@ def reduce(operation: str) -> Importer:
 
 
 def _does_nothing(context: Context) -> bool:
-    return bool(context.attributes.integer("noop_with_empty_axes")) and not _axes(context)
+    """Whether no axes mean no reduction: an attribute that older parsers do not look at."""
+    asked = bool(context.attributes.integer("noop_with_empty_axes")) and context.parser.reads_reduce_axes
+    return asked and not _axes(context)
+
+
+def _passed_on(context: Context, operand: Operand) -> None:
+    if context.parser.names_every_layer:
+        context.finish(operand)
+    else:
+        context.finish(identity(context, context.as_tensor(operand)))
 
 
 def _axes(context: Context) -> tuple[int, ...] | None:
+    """The axes that the parser sees: those of an input only where its importer hands them on."""
     given = context.attributes.integers("axes")
-    return given if given is not None else context.integers(1)
+    if given is not None:
+        return given
+    return context.integers(1) if _reads_axes_input(context) else None
+
+
+def _reads_axes_input(context: Context) -> bool:
+    operator = context.node.op_type
+    if operator in ("ReduceSum", "ReduceLogSum"):
+        return True
+    if operator == "ReduceLogSumExp":
+        return context.parser.names_every_layer
+    return context.parser.reads_reduce_axes
 
 
 def _reduced(context: Context, data: Tensor, operation: str) -> Tensor:
+    if not context.parser.reads_reduce_axes:
+        context.misreads()  # axes that are an input, or that are empty, are all axes to it
+    elif not context.is_absent(1) and not _reads_axes_input(context):
+        context.misreads()
     shape: Dims = data.shape or ()
     rank = len(shape)
     axes = tuple(sorted(axis % max(rank, 1) for axis in (_axes(context) or range(rank))))
@@ -47,18 +77,27 @@ def _reduced(context: Context, data: Tensor, operation: str) -> Tensor:
 
 def import_reduce_l1(context: Context) -> None:
     """ReduceL1: ABS, REDUCE SUM."""
+    if _does_nothing(context):
+        _passed_on(context, context.operand(0))
+        return
     data = context.tensor(0)
     context.finish(_reduced(context, context.emit("UNARY", [data], data.shape, Unary("ABS")), "SUM"))
 
 
 def import_reduce_l2(context: Context) -> None:
     """ReduceL2: square, REDUCE SUM, SQRT."""
+    if _does_nothing(context):
+        _passed_on(context, context.operand(0))
+        return
     total = _sum_of_squares(context)
     context.finish(context.emit("UNARY", [total], total.shape, Unary("SQRT")))
 
 
 def import_reduce_sum_square(context: Context) -> None:
     """ReduceSumSquare: square, REDUCE SUM."""
+    if _does_nothing(context):
+        _passed_on(context, context.operand(0))
+        return
     context.finish(_sum_of_squares(context))
 
 
@@ -71,12 +110,18 @@ def _sum_of_squares(context: Context) -> Tensor:
 
 def import_reduce_log_sum(context: Context) -> None:
     """ReduceLogSum: REDUCE SUM, LOG."""
+    if _does_nothing(context):
+        _passed_on(context, context.operand(0))
+        return
     total = _reduced(context, context.tensor(0), "SUM")
     context.finish(context.emit("UNARY", [total], total.shape, Unary("LOG")))
 
 
 def import_reduce_log_sum_exp(context: Context) -> None:
     """ReduceLogSumExp: EXP, REDUCE SUM, LOG; newer parsers take the maximum out first."""
+    if _does_nothing(context):
+        _passed_on(context, context.operand(0))
+        return
     data = context.tensor(0)
     if not context.parser.names_every_layer:
         raised = context.emit("UNARY", [data], data.shape, Unary("EXP"))
@@ -97,18 +142,46 @@ def import_reduce_log_sum_exp(context: Context) -> None:
 def import_arg(context: Context) -> None:
     """ArgMax and ArgMin: TOPK of one, its indices, squeezed when the axis does not stay."""
     data = context.tensor(0)
+    if context.parser.casts_arg_input and data.dtype in ("int32", "int64"):
+        data = context.cast(data, "float32")
     rank = len(data.shape or ())
     axis = context.attributes.integer("axis", 0) % max(rank, 1)
     shape = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
-    best = context.emit("TOPK", [data], shape)
+    last = bool(context.attributes.integer("select_last_index")) and rank > 0
+    best = context.emit("TOPK", [_flipped(context, data, axis) if last else data], shape)
     (indices,) = context.add_outputs(Tensor(context.further(best, 1), shape, "int32", best.constant))
-    if context.parser.names_every_layer:
-        indices = context.helper("CAST", [indices], shape, Cast("int32"), "ONNXTRT_castHelper")
+    if context.parser.int64:
+        indices = context.cast(indices, "int32" if context.parser.names_every_layer else "int64")
+    if last:
+        indices = _counted_from_the_start(context, data, indices, axis)
     if not context.attributes.integer("keepdims", 1):
         indices = squeeze(context, indices, [axis])
     if context.parser.int64:
-        indices = context.helper("CAST", [indices], indices.shape, Cast("int64"), "ONNXTRT_castHelper")
+        indices = context.cast(indices, "int64")
     context.finish(indices)
+
+
+def _flipped(context: Context, data: Tensor, axis: int) -> Tensor:
+    """The data backwards along the axis, so that the last of equal values comes first."""
+    rank = len(data.shape or ())
+    dims = sizes.shape_of(data)
+    subscripts = ShapeTensor(tuple(rank if index == axis else index for index in range(rank)))
+    starts = sizes.interlace(context, ShapeTensor((0,) * rank), sizes.vector(-1), subscripts)
+    ends = sizes.interlace(context, dims, sizes.vector(-(2**31)), subscripts)
+    steps = sizes.interlace(context, ShapeTensor((1,) * rank), sizes.vector(-1), subscripts)
+    given = decoded(context, dims, (starts, ends, steps))
+    return context.reshape_output(sizes.add_slice(context, data, given, Slice((), (), ())), data.shape)
+
+
+def _counted_from_the_start(context: Context, data: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """length - index - 1."""
+    shape = sizes.shape_of(indices)
+    length = sizes.gather(context, sizes.shape_of(data), sizes.vector(axis))
+    whole = filled(context, length.materialise(context), shape.materialise(context), indices.shape)
+    ones = filled(context, sizes.vector(1).materialise(context), shape.materialise(context), indices.shape)
+    for other in (indices, ones):
+        whole = context.emit("ELEMENTWISE", [whole, other], indices.shape, ElementWise("SUB"))
+    return whole
 
 
 def import_top_k(context: Context) -> None:

@@ -23,6 +23,26 @@ class Parser:
         return self.version >= (9, 0)
 
     @property
+    def names_temporaries(self) -> bool:
+        """Weights that the parser makes up are called tmp_weight, from the counter that all names share."""
+        return self.version >= (8, 4)
+
+    @property
+    def names_conversions(self) -> bool:
+        """So are initializers that are converted (INT64 to INT32 above all): later suffixes jump."""
+        return (8, 4) <= self.version < (9, 0)
+
+    @property
+    def shares_constants(self) -> bool:
+        """Weights that several nodes take as a tensor become one CONSTANT; before, one for each use."""
+        return self.version >= (8, 4)
+
+    @property
+    def bool_constants(self) -> bool:
+        """Boolean weights are a CONSTANT; before, an INT32 one and an IDENTITY."""
+        return self.version >= (8, 5)
+
+    @property
     def tensors_follow_layers(self) -> bool:
         """A tensor that ONNX does not name is called after its layer; in 8.x it is `(Unnamed Layer* N) [Type]_output`
         even where the layer has a name. Caches of 8.4 to 8.5.2 and logs of 8.6.1 against those of 10.x.
@@ -53,6 +73,96 @@ class Parser:
     def unary_is_nan(self) -> bool:
         """IsNaN is a UNARY of its own; the Python API of 8.6.1 has no ISNAN, a log of 10.3 shows one."""
         return self.version >= (10, 0)
+
+    @property
+    def computes_slices(self) -> bool:
+        """A Slice's bounds are computed in the network unless they are INT32 weights and the input's sizes fixed."""
+        return self.version >= (9, 3)
+
+    @property
+    def slices_axes_alone(self) -> bool:
+        """The bounds of a Slice are computed for the axes that it names; before, for all."""
+        return self.version >= (10, 3)
+
+    @property
+    def splits_unevenly(self) -> bool:
+        """Split without lengths gives the last output what is left; before, all get the quotient rounded down."""
+        return self.version >= (10, 0)
+
+    @property
+    def reads_reduce_axes(self) -> bool:
+        """The axes of a reduction are read from an input, and none may mean no reduction; before, of ReduceSum alone."""
+        return self.version >= (10, 0)
+
+    @property
+    def fills_by_shape_tensors(self) -> bool:
+        """ConstantOfShape reshapes and slices as other shape arithmetic does; before, with layers of its own."""
+        return self.version >= (8, 6)
+
+    @property
+    def casts_arg_input(self) -> bool:
+        """ArgMax of integers works in FP32."""
+        return (8, 6) <= self.version < (10, 0)
+
+    @property
+    def scalar_factors(self) -> bool:
+        """Gemm's alpha and beta are scalars that a helper brings to the rank; beta = 0 adds a zero."""
+        return self.version < (10, 8)
+
+    @property
+    def names_layer_normalization(self) -> bool:
+        """LayerNormalization's layer is called after the node; 8.6 forgot to."""
+        return self.version >= (9, 0)
+
+    @property
+    def default_norm_constants(self) -> bool:
+        """LayerNormalization makes constants for scale and bias before it looks whether they are given."""
+        return (10, 0) <= self.version < (10, 8)
+
+    @property
+    def slices_shapes(self) -> bool:
+        """Shape knows the start and the end of opset 15; before, it gives all dimensions."""
+        return self.version >= (10, 0)
+
+    @property
+    def lifts_scalars(self) -> bool:
+        """UNARY takes no scalars: they become vectors of one and scalars again."""
+        return self.version < (8, 6)
+
+    @property
+    def casts_integer_abs(self) -> bool:
+        """ABS of integers works in FP32."""
+        return self.version < (8, 5)
+
+    @property
+    def skips_identity_transposes(self) -> bool:
+        """A Transpose that leaves the order as it is makes no layer."""
+        return self.version < (8, 5)
+
+    @property
+    def asserts_dimension_names(self) -> bool:
+        """Inputs whose dimensions share a name get layers that compare them at run time."""
+        return (8, 2) <= self.version < (8, 5)
+
+    @property
+    def checks_beforehand(self) -> bool:
+        """Each node is checked before it is imported; what the check of ConstantOfShape makes takes a name."""
+        return (10, 0) <= self.version < (10, 8)
+
+    @property
+    def pads_lines_wrongly(self) -> bool:
+        """The output padding of a one-dimensional ConvTranspose goes to the axis that the parser added."""
+        return self.version < (8, 5)
+
+    @property
+    def resizes_axes(self) -> bool:
+        """Resize knows the axes of opset 18."""
+        return self.version >= (10, 0)
+
+    @property
+    def cast_helpers(self) -> bool:
+        """The parser's own casts are CAST layers; in 8.6 only the operator Cast is, its own are still IDENTITY."""
+        return self.version >= (9, 0)
 
     @property
     def squeeze_layers(self) -> bool:

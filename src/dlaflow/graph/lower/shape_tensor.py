@@ -1,14 +1,15 @@
 """Shapes as the parser computes with them: numbers while it knows them, layers of the network when it does not.
 
 With a static model everything folds and no layer appears; with an open batch each gather, concatenation and
-element-wise step on a shape becomes layers, which is why numbers in `(Unnamed Layer* N)` jump.
+element-wise step on a shape becomes layers, which is why numbers in `(Unnamed Layer* N)` jump. A ShapeTensor remembers
+the layer that was made of it; what a function hands back unchanged is a copy, which remembers from then on by itself.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlaflow.graph.layer import Cast, Concatenation, Dims, ElementWise, Shuffle, Slice, Tensor
 from dlaflow.graph.lower.context import SHAPE_CONSTANT, Context
@@ -28,6 +29,10 @@ class ShapeTensor:
     rank: int = 1
     tensor: Tensor | None = None
     depth: int = 0
+
+    def copy(self) -> ShapeTensor:
+        """The same values; a layer made of one of the two is not the other's."""
+        return replace(self)
 
     @property
     def known(self) -> bool:
@@ -50,6 +55,8 @@ class ShapeTensor:
 def _helper_constant(context: Context, shape: Dims) -> Tensor:
     dtype = "int64" if context.parser.int64 else "int32"
     name = SHAPE_CONSTANT if context.parser.names_helpers else ""
+    if context.parser.names_conversions:
+        context.reserve()  # the numbers are 64 bits wide and are converted like weights
     return context.constant(shape, dtype, name)
 
 
@@ -95,9 +102,9 @@ def from_input(context: Context, index: int, length: int = 0) -> ShapeTensor:
 def concat(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
     """Two vectors one after the other."""
     if not left.values:
-        return right
+        return right.copy()
     if not right.values:
-        return left
+        return left.copy()
     values = left.values + right.values
     if left.known and right.known:
         return ShapeTensor(values)
@@ -170,11 +177,11 @@ class _Operation:
 
 def _combine(context: Context, left: ShapeTensor, right: ShapeTensor, operation: _Operation) -> ShapeTensor:
     if not left.values or not right.values:
-        return left if not left.values else right
+        return (left if not left.values else right).copy()
     if _is_all(right, operation.identity) and len(right.values) <= len(left.values):
-        return left
+        return left.copy()
     if operation.commutes and _is_all(left, operation.identity) and len(left.values) <= len(right.values):
-        return right
+        return right.copy()
     count = max(len(left.values), len(right.values))
     values = tuple(
         _computed(operation, left.values[index % len(left.values)], right.values[index % len(right.values)])
@@ -182,7 +189,7 @@ def _combine(context: Context, left: ShapeTensor, right: ShapeTensor, operation:
     )
     if left.known and right.known:
         return ShapeTensor(values, left.rank)
-    second = right.materialise(context)
+    second = right.materialise(context)  # the compiler that built the parser takes arguments from the right
     first = left.materialise(context)
     shape: Dims = (count,) if left.rank else ()
     made = context.helper(
@@ -208,36 +215,39 @@ def _opened(values: Sequence[int | None]) -> tuple[int | None, ...]:
 def add_shuffle(context: Context, data: Tensor, shape: ShapeTensor, name: str | None = "") -> Tensor:
     """A SHUFFLE to `shape`. `name` None is the node's, "" none, else that of a helper."""
     dims = resolved(data.shape, shape.values)
-    attributes = Shuffle(reshape=dims, helper=name is not None)
-    return _add(context, ("SHUFFLE", "ONNXTRT_ShapeShuffle", name), data, (shape, dims), attributes)
+    made = context.emit("SHUFFLE", [data], dims, Shuffle(reshape=dims, helper=name is not None), name="")
+    return _named(context, (shape,), "ONNXTRT_ShapeShuffle", name, made)
 
 
-def _add(
+def add_slice(
     context: Context,
-    kind: tuple[str, str, str | None],
     data: Tensor,
-    size: tuple[ShapeTensor, Dims],
-    attributes: Shuffle | Slice,
+    bounds: tuple[ShapeTensor, ShapeTensor, ShapeTensor],
+    attributes: Slice,
+    name: str | None = "",
 ) -> Tensor:
-    """A layer whose size is a second input when the parser does not know it.
+    """A SLICE with the given start, size and stride; names as in `add_shuffle`."""
+    made = context.emit("SLICE", [data], tuple(bounds[1].values), attributes, name="")
+    return _named(context, bounds, "ONNXTRT_ShapeSlice", name, made)
 
-    Newer parsers name the layer only after that input, first as a helper and then as what it is: both names are used.
+
+def _named(
+    context: Context, given: Sequence[ShapeTensor], base: str, name: str | None, made: Tensor
+) -> Tensor:
+    """Give the layer that was added last its inputs and then its name, as the parser does.
+
+    What the parser does not know of a shape becomes a further input. Newer parsers call the layer a helper first and
+    then what it is: both names are used up.
     """
-    layer, base, name = kind
-    made = context.emit(layer, [data], size[1], attributes, name=context.node_name if _early(context, name) else "")
     draft = context.drafts[-1]
-    if not size[0].known:
-        draft.inputs.append(size[0].materialise(context))
+    draft.inputs.extend(shape.materialise(context) for shape in given if not shape.known)
     if context.parser.names_helpers:
-        label = context.names.layer(base)
+        made = context.rename_layer(draft, context.names.layer(base))
         if name != "":
-            label = context.names.layer(name or context.node_name)
-        made = context.rename_layer(draft, label)
+            made = context.rename_layer(draft, context.names.layer(name or context.node_name))
+    elif name is None:
+        made = context.rename_layer(draft, context.names.layer(context.node_name))
     return made
-
-
-def _early(context: Context, name: str | None) -> bool:
-    return name is None and not context.parser.names_helpers
 
 
 def resolved(data: Dims | None, wanted: Sequence[int | None]) -> Dims:
@@ -263,8 +273,3 @@ def reshape(context: Context, data: Tensor, shape: ShapeTensor) -> Tensor:
     if tuple(shape.values) == tuple(data.shape or ()) and (shape.known or shape.tensor is data):
         return data
     return add_shuffle(context, data, shape)
-
-
-def add_slice(context: Context, data: Tensor, size: ShapeTensor, attributes: Slice, name: str | None = "") -> Tensor:
-    """A SLICE of the given size; starts and strides are in `attributes`."""
-    return _add(context, ("SLICE", "ONNXTRT_ShapeSlice", name), data, (size, tuple(size.values)), attributes)

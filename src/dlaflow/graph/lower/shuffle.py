@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Dims, Shuffle, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.sizes import parser_knows
 
@@ -58,6 +58,9 @@ def import_transpose(context: Context) -> None:
     data = context.tensor(0)
     rank = len(data.shape or context.output().shape or ())
     order = context.attributes.integers("perm") or tuple(reversed(range(rank)))
+    if context.parser.skips_identity_transposes and order == tuple(range(rank)):
+        context.finish(Operand(data))
+        return
     shape = tuple(data.shape[axis] for axis in order) if data.shape is not None else None
     attributes = Shuffle(first_transpose=order)
     if data.shape is not None and not _moves(data.shape, order):

@@ -12,6 +12,7 @@ from dlaflow.graph.lower import (
     elementwise,
     matmul,
     normalization,
+    pad,
     pooling,
     quantize,
     range_fill,
@@ -21,6 +22,7 @@ from dlaflow.graph.lower import (
     shuffle,
     slice,
     softmax,
+    split,
     tensors,
 )
 from dlaflow.graph.lower.context import Context
@@ -131,8 +133,8 @@ IMPORTERS: dict[str, Importer] = {
     "DepthToSpace": shuffle.import_depth_to_space,
     "SpaceToDepth": shuffle.import_space_to_depth,
     "Slice": slice.import_slice,
-    "Split": slice.import_split,
-    "Pad": slice.import_pad,
+    "Split": split.import_split,
+    "Pad": pad.import_pad,
     "Expand": slice.import_expand,
     "Tile": slice.import_tile,
     "Concat": tensors.import_concat,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from dlaflow.graph.layer import Cast, Concatenation, Shuffle, Slice, Tensor
 from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.filled import filled
 
 Importer = Callable[[Context], None]
 
@@ -13,6 +14,11 @@ Importer = Callable[[Context], None]
 def import_constant(context: Context) -> None:
     """Constant: weights; a layer comes where they are used."""
     out = context.output()
+    for attribute in context.node.attribute:
+        if attribute.name == "value":
+            context.converts(attribute.t)
+        elif attribute.name.startswith("value_"):
+            context.reserve()
     context.finish(Operand(Tensor(out.name, out.shape, out.dtype, True), weights=True))
 
 
@@ -26,41 +32,55 @@ def import_concat(context: Context) -> None:
 
 
 def import_shape(context: Context) -> None:
-    """Shape: SHAPE, and in newer releases the CAST to 64 bits that belongs to it."""
-    operand = context.operand(0)
-    data = context.as_tensor(operand)
+    """Shape: SHAPE, in releases with 64 bits a CAST to them, and a SLICE for a part of it; older ones give the whole."""
+    data = context.as_tensor(context.operand(0))
     rank = len(data.shape) if data.shape is not None else None
+    name = None if context.parser.names_every_layer else ""
     result = context.emit("SHAPE", [data], (rank,), dtype="int64" if context.parser.int64 else "int32")
     if context.parser.int64:
-        result = context.emit("CAST", [result], (rank,), Cast("int64"), dtype="int64")
+        result = context.emit("CAST", [result], (rank,), Cast("int64"), name=name, dtype="int64")
+    if rank is not None and ("start" in context.attributes or "end" in context.attributes):
+        first, last = _part(context, rank)
+        if not context.parser.slices_shapes:
+            context.misreads()
+        elif (first, last) != (0, rank):
+            count = max(last - first, 0)
+            result = context.emit("SLICE", [result], (count,), Slice((first,), (count,), (1,)), name=name)
     context.finish(result)
+
+
+def _part(context: Context, rank: int) -> tuple[int, int]:
+    """The first and the last dimension that an opset-15 Shape asks for."""
+    given = context.attributes.integer("start", 0), context.attributes.integer("end", rank)
+    first, last = (min(max(value + rank if value < 0 else value, 0), rank) for value in given)
+    return first, last
 
 
 def import_constant_of_shape(context: Context) -> None:
     """ConstantOfShape: its value as a constant, brought to the rank and stretched by a SLICE."""
     shape = context.tensor(0)
-    out = context.output().shape
-    context.reserve("tmp_weight")  # the default value, made before the attribute is looked at
-    label = context.names.refittable() if context.parser.names_helpers else ""
-    value = context.constant((1,), context.output().dtype, label)
-    rank = len(out or ())
-    ones = (1,) * rank
-    flat = value
-    if rank != 1 or not context.parser.names_every_layer:
-        flat = context.helper("SHUFFLE", [value], ones, Shuffle(reshape=ones, helper=True), "ONNXTRT_ShapeShuffle")
-    if context.parser.names_helpers:
-        result = context.emit("SLICE", [flat, shape], out, Slice((), (), ()), name="ONNXTRT_ShapeSlice")
-    else:
-        start = context.constant((rank,), "int32")
-        result = context.emit("SLICE", [flat, start, shape], out, Slice((), (), ()))
-    context.finish(result)
+    out = context.output()
+    if context.parser.checks_beforehand:
+        context.reserve()  # its check makes the default value once more
+    label = context.reserve()  # the default value, made before the attribute is looked at
+    for attribute in context.node.attribute:
+        if attribute.name == "value":
+            context.converts(attribute.t)
+            label = ""
+    if context.parser.names_every_layer:
+        label = context.names.refittable()
+    value = context.emit("CONSTANT", (), (1,), name=label, dtype=out.dtype)
+    context.holds(1)
+    context.finish(filled(context, value, shape, out.shape))
 
 
 def gathered(context: Context) -> None:
     """Gather, GatherND, GatherElements: one GATHER, its indices cast where the release has 64-bit ones."""
     data, indices = context.tensor(0), context.tensor(1)
-    if context.parser.int64 and data.dtype not in ("int64",):
-        indices = context.helper("CAST", [indices], indices.shape, Cast("int32"), "ONNXTRT_castHelper", dtype="int32")
+    if context.parser.int64 and data.dtype != "int64" and (
+        indices.dtype != "int32" or context.parser.names_every_layer
+    ):
+        indices = context.cast(indices, "int32")
     context.finish(context.emit("GATHER", [data, indices], context.output().shape))
 
 

@@ -1,0 +1,135 @@
+"""What ends a command: its own explanation, a limit of the machine, or a fault of dlaflow; each is one line on stderr.
+
+A traceback helps whoever repairs dlaflow and nobody else, so it stands behind `--debug`. The last line is the
+explanation in every case, and the exit code tells scripts which of the three it was.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from typing import TextIO, cast
+
+from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
+
+DEBUG = "--debug"
+_LONGEST = 200
+"""Messages of other libraries can hold whole files; their beginning names the cause."""
+_REPORT = "This is a fault of dlaflow: please report it with the command and the file"
+
+
+def take_debug(words: list[str]) -> tuple[list[str], bool]:
+    """The words without `--debug`, which every command takes at any place before a bare `--`; whether it was there."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != DEBUG]
+    return kept + words[end:], len(kept) < end
+
+
+def end_with(error: BaseException, *, debug: bool) -> int:
+    """Tell on stderr why the command ends, and return its exit code."""
+    code, line = explain(error)
+    if debug and line:
+        _complain("".join(traceback.format_exception(error)))
+    if isinstance(error, OSError):
+        _abandon(sys.stdout)
+    if line:
+        _complain(f"dlaflow: {line}\n")
+    return code
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code and the line that an exception ends the command with; no line for a reader who went away."""
+    match error:
+        case DlaflowError():
+            return error.exit_code, str(error)
+        case KeyboardInterrupt():
+            return EXIT_INTERRUPTED, "interrupted; what was finished is kept"
+        case BrokenPipeError():
+            return EXIT_USAGE, ""
+        case MemoryError():
+            return EXIT_USAGE, "out of memory: the input asks for more than this process may take. " + (
+                "Free memory, raise the limit (`ulimit -v`), or take a smaller model or batch."
+            )
+        case RecursionError():
+            return EXIT_USAGE, "the input is nested more deeply than Python's stack goes: expected a flatter file. " + (
+                f"`{DEBUG}` shows where."
+            )
+        case OSError():
+            return EXIT_USAGE, _of_the_system(error)
+    return EXIT_FAULT, f"{type(error).__name__}: {_shortened(str(error))}. {_REPORT}; `{DEBUG}` shows the traceback."
+
+
+def _of_the_system(error: OSError) -> str:
+    """A refusal of the operating system, with the file where it names one."""
+    reason = _shortened(error.strerror or str(error) or type(error).__name__)
+    if error.filename is not None:
+        return f"cannot use {_shortened(os.fsdecode(error.filename))}: {reason}. Check the path and the free space."
+    return f"cannot read or write: {reason}. Check the free space, and where the output goes."
+
+
+def _shortened(message: str) -> str:
+    """One printable line of at most `_LONGEST` characters; what a terminal would act on is shown as an escape."""
+    line = " ".join(message.split()).rstrip(".")
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "..."
+
+
+def open_streams() -> None:
+    """Make the streams fit for any text, and give a process that was started with closed ones (`>&-`) others.
+
+    The numbers of closed streams are taken too: otherwise the next file that is opened would get one of them, and what
+    a library prints would land inside it.
+    """
+    for number in range(3):
+        if not _is_open(number):
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or cast("TextIO", _Closed())
+    sys.stderr = sys.stderr or io.StringIO()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+class _Closed(io.TextIOBase):
+    """A stdout that was closed before the command started."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str, /) -> int:
+        raise OSError(None, "stdout is closed")
+
+
+def flush() -> None:
+    """Write out what stdout still holds, so that a full disk is noticed while it can be told."""
+    if not sys.stdout.closed:
+        sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    """Write to stderr; where even that is not possible, the exit code has to do."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _abandon(sys.stderr)
+
+
+def _abandon(stream: object) -> None:
+    """Keep the interpreter from failing at exit over what a stream could not write and still holds."""
+    if not isinstance(stream, io.TextIOWrapper) or stream.closed:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

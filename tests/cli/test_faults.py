@@ -1,0 +1,134 @@
+"""What ends a command: one line on stderr and an exit code that nobody takes for findings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlaflow import cli
+from dlaflow.cli import main
+from dlaflow.cli.faults import explain, take_debug
+from dlaflow.errors import EXIT_FAULT, EnvironmentLacksError, InputError
+
+
+def run(*words: str, **how: object) -> subprocess.CompletedProcess[str]:
+    """`python -m dlaflow` with these words, in a process of its own."""
+    command = [sys.executable, "-m", "dlaflow", *words]
+    return subprocess.run(command, text=True, stderr=subprocess.PIPE, timeout=120, check=False, **how)  # type: ignore[call-overload,no-any-return]
+
+
+def _broken(error: BaseException) -> Callable[[list[str]], int]:
+    def command(words: list[str]) -> int:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyError("x"), EXIT_FAULT),
+        (ZeroDivisionError(), EXIT_FAULT),
+        (InputError("no"), 2),
+        (EnvironmentLacksError("no"), 3),
+        (MemoryError(), 2),
+        (RecursionError(), 2),
+        (OSError(28, "No space left on device", "out.json"), 2),
+        (OSError("odd"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_exception_is_one_line(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_run", _broken(error))
+    assert main(["check", "m.onnx"]) == code
+    line = capsys.readouterr().err
+    assert line.startswith("dlaflow: ")
+    assert line.count("\n") == 1
+    assert "Traceback" not in line
+
+
+def test_a_fault_says_that_it_is_one_and_debug_shows_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_run", _broken(IndexError("tuple index out of range")))
+    main(["check", "m.onnx"])
+    line = capsys.readouterr().err
+    assert "IndexError: tuple index out of range. This is a fault of dlaflow: please report it" in line
+    assert "`--debug` shows the traceback" in line
+    main(["check", "m.onnx", "--debug"])
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last)")
+    assert shown.endswith(line)
+
+
+def test_a_message_of_another_library_is_shortened_and_printable() -> None:
+    _, line = explain(ValueError("first\nsecond \x1b[31mred\u202e" + "x" * 10_000))
+    assert len(line) < 400
+    assert line.isprintable()
+    assert "first second \\x1b[31mred\\u202e" in line
+
+
+def test_debug_stands_anywhere_but_behind_two_dashes() -> None:
+    assert take_debug(["--debug", "check", "m"]) == (["check", "m"], True)
+    assert take_debug(["check", "m", "--debug", "-q"]) == (["check", "m", "-q"], True)
+    assert take_debug(["check", "--", "--debug"]) == (["check", "--", "--debug"], False)
+
+
+def test_debug_is_known_to_every_command_and_told_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in cli.COMMANDS:
+        assert main([name, "--help", "--debug"]) == 0
+    capsys.readouterr()
+    assert main(["--help"]) == 0
+    assert "--debug" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("words", [("boards",), ("explain", "DLA110"), ("--help",), ("check", "--help")])
+def test_a_full_disk_on_stdout_is_one_line(words: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        done = run(*words, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "dlaflow: cannot read or write: No space left on device. Check the free space, and where the output goes.\n"
+    )
+
+
+@pytest.mark.parametrize("words", [("boards",), ("explain", "DLA110"), ("--help",), ("check", "--help")])
+def test_a_closed_stdout_is_one_line(words: tuple[str, ...]) -> None:
+    done = run(*words, preexec_fn=lambda: os.close(1))
+    assert done.returncode == 2
+    assert done.stderr.startswith("dlaflow: cannot read or write: stdout is closed.")
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_but_the_exit_code_is_left_when_stderr_is_closed_too() -> None:
+    def close() -> None:
+        os.close(1)
+        os.close(2)
+
+    assert run("boards", preexec_fn=close).returncode == 2
+    assert run("nothing", preexec_fn=close).returncode == 2
+
+
+def test_a_reader_who_goes_away_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run("boards", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_names_outside_the_encoding_of_the_terminal_are_shown_as_escapes() -> None:
+    done = run("--help", stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    name = os.fsdecode(b"\xff.onnx")
+    done = run("check", name, stdout=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
