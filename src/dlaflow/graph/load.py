@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
+from dlaflow.graph.functions import called_functions
 from dlaflow.graph.wire import Span, Stripped, WireError, strip
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Model:
     opset: int
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
     tensors: Mapping[str, onnx.TensorProto] = field(default_factory=dict, repr=False)
+    functions: tuple[tuple[str, str], ...] = ()
+    """The nodes that called local functions, as (name of the node, name of the function)."""
 
     def initializer(self, name: str) -> np.ndarray:
         """The values of an initializer, or of the tensor of the Constant node whose output is `name`.
@@ -91,10 +94,12 @@ def load_model(path: str | Path, *, digest: bool = True) -> Model:
         if type(error).__name__ != "DecodeError":
             raise
         raise _not_onnx(source, "the bytes do not decode") from None
+    functions = called_functions(proto)
     proto, opset = verify(proto, source)
     tensors: dict[str, onnx.TensorProto] = {}
     _collect_tensors(proto.graph, tensors)
-    return Model(source, sha256_of(source) if digest else "", proto, opset, stripped.spans, tensors)
+    digested = sha256_of(source) if digest else ""
+    return Model(source, digested, proto, opset, stripped.spans, tensors, functions)
 
 
 def _collect_tensors(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto]) -> None:

@@ -17,13 +17,15 @@ from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
-from dlaflow.graph.verify import DEFAULT_DOMAINS
+from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
 _ROUNDS = 200
+ANY_RANK = 8
+"""TensorRT's own limit of dimensions."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ class Shapes:
         return self.types.get(name, UNKNOWN)
 
 
-def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Shapes:
+def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = (), deepest: int = ANY_RANK) -> Shapes:
     """Infer all shapes with `fixed` put in, and `batch` in place of each input's open first dimension.
 
-    `batch` None leaves all open that the model leaves open, and all that TensorRT's parser leaves open: it computes with
-    sizes in scalars and vectors only. Raises InputError when the shapes of the model contradict each other so that
-    nothing can be inferred, UsageError when one of `fixed` does not fit the model.
+    `batch` None leaves open what the model leaves open; `deepest` leaves open what a value of more dimensions would be
+    needed for. Raises InputError when the shapes of the model contradict each other so that nothing can be inferred,
+    UsageError when one of `fixed` does not fit the model.
     """
     import onnx
 
@@ -75,27 +77,27 @@ def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> 
     _normalise_domains(scratch)
     names = {tensor.name for tensor in scratch.graph.initializer}
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
-    rounds = _Rounds(scratch, model, declared, flat=batch is None)
+    rounds = _Rounds(scratch, model, declared, deepest)
     types, values, only_declared = rounds.types, rounds.values, frozenset(rounds.only_declared)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
-    return Shapes(types, values, inputs, dynamic, was_open or _sizes_from_matrices(model, values), only_declared)
+    return Shapes(types, values, inputs, dynamic, was_open, only_declared)
 
 
 class _Rounds:
-    """Inference and folding in turn, until neither finds anything new. `flat` folds no matrices."""
+    """Inference and folding in turn, until neither finds anything new."""
 
     def __init__(
-        self, scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType], *, flat: bool
+        self, scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType], deepest: int
     ) -> None:
         self.scratch = scratch
         self.model = model
         self.declared = declared
-        self.flat = flat
-        self.deepest = 1 if flat else 8
+        self.deepest = deepest
         constants = _small_constants(model)
         self.values = {name: value for name, value in constants.items() if value.ndim <= self.deepest}
         self.types: dict[str, TensorType] = {}
         self.only_declared: set[str] = set()
+        self._outer = _outer_names(model.proto.graph)
         for _ in range(_ROUNDS):
             if not self._round():
                 break
@@ -124,12 +126,13 @@ class _Rounds:
                 types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
         for node in graph.node:
             _own_rule(node, types)
+            _inner_types(node, types, self._outer)
         for name, known in self.declared.items():
             have = types.get(name, UNKNOWN)
             if have.shape is None and known.shape is not None:
                 self.only_declared.add(name)
             # to the parser a size that it cannot compute is open, whatever the exporter noted
-            if have.shape is None or not self.flat:
+            if have.shape is None or self.deepest == ANY_RANK:
                 types[name] = _merge(have, known)
         for node in graph.node:
             if node.op_type == "Constant" and node.output and node.output[0] not in types:
@@ -151,7 +154,7 @@ class _Rounds:
             return False
         stored = {tensor.name for tensor in graph.initializer}
         made = {name for node in kept for name in node.output}
-        for name in dict.fromkeys(name for node in kept for name in node.input):
+        for name in dict.fromkeys(name for node in kept for name in _taken(node)):
             if name in self.values and name not in stored and name not in made:
                 graph.initializer.append(numpy_helper.from_array(self.values[name], name))
         _replace_nodes(graph, kept)
@@ -173,6 +176,12 @@ class _Rounds:
         return elements(known.shape) > MAX_ELEMENTS or not (integers or len(known.shape) <= 1)
 
 
+def _taken(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node takes in, its subgraphs included."""
+    yield from node.input
+    yield from outer_names(node)
+
+
 def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
     """Keep these nodes, and the outputs that they make."""
     if len(kept) == len(graph.node):
@@ -192,7 +201,7 @@ def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
 
     stored = {tensor.name for tensor in graph.initializer} | {value.name for value in (*graph.output, *graph.input)}
     del graph.value_info[:]
-    for name in dict.fromkeys(name for node in graph.node for name in (*node.input, *node.output)):
+    for name in dict.fromkeys(name for node in graph.node for name in (*_taken(node), *node.output)):
         known = types.get(name)
         if name and name not in stored and known is not None and known.shape is not None and known.dtype:
             graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
@@ -203,7 +212,7 @@ _TAKES_SIZES = frozenset(
 )
 
 
-def _sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
+def sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
     """Whether a node takes sizes that were computed by way of a matrix, as torch's exporter does for Pad."""
     deep: set[str] = set()
     for node in model.proto.graph.node:
@@ -251,10 +260,23 @@ def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
         have, source = types.get(node.output[0], UNKNOWN), types.get(node.input[0], UNKNOWN)
         if have.shape is None and source.shape is not None:
             types[node.output[0]] = TensorType(source.shape, have.dtype or source.dtype)
+
+
+def _outer_names(graph: onnx.GraphProto) -> frozenset[str]:
+    """The tensors of a graph, without those of its subgraphs."""
+    names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    return frozenset(names.union(*(node.output for node in graph.node)))
+
+
+def _inner_types(node: onnx.NodeProto, types: dict[str, TensorType], outer: frozenset[str]) -> None:
+    """What subgraphs say of their own tensors; a name that the graph around them has too keeps its type there."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             for value in (*attribute.g.input, *attribute.g.value_info, *attribute.g.output):
-                types.setdefault(value.name, read_type(value.type))
+                if value.name not in outer:
+                    types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
+            for inner in attribute.g.node:
+                _inner_types(inner, types, outer)
 
 
 def _merge(have: TensorType, known: TensorType) -> TensorType:

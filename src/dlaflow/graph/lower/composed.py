@@ -6,7 +6,6 @@ from dlaflow.graph.layer import Dims, ElementWise, Shuffle, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.axis_length import axis_length
 from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank, squeeze, to_rank, unsqueeze
-from dlaflow.graph.lower.casting import cast
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.elementwise import unary
 from dlaflow.graph.lower.filling import zeros_like
@@ -43,7 +42,7 @@ def _combine(context: Context, operation: str, left: Tensor, right: Tensor, name
 
 def import_shrink(context: Context) -> None:
     """Shrink: two comparisons, two shifts and two SELECT layers, in 32 bits."""
-    data = cast(context, context.tensor(0), "float32")
+    data = context.cast(context.tensor(0), "float32")
     rank = len(data.shape or ())
     high, low, bias, zero = (to_rank(context, context.constant(()), rank) for _ in range(4))
     above = _combine(context, "GREATER", data, high)
@@ -53,7 +52,7 @@ def import_shrink(context: Context) -> None:
     below = _combine(context, "LESS", data, low)
     raised = _combine(context, "SUM", data, bias)
     whole = context.emit("SELECT", [below, raised, outer], data.shape, dtype=data.dtype)
-    context.finish(cast(context, whole, context.output().dtype or "float32"))
+    context.finish(context.cast(whole, context.output().dtype or "float32"))
 
 
 def import_mod(context: Context) -> None:
@@ -104,7 +103,7 @@ def import_is_inf(context: Context) -> None:
     name = None if context.parser.names_every_layer else ""
     zero = context.constant((1,) * len(data.shape or ()))
     if context.parser.names_every_layer:
-        zero = cast(context, zero, data.dtype)
+        zero = context.cast(zero, data.dtype)
     first = _combine(context, "LESS" if negative else "GREATER", data, zero, name)
     if negative or positive:
         second = context.emit("UNARY", [data], data.shape, Unary("ISINF"), name=name, dtype="bool")
@@ -149,7 +148,7 @@ def _numbers(context: Context, area: ShapeTensor, shape: Dims) -> Tensor:
     if not context.parser.names_helpers:
         return made
     made = context.rename_layer(draft, context.names.layer("ONNXTRT_iota"))
-    return cast(context, made, "int64")
+    return context.cast(made, "int64")
 
 
 def import_hardmax(context: Context) -> None:
@@ -176,4 +175,4 @@ def import_hardmax(context: Context) -> None:
     if hot.shape != whole and whole is not None:
         attributes = Shuffle(reshape=whole, helper=True)
         hot = context.helper("SHUFFLE", [hot], whole, attributes, "ONNXTRT_reshapeTensor")
-    context.finish(cast(context, hot, data.dtype))
+    context.finish(context.cast(hot, data.dtype))

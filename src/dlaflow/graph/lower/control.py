@@ -8,7 +8,7 @@ from dataclasses import replace
 from dlaflow.graph.layer import Dims, ElementWise, Tensor
 from dlaflow.graph.lower.axis_length import axis_length
 from dlaflow.graph.lower.branches import common_shape, connect, merged
-from dlaflow.graph.lower.casting import cast, to_scalar
+from dlaflow.graph.lower.broadcast import to_scalar
 from dlaflow.graph.lower.context import Context, Draft, Operand
 from dlaflow.graph.lower.subgraph import lower_body
 from dlaflow.graph.lower.tensors import import_unknown
@@ -78,7 +78,7 @@ def _is_endless(context: Context) -> bool:
 
 def _limit(context: Context) -> Tensor:
     limit = to_scalar(context, context.tensor(0))
-    return cast(context, limit, "int32") if context.parser.names_helpers else limit
+    return context.cast(limit, "int32") if context.parser.names_helpers else limit
 
 
 def _counter(context: Context) -> Tensor:

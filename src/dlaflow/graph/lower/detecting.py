@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import ElementWise, Shuffle, Tensor
-from dlaflow.graph.lower.casting import cast, to_scalar
+from dlaflow.graph.lower.broadcast import to_scalar
 from dlaflow.graph.lower.context import Context
 
 
@@ -17,14 +17,14 @@ def import_one_hot(context: Context) -> None:
 
 def _narrow(context: Context, data: Tensor) -> Tensor:
     is_narrow = data.dtype == "int32" or (data.dtype == "int64" and not context.parser.int64)
-    return data if is_narrow else cast(context, data, "int32")
+    return data if is_narrow else context.cast(data, "int32")
 
 
 def import_non_zero(context: Context) -> None:
     """NonZero: NON_ZERO, its indices cast to 64 bits where the release has them."""
     data = context.tensor(0)
     result = context.emit("NON_ZERO", [data], context.output().shape, dtype="int64")
-    context.finish(cast(context, result, "int64") if context.parser.int64 else result)
+    context.finish(context.cast(result, "int64") if context.parser.int64 else result)
 
 
 def import_grid_sample(context: Context) -> None:
@@ -46,7 +46,7 @@ def import_non_max_suppression(context: Context) -> None:
     kind = "NMS" if context.parser.native_nms else "PLUGIN_V2"
     result = context.emit(kind, [boxes, scores, *limits], context.output().shape, dtype="int64")
     if context.parser.narrow_indices:
-        result = cast(context, result, "int64")
+        result = context.cast(result, "int64")
     context.finish(result)
 
 
@@ -60,7 +60,7 @@ def _limits(context: Context) -> list[Tensor]:
         if context.parser.int64:
             most = context.constant((), "int64")
             count = context.emit("ELEMENTWISE", [count, most], (), ElementWise("MIN", 1, True), name="")
-            count = cast(context, count, "int32")
+            count = context.cast(count, "int32")
     return [count, *(_limit(context, index) for index in (3, 4) if not context.is_absent(index))]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dlaflow.graph.layer import Dims, ElementWise, Shuffle, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.broadcast import same_rank
-from dlaflow.graph.lower.casting import cast
 from dlaflow.graph.lower.context import Context
 
 
 def stretched(context: Context, value: Tensor, shape: Tensor, dims: Dims | None) -> Tensor:
     """`value` over a shape that is a tensor of the network: a SHUFFLE to its rank and a SLICE with strides of zero."""
-    ones: Dims = (1,) * len(dims or ())
+    known = shape.shape[0] if shape.shape else None
+    ones: Dims = (1,) * (len(dims or ()) if known is None else known)
     flat = value
     if value.shape != ones or not context.parser.stretches_helpers:
         attributes = Shuffle(reshape=ones, helper=True)
@@ -21,13 +21,12 @@ def stretched(context: Context, value: Tensor, shape: Tensor, dims: Dims | None)
     made = context.emit("SLICE", [flat], dims, Slice((), (), ()), name="")
     draft = context.drafts[-1]
     draft.inputs += [context.constant((len(ones),), "int32"), shape]
-    draft.name = context.names.layer(context.node_name)
-    return made
+    return context.rename(draft, made)
 
 
 def zeros_like(context: Context, data: Tensor) -> Tensor:
     """Zeros of a tensor's shape and type: the tensor times zero, in newer releases a zero stretched over its shape."""
-    zero = cast(context, context.constant(()), data.dtype)
+    zero = context.cast(context.constant(()), data.dtype)
     if context.parser.names_every_layer:
         shape = sizes.shape_of(data).materialise(context)
         return stretched(context, zero, shape, data.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
-from dlaflow.graph.lower.casting import cast
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.filling import stretched
 from dlaflow.graph.lower.tensors import import_unknown
@@ -19,7 +18,7 @@ def import_roi_align(context: Context) -> None:
         return
     data, regions, batches = (context.tensor(index) for index in range(3))
     if context.parser.names_helpers:
-        batches = cast(context, batches, "int32")
+        batches = context.cast(batches, "int32")
     kind = "PLUGIN_V3" if context.parser.version >= _ROI_ALIGN_V3 else "PLUGIN_V2"
     out = context.output()
     context.finish(context.emit(kind, [data, regions, batches], out.shape, dtype=data.dtype))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.casting import cast
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 
@@ -35,4 +34,4 @@ def import_eye_like(context: Context) -> None:
     eye = context.constant(dims, "int32", context.node_name if named else context.node.name)
     dtype = context.output().dtype or data.dtype
     narrow = "int32" if dtype == "int64" and not context.parser.int64 else dtype
-    context.finish(eye if narrow == "int32" else cast(context, eye, dtype))
+    context.finish(eye if narrow == "int32" else context.cast(eye, dtype))

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from dlaflow.graph.layer import Cast
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.casting import cast
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.sizes import OpenSize
@@ -51,7 +50,7 @@ def _given(context: Context, index: int) -> ShapeTensor:
     if not context.parser.int64:
         return sizes.from_input(context, index)
     value = context.value(index)
-    tensor = cast(context, context.as_tensor(operand), "int64")
+    tensor = context.cast(context.as_tensor(operand), "int64")
     number = int(value.reshape(-1)[0]) if value is not None and value.size else None
     return ShapeTensor((None if number is None else OpenSize(number),), rank=0, tensor=tensor)
 

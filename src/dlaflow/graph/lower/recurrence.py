@@ -18,7 +18,6 @@ from dlaflow.graph.layer import (
 )
 from dlaflow.graph.lower.axis_length import axis_length
 from dlaflow.graph.lower.broadcast import unsqueeze
-from dlaflow.graph.lower.casting import cast
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.control import loop_counter
 from dlaflow.graph.lower.filling import stretched
@@ -122,7 +121,7 @@ class Cell:
         counter = loop_counter(context) if counter is None else counter
         lengths = context.tensor(_LENGTHS)
         if context.parser.names_helpers:
-            counter = cast(context, counter, "int32")
+            counter = context.cast(counter, "int32")
         if not reverse:
             valid = self._compare(counter, lengths)
         else:

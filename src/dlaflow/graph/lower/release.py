@@ -91,13 +91,8 @@ class Parser:
 
     @property
     def reads_reduce_axes(self) -> bool:
-        """The axes of a reduction are read from an input, and none may mean no reduction; before, of ReduceSum alone."""
+        """The axes of any reduction are read from an input, and none may mean no reduction; before, of ReduceSum's."""
         return self.version >= (10, 0)
-
-    @property
-    def fills_by_shape_tensors(self) -> bool:
-        """ConstantOfShape reshapes and slices as other shape arithmetic does; before, with layers of its own."""
-        return self.version >= (8, 6)
 
     @property
     def casts_arg_input(self) -> bool:
@@ -118,6 +113,11 @@ class Parser:
     def default_norm_constants(self) -> bool:
         """LayerNormalization makes constants for scale and bias before it looks whether they are given."""
         return (10, 0) <= self.version < (10, 8)
+
+    @property
+    def deepest_sizes(self) -> int:
+        """How many dimensions a value may have with which the parser computes sizes."""
+        return 8 if self.version >= (10, 8) else 1
 
     @property
     def slices_shapes(self) -> bool:
