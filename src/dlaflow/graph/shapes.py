@@ -102,6 +102,7 @@ class _Rounds:
         self.values = {name: value for name, value in constants.items() if value.ndim <= self.deepest}
         self.types: dict[str, TensorType] = {}
         self.only_declared: set[str] = set()
+        self._outer = _outer_names(model.proto.graph)
         for _ in range(_ROUNDS):
             if not self._round():
                 break
@@ -130,6 +131,7 @@ class _Rounds:
                 types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
         for node in graph.node:
             _own_rule(node, types)
+            _inner_types(node, types, self._outer)
         for name, known in self.declared.items():
             have = types.get(name, UNKNOWN)
             if have.shape is None and known.shape is not None:
@@ -254,10 +256,23 @@ def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
     have = types.get(node.output[0], UNKNOWN) if node.output else UNKNOWN
     if node.output and have.shape is None and (shape := open_shape(node, types)) is not None:
         types[node.output[0]] = TensorType(shape, have.dtype)
+
+
+def _outer_names(graph: onnx.GraphProto) -> frozenset[str]:
+    """The tensors of a graph, without those of its subgraphs."""
+    names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    return frozenset(names.union(*(node.output for node in graph.node)))
+
+
+def _inner_types(node: onnx.NodeProto, types: dict[str, TensorType], outer: frozenset[str]) -> None:
+    """What subgraphs say of their own tensors; a name that the graph around them has too keeps its type there."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             for value in (*attribute.g.input, *attribute.g.value_info, *attribute.g.output):
-                types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
+                if value.name not in outer:
+                    types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
+            for inner in attribute.g.node:
+                _inner_types(inner, types, outer)
 
 
 def _merge(have: TensorType, known: TensorType) -> TensorType:

@@ -70,11 +70,12 @@ def _replace(context: Context, draft: Draft, numbers: Sequence[int], made: dict[
 def merged(context: Context, pair: tuple[Operand, ...], taken: int | None) -> Tensor:
     """CONDITIONAL_OUTPUT of both branches' results; `taken` is the branch that is known to be taken."""
     tensors = [context.as_tensor(operand) for operand in pair]
-    shape = tensors[taken].shape if taken is not None else _common(tensors[0].shape, tensors[1].shape)
+    shape = tensors[taken].shape if taken is not None else common_shape(tensors[0].shape, tensors[1].shape)
     return context.emit("CONDITIONAL_OUTPUT", tensors, shape, name=f"{context.node_name}_OutputLayer")
 
 
-def _common(left: Dims | None, right: Dims | None) -> Dims | None:
+def common_shape(left: Dims | None, right: Dims | None) -> Dims | None:
+    """What two shapes that a tensor may have agree on."""
     if left is None or right is None or len(left) != len(right):
         return None
     return tuple(one if one == other else None for one, other in zip(left, right, strict=True))

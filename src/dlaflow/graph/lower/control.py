@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dlaflow.graph.layer import Dims, ElementWise, Tensor
 from dlaflow.graph.lower.axis_length import axis_length
-from dlaflow.graph.lower.branches import connect, merged
+from dlaflow.graph.lower.branches import common_shape, connect, merged
 from dlaflow.graph.lower.broadcast import to_scalar
 from dlaflow.graph.lower.context import Context, Draft, Operand
 from dlaflow.graph.lower.subgraph import lower_body
@@ -169,18 +169,9 @@ def _last_values(context: Context, states: Sequence[Draft], results: Sequence[Op
         fresh = context.as_tensor(result)
         state = draft.outputs[0]
         draft.inputs.append(fresh)
-        shape = _common(state.shape, fresh.shape)
+        shape = common_shape(state.shape, fresh.shape)
         outputs.append(context.emit("LOOP_OUTPUT", [state], shape, name=""))
     return outputs
-
-
-def _common(left: Dims | None, right: Dims | None) -> Dims | None:
-    """What two iterations' shapes have in common; a body whose result is not known keeps the first one's."""
-    if left is None or right is None:
-        return left
-    if len(left) != len(right):
-        return None
-    return tuple(one if one == other or other is None else None for one, other in zip(left, right, strict=True))
 
 
 def _steer(context: Context, limit: Tensor) -> None:

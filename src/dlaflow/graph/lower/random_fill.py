@@ -30,7 +30,8 @@ def import_eye_like(context: Context) -> None:
     data = context.tensor(0)
     dims = data.shape or ()
     context.reserve()
-    eye = context.constant(dims, "int32", context.node_name)
+    named = context.parser.version >= (8, 6)  # before, without the name that is made up for a nameless node
+    eye = context.constant(dims, "int32", context.node_name if named else context.node.name)
     dtype = context.output().dtype or data.dtype
     narrow = "int32" if dtype == "int64" and not context.parser.int64 else dtype
     context.finish(eye if narrow == "int32" else context.cast(eye, dtype))
