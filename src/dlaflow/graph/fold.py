@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 MAX_ELEMENTS = 65_536
+MAX_TOTAL = 1 << 24
+"""Elements of all folded tensors together: thousands of nodes could make one of the largest each."""
 
 _DTYPES = {
     1: np.float32,
@@ -35,6 +37,10 @@ _DTYPES = {
 }
 
 
+_TYPES = frozenset({np.dtype(kind).name for kind in _DTYPES.values()} | {"bfloat16"})
+"""Names of numpy's that are ONNX's as well: a result of another type (text, 8-bit floats) has no use here."""
+
+
 class _CannotFold(Exception):
     """This node's value is not known, or too large to be worth it."""
 
@@ -49,16 +55,19 @@ def fold(
     """The values of at most `deepest` dimensions that one pass over `nodes` adds to `values`, by tensor name."""
     known = dict(values)
     fresh: dict[str, Array] = {}
+    room = MAX_TOTAL - sum(value.size for value in known.values())
     for node in nodes:
         if not node.output or node.output[0] in known:
             continue
         try:
             results = _fold_node(_Call(node, known, types, opset))
-        except (_CannotFold, ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError):
+        except (_CannotFold, ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
             continue
         for name, result in zip(node.output, results, strict=False):
-            if name and result.size <= MAX_ELEMENTS and np.ndim(result) <= deepest:
+            small = result.size <= min(MAX_ELEMENTS, room) and np.ndim(result) <= deepest
+            if name and small and result.dtype.name in _TYPES:
                 known[name] = fresh[name] = np.asarray(result)
+                room -= result.size
     return fresh
 
 
@@ -121,8 +130,13 @@ def _fold_node(call: _Call) -> Sequence[Array]:
 
 
 def _limited(count: float) -> None:
-    if count > MAX_ELEMENTS:
+    if not count <= MAX_ELEMENTS:  # what is no number is not smaller either
         raise _CannotFold
+
+
+def _spread(*arrays: Array) -> None:
+    """Refuse operands that broadcast to more than is worth it."""
+    _limited(float(np.prod(np.broadcast_shapes(*(array.shape for array in arrays)), dtype=np.float64)))
 
 
 def _shape(call: _Call) -> Array:
@@ -172,11 +186,10 @@ def _constant_of_shape(call: _Call) -> Array:
 
 
 def _gather(call: _Call) -> Array:
-    node = call.node
     axis = call.integer("axis", 0)
-    if node.input[0] not in call.known:
-        raise _CannotFold
-    return np.asarray(np.take(call.value(0), call.value(1).astype(np.int64), axis=axis))
+    data, indices = call.value(0), call.value(1)
+    _limited(float(data.size) / max(1, data.shape[axis]) * indices.size)
+    return np.asarray(np.take(data, indices.astype(np.int64), axis=axis))
 
 
 def _slice(call: _Call) -> Array:
@@ -248,7 +261,9 @@ def _tile(call: _Call) -> Array:
 
 
 def _concat(call: _Call) -> Array:
-    return np.concatenate([call.value(index) for index in range(len(call.node.input))], axis=call.integer("axis", 0))
+    parts = [call.value(index) for index in range(len(call.node.input))]
+    _limited(float(sum(part.size for part in parts)))
+    return np.concatenate(parts, axis=call.integer("axis", 0))
 
 
 def _transpose(call: _Call) -> Array:
@@ -271,6 +286,7 @@ def _split(call: _Call) -> list[Array]:
 
 def _div(call: _Call) -> Array:
     left, right = call.value(0), call.value(1)
+    _spread(left, right)
     if np.issubdtype(left.dtype, np.integer):
         quotient = np.abs(left) // np.abs(right)
         return np.asarray(quotient * np.sign(left) * np.sign(right)).astype(left.dtype)
@@ -279,10 +295,12 @@ def _div(call: _Call) -> Array:
 
 def _mod(call: _Call) -> Array:
     operation = np.fmod if call.integer("fmod", 0) else np.mod
+    _spread(call.value(0), call.value(1))
     return np.asarray(operation(call.value(0), call.value(1)))
 
 
 def _where(call: _Call) -> Array:
+    _spread(call.value(0), call.value(1), call.value(2))
     return np.where(call.value(0), call.value(1), call.value(2))
 
 
@@ -295,13 +313,18 @@ def _one(function: Callable[[Array], Array]) -> Callable[[_Call], Array]:
 
 
 def _test(function: Callable[[Array, Array], Array]) -> Callable[[_Call], Array]:
-    return lambda call: np.asarray(function(call.value(0), call.value(1)))
+    def run(call: _Call) -> Array:
+        _spread(call.value(0), call.value(1))
+        return np.asarray(function(call.value(0), call.value(1)))
+
+    return run
 
 
 def _many(function: Callable[[Array, Array], Array]) -> Callable[[_Call], Array]:
     def run(call: _Call) -> Array:
         result = call.value(0)
         for index in range(1, len(call.node.input)):
+            _spread(result, call.value(index))
             result = np.asarray(function(result, call.value(index))).astype(result.dtype)
         return result
 

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
-from dlaflow.graph.wire import Span, Stripped, WireError, strip
+from dlaflow.graph.bounds import check_tensor
+from dlaflow.graph.functions import called_functions
+from dlaflow.graph.inline import first_line
+from dlaflow.graph.wire import MAX_DEPTH, Span, Stripped, WireError, strip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +47,8 @@ class Model:
     opset: int
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
     tensors: Mapping[str, onnx.TensorProto] = field(default_factory=dict, repr=False)
+    functions: tuple[tuple[str, str], ...] = ()
+    """The nodes that called local functions, as (name of the node, name of the function)."""
 
     def initializer(self, name: str) -> np.ndarray:
         """The values of an initializer, or of the tensor of the Constant node whose output is `name`.
@@ -68,16 +73,17 @@ class Model:
             return read_external(tensor, self.path.parent)
         try:
             return numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"initializer {name!r} of {self.path} cannot be read: {error}") from None
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+            raise InputError(f"initializer {name!r} of {self.path} cannot be read: {first_line(error)}") from None
 
 
 def load_model(path: str | Path, *, digest: bool = True) -> Model:
     """Read and check an ONNX file; without `digest` its sha256 stays empty, as only that reads every byte of it.
 
     Raises InputError, with one line that says what is wrong, for anything that is not a usable ONNX model: no such
-    file, a folder, another format, a truncated file, an opset newer than known, an input that nothing produces, an
-    output that is produced twice, a cycle. An operator that nobody knows is not an error.
+    file, a folder or a pipe, another format, a truncated file, an opset newer than known, an input that nothing
+    produces, an output that is produced twice, a cycle, local functions or subgraphs without end, a tensor of an
+    unknown type or of a size that no board holds. An operator that nobody knows is not an error.
     """
     import onnx
 
@@ -90,11 +96,15 @@ def load_model(path: str | Path, *, digest: bool = True) -> Model:
     except Exception as error:  # google.protobuf.message.DecodeError, whose module depends on the backend
         if type(error).__name__ != "DecodeError":
             raise
-        raise _not_onnx(source, "the bytes do not decode") from None
+        raise _not_onnx(source, f"damaged bytes, or more than {MAX_DEPTH} messages inside each other") from None
+    functions = called_functions(proto)
     proto, opset = verify(proto, source)
     tensors: dict[str, onnx.TensorProto] = {}
     _collect_tensors(proto.graph, tensors)
-    return Model(source, sha256_of(source) if digest else "", proto, opset, stripped.spans, tensors)
+    for tensor in tensors.values():
+        check_tensor(tensor, source)
+    digested = sha256_of(source) if digest else ""
+    return Model(source, digested, proto, opset, stripped.spans, tensors, functions)
 
 
 def _collect_tensors(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto]) -> None:
@@ -115,6 +125,8 @@ def _collect_tensors(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto
 def _read(source: Path) -> Stripped:
     if source.is_dir():
         raise InputError(f"{source} is a folder", expected="an ONNX file", then="Name the .onnx file inside it.")
+    if source.exists() and not source.is_file():
+        raise InputError(f"{source} is a device, a pipe or a socket", expected="an ONNX file on a disk")
     try:
         with source.open("rb") as file:
             head = file.read(32)

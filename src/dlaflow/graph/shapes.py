@@ -10,19 +10,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.bounds import check_elements
+from dlaflow.graph.cost import elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
+from dlaflow.graph.inference import infer_shapes
+from dlaflow.graph.inline import all_nodes
 from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
-from dlaflow.graph.verify import DEFAULT_DOMAINS
+from dlaflow.graph.ranks import open_shape
+from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
 _ROUNDS = 200
+ANY_RANK = 8
+"""TensorRT's own limit of dimensions."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,12 @@ class Shapes:
         return self.types.get(name, UNKNOWN)
 
 
-def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Shapes:
+def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = (), deepest: int = ANY_RANK) -> Shapes:
     """Infer all shapes with `fixed` put in, and `batch` in place of each input's open first dimension.
 
-    `batch` None leaves all open that the model leaves open, and all that TensorRT's parser leaves open: it computes with
-    sizes in scalars and vectors only. Raises InputError when the shapes of the model contradict each other so that
-    nothing can be inferred, UsageError when one of `fixed` does not fit the model.
+    `batch` None leaves open what the model leaves open; `deepest` leaves open what a value of more dimensions would be
+    needed for. Raises InputError when the shapes of the model contradict each other so that nothing can be inferred,
+    and for tensors that no board could hold; UsageError when one of `fixed` does not fit the model.
     """
     import onnx
 
@@ -74,23 +80,24 @@ def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> 
     _normalise_domains(scratch)
     names = {tensor.name for tensor in scratch.graph.initializer}
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
-    rounds = _Rounds(scratch, model, declared, flat=batch is None)
+    rounds = _Rounds(scratch, model, declared, deepest)
     types, values, only_declared = rounds.types, rounds.values, frozenset(rounds.only_declared)
+    for name, known in types.items():
+        check_elements(known.shape or (), name, model.path)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
-    return Shapes(types, values, inputs, dynamic, was_open or _sizes_from_matrices(model, values), only_declared)
+    return Shapes(types, values, inputs, dynamic, was_open, only_declared)
 
 
 class _Rounds:
-    """Inference and folding in turn, until neither finds anything new. `flat` folds no matrices."""
+    """Inference and folding in turn, until neither finds anything new."""
 
     def __init__(
-        self, scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType], *, flat: bool
+        self, scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType], deepest: int
     ) -> None:
         self.scratch = scratch
         self.model = model
         self.declared = declared
-        self.flat = flat
-        self.deepest = 1 if flat else 8
+        self.deepest = deepest
         constants = _small_constants(model)
         self.values = {name: value for name, value in constants.items() if value.ndim <= self.deepest}
         self.types: dict[str, TensorType] = {}
@@ -103,7 +110,7 @@ class _Rounds:
         """One turn; whether another one could find more."""
         graph = self.scratch.graph
         before = self._known()
-        self._take_in(_onnx_inference(self.scratch, self.model).graph)
+        self._take_in(infer_shapes(self.scratch, self.values, self.model.path).graph)
         fresh = fold(graph.node, self.types, self.values, self.model.opset, self.deepest)
         for name, value in fresh.items():
             self.values[name] = value
@@ -128,7 +135,7 @@ class _Rounds:
             if have.shape is None and known.shape is not None:
                 self.only_declared.add(name)
             # to the parser a size that it cannot compute is open, whatever the exporter noted
-            if have.shape is None or not self.flat:
+            if have.shape is None or self.deepest == ANY_RANK:
                 types[name] = _merge(have, known)
         for node in graph.node:
             if node.op_type == "Constant" and node.output and node.output[0] not in types:
@@ -150,7 +157,7 @@ class _Rounds:
             return False
         stored = {tensor.name for tensor in graph.initializer}
         made = {name for node in kept for name in node.output}
-        for name in dict.fromkeys(name for node in kept for name in node.input):
+        for name in dict.fromkeys(name for node in kept for name in _taken(node)):
             if name in self.values and name not in stored and name not in made:
                 graph.initializer.append(numpy_helper.from_array(self.values[name], name))
         _replace_nodes(graph, kept)
@@ -165,8 +172,17 @@ class _Rounds:
         known = self.types.get(name, UNKNOWN)
         if known.shape is None or None in known.shape or not known.dtype:
             return False
-        small = len(known.shape) <= 1 and known.dtype.startswith(("int", "bool"))
-        return name in self.values or not small
+        if name in self.values or len(known.shape) > self.deepest:
+            return True
+        # sizes and what they are computed from: numbers that a later round may find
+        integers = known.dtype.startswith(("int", "uint", "bool"))
+        return elements(known.shape) > MAX_ELEMENTS or not (integers or len(known.shape) <= 1)
+
+
+def _taken(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node takes in, its subgraphs included."""
+    yield from node.input
+    yield from outer_names(node)
 
 
 def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
@@ -188,7 +204,7 @@ def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
 
     stored = {tensor.name for tensor in graph.initializer} | {value.name for value in (*graph.output, *graph.input)}
     del graph.value_info[:]
-    for name in dict.fromkeys(name for node in graph.node for name in (*node.input, *node.output)):
+    for name in dict.fromkeys(name for node in graph.node for name in (*_taken(node), *node.output)):
         known = types.get(name)
         if name and name not in stored and known is not None and known.shape is not None and known.dtype:
             graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
@@ -199,7 +215,7 @@ _TAKES_SIZES = frozenset(
 )
 
 
-def _sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
+def sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
     """Whether a node takes sizes that were computed by way of a matrix, as torch's exporter does for Pad."""
     deep: set[str] = set()
     for node in model.proto.graph.node:
@@ -208,18 +224,6 @@ def _sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool
                 return True
             deep.update(name for name in node.output if name in values)
     return False
-
-
-def _onnx_inference(scratch: onnx.ModelProto, model: Model) -> onnx.ModelProto:
-    from onnx import shape_inference
-
-    try:
-        return shape_inference.infer_shapes(scratch, check_type=False, strict_mode=False, data_prop=True)
-    except Exception as error:  # the C++ side raises its own InferenceError or RuntimeError
-        if type(error).__module__.split(".")[0] not in ("onnx", "builtins"):
-            raise
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"the shapes of {model.path} cannot be inferred: {first}") from None
 
 
 def _small_constants(model: Model) -> dict[str, np.ndarray]:
@@ -242,15 +246,18 @@ _SAME_AS_INPUT = frozenset(
 
 
 def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
-    """Operators that ONNX's inference leaves open although their output is shaped like their first input."""
+    """Operators that ONNX's inference leaves open although an input tells the output's shape, or at least its rank."""
     if node.op_type in _SAME_AS_INPUT and node.input and node.output:
         have, source = types.get(node.output[0], UNKNOWN), types.get(node.input[0], UNKNOWN)
         if have.shape is None and source.shape is not None:
             types[node.output[0]] = TensorType(source.shape, have.dtype or source.dtype)
+    have = types.get(node.output[0], UNKNOWN) if node.output else UNKNOWN
+    if node.output and have.shape is None and (shape := open_shape(node, types)) is not None:
+        types[node.output[0]] = TensorType(shape, have.dtype)
     for attribute in node.attribute:
         if attribute.HasField("g"):
             for value in (*attribute.g.input, *attribute.g.value_info, *attribute.g.output):
-                types.setdefault(value.name, read_type(value.type))
+                types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
 
 
 def _merge(have: TensorType, known: TensorType) -> TensorType:
@@ -308,20 +315,12 @@ _CONTRIB_AS_STANDARD = frozenset({"DequantizeLinear", "QuantizeLinear", "Gelu", 
 def _normalise_domains(scratch: onnx.ModelProto) -> None:
     """TensorRT's parser looks at the operator's name and not at its domain; so does inference here."""
     imported = {entry.domain for entry in scratch.opset_import}
-    for node in _all_nodes(scratch.graph):
+    for node, _ in all_nodes(scratch.graph.node):
         if node.domain and node.op_type in _CONTRIB_AS_STANDARD:
             node.domain = ""
         if node.domain not in imported and node.domain not in DEFAULT_DOMAINS:
             scratch.opset_import.add(domain=node.domain, version=1)
             imported.add(node.domain)
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _all_nodes(attribute.g)
 
 
 def read_type(type_proto: onnx.TypeProto) -> TensorType:

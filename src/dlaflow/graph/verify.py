@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
+from dlaflow.graph.inline import inline, subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -24,7 +25,7 @@ def verify(proto: onnx.ModelProto, source: Path) -> tuple[onnx.ModelProto, int]:
         raise InputError(f"{source} holds no graph", expected="a ModelProto with nodes")
     opset = _opset(proto, source)
     if proto.functions:
-        proto = _inline(proto, source)
+        proto = inline(proto, source)
     graph = proto.graph
     if not graph.node:
         raise InputError(f"{source} has no nodes", expected="a graph that computes something")
@@ -58,28 +59,16 @@ def _opset(proto: onnx.ModelProto, source: Path) -> int:
     return opset
 
 
-def _inline(proto: onnx.ModelProto, source: Path) -> onnx.ModelProto:
-    from onnx import inliner
-
-    try:
-        return inliner.inline_local_functions(proto)
-    except (RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"the local functions of {source} cannot be inlined: {first}") from None
-
-
 def outer_names(node: onnx.NodeProto) -> Iterable[str]:
     """The tensors that the subgraphs of an If, Loop or Scan take from around them."""
-    for attribute in node.attribute:
-        graphs = [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
-        for graph in graphs:
-            inner = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-            for child in graph.node:
-                for name in (*child.input, *outer_names(child)):
-                    if name and name not in inner:
-                        yield name
-                inner.update(child.output)
-            yield from (value.name for value in graph.output if value.name not in inner)
+    for graph in subgraphs(node):
+        inner = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+        for child in graph.node:
+            for name in (*child.input, *outer_names(child)):
+                if name and name not in inner:
+                    yield name
+            inner.update(child.output)
+        yield from (value.name for value in graph.output if value.name not in inner)
 
 
 def _sort(graph: onnx.GraphProto, available: set[str], source: Path) -> None:

@@ -16,6 +16,9 @@ Buffer = mmap.mmap | bytes
 KEEP_BYTES = 33_000
 """A tensor whose whole message is smaller stays: 4,096 int64 values and a long name."""
 
+MAX_DEPTH = 100
+"""Messages inside messages: what protobuf itself reads. Each subgraph of an If, Loop or Scan is three."""
+
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
@@ -72,19 +75,20 @@ def strip(buffer: Buffer) -> Stripped:
     """Copy a ModelProto without the data of large tensors.
 
     A cut tensor is known by its own name, or by its node's output when it belongs to a Constant node. Raises WireError
-    when the bytes are no protobuf message or end too early.
+    when the bytes are no protobuf message, end too early or are nested deeper than protobuf reads.
     """
     chunks: list[bytes] = []
     spans: dict[str, Span] = {}
-    _copy(buffer, Span(0, len(buffer)), Message.MODEL, chunks, _Names(spans))
+    _copy(buffer, Span(0, len(buffer)), Message.MODEL, chunks, _Names(spans, MAX_DEPTH))
     return Stripped(b"".join(chunks), spans)
 
 
 @dataclass(slots=True)
 class _Names:
-    """Collects spans; `owner` is the output of the node that is being copied."""
+    """Collects spans; `owner` is the output of the node that is being copied, `left` how much deeper it may go."""
 
     spans: dict[str, Span]
+    left: int
     owner: str = ""
 
 
@@ -102,7 +106,11 @@ def _copy(buffer: Buffer, span: Span, message: Message, chunks: list[bytes], nam
             continue
         chunks.append(buffer[pending:start])
         nested: list[bytes] = []
+        if not names.left:
+            raise WireError(f"more than {MAX_DEPTH} messages inside each other")
+        names.left -= 1
         _copy(buffer, inner, child, nested, names)
+        names.left += 1
         chunks.append(_varint(number << 3 | _LENGTH) + _varint(sum(len(part) for part in nested)))
         chunks.extend(nested)
         pending = inner.end

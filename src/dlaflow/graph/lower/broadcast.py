@@ -69,3 +69,11 @@ def _with_axes(context: Context, tensor: Tensor, wanted: Dims, kind: tuple[str, 
     where = context.constant((kind[1],), "int64")
     attributes = Shuffle(reshape=wanted, helper=True)
     return context.helper(kind[0], [tensor, where], wanted, attributes, f"ONNXTRT_{kind[0].lower()}Tensor")
+
+
+def to_scalar(context: Context, data: Tensor) -> Tensor:
+    """A tensor with one element as a scalar."""
+    if data.shape == ():
+        return data
+    attributes = Shuffle(helper=True)
+    return context.helper("SHUFFLE", [data], (), attributes, "ONNXTRT_convertToScalar", dtype=data.dtype)

@@ -55,8 +55,6 @@ class ShapeTensor:
 def _helper_constant(context: Context, shape: Dims) -> Tensor:
     dtype = "int64" if context.parser.int64 else "int32"
     name = SHAPE_CONSTANT if context.parser.names_helpers else ""
-    if context.parser.names_conversions:
-        context.reserve()  # the numbers are 64 bits wide and are converted like weights
     return context.constant(shape, dtype, name)
 
 
@@ -231,9 +229,7 @@ def add_slice(
     return _named(context, bounds, "ONNXTRT_ShapeSlice", name, made)
 
 
-def _named(
-    context: Context, given: Sequence[ShapeTensor], base: str, name: str | None, made: Tensor
-) -> Tensor:
+def _named(context: Context, given: Sequence[ShapeTensor], base: str, name: str | None, made: Tensor) -> Tensor:
     """Give the layer that was added last its inputs and then its name, as the parser does.
 
     What the parser does not know of a shape becomes a further input. Newer parsers call the layer a helper first and
