@@ -11,8 +11,9 @@ from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.inputs import batch_of
 from dlaflow.graph.layer import Network, Refusal, Tensor
 from dlaflow.graph.load import Model
-from dlaflow.graph.lower.context import Context, Operand, closed
+from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.dimension_names import assert_dimension_names
+from dlaflow.graph.lower.draft import closed
 from dlaflow.graph.lower.reading import refusals_of, refused_graph, refused_values, refused_weights, stand_in
 from dlaflow.graph.lower.release import parser_of
 from dlaflow.graph.lower.shuffle import identity

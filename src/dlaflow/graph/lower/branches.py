@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dlaflow.graph.layer import Dims, Tensor
-from dlaflow.graph.lower.context import Context, Draft, Operand
+from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.draft import Draft
 
 
 def connect(context: Context, *branches: Sequence[Draft]) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlaflow.errors import InputError
-from dlaflow.graph.cost import layer_macs
 from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor
 from dlaflow.graph.lower.attributes import NodeAttributes
+from dlaflow.graph.lower.draft import Draft, finished, is_constant
 from dlaflow.graph.lower.naming import Names, unnamed
 from dlaflow.graph.lower.release import Parser
-from dlaflow.graph.lower.sizes import marked, plain
+from dlaflow.graph.lower.sizes import marked
 from dlaflow.graph.lower.weights import conversions, place_of, shared_places
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 
 SHAPE_CONSTANT = "ONNXTRT_ShapeTensorFromDims"
-_LOOP_KINDS = frozenset({"RECURRENCE", "ITERATOR", "TRIP_LIMIT", "LOOP_OUTPUT", "CONDITION", "CONDITIONAL_OUTPUT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +34,6 @@ class Operand:
 
     tensor: Tensor
     weights: bool = False
-
-
-@dataclass(slots=True)
-class Draft:
-    """A layer whose outputs may still be renamed."""
-
-    index: int
-    name: str
-    kind: str
-    op: str
-    node: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-    attributes: Attributes | None
-    weight_elements: int = 0
 
 
 class Context:
@@ -192,9 +176,14 @@ class Context:
         known = self.shapes.values.get(name)
         if known is not None:
             return known
-        if name in self.model.tensors:
+        if name not in self.model.tensors:
+            return None
+        try:
             return self.model.initializer(name)
-        return None
+        except InputError:
+            if self.model.tensors[name].data_location == 1:
+                return None  # a graph without its weights: the refusals say so
+            raise
 
     def integers(self, index: int) -> tuple[int, ...] | None:
         """A known integer input as a flat tuple, None when it is absent or not known."""
@@ -228,7 +217,7 @@ class Context:
         index = len(self.drafts)
         base = self.node_name if name is None else name
         label = self.names.layer(base) if base else unnamed(index, kind)
-        constant = kind == "CONSTANT" or _is_constant(kind, inputs)
+        constant = kind == "CONSTANT" or is_constant(kind, inputs)
         own = label if self.parser.tensors_follow_layers else unnamed(index, kind)
         out = Tensor(f"{own}_output", shape, dtype or (inputs[0].dtype if inputs else ""), constant)
         self.drafts.append(
@@ -361,35 +350,7 @@ class Context:
 
     def layers(self) -> tuple[Layer, ...]:
         """The layers in network order, but each one behind what it reads."""
-        return tuple(_finished(draft) for draft in _behind_what_they_read(self.drafts))
-
-
-def _behind_what_they_read(drafts: Sequence[Draft]) -> list[Draft]:
-    """The parser adds a layer and then those that compute its size: these move in front of it, all else stays.
-
-    What a loop hands back to its own start, the second input of a RECURRENCE, comes from behind.
-    """
-    makers = {tensor.name: draft for draft in drafts for tensor in draft.outputs}
-    ordered: list[Draft] = []
-    begun: set[int] = set()
-    for first in drafts:
-        path = [(first, _read(first))] if first.index not in begun else []
-        begun.add(first.index)
-        while path:
-            draft, inputs = path[-1]
-            found = (makers[tensor.name] for tensor in inputs if tensor.name in makers)
-            maker = next((each for each in found if each.index not in begun), None)
-            if maker is None:
-                ordered.append(draft)
-                path.pop()
-            else:
-                begun.add(maker.index)
-                path.append((maker, _read(maker)))
-    return ordered
-
-
-def _read(draft: Draft) -> Iterator[Tensor]:
-    return iter(draft.inputs[:1] if draft.kind == "RECURRENCE" else draft.inputs)
+        return finished(self.drafts)
 
 
 def _nothing() -> onnx.NodeProto:
@@ -397,42 +358,3 @@ def _nothing() -> onnx.NodeProto:
     import onnx
 
     return onnx.NodeProto()
-
-
-def _is_constant(kind: str, inputs: Sequence[Tensor]) -> bool:
-    """Whether a layer's result is known before run time."""
-    if kind in _LOOP_KINDS or not inputs:
-        return False
-    if kind == "SHAPE":
-        shape = inputs[0].shape
-        return inputs[0].constant or (shape is not None and None not in shape)
-    return all(tensor.constant for tensor in inputs)
-
-
-def _finished(draft: Draft) -> Layer:
-    layer = Layer(
-        draft.index,
-        draft.name,
-        draft.kind,
-        draft.op,
-        (draft.node,) if draft.node else (),
-        tuple(closed(tensor) for tensor in draft.inputs),
-        tuple(closed(tensor) for tensor in draft.outputs),
-        draft.attributes,
-        folded=_is_folded(draft),
-        weight_elements=draft.weight_elements,
-    )
-    return replace(layer, macs=layer_macs(layer))
-
-
-def _is_folded(draft: Draft) -> bool:
-    if draft.kind == "ASSERTION":
-        return True  # a comparison of sizes, made before the run
-    if draft.kind == "CONDITION":
-        return all(tensor.constant for tensor in draft.inputs)
-    return bool(draft.outputs) and all(tensor.constant for tensor in draft.outputs)
-
-
-def closed(tensor: Tensor) -> Tensor:
-    """The tensor with ordinary integers for dimensions."""
-    return replace(tensor, shape=plain(tensor.shape))

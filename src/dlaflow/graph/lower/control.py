@@ -9,7 +9,8 @@ from dlaflow.graph.layer import Dims, ElementWise, Tensor
 from dlaflow.graph.lower.axis_length import axis_length
 from dlaflow.graph.lower.branches import common_shape, connect, merged
 from dlaflow.graph.lower.broadcast import to_scalar
-from dlaflow.graph.lower.context import Context, Draft, Operand
+from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.draft import Draft
 from dlaflow.graph.lower.subgraph import lower_body
 from dlaflow.graph.lower.tensors import import_unknown
 

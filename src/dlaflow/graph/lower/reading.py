@@ -18,6 +18,7 @@ from dlaflow.graph.lower import (
 )
 from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.reading_case import Check, Objection, before, numbers
+from dlaflow.graph.lower.weights import place_of
 
 if TYPE_CHECKING:
     import onnx
@@ -107,7 +108,16 @@ def refused_weights(context: Context, tensors: Iterable[onnx.TensorProto]) -> li
         reason, since = _type_problem(dtype, context, _WEIGHTS_SINCE)
         if reason:
             found.append(Refusal(tensor.name, "initializer", reason, since=since, then=_type_advice(dtype)))
+        elif tensor.data_location == onnx.TensorProto.EXTERNAL and (missing := _missing_file(context, tensor)):
+            then = f"Copy {missing} beside the model."
+            found.append(Refusal(tensor.name, "initializer", f"its data file {missing!r} is not there", then=then))
     return found
+
+
+def _missing_file(context: Context, tensor: onnx.TensorProto) -> str:
+    """The file that should hold a tensor's data, "" where it is there."""
+    location, _ = place_of(tensor)
+    return location if location and not (context.model.path.parent / location).is_file() else ""
 
 
 def _type_problem(dtype: str, context: Context, since: dict[str, str]) -> tuple[str, str]:
