@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from dlaflow.cli import COMMANDS, main
+from dlaflow.cli.check import Outputs
 
 
 @pytest.fixture
@@ -177,10 +179,27 @@ def test_every_command_has_help():
         assert getattr(command, "help", None) or command.__doc__
 
 
-def test_check_does_not_load_torch_or_onnxruntime(classifier):
+def test_check_loads_nothing_that_it_does_not_need(classifier):
+    heavy = ("torch", "onnxruntime", "tensorrt", "onnxscript", "onnx_ir", "onnxslim", "sympy", "rich", "jinja2")
+    heavy += ("onnx.reference", "asyncio", "dlaflow.api", "dlaflow.report.html", "dlaflow.rewrites.base")
     code = (
-        f"import sys; from dlaflow.cli import main; main(['check', {str(classifier)!r}, '-q'])\n"
-        "print([m for m in ('torch', 'onnxruntime', 'tensorrt', 'onnxscript') if m in sys.modules])"
+        f"import sys; from dlaflow.cli import main; main(['check', {str(classifier)!r}])\n"
+        f"print([module for module in {heavy!r} if module in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_only_an_answer_in_a_file_reads_the_whole_model(classifier, tmp_path, monkeypatch, capsys):
+    hashed = []
+    monkeypatch.setattr("dlaflow.graph.load.sha256_of", lambda path: hashed.append(path) or "0" * 64)
+    assert main(["check", str(classifier), "--layers"]) == 0
+    assert hashed == []
+    files = [field.name for field in dataclasses.fields(Outputs) if "Path" in str(field.type)]
+    assert len(files) >= 4
+    for count, name in enumerate(files, 1):
+        out = tmp_path / name
+        assert main(["check", str(classifier), f"--{name.replace('_', '-')}", str(out), "-q"]) == 0
+        assert len(hashed) == count
+    assert json.loads((tmp_path / "json").read_text())["model"]["sha256"] == "0" * 64
+    assert "0" * 64 in (tmp_path / "sarif").read_text()

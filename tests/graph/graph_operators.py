@@ -30,7 +30,11 @@ def _integers(*values: int) -> np.ndarray:
 
 def operator_model(name: str) -> bytes:
     """The ONNX file of a graph in OPERATORS."""
-    case = OPERATORS[name]
+    return model_of(OPERATORS[name])
+
+
+def model_of(case: Operator) -> bytes:
+    """The ONNX file of a graph."""
     text = (
         f'<ir_version: 8, opset_import: ["" : {case.opset}]> g ({case.inputs}) => ({case.outputs}) {{ {case.nodes} }}'
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape, fixed_shapes
+from dlaflow.recipe.dump import recipe_toml
 from dlaflow.recipe.load import load_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -39,6 +41,14 @@ def test_a_recipe_is_read(tmp_path: Path) -> None:
     assert recipe.train.epochs == 3
     assert recipe.variant[1].source == "a"
     assert recipe.steps[0] == "train"
+
+
+@pytest.mark.parametrize("shape", ['{"x:0" = [1, 3, 8, 8], y = [1, 2]}', '["x:0:1x3x8x8", "y:1x2"]'])
+def test_shapes_are_written_and_read_back(tmp_path: Path, shape: str) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD.replace("[target]", f"[target]\nshape = {shape}")))
+    wanted = (FixedShape("x:0", (1, 3, 8, 8)), FixedShape("y", (1, 2)))
+    assert fixed_shapes(recipe.target.shape or ()) == wanted
+    assert load_recipe(write(tmp_path, recipe_toml(recipe))) == recipe
 
 
 RECIPES = sorted(set(EXAMPLES.glob("*.toml")) - {EXAMPLES / "sweep.toml"})

@@ -324,3 +324,10 @@ def test_an_expand_that_a_softmax_reads_is_refused(rewritten: Callable) -> None:
     text = "p = AveragePool<kernel_shape=[8,8]>(x)\ne = Expand(p, n)\ny = Softmax(e)"
     kept = rewritten(Expansion(), text, (1, 4, 8, 8), {"n": longs(1, 4, 8, 8)})
     assert kept.refused
+
+
+def test_tensors_without_elements_are_left_alone(rewritten: Callable) -> None:
+    """A slice may come out empty: nothing of it can be a convolution."""
+    bounds = {name: np.array([value], np.int64) for name, value in (("low", 8), ("high", 8), ("axis", 3))}
+    outcome = rewritten(DataMovement(), "y = Slice(x, low, high, axis)", (1, 4, 8, 8), bounds)
+    assert (outcome.changed, outcome.ops) == (False, ["Slice"])

@@ -254,3 +254,27 @@ def test_frozen_statistics_are_the_average_ones(build: Callable[..., Path]) -> N
     frozen = freeze(draft, block, Samples([one]))
     old, new = (Network(each.proto()).run({"x": one})["y"] for each in (draft, frozen))
     np.testing.assert_allclose(old, new, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_inside_branches_are_kept(tmp_path: Path) -> None:
+    """Both branches call their large weight `w`; it is read from the file only where somebody needs its values."""
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,100] x, bool c) => (float[1,100] y) {
+        h = HardSwish(x)
+        y = If(c) <then_branch = t () => (float[1,100] a) { a = MatMul(h, w) },
+                   else_branch = e () => (float[1,100] b) { b = MatMul(h, w) }>
+    }
+    """
+    model = onnx.parser.parse_model(text)
+    branches = [attribute.g for attribute in model.graph.node[1].attribute]
+    for branch, factor in zip(branches, (1, 2), strict=True):
+        branch.initializer.append(onnx.numpy_helper.from_array(factor * random(100, 100), "w"))
+    onnx.save(model, tmp_path / "m.onnx")
+    fixed = write(fix(tmp_path / "m.onnx", TARGET, FixConfig()), tmp_path / "fixed.onnx")
+    assert all(each.relative < 1e-5 for each in fixed.report.proof)
+    feeds = {"x": random(1, 100)}
+    for name in ("m.onnx", "fixed.onnx"):
+        session = onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
+        once, twice = (session.run(None, {**feeds, "c": np.array(which)})[0] for which in (True, False))
+        np.testing.assert_allclose(2 * once, twice, rtol=1e-4, atol=1e-4)

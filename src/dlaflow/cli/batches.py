@@ -142,19 +142,40 @@ def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
     """Images and labels; a .npy stays on disk, a .npz names them `images` and `labels` or holds one array."""
     try:
         loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded, None
-        names = loaded.files
-        if "images" not in names and len(names) != 1:
-            raise InputError(
-                f"{path} has no array of images", expected="an array named images", received=", ".join(names)
-            )
-        labels = loaded["labels"].astype(np.int64) if "labels" in names else None
-        return loaded["images" if "images" in names else names[0]], labels
-    except (OSError, ValueError, EOFError) as error:
+        arrays = (
+            {"": loaded}
+            if isinstance(loaded, np.ndarray)
+            else {name: loaded[name] for name in _wanted(path, loaded.files)}
+        )
+    except InputError:
+        raise
+    except Exception as error:  # what numpy, zipfile and zlib raise for damaged files shares no base
         raise InputError(
-            f"{path} cannot be read", expected="an array of numpy", received=" ".join(str(error).split())
+            f"{path} cannot be read", expected="an array of numpy", received=" ".join(str(error).split())[:200]
         ) from None
+    labels = arrays.pop("labels", None) if len(arrays) > 1 else None
+    (images,) = arrays.values()
+    if not isinstance(images, np.ndarray):
+        raise InputError(f"{path} cannot be read", expected="an array of numpy", received="a member that is none")
+    if labels is None:
+        return images, None
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iuf":
+        raise InputError(
+            f"the labels in {path} cannot be used",
+            expected="the number of its class for each image, [n]",
+            received=f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, np.ndarray) else "no array",
+            then="One-hot labels become numbers with labels.argmax(axis=1).",
+        )
+    return images, labels.astype(np.int64)
+
+
+def _wanted(path: Path, names: list[str]) -> list[str]:
+    """The arrays of a .npz that are read: `images` (or the only one) and `labels`."""
+    if "images" not in names and len(names) != 1:
+        raise InputError(
+            f"{path} has no array of images", expected="an array named images", received=", ".join(names) or "no array"
+        )
+    return [name for name in names if name in {"images", "labels"}] if "images" in names else names
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from dlaflow.build.engine import BuildResult, How, Request, about_cache, build_e
 from dlaflow.build.manifest import BuiltFor, manifest_path
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.model_types import examine_model
+from dlaflow.build.reading import examine_reading
 from dlaflow.build.trtexec import TrtexecOptions
 from dlaflow.build.walkthrough import build_command, measuring_for, walkthrough
 from dlaflow.cli import terminal
@@ -201,7 +202,7 @@ def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> C
 
 def _print_commands(model: Path, out: Path, config: BuildConfig, tensorrt: str, way: Way) -> None:
     cautions = [*examine(config, tensorrt, "trtexec"), *examine_model(model, config, tensorrt)]
-    cautions += about_cache(config, tensorrt)
+    cautions += [*about_cache(config, tensorrt), *examine_reading(model, tensorrt)]
     if way.all_steps:
         lines = [f"# On the board, TensorRT {tensorrt}: alias trtexec=/usr/src/tensorrt/bin/trtexec"]
         for number, step in enumerate(walkthrough(str(model), str(out), config, tensorrt, way.data or "cifar10"), 1):

@@ -36,6 +36,11 @@ class Outputs:
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
     """Print nothing but errors."""
 
+    @property
+    def files(self) -> bool:
+        """Whether any file is written: they name the model by its sha256, the terminal does not."""
+        return any((self.json, self.sarif, self.html, self.model_explorer))
+
 
 def check(
     model: Path,
@@ -80,7 +85,7 @@ def check(
 
     options, outputs = on or TargetOptions(), out or Outputs()
     target = options.target()
-    loaded = load_model(model)
+    loaded = load_model(model, digest=outputs.files)
     network = network_of(loaded, target)
     placement = check_network(loaded, network, target)
     _write(placement, outputs)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from dlaflow import __version__
 from dlaflow.cli import COMMANDS
 from dlaflow.cli.fit import fitted_output
+from dlaflow.cli.short_lived import short_lived
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
 
 _HINT = " Did you mean "
 _WHOLE_LINES = {"build", "completion", "parse", "profile", "remote"}
 """Commands that print lines to be pasted or read by programs: breaking those would change them."""
+
+_SHORT = {"boards", "check", "explain", "score"}
+"""Commands that neither train nor compute with large matrices."""
 
 
 def dispatch(argv: list[str]) -> int:
@@ -25,7 +29,11 @@ def dispatch(argv: list[str]) -> int:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
     try:
-        with nullcontext() if name in _WHOLE_LINES else fitted_output():
+        with ExitStack() as during:
+            if name in _SHORT:
+                during.enter_context(short_lived())
+            if name not in _WHOLE_LINES:
+                during.enter_context(fitted_output())
             outcome = application(name)(argv, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise _explained(error, name) from None

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from dlaflow import __version__
 from dlaflow.cli.target_options import TargetOptions
+from dlaflow.cli.unread import say_unread
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 
@@ -76,6 +77,7 @@ def estimate(model: Path, /, *, on: TargetOptions | None = None, how: EstimateOp
             for name, before, after in zip(outcome.samples, outcome.before, outcome.after, strict=True):
                 sys.stdout.write(f"learned from {name}: {before:+.0%} off before, {after:+.0%} now\n")
             sys.stdout.write(f"stored in {outcome.stored}\n\n")
+    say_unread(placement, quiet=options.quiet)
     found = run_estimate(network, placement, target, options.power_mode)
     if options.json:
         write_atomic(options.json, estimate_json(found, str(model)))

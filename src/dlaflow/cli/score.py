@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from dlaflow.cli.target_options import Shape
 from dlaflow.cli.terminal import Quiet
+from dlaflow.cli.unread import say_unread
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes
@@ -96,6 +97,7 @@ def score(
     loaded = load_model(model)
     network = network_of(loaded, target)
     placement = check_network(loaded, network, target)
+    say_unread(placement, quiet=quiet)
     result = compare(placement, network, real)
     if json:
         write_atomic(json, score_json(result, placement))

@@ -50,8 +50,9 @@ def fold(
     types: Mapping[str, TensorType],
     values: Mapping[str, Array],
     opset: int,
+    deepest: int = 8,
 ) -> dict[str, Array]:
-    """The values that one pass over `nodes` adds to `values`, by tensor name."""
+    """The values of at most `deepest` dimensions that one pass over `nodes` adds to `values`, by tensor name."""
     known = dict(values)
     fresh: dict[str, Array] = {}
     room = MAX_TOTAL - sum(value.size for value in known.values())
@@ -63,7 +64,8 @@ def fold(
         except (_CannotFold, ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
             continue
         for name, result in zip(node.output, results, strict=False):
-            if name and result.size <= min(MAX_ELEMENTS, room) and result.dtype.name in _TYPES:
+            small = result.size <= min(MAX_ELEMENTS, room) and np.ndim(result) <= deepest
+            if name and small and result.dtype.name in _TYPES:
                 known[name] = fresh[name] = np.asarray(result)
                 room -= result.size
     return fresh

@@ -7,6 +7,7 @@ kinds without parameters of interest carry None. Dimensions are NCHW, batch incl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 Dims = tuple[int | None, ...]
 
@@ -244,12 +245,43 @@ class Layer:
     weight_elements: int = 0
 
 
+class Reading(str, Enum):
+    """What becomes of a node that the release's ONNX parser does not simply read."""
+
+    REFUSED = "refused"
+    """It ends the build."""
+    PLUGIN = "plugin"
+    """It is read once a plugin of that name is there."""
+    MISREAD = "misread"
+    """It is read as something else than ONNX means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One node, input or initializer that the release's parser does not read as ONNX means it.
+
+    `node` is its name and `op` the operator ("input", "output" and "initializer" for those), `reason` what the parser
+    misses, `since` the first release that reads it ("" when none is known), `then` what to do ("" for nothing better
+    than another release).
+    """
+
+    node: str
+    op: str
+    reason: str
+    reading: Reading = Reading.REFUSED
+    since: str = ""
+    then: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
-    """TensorRT's view of a model: layers in network order and the tensors that enter and leave.
+    """TensorRT's view of a model: its layers and the tensors that enter and leave.
+
+    Layers come in network order, but each one behind what it reads; `Layer.index` is TensorRT's own place.
 
     `dynamic_inputs` names inputs that had dimensions besides the batch left open; `unknown_ops` the operators that no
-    TensorRT importer is known for.
+    TensorRT importer is known for; `refusals` what the release's parser does not read, in the order in which it meets
+    it. The layers are those of the model as ONNX means it, for what comes behind a refusal too.
     """
 
     layers: tuple[Layer, ...]
@@ -257,3 +289,4 @@ class Network:
     outputs: tuple[Tensor, ...]
     dynamic_inputs: tuple[str, ...] = ()
     unknown_ops: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
 from dlaflow.graph.bounds import check_tensor
+from dlaflow.graph.functions import called_functions
 from dlaflow.graph.inline import first_line
 from dlaflow.graph.wire import MAX_DEPTH, Span, Stripped, WireError, strip
 
@@ -37,6 +38,7 @@ class Model:
     """A checked ONNX model whose large tensors carry no data.
 
     `proto` has local functions inlined and its nodes in topological order; `opset` is that of the default domain.
+    `sha256` is of the file, empty where nobody asked for it.
     """
 
     path: Path
@@ -45,6 +47,8 @@ class Model:
     opset: int
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
     tensors: Mapping[str, onnx.TensorProto] = field(default_factory=dict, repr=False)
+    functions: tuple[tuple[str, str], ...] = ()
+    """The nodes that called local functions, as (name of the node, name of the function)."""
 
     def initializer(self, name: str) -> np.ndarray:
         """The values of an initializer, or of the tensor of the Constant node whose output is `name`.
@@ -73,8 +77,8 @@ class Model:
             raise InputError(f"initializer {name!r} of {self.path} cannot be read: {first_line(error)}") from None
 
 
-def load_model(path: str | Path) -> Model:
-    """Read and check an ONNX file.
+def load_model(path: str | Path, *, digest: bool = True) -> Model:
+    """Read and check an ONNX file; without `digest` its sha256 stays empty, as only that reads every byte of it.
 
     Raises InputError, with one line that says what is wrong, for anything that is not a usable ONNX model: no such
     file, a folder or a pipe, another format, a truncated file, an opset newer than known, an input that nothing
@@ -93,12 +97,14 @@ def load_model(path: str | Path) -> Model:
         if type(error).__name__ != "DecodeError":
             raise
         raise _not_onnx(source, f"damaged bytes, or more than {MAX_DEPTH} messages inside each other") from None
+    functions = called_functions(proto)
     proto, opset = verify(proto, source)
     tensors: dict[str, onnx.TensorProto] = {}
     _collect_tensors(proto.graph, tensors)
     for tensor in tensors.values():
         check_tensor(tensor, source)
-    return Model(source, sha256_of(source), proto, opset, stripped.spans, tensors)
+    digested = sha256_of(source) if digest else ""
+    return Model(source, digested, proto, opset, stripped.spans, tensors, functions)
 
 
 def _collect_tensors(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto]) -> None:

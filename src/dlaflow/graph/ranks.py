@@ -1,4 +1,4 @@
-"""Ranks that follow from how many sizes a node is given, where the sizes themselves are not known before run time."""
+"""What an input tells of a shape that ONNX's inference leaves open: at least the rank, from a list of sizes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def open_shape(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> Dims | 
 
     ONNX's inference leaves the rank open where it cannot follow the values, in older opsets most of all.
     """
+    if node.op_type == "GridSample":
+        return _sampled(node, types)
     at = _LIST_AT.get(node.op_type)
     if at is None or len(node.input) <= at or node.input[at] not in types:
         return None
@@ -35,3 +37,11 @@ def open_shape(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> Dims | 
             return None
         rank = max(rank, len(data))
     return (None,) * rank
+
+
+def _sampled(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> Dims | None:
+    """Batch and channels of the data, places of the grid: opsets before 16 have the operator in another domain only."""
+    shapes = [types[name].shape for name in node.input[:2] if name in types]
+    if len(shapes) < 2 or shapes[0] is None or shapes[1] is None:
+        return None
+    return (*shapes[0][:2], *shapes[1][1:-1])

@@ -6,12 +6,13 @@ the results back as initializers, until nothing changes. What stays unknown is N
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.bounds import check_elements
+from dlaflow.graph.cost import elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.inference import infer_shapes
 from dlaflow.graph.inline import all_nodes
@@ -19,13 +20,15 @@ from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
 from dlaflow.graph.ranks import open_shape
-from dlaflow.graph.verify import DEFAULT_DOMAINS
+from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-_ROUNDS = 12
+_ROUNDS = 200
+ANY_RANK = 8
+"""TensorRT's own limit of dimensions."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,12 @@ class Shapes:
         return self.types.get(name, UNKNOWN)
 
 
-def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Shapes:
+def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = (), deepest: int = ANY_RANK) -> Shapes:
     """Infer all shapes with `fixed` put in, and `batch` in place of each input's open first dimension.
 
-    `batch` None leaves all open that the model leaves open. Raises InputError when the shapes of the model contradict
-    each other so that nothing can be inferred, and for tensors that no board could hold; UsageError when one of `fixed`
-    does not fit the model.
+    `batch` None leaves open what the model leaves open; `deepest` leaves open what a value of more dimensions would be
+    needed for. Raises InputError when the shapes of the model contradict each other so that nothing can be inferred,
+    and for tensors that no board could hold; UsageError when one of `fixed` does not fit the model.
     """
     import onnx
 
@@ -77,76 +80,152 @@ def infer(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> 
     _normalise_domains(scratch)
     names = {tensor.name for tensor in scratch.graph.initializer}
     inputs = tuple(value.name for value in scratch.graph.input if value.name not in names)
-    types, values, only_declared = _rounds(scratch, model, declared)
+    rounds = _Rounds(scratch, model, declared, deepest)
+    types, values, only_declared = rounds.types, rounds.values, frozenset(rounds.only_declared)
     for name, known in types.items():
         check_elements(known.shape or (), name, model.path)
     dynamic = tuple(name for name in inputs if None in (types.get(name, UNKNOWN).shape or ()))
     return Shapes(types, values, inputs, dynamic, was_open, only_declared)
 
 
-def _rounds(
-    scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType]
-) -> tuple[dict[str, TensorType], dict[str, np.ndarray], frozenset[str]]:
-    from onnx import numpy_helper
+class _Rounds:
+    """Inference and folding in turn, until neither finds anything new."""
 
-    values = _small_constants(model)
-    types: dict[str, TensorType] = {}
-    only_declared: set[str] = set()
-    for _ in range(_ROUNDS):
-        inferred = infer_shapes(scratch, values, model.path)
-        before = len(types), sum(None in (known.shape or (None,)) for known in types.values())
-        types = _collect(inferred, declared, only_declared)
-        fresh = fold(scratch.graph.node, types, values, model.opset)
+    def __init__(
+        self, scratch: onnx.ModelProto, model: Model, declared: Mapping[str, TensorType], deepest: int
+    ) -> None:
+        self.scratch = scratch
+        self.model = model
+        self.declared = declared
+        self.deepest = deepest
+        constants = _small_constants(model)
+        self.values = {name: value for name, value in constants.items() if value.ndim <= self.deepest}
+        self.types: dict[str, TensorType] = {}
+        self.only_declared: set[str] = set()
+        self._outer = _outer_names(model.proto.graph)
+        for _ in range(_ROUNDS):
+            if not self._round():
+                break
+
+    def _round(self) -> bool:
+        """One turn; whether another one could find more."""
+        graph = self.scratch.graph
+        before = self._known()
+        self._take_in(infer_shapes(self.scratch, self.values, self.model.path).graph)
+        fresh = fold(graph.node, self.types, self.values, self.model.opset, self.deepest)
         for name, value in fresh.items():
-            values[name] = value
-            types[name] = TensorType(tuple(value.shape), dtype_name(value))
-        now = len(types), sum(None in (known.shape or (None,)) for known in types.values())
-        if not fresh and now == before:
-            break
-        if not _open(types, scratch):
-            break
-        kept = [node for node in scratch.graph.node if not (node.output and all(o in fresh for o in node.output if o))]
-        for name, value in fresh.items():
-            if value.size <= MAX_ELEMENTS:
-                scratch.graph.initializer.append(numpy_helper.from_array(value, name))
-        _replace_nodes(scratch.graph, kept, fresh)
-        _remember(scratch.graph, types)
-    return types, values, frozenset(only_declared)
+            self.values[name] = value
+            self.types[name] = TensorType(tuple(value.shape), dtype_name(value))
+        if not fresh and self._known() == before:
+            return False
+        return self._shrink()
+
+    def _take_in(self, graph: onnx.GraphProto) -> None:
+        """What inference says, earlier rounds where it says less, then what the exporter wrote down."""
+        types = self.types
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        for name, tensor in stored.items():
+            types[name] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            if value.name not in stored:
+                types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
+        for node in graph.node:
+            _own_rule(node, types)
+            _inner_types(node, types, self._outer)
+        for name, known in self.declared.items():
+            have = types.get(name, UNKNOWN)
+            if have.shape is None and known.shape is not None:
+                self.only_declared.add(name)
+            # to the parser a size that it cannot compute is open, whatever the exporter noted
+            if have.shape is None or self.deepest == ANY_RANK:
+                types[name] = _merge(have, known)
+        for node in graph.node:
+            if node.op_type == "Constant" and node.output and node.output[0] not in types:
+                for attribute in node.attribute:
+                    if attribute.HasField("t"):
+                        tensor = attribute.t
+                        types[node.output[0]] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+
+    def _known(self) -> tuple[int, int]:
+        return len(self.types), sum(None in (known.shape or (None,)) for known in self.types.values())
+
+    def _shrink(self) -> bool:
+        """Leave in the graph only what is still open, so that a further round costs little; whether anything is."""
+        from onnx import numpy_helper
+
+        graph = self.scratch.graph
+        kept = [node for node in graph.node if not self._is_settled(node)]
+        if not kept:
+            return False
+        stored = {tensor.name for tensor in graph.initializer}
+        made = {name for node in kept for name in node.output}
+        for name in dict.fromkeys(name for node in kept for name in _taken(node)):
+            if name in self.values and name not in stored and name not in made:
+                graph.initializer.append(numpy_helper.from_array(self.values[name], name))
+        _replace_nodes(graph, kept)
+        _remember(graph, self.types)
+        return True
+
+    def _is_settled(self, node: onnx.NodeProto) -> bool:
+        """Whether nothing more can be learnt of a node: all its outputs are known, and so is each small value."""
+        return all(not name or self._is_complete(name) for name in node.output)
+
+    def _is_complete(self, name: str) -> bool:
+        known = self.types.get(name, UNKNOWN)
+        if known.shape is None or None in known.shape or not known.dtype:
+            return False
+        if name in self.values or len(known.shape) > self.deepest:
+            return True
+        # sizes and what they are computed from: numbers that a later round may find
+        integers = known.dtype.startswith(("int", "uint", "bool"))
+        return elements(known.shape) > MAX_ELEMENTS or not (integers or len(known.shape) <= 1)
 
 
-def _open(types: Mapping[str, TensorType], scratch: onnx.ModelProto) -> bool:
-    """Whether any node's output still has an unknown shape, so that another round could help."""
-    for node in scratch.graph.node:
-        for name in node.output:
-            if name and None in (types.get(name, UNKNOWN).shape or (None,)) and types.get(name, UNKNOWN).shape != ():
-                return True
-    return False
+def _taken(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node takes in, its subgraphs included."""
+    yield from node.input
+    yield from outer_names(node)
 
 
-def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto], fresh: Mapping[str, np.ndarray]) -> None:
+def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
+    """Keep these nodes, and the outputs that they make."""
     if len(kept) == len(graph.node):
         return
     copies = [type(node).FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]
     graph.node.extend(copies)
-    outputs = [value for value in graph.output if value.name not in fresh]
-    if len(outputs) != len(graph.output):
-        copied = [type(value).FromString(value.SerializeToString()) for value in outputs]
-        del graph.output[:]
-        graph.output.extend(copied)
+    made = {name for node in copies for name in node.output}
+    outputs = [type(value).FromString(value.SerializeToString()) for value in graph.output if value.name in made]
+    del graph.output[:]
+    graph.output.extend(outputs)
 
 
 def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
     """Give inference what earlier rounds found, so that operators that it does not know do not stop it."""
     from onnx import helper
 
+    stored = {tensor.name for tensor in graph.initializer} | {value.name for value in (*graph.output, *graph.input)}
     del graph.value_info[:]
-    outputs = {value.name for value in graph.output}
-    for node in graph.node:
-        for name in node.output:
-            known = types.get(name)
-            if name not in outputs and known is not None and known.shape is not None and known.dtype:
-                graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
+    for name in dict.fromkeys(name for node in graph.node for name in (*_taken(node), *node.output)):
+        known = types.get(name)
+        if name and name not in stored and known is not None and known.shape is not None and known.dtype:
+            graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
+
+
+_TAKES_SIZES = frozenset(
+    {"Pad", "Reshape", "Expand", "Slice", "Tile", "Resize", "Upsample", "ConstantOfShape", "Split", "Range"}
+)
+
+
+def sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
+    """Whether a node takes sizes that were computed by way of a matrix, as torch's exporter does for Pad."""
+    deep: set[str] = set()
+    for node in model.proto.graph.node:
+        if any(name in deep or (name in values and values[name].ndim > 1) for name in node.input):
+            if node.op_type in _TAKES_SIZES and any(name in deep for name in node.input[node.op_type != "Range" :]):
+                return True
+            deep.update(name for name in node.output if name in values)
+    return False
 
 
 def _small_constants(model: Model) -> dict[str, np.ndarray]:
@@ -160,30 +239,6 @@ def _small_constants(model: Model) -> dict[str, np.ndarray]:
             if not external or tensor.data_type in (6, 7):
                 values[name] = model.initializer(name)
     return values
-
-
-def _collect(
-    inferred: onnx.ModelProto, declared: Mapping[str, TensorType], only_declared: set[str]
-) -> dict[str, TensorType]:
-    graph = inferred.graph
-    types = {tensor.name: TensorType(tuple(tensor.dims), elem_name(tensor.data_type)) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.name not in types:
-            types[value.name] = read_type(value.type)
-    for node in graph.node:
-        _own_rule(node, types)
-    for name, known in declared.items():
-        have = types.get(name, UNKNOWN)
-        if have.shape is None and known.shape is not None:
-            only_declared.add(name)
-        types[name] = _merge(have, known)
-    for node in graph.node:
-        if node.op_type == "Constant" and node.output and node.output[0] not in types:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    tensor = attribute.t
-                    types[node.output[0]] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
-    return types
 
 
 _SAME_AS_INPUT = frozenset(
@@ -201,10 +256,23 @@ def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
     have = types.get(node.output[0], UNKNOWN) if node.output else UNKNOWN
     if node.output and have.shape is None and (shape := open_shape(node, types)) is not None:
         types[node.output[0]] = TensorType(shape, have.dtype)
+
+
+def _outer_names(graph: onnx.GraphProto) -> frozenset[str]:
+    """The tensors of a graph, without those of its subgraphs."""
+    names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    return frozenset(names.union(*(node.output for node in graph.node)))
+
+
+def _inner_types(node: onnx.NodeProto, types: dict[str, TensorType], outer: frozenset[str]) -> None:
+    """What subgraphs say of their own tensors; a name that the graph around them has too keeps its type there."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             for value in (*attribute.g.input, *attribute.g.value_info, *attribute.g.output):
-                types.setdefault(value.name, read_type(value.type))
+                if value.name not in outer:
+                    types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
+            for inner in attribute.g.node:
+                _inner_types(inner, types, outer)
 
 
 def _merge(have: TensorType, known: TensorType) -> TensorType:

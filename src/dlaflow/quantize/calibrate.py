@@ -16,7 +16,7 @@ from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig,
 from dlaflow.quantize.checkpoint import Checkpoint, RunningFingerprint, State, key_of, skip
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.methods import AUTO, METHODS, percentile
-from dlaflow.quantize.model import Graph, index, load_onnx
+from dlaflow.quantize.model import QUANTISED, Graph, for_qdq, index, load_onnx
 from dlaflow.quantize.observe import Observer
 from dlaflow.quantize.plan import Plan, plan
 
@@ -44,7 +44,7 @@ def calibrate(
     checkpoint = Checkpoint(config.checkpoint, key_of(model_sha256, tensors.observed), config.checkpoint_seconds)
     seen = _observe(Observer(graph.proto, tensors.observed), batches, config, checkpoint, progress)
     if config.method == AUTO:
-        again = index(load_onnx(model, config.shapes))
+        again = index(for_qdq(load_onnx(model, config.shapes)))
         chosen = _auto(again, seen, limited(batches(), min(seen.images, auto.IMAGES)), progress)
     else:
         chosen = {histogram.name: choose(histogram, config) for histogram in seen.histograms}
@@ -55,9 +55,13 @@ def calibrate(
 
 def _refuse_converted(model: Path, graph: Graph) -> None:
     """A model that is quantised or FP16 already would yield the scales of something else than the user means."""
-    if any(node.op_type == "QuantizeLinear" for node in graph.proto.graph.node):
-        then = "Calibrate the float model, or take the scales out with `dlaflow cache from-qdq`."
-        raise InputError(f"{model} is quantised already", expected="a float32 model", received="Q/DQ nodes", then=then)
+    quantised = sorted({node.op_type for node in graph.proto.graph.node} & QUANTISED)
+    if quantised:
+        then = "Calibrate the float model it was made from."
+        if "QuantizeLinear" in quantised:
+            then = f"{then[:-1]}, or take the scales out with `dlaflow cache from-qdq`."
+        found = f"{', '.join(quantised)} nodes"
+        raise InputError(f"{model} is quantised already", expected="a float32 model", received=found, then=then)
     if any(tensor.data_type == _FLOAT16 for tensor in graph.initializers.values()):
         then = "Calibrate before converting to FP16."
         raise InputError(f"{model} is an FP16 model", expected="a float32 model", received="float16 weights", then=then)

@@ -1,11 +1,14 @@
 """Write an FP16 model: weights and activations in float16, inputs and outputs left in float32.
 
 The types of the graph change, not its structure: constants become float16, a Cast stands behind each float input and
-before each float output. What ONNX wants in float32 whatever the model's type (the scales of Resize) stays.
+before each float output. What ONNX wants in float32 whatever the model's type (the scales of Resize, all of Range)
+stays in float32, with a Cast on each side where it meets the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +16,13 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
-from dlaflow.quantize.model import load_onnx
+from dlaflow.quantize.model import QUANTISED, has_graph, index, load_onnx
 
 if TYPE_CHECKING:
     import onnx
 
 _FLOAT, _FLOAT16 = 1, 10
 _LARGEST = float(np.finfo(np.float16).max)
-_STAYS_FLOAT = {"Resize": (2,), "Upsample": (1,)}
-"""Operator → positions of the inputs that are float32 by definition."""
-
 _TYPE_ATTRIBUTES = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "EyeLike": "dtype"}
 
 
@@ -42,33 +42,113 @@ def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """The FP16 version of a model in memory; `model` itself is changed and returned."""
     graph = model.graph
     _refuse(graph)
-    kept = {
-        node.input[position]
-        for node in graph.node
-        for position in _STAYS_FLOAT.get(node.op_type, ())
-        if position < len(node.input)
-    }
+    types = index(model).types
+    ports = [_float_ports(node, _opset(model, node.domain)) for node in graph.node]
+    kept = _kept(graph, ports)
     for tensor in graph.initializer:
         if tensor.name not in kept:
             _narrow(tensor, tensor.name)
     for node in graph.node:
         _narrow_attributes(node, keep=any(name in kept for name in node.output))
     del graph.value_info[:]
-    constants = {tensor.name for tensor in graph.initializer}
-    _cast_inputs(graph, constants)
+    stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in graph.input:  # older files list their weights here too
+        if value.name in stored:
+            value.type.tensor_type.elem_type = stored[value.name]
+    _cast_around(graph, ports, {name for name, kind in types.items() if kind == _FLOAT and name not in kept})
+    _cast_inputs(graph, set(stored))
     _cast_outputs(graph)
     return model
 
 
+def _opset(model: onnx.ModelProto, domain: str) -> int:
+    wanted = {"", "ai.onnx"} if domain in {"", "ai.onnx"} else {domain}
+    return next((entry.version for entry in model.opset_import if entry.domain in wanted), 1)
+
+
+@dataclass(frozen=True)
+class _Ports:
+    """Positions of a node's inputs and outputs that may be float32 but not float16."""
+
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+
+def _float_ports(node: onnx.NodeProto, opset: int) -> _Ports:
+    """What ONNX's definition of the operator says; an operator that it does not define is taken to accept float16."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:
+        return _Ports()
+
+    def positions(count: int, formal: Sequence[onnx.defs.OpSchema.FormalParameter]) -> tuple[int, ...]:
+        # The last formal parameter may stand for any number of tensors.
+        kinds = [set(formal[min(position, len(formal) - 1)].types) for position in range(count if formal else 0)]
+        return tuple(i for i, kind in enumerate(kinds) if "tensor(float)" in kind and "tensor(float16)" not in kind)
+
+    return _Ports(positions(len(node.input), schema.inputs), positions(len(node.output), schema.outputs))
+
+
+def _kept(graph: onnx.GraphProto, ports: Sequence[_Ports]) -> set[str]:
+    """Constants that only such inputs read: they stay as they are."""
+    wanted: set[str] = set()
+    others: set[str] = set()
+    for node, port in zip(graph.node, ports, strict=True):
+        for position, name in enumerate(node.input):
+            (wanted if position in port.inputs else others).add(name)
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    return (wanted & constants) - others - {value.name for value in graph.output}
+
+
+def _cast_around(graph: onnx.GraphProto, ports: Sequence[_Ports], narrowed: set[str]) -> None:
+    """Bring the tensors in `narrowed` back to float32 for the ports that want it, and what comes out to float16."""
+    from onnx import helper
+
+    nodes: list[onnx.NodeProto] = []
+    widened: set[str] = set()
+    for node, port in zip(graph.node, ports, strict=True):
+        for position in port.inputs:
+            name = node.input[position]
+            if name not in narrowed:
+                continue
+            wide = f"{name}_fp32"
+            if name not in widened:
+                nodes.append(helper.make_node("Cast", [name], [wide], name=f"{wide}/Cast", to=_FLOAT))
+                widened.add(name)
+            node.input[position] = wide
+        nodes.append(node)
+        for position in port.outputs:
+            name = node.output[position]
+            if name not in narrowed:
+                continue
+            node.output[position] = f"{name}_exact"
+            nodes.append(helper.make_node("Cast", [f"{name}_exact"], [name], name=f"{name}_exact/Cast", to=_FLOAT16))
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
 def _refuse(graph: onnx.GraphProto) -> None:
     for node in graph.node:
-        if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+        if node.op_type in QUANTISED:
             raise InputError(
-                "the model holds Q/DQ nodes", expected="a float32 model", then="Convert the model before quantising it."
+                "the model is quantised already",
+                expected="a float32 model",
+                received=f"{node.op_type} nodes",
+                then="Convert the model before quantising it.",
             )
-        if any(attribute.type in {5, 10} for attribute in node.attribute):
+        if "Sequence" in node.op_type:
             raise InputError(
-                f"node {node.name!r} ({node.op_type}) holds a graph of its own",
+                f"node {node.name or node.output[0]!r} ({node.op_type}) works on a sequence of tensors",
+                expected="tensors alone",
+                then="Export the part of the model that takes and gives tensors.",
+            )
+        if has_graph(node):
+            raise InputError(
+                f"node {node.name or node.output[0]!r} ({node.op_type}) holds a graph of its own",
                 expected="a model without If, Loop and Scan",
                 then="Simplify it first (`dlaflow export --simplify`).",
             )
@@ -93,7 +173,7 @@ def _narrow(tensor: onnx.TensorProto, name: str) -> None:
 def _narrow_attributes(node: onnx.NodeProto, *, keep: bool) -> None:
     for attribute in node.attribute:
         if attribute.HasField("t") and not keep:
-            _narrow(attribute.t, node.name)
+            _narrow(attribute.t, node.output[0])
         elif attribute.name == _TYPE_ATTRIBUTES.get(node.op_type) and attribute.i == _FLOAT and not keep:
             attribute.i = _FLOAT16
         elif node.op_type == "Constant" and attribute.name in {"value_float", "value_floats"} and not keep:

@@ -37,7 +37,7 @@ class Histogram:
         self.total = 0
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count an array [n, ...] of n images.
+        """Count an array [n, ...] of n images; a single number (a mean over everything) counts as one image.
 
         Of large tensors every fifth value is counted, beginning elsewhere for each array; the largest magnitude is
         taken over all values.
@@ -57,7 +57,8 @@ class Histogram:
         self.signed = self.signed or low < 0
         self.largest = max(self.largest, high, -low)
         self._widen()
-        if flat.size // len(values) > _LARGE:
+        images = len(values) if values.ndim else 1
+        if flat.size // images > _LARGE:
             flat = flat[self.total % _STRIDE :: _STRIDE]
         self.total += flat.size
         if self.range == 0:

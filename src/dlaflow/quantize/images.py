@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LAYOUTS = ("nchw", "nhwc")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
 
+_FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP", "TIFF")
+"""Pillow's names of what `SUFFIXES` stand for."""
+
 
 class Images(Protocol):
     """A sequence of images that are ready for the network."""
@@ -132,13 +135,13 @@ class ImageFiles:
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         from PIL import Image as images
-        from PIL import UnidentifiedImageError
 
         try:
-            with images.open(path) as file:
+            # Pillow goes by the content, and for some formats starts other programs: only what the suffixes promise.
+            with images.open(path, formats=_FORMATS) as file:
                 image = _resized(file.convert("RGB" if self.channels == 3 else "L"), self.preparation)
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # what Pillow's decoders raise for damaged files shares no base
+            reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"{path} cannot be read as an image", received=reason, then="Remove or repair it."
             ) from None

@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 _FLOAT = 1
 """onnx.TensorProto.FLOAT, without importing onnx at start-up."""
 
+_GRAPH, _GRAPHS = 5, 10
+"""onnx.AttributeProto.GRAPH and GRAPHS."""
+
+QUANTISED = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "ConvInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+    }
+)
+"""Operators that only quantised models hold."""
+
+
+_OPSET = 13
+"""The first opset whose QuantizeLinear knows an axis."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -100,9 +120,15 @@ def index(model: onnx.ModelProto) -> Graph:
             producer[name] = node
         for name in node.input:
             consumers.setdefault(name, []).append(node)
-        if all(name in constants or not name for name in node.input) and not node.op_type.startswith("Random"):
+        known = all(name in constants or not name for name in node.input)
+        if known and not node.op_type.startswith("Random") and not has_graph(node):
             constants.update(node.output)
     return Graph(model, producer, consumers, initializers, _element_types(model), frozenset(constants))
+
+
+def has_graph(node: onnx.NodeProto) -> bool:
+    """Whether a node holds a graph of its own (If, Loop, Scan), which may read more than the inputs tell."""
+    return any(attribute.type in {_GRAPH, _GRAPHS} for attribute in node.attribute)
 
 
 def _element_types(model: onnx.ModelProto) -> dict[str, int]:
@@ -142,3 +168,26 @@ def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
         raise InputError("the model has no input", expected="one float32 input")
     dims = inputs[0].type.tensor_type.shape.dim
     return tuple(dim.dim_value or None for dim in dims[1:])
+
+
+def for_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in an opset and a file version that Q/DQ nodes and new constants can be put into; it may be changed.
+
+    Raises InputError when the opset cannot be raised.
+    """
+    import onnx
+
+    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), _OPSET)
+    # Before file version 4 every constant had to be an input too.
+    model.ir_version = max(model.ir_version, 4)
+    if version >= _OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _OPSET)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the model's opset cannot be raised to {_OPSET}",
+            expected=f"opset {_OPSET} or later",
+            received=f"{version}: {reason}",
+        ) from None

@@ -88,6 +88,7 @@ class _Writer:
 
         self._model = model
         self._nodes: list[onnx.NodeProto] = []
+        model.ir_version = max(model.ir_version, 4)  # before, every constant had to be an input too
         model.graph.initializer.append(helper.make_tensor(_AXES, TensorProto.INT64, [1], [0]))
 
     def keep(self, node: onnx.NodeProto) -> None:

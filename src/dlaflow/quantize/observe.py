@@ -7,7 +7,6 @@ cores: side by side they would wait for each other, since every operator ends wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dlaflow.errors import InputError
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.session import Session, SessionOptions, available_cores
 
@@ -46,6 +46,7 @@ class Observer:
         self._image: tuple[int, ...] = ()
         self._count = 0
         self._buffers: Activations = []
+        self._shapes_vary = False
 
     def add(self, batch: NDArray[np.float32]) -> None:
         """Count one batch, float32 [n, ...].
@@ -53,23 +54,38 @@ class Observer:
         Raises InputError for activations that are not finite and for a batch that the model cannot take.
         """
         for images in self._slices(batch):
-            if self._buffers and len(images) == self._count:
-                values = self._buffers
-                self._runner.run_into(images, values)
-            else:
-                values = self._runner.run_all(images)
+            values = self._values(images)
             pairs = [(self.histograms[index], value) for index, value in zip(self._computed, values, strict=True)]
             pairs += [(self.histograms[index], images) for index in self._inputs]
             pairs.sort(key=lambda pair: -pair[1].size)
             for done in [self._workers.submit(histogram.add, value) for histogram, value in pairs]:
                 done.result()
 
+    def _values(self, images: NDArray[np.float32]) -> Activations:
+        """The observed activations of one slice. A full slice tells the shapes of the buffers for those after it:
+
+        not every tensor grows with the number of images (anchors and means do not). Where shapes depend on the values
+        themselves, there are no buffers.
+        """
+        if len(images) != self._count or self._shapes_vary:
+            return self._runner.run_all(images)
+        if not self._buffers:
+            values = self._runner.run_all(images)
+            self._buffers = [np.empty_like(value) for value in values]
+            return values
+        try:
+            self._runner.run_into(images, self._buffers)
+        except InputError:
+            self._shapes_vary, self._buffers = True, []
+            return self._runner.run_all(images)
+        return self._buffers
+
     def close(self) -> None:
         """Stop the workers."""
         self._workers.shutdown(cancel_futures=True)
 
     def _slices(self, batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """Cut a batch into what fills the buffers; those are made after the first image told the shapes."""
+        """Cut a batch into slices of what the budget allows, which the first image tells."""
         start = 0
         while start < len(batch):
             step = self._runner.batch or self._images_a_slice(batch)
@@ -79,13 +95,10 @@ class Observer:
     def _images_a_slice(self, batch: NDArray[np.float32]) -> int:
         if self._image == batch.shape[1:]:
             return self._count
-        shapes = [value.shape for value in self._runner.run_all(batch[:1])]
+        needed = 4 * sum(value.size for value in self._runner.run_all(batch[:1]))
         self._image = batch.shape[1:]
-        needed = 4 * sum(math.prod(shape) for shape in shapes)
         self._count = max(1, min(len(batch), _BUDGET // max(needed, 1)))
         self._buffers = []
-        if all(shape[:1] == (1,) for shape in shapes):
-            self._buffers = [np.empty((self._count, *shape[1:]), np.float32) for shape in shapes]
         return self._count
 
 

@@ -22,14 +22,11 @@ from dlaflow.files import atomic_path
 from dlaflow.quantize.calibration import LEVELS, Calibration
 from dlaflow.quantize.choices import only_float
 from dlaflow.quantize.fold import drop_unused_initializers, fold_batch_norm
-from dlaflow.quantize.model import Graph, index, load_onnx
+from dlaflow.quantize.model import Graph, for_qdq, index, load_onnx
 from dlaflow.quantize.plan import LINEAR
 
 if TYPE_CHECKING:
     import onnx
-
-_OPSET = 13
-"""The first opset whose QuantizeLinear knows an axis."""
 
 
 def write_qdq(model: Path, calibration: Calibration, out: Path, *, float_nodes: Collection[str] = ()) -> None:
@@ -49,7 +46,7 @@ def write_qdq(model: Path, calibration: Calibration, out: Path, *, float_nodes: 
 
 def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Collection[str] = ()) -> onnx.ModelProto:
     """The INT8 version of a model in memory; `model` itself is changed and returned."""
-    model = _with_opset(model)
+    model = for_qdq(model)
     if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node):
         raise InputError(
             "the model holds Q/DQ nodes already",
@@ -97,23 +94,6 @@ def quantise(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], 
     shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
     values = np.clip(np.rint(weight / scale.reshape(shape)), -LEVELS, LEVELS)
     return values.astype(np.int8), scale
-
-
-def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnx
-
-    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), _OPSET)
-    if version >= _OPSET:
-        return model
-    try:
-        return onnx.version_converter.convert_version(model, _OPSET)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"the model's opset cannot be raised to {_OPSET}",
-            expected=f"opset {_OPSET} or later",
-            received=f"{version}: {reason}",
-        ) from None
 
 
 class _Pairs:

@@ -112,6 +112,18 @@ def _shortest(total: int, drop: Callable[[int], float], drops: dict[int, float],
     return high
 
 
+def _one_row_each(batch: NDArray[np.float32], output: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The output as [n, values]; recognisers that put time first have no row an image."""
+    if output.ndim < 1 or len(output) != len(batch) or not output.size:
+        raise InputError(
+            "the model's output cannot be compared image by image",
+            expected=f"[{len(batch)}, ...] for {len(batch)} images",
+            received=list(output.shape),
+            then="Take an output whose first axis is the batch.",
+        )
+    return output.reshape(len(output), -1)
+
+
 class _Meter:
     """Runs versions of the network over the same images."""
 
@@ -129,9 +141,11 @@ class _Meter:
             proto = as_on_dla(qdq_model(proto, calibration, float_nodes))
         runner = Session(proto)
         proto.Clear()
-        found = [runner.run(batch) for batch in in_batches(self._sample.images, self._sample.batch)]
+        found = [
+            _one_row_each(batch, runner.run(batch)) for batch in in_batches(self._sample.images, self._sample.batch)
+        ]
         self._task.advance()
-        return np.concatenate([value.reshape(len(value), -1) for value in found])
+        return np.concatenate(found)
 
     def compare(self, scores: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[float, float, float | None]:
         """Relative squared error, agreement, top-1."""

@@ -106,7 +106,7 @@ class Session:
         return InputError(
             "the model refused the images",
             expected=f"{self.input_name} [{self.batch or 'batch'}, {wanted}]",
-            received=f"{list(batch.shape)}: {_reason(error)}",
+            received=f"{list(batch.shape)}: {reason_of(error)}",
             then="Compare the images' size and layout with the model's input.",
         )
 
@@ -152,7 +152,7 @@ def _session(model: str | Path | onnx.ModelProto, options: SessionOptions) -> on
         raise InputError(
             f"onnxruntime cannot run {title}",
             expected="a valid ONNX model",
-            received=_reason(error),
+            received=reason_of(error),
             then="Check it with `dlaflow check`, or export it again.",
         ) from None
 
@@ -162,7 +162,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _reason(error: Exception) -> str:
-    """onnxruntime's message without its prefix and source positions, on one line."""
-    text = " ".join(str(error).split())
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)[:300]
+def reason_of(error: Exception) -> str:
+    """onnxruntime's message without its prefix, source positions and signatures, on one line."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    return re.sub(r"/onnxruntime_src/\S+:\d+ .*?\)(?: const)? (?=[A-Z\[])", "", text)[:300]

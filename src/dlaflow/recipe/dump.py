@@ -25,5 +25,11 @@ def recipe_toml(recipe: Recipe) -> str:
 
 
 def _pairs(table: dict[str, object]) -> list[str]:
-    pairs = ((key, json.dumps(value, ensure_ascii=False)) for key, value in table.items() if value is not None)
-    return [f"{key} = {value}" for key, value in pairs]
+    return [f"{key} = {_spelled(value)}" for key, value in table.items() if value is not None]
+
+
+def _spelled(value: object) -> str:
+    """A table in a table, such as the shapes of the target, is written inline; names of inputs need their quotes."""
+    if not isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)} = {_spelled(own)}' for key, own in value.items())}}}"

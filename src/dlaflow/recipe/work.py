@@ -162,15 +162,16 @@ def rewrite(source: Path, out: Path, progress: Progress) -> str:
 def check(target: Target, files: Files, progress: Progress) -> str:
     """Predict the placement."""
     from dlaflow.placement.check import check as run_check
+    from dlaflow.rules.reading import no_engine
 
     with progress(f"Checking {files.folder.name}", None):
         placement = run_check(files.model, target)
     write_atomic(files.placement, placement_json(placement))
     summary = placement.summary
     share = percent(summary.dla_mac_share)
-    return (
-        f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}, {share} of the MACs on the DLA"
-    )
+    unread = "".join(f"; {finding.message}" for finding in no_engine(placement.findings))
+    placed = f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}"
+    return f"{placed}, {share} of the MACs on the DLA{unread}"
 
 
 def estimate(power_mode: str | None, target: Target, files: Files, progress: Progress) -> str:

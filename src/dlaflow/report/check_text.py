@@ -9,6 +9,7 @@ from dlaflow.report.grouping import FindingGroup, group_findings
 from dlaflow.report.titles import release_title
 from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
+from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Confidence, Device, Placement, Verdict
 
 _WIDTH = 100
@@ -23,6 +24,7 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     target, summary = placement.target, placement.summary
     work = summary.dla_layers + summary.gpu_layers
     lines = [
+        *_no_engine(placement),
         f"{placement.model.path} on {target.board}, {release_title(target)} (TensorRT {target.tensorrt}), "
         f"{target.precision}, batch {target.batch}, {target.mode}",
         *_opening_lines(placement),
@@ -38,7 +40,7 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     if summary.unknown_layers:
         lines.append(f"  {summary.unknown_layers:7} layers of which nobody knows (verdict unknown)")
     found = group_findings(_main_reasons(placement))
-    groups = [group for group in found if not _is_remark(group)]
+    groups = [group for group in found if not _is_remark(group) and not speaks_first(group.rule)]
     remarks = [group for group in found if _is_remark(group)]
     if groups:
         lines += ["", "Reasons:", *(line for group in groups for line in _reason(group))]
@@ -74,6 +76,16 @@ def _opening_lines(placement: Placement) -> list[str]:
 
 def _share(share: float | None) -> str:
     return "unknown share" if share is None else f"{share:7.1%}"
+
+
+def _no_engine(placement: Placement) -> list[str]:
+    """What comes before all numbers: the release's parser does not read the model."""
+    found = no_engine(placement.findings)
+    if not found:
+        return []
+    told = [line for each in found for line in (f"{each.message} ({each.rule}).", f"Instead: {each.fix}")]
+    told.append("What follows assumes that this is repaired.")
+    return [*(line for each in told for line in textwrap.wrap(each, _WIDTH, break_on_hyphens=False)), ""]
 
 
 def layer_text(placement: Placement) -> str:

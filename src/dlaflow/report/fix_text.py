@@ -9,6 +9,7 @@ import msgspec
 
 from dlaflow import __version__
 from dlaflow.rewrites.records import Applied, FixReport, Gain, Refused
+from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
 
 FIX_SCHEMA = "dlaflow.fix/1"
@@ -118,12 +119,17 @@ def _refusals(refused: list[Refused]) -> list[str]:
 
 
 def _remaining(findings: list[Finding]) -> list[str]:
-    if not findings:
-        return []
+    lines = [""]
+    for unread in no_engine(findings):
+        text = f"Still not read: {unread.message} ({unread.rule}). {unread.fix}"
+        lines += textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        grouped[finding.rule].append(finding)
-    lines = ["", "Still on the GPU:"]
+        if not speaks_first(finding.rule):
+            grouped[finding.rule].append(finding)
+    if not grouped:
+        return lines if len(lines) > 1 else []
+    lines += ["Still on the GPU:"]
     for rule, found in list(grouped.items())[:_SHOWN]:
         text = f"{rule} x{len(found)}, first {found[0].layer}: {found[0].message}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)

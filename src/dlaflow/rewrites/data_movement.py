@@ -144,6 +144,8 @@ def _trace(draft: Draft, name: str, source: str) -> Indices | None:
 
 
 def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _Refusal | None:
+    if not indices.size:
+        return None
     shape = edit.draft.image(source) or (0, 0, 0, 0)
     gather = _as_gather(indices, shape)
     if gather is not None:

@@ -22,6 +22,7 @@ from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
 from dlaflow.rewrites.settle import four_dimensional_outputs
+from dlaflow.rules.reading import no_engine
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict
 
@@ -151,10 +152,10 @@ def _holds(evidence: list[Evidence], safety: Safety) -> bool:
 
 
 def _remaining(placement: Placement) -> list[Finding]:
-    """The first reason of each layer that still runs on the GPU."""
+    """What the release's parser still does not read, and the first reason of each layer that still runs on the GPU."""
     left = [layer for layer in placement.layers if layer.device is Device.GPU]
     reasons = [[each for each in layer.findings if each.verdict is not Verdict.NATIVE] for layer in left]
-    return [found[0] for found in reasons if found]
+    return [*no_engine(placement.findings), *(found[0] for found in reasons if found)]
 
 
 def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fixed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, suggested, told_open
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
-from dlaflow.graph.load import load_model
+from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.shapes import TensorType, infer
 from dlaflow.graph.verify import outer_names
 from dlaflow.rewrites.draft import Array, Draft, integer
@@ -63,7 +63,7 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
         )
     weights = {tensor.name: model.initializer(tensor.name) for tensor in model.proto.graph.initializer}
     nodes, folded = [], []
-    for node in model.proto.graph.node:
+    for node in _with_inner_weights(model):
         if node.op_type == "Constant" and node.output[0] in model.tensors:
             weights[node.output[0]] = model.initializer(node.output[0])
         elif all(name in shapes.values for name in node.output if name):
@@ -81,6 +81,42 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
     draft = Draft(base, tuple(nodes), weights, types, model.opset)
     draft, copies = _without_copies(draft)
     return Loaded(draft.swept(), model.sha256, tuple(folded), copies, frozen)
+
+
+def _with_inner_weights(model: Model) -> list[onnx.NodeProto]:
+    """The nodes of the model, those that hold graphs (If, Loop, Scan) with the weights that were left out of these.
+
+    The branches of one If may give different weights the same name, so each such node is taken from the file as it is.
+    """
+    nodes = list(model.proto.graph.node)
+    lacking = [node for node in nodes if any(_lacks_values(tensor) for tensor in _inner_tensors(node))]
+    if not lacking:
+        return nodes
+    whole = onnx.load(str(model.path))
+    stored = {tuple(node.output): node for node in whole.graph.node}
+    for node in lacking:
+        if whole.functions or tuple(node.output) not in stored:
+            raise InputError(
+                f"node {node.name or node.output[0]!r} ({node.op_type}) of {model.path} holds weights of its own",
+                expected="a model without local functions, or weights outside of If, Loop and Scan",
+                then="Export it without functions, or simplify it first.",
+            )
+    taken = {id(node) for node in lacking}
+    return [stored[tuple(node.output)] if id(node) in taken else node for node in nodes]
+
+
+def _inner_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    """The weights inside the graphs that a node holds."""
+    for graph in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+        yield from graph.initializer
+        for inner in graph.node:
+            yield from (attribute.t for attribute in inner.attribute if attribute.HasField("t"))
+            yield from _inner_tensors(inner)
+
+
+def _lacks_values(tensor: onnx.TensorProto) -> bool:
+    fields = {field.name for field, _ in tensor.ListFields()}
+    return bool(np.prod(tensor.dims)) and not any(name.endswith("_data") for name in fields)
 
 
 def _declare(base: onnx.ModelProto, types: dict[str, TensorType], weights: dict[str, Array]) -> None:

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.quantize.session import reason_of
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.records import Evidence
 
@@ -32,8 +33,12 @@ _DTYPES = {
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
-    "tensor(uint8)": np.uint8,
+    "tensor(int16)": np.int16,
     "tensor(int8)": np.int8,
+    "tensor(uint64)": np.uint64,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
 }
 
@@ -66,8 +71,15 @@ class Network:
                 source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's errors share no public base
-            reason = " ".join(str(error).split())[:300]
-            raise InputError("onnxruntime cannot run the model", received=reason) from None
+            raise InputError("onnxruntime cannot run the model", received=reason_of(error)) from None
+        strange = [value.type for value in self._session.get_outputs() if value.type not in _DTYPES]
+        if strange:
+            raise InputError(
+                "the outputs of the model cannot be compared",
+                expected="tensors of numbers",
+                received=", ".join(strange),
+                then="`--dry-run` lists the rewrites without the proof.",
+            )
         self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
         self.inputs: dict[str, str] = {value.name: value.type for value in self._session.get_inputs()}
 
@@ -76,8 +88,7 @@ class Network:
         try:
             values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError("the model cannot be run on its own inputs", received=reason) from None
+            raise InputError("the model cannot be run on its own inputs", received=reason_of(error)) from None
         return dict(zip(self.outputs, values, strict=True))
 
 
@@ -140,14 +151,15 @@ def _difference(label: str, pairs: list[tuple[dict[str, Array], dict[str, Array]
     for before, after in pairs:
         for name, old in before.items():
             first = np.asarray(old, np.float64)
-            second = np.asarray(after[name], np.float64).reshape(first.shape)
+            second = np.asarray(after[name], np.float64)
             if not np.isfinite(first).all():
                 return None
-            if not first.size:
+            if not first.size and not second.size:
                 continue
-            error = float(np.abs(first - second).max()) if np.isfinite(second).all() else float("inf")
+            comparable = first.size == second.size and np.isfinite(second).all()
+            error = float(np.abs(first - second.reshape(first.shape)).max()) if comparable else float("inf")
             absolute = max(absolute, error)
-            relative = max(relative, error / max(float(np.abs(first).max()), 1e-12))
+            relative = max(relative, error / max(float(np.abs(first).max(initial=0.0)), 1e-12))
         best = _classes(next(iter(before.values()))), _classes(next(iter(after.values())))
         if len(before) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
             same += int((best[0] == best[1]).sum())
@@ -156,6 +168,6 @@ def _difference(label: str, pairs: list[tuple[dict[str, Array], dict[str, Array]
 
 
 def _classes(scores: Array) -> NDArray[np.int64] | None:
-    if scores.ndim < 2 or scores.shape[1] < 2 or scores.size != scores.shape[0] * scores.shape[1]:
+    if not scores.size or scores.ndim < 2 or scores.shape[1] < 2 or scores.size != scores.shape[0] * scores.shape[1]:
         return None
     return np.asarray(scores.reshape(len(scores), -1).argmax(1), np.int64)

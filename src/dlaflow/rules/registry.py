@@ -21,6 +21,7 @@ from dlaflow.rules import (
 from dlaflow.rules.base import ModelRule, Rule
 from dlaflow.rules.convolution_buffer import ConvBuffer
 from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, StandaloneLeftovers
+from dlaflow.rules.reading import READING_RULES
 
 MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.BoardHasDla,
@@ -33,6 +34,7 @@ MODEL_RULES: tuple[type[ModelRule], ...] = (
     LoadableLimit,
     StandaloneLeftovers,
     LoadableMemory,
+    *READING_RULES,
 )
 
 LAYER_RULES: tuple[type[Rule], ...] = (

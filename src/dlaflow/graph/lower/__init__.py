@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.inputs import batch_of
-from dlaflow.graph.layer import Network, Tensor
+from dlaflow.graph.layer import Network, Refusal, Tensor
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower.context import Context, Operand, closed
 from dlaflow.graph.lower.dimension_names import assert_dimension_names
+from dlaflow.graph.lower.reading import refusals_of, refused_graph, refused_values, refused_weights, stand_in
 from dlaflow.graph.lower.release import parser_of
 from dlaflow.graph.lower.shuffle import identity
 from dlaflow.graph.lower.table import IMPORTERS
 from dlaflow.graph.lower.tensors import import_unknown
-from dlaflow.graph.shapes import infer
+from dlaflow.graph.shapes import ANY_RANK, infer, sizes_from_matrices
 
 if TYPE_CHECKING:
     import onnx
@@ -34,20 +35,26 @@ def lower(
     shape that does not fit the model.
     """
     shapes = infer(model, batch_of(model.proto.graph, batch, fixed), fixed)
-    parsed = infer(model, None) if shapes.was_open else None
-    context = Context(model, shapes, parsed, parser_of(tensorrt))
+    parser = parser_of(tensorrt)
+    less = parser.deepest_sizes < ANY_RANK and sizes_from_matrices(model, shapes.values)
+    parsed = infer(model, None, deepest=parser.deepest_sizes) if shapes.was_open or less else None
+    context = Context(model, shapes, parsed, parser)
     _register(context)
     inputs = tuple(context.inferred(name) for name in shapes.inputs)
     for tensor in inputs:
         context.bind(tensor.name, Operand(tensor))
     if context.parser.asserts_dimension_names:
         assert_dimension_names(context)
-    context.importer = lambda node: _import(context, node)
+    refusals = refused_values(context, inputs, "input") + refused_weights(context, model.proto.graph.initializer)
+    refusals += refused_graph(context)
+    context.importer = lambda node: _import(context, node, refusals)
     for node in model.proto.graph.node:
         context.importer(node)
     outputs = tuple(closed(_output(context, value.name)) for value in model.proto.graph.output)
     inputs = tuple(closed(tensor) for tensor in inputs)
-    return Network(context.layers(), inputs, outputs, shapes.dynamic_inputs, tuple(context.unknown_ops))
+    refusals += refused_values(context, outputs, "output")
+    unknown = tuple(context.unknown_ops)
+    return Network(context.layers(), inputs, outputs, shapes.dynamic_inputs, unknown, tuple(refusals))
 
 
 def _output(context: Context, name: str) -> Tensor:
@@ -59,11 +66,21 @@ def _output(context: Context, name: str) -> Tensor:
     return replace(identity(context, tensor), name=name)
 
 
-def _import(context: Context, node: onnx.NodeProto) -> None:
+def _import(context: Context, node: onnx.NodeProto, refusals: list[Refusal]) -> None:
+    """Lower one node; one that the parser refuses is lowered as ONNX means it, so that the rest can be told."""
     context.start(node)
+    found = refusals_of(context)
+    refusals.extend(found)
+    if found:
+        stand_in(context)
+    first = len(context.drafts)
     try:
         IMPORTERS.get(node.op_type, import_unknown)(context)
     except (IndexError, ValueError, ZeroDivisionError, OverflowError) as error:
+        if found:
+            del context.drafts[first:]
+            import_unknown(context)
+            return
         raise InputError(
             f"{context.model.path}: node {context.node_name!r} ({node.op_type}) does not fit its inputs",
             expected="axes, sizes and values that the inputs' shapes allow",

@@ -29,6 +29,12 @@ class NodeAttributes:
         """A string attribute."""
         return self._all[name].s.decode("utf-8", "replace") if name in self._all else default
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings, empty when it is absent."""
+        if name not in self._all:
+            return ()
+        return tuple(value.decode("utf-8", "replace") for value in self._all[name].strings)
+
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A list of integers, None when it is absent."""
         return tuple(int(value) for value in self._all[name].ints) if name in self._all else None

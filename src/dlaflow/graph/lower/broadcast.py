@@ -44,7 +44,9 @@ def _extent(extents: list[int | None]) -> int | None:
 
 def unsqueeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: bool = False) -> Tensor:
     """Put ones at `axes` of the result; `named` for the ONNX operator itself."""
-    shape = tensor.shape or ()
+    if tensor.shape is None:
+        return _of_unknown_rank(context, tensor, "UNSQUEEZE", named=named)
+    shape = tensor.shape
     subscripts = list(range(len(shape)))
     for axis in sorted(axes):
         subscripts.insert(axis, len(shape))
@@ -57,6 +59,8 @@ def unsqueeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: b
 
 def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: bool = False) -> Tensor:
     """Remove `axes`; `named` for the ONNX operator itself."""
+    if tensor.shape is None:
+        return _of_unknown_rank(context, tensor, "SQUEEZE", named=named)
     kept = [axis for axis in range(len(tensor.shape or ())) if axis not in axes]
     if context.parser.squeeze_layers:
         wanted = tuple((tensor.shape or ())[axis] for axis in kept)
@@ -65,7 +69,24 @@ def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: boo
     return sizes.add_shuffle(context, tensor, new_shape, None if named else "ONNXTRT_squeezeTensor")
 
 
+def _of_unknown_rank(context: Context, tensor: Tensor, kind: str, *, named: bool) -> Tensor:
+    """The layer as far as it can be told when nobody knows how many dimensions there are."""
+    attributes = Shuffle(helper=not named)
+    layer = kind if context.parser.squeeze_layers else "SHUFFLE"
+    if named:
+        return context.emit(layer, [tensor], None, attributes)
+    return context.helper(layer, [tensor], None, attributes, f"ONNXTRT_{kind.lower()}Tensor")
+
+
 def _with_axes(context: Context, tensor: Tensor, wanted: Dims, kind: tuple[str, int]) -> Tensor:
     where = context.constant((kind[1],), "int64")
     attributes = Shuffle(reshape=wanted, helper=True)
     return context.helper(kind[0], [tensor, where], wanted, attributes, f"ONNXTRT_{kind[0].lower()}Tensor")
+
+
+def to_scalar(context: Context, data: Tensor) -> Tensor:
+    """A tensor with one element as a scalar."""
+    if data.shape == ():
+        return data
+    attributes = Shuffle(helper=True)
+    return context.helper("SHUFFLE", [data], (), attributes, "ONNXTRT_convertToScalar", dtype=data.dtype)

@@ -1,18 +1,20 @@
-"""Operators that the parser composes from several layers: Celu, Shrink, Mod, IsNaN, CumSum, Trilu, Hardmax, NMS."""
+"""Operators that the parser composes from several layers: Celu, Shrink, Mod, IsNaN, IsInf, Trilu, Hardmax."""
 
 from __future__ import annotations
 
-from dlaflow.graph.layer import Cast, ElementWise, Shuffle, Slice, Tensor, Unary
+from dlaflow.graph.layer import Dims, ElementWise, Shuffle, Tensor, Unary
+from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.axis_length import axis_length
-from dlaflow.graph.lower.broadcast import same_rank, squeeze, to_rank
-from dlaflow.graph.lower.context import SHAPE_CONSTANT, Context
-from dlaflow.graph.lower.tensors import emit_all, import_unknown
+from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank, squeeze, to_rank, unsqueeze
+from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.elementwise import unary
+from dlaflow.graph.lower.filling import zeros_like
+from dlaflow.graph.lower.shape_tensor import ShapeTensor
+from dlaflow.graph.lower.shuffle import flattened
+from dlaflow.graph.lower.tensors import import_unknown
 
-
-def cast(context: Context, data: Tensor, dtype: str) -> Tensor:
-    """The parser's own cast: CAST, or IDENTITY before 8.6."""
-    kind = "CAST" if context.parser.cast_layers else "IDENTITY"
-    return context.helper(kind, [data], data.shape, Cast(dtype), "ONNXTRT_castHelper", dtype=dtype)
+_BOOLEAN = frozenset({"GREATER", "LESS", "EQUAL", "AND", "OR", "XOR"})
+_is_infinite = unary("ISINF", boolean=True)
 
 
 def import_celu(context: Context) -> None:
@@ -32,32 +34,31 @@ def import_celu(context: Context) -> None:
 
 def _combine(context: Context, operation: str, left: Tensor, right: Tensor, name: str | None = None) -> Tensor:
     constant = 1 if right.constant else 0 if left.constant else None
-    shape = left.shape if constant != 0 else right.shape
-    dtype = "bool" if operation in ("GREATER", "LESS", "EQUAL", "AND", "OR", "XOR") else None
+    shape = broadcast_shape([left.shape, right.shape])
+    dtype = "bool" if operation in _BOOLEAN else None
     attributes = ElementWise(operation, constant, constant is not None)
     return context.emit("ELEMENTWISE", [left, right], shape, attributes, name=name, dtype=dtype)
 
 
 def import_shrink(context: Context) -> None:
     """Shrink: two comparisons, two shifts and two SELECT layers, in 32 bits."""
-    data = cast(context, context.tensor(0), "float32")
+    data = context.cast(context.tensor(0), "float32")
     rank = len(data.shape or ())
-    values = [to_rank(context, context.constant(()), rank) for _ in range(4)]
-    low, high, bias, zero = values
-    below = _combine(context, "LESS", data, low)
-    raised = _combine(context, "SUM", data, bias)
-    inner = context.emit("SELECT", [below, raised, zero], data.shape, dtype=data.dtype)
+    high, low, bias, zero = (to_rank(context, context.constant(()), rank) for _ in range(4))
     above = _combine(context, "GREATER", data, high)
     lowered = _combine(context, "SUB", data, bias)
-    outer = context.emit("SELECT", [above, lowered, inner], data.shape, dtype=data.dtype)
-    context.finish(cast(context, outer, context.output().dtype or "float32"))
+    name = None if context.parser.names_every_layer else ""
+    outer = context.emit("SELECT", [above, lowered, zero], data.shape, name=name, dtype=data.dtype)
+    below = _combine(context, "LESS", data, low)
+    raised = _combine(context, "SUM", data, bias)
+    whole = context.emit("SELECT", [below, raised, outer], data.shape, dtype=data.dtype)
+    context.finish(context.cast(whole, context.output().dtype or "float32"))
 
 
 def import_mod(context: Context) -> None:
     """Mod: x - y * floor(x / y); for floats the quotient is rounded towards zero by sign."""
     left, right = same_rank(context, [context.tensor(0), context.tensor(1)])
-    floats = left.dtype.startswith(("float", "bfloat"))
-    if not floats:
+    if not left.dtype.startswith(("float", "bfloat")):
         operation = "DIV" if context.attributes.integer("fmod") else "FLOOR_DIV"
         quotient = _combine(context, operation, left, right, "")
         whole = _combine(context, "PROD", right, quotient, "")
@@ -69,51 +70,85 @@ def import_mod(context: Context) -> None:
         nearest = context.emit("UNARY", [quotient], quotient.shape, Unary(operation), name="")
         whole = _combine(context, "PROD", right, nearest, "")
         rounded.append(_combine(context, "SUB", left, whole, ""))
-    zero = cast(context, context.constant(()), left.dtype)
-    rank = len(quotient.shape or ())
-    if context.parser.names_helpers:
-        context.constant((rank,), "int64", SHAPE_CONSTANT)
-    ones = Shuffle(reshape=(1,) * rank, helper=True)
-    flat = context.helper("SHUFFLE", [zero], (1,) * rank, ones, "ONNXTRT_ShapeShuffle")
-    zeros = context.helper("SLICE", [flat], quotient.shape, Slice((), (), ()), "ONNXTRT_ShapeSlice")
-    above, equal = _combine(context, "GREATER", quotient, zeros), _combine(context, "EQUAL", quotient, zeros)
-    same = _combine(context, "OR", above, equal)
+    same = _or_equal(context, "GREATER", quotient, zeros_like(context, quotient))
     context.finish(context.emit("SELECT", [same, *rounded], quotient.shape, dtype=left.dtype))
+
+
+def _or_equal(context: Context, operation: str, left: Tensor, right: Tensor) -> Tensor:
+    """GREATER or LESS, EQUAL, and OR of both."""
+    strict, equal = _combine(context, operation, left, right), _combine(context, "EQUAL", left, right)
+    return _combine(context, "OR", strict, equal)
 
 
 def import_is_nan(context: Context) -> None:
     """IsNaN: one UNARY in newer releases; x == x and NOT before."""
-    data = context.tensor(0)
     if context.parser.unary_is_nan:
-        context.finish(context.emit("UNARY", [data], data.shape, Unary("ISNAN"), dtype="bool"))
+        unary("ISNAN", boolean=True)(context)
         return
-    equal = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("EQUAL"), dtype="bool")
-    context.finish(context.emit("UNARY", [equal], data.shape, Unary("NOT"), dtype="bool"))
-
-
-def import_cum_sum(context: Context) -> None:
-    """CumSum: CUMULATIVE in newer releases; before, a loop along the axis."""
     data = context.tensor(0)
-    if context.parser.squeeze_layers:
-        context.finish(context.emit("CUMULATIVE", [data, context.tensor(1)], data.shape))
+    equal = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("EQUAL"), dtype="bool")
+    lifted = unsqueeze(context, equal, [0]) if data.shape == () and not context.parser.stretches_helpers else equal
+    result = context.emit("UNARY", [lifted], lifted.shape, Unary("NOT"), dtype="bool")
+    context.finish(result if lifted is equal else squeeze(context, result, [0]))
+
+
+def import_is_inf(context: Context) -> None:
+    """IsInf: one UNARY; of one sign only, with a comparison and an AND beside it."""
+    negative = bool(context.attributes.integer("detect_negative", 1))
+    positive = bool(context.attributes.integer("detect_positive", 1))
+    if negative and positive:
+        _is_infinite(context)
         return
-    axis = (context.integers(1) or (0,))[0] % max(len(data.shape or ()), 1)
-    rest = tuple(size for index, size in enumerate(data.shape or ()) if index != axis)
-    length = axis_length(context, data, axis, scalar=True)
-    context.emit("TRIP_LIMIT", [length], (), name="")
-    context.drafts[-1].outputs.clear()
-    step = context.emit("ITERATOR", [data], rest, name="")
-    total = context.emit("RECURRENCE", [step], rest, name="")
-    fresh = context.emit("ELEMENTWISE", [step, total], rest, ElementWise("SUM"), name="")
-    context.finish(context.emit("LOOP_OUTPUT", [fresh, length], data.shape, name=""))
+    data = context.tensor(0)
+    name = None if context.parser.names_every_layer else ""
+    zero = context.constant((1,) * len(data.shape or ()))
+    if context.parser.names_every_layer:
+        zero = context.cast(zero, data.dtype)
+    first = _combine(context, "LESS" if negative else "GREATER", data, zero, name)
+    if negative or positive:
+        second = context.emit("UNARY", [data], data.shape, Unary("ISINF"), name=name, dtype="bool")
+    else:
+        second = _combine(context, "LESS", data, zero, name)
+    context.finish(_combine(context, "AND", first, second, name))
 
 
 def import_trilu(context: Context) -> None:
-    """Trilu: a mask from row and column numbers, and one SELECT."""
+    """Trilu: SELECT by a mask that compares row numbers with column numbers."""
     data = context.tensor(0)
-    zero = context.constant(data.shape or (), data.dtype)
-    mask = context.constant(data.shape or (), "bool")
-    context.finish(context.emit("SELECT", [mask, data, zero], data.shape, dtype=data.dtype))
+    shape = data.shape
+    if shape is None or len(shape) < 2:
+        context.finish(context.emit("SELECT", [data], shape, dtype=data.dtype))
+        return
+    rank = len(shape)
+    dims = sizes.shape_of(data)
+    ends = [sizes.gather(context, dims, sizes.vector(axis)) for axis in (rank - 1, rank - 2)]
+    area = sizes.concat(context, ends[1], ends[0])
+    rows, columns = (_numbers(context, area, shape[-2:]) for _ in range(2))
+    zero = zeros_like(context, data)
+    if len(context.node.input) == 2 and not context.is_absent(1):
+        columns, shift = same_rank(context, [columns, context.tensor(1)])
+        columns = _combine(context, "SUB", columns, shift)
+    if rank > 2:
+        rows, columns = (unsqueeze(context, tensor, list(range(rank - 2))) for tensor in (rows, columns))
+    keeps_upper = bool(context.attributes.integer("upper"))  # the parser's default, not ONNX's
+    mask = _or_equal(context, "LESS" if keeps_upper else "GREATER", rows, columns)
+    name = None if context.parser.names_every_layer else ""
+    context.finish(context.emit("SELECT", [mask, data, zero], shape, name=name, dtype=data.dtype))
+
+
+def _numbers(context: Context, area: ShapeTensor, shape: Dims) -> Tensor:
+    """Numbers that grow along one axis: FILL, in newer releases with a cast to 64 bits."""
+    made = context.emit("FILL", [], shape, name="", dtype="int32")
+    draft = context.drafts[-1]
+    first, step = context.constant((), "int32"), context.constant((2,), "int32")
+    size = ShapeTensor(area.values, area.rank, area.tensor, area.depth).materialise(context)
+    draft.inputs = [size, first, step]
+    made = Tensor(made.name, shape, "int32", all(tensor.constant for tensor in draft.inputs))
+    draft.outputs = [made]
+    if not context.parser.names_helpers:
+        return made
+    made = context.rename_layer(draft, context.names.layer("ONNXTRT_iota"))
+    return context.cast(made, "int64")
 
 
 def import_hardmax(context: Context) -> None:
@@ -122,56 +157,22 @@ def import_hardmax(context: Context) -> None:
         import_unknown(context)
         return
     data = context.tensor(0)
-    rank = len(data.shape or ())
-    axis = context.attributes.integer("axis", -1) % max(rank, 1)
+    whole = data.shape
+    flat = context.model.opset < 13
+    axis = context.attributes.integer("axis", 1 if flat else -1)
+    axis = axis + len(whole or ()) if axis < 0 else axis
+    if flat and whole is not None:
+        data = flattened(context, data, axis, None)
+        axis = 1
     shape = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
-    best = context.emit("TOPK", [data], shape)
+    name = None if context.parser.names_every_layer else ""
+    best = context.emit("TOPK", [data], shape, name=name)
     (indices,) = context.add_outputs(Tensor(context.further(best, 1), shape, "int32", best.constant))
-    flat = squeeze(context, indices, [axis])
-    values = context.constant((2,))
+    line = squeeze(context, indices, [axis])
+    values = context.constant((2,), "int32")
     depth = axis_length(context, data, axis, scalar=True)
-    hot = context.emit("ONE_HOT", [flat, values, depth], data.shape, dtype="int32")
-    context.finish(cast(context, hot, data.dtype))
-
-
-def import_one_hot(context: Context) -> None:
-    """OneHot: one ONE_HOT, its indices cast to 32 bits in releases with 64."""
-    values = context.tensor(2)
-    indices, depth = context.tensor(0), context.tensor(1)
-    if context.parser.int64:
-        indices, depth = cast(context, indices, "int32"), cast(context, depth, "int32")
-    context.finish(context.emit("ONE_HOT", [indices, values, depth], context.output().shape, dtype=values.dtype))
-
-
-def import_non_max_suppression(context: Context) -> None:
-    """NonMaxSuppression: scores transposed, then NMS; a plugin before 8.5."""
-    boxes, scores = context.tensor(0), context.tensor(1)
-    native = context.parser.version >= (8, 5)
-    limits = [_limit(context, index) for index in range(2, 5) if not context.is_absent(index)] if native else []
-    shape = scores.shape
-    moved = (shape[0], shape[2], shape[1]) if shape is not None and len(shape) == 3 else None
-    scores = context.emit("SHUFFLE", [scores], moved, Shuffle(first_transpose=(0, 2, 1), helper=True))
-    kind = "NMS" if native else "PLUGIN_V2"
-    result = context.emit(kind, [boxes, scores, *limits], context.output().shape, dtype="int64")
-    if context.parser.narrow_indices:
-        result = cast(context, result, "int64")
-    context.finish(result)
-
-
-def _limit(context: Context, index: int) -> Tensor:
-    """A limit of NonMaxSuppression as a scalar; with 64 bits the count is cut to what 32 bits hold."""
-    operand = context.operand(index)
-    if operand.weights:
-        limit = context.emit("CONSTANT", (), (), name="", dtype=operand.tensor.dtype)
-    else:
-        limit = context.emit("SHUFFLE", [operand.tensor], (), Shuffle(helper=True), name="")
-    if index == 2 and context.parser.int64:
-        most = context.constant((), "int64")
-        limit = context.emit("ELEMENTWISE", [limit, most], (), ElementWise("MIN", 1, True), name="")
-        limit = cast(context, limit, "int32")
-    return limit
-
-
-def import_size(context: Context) -> None:
-    """Size: shape arithmetic that folds."""
-    emit_all(context, "SHAPE", [context.tensor(0)])
+    hot = context.emit("ONE_HOT", [line, values, depth], data.shape, name=name, dtype="int32")
+    if hot.shape != whole and whole is not None:
+        attributes = Shuffle(reshape=whole, helper=True)
+        hot = context.helper("SHUFFLE", [hot], whole, attributes, "ONNXTRT_reshapeTensor")
+    context.finish(context.cast(hot, data.dtype))

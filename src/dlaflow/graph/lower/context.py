@@ -73,6 +73,9 @@ class Context:
         self._own_shapes = False
         self.misread: set[str] = set()
         """Tensors whose shape to the parser is not the one that ONNX gives them."""
+        self._nested = 0
+        self.local: dict[str, Tensor] = {}
+        self.local_values: dict[str, np.ndarray | None] = {}
         self.importer: Callable[[onnx.NodeProto], None]
 
     def start(self, node: onnx.NodeProto) -> None:
@@ -112,8 +115,12 @@ class Context:
     def scope(self) -> Iterator[None]:
         """A subgraph: its names vanish afterwards, and the outer node goes on."""
         outer = self.node, self.attributes, self._first_draft, self._own_shapes, dict(self._bound)
+        local = dict(self.local), dict(self.local_values)
+        self._nested += 1
         yield
+        self._nested -= 1
         self.node, self.attributes, self._first_draft, self._own_shapes, self._bound = outer
+        self.local, self.local_values = local
 
     def is_absent(self, index: int) -> bool:
         """Whether the node lacks this optional input."""
@@ -180,6 +187,8 @@ class Context:
 
     def value_of(self, name: str) -> np.ndarray | None:
         """The value of an ONNX tensor when it is known before run time."""
+        if name in self.local:
+            return self.local_values.get(name)
         known = self.shapes.values.get(name)
         if known is not None:
             return known
@@ -199,6 +208,8 @@ class Context:
 
     def inferred(self, name: str) -> Tensor:
         """An ONNX tensor as inference knows it, with the dimensions open that the parser did not know."""
+        if name in self.local:
+            return self.local[name]
         known = self.shapes.type_of(name)
         shape = known.shape if self.parsed is None else marked(known.shape, self.parsed.type_of(name).shape)
         return Tensor(name, shape, known.dtype, name in self.shapes.values)
@@ -246,7 +257,7 @@ class Context:
 
     def constant(self, shape: Dims, dtype: str = "float32", name: str = "") -> Tensor:
         """Add a CONSTANT layer; without a name it stays unnamed, though its weights use up a name."""
-        if self.parser.names_helpers and name in ("", SHAPE_CONSTANT):
+        if self.parser.names_temporaries and name in ("", SHAPE_CONSTANT):
             self.names.tensor("tmp_weight")
         made = self.emit("CONSTANT", (), shape, name=name, dtype=dtype)
         size = int(np.prod([extent or 0 for extent in shape])) if shape else 1
@@ -298,7 +309,7 @@ class Context:
             if index >= len(results):
                 self._bind_extra(index)
             elif isinstance(result := results[index], Operand):
-                self.bind(name, result)
+                self.bind(name, self.named(result, name))
             else:
                 self.bind(name, Operand(self._rename(result, index)))
 
@@ -308,12 +319,19 @@ class Context:
             self.drafts[-1].outputs.append(known)
         self.bind(known.name, Operand(known))
 
+    def named(self, operand: Operand, name: str) -> Operand:
+        """Register an operand as `name`; weights are called so from here on, in a subgraph by a name of their own."""
+        unique = self.names.tensor(name)
+        if not operand.weights:
+            return operand
+        return Operand(replace(operand.tensor, name=unique if self._nested else name), weights=True)
+
     def _rename(self, result: Tensor, index: int) -> Tensor:
         mine = self.drafts[self._first_draft :]
-        if not any(out is result for draft in mine for out in draft.outputs):
-            return result
         known = self.output(index)
         self.names.tensor(known.name)
+        if not any(out is result for draft in mine for out in draft.outputs):
+            return result
         shape = self._settled(known, result)
         if shape != known.shape and known.shape is not None:
             self.misread.add(known.name)
@@ -336,11 +354,42 @@ class Context:
         computed = result.shape is not None and None not in result.shape
         if known.shape is None or (computed and known.name in self.shapes.only_declared):
             return result.shape
-        return known.shape
+        if result.shape is None or len(result.shape) != len(known.shape):
+            return known.shape
+        pairs = zip(known.shape, result.shape, strict=True)
+        return tuple(inferred if inferred is not None else own for inferred, own in pairs)
 
     def layers(self) -> tuple[Layer, ...]:
-        """The layers in network order."""
-        return tuple(_finished(draft) for draft in self.drafts)
+        """The layers in network order, but each one behind what it reads."""
+        return tuple(_finished(draft) for draft in _behind_what_they_read(self.drafts))
+
+
+def _behind_what_they_read(drafts: Sequence[Draft]) -> list[Draft]:
+    """The parser adds a layer and then those that compute its size: these move in front of it, all else stays.
+
+    What a loop hands back to its own start, the second input of a RECURRENCE, comes from behind.
+    """
+    makers = {tensor.name: draft for draft in drafts for tensor in draft.outputs}
+    ordered: list[Draft] = []
+    begun: set[int] = set()
+    for first in drafts:
+        path = [(first, _read(first))] if first.index not in begun else []
+        begun.add(first.index)
+        while path:
+            draft, inputs = path[-1]
+            found = (makers[tensor.name] for tensor in inputs if tensor.name in makers)
+            maker = next((each for each in found if each.index not in begun), None)
+            if maker is None:
+                ordered.append(draft)
+                path.pop()
+            else:
+                begun.add(maker.index)
+                path.append((maker, _read(maker)))
+    return ordered
+
+
+def _read(draft: Draft) -> Iterator[Tensor]:
+    return iter(draft.inputs[:1] if draft.kind == "RECURRENCE" else draft.inputs)
 
 
 def _nothing() -> onnx.NodeProto:

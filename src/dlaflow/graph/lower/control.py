@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import replace
 
-from dlaflow.graph.layer import Shuffle, Tensor
+from dlaflow.graph.layer import Dims, ElementWise, Tensor
 from dlaflow.graph.lower.axis_length import axis_length
-from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.branches import common_shape, connect, merged
+from dlaflow.graph.lower.broadcast import to_scalar
+from dlaflow.graph.lower.context import Context, Draft, Operand
+from dlaflow.graph.lower.subgraph import lower_body
 from dlaflow.graph.lower.tensors import import_unknown
 
-if TYPE_CHECKING:
-    import onnx
+_LARGEST = 2**31 - 1
 
 
 def import_if(context: Context) -> None:
@@ -22,92 +25,153 @@ def import_if(context: Context) -> None:
     value = context.value(0)
     if context.operand(0).weights and value is not None and value.size == 1:
         taken = branches[0] if bool(value.reshape(-1)[0]) else branches[1]
-        context.finish(*_inside(context, taken))
+        inside = lower_body(context, taken)
+        context.finish(*(operand if operand.weights else operand.tensor for operand in inside))
         return
-    condition = context.tensor(0)
-    if condition.shape:
-        condition = context.emit("SHUFFLE", [condition], (), Shuffle(helper=True), name="")
+    condition = to_scalar(context, context.tensor(0))
     context.emit("CONDITION", [condition], (), name="")
     context.drafts[-1].outputs.clear()
-    first = len(context.drafts)
-    then_results = [context.as_tensor(operand) for operand in _inside(context, branches[0])]
-    else_results = [context.as_tensor(operand) for operand in _inside(context, branches[1])]
-    _conditional_inputs(context, first)
-    outputs = []
-    for chosen, other in zip(then_results, else_results, strict=False):
-        likely = other if value is not None and not bool(value.reshape(-1)[0]) else chosen
-        shape = likely.shape if value is not None or chosen.shape == other.shape else None
-        label = f"{context.node_name}_OutputLayer"
-        outputs.append(context.emit("CONDITIONAL_OUTPUT", [chosen, other], shape, name=label))
-    context.finish(*outputs)
-
-
-def _conditional_inputs(context: Context, first: int) -> None:
-    """One CONDITIONAL_INPUT for each tensor that the branches take from around them."""
-    inside = context.drafts[first:]
-    own = {tensor.name for draft in inside for tensor in draft.outputs}
-    made: dict[str, Tensor] = {}
-    for draft in inside:
-        for tensor in draft.inputs:
-            if tensor.name not in own and tensor.name not in made:
-                label = f"{tensor.name}_InputLayer"
-                made[tensor.name] = context.emit("CONDITIONAL_INPUT", [tensor], tensor.shape, name=label)
-    for draft in inside:
-        draft.inputs = [made.get(tensor.name, tensor) for tensor in draft.inputs]
+    starts = [len(context.drafts)]
+    results = [lower_body(context, branches[0])]
+    starts.append(len(context.drafts))
+    results.append(lower_body(context, branches[1]))
+    connect(context, context.drafts[starts[0] : starts[1]], context.drafts[starts[1] :])
+    likely = None if value is None or value.size != 1 else not bool(value.reshape(-1)[0])
+    context.finish(*(merged(context, pair, likely) for pair in zip(*results, strict=False)))
 
 
 def import_loop(context: Context) -> None:
     """Loop: TRIP_LIMIT, a RECURRENCE for each state, the body, a LOOP_OUTPUT for each result."""
     body = context.attributes.graph("body")
-    if body is None:
+    if body is None or len(body.input) < len(context.node.input):
         import_unknown(context)
         return
-    if not context.is_absent(0):
-        _steer(context, context.tensor(0))
-    bound: dict[str, Operand] = {}
     names = [value.name for value in body.input]
-    for index, name in enumerate(names[:2]):
-        dtype = "int64" if index == 0 else "bool"
-        counter = context.constant((), dtype) if context.is_absent(index) else context.tensor(index)
-        bound[name] = Operand(context.emit("RECURRENCE", [counter], (), name="", dtype=dtype))
-    states = []
-    for index, name in enumerate(names[2:], start=2):
-        initial = context.tensor(index)
-        states.append(context.emit("RECURRENCE", [initial], initial.shape, name=""))
-        bound[name] = Operand(states[-1])
-    results = _inside(context, body, bound)
-    last = [context.emit("LOOP_OUTPUT", [state], state.shape, name="") for state in states]
-    scans = [context.as_tensor(result) for result in results[1 + len(states) :]]
-    context.finish(*last, *(_scanned(context, scan) for scan in scans))
+    bound = {name: Operand(Tensor(name, (), dtype)) for name, dtype in zip(names, ("int64", "bool"), strict=False)}
+    limit = None if context.is_absent(0) or _is_endless(context) else _limit(context)
+    if limit is not None:
+        _steer(context, limit)
+        bound[names[0]] = _registered(context, _counter(context), names[0])
+    condition = None if context.is_absent(1) else to_scalar(context, context.tensor(1))
+    if condition is not None:
+        bound[names[1]] = Operand(condition)
+        context.names.tensor(names[1])
+    states = _states(context, range(2, len(context.node.input)), names[2:], bound)
+    results = lower_body(context, body, bound)
+    if condition is not None:
+        state = context.emit("RECURRENCE", [condition], (), name="")
+        context.drafts[-1].inputs.append(to_scalar(context, context.as_tensor(results[0])))
+        _steer(context, state)
+    last = _last_values(context, states, results[1:])
+    steps = context.integers(0) if limit is not None else None
+    count = steps[0] if steps else None
+    scans = [_scanned(context, result, (0, count), limit) for result in results[1 + len(states) :]]
+    context.finish(*last, *scans)
+
+
+def _is_endless(context: Context) -> bool:
+    """Whether the trip count is the largest number there is: from 8.5 on the condition alone ends such a loop."""
+    count = context.integers(0)
+    known = context.operand(0).weights and count is not None and len(count) == 1
+    return known and context.parser.version >= (8, 5) and (count or (0,))[0] >= _LARGEST
+
+
+def _limit(context: Context) -> Tensor:
+    limit = to_scalar(context, context.tensor(0))
+    return context.cast(limit, "int32") if context.parser.names_helpers else limit
+
+
+def _counter(context: Context) -> Tensor:
+    state = loop_counter(context)
+    return to_scalar(context, state) if context.parser.version >= (8, 6) else state
+
+
+def loop_counter(context: Context) -> Tensor:
+    """The number of the iteration: a RECURRENCE that starts with zero and grows by one."""
+    dtype = "int64" if context.parser.names_helpers else "int32"
+    first, one = context.constant((1,), dtype), context.constant((1,), dtype)
+    state = context.emit("RECURRENCE", [first], (1,), name="")
+    draft = context.drafts[-1]
+    draft.inputs.append(context.emit("ELEMENTWISE", [state, one], (1,), ElementWise("SUM", 1, True), name=""))
+    return state
 
 
 def import_scan(context: Context) -> None:
     """Scan: TRIP_LIMIT, a RECURRENCE for each state, an ITERATOR for each scanned input, the body, its outputs."""
     body = context.attributes.graph("body")
-    if body is None:
+    offset = 1 if context.model.opset == 8 else 0  # sequence_lens comes first there, and the batch is the first axis
+    count = len(context.node.input) - offset
+    scanned = context.attributes.integer("num_scan_inputs")
+    if body is None or not 0 < scanned <= count <= len(body.input):
         import_unknown(context)
         return
-    scanned = context.attributes.integer("num_scan_inputs")
-    first = len(context.node.input) - scanned
-    axes = context.attributes.integers("scan_input_axes") or (0,) * scanned
-    _steer(
-        context, axis_length(context, context.tensor(len(context.node.input) - 1), axes[-1] if axes else 0, scalar=True)
-    )
+    first = count - scanned
+    axes = context.attributes.integers("scan_input_axes") or (offset,) * scanned
+    outputs = max(len(context.node.output) - first, 0)
+    out_axes = context.attributes.integers("scan_output_axes") or (offset,) * outputs
+    data = context.tensor(len(context.node.input) - 1)
+    axis = _positive(axes[-1], data)
+    limit = axis_length(context, data, axis, scalar=True)
+    _steer(context, limit)
+    steps = data.shape[axis] if data.shape is not None and axis < len(data.shape) else None
+    names = [value.name for value in body.input]
     bound: dict[str, Operand] = {}
-    states = []
-    for index, value in enumerate(body.input):
-        data = context.tensor(index)
-        if index < first:
-            states.append(context.emit("RECURRENCE", [data], data.shape, name=""))
-            bound[value.name] = Operand(states[-1])
-            continue
-        axis = axes[index - first]
-        rest = tuple(size for number, size in enumerate(data.shape or ()) if number != axis)
-        bound[value.name] = Operand(context.emit("ITERATOR", [data], rest, name=""))
-    results = _inside(context, body, bound)
-    last = [context.emit("LOOP_OUTPUT", [state], state.shape, name="") for state in states]
-    scans = [context.as_tensor(result) for result in results[len(states) :]]
-    context.finish(*last, *(_scanned(context, scan) for scan in scans))
+    states = _states(context, range(offset, offset + first), names, bound)
+    if states:
+        states[0].name = context.names.layer(context.node_name)
+    for number, axis in enumerate(axes[:scanned], start=first):
+        bound[names[number]] = _iterator(context, context.tensor(offset + number), axis, names[number])
+    results = lower_body(context, body, bound, declared=not offset)
+    last = _last_values(context, states, results)
+    pairs = zip(results[first : first + outputs], out_axes, strict=False)
+    context.finish(*last, *(_scanned(context, result, (axis, steps), limit) for result, axis in pairs))
+
+
+def _positive(axis: int, data: Tensor) -> int:
+    return axis + len(data.shape or ()) if axis < 0 else axis
+
+
+def _iterator(context: Context, data: Tensor, axis: int, name: str) -> Operand:
+    axis = _positive(axis, data)
+    rest = None
+    if data.shape is not None:
+        rest = tuple(size for number, size in enumerate(data.shape) if number != axis)
+    return _registered(context, context.emit("ITERATOR", [data], rest, name=""), name)
+
+
+def _states(context: Context, indices: Sequence[int], names: Sequence[str], bound: dict[str, Operand]) -> list[Draft]:
+    """A RECURRENCE for each state, registered as the body's input."""
+    drafts = []
+    for index, name in zip(indices, names, strict=False):
+        initial = context.tensor(index)
+        state = context.emit("RECURRENCE", [initial], initial.shape, name="")
+        drafts.append(context.drafts[-1])
+        bound[name] = _registered(context, state, name)
+    return drafts
+
+
+def _registered(context: Context, tensor: Tensor, name: str) -> Operand:
+    """The last layer's output under the name that the body has for it."""
+    named = replace(tensor, name=context.names.tensor(name))
+    for draft in reversed(context.drafts):
+        if tensor in draft.outputs:
+            draft.outputs = [named if out is tensor else out for out in draft.outputs]
+            break
+    for draft in context.drafts:
+        draft.inputs = [named if given is tensor else given for given in draft.inputs]
+    return Operand(named)
+
+
+def _last_values(context: Context, states: Sequence[Draft], results: Sequence[Operand]) -> list[Tensor]:
+    """What each state is when the loop ends."""
+    outputs = []
+    for draft, result in zip(states, results, strict=False):
+        fresh = context.as_tensor(result)
+        state = draft.outputs[0]
+        draft.inputs.append(fresh)
+        shape = common_shape(state.shape, fresh.shape)
+        outputs.append(context.emit("LOOP_OUTPUT", [state], shape, name=""))
+    return outputs
 
 
 def _steer(context: Context, limit: Tensor) -> None:
@@ -115,22 +179,15 @@ def _steer(context: Context, limit: Tensor) -> None:
     context.drafts[-1].outputs.clear()
 
 
-def _scanned(context: Context, step: Tensor) -> Tensor:
-    shape = None if step.shape is None else (None, *step.shape)
-    return context.emit("LOOP_OUTPUT", [step], shape, name="")
-
-
-def _inside(context: Context, body: onnx.GraphProto, bound: dict[str, Operand] | None = None) -> list[Operand]:
-    """Lower a subgraph in place; names that it defines hide outer ones while it lasts."""
-    with context.scope():
-        for name, operand in (bound or {}).items():
-            context.bind(name, operand)
-        for tensor in body.initializer:
-            context.converts(tensor)
-            context.names.tensor(tensor.name)
-            known = context.shapes.type_of(tensor.name)
-            shape = known.shape if known.shape is not None else tuple(tensor.dims)
-            context.bind(tensor.name, Operand(Tensor(tensor.name, shape, known.dtype, True), weights=True))
-        for node in body.node:
-            context.importer(node)
-        return [context.bound(value.name) for value in body.output]
+def _scanned(context: Context, result: Operand, stacked: tuple[int, int | None], limit: Tensor | None) -> Tensor:
+    """All iterations' results, stacked along an axis; without a trip limit up to a length that the parser makes up."""
+    step = context.as_tensor(result)
+    axis, steps = stacked
+    shape: Dims | None = None
+    if step.shape is not None:
+        axis = axis + len(step.shape) + 1 if axis < 0 else axis
+        shape = (*step.shape[:axis], steps, *step.shape[axis:])
+    whole = context.emit("LOOP_OUTPUT", [step], shape, name="")
+    draft = context.drafts[-1]
+    draft.inputs.append(limit if limit is not None else context.constant((), "int32"))
+    return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Tensor
-from dlaflow.graph.lower.broadcast import same_rank, squeeze, to_rank, unsqueeze
+from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank, squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context
 
 
@@ -49,12 +49,21 @@ def import_matmul(context: Context) -> None:
         out = (*out[:-1], 1, *out[-1:]) if not flat_right else (*out, 1)
     if out is not None and flat_right:
         out = (*out, 1)
+    out = _product_shape(left, right) if out is None else out
     result = context.emit("MATRIX_MULTIPLY", [left, right], out, _attributes(left, right, (False, False)))
     if flat_left and out is not None:
         result = squeeze(context, result, [len(out) - 2])
     if flat_right and result.shape is not None:
         result = squeeze(context, result, [len(result.shape) - 1])
     context.finish(result)
+
+
+def _product_shape(left: Tensor, right: Tensor) -> Dims | None:
+    """The shape of a product that inference says nothing of, as within a loop."""
+    if left.shape is None or right.shape is None or min(len(left.shape), len(right.shape)) < 2:
+        return None
+    outer = broadcast_shape([left.shape[:-2], right.shape[:-2]])
+    return None if outer is None else (*outer, left.shape[-2], right.shape[-1])
 
 
 def import_einsum(context: Context) -> None:

@@ -15,6 +15,12 @@ def import_batch_normalization(context: Context) -> None:
     if not all(operand.weights for operand in operands):
         context.finish(_by_arithmetic(context, data, operands))
         return
+    if context.parser.names_conversions:
+        for operand in operands:
+            if operand.tensor.dtype == "float16":
+                context.reserve()
+        for _ in ("scale", "bias"):
+            context.reserve()
     rank = len(data.shape or ())
     lifted = unsqueeze(context, data, list(range(rank, 4))) if 1 <= rank < 4 else data
     result = context.emit("SCALE", [lifted], lifted.shape, Scale("CHANNEL"))
@@ -114,7 +120,8 @@ def _not_known(context: Context) -> None:
 def import_mean_variance_normalization(context: Context) -> None:
     """MeanVarianceNormalization: mean, difference, square, mean, root, quotient."""
     data = context.tensor(0)
-    axes = context.attributes.integers("axes") or (0, 2, 3)
+    rank = max(len(data.shape or ()), 1)
+    axes = tuple(axis % rank for axis in context.attributes.integers("axes") or (0, 2, 3))
     small = tuple(1 if axis in axes else size for axis, size in enumerate(data.shape or ()))
     mean = context.emit("REDUCE", [data], small, Reduce("AVG", axes, True))
     centred = context.emit("ELEMENTWISE", [data, mean], data.shape, ElementWise("SUB"))

@@ -86,10 +86,9 @@ def _computed(context: Context, data: Tensor) -> list[Tensor]:
     pads = context.tensor(1)
     if context.parser.names_every_layer:
         return _computed_with_names(context, data, pads)
-    halves = []
-    for first in (0, rank):
-        halves.append(context.emit("SLICE", [pads], (rank,), Slice((first,), (rank,), (1,)), name=""))
-    before, after = halves
+    before, after = (
+        context.emit("SLICE", [pads], (rank,), Slice((first,), (rank,), (1,)), name="") for first in (0, rank)
+    )
     zeros = context.constant((rank,), before.dtype)
     start = context.emit("ELEMENTWISE", [zeros, before], (rank,), ElementWise("SUB", 0, True), name="")
     total = context.emit("ELEMENTWISE", [before, after], (rank,), ElementWise("SUM"), name="")

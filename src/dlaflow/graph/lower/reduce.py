@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.graph.layer import Cast, Dims, ElementWise, Reduce, Shuffle, Slice, Tensor, Unary
+from dlaflow.graph.layer import Dims, ElementWise, Reduce, Shuffle, Slice, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.broadcast import squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context, Operand
-from dlaflow.graph.lower.filled import filled
+from dlaflow.graph.lower.filling import stretched
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
 from dlaflow.graph.lower.slice_bounds import decoded
@@ -177,8 +177,8 @@ def _counted_from_the_start(context: Context, data: Tensor, indices: Tensor, axi
     """length - index - 1."""
     shape = sizes.shape_of(indices)
     length = sizes.gather(context, sizes.shape_of(data), sizes.vector(axis))
-    whole = filled(context, length.materialise(context), shape.materialise(context), indices.shape)
-    ones = filled(context, sizes.vector(1).materialise(context), shape.materialise(context), indices.shape)
+    whole = stretched(context, length.materialise(context), shape.materialise(context), indices.shape)
+    ones = stretched(context, sizes.vector(1).materialise(context), shape.materialise(context), indices.shape)
     for other in (indices, ones):
         whole = context.emit("ELEMENTWISE", [whole, other], indices.shape, ElementWise("SUB"))
     return whole
@@ -205,5 +205,5 @@ def import_top_k(context: Context) -> None:
     if line:
         largest, indices = squeeze(context, largest, [1]), squeeze(context, indices, [1])
     if context.parser.narrow_indices:
-        indices = context.helper("CAST", [indices], indices.shape, Cast("int64"), "ONNXTRT_castHelper", dtype="int64")
+        indices = context.cast(indices, "int64")
     context.finish(largest, indices)

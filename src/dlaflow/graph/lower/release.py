@@ -91,13 +91,8 @@ class Parser:
 
     @property
     def reads_reduce_axes(self) -> bool:
-        """The axes of a reduction are read from an input, and none may mean no reduction; before, of ReduceSum alone."""
+        """The axes of any reduction are read from an input, and none may mean no reduction; before, of ReduceSum's."""
         return self.version >= (10, 0)
-
-    @property
-    def fills_by_shape_tensors(self) -> bool:
-        """ConstantOfShape reshapes and slices as other shape arithmetic does; before, with layers of its own."""
-        return self.version >= (8, 6)
 
     @property
     def casts_arg_input(self) -> bool:
@@ -118,6 +113,11 @@ class Parser:
     def default_norm_constants(self) -> bool:
         """LayerNormalization makes constants for scale and bias before it looks whether they are given."""
         return (10, 0) <= self.version < (10, 8)
+
+    @property
+    def deepest_sizes(self) -> int:
+        """How many dimensions a value may have with which the parser computes sizes."""
+        return 8 if self.version >= (10, 8) else 1
 
     @property
     def slices_shapes(self) -> bool:
@@ -178,6 +178,36 @@ class Parser:
     def int64(self) -> bool:
         """INT64 tensors stay what they are; before 10.0 they become INT32."""
         return self.version >= (10, 0)
+
+    @property
+    def extracts_dimensions(self) -> bool:
+        """The length of an axis is taken out of a SHAPE even when it is known; before, a known one is a constant."""
+        return self.version >= (10, 0)
+
+    @property
+    def native_cumulative(self) -> bool:
+        """CumSum is a layer; before, a loop along the axis."""
+        return self.version >= (10, 8)
+
+    @property
+    def native_reverse_sequence(self) -> bool:
+        """ReverseSequence is a layer; before, slices of each element of the batch."""
+        return self.version >= (8, 6)
+
+    @property
+    def native_nms(self) -> bool:
+        """NonMaxSuppression is a layer; before, a plugin."""
+        return self.version >= (8, 5)
+
+    @property
+    def casts_scatter_indices(self) -> bool:
+        """ScatterND and ScatterElements cast their indices, whatever their type."""
+        return self.int64 and not self.names_every_layer
+
+    @property
+    def stretches_helpers(self) -> bool:
+        """A constant that fills a shape is a helper SLICE; before, the SLICE is named after the node."""
+        return self.version >= (8, 6)
 
 
 def parser_of(tensorrt: str) -> Parser:

@@ -55,8 +55,6 @@ class ShapeTensor:
 def _helper_constant(context: Context, shape: Dims) -> Tensor:
     dtype = "int64" if context.parser.int64 else "int32"
     name = SHAPE_CONSTANT if context.parser.names_helpers else ""
-    if context.parser.names_conversions:
-        context.reserve()  # the numbers are 64 bits wide and are converted like weights
     return context.constant(shape, dtype, name)
 
 

@@ -13,25 +13,23 @@ def import_split(context: Context) -> None:
     data = context.tensor(0)
     count = len(context.node.output)
     if not data.shape:
-        parts = [
-            context.emit("SLICE", [data], context.output(index).shape, Slice((), (), ())) for index in range(count)
-        ]
-        context.finish(*parts)
+        shapes = [context.output(index).shape for index in range(count)]
+        context.finish(*(context.emit("SLICE", [data], shape, Slice((), (), ())) for shape in shapes))
         return
     cutter = _Cutter(context, data)
     given = _given_lengths(context, count)
-    lengths = cutter.equal(count) if given is None else None
-    start = sizes.vector(0)
+    lengths = cutter.equal(count) if given is None else []
+    start = length = sizes.vector(0)
     starts = ShapeTensor((0,) * cutter.rank)
     results = []
     for index in range(count):
         if index:
             start = sizes.add(context, start, length)
             starts = cutter.along(ShapeTensor((0,) * cutter.rank), start)
-        if lengths is not None:
+        if given is None:
             length, extent = lengths[index]
         else:
-            length = given[index] if given is not None else sizes.vector(0)
+            length = given[index]
             extent = cutter.along(cutter.dims, length)
         results.append(cutter.cut(starts, extent))
     context.finish(*results)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.graph.layer import Cast, Concatenation, Shuffle, Slice, Tensor
+from dlaflow.graph.layer import Cast, Concatenation, Slice, Tensor
 from dlaflow.graph.lower.context import Context, Operand
-from dlaflow.graph.lower.filled import filled
+from dlaflow.graph.lower.filling import stretched
 
 Importer = Callable[[Context], None]
 
@@ -32,7 +32,7 @@ def import_concat(context: Context) -> None:
 
 
 def import_shape(context: Context) -> None:
-    """Shape: SHAPE, in releases with 64 bits a CAST to them, and a SLICE for a part of it; older ones give the whole."""
+    """Shape: SHAPE, a CAST in releases with 64 bits, a SLICE for a part of it; older ones give the whole."""
     data = context.as_tensor(context.operand(0))
     rank = len(data.shape) if data.shape is not None else None
     name = None if context.parser.names_every_layer else ""
@@ -71,7 +71,7 @@ def import_constant_of_shape(context: Context) -> None:
         label = context.names.refittable()
     value = context.emit("CONSTANT", (), (1,), name=label, dtype=out.dtype)
     context.holds(1)
-    context.finish(filled(context, value, shape, out.shape))
+    context.finish(stretched(context, value, shape, out.shape))
 
 
 def gathered(context: Context) -> None:

@@ -1,0 +1,107 @@
+"""What a check of the parser's reading may ask of a node, and how it objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dlaflow.graph.layer import Dims, Reading
+from dlaflow.graph.lower.context import Context
+
+TESTED_RELEASE = "11.4"
+"""The release whose parser was asked where neither the sources (to 10.1) nor the change log (to 10.6) know."""
+UNSEEN = (10, 8)
+"""From here on nobody saw the sources; what holds up to here is not claimed of later releases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why the parser does not read a node, from which release on it does, and what to do meanwhile."""
+
+    reason: str
+    since: str = ""
+    then: str = ""
+    reading: Reading = Reading.REFUSED
+
+
+Check = Callable[[Context], Objection | None]
+
+
+def words(names: str) -> frozenset[str]:
+    """Operators, written as a line of names."""
+    return frozenset(names.split())
+
+
+def numbers(release: str) -> tuple[int, ...]:
+    """`8.5` as (8, 5)."""
+    return tuple(int(part) for part in release.split("."))
+
+
+def before(context: Context, release: str) -> bool:
+    """Whether the target's release is older."""
+    return context.parser.version < numbers(release)
+
+
+def seen(context: Context) -> bool:
+    """Whether the target's release is one of those whose parser is known line by line."""
+    return context.parser.version < UNSEEN
+
+
+def has(context: Context, index: int) -> bool:
+    """Whether the node has this optional input."""
+    return not context.is_absent(index)
+
+
+def is_weights(context: Context, index: int) -> bool:
+    """Whether an input is there and is an initializer or a Constant."""
+    return has(context, index) and context.operand(index).weights
+
+
+def is_computed(context: Context, index: int) -> bool:
+    """Whether an input is there and is a tensor of the network: an Identity or a Cast makes one of a constant."""
+    return has(context, index) and not context.operand(index).weights
+
+
+def parser_type(context: Context, index: int) -> str:
+    """The type that an input has in TensorRT, '' when unknown: before INT64 came, INT32 took its place."""
+    if not has(context, index):
+        return ""
+    operand = context.operand(index)
+    dtype = operand.tensor.dtype
+    if dtype == "uint8" and operand.tensor.name not in context.shapes.inputs:
+        # Weights become INT32, and what QuantizeLinear makes is INT8 whatever ONNX calls it.
+        return "int32" if operand.weights else ""
+    if dtype == "float64":
+        return "float32"
+    if dtype == "int64" and not context.parser.int64:
+        return "int32"
+    return dtype
+
+
+def is_one_of(context: Context, index: int, *types: str) -> bool:
+    """Whether an input is known to have one of these types in TensorRT."""
+    return parser_type(context, index) in types
+
+
+def dims(context: Context, index: int) -> Dims | None:
+    """The shape of an input, None when it is absent or not known."""
+    return context.shape(index) if has(context, index) else None
+
+
+def rank(context: Context, index: int) -> int | None:
+    """The rank of an input, None when it is absent or not known."""
+    shape = dims(context, index)
+    return None if shape is None else len(shape)
+
+
+def count(context: Context, index: int) -> int | None:
+    """How many values a 1-D input holds, None when that is not known."""
+    shape = dims(context, index)
+    if shape is None or len(shape) > 1 or None in shape:
+        return None
+    return int(shape[0] or 0) if shape else 1
+
+
+def opset(context: Context) -> int:
+    """The model's opset."""
+    return context.model.opset

@@ -1,0 +1,87 @@
+"""Arrays and image folders that cannot be used end in one line."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlaflow.cli.batches import Source, select
+from dlaflow.errors import InputError
+from dlaflow.progress import silent
+
+
+def chosen(data: Path, **options: str) -> np.ndarray:
+    """The first images that the data yields."""
+    source = Source(data=str(data), **options)  # type: ignore[arg-type]
+    return select(source, (3, 4, 4), train=True, default=4, progress=silent).images[:4]
+
+
+def images(count: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).random((count, 3, 4, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200, 500])
+def test_damaged_archives(kept: int, tmp_path: Path) -> None:
+    """Cut off, or with changed bytes in the directory, the header or the compressed values."""
+    np.savez_compressed(tmp_path / "a.npz", images=images(), labels=np.arange(4))
+    whole = (tmp_path / "a.npz").read_bytes()
+    changed = bytearray(whole)
+    changed[kept : kept + 40] = bytes(byte ^ 0x5A for byte in whole[kept : kept + 40])
+    for content in (whole[:kept], bytes(changed)):
+        (tmp_path / "b.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"b\.npz cannot be read"):
+            chosen(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("shape", [(-4, 3, 4, 4), (1 << 46, 3, 4, 4)])
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_a_header_that_lies(shape: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
+    with (tmp_path / "lie.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(images().tobytes())
+    if suffix == "npz":
+        with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
+            archive.write(tmp_path / "lie.npy", "images.npy")
+    with pytest.raises(InputError, match=r"lie\.np. cannot be read"):
+        chosen(tmp_path / f"lie.{suffix}")
+
+
+def test_members_that_are_no_arrays(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    with pytest.raises(InputError, match=r"a\.npz cannot be read.*member that is none"):
+        chosen(tmp_path / "a.npz")
+
+
+def test_labels_must_be_numbers_of_classes(tmp_path: Path) -> None:
+    for labels in (np.eye(4), np.array(list("abcd"))):
+        np.savez(tmp_path / "a.npz", images=images(), labels=labels)
+        with pytest.raises(InputError, match=r"labels in .*a\.npz cannot be used.*argmax"):
+            chosen(tmp_path / "a.npz")
+
+
+def test_an_archive_with_one_array_needs_no_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images())
+    assert chosen(tmp_path / "a.npz").shape == (4, 3, 4, 4)
+    np.savez(tmp_path / "b.npz", first=images(), second=images())
+    with pytest.raises(InputError, match="array named images, received first, second"):
+        chosen(tmp_path / "b.npz")
+
+
+def test_pictures_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert chosen(tmp_path).shape == (1, 3, 4, 4)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+    with pytest.raises(InputError, match=r"a\.png cannot be read as an image.*exceeds limit"):
+        chosen(tmp_path)
+
+
+def test_only_the_promised_formats_are_opened(tmp_path: Path) -> None:
+    """Pillow hands PostScript to another program, whatever the file is called."""
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(InputError, match="cannot identify image file"):
+        chosen(tmp_path)

@@ -1,0 +1,238 @@
+"""What each release's parser refuses, hands to a plugin or misreads: facts from its sources and from goldens."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from dlaflow.graph.layer import Network, Reading, Refusal
+from dlaflow.graph.load import load_model
+from dlaflow.graph.lower import lower
+from dlaflow.graph.lower.reading_operators import FIRST, SINCE
+from dlaflow.graph.lower.table import IMPORTERS
+
+IMAGE = "float[1,8,8,8] x"
+
+
+def network(
+    tmp_path: Path,
+    nodes: str,
+    release: str,
+    *,
+    inputs: str = IMAGE,
+    outputs: str = "y",
+    opset: int = 17,
+    weights: dict[str, np.ndarray] | None = None,
+) -> Network:
+    """A model written as ONNX text, as TensorRT `release` reads it; outputs without a type are float."""
+    typed = ", ".join(part if " " in part.strip() else f"float {part.strip()}" for part in outputs.split(","))
+    domains = f'"" : {opset}, "com.microsoft" : 1, "my.domain" : 1'
+    text = f"<ir_version: 9, opset_import: [{domains}]>\nagraph ({inputs}) => ({typed}) {{\n{nodes}\n}}"
+    model = onnx.parser.parse_model(text)
+    for name, values in (weights or {}).items():
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return lower(load_model(path), tensorrt=release)
+
+
+def told(refusals: tuple[Refusal, ...]) -> list[tuple[str, str]]:
+    return [(refusal.op, refusal.reading.value) for refusal in refusals]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "last_refused", "first_read", "opset"),
+    [
+        ("y = HardSwish(x)", "8.2.1", "8.4.1", 14),
+        ("y = Trilu(m)", "8.4.1", "8.5.2", 17),
+        ("y = GridSample(x, g)", "8.4.1", "8.5.2", 17),
+        ("i = IsInf(x) \n y = Cast<to=1>(i)", "8.5.2", "8.6.2", 17),
+        ("y = LayerNormalization(x, c)", "8.5.2", "8.6.2", 17),
+        ("y = GroupNormalization<num_groups=2>(x, c, c)", "8.5.2", "8.6.2", 21),
+        ("y = Gelu(x)", "8.6.2", "10.3.0", 20),
+        ("y = com.microsoft.Gelu(x)", "8.6.2", "10.3.0", 17),
+        ("y = Mish(x)", "8.6.2", "10.3.0", 18),
+        ("y = Swish(x)", "10.3.0", "11.4.1", 24),
+    ],
+)
+def test_an_operator_is_read_from_its_first_importer_on(
+    tmp_path: Path, nodes: str, last_refused: str, first_read: str, opset: int
+) -> None:
+    inputs = f"{IMAGE}, float[8,8] m, float[1,4,4,2] g"
+    weights = {"c": np.ones(8, np.float32)}
+    before = network(tmp_path, nodes, last_refused, inputs=inputs, opset=opset, weights=weights).refusals
+    assert [refusal.reading for refusal in before] == [Reading.REFUSED]
+    assert before[0].since
+    assert before[0].since in before[0].reason
+    assert before[0].then
+    assert network(tmp_path, nodes, first_read, inputs=inputs, opset=opset, weights=weights).refusals == ()
+
+
+def test_each_operator_that_is_lowered_has_a_first_release() -> None:
+    assert set(IMPORTERS) <= FIRST | set(SINCE)
+
+
+def test_a_plugin_is_told_apart_from_a_refusal(tmp_path: Path) -> None:
+    shipped = network(tmp_path, "y = ResizeNearest_TRT<scale=2.0>(x)", "8.5.2").refusals
+    assert told(shipped) == [("ResizeNearest_TRT", "plugin")]
+    assert "TensorRT ships" in shipped[0].reason
+    foreign = network(tmp_path, "y = my.domain.Marvel(x)", "8.5.2").refusals
+    assert told(foreign) == [("Marvel", "plugin")]
+    assert "staticPlugins" in foreign[0].then
+    assert told(network(tmp_path, "y = MaxUnpool<kernel_shape=[2,2]>(x, i)", "10.3.0",
+                        inputs=f"{IMAGE}, int64[1,8,8,8] i").refusals) == [("MaxUnpool", "refused")]  # fmt: skip
+    assert told(network(tmp_path, "y = com.microsoft.BiasGelu(x, x)", "10.3.0").refusals) == [("BiasGelu", "refused")]
+
+
+SCALES = {"s": np.array([1, 1, 2, 2], np.float32), "n": np.array([1, 8, 16, 16]), "two": np.array([2, 2], np.float32)}
+PADS = {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "crop": np.array([0, 0, -1, -1, 0, 0, 0, 0])}
+KERNEL = {"w": np.ones((8, 8, 3, 3), np.float32), "bias": np.ones(8, np.float32)}
+AXES = {"two_axes": np.array([2, 3]), "four": np.array([1, 1, 1, 1])}
+ZERO = {"q": np.array(0.1, np.float32), "z": np.array(0, np.int8), "three": np.array(3, np.int8)}
+WEIGHTS = {**SCALES, **PADS, **KERNEL, **AXES, **ZERO}
+
+CASES = [
+    # node, opset, releases that refuse it, releases that read it
+    ("y, i = MaxPool<kernel_shape=[2,2]>(x)", 17, "8.2.1 8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y = MaxPool<kernel_shape=[2,2], dilations=[1,1]>(x)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
+    ("y = AveragePool<kernel_shape=[3,3], pads=[0,0,2,2]>(x)", 17, "8.4.1", "8.5.2 8.6.2 10.3.0"),
+    ("y = AveragePool<kernel_shape=[3,3], pads=[0,0,1,1]>(x)", 17, "", "8.4.1 8.5.2 10.3.0"),
+    ('y = Resize<mode="cubic">(x, , s)', 17, "8.2.1 8.4.1", "8.5.2 8.6.2 10.3.0 11.4.1"),
+    ('y = Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, , s)', 17, "8.4.1 10.3.0 11.4.1", ""),
+    ('y = Resize<coordinate_transformation_mode="half_pixel_symmetric">(x, , s)', 19, "8.6.2 10.3.0 11.4.1", ""),
+    ("y = Resize<axes=[2,3]>(x, , two)", 18, "8.4.1 8.5.2 8.6.2", "10.3.0 11.4.1"),
+    ('y = Resize<mode="linear", antialias=1>(x, , s)', 18, "10.3.0 11.4.1", ""),
+    ("y = Pad(x, crop)", 17, "8.4.1 8.6.2 10.3.0", "11.4.1"),
+    ('y = Pad<mode="wrap">(x, p)', 19, "8.4.1 8.6.2", "10.3.0 11.4.1"),
+    ("y = Pad(x, four, , two_axes)", 18, "8.5.2 8.6.2", "10.3.0 11.4.1"),
+    ("b = Identity(bias) \n y = Conv(x, w, b)", 17, "8.2.1 8.4.1", ""),
+    ("b = Identity(bias) \n y = Conv<kernel_shape=[3,3]>(x, w, b)", 17, "8.4.1", "8.5.2 8.6.2 10.3.0 11.4.1"),
+    ("v = Identity(w) \n y = Conv(x, v)", 17, "8.4.1 8.5.2 8.6.2 10.3.0", "10.4.0 11.4.1"),
+    ("y = Conv<group=2>(x, w)", 17, "8.4.1 8.5.2 8.6.2 10.3.0 11.4.1", ""),
+    ("b = Identity(bias) \n y = InstanceNormalization(x, bias, b)", 17, "8.5.2 8.6.2", "10.3.0 11.4.1"),
+    ("k = QuantizeLinear(x, q) \n y = DequantizeLinear(k, q)", 17, "8.5.2 8.6.2", "10.3.0 11.4.1"),
+    ("k = QuantizeLinear(x, q, three) \n y = DequantizeLinear(k, q, three)", 17, "8.5.2 8.6.2 10.3.0 11.4.1", ""),
+    ("k = QuantizeLinear(x, q, z) \n y = DequantizeLinear(k, q, z)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
+    ("e = Cast<to=7>(x) \n y = Pow(x, e)", 17, "8.4.1 8.6.2 10.3.0", "11.4.1"),
+    ("e = Cast<to=7>(x) \n a = ArgMax(e) \n y = Cast<to=1>(a)", 17, "8.4.1 8.5.2", "8.6.2 10.3.0"),
+    ("e = Cast<to=9>(x) \n f = Where(e, e, e) \n y = Cast<to=1>(f)", 17, "8.4.1", "8.5.2 10.3.0"),
+    ("e = Cast<to=6>(x) \n f = Sqrt(e) \n y = Cast<to=1>(f)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("e = Cast<to=2>(x) \n y = Cast<to=1>(e)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", "8.5.2"),
+    ('y = Einsum<equation="bIhw->bIwh">(x)', 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("a = Identity(two_axes) \n y = ReduceSum(x, a)", 17, "8.4.1 8.6.2 10.3.0", "11.4.1"),
+    ("y = ReduceSum(x, two_axes)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
+    ("y = Gemm(x, w)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y, m, v = BatchNormalization<training_mode=1>(x, bias, bias, bias, bias)", 15, "8.5.2 10.3.0 11.4.1", ""),
+]
+
+
+@pytest.mark.parametrize(("nodes", "opset", "refused", "read"), CASES, ids=[case[0] for case in CASES])
+def test_a_construct_is_refused_where_the_importer_refuses_it(
+    tmp_path: Path, nodes: str, opset: int, refused: str, read: str
+) -> None:
+    for release in refused.split():
+        found = network(tmp_path, nodes, release, opset=opset, weights=WEIGHTS).refusals
+        assert Reading.REFUSED in {refusal.reading for refusal in found}, release
+        assert all(refusal.reason for refusal in found)
+    for release in read.split():
+        assert network(tmp_path, nodes, release, opset=opset, weights=WEIGHTS).refusals == (), release
+
+
+@pytest.mark.parametrize(
+    ("nodes", "opset", "misread", "read"),
+    [
+        ("y = ReduceMean(x, two_axes)", 18, "8.4.1 8.5.2 8.6.2", "10.3.0 11.4.1"),
+        ("y = ReduceMean<axes=[2,3]>(x)", 17, "", "8.4.1 8.6.2 10.3.0"),
+        ("y = ReduceMean(x, all)", 18, "", "8.6.2 10.3.0"),
+        ("a, b, y = Split<axis=1, num_outputs=3>(x)", 18, "8.4.1 8.6.2", "10.3.0 11.4.1"),
+        ("a, y = Split<axis=1, num_outputs=2>(x)", 18, "", "8.4.1 8.6.2 10.3.0"),
+        ("k = Shape<start=2>(x) \n y = Cast<to=1>(k)", 15, "8.4.1 8.6.2", "10.3.0 11.4.1"),
+        ("y = Resize<axes=[2,3]>(x, , , sizes)", 18, "8.4.1 8.6.2", "10.3.0 11.4.1"),
+        ("k = Constant<value_ints=[1,8,8,8]>() \n y = Expand(x, k)", 17, "8.4.1 8.5.2 8.6.2", "10.3.0 11.4.1"),
+    ],
+)
+def test_a_later_opset_is_misread(tmp_path: Path, nodes: str, opset: int, misread: str, read: str) -> None:
+    weights = {"two_axes": np.array([2, 3]), "all": np.array([0, 1, 2, 3]), "sizes": np.array([16, 16])}
+    for release in misread.split():
+        found = network(tmp_path, nodes, release, opset=opset, weights=weights).refusals
+        assert [refusal.reading for refusal in found] == [Reading.MISREAD], release
+    for release in read.split():
+        assert network(tmp_path, nodes, release, opset=opset, weights=weights).refusals == (), release
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused", "read"),
+    [("uint8", "8.2.1 8.4.1", "8.5.2 8.6.2 10.3.0 11.4.1"), ("int16", "8.4.1 10.3.0 11.4.1", ""),
+     ("double", "", "8.4.1 10.3.0 11.4.1"), ("bfloat16", "8.6.2", "10.3.0 11.4.1")],
+)  # fmt: skip
+def test_an_input_has_a_type_that_the_parser_knows(tmp_path: Path, kind: str, refused: str, read: str) -> None:
+    nodes = "y = Cast<to=1>(x)"
+    for release in refused.split():
+        assert told(network(tmp_path, nodes, release, inputs=f"{kind}[1,8] x").refusals) == [("input", "refused")]
+    for release in read.split():
+        assert network(tmp_path, nodes, release, inputs=f"{kind}[1,8] x").refusals == ()
+
+
+def test_an_initializer_of_another_type_ends_the_build_even_unused(tmp_path: Path) -> None:
+    found = network(tmp_path, "y = Relu(x)", "10.3.0", weights={"w": np.zeros(3, np.int16)}).refusals
+    assert told(found) == [("initializer", "refused")]
+
+
+def test_nodes_inside_branches_are_looked_at(tmp_path: Path) -> None:
+    nodes = """y = If (c) <then_branch = one () => (float[1,8,8,8] a) { a = Relu(x) },
+        else_branch = two () => (float[1,8,8,8] b) { b, i = MaxPool<kernel_shape=[1,1]>(x) }>"""
+    found = network(tmp_path, nodes, "8.5.2", inputs=f"{IMAGE}, bool c").refusals
+    assert told(found) == [("MaxPool", "refused")]
+
+
+def test_int32_slices_without_steps_are_refused_by_the_newest(tmp_path: Path) -> None:
+    cut = {name: np.array([value], np.int32) for name, value in (("a", 0), ("b", 4), ("c", 1), ("d", 1))}
+    short = {name: cut[name] for name in "abc"}
+    assert told(network(tmp_path, "y = Slice(x, a, b, c)", "11.4.1", weights=short).refusals) == [("Slice", "refused")]
+    assert network(tmp_path, "y = Slice(x, a, b, c)", "10.3.0", weights=short).refusals == ()
+    assert network(tmp_path, "y = Slice(x, a, b, c, d)", "11.4.1", weights=cut).refusals == ()
+
+
+def test_the_rest_is_lowered_behind_a_refusal(tmp_path: Path) -> None:
+    nodes = "p, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) \n y = Relu(p) \n j = Cast<to=1>(i)"
+    found = network(tmp_path, nodes, "8.5.2", outputs="y, j")
+    assert [layer.kind for layer in found.layers] == ["POOLING", "ACTIVATION", "IDENTITY"]
+    assert [tensor.shape for tensor in found.outputs] == [(1, 8, 4, 4), (1, 8, 4, 4)]
+
+
+def test_functions_of_the_model_are_read_from_9_on(tmp_path: Path) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 17, "own" : 1]>
+        agraph (float[1,8] x) => (float[1,8] y) { [n] y = own.Twice(x) }
+        <domain: "own", opset_import: ["" : 17]> Twice (a) => (b) { b = Add(a, a) }"""
+    path = tmp_path / "functions.onnx"
+    path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    assert told(lower(load_model(path), tensorrt="8.6.2").refusals) == [("Twice", "refused")]
+    assert lower(load_model(path), tensorrt="10.3.0").refusals == ()
+
+
+NEWEST = [
+    (nodes, opset, "11.4.1" in refused.split())
+    for nodes, opset, refused, read in CASES
+    if "11.4.1" in (refused + " " + read).split()
+]
+
+
+@pytest.mark.parametrize(("nodes", "opset", "refused"), NEWEST, ids=[case[0] for case in NEWEST])
+def test_the_newest_parser_agrees(tmp_path: Path, nodes: str, opset: int, refused: bool) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX's ONNX parser")
+    sys.path.insert(0, str(Path(__file__).parent))
+    from graph_rtx import parse
+
+    network(tmp_path, nodes, "11.4.1", opset=opset, weights=WEIGHTS)
+    data = (tmp_path / "model.onnx").read_bytes()
+    if refused:
+        with pytest.raises(ValueError, match=r".+"):
+            parse(data)
+    else:
+        parse(data)
