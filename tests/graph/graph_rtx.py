@@ -72,7 +72,7 @@ def ours(network: Network) -> list[Seen]:
     """Our layers that do not fold, in the same form."""
     return [
         Seen(layer.kind, layer.name, layer.outputs[0].shape if layer.outputs else None)
-        for layer in network.layers
+        for layer in sorted(network.layers, key=lambda layer: layer.index)
         if not layer.folded
     ]
 

@@ -117,3 +117,14 @@ def test_the_parser_still_sees_what_the_file_leaves_open(tmp_path: Path) -> None
     assert opened.outputs[0].shape == fixed.outputs[0].shape == (3, 64 * 32)
     assert opened.dynamic_inputs == fixed.dynamic_inputs == ()
     assert {layer.kind for layer in opened.layers} > {layer.kind for layer in fixed.layers}
+
+
+def test_question_marks_are_no_names() -> None:
+    """Paddle's exporter calls every open dimension `?`; they need not be equal, and the batch is none of the others."""
+    graph = _model("float[N,3,8,16] x").graph
+    for dim in graph.input[0].type.tensor_type.shape.dim:
+        dim.dim_param = "?"
+    assert fix_inputs(graph, 1) == {}
+    assert dims_of(graph.input[0]) == (1, None, None, None)
+    fix_inputs(graph, 1, fixed_shapes("1x3x48x192"))
+    assert dims_of(graph.input[0]) == (1, 3, 48, 192)

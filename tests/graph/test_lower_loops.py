@@ -6,6 +6,7 @@ gives for the same models.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def _network(folder: Path, nodes: str, release: str, inputs: str, weights: Weigh
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    return lower(load_model(path), tensorrt=release)
+    network = lower(load_model(path), tensorrt=release)
+    return replace(network, layers=tuple(sorted(network.layers, key=lambda layer: layer.index)))
 
 
 def _kinds(network: Network) -> str:

@@ -26,6 +26,12 @@ def dims_of(value: onnx.ValueInfoProto) -> OpenDims | None:
     return tuple(None if _is_open(dim) else int(dim.dim_value) for dim in tensor.shape.dim)
 
 
+def symbol_of(dim: onnx.TensorShapeProto.Dimension) -> str:
+    """The name that a dimension shares with its equals, "" without one. Paddle's exporter calls all of them `?`."""
+    name = str(dim.dim_param)
+    return name if any(character.isalnum() for character in name) else ""
+
+
 def open_inputs(graph: onnx.GraphProto) -> dict[str, OpenDims]:
     """The inputs with open dimensions, the batch among them."""
     found = {value.name: dims_of(value) for value in fed_inputs(graph)}
@@ -64,14 +70,14 @@ def fix_inputs(graph: onnx.GraphProto, batch: int, shapes: Sequence[FixedShape] 
             _write(value, given[value.name], symbols)
     for value in inputs:
         dims = value.type.tensor_type.shape.dim
-        if dims and _is_open(dims[0]) and dims[0].dim_param not in symbols:
-            if dims[0].dim_param:
-                symbols[dims[0].dim_param] = batch
+        if dims and _is_open(dims[0]) and symbol_of(dims[0]) not in symbols:
+            if symbol_of(dims[0]):
+                symbols[symbol_of(dims[0])] = batch
             dims[0].dim_value = batch
     for value in inputs:
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in symbols:
-                dim.dim_value = symbols[dim.dim_param]
+            if symbol_of(dim) in symbols:
+                dim.dim_value = symbols[symbol_of(dim)]
             elif dim.HasField("dim_value") and dim.dim_value <= 0:
                 dim.ClearField("dim_value")
     return symbols
@@ -144,7 +150,7 @@ def _write(value: onnx.ValueInfoProto, wish: tuple[int, ...], symbols: dict[str,
         for _ in wish:
             shape.dim.add()
     for dim, size in zip(shape.dim, wish, strict=True):
-        if dim.dim_param and symbols.setdefault(dim.dim_param, size) != size:
+        if symbol_of(dim) and symbols.setdefault(symbol_of(dim), size) != size:
             raise UsageError(
                 f"the model gives two dimensions one name, {dim.dim_param!r}, so they must be equal",
                 expected=symbols[dim.dim_param],

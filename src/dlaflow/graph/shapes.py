@@ -16,7 +16,7 @@ from dlaflow.graph.cost import elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.inference import infer_shapes
 from dlaflow.graph.inline import all_nodes
-from dlaflow.graph.inputs import fix_inputs, open_inputs
+from dlaflow.graph.inputs import fix_inputs, open_inputs, symbol_of
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
 from dlaflow.graph.ranks import open_shape
@@ -313,7 +313,7 @@ def _symbolic(type_proto: onnx.TypeProto) -> tuple[int | str | None, ...] | None
         if which == "dim_value" and dim.dim_value >= 0:
             dims.append(dim.dim_value)
         else:
-            dims.append(dim.dim_param if which == "dim_param" and dim.dim_param else None)
+            dims.append(symbol_of(dim) or None)
     return tuple(dims)
 
 

@@ -52,7 +52,7 @@ class Context:
         self.attributes = NodeAttributes(self.node)
         self._bound: dict[str, Operand] = {}
         self._constants: dict[str, Tensor] = {}
-        self._placeholders = shared_places(model.tensors.values())
+        self.placeholders = shared_places(model.tensors.values())
         self._first_draft = 0
         self._own_shapes = False
         self.misread: set[str] = set()
@@ -126,7 +126,7 @@ class Context:
     def converts(self, tensor: onnx.TensorProto) -> None:
         """Take the names that the parser uses up when it brings ONNX weights into a type of its own."""
         if self.parser.names_conversions:
-            elsewhere = tensor.data_location == 1 and place_of(tensor) not in self._placeholders
+            elsewhere = tensor.data_location == 1 and place_of(tensor) not in self.placeholders
             for _ in range(conversions(tensor, elsewhere=elsewhere)):
                 self.names.tensor("tmp_weight")
 
@@ -182,7 +182,7 @@ class Context:
             return self.model.initializer(name)
         except InputError:
             if self.model.tensors[name].data_location == 1:
-                return None  # a graph without its weights: the refusals say so
+                return None  # a graph without its weights
             raise
 
     def integers(self, index: int) -> tuple[int, ...] | None:

@@ -115,8 +115,10 @@ def refused_weights(context: Context, tensors: Iterable[onnx.TensorProto]) -> li
 
 
 def _missing_file(context: Context, tensor: onnx.TensorProto) -> str:
-    """The file that should hold a tensor's data, "" where it is there."""
-    location, _ = place_of(tensor)
+    """The file that should hold a tensor's data, "" where it is there or the tensor is a placeholder."""
+    location, _ = place = place_of(tensor)
+    if place in context.placeholders:
+        return ""
     return location if location and not (context.model.path.parent / location).is_file() else ""
 
 

@@ -16,6 +16,8 @@ from dlaflow.graph.lower.context import SHAPE_CONSTANT, Context
 from dlaflow.graph.lower.sizes import OpenSize, combined, parser_knows
 
 _LARGE = 2**62
+MOST = 64
+"""Elements that a tensor with which TensorRT computes sizes may have (developer guide, shape tensors)."""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,11 @@ def shape_of(tensor: Tensor) -> ShapeTensor:
     return ShapeTensor(tuple(tensor.shape or ()), tensor=tensor, depth=1)
 
 
+def unknown(count: int, tensor: Tensor, rank: int = 1) -> ShapeTensor:
+    """As many sizes as a tensor holds, none of them known; TensorRT takes no more than `MOST` of them."""
+    return ShapeTensor((None,) * min(count, MOST), rank, tensor)
+
+
 def from_input(context: Context, index: int, length: int = 0) -> ShapeTensor:
     """An input of the node as sizes: numbers when it is weights, a tensor otherwise."""
     operand = context.operand(index)
@@ -90,7 +97,7 @@ def from_input(context: Context, index: int, length: int = 0) -> ShapeTensor:
     rank = len(shape) if shape is not None else 1
     if value is None:
         count = (shape[0] if shape and shape[0] is not None else length) if rank else 1
-        return ShapeTensor((None,) * count, rank, context.as_tensor(operand))
+        return unknown(count, context.as_tensor(operand), rank)
     numbers = tuple(int(entry) for entry in value.reshape(-1))
     if operand.weights and not operand.tensor.dtype.startswith("float"):
         return ShapeTensor(numbers, rank)

@@ -68,7 +68,7 @@ def _input(context: Context, index: int) -> ShapeTensor:
     shape = tensor.shape or (1,)
     tensor = context.helper("CAST", [tensor], shape, Cast("int64"), "ONNXTRT_castHelper", dtype="int64")
     count = len(value) if value is not None else shape[0] or 0
-    return ShapeTensor((None,) * count, tensor=tensor)
+    return sizes.unknown(count, tensor)
 
 
 def _filled(count: int, value: int) -> ShapeTensor:
