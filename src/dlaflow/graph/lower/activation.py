@@ -88,9 +88,11 @@ def import_mish(context: Context) -> None:
 
 
 def import_swish(context: Context) -> None:
-    """Swish: SIGMOID times x."""
+    """Swish: x times alpha (even when that is 1), SIGMOID, times x."""
     data = context.tensor(0)
-    gate = context.emit("ACTIVATION", [data], data.shape, Activation("SIGMOID"))
+    alpha = to_rank(context, context.cast(context.constant((1,)), data.dtype), len(data.shape or ()))
+    scaled = context.emit("ELEMENTWISE", [alpha, data], data.shape, ElementWise("PROD", 0, True))
+    gate = context.emit("ACTIVATION", [scaled], data.shape, Activation("SIGMOID"))
     context.finish(context.emit("ELEMENTWISE", [data, gate], data.shape, ElementWise("PROD")))
 
 

@@ -17,7 +17,7 @@ def import_gemm(context: Context) -> None:
     alpha, beta = context.attributes.number("alpha", 1.0), context.attributes.number("beta", 1.0)
     if alpha != 1.0:
         result = _scaled(context, result, name)
-    if not context.is_absent(2) and (beta != 0.0 or context.parser.scalar_factors):
+    if not context.is_absent(2):
         bias = context.tensor(2)
         if beta != 1.0:
             bias = _scaled(context, bias, name)

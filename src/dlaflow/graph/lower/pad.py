@@ -44,7 +44,7 @@ def import_pad(context: Context) -> None:
         context.names.layer("ONNXTRT_ShapeSlice")
     result = context.emit("SLICE", [data, *parameters], out, attributes, name="")
     draft = context.drafts[-1]
-    if mode == "FILL" and filling is None and fill != 0.0 and not context.parser.names_every_layer:
+    if mode == "FILL" and filling is None and fill != 0.0:
         filling = context.constant((), data.dtype)
     if filling is not None:
         draft.inputs.append(filling)
@@ -71,13 +71,24 @@ def _filling_tensor(context: Context) -> Tensor | None:
 
 def _known(context: Context, data: Tensor) -> list[Tensor]:
     """Start and size of a Pad whose amounts are known: older parsers write them as constants and a sum."""
-    if context.parser.names_every_layer:
-        return []
     rank = len(data.shape or ())
+    if context.parser.names_every_layer:
+        size = _padded(context, data)
+        return [] if size.known else [size.materialise(context)]
     dtype = "int64" if context.parser.int64 else "int32"
     start, total = context.constant((rank,), dtype), context.constant((rank,), dtype)
     dims = sizes.shape_of(data).materialise(context)
     return [start, context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")]
+
+
+def _padded(context: Context, data: Tensor) -> ShapeTensor:
+    """The sizes of the padded axes."""
+    rank = len(data.shape or ())
+    amounts = _amounts(context) or (0,) * (2 * rank)
+    axes = tuple(axis % max(rank, 1) for axis in context.integers(3) or range(rank))
+    total = tuple(before + after for before, after in zip(amounts[: len(axes)], amounts[len(axes) :], strict=True))
+    dims = sizes.gather(context, sizes.shape_of(data), ShapeTensor(axes))
+    return sizes.add(context, dims, ShapeTensor(total))
 
 
 def _computed(context: Context, data: Tensor) -> list[Tensor]:

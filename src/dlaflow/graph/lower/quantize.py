@@ -47,10 +47,10 @@ def _quantize(context: Context, kind: str) -> None:
 
 def _zero_point(context: Context, scale: Tensor) -> list[Tensor]:
     """The zero point as a constant of the parser's own: it wants one in floating point."""
-    if context.parser.names_every_layer:
-        return [context.constant(scale.shape or (), name=context.reserve())]
     if context.is_absent(2):
         return []
+    if context.parser.names_every_layer:
+        return [context.constant(scale.shape or (), name=context.reserve())]
     operand = context.operand(2)
     if context.parser.int64:
         if operand.weights or operand.tensor.constant:

@@ -177,8 +177,10 @@ def _counted_from_the_start(context: Context, data: Tensor, indices: Tensor, axi
     """length - index - 1."""
     shape = sizes.shape_of(indices)
     length = sizes.gather(context, sizes.shape_of(data), sizes.vector(axis))
-    whole = stretched(context, length.materialise(context), shape.materialise(context), indices.shape)
-    ones = stretched(context, sizes.vector(1).materialise(context), shape.materialise(context), indices.shape)
+    # The compiler evaluates the parser's arguments from the last to the first.
+    target = shape.materialise(context)
+    whole = stretched(context, length.materialise(context), target, indices.shape)
+    ones = stretched(context, sizes.vector(1).materialise(context), target, indices.shape)
     for other in (indices, ones):
         whole = context.emit("ELEMENTWISE", [whole, other], indices.shape, ElementWise("SUB"))
     return whole

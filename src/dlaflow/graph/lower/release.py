@@ -101,7 +101,7 @@ class Parser:
 
     @property
     def scalar_factors(self) -> bool:
-        """Gemm's alpha and beta are scalars that a helper brings to the rank; beta = 0 adds a zero."""
+        """Gemm's alpha and beta are scalars that a helper brings to the rank."""
         return self.version < (10, 8)
 
     @property

@@ -69,6 +69,8 @@ def import_expand(context: Context) -> None:
     size = _reached(_broadcast(context, dims, wanted), out)
     one = sizes.vector(1)
     grown = sizes.subtract(context, dims, one)
+    if context.parser.names_every_layer:
+        grown = sizes.maximum(context, sizes.vector(0), grown)
     strides = sizes.minimum(context, one, grown)
     from_nodes = from_node(context, 1)
     attributes = Slice((), (), (), parameters_from_nodes=from_nodes)

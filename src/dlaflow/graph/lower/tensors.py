@@ -75,13 +75,9 @@ def import_constant_of_shape(context: Context) -> None:
 
 
 def gathered(context: Context) -> None:
-    """Gather, GatherND, GatherElements: one GATHER, its indices cast where the release has 64-bit ones."""
+    """Gather, GatherND, GatherElements: one GATHER, 64-bit indices cast where the release has them."""
     data, indices = context.tensor(0), context.tensor(1)
-    if (
-        context.parser.int64
-        and data.dtype != "int64"
-        and (indices.dtype != "int32" or context.parser.names_every_layer)
-    ):
+    if context.parser.int64 and data.dtype != "int64" and indices.dtype != "int32":
         indices = context.cast(indices, "int32")
     context.finish(context.emit("GATHER", [data, indices], context.output().shape))
 
