@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from graphs.catalogue import CASES, CLASSIFIERS, DETECTORS, LOGS, NOT_RECREATED, OTHERS, TUTORIAL, Case
+from graphs.catalogue import CASES, CLASSIFIERS, DETECTORS, LOGS, OTHERS, TUTORIAL, Case
 from graphs.evidence import read_record
+from graphs.not_recreated import NOT_RECREATED
 from graphs.segmentation import parameters
 
 from dlaflow.placement.score import Score
