@@ -9,6 +9,13 @@ from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Finding, Verdict
 
 _PLAIN = Example("y = Relu(x)")
+
+
+def _slice(kind: str) -> tuple[tuple[str, str, str], ...]:
+    """The numbers of a slice that takes half of the channels."""
+    return tuple((name, f"{kind}[1]", value) for name, value in (("a", "0"), ("b", "32"), ("c", "1"), ("d", "1")))
+
+
 DOCUMENT = "TensorRT 11.4.1 documentation, working with DLA"
 
 
@@ -185,4 +192,37 @@ class Fp16OnOrin(ModelRule):
             expected="INT8 for speed",
             source=source,
             confidence=Confidence.MEASURED,
+        )
+
+
+class SliceNumbers(ModelRule):
+    """For a standalone build the bounds of a Slice must be numbers that the parser reads, not layers that compute them.
+
+    Why: from TensorRT 9.3 on its parser takes starts and ends as numbers only where they are INT32 and the sizes of the
+    input fixed; of INT64, as torch writes them, it makes about 30 layers a slice. They fold in a hybrid build, but a
+    standalone one ends at the first of them.
+    Use instead: write starts, ends, axes and steps of each Slice as INT32 initializers, all four of them, and fix the
+    batch.
+    Fix safety: exact
+    """
+
+    id = "DLA013"
+    good = Example("y = Slice(x, a, b, c, d)", tensorrt="10.3.0", constants=_slice("int32"))
+    bad = Example("y = Slice(x, a, b, c, d)", tensorrt="10.3.0", constants=_slice("int64"))
+
+    def examine_model(self, case: Case) -> Finding | None:
+        if case.target.mode != "standalone":
+            return None
+        computed = [
+            layer
+            for layer in case.network.layers
+            if layer.kind == "SLICE" and layer.op == "Slice" and not layer.folded and len(layer.inputs) > 1
+        ]
+        if not computed:
+            return None
+        return self.says(
+            Verdict.FALLBACK,
+            f"{len(computed)} slices whose bounds are layers, the first is {computed[0].name}",
+            expected="INT32 starts, ends, axes and steps as initializers",
+            source="onnx-tensorrt 10.0 and 10.1, importer of Slice; layers that NVIDIA's parser made",
         )

@@ -34,6 +34,7 @@ MODEL_RULES: tuple[type[ModelRule], ...] = (
     LoadableLimit,
     StandaloneLeftovers,
     LoadableMemory,
+    model.SliceNumbers,
     *READING_RULES,
 )
 
