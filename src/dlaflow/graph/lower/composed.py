@@ -87,7 +87,7 @@ def import_is_nan(context: Context) -> None:
         return
     data = context.tensor(0)
     equal = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("EQUAL"), dtype="bool")
-    lifted = unsqueeze(context, equal, [0]) if data.shape == () and not context.parser.stretches_helpers else equal
+    lifted = unsqueeze(context, equal, [0]) if data.shape == () and context.parser.lifts_scalars else equal
     result = context.emit("UNARY", [lifted], lifted.shape, Unary("NOT"), dtype="bool")
     context.finish(result if lifted is equal else squeeze(context, result, [0]))
 

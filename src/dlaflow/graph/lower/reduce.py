@@ -31,7 +31,7 @@ def reduce(operation: str) -> Importer:
 
 def _does_nothing(context: Context) -> bool:
     """Whether no axes mean no reduction: an attribute that older parsers do not look at."""
-    asked = bool(context.attributes.integer("noop_with_empty_axes")) and context.parser.reads_reduce_axes
+    asked = bool(context.attributes.integer("noop_with_empty_axes")) and context.parser.reads_opset_18
     return asked and not _axes(context)
 
 
@@ -56,11 +56,11 @@ def _reads_axes_input(context: Context) -> bool:
         return True
     if operator == "ReduceLogSumExp":
         return context.parser.names_every_layer
-    return context.parser.reads_reduce_axes
+    return context.parser.reads_opset_18
 
 
 def _reduced(context: Context, data: Tensor, operation: str) -> Tensor:
-    if not context.parser.reads_reduce_axes:
+    if not context.parser.reads_opset_18:
         context.misreads()  # axes that are an input, or that are empty, are all axes to it
     elif not context.is_absent(1) and not _reads_axes_input(context):
         context.misreads()

@@ -85,16 +85,6 @@ class Parser:
         return self.version >= (10, 3)
 
     @property
-    def splits_unevenly(self) -> bool:
-        """Split without lengths gives the last output what is left; before, all get the quotient rounded down."""
-        return self.version >= (10, 0)
-
-    @property
-    def reads_reduce_axes(self) -> bool:
-        """The axes of any reduction are read from an input, and none may mean no reduction; before, of ReduceSum's."""
-        return self.version >= (10, 0)
-
-    @property
     def casts_arg_input(self) -> bool:
         """ArgMax of integers works in FP32."""
         return (8, 6) <= self.version < (10, 0)
@@ -118,11 +108,6 @@ class Parser:
     def deepest_sizes(self) -> int:
         """How many dimensions a value may have with which the parser computes sizes."""
         return 8 if self.version >= (10, 8) else 1
-
-    @property
-    def slices_shapes(self) -> bool:
-        """Shape knows the start and the end of opset 15; before, it gives all dimensions."""
-        return self.version >= (10, 0)
 
     @property
     def lifts_scalars(self) -> bool:
@@ -155,8 +140,10 @@ class Parser:
         return self.version < (8, 5)
 
     @property
-    def resizes_axes(self) -> bool:
-        """Resize knows the axes of opset 18."""
+    def reads_opset_18(self) -> bool:
+        """What opsets 15 and 18 changed is read as meant: start and end of Shape, axes of a reduction as an input or
+        none at all, axes of Resize, the shorter last part of Split. Before, all of it was passed over.
+        """
         return self.version >= (10, 0)
 
     @property

@@ -64,7 +64,7 @@ def _ratios(out: Dims | None, data: Dims | None) -> tuple[float, ...]:
 
 def _sizes_without_axes(context: Context) -> Dims | None:
     """The output as older parsers read `sizes` with `axes`: as if it were all dimensions."""
-    if "axes" not in context.attributes or context.parser.resizes_axes:
+    if "axes" not in context.attributes or context.parser.reads_opset_18:
         return None
     context.misreads()
     return context.integers(3)
@@ -77,7 +77,7 @@ def _add_sizes(context: Context, draft: Draft, data: Tensor) -> None:
         return
     given = context.tensor(3)
     axes, rank = context.attributes.integers("axes"), len(data.shape or ())
-    if axes is not None and context.parser.resizes_axes and tuple(axes) != tuple(range(rank)) and rank:
+    if axes is not None and context.parser.reads_opset_18 and tuple(axes) != tuple(range(rank)) and rank:
         order = list(range(rank))
         for number, axis in enumerate(axes):
             order[axis % rank] = rank + number

@@ -54,7 +54,7 @@ class _Cutter:
         """Length and size of equal parts. Older parsers round down; newer ones round up and shorten the last part."""
         context = self.context
         whole = sizes.gather(context, self.dims, sizes.vector(self.axis))
-        if not context.parser.splits_unevenly:
+        if not context.parser.reads_opset_18:
             length = sizes.floor_divide(context, whole, sizes.vector(count))
             context.misreads()  # an uneven rest is lost
             return [(length, self.along(self.dims, length))] * count

@@ -41,7 +41,7 @@ def import_shape(context: Context) -> None:
         result = context.emit("CAST", [result], (rank,), Cast("int64"), name=name, dtype="int64")
     if rank is not None and ("start" in context.attributes or "end" in context.attributes):
         first, last = _part(context, rank)
-        if not context.parser.slices_shapes:
+        if not context.parser.reads_opset_18:
             context.misreads()
         elif (first, last) != (0, rank):
             count = max(last - first, 0)
