@@ -138,7 +138,7 @@ def test_a_construct_is_refused_where_the_importer_refuses_it(
 ) -> None:
     for release in refused.split():
         found = network(tmp_path, nodes, release, opset=opset, weights=WEIGHTS).refusals
-        assert Reading.REFUSED in {refusal.reading for refusal in found}, release
+        assert {Reading.REFUSED, Reading.CONTRADICTION} & {refusal.reading for refusal in found}, release
         assert all(refusal.reason for refusal in found)
     for release in read.split():
         assert network(tmp_path, nodes, release, opset=opset, weights=WEIGHTS).refusals == (), release
@@ -216,6 +216,79 @@ def test_functions_of_the_model_are_read_from_9_on(tmp_path: Path) -> None:
     assert lower(load_model(path), tensorrt="10.3.0").refusals == ()
 
 
+MISFITS = [
+    # node, whether its shapes contradict each other
+    ("y = Gemm(m, square)", True),
+    ("y = Gemm<transB=1>(m, square)", True),
+    ("y = Gemm(m, oblong, four)", True),
+    ("y = Gemm(m, oblong, five)", False),
+    ("y = MatMul(m, square)", True),
+    ("y = MatMul(x, oblong)", False),
+    ("y = Add(x, four)", True),
+    ("y = Add(x, column)", False),
+    ("y = Sum(x, column, four)", True),
+    ("c = Greater(x, four) \n y = Cast<to=1>(c)", True),
+    ("y = Concat<axis=1>(x, m)", True),
+    ("y = Concat<axis=1>(x, t)", True),
+    ("y = Concat<axis=2>(x, t)", False),
+    ("y = Concat<axis=9>(x, x)", True),
+    ("y = Softmax<axis=7>(x)", True),
+    ("y = Reshape(x, to7)", True),
+    ("y = Reshape(x, to_rest)", True),
+    ("y = Reshape(x, to64)", False),
+    ("y = Squeeze(x, two_axes)", True),
+    ("y = BatchNormalization(x, four, four, four, four)", True),
+    ("y = BatchNormalization(x, one, one, one, one)", False),
+    ("y = Conv(x, w9)", True),
+    ("y = Conv<pads=[1,1,1,1]>(x, w9)", False),
+    ("y = Conv<group=8>(x, depth4)", True),
+    ("y = ConvTranspose(x, w4)", True),
+    ("y = MaxPool<kernel_shape=[9,9]>(x)", False),
+    ("y = MaxPool<kernel_shape=[10,10]>(x)", True),
+    ("y = MaxPool<kernel_shape=[10,10], strides=[2,2]>(x)", False),
+    ("y = MaxPool<kernel_shape=[11,11], strides=[2,2]>(x)", True),
+    ("y = MaxPool<kernel_shape=[11,11], strides=[2,2], ceil_mode=1>(x)", False),
+    ("y = MaxPool<kernel_shape=[2,2], strides=[0,0]>(x)", True),
+    ('y = MaxPool<kernel_shape=[9,9], auto_pad="SAME_UPPER">(x)', False),
+    ("y = DepthToSpace<blocksize=3>(x)", True),
+    ("y = SpaceToDepth<blocksize=3>(x)", True),
+    ("y = SpaceToDepth<blocksize=2>(x)", False),
+    ("y = Transpose<perm=[0,1,1,2]>(x)", True),
+    ("y = Slice(x, zero, seven, zero, zero)", True),
+    ("y = PRelu(x, four)", True),
+    ("y = PRelu(x, column)", False),
+]
+MISFIT_WEIGHTS = {
+    **{name: np.ones(shape, np.float32) for name, shape in (("square", (7, 7)), ("oblong", (8, 5)), ("four", (4,)))},
+    **{
+        name: np.ones(shape, np.float32)
+        for name, shape in (("one", (8,)), ("five", (5,)), ("column", (8, 1, 1)), ("w9", (8, 8, 9, 9)))
+    },
+    **{name: np.ones(shape, np.float32) for name, shape in (("depth4", (4, 1, 1, 1)), ("w4", (4, 8, 1, 1)))},
+    **{name: np.array(values) for name, values in (("to7", (1, 7)), ("to_rest", (-1, 7)), ("to64", (-1, 64)))},
+    **{name: np.array(values) for name, values in (("zero", (0,)), ("seven", (7,)), ("two_axes", (2, 3)))},
+}
+MISFIT_INPUTS = f"{IMAGE}, float[5,8] m, float[1,8,4,8] t"
+
+
+@pytest.mark.parametrize(("nodes", "contradicts"), MISFITS)
+def test_a_node_that_contradicts_itself_is_told_for_each_release(tmp_path: Path, nodes: str, contradicts: bool) -> None:
+    for release in ("8.4.1", "8.5.2", "10.3.0", "11.4.1"):
+        found = network(tmp_path, nodes, release, inputs=MISFIT_INPUTS, weights=MISFIT_WEIGHTS).refusals
+        endings = [refusal.reading for refusal in found]
+        slopes = nodes == "y = PRelu(x, four)"  # ONNX's own rule for slopes, which exporters get wrong
+        expected = [Reading.REFUSED if slopes else Reading.CONTRADICTION] if contradicts else []
+        assert endings == expected, release
+        assert all(refusal.then for refusal in found)
+
+
+def test_a_contradiction_is_told_once_and_not_of_what_follows(tmp_path: Path) -> None:
+    nodes = "a = Add(x, four) \n b = Relu(a) \n y = Add(b, column)"
+    found = network(tmp_path, nodes, "10.3.0", weights=MISFIT_WEIGHTS).refusals
+    assert [refusal.node for refusal in found] == ["node_of_a"]
+    assert found[0].reason == "1x8x8x8 and 4 do not broadcast"
+
+
 NEWEST = [
     (nodes, opset, "11.4.1" in refused.split())
     for nodes, opset, refused, read in CASES
@@ -232,6 +305,21 @@ def test_the_newest_parser_agrees(tmp_path: Path, nodes: str, opset: int, refuse
     network(tmp_path, nodes, "11.4.1", opset=opset, weights=WEIGHTS)
     data = (tmp_path / "model.onnx").read_bytes()
     if refused:
+        with pytest.raises(ValueError, match=r".+"):
+            parse(data)
+    else:
+        parse(data)
+
+
+@pytest.mark.parametrize(("nodes", "contradicts"), MISFITS)
+def test_the_newest_parser_sees_the_same_contradictions(tmp_path: Path, nodes: str, contradicts: bool) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX's ONNX parser")
+    sys.path.insert(0, str(Path(__file__).parent))
+    from graph_rtx import parse
+
+    network(tmp_path, nodes, "11.4.1", inputs=MISFIT_INPUTS, weights=MISFIT_WEIGHTS)
+    data = (tmp_path / "model.onnx").read_bytes()
+    if contradicts:
         with pytest.raises(ValueError, match=r".+"):
             parse(data)
     else:

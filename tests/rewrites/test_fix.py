@@ -278,3 +278,18 @@ def test_weights_inside_branches_are_kept(tmp_path: Path) -> None:
         session = onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
         once, twice = (session.run(None, {**feeds, "c": np.array(which)})[0] for which in (True, False))
         np.testing.assert_allclose(2 * once, twice, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "told"),
+    [
+        ("y = Conv<group=0>(x, w)", "contradicts itself"),
+        ("f = Flatten(x) \n y = Gemm(f, g)", "cannot be multiplied"),
+        ("c = Conv(x, w, b) \n y = BatchNormalization(c, o, o, o, o)", "5 scales for 8 channels"),
+        ("y = GroupNormalization()", "incomplete"),
+    ],
+)
+def test_a_model_that_computes_nothing_is_not_rewritten(build: Callable[..., Path], nodes: str, told: str) -> None:
+    path = build(nodes, (1, 4, 16, 16), WEIGHTS)
+    with pytest.raises(InputError, match=told):
+        fix(path, TARGET, FixConfig(dry_run=True))

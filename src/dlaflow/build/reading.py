@@ -12,6 +12,7 @@ from dlaflow.rules.reading import told_of
 
 _WORDS = {
     Reading.REFUSED: "refuses {model}",
+    Reading.CONTRADICTION: "cannot read {model}, which contradicts itself",
     Reading.MISREAD: "misreads {model}",
     Reading.PLUGIN: "needs plugins for {model}",
 }

@@ -252,6 +252,8 @@ class Reading(str, Enum):
     """It ends the build."""
     PLUGIN = "plugin"
     """It is read once a plugin of that name is there."""
+    CONTRADICTION = "contradiction"
+    """It contradicts itself: no release builds it."""
     MISREAD = "misread"
     """It is read as something else than ONNX means."""
 

@@ -42,7 +42,7 @@ class ConvolutionParts(Rewrite):
             return channels <= most and (banks is None or banks.allows(needed))
 
         groups = integer(node, "group", 1)
-        if fits(image[1] // groups):
+        if groups < 1 or fits(image[1] // groups):
             return None
         if groups > 1:
             return "a grouped convolution is not split"

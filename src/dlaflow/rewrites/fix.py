@@ -22,7 +22,7 @@ from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
 from dlaflow.rewrites.settle import four_dimensional_outputs
-from dlaflow.rules.reading import no_engine
+from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict
 
@@ -48,6 +48,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow), path, finish, task.describe)
         before = search.place(loaded.draft) if loaded.frozen else check(path, target)
+        for finding in contradictions(before.findings):
+            raise InputError(f"{path}: {finding.message}", then=finding.fix)
         changed = change_normalizations(loaded.draft, search, config)
         found, evidence, taken_back = _proven(path, loaded.draft, changed, search, config)
     draft = finish(found.draft)

@@ -31,6 +31,8 @@ class FullyConnected(Rewrite):
         if found is None or shape is None:
             return None
         matrix, bias = found
+        if matrix.shape[0] != shape[-1]:
+            return None  # the model contradicts itself
         if len(shape) == 4 and node.op_type == "MatMul":
             return _between_transposes(draft, node, matrix)
         flatten = draft.producers.get(node.input[0])

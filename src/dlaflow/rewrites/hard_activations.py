@@ -76,14 +76,14 @@ class ClipByElements(Rewrite):
 
 
 def clip_range(draft: Draft, node: onnx.NodeProto) -> tuple[float | None, float | None] | None:
-    """The two bounds of a Clip, each None when it is open; None when one is computed."""
+    """The two bounds of a Clip, each None when it is open; None when one is computed or empty."""
     if draft.opset < _CLIP_WITH_INPUTS_SINCE:
         low, high = number(node, "min", -3.4e38), number(node, "max", 3.4e38)
         return (None if low <= -3.4e38 else low), (None if high >= 3.4e38 else high)
     found: list[float | None] = []
     for index in (1, 2):
         value = draft.value(node, index)
-        if value is None and index < len(node.input) and node.input[index]:
+        if (value is None and index < len(node.input) and node.input[index]) or (value is not None and not value.size):
             return None
         number_found = None if value is None else float(value.reshape(-1)[0])
         found.append(None if number_found is None or abs(number_found) >= 3.4e38 else number_found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
     """Read a model with all its weights; an open batch becomes `batch` (that of `fixed`, 1 without either).
 
     `fixed` are the shapes of inputs that leave more open. Raises InputError for what is no usable model, for an opset
-    below 7 and for inputs whose shape stays open, UsageError for a shape that does not fit the model.
+    below 7, for a node that lacks an input and for inputs whose shape stays open, UsageError for a shape that does not
+    fit the model.
     """
     model = load_model(path)
     if model.opset < _LOWEST_OPSET:
@@ -53,6 +55,8 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
     if model.proto.graph.sparse_initializer:
         raise InputError(f"{path} holds sparse weights", expected="dense weights", then="Export it without them.")
     graph = model.proto.graph
+    for node in graph.node:
+        _refuse_incomplete(node, model)
     frozen, batch = tuple(open_inputs(graph)), batch_of(graph, batch, fixed)
     shapes = infer(model, batch, fixed)
     fix_inputs(graph, batch, fixed)
@@ -81,6 +85,26 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
     draft = Draft(base, tuple(nodes), weights, types, model.opset)
     draft, copies = _without_copies(draft)
     return Loaded(draft.swept(), model.sha256, tuple(folded), copies, frozen)
+
+
+def _refuse_incomplete(node: onnx.NodeProto, model: Model) -> None:
+    """A node that lacks what its operator cannot do without computes nothing, so that no rewrite could be proven.
+
+    Gemm had to have a bias before opset 11; a later form that does with less is taken.
+    """
+    if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type):
+        return
+    fewest = onnx.defs.get_schema(node.op_type).min_input
+    with suppress(onnx.defs.SchemaError):  # an operator of a later opset
+        fewest = min(fewest, onnx.defs.get_schema(node.op_type, model.opset).min_input)
+    given = next((place for place, name in enumerate(node.input) if not name), len(node.input))
+    if given < fewest or not any(node.output):
+        raise InputError(
+            f"{model.path}: node {node.name or ' '.join(node.output)!r} ({node.op_type}) is incomplete",
+            expected=f"{fewest} inputs and an output",
+            received=f"{given} and {len(node.output)}",
+            then="The file is broken; export the model again.",
+        )
 
 
 def _with_inner_weights(model: Model) -> list[onnx.NodeProto]:

@@ -71,6 +71,25 @@ class ParserNeedsPlugin(ReadingRule):
     bad = Example("y = ResizeNearest_TRT<scale=2.0>(x)")
 
 
+class ModelContradictsItself(ReadingRule):
+    """The shapes that a node reads must go together.
+
+    Why: operands that do not broadcast, a product of 128 columns with 8 rows or a window larger than what it moves over
+    compute nothing, so that no release builds the model. That comes from a size of the input that it was not made for,
+    or from a broken file.
+    Use instead: a size that fits (--shape), or a new export.
+    Fix safety: none
+    """
+
+    id = "DLA023"
+    reading = Reading.CONTRADICTION
+    verdict = Verdict.FALLBACK
+    head = "cannot read this model, which contradicts itself"
+    expected = "shapes that go together"
+    good = Example("y = Add(x, b)", weights=(("b", "64,1,1"),))
+    bad = Example("y = Add(x, b)", weights=(("b", "63,1,1"),))
+
+
 class ParserMisreads(ReadingRule):
     """The release's ONNX parser must read every node as ONNX means it.
 
@@ -89,13 +108,23 @@ class ParserMisreads(ReadingRule):
     bad = Example("a, b, y = Split<axis=1, num_outputs=3>(x)")
 
 
-READING_RULES: tuple[type[ReadingRule], ...] = (ParserRefuses, ParserNeedsPlugin, ParserMisreads)
-_SPEAK_FIRST = frozenset({ParserRefuses.id, ParserMisreads.id})
+READING_RULES: tuple[type[ReadingRule], ...] = (
+    ParserRefuses,
+    ParserNeedsPlugin,
+    ParserMisreads,
+    ModelContradictsItself,
+)
+_SPEAK_FIRST = frozenset({ParserRefuses.id, ParserMisreads.id, ModelContradictsItself.id})
 
 
 def speaks_first(rule: str) -> bool:
     """Whether a rule's finding belongs before all numbers: no engine comes out of the model, or a wrong one."""
     return rule in _SPEAK_FIRST
+
+
+def contradictions(findings: Iterable[Finding]) -> list[Finding]:
+    """Why the model computes nothing at all, whatever the release."""
+    return [finding for finding in findings if finding.rule == ModelContradictsItself.id]
 
 
 def no_engine(findings: Iterable[Finding]) -> list[Finding]:

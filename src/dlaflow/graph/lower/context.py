@@ -67,7 +67,7 @@ class Context:
         self.node = node
         self.attributes = NodeAttributes(node)
         self._first_draft = len(self.drafts)
-        self._own_shapes = any(name in self.misread for name in node.input)
+        self._own_shapes = self.reads_misread
 
     def start_nothing(self) -> None:
         """What follows belongs to no node."""
@@ -76,6 +76,11 @@ class Context:
     def misreads(self) -> None:
         """Say that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
         self._own_shapes = True
+
+    @property
+    def reads_misread(self) -> bool:
+        """Whether an input of the node has another shape to the parser than ONNX gives it."""
+        return any(name in self.misread for name in self.node.input)
 
     @property
     def node_name(self) -> str:

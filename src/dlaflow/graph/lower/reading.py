@@ -9,6 +9,7 @@ from dlaflow.graph.layer import Reading, Refusal, Tensor
 from dlaflow.graph.lower import (
     reading_attributes,
     reading_constants,
+    reading_fit,
     reading_images,
     reading_misread,
     reading_operators,
@@ -31,10 +32,12 @@ _MODULES = (
     reading_images,
     reading_quantize,
     reading_shapes,
+    reading_fit,
     reading_misread,
 )
 _TYPES_SINCE = {"uint8": "8.5", "bfloat16": "9.0", "float8e4m3fn": "9.0", "int4": "10.0", "float64": "8.0"}
 _TYPES = frozenset({"", "float32", "float16", "int8", "bool", "int32", "int64"})
+_ENDS = frozenset({Reading.REFUSED, Reading.CONTRADICTION})
 _WEIGHTS_SINCE = {**_TYPES_SINCE, "uint8": "8.0"}
 
 
@@ -56,7 +59,7 @@ def refusals_of(context: Context) -> list[Refusal]:
         return [_refusal(context, missing)]
     checks = (*CHECKS.get(context.node.op_type, ()), reading_shapes.check_outputs, reading_shapes.check_ranks)
     objections = [objection for check in checks if (objection := check(context)) is not None]
-    refused = [each for each in objections if each.reading is Reading.REFUSED]
+    refused = [each for each in objections if each.reading in _ENDS]
     # One refusal is enough: the parser stops at its first, and a node that is refused is not misread.
     return [_refusal(context, each) for each in (refused[:1] or objections)]
 

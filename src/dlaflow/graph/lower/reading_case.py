@@ -25,6 +25,15 @@ class Objection:
 
 
 Check = Callable[[Context], Objection | None]
+_MISREAD = "Check what comes before it: an operator that this release reads in another way changes the shape."
+_CONTRADICTION = "Check the sizes of its inputs (--shape), or export it again."
+
+
+def misfit(context: Context, reason: str) -> Objection:
+    """That the shapes of a node do not go together: because of what the release misread before it, or in themselves."""
+    if context.reads_misread:
+        return Objection(reason, then=_MISREAD)
+    return Objection(reason, then=_CONTRADICTION, reading=Reading.CONTRADICTION)
 
 
 def words(names: str) -> frozenset[str]:

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlaflow.graph.lower.context import Context
-from dlaflow.graph.lower.reading_case import Check, Objection, before, dims, has, is_computed, is_weights, opset, seen
+from dlaflow.graph.lower.reading_case import (
+    Check,
+    Objection,
+    before,
+    dims,
+    has,
+    is_computed,
+    is_weights,
+    misfit,
+    opset,
+    seen,
+)
 from dlaflow.graph.lower.sizes import parser_knows
-
-_BROADCAST = "Check what comes before it: an operator that this release reads in another way changes the shape."
 
 
 def _spatial(shape: Sequence[int | None]) -> list[int | None]:
@@ -29,10 +38,10 @@ def check_convolution(context: Context) -> Objection | None:
     if x is None or w is None or len(x) < 3 or len(w) < 3:
         return None
     if len(_spatial(x)) != len(_spatial(w)):
-        return Objection(f"{len(x)} dimensions do not fit a kernel of {len(w)}", then=_BROADCAST)
+        return misfit(context, f"{len(x)} dimensions do not fit a kernel of {len(w)}")
     group = context.attributes.integer("group", 1)
     if parser_knows(x[1]) and parser_knows(w[1]) and int(w[1] or 0) * group != x[1]:
-        return Objection(f"{x[1]} channels do not fit weights for {int(w[1] or 0) * group}", then=_BROADCAST)
+        return misfit(context, f"{x[1]} channels do not fit weights for {int(w[1] or 0) * group}")
     return _kernel(kernel, w) or _bias(context, w[0])
 
 
@@ -64,7 +73,7 @@ def check_transposed_convolution(context: Context) -> Objection | None:
     if x is None or w is None or len(w) < 3:
         return None
     if len(_spatial(x)) != len(_spatial(w)):
-        return Objection(f"{len(x)} dimensions do not fit a kernel of {len(w)}", then=_BROADCAST)
+        return misfit(context, f"{len(x)} dimensions do not fit a kernel of {len(w)}")
     outputs = None if w[1] is None else int(w[1]) * context.attributes.integer("group", 1)
     return _kernel(context.attributes.integers("kernel_shape"), w) or _bias(context, outputs)
 

@@ -57,9 +57,11 @@ def import_expand(context: Context) -> None:
     """Expand: one SLICE with stride 0 along the axes that grow."""
     data = context.tensor(0)
     out = context.output().shape
+    if out is None and (asked := context.shape(1)) and asked[0] is not None:
+        out = (None,) * min(int(asked[0]), sizes.MOST)  # of an input without a rank: inside a Loop or Scan
     rank = len(out or ())
     wanted = sizes.from_input(context, 1, rank)
-    dims = sizes.shape_of(data)
+    dims = sizes.shape_of(data) if data.shape is not None else ShapeTensor((None,) * rank, tensor=data, depth=1)
     if data.shape is not None and len(data.shape) < rank:
         ones = ShapeTensor((1,) * (rank - len(data.shape)))
         dims = sizes.concat(context, ones, dims)
