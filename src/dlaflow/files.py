@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises InputError when the folder cannot be written.
     """
+    import tempfile  # here and below: a command that writes nothing starts without them
+
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +55,8 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
     Raises InputError when it cannot be read.
     """
+    import hashlib
+
     digest = hashlib.sha256()
     try:
         with Path(path).open("rb") as file:

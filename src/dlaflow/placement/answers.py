@@ -7,7 +7,6 @@ settles what the rules leave `unknown`; where they do know, their word stands.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -70,6 +69,8 @@ class AnswerFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def signature(layer: Layer) -> str:
     """The layer without its names, as a hash."""
+    import hashlib  # only where a board answered
+
     tensors = [_text(tensor) for tensor in (*layer.inputs, *layer.outputs)]
     text = f"{layer.kind}|{layer.op}|{layer.attributes!r}|{len(layer.inputs)}|{'|'.join(tensors)}"
     return hashlib.sha256(text.encode()).hexdigest()
