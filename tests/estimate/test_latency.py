@@ -13,7 +13,7 @@ from dlaflow.estimate.answer import Range, Worth
 from dlaflow.estimate.fit.draw import Drawing, Window
 from dlaflow.estimate.latency import estimate
 from dlaflow.estimate.text import estimate_text
-from dlaflow.graph.layer import Network
+from dlaflow.graph.layer import Network, Reading, Refusal
 from dlaflow.placement.place import place
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import ModelInfo, Placement, Provenance
@@ -81,6 +81,15 @@ def test_what_nobody_measured_is_unknown(placed: Placed, board: str, mode: str |
     assert any(reason in line for line in found.unknown)
     assert "unknown" in estimate_text(found, "m.onnx")
     assert all(row.subject == "GPU alone" for row in found.measurements())
+
+
+def test_a_model_that_contradicts_itself_has_no_latency(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb")
+    network, placement = placed(target)
+    broken = Refusal("/Concat", "Concat", "1x8x80x80 and 1x8x79x80 cannot be joined", Reading.CONTRADICTION)
+    found = estimate(replace(network, refusals=(broken,)), placement, target)
+    assert found.latency is None
+    assert "/Concat contradicts itself" in found.unknown[0]
 
 
 def test_a_power_mode_of_another_board_is_refused(placed: Placed) -> None:

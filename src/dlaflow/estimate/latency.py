@@ -14,7 +14,7 @@ from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
 from dlaflow.estimate.places import repaired, spots_of, with_helpers
 from dlaflow.estimate.program import Spot, assemble, on_gpu
 from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
-from dlaflow.graph.layer import Network
+from dlaflow.graph.layer import Network, Reading
 from dlaflow.targets.target import Target
 from dlaflow.targets.version import Version
 from dlaflow.types import Placement
@@ -57,6 +57,9 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     batch = _batch_of(network) or asked
     if network.dynamic_inputs:
         return _unknown(setting, batch, None, (f"{', '.join(network.dynamic_inputs)}: no size, name one with --shape",))
+    nonsense = [refusal for refusal in network.refusals if refusal.reading is Reading.CONTRADICTION]
+    if nonsense:
+        return _unknown(setting, batch, None, (f"{nonsense[0].node} contradicts itself: {nonsense[0].reason}",))
     gpu_alone = _gpu_alone(network, setting)
     work = Workload.of(assemble(with_helpers(network, placement), spots_of(placement)))
     problem, mac_share = _why_unknown(setting, work), placement.summary.dla_mac_share
