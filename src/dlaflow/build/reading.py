@@ -8,14 +8,10 @@ from dlaflow.build.capability import Caution
 from dlaflow.graph.layer import Reading
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
-from dlaflow.rules.reading import told_of
+from dlaflow.rules.reading import READING_RULES, told_of
 
-_WORDS = {
-    Reading.REFUSED: "refuses {model}",
-    Reading.CONTRADICTION: "cannot read {model}, which contradicts itself",
-    Reading.MISREAD: "misreads {model}",
-    Reading.PLUGIN: "needs plugins for {model}",
-}
+_WORST_FIRST = (Reading.REFUSED, Reading.CONTRADICTION, Reading.MISREAD, Reading.PLUGIN)
+_HEADS = {rule.reading: rule.head for rule in READING_RULES}
 
 
 def examine_reading(model: Path, tensorrt: str) -> list[Caution]:
@@ -25,9 +21,9 @@ def examine_reading(model: Path, tensorrt: str) -> list[Caution]:
     """
     refusals = lower(load_model(model), tensorrt=tensorrt).refusals
     cautions = []
-    for reading, words in _WORDS.items():
+    for reading in _WORST_FIRST:
         found = [refusal for refusal in refusals if refusal.reading is reading]
         if found:
-            message = f"TensorRT {tensorrt}'s parser {words.format(model=model)}: {told_of(found)}."
+            message = f"TensorRT {tensorrt}'s parser {_HEADS[reading].format(model=model)}: {told_of(found)}."
             cautions.append(Caution(message, f"`dlaflow check {model}` tells what to do."))
     return cautions

@@ -22,6 +22,7 @@ class ReadingRule(ModelRule):
     reading: Reading
     verdict: Verdict
     head: str
+    """What the parser does to `{model}`."""
     expected: str
 
     def examine_model(self, case: Case) -> Finding | None:
@@ -30,7 +31,7 @@ class ReadingRule(ModelRule):
             return None
         told = told_of(found)
         finding = self.says(self.verdict, told, expected=self.expected, source=_source(case.target))
-        message = f"TensorRT {case.target.version}'s parser {self.head}: {told}"
+        message = f"TensorRT {case.target.version}'s parser {self.head.format(model='this model')}: {told}"
         return replace(finding, message=message, fix=_advice(found) or finding.fix)
 
 
@@ -47,7 +48,7 @@ class ParserRefuses(ReadingRule):
     id = "DLA020"
     reading = Reading.REFUSED
     verdict = Verdict.FALLBACK
-    head = "refuses this model"
+    head = "refuses {model}"
     expected = "operators and forms of them that the release's parser takes"
     good = Example("y = Relu(x)")
     bad = Example("y = LayerNormalization(x, s)", weights=(("s", "32"),))
@@ -65,7 +66,7 @@ class ParserNeedsPlugin(ReadingRule):
     id = "DLA021"
     reading = Reading.PLUGIN
     verdict = Verdict.CONDITIONAL
-    head = "needs plugins for this model"
+    head = "needs plugins for {model}"
     expected = "operators that the parser knows, or libraries with these plugins"
     good = Example("y = Relu(x)")
     bad = Example("y = ResizeNearest_TRT<scale=2.0>(x)")
@@ -84,7 +85,7 @@ class ModelContradictsItself(ReadingRule):
     id = "DLA023"
     reading = Reading.CONTRADICTION
     verdict = Verdict.FALLBACK
-    head = "cannot read this model, which contradicts itself"
+    head = "cannot read {model}, which contradicts itself"
     expected = "shapes that go together"
     good = Example("y = Add(x, b)", weights=(("b", "64,1,1"),))
     bad = Example("y = Add(x, b)", weights=(("b", "63,1,1"),))
@@ -102,7 +103,7 @@ class ParserMisreads(ReadingRule):
     id = "DLA022"
     reading = Reading.MISREAD
     verdict = Verdict.FALLBACK
-    head = "misreads this model"
+    head = "misreads {model}"
     expected = "an opset of the release's time"
     good = Example("y = Relu(x)")
     bad = Example("a, b, y = Split<axis=1, num_outputs=3>(x)")

@@ -27,6 +27,11 @@ def _dims(context: Context, index: int) -> Dims | None:
     return shape if inferred is not None and len(inferred) == len(shape) else None
 
 
+def _known_shapes(context: Context) -> list[Dims]:
+    """The shapes of the inputs, without those that nobody knows."""
+    return [shape for index in range(len(context.node.input)) if (shape := _dims(context, index)) is not None]
+
+
 def _differ(one: int | None, other: int | None) -> bool:
     """Whether two sizes are known to differ."""
     return one is not None and other is not None and one != other
@@ -44,7 +49,7 @@ def _unlike(one: Dims, other: Dims) -> bool:
 
 def check_broadcast(context: Context) -> Objection | None:
     """Elementwise operators: the operands broadcast, as they do from opset 7 on."""
-    shapes = [shape for index in range(len(context.node.input)) if (shape := _dims(context, index)) is not None]
+    shapes = _known_shapes(context)
     for number, shape in enumerate(shapes if opset(context) >= 7 else ()):
         for other in shapes[:number]:
             if _unlike(other, shape):
@@ -91,7 +96,7 @@ def check_gemm(context: Context) -> Objection | None:
 
 def check_joined(context: Context) -> Objection | None:
     """Concat: one rank, and the same sizes on all other axes."""
-    shapes = [shape for index in range(len(context.node.input)) if (shape := _dims(context, index)) is not None]
+    shapes = _known_shapes(context)
     for other in shapes[1:]:
         first, axis = shapes[0], context.attributes.integer("axis", 1)
         if len(first) != len(other):
