@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from resnet18 import write_resnet18
 
-from dlaflow.measure.accuracy import Accuracy, evaluate
+from dlaflow.quantize.accuracy import Accuracy, evaluate
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
@@ -38,7 +38,7 @@ from dlaflow.quantize.images import balanced
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.session import Session
 from dlaflow.rewrites.average_pool import replace_global_average_pool
-from dlaflow.run.ort import OrtRunner
+from dlaflow.runtime.ort import OrtRunner
 from dlaflow.zoo.data import load_dataset, normalise
 
 Images = NDArray[np.float32]

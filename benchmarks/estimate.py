@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,16 +22,18 @@ import numpy as np
 from check import resnet50 as write_resnet50
 
 from dlaflow.estimate.answer import Estimate
-from dlaflow.estimate.fit.builds import with_builds
-from dlaflow.estimate.fit.cases import build_cases
-from dlaflow.estimate.fit.crossval import HeldOut, hold_out
-from dlaflow.estimate.fit.points import Collection, read_collection
 from dlaflow.estimate.latency import estimate
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
 from dlaflow.placement.check import check_model
 from dlaflow.rewrites.average_pool import replace_global_average_pool
 from dlaflow.targets.target import resolve_target
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tools.fit.builds import with_builds
+from tools.fit.cases import build_cases
+from tools.fit.crossval import HeldOut, hold_out
+from tools.fit.points import Collection, read_collection
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ASIDE = "network, explained outliers aside"

@@ -241,12 +241,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
-    wish = parser.parse_args()
+    options = parser.parse_args()
     stand_ins = load_stand_ins()
     if stand_ins.SSHD is None:
         print("no sshd here: apt-get install openssh-server openssh-client rsync")
         return 3
-    chance = random.Random(wish.seed)
+    chance = random.Random(options.seed)
     # The disk of the board is small, and so must be what is kept free on it.
     import dlaflow.remote.board as settings
 
@@ -254,7 +254,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dlaflow-faults-") as folder:
         place = Path(folder)
         board = stand_ins.make_board(place / "board")
-        board.wish("seconds", BUILD_SECONDS)
+        board.options("seconds", BUILD_SECONDS)
         home = board.folder / "home"
         sshd = stand_ins.Sshd(place / "sshd", board.path)
         sshd.make()
@@ -267,8 +267,8 @@ def main() -> int:
             injected: Counter[str] = Counter()
             table: dict[str, Counter[str]] = {fault: Counter() for fault in faults}
             number = 0
-            while sum(injected.values()) < wish.rounds:
-                fault = faults[(number + wish.seed) % len(faults)]
+            while sum(injected.values()) < options.rounds:
+                fault = faults[(number + options.seed) % len(faults)]
                 number += 1
                 when = moment(fault, chance)
                 ending, hit = one_round(scene, number, fault, when)
@@ -286,7 +286,7 @@ def main() -> int:
         print(f"{fault:<10}{injected[fault]:>7}{counts['done']:>7}{counts['error']:>7}{counts['missed']:>8}")
     if not scene.has_disk:
         print("full      left out: mounting is not allowed here")
-    print(f"\n{sum(injected.values())} faults in {time.monotonic() - began:.0f} s, seed {wish.seed}; ", end="")
+    print(f"\n{sum(injected.values())} faults in {time.monotonic() - began:.0f} s, seed {options.seed}; ", end="")
     print(f"lost results, stale locks, half-written files, changed clocks: {len(scene.problems)}")
     print("\n".join(scene.problems))
     return int(bool(scene.problems))

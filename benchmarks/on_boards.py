@@ -46,7 +46,7 @@ one (float[4, 3, 8, 8] input) => (float[4, 3, 8, 8] output) { first = Relu (inpu
 def start_board(stand_ins, place: Path, stack: ExitStack):
     """A board with an sshd of its own, as an entry of an inventory."""
     board = stand_ins.make_board(place / "board")
-    board.wish("batch", 32)
+    board.options("batch", 32)
     sshd = stand_ins.Sshd(place / "sshd", board.path)
     sshd.make()
     sshd.start()
@@ -71,10 +71,10 @@ def sent(said: str) -> list[float]:
     return [float(text) for text in re.findall(r"Sent to \S+: ([\d.]+) MB", said)]
 
 
-def walkthrough_twice(stand_ins, place: Path, wish: argparse.Namespace) -> bool:
+def walkthrough_twice(stand_ins, place: Path, options: argparse.Namespace) -> bool:
     """The whole recipe, then all of it again in another folder: train, export, ..., build, profile, evaluate, bench."""
     (place / "walkthrough.toml").write_text(WALKTHROUGH.read_text() + SHORT)
-    options = ("--data", wish.data, "--epochs", str(wish.epochs))
+    options = ("--data", options.data, "--epochs", str(options.epochs))
     print(f"{'walk-through on one board':<34}{'seconds':>9}{'steps':>7}{'there':>7}{'MB sent':>10}")
     with ExitStack() as stack:
         _, entry = start_board(stand_ins, place / "orin", stack)
@@ -100,7 +100,7 @@ def fleet(stand_ins, place: Path, count: int) -> bool:
         entries = []
         for number in range(count):
             board, entry = start_board(stand_ins, place / f"orin{number}", stack)
-            board.wish("seconds", 5)
+            board.options("seconds", 5)
             entries.append(entry)
         (place / "one.toml").write_text(entries[0])
         (place / "all.toml").write_text("\n".join(entries))
@@ -118,14 +118,14 @@ def main() -> int:
     parser.add_argument("--boards", type=int, default=8)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--epochs", type=int, default=1)
-    wish = parser.parse_args()
+    options = parser.parse_args()
     stand_ins = load_stand_ins()
     if stand_ins.SSHD is None:
         print("no sshd here: apt-get install openssh-server openssh-client rsync")
         return 3
     with tempfile.TemporaryDirectory(prefix="dlaflow-boards-") as folder:
-        first = walkthrough_twice(stand_ins, Path(folder), wish)
-        second = fleet(stand_ins, Path(folder), wish.boards)
+        first = walkthrough_twice(stand_ins, Path(folder), options)
+        second = fleet(stand_ins, Path(folder), options.boards)
     return int(not (first and second))
 
 

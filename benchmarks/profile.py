@@ -141,7 +141,7 @@ def measure_log(path: Path) -> str:
 
 def measure_capture(path: Path) -> str:
     """Summarise the capture and say what was found."""
-    from dlaflow.measure.profile_capture import summarise_capture
+    from dlaflow.profile.capture import summarise_capture
 
     found = summarise_capture(path)
     return f"{found.inferences} inferences of {found.layers} layers, {found.submits} submits, {found.switches} switches"

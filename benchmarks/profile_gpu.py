@@ -117,8 +117,8 @@ def annotations(events: list[dict[str, object]]) -> dict[str, list[tuple[int, in
 
 def main() -> int:
     """Record, convert, read, compare; exit with 1 when a layer's GPU span differs by more than a microsecond."""
-    from dlaflow.measure.profile_capture import summarise_capture
     from dlaflow.parse.nsys import read_enqueues
+    from dlaflow.profile.capture import summarise_capture
 
     if not torch.cuda.is_available():
         print("no CUDA GPU here")

@@ -16,11 +16,11 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from dlaflow.version import __version__
+
 if TYPE_CHECKING:
     from dlaflow.api import build, build_command, calibrate, check, compare, estimate, evaluate, fix
     from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DlaflowError",

@@ -138,8 +138,8 @@ def evaluate(*models: File, data: File, progress: Progress = silent, **options: 
     done. Raises UsageError and InputError for wrong options and data, EnvironmentLacksError without onnxruntime.
     """
     from dlaflow.cli.batches import select
-    from dlaflow.measure.accuracy import evaluate as run_evaluation
-    from dlaflow.run.ort import OrtRunner
+    from dlaflow.quantize.accuracy import evaluate as run_evaluation
+    from dlaflow.runtime.ort import OrtRunner
 
     if not models:
         raise UsageError("no model to evaluate", expected="at least one ONNX file", received="none")

@@ -41,11 +41,30 @@ class Confidence(str, Enum):
     """Derived or remembered: never the only ground for `native` or `fallback` without saying so."""
 
 
+class Remedy(str, Enum):
+    """What kind of remedy a rule has, cheapest first."""
+
+    EXACT = "exact"
+    """Another form computes the same numbers, up to rounding."""
+    TOLERANCE = "tolerance"
+    """Another form computes nearly the same; its largest error is stated."""
+    DATA = "data"
+    """Another form holds for the data that the model sees; it needs some of them."""
+    RETRAIN = "retrain"
+    """Another layer learns to do the same: the network is trained again or distilled."""
+    ELSEWHERE = "elsewhere"
+    """Nothing in the model: another release, board, mode or build option."""
+    NONE = "none"
+    """The layer stays where it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule's word on one layer.
+    """What one rule says of one layer.
 
-    `rule` is an id such as DLA110, `layer` the TensorRT layer's name, `fix` what to use instead (empty: none known).
+    `rule` is an id such as DLA110, `layer` the TensorRT layer's name, `fix` what to use instead, in words (empty: not
+    known). `remedy` is the kind of remedy that the rule has, and `rewrites` names those of `dlaflow fix` that match at
+    this very layer: what decides reads these two, never the words.
     """
 
     rule: str
@@ -57,6 +76,8 @@ class Finding:
     source: str
     fix: str
     confidence: Confidence = Confidence.DOCUMENTED
+    remedy: Remedy = Remedy.NONE
+    rewrites: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +104,11 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class PlacedLayer:
-    """One TensorRT layer with its device. `macs` are multiply-accumulates, `bytes` are of its outputs and weights.
+    """One TensorRT layer, or a helper that its builder adds, with its device and the tensors that it reads and writes.
 
-    `loadable` is the index into `Placement.loadables`, None when the layer is not on the DLA.
+    `macs` are multiply-accumulates, `bytes` are of its outputs and weights. `loadable` is the index into
+    `Placement.loadables`, None when the layer is not on the DLA. `inputs` and `outputs` are tensor names after the
+    builder's passes: a reader of a helper's output reads that, not what the helper reads; constants are left out.
     """
 
     name: str
@@ -97,6 +120,8 @@ class PlacedLayer:
     macs: int
     bytes: int
     findings: list[Finding] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +166,11 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What runs where, for one model and one target. `findings` holds those of the whole model."""
+    """What runs where, for one model and one target: the placed graph.
+
+    `layers` stand in the builder's order. `tensors` maps each tensor that a layer names to its bytes in the target's
+    precision (0: its shape is not known). `findings` holds those of the whole model.
+    """
 
     model: ModelInfo
     target: TargetInfo
@@ -150,6 +179,7 @@ class Placement:
     loadables: list[Loadable]
     switches: list[Switch]
     findings: list[Finding] = field(default_factory=list)
+    tensors: dict[str, int] = field(default_factory=dict)
 
 
 class Provenance(str, Enum):

@@ -30,37 +30,37 @@ FAILED = """&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec {arguments}
 
 
 def main() -> int:
-    wish = os.environ["STAND_IN"]
+    requested = os.environ["STAND_IN"]
     arguments = " ".join(sys.argv[1:])
     engines = [one.partition("=")[2] for one in sys.argv[1:] if one.startswith("--saveEngine=")]
-    if wish == "unknown option":
+    if requested == "unknown option":
         sys.stderr.write("[11/22/2025-10:00:00] [E] Unknown option: --separateProfileRun\n")
         return 1
-    if engines and wish not in {"fails", "says passed"}:
-        Path(engines[0]).write_bytes(b"half" if wish in {"hangs", "crashes"} else b"engine")
-    if wish == "keeps the cache":
+    if engines and requested not in {"fails", "says passed"}:
+        Path(engines[0]).write_bytes(b"half" if requested in {"hangs", "crashes"} else b"engine")
+    if requested == "keeps the cache":
         caches = [one.partition("=")[2] for one in sys.argv[1:] if one.startswith("--calib=")]
         Path(engines[0]).write_bytes(Path(caches[0]).read_bytes())
-    if wish == "hangs":
+    if requested == "hangs":
         # A grandchild that keeps the pipe open, as a helper of a real build may.
         helper = subprocess.Popen(["sleep", "600"])
         sys.stdout.write(f"[11/22/2025-10:00:00] [I] Start parsing network model\nhelper {helper.pid}\n")
         sys.stdout.flush()
         time.sleep(600)
-    if wish == "crashes":
+    if requested == "crashes":
         sys.stdout.write("[11/22/2025-10:00:00] [I] Start parsing network model\n")
         sys.stdout.flush()
         os.abort()
-    if wish == "talks":
+    if requested == "talks":
         line = "[11/22/2025-10:00:00] [V] [TRT] " + "x" * 100 + "\n"
         for _ in range(200):
             sys.stdout.write(line * 1000)
-    text = FAILED if wish == "fails" else PASSED
+    text = FAILED if requested == "fails" else PASSED
     if "REPLAY" in os.environ:
         sys.stdout.write(Path(os.environ["REPLAY"]).read_text(errors="replace"))
         return 0
     sys.stdout.write(text.format(arguments=arguments))
-    return 1 if wish == "fails" else 0
+    return 1 if requested == "fails" else 0
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Machine:
     cores: int = 2
     cache_tag: str = ""
     calibrated: list[np.ndarray] = field(default_factory=list)
-    wishes: dict = field(default_factory=dict)
+    requests: dict = field(default_factory=dict)
     plugins_ready: bool = False
     runtimes: list = field(default_factory=list)
 
@@ -233,7 +233,7 @@ def _build(machine: Machine, builder: object, network: object, config: object) -
             return None
     if "INT8" in config._flags:
         _calibrate(machine, network, config)
-    machine.wishes = {
+    machine.requests = {
         "flags": sorted(config._flags),
         "network_flags": network._flags,
         "parser_flags": network._parser_flags,

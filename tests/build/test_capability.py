@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dlaflow.build.capability import examine
-from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerWish, ShapeRange
+from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, ShapeRange
 from dlaflow.errors import UsageError
 
 LINEAR = (IOFormat("int8", ("dla_linear",)),)
@@ -23,7 +23,7 @@ OPEN = (InputShape("input", ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))
     [
         (HYBRID, "11.4.1", "trtexec", "takes types and scales from the model alone"),
         (replace(TYPED, scales="none"), "11.4.1", "trtexec", "INT8 without Q/DQ nodes"),
-        (replace(TYPED, layer_precisions=(LayerWish("a", "fp16"),)), "11.4.1", "python", "layer precisions"),
+        (replace(TYPED, layer_precisions=(LayerOptions("a", "fp16"),)), "11.4.1", "python", "layer precisions"),
         (replace(TYPED, fp16_too=True), "11.4.1", "python", "FP16 beside INT8"),
         (TYPED, "11.1.0", "trtexec", "has no DLA"),
         (replace(HYBRID, strongly_typed=True), "8.6.1", "python", "came with TensorRT 9.1"),

@@ -1,4 +1,4 @@
-"""The first Ctrl-C is a wish, and it is not lost."""
+"""The first Ctrl-C is a request, and it is not lost."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def test_the_wish_is_seen_inside_and_raised_at_the_end():
     seen = []
 
     def interrupted():
-        with stoppable() as wish:
+        with stoppable() as requested:
             signal.raise_signal(signal.SIGINT)
-            seen.append(wish.asked)
+            seen.append(requested.asked)
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
@@ -28,17 +28,17 @@ def test_the_wish_is_seen_inside_and_raised_at_the_end():
 
 
 def test_without_a_wish_nothing_happens():
-    with stoppable() as wish:
+    with stoppable() as requested:
         pass
-    assert not wish.asked
+    assert not requested.asked
 
 
 def test_the_wish_reaches_the_library(typed_machine):
-    wish = Interruption()
-    monitor = make_monitor(typed_machine.trt, Phases(silent), wish)
+    requested = Interruption()
+    monitor = make_monitor(typed_machine.trt, Phases(silent), requested)
     monitor.phase_start("Building engine", None, 2)
     assert monitor.step_complete("Building engine", 0) is True
-    wish.asked = True
+    requested.asked = True
     assert monitor.step_complete("Building engine", 1) is False, "False asks TensorRT to stop"
 
 
@@ -46,8 +46,8 @@ def test_another_thread_is_left_alone():
     before, asked = signal.getsignal(signal.SIGINT), []
 
     def work():
-        with stoppable() as wish:
-            asked.append((wish.asked, signal.getsignal(signal.SIGINT) is before))
+        with stoppable() as requested:
+            asked.append((requested.asked, signal.getsignal(signal.SIGINT) is before))
 
     thread = threading.Thread(target=work)
     thread.start()

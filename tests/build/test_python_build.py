@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlaflow.build.api import Messages, make_logger
-from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerWish, MemoryPools, ShapeRange
+from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, MemoryPools, ShapeRange
 from dlaflow.build.plan import CalibrationImages, Plan, Session
 from dlaflow.build.python_build import build_with_python
 from dlaflow.build.refusals import RefusedNode
@@ -42,16 +42,16 @@ def test_gpu_fp16(machine, tiny):
     assert plan.layers == 5
     assert plan.answers == ()
     assert machine.plugins_ready
-    assert ("FP16" in machine.wishes["flags"]) == (not typed(machine))
-    assert "default_device_type" not in machine.wishes["state"]
-    assert machine.wishes["profiles"] == 1
+    assert ("FP16" in machine.requests["flags"]) == (not typed(machine))
+    assert "default_device_type" not in machine.requests["state"]
+    assert machine.requests["profiles"] == 1
 
 
 def test_hybrid_asks_every_layer_and_names_device_core_and_fallback(machine, tiny):
     plan = build(machine, tiny, replace(FP16, dla_core=1, gpu_fallback=True))
-    assert machine.wishes["state"]["default_device_type"] == "DLA"
-    assert machine.wishes["state"]["DLA_core"] == 1
-    assert "GPU_FALLBACK" in machine.wishes["flags"]
+    assert machine.requests["state"]["default_device_type"] == "DLA"
+    assert machine.requests["state"]["DLA_core"] == 1
+    assert "GPU_FALLBACK" in machine.requests["flags"]
     assert [(answer.name, answer.runs) for answer in plan.answers] == [
         ("node0", True),
         ("node1", True),
@@ -87,8 +87,8 @@ def test_int8_from_images(implicit_machine, tiny, tmp_path):
     assert [batch.mean() for batch in implicit_machine.calibrated] == [1.0, 2.0], (
         "whole batches alone, each as it was given"
     )
-    assert "INT8" in implicit_machine.wishes["flags"]
-    assert implicit_machine.wishes["calibration_profile"]
+    assert "INT8" in implicit_machine.requests["flags"]
+    assert implicit_machine.requests["calibration_profile"]
     assert cache.read_bytes().startswith(b"TRT-%s-" % implicit_machine.cache_tag.encode()), (
         "the stale cache was replaced"
     )
@@ -121,11 +121,11 @@ def test_a_cache_that_the_dla_cannot_use_is_an_error(implicit_machine, tiny, tmp
 def test_qdq_model(machine, tiny):
     build(machine, tiny, replace(INT8, scales="qdq", dla_core=0, gpu_fallback=True))
     late = ["ADJUST_FOR_DLA", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA"]
-    assert machine.wishes["parser_flags"] == (late if version_of(machine.surface.version) >= (10, 16, 0) else [])
-    assert ("INT8" in machine.wishes["flags"]) == (not typed(machine))
+    assert machine.requests["parser_flags"] == (late if version_of(machine.surface.version) >= (10, 16, 0) else [])
+    assert ("INT8" in machine.requests["flags"]) == (not typed(machine))
     if typed(machine):
         strong = 1 << int(machine.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        assert machine.wishes["network_flags"] == strong
+        assert machine.requests["network_flags"] == strong
 
 
 def test_standalone(machine, all_on_dla):
@@ -133,12 +133,12 @@ def test_standalone(machine, all_on_dla):
     kind = "fp32" if typed(machine) else "fp16"
     linear = (IOFormat(kind, ("dla_linear",)),)
     plan = build(machine, all_on_dla, replace(config, input_formats=linear, output_formats=linear))
-    assert machine.wishes["state"]["engine_capability"] == "DLA_STANDALONE"
-    assert "DIRECT_IO" in machine.wishes["flags"]
-    assert "GPU_FALLBACK" not in machine.wishes["flags"]
+    assert machine.requests["state"]["engine_capability"] == "DLA_STANDALONE"
+    assert "DIRECT_IO" in machine.requests["flags"]
+    assert "GPU_FALLBACK" not in machine.requests["flags"]
     bit = 1 << int(machine.trt.TensorFormat.DLA_LINEAR)
-    assert machine.wishes["formats"] == [bit, bit]
-    assert machine.wishes["types"] == (["FLOAT"] * 2 if typed(machine) else ["HALF"] * 2)
+    assert machine.requests["formats"] == [bit, bit]
+    assert machine.requests["types"] == (["FLOAT"] * 2 if typed(machine) else ["HALF"] * 2)
     assert all(answer.runs for answer in plan.answers)
 
 
@@ -168,8 +168,8 @@ def test_pools_layers_levels_and_timing_cache(machine, tiny, tmp_path):
         dla_core=0,
         gpu_fallback=True,
         pools=MemoryPools(workspace=64, dla_sram=0.5),
-        layer_devices=(LayerWish("node4", "GPU"),),
-        layer_precisions=() if typed(machine) else (LayerWish("node0", "fp16"),),
+        layer_devices=(LayerOptions("node4", "GPU"),),
+        layer_precisions=() if typed(machine) else (LayerOptions("node0", "fp16"),),
         precision_constraints="default" if typed(machine) else "prefer",
         timing_cache=str(timing),
         optimization_level=4,
@@ -178,12 +178,12 @@ def test_pools_layers_levels_and_timing_cache(machine, tiny, tmp_path):
         sparsity="enable",
     )
     build(machine, tiny, config)
-    assert machine.wishes["pools"] == {"WORKSPACE": 64 << 20, "DLA_MANAGED_SRAM": 1 << 19}
-    assert machine.wishes["devices"] == {"node4": "GPU"}
-    assert machine.wishes["precisions"] == ({} if typed(machine) else {"node0": "HALF"})
-    assert machine.wishes["state"]["builder_optimization_level"] == 4
-    assert machine.wishes["state"]["profiling_verbosity"] == "DETAILED"
-    assert {"VERSION_COMPATIBLE", "SPARSE_WEIGHTS"} <= set(machine.wishes["flags"])
+    assert machine.requests["pools"] == {"WORKSPACE": 64 << 20, "DLA_MANAGED_SRAM": 1 << 19}
+    assert machine.requests["devices"] == {"node4": "GPU"}
+    assert machine.requests["precisions"] == ({} if typed(machine) else {"node0": "HALF"})
+    assert machine.requests["state"]["builder_optimization_level"] == 4
+    assert machine.requests["state"]["profiling_verbosity"] == "DETAILED"
+    assert {"VERSION_COMPATIBLE", "SPARSE_WEIGHTS"} <= set(machine.requests["flags"])
     assert timing.read_bytes() == b"timings"
 
 
@@ -207,7 +207,7 @@ def test_a_broken_model_is_our_error(machine, tmp_path):
         ({"shapes": (InputShape("image", ShapeRange.fixed((1, 3, 8, 8))),)}, "leaves dimensions open"),
         ({"shapes": (*SHAPES, InputShape("image", ShapeRange.fixed((1, 3))))}, "no such input"),
         ({"shapes": (InputShape("input", ShapeRange.fixed((4, 3, 9, 8))),)}, "does not fit the model"),
-        ({"layer_devices": (LayerWish("nowhere", "GPU"),)}, "no layer 'nowhere'"),
+        ({"layer_devices": (LayerOptions("nowhere", "GPU"),)}, "no layer 'nowhere'"),
         ({"input_formats": (IOFormat("fp12", ("chw",)),)}, "unknown type"),
         ({"input_formats": (IOFormat("fp32", ("hwc4",)),)}, "unknown layout"),
         ({"input_formats": (IOFormat("fp32", ("chw",)),) * 2}, "do not match the tensors"),

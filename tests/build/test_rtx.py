@@ -24,7 +24,7 @@ from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.rewrites.average_pool import replace_global_average_pool
-from dlaflow.run.tensorrt import EngineOptions, TensorRTRunner
+from dlaflow.runtime.tensorrt import EngineOptions, TensorRTRunner
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx")
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerWish, MemoryPools, ShapeRange
+from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, MemoryPools, ShapeRange
 from dlaflow.build.flags import known_flags
 from dlaflow.build.measuring import BUILD_ONLY, CAPTURE, WALKTHROUGH, Measuring
 from dlaflow.build.release import version_of
@@ -236,9 +236,9 @@ def test_pools_are_plain_mib_and_respelled_before_8_4():
 @pytest.mark.parametrize(
     ("config", "release", "flag"),
     [
-        (replace(HYBRID, layer_devices=(LayerWish("a", "GPU"),)), "8.5.2", "layerDeviceTypes"),
-        (replace(HYBRID, layer_precisions=(LayerWish("a", "fp16"),)), "8.2.1", "layerPrecisions"),
-        (replace(HYBRID, layer_precisions=(LayerWish("a", "fp16"),)), "11.4.1", "layerPrecisions"),
+        (replace(HYBRID, layer_devices=(LayerOptions("a", "GPU"),)), "8.5.2", "layerDeviceTypes"),
+        (replace(HYBRID, layer_precisions=(LayerOptions("a", "fp16"),)), "8.2.1", "layerPrecisions"),
+        (replace(HYBRID, layer_precisions=(LayerOptions("a", "fp16"),)), "11.4.1", "layerPrecisions"),
         (replace(HYBRID, cache="calib.cache"), "11.4.1", "calib"),
         (replace(HYBRID, optimization_level=5), "8.5.2", "builderOptimizationLevel"),
         (replace(HYBRID, version_compatible=True), "8.5.2", "versionCompatible"),

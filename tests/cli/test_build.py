@@ -148,7 +148,7 @@ def test_names_that_a_shell_would_split_are_quoted(capsys, tmp_path):
         (("model_gn.onnx", "--shape", "input"), 2, "cannot read a shape"),
         (("model_gn.onnx", "--shape", "image:1x3x32x32"), 2, "unknown input: expected one of input"),
         (("model_gn.onnx", "--input-format", "int8"), 2, "I/O format"),
-        (("model_gn.onnx", "--layer-device", "conv:TPU"), 2, "wish for a layer"),
+        (("model_gn.onnx", "--layer-device", "conv:TPU"), 2, "request for a layer"),
         (("model_gn.onnx", "--gpu-only", "--standalone"), 2, "contradict"),
         (("model_gn.onnx", "--scales", "qdq", "--cache", "calib.cache"), 2, "takes the scales from the model"),
         (("model_gn.onnx", "--standalone", "--output-format", "int8:dla_hwc4"), 2, "no such output format"),
@@ -188,14 +188,14 @@ def test_python_api_with_images(capsys, monkeypatch, release):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     machines, machine = machine_of(release)
     monkeypatch.setattr("dlaflow.build.engine.import_tensorrt", lambda: machine.trt)
-    monkeypatch.setattr("dlaflow.run.tensorrt_memory.open_memory", machines.HostMemory)
+    monkeypatch.setattr("dlaflow.runtime.tensorrt_memory.open_memory", machines.HostMemory)
     words = ["build", "model_bn.onnx", "--out", "m.engine", "--via", "python", "--tensorrt", release, "--batch", "32"]
     words += ["--data", "digits", "--samples", "64", "--cache", "calib.cache", "--fp16-too"]
     assert main(words) == 0
     assert len(machine.calibrated) == 2
     assert machine.calibrated[0].shape == (32, 3, 32, 32)
     assert abs(machine.calibrated[0].mean()) < 1, "normalised"
-    assert {"INT8", "FP16", "GPU_FALLBACK"} <= set(machine.wishes["flags"])
+    assert {"INT8", "FP16", "GPU_FALLBACK"} <= set(machine.requests["flags"])
     assert Path("calib.cache").read_bytes().startswith(b"TRT-")
     manifest = json.loads(Path("m.engine.json").read_text())
     assert (manifest["via"], manifest["mode"], manifest["built_for"]["compute_capability"]) == (
@@ -220,7 +220,7 @@ def test_python_api_of_11_takes_types_from_the_model(capsys, monkeypatch):
     assert "holds no FP16 tensors" in capsys.readouterr().err
     onnx.save(onnx.parser.parse_model(QDQ), "model_bn.onnx")
     assert main([*words, "--scales", "qdq"]) == 0
-    assert machine.wishes["state"]["DLA_core"] == 0
+    assert machine.requests["state"]["DLA_core"] == 0
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="no tensorrt_rtx")

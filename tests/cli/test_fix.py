@@ -122,5 +122,5 @@ def test_retraining_ends_on_the_dla(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "GroupNorm -> BatchNorm2d" in capsys.readouterr().out
     record = json.loads(report.read_text())
     assert (record["after"]["switches"], record["after"]["loadables"]) == (0, 1)
-    assert [each["subject"] for each in record["measurements"]] == ["before", "after the swap", "after healing"]
+    assert [each["subject"] for each in record["measurements"]] == ["before", "after the swap", "after distillation"]
     assert out.is_file()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import onnx
 import pytest
+from tools.fit.builds import with_builds
+from tools.fit.points import Collection, read_collection
 
-from dlaflow.estimate.fit.builds import with_builds
-from dlaflow.estimate.fit.points import Collection, read_collection
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower

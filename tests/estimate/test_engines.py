@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools.fit.draw import Drawing, Window
 
 from dlaflow.estimate.dla import Conditions
-from dlaflow.estimate.fit.draw import Drawing, Window
 from dlaflow.estimate.gpu import GpuHardware
 from dlaflow.estimate.parameters import dla_set, gpu_set
-from dlaflow.estimate.program import Spot, assemble, on_gpu
+from dlaflow.estimate.program import Assignment, assemble, on_gpu
 from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network
 from dlaflow.types import Device
@@ -33,7 +33,7 @@ def chain(n: int, c: int, size: int, kernel: int) -> Network:
 
 def split(network: Network, conditions: Conditions = MAXN, key: str = "v2-int8") -> Split:
     generation, precision = key.split("-")
-    work = Workload.of(assemble(network, {layer.name: Spot(Device.DLA, 0) for layer in network.layers}))
+    work = Workload.of(assemble(network, {layer.name: Assignment(Device.DLA, 0) for layer in network.layers}))
     return split_of(work, dla_set(generation, precision).engine, conditions, None)
 
 

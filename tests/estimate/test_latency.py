@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tools.fit.draw import Drawing, Window
 
 from dlaflow.errors import UsageError
 from dlaflow.estimate.answer import Range, Worth
-from dlaflow.estimate.fit.draw import Drawing, Window
 from dlaflow.estimate.latency import estimate
 from dlaflow.estimate.text import estimate_text
 from dlaflow.graph.layer import Network, Reading, Refusal

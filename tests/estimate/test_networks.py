@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from tools.fit.networks import NETWORKS
 
-from dlaflow.estimate.fit.networks import NETWORKS
-from dlaflow.estimate.program import Spot, assemble
+from dlaflow.estimate.program import Assignment, assemble
 from dlaflow.graph.layer import Network
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Device, Placement
@@ -45,7 +45,7 @@ def test_every_network_is_connected() -> None:
 
 
 def test_a_lowered_file_has_the_steps_of_a_drawing(placed: Callable[[Target], tuple[Network, Placement]]) -> None:
-    from dlaflow.estimate.fit.draw import Drawing, Window
+    from tools.fit.draw import Drawing, Window
 
     network, _ = placed(resolve_target("agx-orin-64gb", "5.1.1", batch=2))
     d = Drawing()
@@ -53,8 +53,8 @@ def test_a_lowered_file_has_the_steps_of_a_drawing(placed: Callable[[Target], tu
     drawn = d.network(d.conv(y, 128, Window(3, 2)))
 
     def steps(found: Network) -> list[object]:
-        spots = {layer.name: Spot(Device.DLA, 0) for layer in found.layers if not layer.folded}
-        made = [step for step in assemble(found, spots).steps if step.kind == "CONVOLUTION"]
+        assignments = {layer.name: Assignment(Device.DLA, 0) for layer in found.layers if not layer.folded}
+        made = [step for step in assemble(found, assignments).steps if step.kind == "CONVOLUTION"]
         return [replace(step, name="", layers=(), weights=0, edge=0) for step in made]
 
     assert steps(network) == steps(drawn)

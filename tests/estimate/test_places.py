@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.estimate.places import repaired, spots_of, with_helpers
+from dlaflow.estimate.places import assignments_of, repaired, with_helpers
 from dlaflow.estimate.program import assemble
 from dlaflow.graph.layer import Network
 from dlaflow.targets.target import Target, resolve_target
@@ -19,10 +19,10 @@ def test_the_shuffle_behind_a_gemm_is_a_kernel_and_a_crossing(placed: Placed) ->
     extra = {layer.name for layer in placement.layers} - {layer.name for layer in network.layers}
     assert any(name.startswith("reshape_after_") for name in extra)
     whole = with_helpers(network, placement)
-    program = assemble(whole, spots_of(placement))
+    program = assemble(whole, assignments_of(placement))
     shuffles = [step for step in program.steps if step.name in extra]
     assert len(shuffles) == len(extra)
-    assert all(step.spot.device is Device.GPU for step in shuffles)
+    assert all(step.assignment.device is Device.GPU for step in shuffles)
     leaving = [copy for copy in program.copies if not copy.inward]
     assert leaving
     assert not any(copy.host for copy in leaving)
@@ -30,14 +30,14 @@ def test_the_shuffle_behind_a_gemm_is_a_kernel_and_a_crossing(placed: Placed) ->
 
 def test_a_vanished_flatten_hides_no_crossing(placed: Placed) -> None:
     network, placement = placed(TARGET)
-    program = assemble(with_helpers(network, placement), spots_of(placement))
+    program = assemble(with_helpers(network, placement), assignments_of(placement))
     entering = [copy.elements for copy in program.copies if copy.inward and not copy.host]
     assert entering == [2 * 128]
 
 
 def test_the_weights_of_a_gemm_are_streamed(placed: Placed) -> None:
     network, placement = placed(TARGET)
-    program = assemble(with_helpers(network, placement), spots_of(placement))
+    program = assemble(with_helpers(network, placement), assignments_of(placement))
     (gemm,) = [step for step in program.steps if step.kind == "MATRIX_MULTIPLY"]
     assert 128 * 10 <= gemm.weights <= 128 * 10 + 10
     assert (gemm.reduced, gemm.produced, gemm.positions) == (128, 10, 1)
@@ -45,9 +45,9 @@ def test_the_weights_of_a_gemm_are_streamed(placed: Placed) -> None:
 
 def test_repairs_move_what_has_a_remedy(placed: Placed) -> None:
     network, placement = placed(TARGET)
-    spots = repaired(network, placement)
-    assert spots is not None
+    assignments = repaired(network, placement)
+    assert assignments is not None
     pooling = next(layer.name for layer in network.layers if layer.kind == "REDUCE")
-    assert spots_of(placement)[pooling].device is Device.GPU
-    assert spots[pooling].device is Device.DLA
-    assert len({spot.loadable for spot in spots.values()} - {None}) == 1
+    assert assignments_of(placement)[pooling].device is Device.GPU
+    assert assignments[pooling].device is Device.DLA
+    assert len({assignment.loadable for assignment in assignments.values()} - {None}) == 1

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tools.fit.cases import build_cases
+from tools.fit.crossval import hold_out
+from tools.fit.points import Collection, read_collection
+from tools.fit.train import predict_with, train
 
 from dlaflow.errors import InputError
-from dlaflow.estimate.fit.cases import build_cases
-from dlaflow.estimate.fit.crossval import hold_out
-from dlaflow.estimate.fit.points import Collection, read_collection
-from dlaflow.estimate.fit.train import predict_with, train
 from dlaflow.estimate.parameters import dla_set, gpu_set
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dlaflow.estimate.fit.draw import Drawing, Window
-from dlaflow.estimate.program import Spot, assemble, on_gpu
+from tools.fit.draw import Drawing, Window
+
+from dlaflow.estimate.program import Assignment, assemble, on_gpu
 from dlaflow.graph.layer import Network
 from dlaflow.types import Device
 
 
-def everything_on_dla(network: Network) -> dict[str, Spot]:
-    return {layer.name: Spot(Device.DLA, 0) for layer in network.layers}
+def everything_on_dla(network: Network) -> dict[str, Assignment]:
+    return {layer.name: Assignment(Device.DLA, 0) for layer in network.layers}
 
 
 def test_a_residual_block_is_two_steps_on_the_dla() -> None:
@@ -54,11 +55,11 @@ def test_crossings_and_edges() -> None:
     y = d.conv(d.input(2, 4, 8, 8), 8, Window(3))
     y = d.mean(y)
     network = d.network(d.linear(y, 10))
-    spots = everything_on_dla(network)
+    assignments = everything_on_dla(network)
     mean = next(layer.name for layer in network.layers if layer.kind == "REDUCE")
     last = network.layers[-1].name
-    spots |= {mean: Spot(Device.GPU), last: Spot(Device.DLA, 1)}
-    program = assemble(network, spots)
+    assignments |= {mean: Assignment(Device.GPU), last: Assignment(Device.DLA, 1)}
+    program = assemble(network, assignments)
     assert program.loadables == 2
     assert [(copy.elements, copy.inward, copy.host) for copy in program.copies] == [
         (2 * 4 * 64, True, True),
@@ -81,8 +82,8 @@ def test_folded_layers_take_no_time_and_reshapes_are_free_on_the_gpu_alone() -> 
     d = Drawing()
     network = d.network(d.shuffle(d.conv(d.input(1, 4, 8, 8), 8, Window(3), None), 1, 512))
     assert [step.kind for step in on_gpu(network).steps] == ["CONVOLUTION"]
-    spots = {layer.name: Spot(Device.FOLDED) for layer in network.layers}
-    assert assemble(network, spots).steps == ()
+    assignments = {layer.name: Assignment(Device.FOLDED) for layer in network.layers}
+    assert assemble(network, assignments).steps == ()
 
 
 def test_grouped_and_depthwise_channels() -> None:

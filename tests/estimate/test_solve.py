@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlaflow.estimate.dla import Array
-from dlaflow.estimate.fit.solve import Prior, solve
+from dlaflow.estimate.solve import Prior, solve
 
 RATE, FIXED = 5.0, 0.2
 WORK = np.array([0.1, 0.5, 1.0, 4.0, 10.0, 40.0, 100.0, 3.0])

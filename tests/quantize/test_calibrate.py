@@ -26,7 +26,7 @@ from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.model import load_onnx
 from dlaflow.quantize.observe import set_outputs
 from dlaflow.quantize.qdq import write_qdq
-from dlaflow.run.ort import OrtRunner
+from dlaflow.runtime.ort import OrtRunner
 
 
 def everything(path: Path, pictures: np.ndarray, names: list[str]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from dlaflow.quantize.fp16 import fp16_model, write_fp16
 from dlaflow.quantize.model import load_onnx
 from dlaflow.quantize.numerics import as_on_dla
 from dlaflow.quantize.qdq import qdq_model
-from dlaflow.run.ort import OrtRunner
+from dlaflow.runtime.ort import OrtRunner
 
 
 def test_half_the_size_and_the_same_answer(small_network: Path, pictures: np.ndarray, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from dlaflow.quantize.fold import fold_batch_norm
 from dlaflow.quantize.model import index, load_onnx
 from dlaflow.quantize.qdq import qdq_model, quantise, write_qdq
 from dlaflow.quantize.strip import layer_precisions, strip_qdq
-from dlaflow.run.ort import OrtRunner
+from dlaflow.runtime.ort import OrtRunner
 
 
 @pytest.fixture(scope="module")

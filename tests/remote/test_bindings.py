@@ -57,17 +57,17 @@ def model(tmp_path, monkeypatch):
 def build(machine, model, config):
     release = machine.surface.version
     bindings.build(machine.trt, build_arguments(model, "model.engine", config, release, BUILD_ONLY))
-    return machine.wishes
+    return machine.options
 
 
 def test_a_hybrid_engine(machine, model, tmp_path, capsys):
     typed = machine.surface.version.startswith("11")
-    wishes = build(machine, model, BuildConfig(precision="fp16", shapes=SHAPES, dla_core=1, gpu_fallback=True))
+    options = build(machine, model, BuildConfig(precision="fp16", shapes=SHAPES, dla_core=1, gpu_fallback=True))
     assert (tmp_path / "model.engine").stat().st_size > 100
-    assert "GPU_FALLBACK" in wishes["flags"]
-    assert ("FP16" in wishes["flags"]) == (not typed)
-    assert wishes["state"]["DLA_core"] == 1
-    assert wishes["profiles"] == 1
+    assert "GPU_FALLBACK" in options["flags"]
+    assert ("FP16" in options["flags"]) == (not typed)
+    assert options["state"]["DLA_core"] == 1
+    assert options["profiles"] == 1
     assert "Engine built in" in capsys.readouterr().out
 
 
@@ -77,8 +77,8 @@ def test_int8_reads_its_cache(machine, model, tmp_path):
     text = f"{header_for(machine.surface.version)}\ninput: 3c010a14\nhidden: 3c010a14\noutput: 3c010a14\n"
     (tmp_path / "model.cache").write_text(text)
     config = BuildConfig("int8", "cache", fp16_too=True, shapes=SHAPES, cache="model.cache", dla_core=0)
-    wishes = build(machine, model, config)
-    assert {"INT8", "FP16"} <= set(wishes["flags"])
+    options = build(machine, model, config)
+    assert {"INT8", "FP16"} <= set(options["flags"])
     assert not machine.calibrated, "no image was asked for"
 
 

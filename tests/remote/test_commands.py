@@ -15,16 +15,16 @@ from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, read_manifest
 from dlaflow.build.measuring import Measuring
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
-from dlaflow.measure.profile import read_profile
-from dlaflow.remote.bench import BenchWish, bench
+from dlaflow.profile.profile import read_profile
+from dlaflow.remote.bench import BenchOptions, bench
 from dlaflow.remote.board import Board, Patience
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.doctor import examine
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.idle import IdleWish, power
+from dlaflow.remote.idle import IdleOptions, power
 from dlaflow.remote.inventory import boards_of, on_every_board, open_board
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
-from dlaflow.remote.records import PowerWish
+from dlaflow.remote.records import PowerOptions
 from dlaflow.remote.replay import RecordingTransport, ReplayTransport
 from dlaflow.remote.transport import LocalTransport
 
@@ -53,7 +53,7 @@ def test_a_build_brings_engine_log_profile_and_manifest(here, tiny, tmp_path):
 
 
 def test_a_build_that_fails_says_why_and_leaves_the_log_alone(here, stand_in, tiny, tmp_path):
-    stand_in.wish("fails", "yes")
+    stand_in.options("fails", "yes")
     engine = tmp_path / "m.engine"
     with pytest.raises(EnvironmentLacksError, match="no such DLA core"):
         build_on_board(here, request(tiny, engine))
@@ -62,7 +62,7 @@ def test_a_build_that_fails_says_why_and_leaves_the_log_alone(here, stand_in, ti
 
 
 def test_a_build_that_is_killed_says_so(here, stand_in, tiny, tmp_path):
-    stand_in.wish("seconds", 60)
+    stand_in.options("seconds", 60)
 
     def kill():
         while not (found := os.listdir(stand_in.folder / "busy")):
@@ -94,7 +94,7 @@ def engine(here, tiny, tmp_path):
 
 
 def test_a_profile_answers_where_the_time_goes(here, engine, tmp_path):
-    how = RemoteProfile(duration=1, power=PowerWish(idle_s=0.2, interval_ms=20))
+    how = RemoteProfile(duration=1, power=PowerOptions(idle_s=0.2, interval_ms=20))
     files = profile_on_board(here, engine, tmp_path / "profile", how)
     found = read_profile(files)
     assert found.breakdown is not None
@@ -112,7 +112,7 @@ def test_an_engine_of_another_release_is_not_even_pushed(here, engine, monkeypat
 def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path):
     gpu = tmp_path / "gpu.engine"
     build_on_board(here, request(tiny, gpu, GPU))
-    rows = bench(here, BenchWish(gpu=gpu, dla=engine, duration=1, repeats=2, idle=0.3, interval_ms=20))
+    rows = bench(here, BenchOptions(gpu=gpu, dla=engine, duration=1, repeats=2, idle=0.3, interval_ms=20))
     found = {(row.quantity, row.subject): row for row in rows}
     assert found["throughput", "gpu"].value == 1650.0
     assert found["throughput", "gpu"].n == 2
@@ -127,19 +127,19 @@ def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path):
 
 
 def test_power_as_it_is(here):
-    rows = power(here, IdleWish(seconds=0.4, interval_ms=20))
+    rows = power(here, IdleOptions(seconds=0.4, interval_ms=20))
     found = {row.subject: row for row in rows}
     assert found["module"].value == pytest.approx(5.0 + 1.997 + 4.32)
     assert found["VDD_CPU_CV"].value == pytest.approx(1.997)
     assert found["module"].n > 5
     assert "power mode MAXN; tegrastats" in found["module"].detail
     with pytest.raises(UsageError, match="power needs time"):
-        power(here, IdleWish(seconds=0))
+        power(here, IdleOptions(seconds=0))
 
 
 def test_a_bench_without_engines():
     with pytest.raises(UsageError, match="nothing to measure"):
-        bench(Board(LocalTransport(None)), BenchWish())
+        bench(Board(LocalTransport(None)), BenchOptions())
 
 
 def test_an_evaluation_counts_the_engines_own_answers(here, engine):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dlaflow.remote.jobs import Handling, JobWish, perform
-from dlaflow.remote.records import Phase, PowerWish, Run
+from dlaflow.remote.jobs import Handling, JobOptions, perform
+from dlaflow.remote.records import Phase, PowerOptions, Run
 
 
 def building(model, *more, name="build", power=None, clocks=False, seconds=60.0):
     run = Run(name=name, arguments=("--onnx=model.onnx", "--saveEngine=model.engine", *more), seconds=seconds)
-    return JobWish("build", "a test", {"model.onnx": model}, (Phase(name=name, runs=(run,)),), power, clocks)
+    return JobOptions("build", "a test", {"model.onnx": model}, (Phase(name=name, runs=(run,)),), power, clocks)
 
 
 def test_a_build_on_this_machine(here, tiny, tmp_path):
@@ -39,7 +39,7 @@ def test_a_build_over_ssh_and_nothing_is_sent_twice(connect, tiny, tmp_path):
 def test_power_and_clocks(here, tiny, tmp_path, stand_in):
     out = tmp_path / "out"
     out.mkdir()
-    state = perform(here, building(tiny, power=PowerWish(idle_s=0.3, interval_ms=20), clocks=True), out)
+    state = perform(here, building(tiny, power=PowerOptions(idle_s=0.3, interval_ms=20), clocks=True), out)
     assert state.state == "done", state
     assert state.power == "tegrastats"
     assert [span.name for span in state.phases] == ["idle", "build"]

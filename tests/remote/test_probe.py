@@ -8,7 +8,7 @@ import pytest
 from dlaflow.errors import EnvironmentLacksError
 from dlaflow.placement.answers import keep, known_answers
 from dlaflow.placement.check import check
-from dlaflow.remote.probe import ProbeWish, probe
+from dlaflow.remote.probe import ProbeOptions, probe
 from dlaflow.targets.target import resolve_target
 from dlaflow.types import Confidence, Device, Verdict
 
@@ -23,7 +23,7 @@ def test_a_probe_asks_each_layer_once_and_keeps_the_answer(here, tmp_path):
     path = tmp_path / "three.onnx"
     onnx.save(onnx.parser.parse_model(NETWORK), path)
     target = resolve_target("agx-orin-64gb", "5.1.1", precision="fp16")
-    found = probe(here, path, target, ProbeWish(everything=True))
+    found = probe(here, path, target, ProbeOptions(everything=True))
     devices = {answer.op: answer.device for answer in found.answers.answers}
     assert devices == {"Relu": "DLA", "Erf": "GPU", "MaxPool": "DLA"}, "two equal layers are one question"
     keep(found.answers, tmp_path / "answers")
@@ -33,11 +33,11 @@ def test_a_probe_asks_each_layer_once_and_keeps_the_answer(here, tmp_path):
 
 
 def test_a_board_that_builds_nothing_gives_no_answers(here, stand_in, tmp_path):
-    stand_in.wish("fails", "yes")
+    stand_in.options("fails", "yes")
     path = tmp_path / "three.onnx"
     onnx.save(onnx.parser.parse_model(NETWORK), path)
     with pytest.raises(EnvironmentLacksError, match="built none of 3 layers"):
-        probe(here, path, resolve_target("agx-orin-64gb", "5.1.1", precision="fp16"), ProbeWish(everything=True))
+        probe(here, path, resolve_target("agx-orin-64gb", "5.1.1", precision="fp16"), ProbeOptions(everything=True))
 
 
 UNKNOWN = """
@@ -52,8 +52,8 @@ two (float[2, 3, 8, 8] input) => (float[2, 3, 8, 8] output) { middle = Sin (inpu
 )
 def test_the_next_check_uses_the_answer(here, stand_in, tmp_path, monkeypatch, refuses, device, verdict):
     monkeypatch.setenv("DLAFLOW_ANSWERS", str(tmp_path / "answers"))
-    stand_in.wish("version", "100300")
-    stand_in.wish("refuses", refuses)
+    stand_in.options("version", "100300")
+    stand_in.options("refuses", refuses)
     path = tmp_path / "two.onnx"
     onnx.save(onnx.parser.parse_model(UNKNOWN), path)
     target = resolve_target("agx-orin-64gb", "6.2", precision="fp16")
@@ -77,11 +77,11 @@ def test_the_next_check_uses_the_answer(here, stand_in, tmp_path, monkeypatch, r
 
 @pytest.mark.parametrize(("precision", "kind"), [("int8", b"QuantizeLinear"), ("fp16", b"Cast")])
 def test_a_release_that_chooses_no_types_is_asked_with_typed_layers(here, stand_in, tmp_path, precision, kind):
-    stand_in.wish("version", "110401")
+    stand_in.options("version", "110401")
     path = tmp_path / "three.onnx"
     onnx.save(onnx.parser.parse_model(NETWORK), path)
     target = resolve_target("agx-orin-64gb", tensorrt="11.4.1", precision=precision)
-    found = probe(here, path, target, ProbeWish(everything=True))
+    found = probe(here, path, target, ProbeOptions(everything=True))
     assert {answer.op: answer.device for answer in found.answers.answers} == {
         "Relu": "DLA", "Erf": "GPU", "MaxPool": "DLA",
     }  # fmt: skip

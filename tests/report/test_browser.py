@@ -93,13 +93,13 @@ def test_nodes_of_the_graph_do_not_overlap(tmp_path: Path, long_run: RunRecord, 
     page.open(path)
     page.click("[data-graph=v0] > summary")
     page.click("[data-graph=v0] [data-graph-all]")
-    spots = page.run(
+    assignments = page.run(
         "[...document.querySelectorAll('[data-graph=v0] .node')].map((n) => n.getAttribute('transform')"
         ".match(/[-\\d.]+/g).map(Number))"
     )
-    assert len(spots) == 1000
+    assert len(assignments) == 1000
     rows: dict[float, list[float]] = {}
-    for x, y in spots:
+    for x, y in assignments:
         rows.setdefault(y, []).append(x)
     for row in rows.values():
         row.sort()

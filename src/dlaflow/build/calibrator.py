@@ -32,7 +32,7 @@ class Buffer(Protocol):
 
 
 class Allocator(Protocol):
-    """Where device memory comes from (`dlaflow.run.tensorrt_memory`)."""
+    """Where device memory comes from (`dlaflow.runtime.tensorrt_memory`)."""
 
     def allocate(self, size: int) -> Buffer: ...
 

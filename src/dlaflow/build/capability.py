@@ -74,15 +74,15 @@ def _refuse_precision(config: BuildConfig, release: Version, tensorrt: str) -> N
         )
     if not typed:
         return
-    wishes = [
+    requests = [
         (bool(config.cache) or config.scales in {"cache", "calibrator"}, "a calibration cache or calibrator"),
         (config.precision == "int8" and config.scales == "none", "INT8 without Q/DQ nodes"),
         (bool(config.layer_precisions), "layer precisions"),
         (config.precision_constraints != "default", "precision constraints"),
         (config.fp16_too, "FP16 beside INT8 by a builder flag"),
     ]
-    for wished, name in wishes:
-        if wished:
+    for requested, name in requests:
+        if requested:
             raise UsageError(
                 f"TensorRT {tensorrt} takes types and scales from the model alone, so it cannot use {name}",
                 expected="a model with Q/DQ nodes (INT8) or typed FP16",

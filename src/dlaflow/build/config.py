@@ -1,6 +1,6 @@
 """What engine to build: one frozen record that every way of building (trtexec, Python API, RTX) reads.
 
-Nothing here knows how a release spells a wish; `trtexec_arguments` and the API builders translate it, and
+Nothing here knows how a release spells a request; `trtexec_arguments` and the API builders translate it, and
 `dlaflow.build.capability` says beforehand what a release cannot do.
 """
 
@@ -82,8 +82,8 @@ class MemoryPools:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerWish:
-    """A wish for one layer by its TensorRT name: a precision (`fp16`) or a device (`GPU`)."""
+class LayerOptions:
+    """A requested for one layer by its TensorRT name: a precision (`fp16`) or a device (`GPU`)."""
 
     layer: str
     value: str
@@ -112,8 +112,8 @@ class BuildConfig:
     pools: MemoryPools = field(default_factory=MemoryPools)
     cache: str | None = None
     precision_constraints: Constraints = "default"
-    layer_precisions: tuple[LayerWish, ...] = ()
-    layer_devices: tuple[LayerWish, ...] = ()
+    layer_precisions: tuple[LayerOptions, ...] = ()
+    layer_devices: tuple[LayerOptions, ...] = ()
     sparsity: Sparsity = "disable"
     timing_cache: str | None = None
     optimization_level: int | None = None

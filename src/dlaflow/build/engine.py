@@ -1,4 +1,4 @@
-"""Build one engine, whichever way: examine the wishes, build, write the manifest, tell what should be known."""
+"""Build one engine, whichever way: examine the requests, build, write the manifest, tell what should be known."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _about_release(actual: str, wanted: str) -> list[Caution]:
 
 def _capability(how: How) -> str:
     """This machine's compute capability where it can be asked; empty where neither cuda-python nor torch can tell."""
-    from dlaflow.run.tensorrt_memory import open_memory
+    from dlaflow.runtime.tensorrt_memory import open_memory
 
     if how.images is not None:
         return getattr(how.images.memory, "compute_capability", "")

@@ -17,25 +17,25 @@ class Interruption:
 
 @contextmanager
 def stoppable() -> Iterator[Interruption]:
-    """Turn the first Ctrl-C into a wish that callbacks pass on to the library; raise KeyboardInterrupt at the end.
+    """Turn the first Ctrl-C into a request that callbacks pass on to the library; raise KeyboardInterrupt at the end.
 
     A second Ctrl-C ends the program as usual. Outside the main thread signals do not arrive, so nothing changes there.
     """
-    wish = Interruption()
+    requested = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield wish
+        yield requested
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if wish.asked:
+        if requested.asked:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
-        wish.asked = True
+        requested.asked = True
 
     before = signal.signal(signal.SIGINT, note)
     try:
-        yield wish
+        yield requested
     finally:
         signal.signal(signal.SIGINT, before)
-        if wish.asked:
+        if requested.asked:
             raise KeyboardInterrupt

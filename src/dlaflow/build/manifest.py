@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.release import version_of
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of, write_atomic
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.engine/1"
 

@@ -60,8 +60,8 @@ class Phases:
             self._bar, self._task, self._open = None, None, []
 
 
-def make_monitor(trt: ModuleType, phases: Phases, wish: Interruption | None = None) -> object | None:
-    """An IProgressMonitor that feeds `phases` and stops the build when `wish` asks for it.
+def make_monitor(trt: ModuleType, phases: Phases, requested: Interruption | None = None) -> object | None:
+    """An IProgressMonitor that feeds `phases` and stops the build when `requested` asks for it.
 
     None where the release has none (8.x). Keep a reference to it while the library builds.
     """
@@ -77,7 +77,7 @@ def make_monitor(trt: ModuleType, phases: Phases, wish: Interruption | None = No
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             phases.step(phase_name, step)
-            return not (wish and wish.asked)
+            return not (requested and requested.asked)
 
         def phase_finish(self, phase_name: str) -> None:
             phases.finish(phase_name)

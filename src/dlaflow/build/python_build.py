@@ -89,8 +89,8 @@ def build_serialized(
     if calibrator is not None:
         settings.int8_calibrator = calibrator
     started = time.monotonic()
-    with stoppable() as wish, closing(phases):
-        monitor = make_monitor(session.trt, phases, wish)
+    with stoppable() as requested, closing(phases):
+        monitor = make_monitor(session.trt, phases, requested)
         if monitor is not None:
             settings.progress_monitor = monitor
         # One bar at a time: TensorRT's own phases where it reports them, else one bar that the calibrator moves.

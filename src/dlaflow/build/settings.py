@@ -90,30 +90,31 @@ def apply_devices(trt: ModuleType, settings: Settings, network: NetworkObject, c
     if not config.layer_devices:
         return
     layers = {network.get_layer(index).name: network.get_layer(index) for index in range(network.num_layers)}
-    for wish in config.layer_devices:
-        if wish.layer not in layers:
-            raise UsageError(f"the network has no layer {wish.layer!r}", then="`dlaflow check` lists its layers.")
-        settings.set_device_type(layers[wish.layer], getattr(trt.DeviceType, wish.value))
+    for requested in config.layer_devices:
+        if requested.layer not in layers:
+            raise UsageError(f"the network has no layer {requested.layer!r}", then="`dlaflow check` lists its layers.")
+        settings.set_device_type(layers[requested.layer], getattr(trt.DeviceType, requested.value))
 
 
 def apply_precisions(trt: ModuleType, network: NetworkObject, config: BuildConfig) -> None:
-    """Wish single layers into a precision (up to 10.x); a wish for `*` goes to every layer without one of its own.
+    """Ask single layers into a precision (up to 10.x); a request for `*` goes to every layer without one of its own.
 
     Raises UsageError for a layer that the network does not have or an unknown precision.
     """
     if not config.layer_precisions:
         return
-    wishes = {
-        wish.layer: getattr(trt.DataType, _lookup(_TYPES, wish.value, "type")) for wish in config.layer_precisions
+    requests = {
+        requested.layer: getattr(trt.DataType, _lookup(_TYPES, requested.value, "type"))
+        for requested in config.layer_precisions
     }
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    strangers = sorted(set(wishes) - {layer.name for layer in layers} - {"*"})
+    strangers = sorted(set(requests) - {layer.name for layer in layers} - {"*"})
     if strangers:
         raise UsageError(f"the network has no layer {strangers[0]!r}", then="`dlaflow check` lists its layers.")
     for layer in layers:
-        wish = wishes.get(layer.name, wishes.get("*"))
-        if wish is not None:
-            layer.precision = wish
+        requested = requests.get(layer.name, requests.get("*"))
+        if requested is not None:
+            layer.precision = requested
 
 
 def add_profile(
@@ -207,7 +208,9 @@ def _check_shape(one: InputShape, inputs: Mapping[str, TensorObject]) -> None:
         raise UsageError("the model has no such input", expected=f"one of {', '.join(inputs)}", received=one.name)
     have = tuple(inputs[one.name].shape)
     for shape in (one.shapes.smallest, one.shapes.usual, one.shapes.largest):
-        if len(shape) != len(have) or any(size not in (-1, wish) for size, wish in zip(have, shape, strict=True)):
+        if len(shape) != len(have) or any(
+            size not in (-1, requested) for size, requested in zip(have, shape, strict=True)
+        ):
             raise UsageError(f"the shape of {one.name} does not fit the model", expected=have, received=shape)
 
 

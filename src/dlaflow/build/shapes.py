@@ -1,4 +1,4 @@
-"""The shapes to build for, from the model's inputs and the wishes: a fixed input needs none, an open one needs all."""
+"""The shapes to build for, from its inputs and what was asked: a fixed input needs none, an open one needs all."""
 
 from __future__ import annotations
 

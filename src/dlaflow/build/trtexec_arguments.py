@@ -42,7 +42,7 @@ class _Writer:
                 f"trtexec of TensorRT {_dotted(self.release)} has no --{name}",
                 expected=f"TensorRT {known}",
                 received=_dotted(self.release),
-                then="Leave that wish out or choose another release.",
+                then="Leave that request out or choose another release.",
             )
         self.written.append(f"--{name}" if value is None else f"--{name}={value}")
 
@@ -60,7 +60,7 @@ def build_arguments(
 ) -> list[str]:
     """The arguments that make trtexec build `model` (ONNX; `.prototxt` on TensorRT 7 and 8) and save `engine`.
 
-    Raises UsageError for a wish that trtexec of this release has no option for.
+    Raises UsageError for a request that trtexec of this release has no option for.
     """
     measuring = measuring or Measuring()
     release = version_of(tensorrt)
@@ -118,7 +118,9 @@ def _add_precision(to: _Writer, config: BuildConfig) -> None:
     to.add_value("calib", config.cache)
     if config.precision_constraints != "default":
         to.add("precisionConstraints", config.precision_constraints)
-    to.add_value("layerPrecisions", ",".join(f"{wish.layer}:{wish.value}" for wish in config.layer_precisions))
+    to.add_value(
+        "layerPrecisions", ",".join(f"{requested.layer}:{requested.value}" for requested in config.layer_precisions)
+    )
 
 
 def _add_placement(to: _Writer, config: BuildConfig) -> None:
@@ -130,7 +132,9 @@ def _add_placement(to: _Writer, config: BuildConfig) -> None:
         to.add("adjustForDLA")
     if config.on_dla and config.scales == "qdq" and to.release >= _ASYMMETRIC:
         to.add("uint8AsymmetricQuantizationDLA")
-    to.add_value("layerDeviceTypes", ",".join(f"{wish.layer}:{wish.value}" for wish in config.layer_devices))
+    to.add_value(
+        "layerDeviceTypes", ",".join(f"{requested.layer}:{requested.value}" for requested in config.layer_devices)
+    )
     to.add_value("inputIOFormats", ",".join(map(str, config.input_formats)))
     to.add_value("outputIOFormats", ",".join(map(str, config.output_formats)))
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from dlaflow import __version__
 from dlaflow.errors import EXIT_DONE
+from dlaflow.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("dlaflow.cli.train:train", "Train a demo network (or your own) on CIFAR-10 or the built-in digits."),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE
 from dlaflow.files import write_atomic
 from dlaflow.targets.board import boards as all_boards
 from dlaflow.targets.page import boards_page, boards_text
 from dlaflow.targets.release import releases
+from dlaflow.version import __version__
 
 
 def boards(*, json: Path | None = None, markdown: Path | None = None, quiet: Quiet = False) -> int:

@@ -187,7 +187,7 @@ def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> C
     from dlaflow.fixed_shape import FixedShape
     from dlaflow.quantize.images import in_batches
     from dlaflow.quantize.model import input_shape, load_onnx
-    from dlaflow.run.tensorrt_memory import open_memory
+    from dlaflow.runtime.tensorrt_memory import open_memory
 
     shapes = [FixedShape(each.name, each.shapes.usual) for each in config.shapes]
     # TensorRT calibrates with the batch of the calibration profile, which is the engine's.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dlaflow.build.config import BuildConfig, IOFormat, LayerWish, MemoryPools, Scales
+from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Scales
 from dlaflow.build.shapes import shapes_for
 from dlaflow.errors import UsageError
 from dlaflow.targets.target import Target
@@ -146,13 +146,13 @@ def _constraints(numbers: Numbers) -> Literal["default", "prefer", "obey"]:
     return "prefer" if numbers.layer_precision else "default"
 
 
-def _wishes(texts: tuple[str, ...], values: tuple[str, ...]) -> tuple[LayerWish, ...]:
-    wishes = []
+def _wishes(texts: tuple[str, ...], values: tuple[str, ...]) -> tuple[LayerOptions, ...]:
+    requests = []
     for text in texts:
         layer, _, value = text.rpartition(":")
         if not layer or value not in values:
             raise UsageError(
-                "cannot read a wish for a layer", expected=f"LAYER:{'|'.join(values)}", received=repr(text)
+                "cannot read a request for a layer", expected=f"LAYER:{'|'.join(values)}", received=repr(text)
             )
-        wishes.append(LayerWish(layer, value))
-    return tuple(wishes)
+        requests.append(LayerOptions(layer, value))
+    return tuple(requests)

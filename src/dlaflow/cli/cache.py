@@ -9,7 +9,6 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from dlaflow import __version__
 from dlaflow.cli import terminal
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import atomic_path, write_atomic
@@ -22,6 +21,7 @@ from dlaflow.quantize.model import index, load_onnx
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.strip import float_nodes_of, strip_qdq
 from dlaflow.quantize.strip import layer_precisions as precisions_of
+from dlaflow.version import __version__
 
 _HELP = """Look into INT8 calibration caches, check them, and translate them.
 

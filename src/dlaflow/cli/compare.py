@@ -97,7 +97,7 @@ def compare(
 
 def _is_measured(path: Path) -> bool:
     """Whether a file is something that a profile is made of."""
-    from dlaflow.measure.profile_evidence import option_for
+    from dlaflow.profile.evidence import option_for
 
     try:
         return path.is_file() and bool(option_for(path))
@@ -108,8 +108,8 @@ def _is_measured(path: Path) -> bool:
 def _compare_profiles(files: tuple[Path, ...], outputs: Outputs) -> int:
     from dlaflow.cli.profile import Artefacts, groups_of
     from dlaflow.cli.profile_view import comparison_view, profile_json
-    from dlaflow.measure.profile import read_profile
-    from dlaflow.measure.profile_compare import compare_profiles
+    from dlaflow.profile.compare import compare_profiles
+    from dlaflow.profile.profile import read_profile
 
     if outputs.html or outputs.markdown or outputs.svg:
         raise UsageError("logs and profiles are compared on the terminal and in --json", expected="runs of dlaflow run")

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
-from dlaflow import __version__
 from dlaflow.cli import COMMANDS
 from dlaflow.cli.fit import fitted_output
 from dlaflow.cli.short_lived import short_lived
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
+from dlaflow.version import __version__
 
 _HINT = " Did you mean "
 _WHOLE_LINES = {"build", "completion", "parse", "profile", "remote"}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.build.doctor import Checkup, examine_machine
 from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
 from dlaflow.files import write_atomic
+from dlaflow.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console

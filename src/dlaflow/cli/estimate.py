@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from dlaflow import __version__
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.cli.unread import say_unread
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
+from dlaflow.version import __version__
 
 if TYPE_CHECKING:
     from dlaflow.estimate.answer import Estimate

@@ -15,13 +15,13 @@ from dlaflow.cli.target_options import Shape
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape, fixed_shapes
-from dlaflow.measure.accuracy import Accuracy
-from dlaflow.measure.accuracy import evaluate as run_evaluation
 from dlaflow.progress import Progress
+from dlaflow.quantize.accuracy import Accuracy
+from dlaflow.quantize.accuracy import evaluate as run_evaluation
 from dlaflow.report.json import measurements_json
-from dlaflow.run.ort import OrtRunner
-from dlaflow.run.tensorrt import TensorRTRunner
-from dlaflow.run.tensorrt_choice import is_engine, open_runner
+from dlaflow.runtime.ort import OrtRunner
+from dlaflow.runtime.tensorrt import TensorRTRunner
+from dlaflow.runtime.tensorrt_choice import is_engine, open_runner
 from dlaflow.types import Measurement
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE
 from dlaflow.files import write_atomic
 from dlaflow.rules.page import page, summary
 from dlaflow.rules.registry import RULES, find_rule
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.rules/1"
 

@@ -9,11 +9,11 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from dlaflow import __version__
 from dlaflow.cli import terminal
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 from dlaflow.targets.release import find_release
+from dlaflow.version import __version__
 from dlaflow.zoo.export import TOLERANCE, ExportConfig
 from dlaflow.zoo.export import export as run_export
 

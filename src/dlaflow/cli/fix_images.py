@@ -15,7 +15,7 @@ from dlaflow.errors import InputError
 from dlaflow.graph.inputs import fed_inputs
 from dlaflow.quantize.model import input_shape, load_onnx
 from dlaflow.rewrites.prove import Samples
-from dlaflow.run.ort import OrtRunner
+from dlaflow.runtime.ort import OrtRunner
 
 if TYPE_CHECKING:
     import onnx

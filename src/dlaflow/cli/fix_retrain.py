@@ -1,4 +1,4 @@
-"""`dlaflow fix --allow retrain`: a PyTorch network → other layers → healed by distillation → ONNX → exact rewrites."""
+"""`dlaflow fix --allow retrain`: a PyTorch network → other layers → distillation → ONNX → exact rewrites."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from dlaflow.types import Measurement, Provenance
 if TYPE_CHECKING:
     from dlaflow.cli.fix import Data, Fixing
     from dlaflow.targets.target import Target
-    from dlaflow.zoo.heal import Healed
+    from dlaflow.zoo.distillation import Distilled
 
 _TOLERANCE = 1e-3
 
 
 def retrain(model: str, out: Path, target: Target, how: Fixing, source: Data) -> None:
-    """Swap, heal, export and fix the network `model`, and print the three accuracies.
+    """Swap, distill, export and fix the network `model`, and print the three accuracies.
 
-    Raises UsageError without weights or with an ONNX file, and what healing raises.
+    Raises UsageError without weights or with an ONNX file, and what distillation raises.
     """
     if model.endswith(".onnx"):
         raise UsageError(
@@ -38,14 +38,14 @@ def retrain(model: str, out: Path, target: Target, how: Fixing, source: Data) ->
     from dlaflow.report.fix_text import fix_json, fix_text
     from dlaflow.rewrites.config import FixConfig
     from dlaflow.rewrites.fix import fix, write
-    from dlaflow.zoo.heal import HealConfig, export_healed, heal
+    from dlaflow.zoo.distillation import DistillationConfig, distill, export_distilled
 
     progress = terminal.progress(quiet=how.quiet)
-    config = HealConfig(model, source.weights, source.data or "cifar10", source.data_dir, source.epochs)
-    healed = heal(config, progress)
+    config = DistillationConfig(model, source.weights, source.data or "cifar10", source.data_dir, source.epochs)
+    distilled = distill(config, progress)
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / f"{out.stem}.onnx"
-        difference = export_healed(healed, exported)
+        difference = export_distilled(distilled, exported)
         if not difference <= _TOLERANCE:
             raise InputError(
                 "the exported network differs from torch, nothing was written",
@@ -53,19 +53,25 @@ def retrain(model: str, out: Path, target: Target, how: Fixing, source: Data) ->
                 received=f"{difference:.3g}",
             )
         fixed = fix(exported, target, FixConfig(output_4d=how.output_4d), progress)
-        named = replace(fixed.report, model=model, allow="retrain", measurements=_accuracies(healed))
+        named = replace(fixed.report, model=model, allow="retrain", measurements=_accuracies(distilled))
         fixed = write(replace(fixed, report=named), out)
     if how.json is not None:
         write_atomic(how.json, fix_json(fixed.report))
     if not how.quiet:
-        lines = [f"Swapped {len(healed.swapped)} layers, healed for {source.epochs} epochs ({healed.seconds:.0f} s):"]
-        lines += [f"  {each}" for each in healed.swapped]
+        lines = [
+            f"Swapped {len(distilled.swapped)} layers, distilled {source.epochs} epochs ({distilled.seconds:.0f} s):"
+        ]
+        lines += [f"  {each}" for each in distilled.swapped]
         sys.stdout.write("\n".join([*lines, "", fix_text(fixed.report)]) + "\n")
 
 
-def _accuracies(healed: Healed) -> list[Measurement]:
-    stages = (("before", healed.before), ("after the swap", healed.after_swap), ("after healing", healed.after))
+def _accuracies(distilled: Distilled) -> list[Measurement]:
+    stages = (
+        ("before", distilled.before),
+        ("after the swap", distilled.after_swap),
+        ("after distillation", distilled.after),
+    )
     return [
-        Measurement("top1", subject, 100 * value, "%", healed.tested, provenance=Provenance.MEASURED)
+        Measurement("top1", subject, 100 * value, "%", distilled.tested, provenance=Provenance.MEASURED)
         for subject, value in stages
     ]

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, InputError, UsageError
 from dlaflow.files import write_atomic
-from dlaflow.measure.profile_capture import summarise_capture
 from dlaflow.parse.detect import Kind
 from dlaflow.parse.read import Artefact, read_artefact
 from dlaflow.parse.text import text_of
+from dlaflow.profile.capture import summarise_capture
 from dlaflow.quantize.cache import hex_of, parse_cache
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.artefact/1"
 

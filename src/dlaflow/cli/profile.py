@@ -15,10 +15,10 @@ from dlaflow.cli.target_options import Shape
 from dlaflow.errors import EXIT_DONE, EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes
-from dlaflow.measure.profile import Files, Profiled, read_profile
-from dlaflow.measure.profile_command import CaptureConfig, capture_commands
-from dlaflow.measure.profile_compare import compare_profiles
-from dlaflow.measure.profile_evidence import option_for
+from dlaflow.profile.command import CaptureConfig, capture_commands
+from dlaflow.profile.compare import compare_profiles
+from dlaflow.profile.evidence import option_for
+from dlaflow.profile.profile import Files, Profiled, read_profile
 from dlaflow.report.profile_run import Expected, run_of_profiles
 from dlaflow.types import Placement
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow import __version__
-from dlaflow.measure.profile import Profiled
-from dlaflow.measure.profile_capture import CaptureSummary
-from dlaflow.measure.profile_compare import Comparison
-from dlaflow.measure.profile_iteration import REFORMAT
 from dlaflow.parse.log import ValidatorMessage
 from dlaflow.parse.messages import is_harmless
 from dlaflow.parse.nodes import foreign_ends
+from dlaflow.profile.capture import CaptureSummary
+from dlaflow.profile.compare import Comparison
+from dlaflow.profile.iteration import REFORMAT
+from dlaflow.profile.profile import Profiled
 from dlaflow.types import Device
+from dlaflow.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

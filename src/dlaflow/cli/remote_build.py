@@ -22,7 +22,7 @@ from dlaflow.remote.board import Board
 from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board, builder_on
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.inventory import BoardEntry, boards_of
-from dlaflow.remote.probe import Probed, ProbeWish
+from dlaflow.remote.probe import Probed, ProbeOptions
 from dlaflow.remote.probe import probe as run_probe
 
 
@@ -149,8 +149,8 @@ def probe(
 
     def work(one: Board, entry: BoardEntry) -> Probed:
         machine, _ = ask(one)
-        wish = ProbeWish(everything=every_layer, again=again, handling=handling(connecting))
-        return run_probe(one, model, target_on(machine, options, entry.title), wish)
+        probing = ProbeOptions(everything=every_layer, again=again, handling=handling(connecting))
+        return run_probe(one, model, target_on(machine, options, entry.title), probing)
 
     console = terminal.console()
     for name, probed in each_board(board, connecting, work).items():

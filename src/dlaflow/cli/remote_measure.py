@@ -14,18 +14,18 @@ from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
 from dlaflow.cli.remote_options import SWITCH, Connecting, each_board, handling, own_path
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
-from dlaflow.measure.accuracy import Accuracy
-from dlaflow.measure.profile import Files, read_profile
-from dlaflow.measure.profile_compare import compare_profiles
-from dlaflow.remote.bench import BenchWish
+from dlaflow.profile.compare import compare_profiles
+from dlaflow.profile.profile import Files, read_profile
+from dlaflow.quantize.accuracy import Accuracy
+from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
 from dlaflow.remote.board import Board
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.idle import IdleWish
+from dlaflow.remote.idle import IdleOptions
 from dlaflow.remote.idle import power as run_power
 from dlaflow.remote.inventory import BoardEntry, boards_of
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
-from dlaflow.remote.records import PowerWish
+from dlaflow.remote.records import PowerOptions
 from dlaflow.report.boards_text import board_table
 from dlaflow.report.json import measurements_json
 from dlaflow.types import Measurement
@@ -77,7 +77,7 @@ def profile(
     count = len(boards_of(board))
 
     def work(one: Board, entry: BoardEntry) -> Files:
-        power = PowerWish(idle_s=length.idle) if length.power and _has_power(one) else None
+        power = PowerOptions(idle_s=length.idle) if length.power and _has_power(one) else None
         how = RemoteProfile(
             length.duration,
             dla_core,
@@ -132,7 +132,7 @@ def bench(
     length = length or Length()
 
     def work(one: Board, entry: BoardEntry) -> list[Measurement]:
-        wish = BenchWish(
+        options = BenchOptions(
             gpu=gpu,
             dla=dla,
             cores=core,
@@ -143,7 +143,7 @@ def bench(
             clocks=length.lock_clocks,
             handling=handling(connecting),
         )
-        return run_bench(one, wish)
+        return run_bench(one, options)
 
     _tell(each_board(board, connecting, work), json, connecting)
 
@@ -167,7 +167,7 @@ def power(
     """
 
     def work(one: Board, entry: BoardEntry) -> list[Measurement]:
-        return run_power(one, IdleWish(seconds, handling=handling(connecting)))
+        return run_power(one, IdleOptions(seconds, handling=handling(connecting)))
 
     _tell(each_board(board, connecting, work), json, connecting)
 

@@ -15,8 +15,8 @@ from rich.text import Text
 from dlaflow.cli import terminal
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, Task, silent
+from dlaflow.recipe.boards.options import FleetOptions
 from dlaflow.recipe.engine import StepDone
-from dlaflow.recipe.fleet_options import FleetOptions
 from dlaflow.recipe.load import check_recipe, load_recipe
 from dlaflow.recipe.run import RunOptions, RunOutcome, run_recipe
 from dlaflow.recipe.schema import Recipe

@@ -9,7 +9,6 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from dlaflow import __version__
 from dlaflow.cli import terminal
 from dlaflow.cli.batches import Selection, Source, select
 from dlaflow.cli.target_options import Shape
@@ -23,6 +22,7 @@ from dlaflow.quantize.model import input_shape, load_onnx
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.sensitivity import Sample, Sensitivity, rank
 from dlaflow.quantize.strip import layer_precisions
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.sensitivity/1"
 DEFAULT_SAMPLES = 512

@@ -10,9 +10,9 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from dlaflow import __version__
 from dlaflow.cli import terminal
 from dlaflow.files import write_atomic
+from dlaflow.version import __version__
 from dlaflow.zoo.checkpoint import checkpoint_path
 from dlaflow.zoo.training import TrainConfig, TrainResult
 from dlaflow.zoo.training import train as run_training

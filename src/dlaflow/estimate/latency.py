@@ -11,8 +11,8 @@ from dlaflow.estimate.clocks import Clocks, clocks_of
 from dlaflow.estimate.dla import Conditions, step_times
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
-from dlaflow.estimate.places import repaired, spots_of, with_helpers
-from dlaflow.estimate.program import Spot, assemble, on_gpu
+from dlaflow.estimate.places import assignments_of, repaired, with_helpers
+from dlaflow.estimate.program import Assignment, assemble, on_gpu
 from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.targets.target import Target
@@ -61,7 +61,7 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     if nonsense:
         return _unknown(setting, batch, None, (f"{nonsense[0].node} contradicts itself: {nonsense[0].reason}",))
     gpu_alone = _gpu_alone(network, setting)
-    work = Workload.of(assemble(with_helpers(network, placement), spots_of(placement)))
+    work = Workload.of(assemble(with_helpers(network, placement), assignments_of(placement)))
     problem, mac_share = _why_unknown(setting, work), placement.summary.dla_mac_share
     if problem or mac_share is None:
         problem = problem or ("the sizes of some layers are not known",)
@@ -228,10 +228,10 @@ def _other_precision(work: Workload, setting: _Setting, split: Split) -> tuple[R
 
 
 def _after_fix(network: Network, placement: Placement, setting: _Setting) -> Range | None:
-    spots: dict[str, Spot] | None = repaired(network, placement)
-    if spots is None:
+    assignments: dict[str, Assignment] | None = repaired(network, placement)
+    if assignments is None:
         return None
-    work = Workload.of(assemble(network, spots))
+    work = Workload.of(assemble(network, assignments))
     split = split_of(work, setting.dla.engine, setting.conditions, setting.gpu)
     return Range.around(split.total, _half_width(setting, work))
 

@@ -16,11 +16,11 @@ import numpy as np
 from dlaflow.errors import InputError, UsageError
 from dlaflow.estimate.clocks import clocks_of
 from dlaflow.estimate.dla import PARAMETER_NAMES, Array, Conditions, DlaParameters, Engine
-from dlaflow.estimate.fit.solve import Prior, solve
 from dlaflow.estimate.latency import conditions_of, gpu_model
 from dlaflow.estimate.parameters import DlaSet, Fitted, ParameterSet, Spread, dla_set, learned_path, write_set
-from dlaflow.estimate.places import spots_of, with_helpers
+from dlaflow.estimate.places import assignments_of, with_helpers
 from dlaflow.estimate.program import assemble
+from dlaflow.estimate.solve import Prior, solve
 from dlaflow.estimate.split import GpuModel, Workload, split_of
 from dlaflow.graph.layer import Network
 from dlaflow.targets.target import Target
@@ -77,7 +77,7 @@ def learn(
     clocks = clocks_of(target.board, target.version, power_mode)
     if target.dla is None or clocks.dla_mhz is None:
         raise UsageError(f"{target.board.name} has no DLA clock to learn for", then="Choose a board with a DLA.")
-    work = Workload.of(assemble(with_helpers(network, placement), spots_of(placement)))
+    work = Workload.of(assemble(with_helpers(network, placement), assignments_of(placement)))
     if not work.program.loadables:
         raise UsageError("no layer of the model runs on the DLA", then="See `dlaflow check`.")
     conditions, gpu = conditions_of(target, clocks), gpu_model(clocks)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.errors import InputError
 from dlaflow.estimate.dla import PARAMETER_NAMES, DlaParameters, Engine
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.files import write_atomic
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.estimate-parameters/1"
 DLA_SETS = ("v2-int8", "v2-fp16", "v1-int8", "v1-fp16")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dlaflow.estimate.program import Spot
+from dlaflow.estimate.program import Assignment
 from dlaflow.graph.layer import Layer, Network, Shuffle, Tensor
 from dlaflow.types import Device, Placement, Verdict
 
@@ -12,9 +12,9 @@ _BEFORE = ("reshape_before_", "unsqueeze_node_after_")
 """Names of the shuffles that the builder adds before a layer on the DLA; the others stand after one."""
 
 
-def spots_of(placement: Placement) -> dict[str, Spot]:
+def assignments_of(placement: Placement) -> dict[str, Assignment]:
     """Layer name → place."""
-    return {layer.name: Spot(layer.device, layer.loadable) for layer in placement.layers}
+    return {layer.name: Assignment(layer.device, layer.loadable) for layer in placement.layers}
 
 
 def with_helpers(network: Network, placement: Placement) -> Network:
@@ -47,7 +47,7 @@ def with_helpers(network: Network, placement: Placement) -> Network:
     return replace(network, layers=tuple(inserted), outputs=outputs)
 
 
-def repaired(network: Network, placement: Placement) -> dict[str, Spot] | None:
+def repaired(network: Network, placement: Placement) -> dict[str, Assignment] | None:
     """The places if every layer with a named rewrite ran on the DLA; None when no layer has one.
 
     Loadables are runs of DLA layers in network order, which is how a repaired graph groups.
@@ -62,18 +62,18 @@ def repaired(network: Network, placement: Placement) -> dict[str, Spot] | None:
     }
     if not movable:
         return None
-    before = spots_of(placement)
-    spots: dict[str, Spot] = {}
+    before = assignments_of(placement)
+    assignments: dict[str, Assignment] = {}
     loadable, inside = -1, False
     for layer in network.layers:
-        spot = before.get(layer.name, Spot(Device.GPU))
-        if spot.device is Device.FOLDED or layer.folded:
-            spots[layer.name] = Spot(Device.FOLDED)
-        elif spot.device is Device.DLA or layer.name in movable:
+        assignment = before.get(layer.name, Assignment(Device.GPU))
+        if assignment.device is Device.FOLDED or layer.folded:
+            assignments[layer.name] = Assignment(Device.FOLDED)
+        elif assignment.device is Device.DLA or layer.name in movable:
             loadable += 0 if inside else 1
             inside = True
-            spots[layer.name] = Spot(Device.DLA, loadable)
+            assignments[layer.name] = Assignment(Device.DLA, loadable)
         else:
             inside = False
-            spots[layer.name] = Spot(Device.GPU)
-    return spots
+            assignments[layer.name] = Assignment(Device.GPU)
+    return assignments

@@ -36,7 +36,7 @@ _DLA_FUSED_ACTIVATIONS = frozenset({"RELU", "CLIP", "LEAKY_RELU"})
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Assignment:
     """Where a layer runs: its device and the index of its loadable (None off the DLA)."""
 
     device: Device
@@ -56,7 +56,7 @@ class Step:
 
     name: str
     kind: str
-    spot: Spot
+    assignment: Assignment
     inputs: int
     outputs: int
     weights: int = 0
@@ -107,40 +107,40 @@ class Program:
     steering: tuple[str, ...] = ()
 
 
-def assemble(network: Network, spots: Mapping[str, Spot]) -> Program:
-    """Fuse the layers of `network` into steps. `spots` maps layer names to places; layers that it lacks count as GPU.
+def assemble(network: Network, assignments: Mapping[str, Assignment]) -> Program:
+    """Fuse the layers of `network` into steps. `assignments` is by layer name; what it lacks is on the GPU.
 
     Layers that are folded, and those placed as FOLDED, take no time.
     """
     consumers: dict[str, list[int]] = {}
-    network = _without_folded(network, spots)
+    network = _without_folded(network, assignments)
     work = list(network.layers)
     for position, layer in enumerate(work):
         for tensor in layer.inputs:
             if not tensor.constant:
                 consumers.setdefault(tensor.name, []).append(position)
     kept = {tensor.name for tensor in network.outputs}
-    groups = _fuse(work, spots, consumers, kept)
-    hybrid = any(_spot(layer, spots).device is Device.DLA for layer in work)
-    inside = _inside(work, spots, kept)
+    groups = _fuse(work, assignments, consumers, kept)
+    hybrid = any(_assignment(layer, assignments).device is Device.DLA for layer in work)
+    inside = _inside(work, assignments, kept)
     steps = tuple(
-        _step(group, _spot(group[0], spots), inside)
+        _step(group, _assignment(group[0], assignments), inside)
         for group in groups
         if hybrid or not all(_free_on_gpu(layer) for layer in group)
     )
     unknown = tuple(layer.name for layer in work if any(_elements(tensor) is None for tensor in layer.outputs))
-    loadables = {step.spot.loadable for step in steps if step.spot.device is Device.DLA}
+    loadables = {step.assignment.loadable for step in steps if step.assignment.device is Device.DLA}
     steering = tuple(layer.name for layer in work if layer.kind in _STEERING)
-    return Program(steps, _copies(network, work, spots), len(loadables), unknown, steering)
+    return Program(steps, _copies(network, work, assignments), len(loadables), unknown, steering)
 
 
-def _without_folded(network: Network, spots: Mapping[str, Spot]) -> Network:
+def _without_folded(network: Network, assignments: Mapping[str, Assignment]) -> Network:
     """The layers that take time; whoever reads what a vanished reshape makes reads what that reshape read."""
     origin: dict[str, Tensor] = {}
     layers: list[Layer] = []
     for layer in network.layers:
         inputs = tuple(origin.get(tensor.name, tensor) for tensor in layer.inputs)
-        if _spot(layer, spots).device is not Device.FOLDED:
+        if _assignment(layer, assignments).device is not Device.FOLDED:
             layers.append(replace(layer, inputs=inputs))
             continue
         live = [tensor for tensor in inputs if not tensor.constant]
@@ -153,18 +153,18 @@ def _without_folded(network: Network, spots: Mapping[str, Spot]) -> Network:
 def on_gpu(network: Network) -> Program:
     """The same network wholly on the GPU."""
     return assemble(
-        network, {layer.name: Spot(Device.FOLDED if layer.folded else Device.GPU) for layer in network.layers}
+        network, {layer.name: Assignment(Device.FOLDED if layer.folded else Device.GPU) for layer in network.layers}
     )
 
 
-def _spot(layer: Layer, spots: Mapping[str, Spot]) -> Spot:
+def _assignment(layer: Layer, assignments: Mapping[str, Assignment]) -> Assignment:
     if layer.folded or layer.kind == "CONSTANT":
-        return Spot(Device.FOLDED)
-    return spots.get(layer.name, Spot(Device.GPU))
+        return Assignment(Device.FOLDED)
+    return assignments.get(layer.name, Assignment(Device.GPU))
 
 
 def _fuse(
-    work: list[Layer], spots: Mapping[str, Spot], consumers: Mapping[str, list[int]], kept: set[str]
+    work: list[Layer], assignments: Mapping[str, Assignment], consumers: Mapping[str, list[int]], kept: set[str]
 ) -> list[list[Layer]]:
     """Partition layers into groups that run as one step, each in network order."""
     group_of: dict[int, int] = {}
@@ -179,7 +179,7 @@ def _fuse(
             if tensor.name in kept or len(consumers.get(tensor.name, ())) != 1:
                 continue
             candidate = groups[group_of[source]]
-            if candidate[-1] is work[source] and _joins(candidate, layer, spots):
+            if candidate[-1] is work[source] and _joins(candidate, layer, assignments):
                 home = max(group_of[source], home if home is not None else -1)
         if home is None:
             home = len(groups)
@@ -189,16 +189,20 @@ def _fuse(
     return groups
 
 
-def _joins(group: list[Layer], layer: Layer, spots: Mapping[str, Spot]) -> bool:
+def _joins(group: list[Layer], layer: Layer, assignments: Mapping[str, Assignment]) -> bool:
     """Whether `layer` becomes part of the step that `group` already is."""
-    spot = _spot(layer, spots)
-    if spot != _spot(group[0], spots):
+    assignment = _assignment(layer, assignments)
+    if assignment != _assignment(group[0], assignments):
         return False
     if layer.kind == "POOLING":
-        return spot.device is Device.DLA and group[0].kind in MATRIX and all(other.kind != "POOLING" for other in group)
+        return (
+            assignment.device is Device.DLA
+            and group[0].kind in MATRIX
+            and all(other.kind != "POOLING" for other in group)
+        )
     if layer.kind not in POINTWISE or group[-1].kind == "POOLING":
         return False
-    if spot.device is Device.GPU:
+    if assignment.device is Device.GPU:
         return group[0].kind in MATRIX or group[0].kind in POINTWISE
     if group[0].kind not in MATRIX:
         return group[0].kind == "ELEMENTWISE" and _fits_dla(layer) and layer.kind != "ELEMENTWISE"
@@ -215,17 +219,17 @@ def _fits_dla(layer: Layer) -> bool:
     return layer.kind in {"SCALE", "PARAMETRIC_RELU"}
 
 
-def _inside(work: list[Layer], spots: Mapping[str, Spot], kept: set[str]) -> set[str]:
+def _inside(work: list[Layer], assignments: Mapping[str, Assignment], kept: set[str]) -> set[str]:
     """Tensors that are made and used within one loadable only."""
-    made = {tensor.name: _spot(layer, spots) for layer in work for tensor in layer.outputs}
-    inside = {name for name, spot in made.items() if spot.device is Device.DLA and name not in kept}
+    made = {tensor.name: _assignment(layer, assignments) for layer in work for tensor in layer.outputs}
+    inside = {name for name, assignment in made.items() if assignment.device is Device.DLA and name not in kept}
     for layer in work:
-        spot = _spot(layer, spots)
-        inside -= {tensor.name for tensor in layer.inputs if made.get(tensor.name, spot) != spot}
+        assignment = _assignment(layer, assignments)
+        inside -= {tensor.name for tensor in layer.inputs if made.get(tensor.name, assignment) != assignment}
     return inside
 
 
-def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
+def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Step:
     """The step that a group of layers runs as."""
     first = group[0]
     inner = {tensor.name for layer in group for tensor in layer.outputs}
@@ -243,7 +247,7 @@ def _step(group: list[Layer], spot: Spot, inside: set[str]) -> Step:
     return Step(
         name=first.name,
         kind=first.kind,
-        spot=spot,
+        assignment=assignment,
         inputs=inputs,
         outputs=outputs,
         weights=sum(_weights(layer) for layer in group),
@@ -303,24 +307,24 @@ def _moves(permutation: tuple[int, ...]) -> bool:
     return permutation != tuple(range(len(permutation)))
 
 
-def _copies(network: Network, work: list[Layer], spots: Mapping[str, Spot]) -> tuple[Copy, ...]:
+def _copies(network: Network, work: list[Layer], assignments: Mapping[str, Assignment]) -> tuple[Copy, ...]:
     """Tensors that cross the border of the DLA, each once per direction."""
-    places: dict[str, Spot | None] = {tensor.name: None for tensor in network.inputs}
+    places: dict[str, Assignment | None] = {tensor.name: None for tensor in network.inputs}
     sizes: dict[str, int] = {tensor.name: _elements(tensor) or 0 for tensor in network.inputs}
     copies: dict[tuple[str, bool], Copy] = {}
     for layer in work:
-        spot = _spot(layer, spots)
+        assignment = _assignment(layer, assignments)
         for tensor in layer.inputs:
             if tensor.constant or tensor.name not in places:
                 continue
             source = places[tensor.name]
-            if source is None and spot.device is Device.DLA:
+            if source is None and assignment.device is Device.DLA:
                 copies[tensor.name, True] = Copy(tensor.name, sizes[tensor.name], inward=True, host=True)
-            elif source is not None and source.device is not spot.device:
-                inward = spot.device is Device.DLA
+            elif source is not None and source.device is not assignment.device:
+                inward = assignment.device is Device.DLA
                 copies[tensor.name, inward] = Copy(tensor.name, sizes[tensor.name], inward=inward, host=False)
         for tensor in layer.outputs:
-            places[tensor.name] = spot
+            places[tensor.name] = assignment
             sizes[tensor.name] = _elements(tensor) or 0
     for tensor in network.outputs:
         source = places.get(tensor.name)

@@ -32,8 +32,8 @@ class Workload:
         steps = program.steps
         return cls(
             program,
-            StepTable.of([step for step in steps if step.spot.device is Device.DLA]),
-            Kernels.of([step for step in steps if step.spot.device is Device.GPU]),
+            StepTable.of([step for step in steps if step.assignment.device is Device.DLA]),
+            Kernels.of([step for step in steps if step.assignment.device is Device.GPU]),
         )
 
 

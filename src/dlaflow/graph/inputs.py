@@ -124,36 +124,38 @@ def _only(fed: dict[str, onnx.ValueInfoProto], shape: FixedShape) -> str:
     )
 
 
-def _refuse_misfit(value: onnx.ValueInfoProto, wish: tuple[int, ...]) -> None:
+def _refuse_misfit(value: onnx.ValueInfoProto, requested: tuple[int, ...]) -> None:
     if value.type.WhichOneof("value") not in ("tensor_type", None):
-        raise UsageError(f"input {value.name} is no tensor and has no shape", received=as_text(wish))
+        raise UsageError(f"input {value.name} is no tensor and has no shape", received=as_text(requested))
     dims = dims_of(value)
     if dims is None:
         return
-    if len(wish) != len(dims):
+    if len(requested) != len(dims):
         raise UsageError(
-            f"the shape of {value.name} has {len(wish)} dimensions",
+            f"the shape of {value.name} has {len(requested)} dimensions",
             expected=f"{len(dims)}, {as_text(dims)}",
-            received=as_text(wish),
+            received=as_text(requested),
             then=f"Name all of them, the batch too: --shape {suggested(value.name, dims)}." if dims else None,
         )
-    for place, (size, got) in enumerate(zip(dims, wish, strict=True)):
+    for place, (size, got) in enumerate(zip(dims, requested, strict=True)):
         if size not in (None, got):
             raise UsageError(
-                f"the model fixes dimension {place} of {value.name}", expected=as_text(dims), received=as_text(wish)
+                f"the model fixes dimension {place} of {value.name}",
+                expected=as_text(dims),
+                received=as_text(requested),
             )
 
 
-def _write(value: onnx.ValueInfoProto, wish: tuple[int, ...], symbols: dict[str, int]) -> None:
+def _write(value: onnx.ValueInfoProto, requested: tuple[int, ...], symbols: dict[str, int]) -> None:
     shape = value.type.tensor_type.shape
     if not value.type.tensor_type.HasField("shape"):
-        for _ in wish:
+        for _ in requested:
             shape.dim.add()
-    for dim, size in zip(shape.dim, wish, strict=True):
+    for dim, size in zip(shape.dim, requested, strict=True):
         if symbol_of(dim) and symbols.setdefault(symbol_of(dim), size) != size:
             raise UsageError(
                 f"the model gives two dimensions one name, {dim.dim_param!r}, so they must be equal",
                 expected=symbols[dim.dim_param],
-                received=f"{size} in {value.name}:{as_text(wish)}",
+                received=f"{size} in {value.name}:{as_text(requested)}",
             )
         dim.dim_value = size

@@ -15,13 +15,13 @@ from typing import Literal
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.graph.layer import Layer, Tensor
 from dlaflow.rules.examine import verdict
 from dlaflow.targets.version import agree
 from dlaflow.types import Confidence, Finding, Verdict
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.answers/1"
 Answered = Literal["DLA", "GPU", "both", "failed"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.quantize.methods import AUTO, METHODS
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.calibration/1"
 LEVELS = 127

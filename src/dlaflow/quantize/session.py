@@ -1,4 +1,4 @@
-"""A model in onnxruntime, on the CPU: what calibration computes with, and what `dlaflow.run.ort` builds on."""
+"""A model in onnxruntime, on the CPU: what calibration computes with, and what `dlaflow.runtime.ort` builds on."""
 
 from __future__ import annotations
 

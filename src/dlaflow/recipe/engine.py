@@ -53,7 +53,7 @@ def run_steps(
 
 
 def _run_step(step: Step, folder: Path, *, resume: bool, progress: Progress) -> StepDone:
-    key = fingerprint({"step": step.id, **step.options}, step.inputs, step.packages)
+    key = fingerprint({"step": step.id, **step.options}, step.inputs, step.distributions)
     if resume and (state := finished(folder, step.id, key)):
         return StepDone(step, state, kept=True)
     state_path(folder, step.id).unlink(missing_ok=True)

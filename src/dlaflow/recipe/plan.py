@@ -14,7 +14,7 @@ from dlaflow.files import sha256_of
 from dlaflow.placement.answers import known_answers
 from dlaflow.quantize.calibration import sidecar_of
 from dlaflow.recipe import work
-from dlaflow.recipe.board_plan import steps_there
+from dlaflow.recipe.boards.plan import steps_there
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.results import NO_REMARKS, Remarks, Sources, write_report
 from dlaflow.recipe.schema import Recipe, VariantSection
@@ -23,6 +23,9 @@ from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
+
+_RUNS = ("onnx", "onnxruntime", "numpy", "pillow")
+"""What computes where a model is executed."""
 
 
 class Planner:
@@ -72,7 +75,7 @@ class Planner:
             partial(work.train, model, section, self.data, files.weights),
             (files.weights, files.weights.with_name(files.weights.name + ".json")),
             options={"model": model, "source": users_source(model), "data": self._fingerprint, **_text(section)},
-            packages=("zoo", "torch"),
+            distributions=("torch",),
         )
 
     def _export(self, variant: VariantSection) -> Step:
@@ -84,7 +87,7 @@ class Planner:
             (files.model,),
             {"weights": files.weights},
             {"model": model, "source": users_source(model), "max_opset": reads, **_text(section)},
-            ("zoo", "torch", "onnxruntime", "onnxslim"),
+            ("torch", "onnx", "onnxruntime", "onnxslim"),
         )
 
     def _rewrite(self, variant: VariantSection) -> Step:
@@ -95,7 +98,7 @@ class Planner:
             (out,),
             {"source": source},
             {"rewrite": variant.rewrite or ""},
-            ("rewrites", "onnx"),
+            ("onnx",),
         )
 
     def _check(self, variant: VariantSection) -> Step:
@@ -106,7 +109,7 @@ class Planner:
             (files.placement,),
             {"model": files.model},
             {"target": repr(self.target), "answers": self._answers},
-            ("graph", "targets", "rules", "placement", "onnx"),
+            ("onnx",),
         )
 
     def _estimate(self, variant: VariantSection) -> Step:
@@ -117,7 +120,7 @@ class Planner:
             (files.estimate,),
             {"model": files.model, "placement": files.placement},
             {"target": repr(self.target), "power_mode": mode or ""},
-            ("graph", "targets", "estimate"),
+            ("onnx", "numpy"),
         )
 
     def _calibrate(self, variant: VariantSection) -> Step:
@@ -128,7 +131,7 @@ class Planner:
             (files.cache, sidecar_of(files.cache), files.int8),
             {"model": files.model},
             {"tensorrt": self.target.release.tensorrt, **self._fed, **_text(section)},
-            ("quantize", "run", "zoo", "onnxruntime"),
+            _RUNS,
         )
 
     def _sensitivity(self, variant: VariantSection) -> Step:
@@ -139,15 +142,13 @@ class Planner:
             (files.sensitivity,),
             {"model": files.model, "calibration": sidecar_of(files.cache)},
             {**self._fed, "skip": str(skip), **_text(section)},
-            ("quantize", "run", "zoo", "onnxruntime"),
+            _RUNS,
         )
 
     def _fp16(self, variant: VariantSection) -> Step:
         files = self.files[variant.name]
         name = f"fp16/{variant.name}"
-        return Step(
-            name, partial(work.fp16, files), (files.fp16,), {"model": files.model}, packages=("quantize", "onnx")
-        )
+        return Step(name, partial(work.fp16, files), (files.fp16,), {"model": files.model}, distributions=("onnx",))
 
     def _evaluate(self, variant: VariantSection) -> Step:
         files, section = self.files[variant.name], self.recipe.evaluate
@@ -159,7 +160,7 @@ class Planner:
             (files.accuracy,),
             models,
             {**self._fed, **_text(section)},
-            ("measure", "run", "zoo", "onnxruntime"),
+            _RUNS,
         )
 
     def report(self, boards: tuple[str, ...] = (), about: Remarks = NO_REMARKS) -> Step:
@@ -176,7 +177,7 @@ class Planner:
             (self._folder / recipe.report.file, self._folder / "run.json"),
             inputs,
             {"recipe": msgspec.json.encode(recipe).decode(), "about": repr(about)},
-            ("report", "graph", "recipe"),
+            ("jinja2",),
         )
 
     @property

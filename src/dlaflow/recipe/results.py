@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
 from dlaflow.recipe.data import RunData
-from dlaflow.recipe.fingerprint import code_version
+from dlaflow.recipe.fingerprint import distribution_version
 from dlaflow.recipe.schema import Recipe, VariantSection
 from dlaflow.report.json import read_measurements, read_placement, run_json
 from dlaflow.report.records import Edge, RunRecord, Variant
@@ -85,5 +85,5 @@ def _edges(model: Path, placement: Placement) -> list[Edge]:
 
 
 def _environment() -> list[str]:
-    versions = [f"{name} {version}" for name in _SHOWN if (version := code_version(name))]
+    versions = [f"{name} {version}" for name in _SHOWN if (version := distribution_version(name))]
     return [f"Python {platform.python_version()}, {', '.join(versions)}", f"{platform.system()} {platform.machine()}"]

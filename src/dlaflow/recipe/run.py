@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.progress import Progress, silent
+from dlaflow.recipe.boards.options import NOTHING_THERE, FleetOptions
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Listener, StepDone, run_steps
-from dlaflow.recipe.fleet_options import NOTHING_THERE, FleetOptions
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.results import NO_REMARKS, Remarks
 from dlaflow.recipe.schema import Recipe
@@ -24,7 +24,7 @@ from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord
 
 if TYPE_CHECKING:
-    from dlaflow.recipe.fleet import Fleet
+    from dlaflow.recipe.boards.fleet import Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _fleet(options: RunOptions, progress: Progress) -> Iterator[Fleet | None]:
     if options.fleet is None:
         yield None
         return
-    from dlaflow.recipe.fleet import connected
+    from dlaflow.recipe.boards.fleet import connected
 
     with connected(options.fleet, progress) as fleet:
         yield fleet

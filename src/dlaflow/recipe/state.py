@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.files import sha256_of, write_atomic
+from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.step/1"
 

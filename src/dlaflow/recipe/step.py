@@ -16,8 +16,8 @@ Work = Callable[[Progress], str]
 class Step:
     """A step such as `export/model_bn`.
 
-    `inputs` are files by name; `options` are texts that the outcome depends on; `packages` are the parts of dlaflow and
-    the distributions whose change makes the outcome stale. `outputs` exist, whole, when `work` returns.
+    `inputs` are files by name; `options` are texts that the outcome depends on; `distributions` are the installed
+    packages besides dlaflow whose change makes the outcome stale. `outputs` exist, whole, when `work` returns.
     """
 
     id: str
@@ -25,7 +25,7 @@ class Step:
     outputs: tuple[Path, ...]
     inputs: dict[str, Path] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
-    packages: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:

@@ -12,9 +12,9 @@ from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress
-from dlaflow.recipe.board_files import BoardFiles
+from dlaflow.recipe.boards.files import BoardFiles
 from dlaflow.recipe.data import RunData
-from dlaflow.recipe.fingerprint import code_version
+from dlaflow.recipe.fingerprint import fingerprint
 from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
 from dlaflow.report.json import measurements_json, placement_json, read_placement
 from dlaflow.report.units import count, percent
@@ -118,7 +118,7 @@ def _clear_for_training(config: TrainConfig, data: RunData, key: Path) -> None:
     from dlaflow.zoo.training import plan
     from dlaflow.zoo.weights import sidecar_path
 
-    code = f"{code_version('zoo')} {code_version('torch')}"
+    code = fingerprint({}, {}, ("torch",))
     checkpoint = checkpoint_path(config.out)
     if not key.is_file() or key.read_text() != code:
         checkpoint.unlink(missing_ok=True)
@@ -258,9 +258,9 @@ def evaluate(
     progress: Progress,
 ) -> str:
     """Measure each precision on the test images, and how far it agrees with fp32 where that is among them."""
-    from dlaflow.measure.accuracy import Accuracy
-    from dlaflow.measure.accuracy import evaluate as run_evaluation
-    from dlaflow.run.ort import OrtRunner
+    from dlaflow.quantize.accuracy import Accuracy
+    from dlaflow.quantize.accuracy import evaluate as run_evaluation
+    from dlaflow.runtime.ort import OrtRunner
 
     images, labels = data.test(section.limit)
     reference: Accuracy | None = None

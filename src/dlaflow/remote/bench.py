@@ -15,16 +15,16 @@ from dlaflow.build.config import InputShape
 from dlaflow.build.measuring import Measuring
 from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.measure.profile_spread import Running, Spread
 from dlaflow.parse.device import parse_device
 from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
+from dlaflow.profile.spread import Running, Spread
 from dlaflow.remote.board import Board
 from dlaflow.remote.doctor import ask
-from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
+from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
 from dlaflow.remote.power import PowerSample, mean_power, rails_said, read_power
 from dlaflow.remote.profile import checked_engine
-from dlaflow.remote.records import JobState, Phase, PowerWish, Run
+from dlaflow.remote.records import JobState, Phase, PowerOptions, Run
 from dlaflow.types import Measurement
 
 TOGETHER = "together"
@@ -33,7 +33,7 @@ _MARGIN_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class BenchWish:
+class BenchOptions:
     """What to measure: an engine for the GPU, one for the DLA (run on each of `cores`), either or both.
 
     `duration` and `idle` are in seconds, `warm_up` in milliseconds.
@@ -64,49 +64,51 @@ class _Unit:
     core: int | None
 
 
-def bench(board: Board, wish: BenchWish) -> list[Measurement]:
+def bench(board: Board, options: BenchOptions) -> list[Measurement]:
     """Measure and return the numbers; each tells its count, spread, clocks, power mode and release.
 
-    Raises UsageError for a wish without engines, InputError for engines of another release, EnvironmentLacksError when
+    Raises UsageError for no engines, InputError for engines of another release, EnvironmentLacksError when
     the board lacks a program.
     """
-    if wish.gpu is None and wish.dla is None:
+    if options.gpu is None and options.dla is None:
         raise UsageError("nothing to measure", expected="an engine for the GPU or the DLA", received="neither")
-    if wish.repeats < 1 or wish.duration < 1:
+    if options.repeats < 1 or options.duration < 1:
         raise UsageError("a bench needs time", expected="--repeats and --duration of 1 or more", received="less")
-    units = _units(board, wish)
+    units = _units(board, options)
     plan = [[unit] for unit in units] + ([units] if len(units) > 1 else [])
-    phases = tuple(_phase(together, repeat, wish) for repeat in range(wish.repeats) for together in plan)
+    phases = tuple(_phase(together, repeat, options) for repeat in range(options.repeats) for together in plan)
     files = {unit.file: unit.engine for unit in units}
-    power = PowerWish(idle_s=wish.idle, interval_ms=wish.interval_ms) if wish.power else None
-    job = JobWish("bench", ", ".join(path.name for path in files.values()), files, phases, power, wish.clocks)
+    power = PowerOptions(idle_s=options.idle, interval_ms=options.interval_ms) if options.power else None
+    job = JobOptions("bench", ", ".join(path.name for path in files.values()), files, phases, power, options.clocks)
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
-        state = perform(board, job, Path(folder), wish.handling)
+        state = perform(board, job, Path(folder), options.handling)
         require_done(board, state)
         return _Results(board.name, state, Path(folder), units[0].tensorrt).measurements([unit.name for unit in units])
 
 
-def _units(board: Board, wish: BenchWish) -> list[_Unit]:
+def _units(board: Board, options: BenchOptions) -> list[_Unit]:
     machine, _ = ask(board)
     found = []
-    if wish.gpu is not None:
-        manifest, tensorrt = checked_engine(wish.gpu, machine)
-        found.append(_Unit("gpu", wish.gpu, "gpu.engine", tensorrt, manifest.config.shapes if manifest else (), None))
-    if wish.dla is not None:
-        manifest, tensorrt = checked_engine(wish.dla, machine)
+    if options.gpu is not None:
+        manifest, tensorrt = checked_engine(options.gpu, machine)
+        found.append(
+            _Unit("gpu", options.gpu, "gpu.engine", tensorrt, manifest.config.shapes if manifest else (), None)
+        )
+    if options.dla is not None:
+        manifest, tensorrt = checked_engine(options.dla, machine)
         shapes = manifest.config.shapes if manifest else ()
-        found += [_Unit(f"dla{core}", wish.dla, "dla.engine", tensorrt, shapes, core) for core in wish.cores]
+        found += [_Unit(f"dla{core}", options.dla, "dla.engine", tensorrt, shapes, core) for core in options.cores]
     return found
 
 
-def _phase(together: list[_Unit], repeat: int, wish: BenchWish) -> Phase:
+def _phase(together: list[_Unit], repeat: int, options: BenchOptions) -> Phase:
     name = together[0].name if len(together) == 1 else TOGETHER
     runs = []
     for unit in together:
         run = f"{name}.{unit.name}.{repeat}"
-        measuring = Measuring(duration=wish.duration, warm_up=wish.warm_up, export_times=f"{run}.times.json")
+        measuring = Measuring(duration=options.duration, warm_up=options.warm_up, export_times=f"{run}.times.json")
         words = load_arguments(unit.file, unit.tensorrt, measuring, unit.shapes, unit.core)
-        runs.append(Run(name=run, arguments=tuple(words), seconds=4 * wish.duration + _MARGIN_SECONDS))
+        runs.append(Run(name=run, arguments=tuple(words), seconds=4 * options.duration + _MARGIN_SECONDS))
     return Phase(name=f"{name}.{repeat}", runs=tuple(runs))
 
 

@@ -23,7 +23,7 @@ from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import atomic_path
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.remote.board import Board
-from dlaflow.remote.jobs import Handling, JobWish, failed_run, perform
+from dlaflow.remote.jobs import Handling, JobOptions, failed_run, perform
 from dlaflow.remote.records import Facts, JobState, Phase, Program, Run
 
 MODEL, ENGINE, CACHE, PROFILE = "model.onnx", "model.engine", "model.cache", "profile.json"
@@ -81,12 +81,12 @@ def build_on_board(board: Board, request: Request, how: RemoteBuild | None = Non
     with ExitStack() as stack:
         files, config = stack.enter_context(_staged(request, tensorrt))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-")))
-        wished = how.measuring if how.program == "trtexec" else BUILD_ONLY
-        measuring = replace(wished, export_profile=PROFILE if wished.export_profile else None)
+        requested = how.measuring if how.program == "trtexec" else BUILD_ONLY
+        measuring = replace(requested, export_profile=PROFILE if requested.export_profile else None)
         arguments = tuple(build_arguments(MODEL, ENGINE, config, tensorrt, measuring))
         phase = Phase(name=RUN, runs=(Run(name=RUN, program=how.program, arguments=arguments, seconds=how.seconds),))
         title = f"{request.model.name} for {request.config.mode}"
-        state = perform(board, JobWish("build", title, files, (phase,), clocks=how.clocks), folder, how.handling)
+        state = perform(board, JobOptions("build", title, files, (phase,), clocks=how.clocks), folder, how.handling)
         log = request.engine.with_name(f"{request.engine.name}.log")
         if f"{RUN}.log" in state.outputs:
             _put(folder / f"{RUN}.log", log)

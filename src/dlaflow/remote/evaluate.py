@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from dlaflow.build.measuring import Measuring
 from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.measure.accuracy import Accuracy, Images, classes
 from dlaflow.parse.times_json import parse_output
+from dlaflow.quantize.accuracy import Accuracy, Images, classes
 from dlaflow.remote.board import Board
 from dlaflow.remote.build import ENGINE
 from dlaflow.remote.doctor import ask
-from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
+from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
 from dlaflow.remote.profile import checked_engine
 from dlaflow.remote.records import Phase, Run
 
@@ -72,7 +72,7 @@ def evaluate_on_board(
         pulled = Path(folder) / "pulled"
         pulled.mkdir()
         title = f"{engine.name} on {len(labels)} images"
-        state = perform(board, JobWish("evaluate", title, files, tuple(phases)), pulled, how.handling)
+        state = perform(board, JobOptions("evaluate", title, files, tuple(phases)), pulled, how.handling)
         require_done(board, state)
         scores = [_scores(board, pulled / f"output{number}.json", batch) for number in range(count)]
     found = classes(np.concatenate(scores)[: len(labels)], len(labels))

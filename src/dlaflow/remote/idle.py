@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlaflow.errors import UsageError
-from dlaflow.measure.profile_spread import Running
 from dlaflow.parse.device import parse_device
+from dlaflow.profile.spread import Running
 from dlaflow.remote.board import Board
-from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
+from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
 from dlaflow.remote.power import mean_power, rails_said, read_power
-from dlaflow.remote.records import PowerWish
+from dlaflow.remote.records import PowerOptions
 from dlaflow.types import Measurement
 
 
 @dataclass(frozen=True, slots=True)
-class IdleWish:
+class IdleOptions:
     """How long to sample (s), and how often (ms)."""
 
     seconds: float = 10.0
@@ -25,17 +25,17 @@ class IdleWish:
     handling: Handling = field(default_factory=Handling)
 
 
-def power(board: Board, wish: IdleWish) -> list[Measurement]:
+def power(board: Board, options: IdleOptions) -> list[Measurement]:
     """Sample and return the whole module and each rail, in watts.
 
     Raises UsageError for no time at all, EnvironmentLacksError for a board that shows no power.
     """
-    if wish.seconds <= 0:
-        raise UsageError("power needs time", expected="--seconds above 0", received=wish.seconds)
-    job = JobWish("power", "power", {}, (), PowerWish(idle_s=wish.seconds, interval_ms=wish.interval_ms))
+    if options.seconds <= 0:
+        raise UsageError("power needs time", expected="--seconds above 0", received=options.seconds)
+    job = JobOptions("power", "power", {}, (), PowerOptions(idle_s=options.seconds, interval_ms=options.interval_ms))
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as place:
         folder = Path(place)
-        state = perform(board, job, folder, wish.handling)
+        state = perform(board, job, folder, options.handling)
         require_done(board, state)
         samples = read_power(folder)
         device = folder / "device.txt"

@@ -26,7 +26,7 @@ from dlaflow.remote.records import (
     JobList,
     JobState,
     Phase,
-    PowerWish,
+    PowerOptions,
     RunEnd,
     Started,
     Stopping,
@@ -39,14 +39,14 @@ _ATTACHABLE = {"running", "done"}
 
 
 @dataclass(frozen=True, slots=True)
-class JobWish:
+class JobOptions:
     """What to do on a board. `files` maps names in the job's folder to the desk's files."""
 
     kind: JobKind
     title: str
     files: Mapping[str, Path]
     phases: tuple[Phase, ...]
-    power: PowerWish | None = None
+    power: PowerOptions | None = None
     clocks: bool = False
 
 
@@ -67,7 +67,7 @@ class LeftRunningError(EnvironmentLacksError):
     """The desk leaves, the job goes on; the message says how to find it."""
 
 
-def perform(board: Board, wish: JobWish, folder: Path, handling: Handling | None = None) -> JobState:
+def perform(board: Board, options: JobOptions, folder: Path, handling: Handling | None = None) -> JobState:
     """Do a job and bring everything that it left into `folder`, whatever its ending; returns its state.
 
     Raises LeftRunningError when the connection or the user leaves, EnvironmentLacksError when the board is busy, full
@@ -75,13 +75,13 @@ def perform(board: Board, wish: JobWish, folder: Path, handling: Handling | None
     """
     handling = handling or Handling()
     try:
-        hashes = board.push(wish.files)
+        hashes = board.push(options.files)
     except ConnectionLostError as error:
         raise EnvironmentLacksError(
             f"{error.what}, during the push to {board.name}",
             then="Run the same command again: what arrived is not sent twice.",
         ) from None
-    job = _job_of(wish, hashes)
+    job = _job_of(options, hashes)
     known = find(board, job.id.rsplit("-", 1)[0]) if handling.attach else None
     state = known or _start(board, job)
     return finish(board, state, folder, handling)
@@ -144,22 +144,22 @@ def _ended(state: JobState) -> str:
     return {"failed": "failed", "stopped": "was stopped", "died": "was killed"}.get(state.state, state.state)
 
 
-def _job_of(wish: JobWish, hashes: dict[str, str]) -> Job:
+def _job_of(options: JobOptions, hashes: dict[str, str]) -> Job:
     """The id is the job's content and a random part: one finds the same job again, the other tells runs apart."""
     # The title is the user's text, the only one that the board sees; control characters are none of its business.
-    title = re.sub(r"[\x00-\x1f]", "?", wish.title)[:200]
+    title = re.sub(r"[\x00-\x1f]", "?", options.title)[:200]
     desk = f"{_user()}@{socket.gethostname()}"[:200]
-    body = msgspec.json.encode((wish.kind, hashes, wish.phases, wish.power, wish.clocks), order="sorted")
-    name = f"{wish.kind}-{hashlib.sha256(body).hexdigest()[:12]}-{secrets.token_hex(4)}"
+    body = msgspec.json.encode((options.kind, hashes, options.phases, options.power, options.clocks), order="sorted")
+    name = f"{options.kind}-{hashlib.sha256(body).hexdigest()[:12]}-{secrets.token_hex(4)}"
     return Job(
         id=name,
-        kind=wish.kind,
+        kind=options.kind,
         title=title,
         desk=desk,
         files=hashes,
-        phases=wish.phases,
-        power=wish.power,
-        clocks=wish.clocks,
+        phases=options.phases,
+        power=options.power,
+        clocks=options.clocks,
     )
 
 

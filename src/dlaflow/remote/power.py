@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow.measure.profile_spread import Running, Spread
 from dlaflow.parse.tegrastats import parse_tegrastats
+from dlaflow.profile.spread import Running, Spread
 
 _WHOLE = ("VDD_IN", "POM_5V_IN", "VIN")
 """Rails that carry the whole module where they are printed (Orin NX and Nano, Xavier NX, TX2)."""

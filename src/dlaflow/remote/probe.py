@@ -21,7 +21,7 @@ from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answer
 from dlaflow.placement.check import check_model, network_of
 from dlaflow.remote.board import Board
 from dlaflow.remote.cut import BOUNDARY, cut_out, give_types
-from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
+from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
 from dlaflow.remote.records import Phase, Run
 from dlaflow.targets.target import Target
 from dlaflow.types import Verdict
@@ -37,7 +37,7 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeWish:
+class ProbeOptions:
     """What to ask: `everything` takes all layers, not only unknown ones; `again` also what was answered before."""
 
     everything: bool = False
@@ -46,13 +46,13 @@ class ProbeWish:
     handling: Handling = field(default_factory=Handling)
 
 
-def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = None) -> Probed:
+def probe(board: Board, path: Path, target: Target, options: ProbeOptions | None = None) -> Probed:
     """Ask the board about the layers of `path` that `check` cannot decide for `target`, its own release.
 
     Raises UsageError for a release without a DLA, EnvironmentLacksError when the board's trtexec
     refuses every model (then it is not the layers), InputError when the file cannot be used.
     """
-    wish = wish or ProbeWish()
+    options = options or ProbeOptions()
     tensorrt = target.release.tensorrt
     int8, typed = target.precision == "int8", takes_types_from_model(BuildConfig(), tensorrt)
     config = BuildConfig(
@@ -65,8 +65,8 @@ def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = Non
     examine(config, tensorrt, "trtexec")
     model = load_model(path)
     network = network_of(model, target)
-    wanted = _wanted(model, network, target, wish)
-    before = {} if wish.again else known_answers(target.board.soc, tensorrt, target.precision)
+    wanted = _wanted(model, network, target, options)
+    before = {} if options.again else known_answers(target.board.soc, tensorrt, target.precision)
     open_questions = {mark: layer for mark, layer in wanted.items() if mark not in before}
     known = tuple(before[mark].answer for mark in wanted if mark in before)
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as place:
@@ -86,11 +86,11 @@ def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = Non
             asked.append((mark, layer))
         if not asked:
             return Probed(None, known, tuple(skipped))
-        phases = tuple(_phase(number, config, tensorrt, wish.seconds) for number in range(len(asked)))
+        phases = tuple(_phase(number, config, tensorrt, options.seconds) for number in range(len(asked)))
         pulled = folder / "pulled"
         pulled.mkdir()
-        job = JobWish("probe", f"{len(asked)} layers of {path.name}", files, phases)
-        state = perform(board, job, pulled, wish.handling)
+        job = JobOptions("probe", f"{len(asked)} layers of {path.name}", files, phases)
+        state = perform(board, job, pulled, options.handling)
         require_done(board, state)
         answers = tuple(
             _answer(mark, layer, pulled / f"layer{number}.log") for number, (mark, layer) in enumerate(asked)
@@ -115,13 +115,13 @@ def probe(board: Board, path: Path, target: Target, wish: ProbeWish | None = Non
     return Probed(found, known, tuple(skipped))
 
 
-def _wanted(model: Model, network: Network, target: Target, wish: ProbeWish) -> dict[str, Layer]:
+def _wanted(model: Model, network: Network, target: Target, options: ProbeOptions) -> dict[str, Layer]:
     """Signature → a layer with it: equal layers are asked once."""
     verdicts = {layer.name: layer.verdict for layer in check_model(model, target, {}).layers}
     layers = [
         layer
         for layer in network.layers
-        if not layer.folded and (wish.everything or verdicts.get(layer.name) is Verdict.UNKNOWN)
+        if not layer.folded and (options.everything or verdicts.get(layer.name) is Verdict.UNKNOWN)
     ]
     return {signature(layer): layer for layer in layers}
 

@@ -12,15 +12,15 @@ from dlaflow.build.manifest import EngineManifest, Here, verify
 from dlaflow.build.measuring import Measuring
 from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.files import atomic_path
-from dlaflow.measure.profile import Files
-from dlaflow.measure.profile_command import CaptureConfig, capture_commands
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.help_text import parse_help
+from dlaflow.profile.command import CaptureConfig, capture_commands
+from dlaflow.profile.profile import Files
 from dlaflow.remote.board import Board
 from dlaflow.remote.build import ENGINE, HOUR, PROFILE
 from dlaflow.remote.doctor import ask, release_of
-from dlaflow.remote.jobs import Handling, JobWish, perform, require_done
-from dlaflow.remote.records import Facts, JobState, Phase, PowerWish, Run
+from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
+from dlaflow.remote.records import Facts, JobState, Phase, PowerOptions, Run
 
 LAYERS, TIMES, POWER = "layers.json", "times.json", "tegrastats.log"
 RUN, CAPTURE, EXPORT = "profile", "capture", "export"
@@ -33,7 +33,7 @@ class RemoteProfile:
     duration: int = 10
     core: int | None = None
     nsys: bool = True
-    power: PowerWish | None = None
+    power: PowerOptions | None = None
     seconds: float = HOUR
     clocks: bool = False
     handling: Handling = field(default_factory=Handling)
@@ -61,9 +61,9 @@ def profile_on_board(board: Board, engine: Path, folder: Path, how: RemoteProfil
     phases = [Phase(name=RUN, runs=(Run(name=RUN, arguments=arguments, seconds=how.seconds),))]
     if how.nsys and "nsys" in facts.places:
         phases += _capture(machine, facts, core, how.seconds)
-    wish = JobWish("profile", engine.name, {ENGINE: engine}, tuple(phases), how.power, how.clocks)
+    options = JobOptions("profile", engine.name, {ENGINE: engine}, tuple(phases), how.power, how.clocks)
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as pulled:
-        state = perform(board, wish, Path(pulled), how.handling)
+        state = perform(board, options, Path(pulled), how.handling)
         return _kept(board, state, Path(pulled), folder, engine.stem)
 
 

@@ -33,7 +33,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     may_fail: bool = False
 
 
-class PowerWish(msgspec.Struct, frozen=True, kw_only=True):
+class PowerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sample power every `interval_ms`, first for `idle_s` seconds with nothing running."""
 
     idle_s: float = 5.0
@@ -49,7 +49,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     desk: str
     files: dict[str, str]
     phases: tuple[Phase, ...]
-    power: PowerWish | None = None
+    power: PowerOptions | None = None
     clocks: bool = False
 
 

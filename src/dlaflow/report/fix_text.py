@@ -7,10 +7,10 @@ from collections import defaultdict
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.rewrites.records import Applied, FixReport, Gain, Refused
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
+from dlaflow.version import __version__
 
 FIX_SCHEMA = "dlaflow.fix/1"
 _WIDTH = 100

@@ -13,7 +13,6 @@ from functools import cached_property, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from dlaflow import __version__
 from dlaflow.report.accuracy import AccuracyRow, DamageRow, accuracy_facts, accuracy_rows, damage_rows
 from dlaflow.report.against import Against, against_of
 from dlaflow.report.graph import graph_data
@@ -26,6 +25,7 @@ from dlaflow.report.tradeoff import latency_of, tradeoff_of
 from dlaflow.report.units import byte_size, count, percent, si
 from dlaflow.report.verdict import PRECISIONS, Answer, answer, headline, number
 from dlaflow.types import Measurement, Placement, Summary, Verdict
+from dlaflow.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment

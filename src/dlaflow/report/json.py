@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.errors import InputError
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.types import Measurement, Placement
+from dlaflow.version import __version__
 
 PLACEMENT_SCHEMA = "dlaflow.placement/1"
 MEASUREMENTS_SCHEMA = "dlaflow.measurements/1"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from dlaflow.measure.profile import Profiled
+from dlaflow.profile.profile import Profiled
 from dlaflow.report.records import Edge, RunRecord, Variant
 from dlaflow.report.timeline import spans_of
 from dlaflow.types import Measurement

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.types import Finding, Placement, Verdict
+from dlaflow.version import __version__
 
 _LEVELS = {Verdict.FALLBACK: "warning", Verdict.UNKNOWN: "note", Verdict.CONDITIONAL: "warning", Verdict.NATIVE: "note"}
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.placement.score import Disagreement, LoadableMatch, Score
 from dlaflow.types import Placement, TargetInfo
+from dlaflow.version import __version__
 
 _SHOWN = 40
 

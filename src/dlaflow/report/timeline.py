@@ -1,6 +1,6 @@
 """A capture as pictures: an SVG strip of one inference, and Trace Event JSON that ui.perfetto.dev opens.
 
-DLA spans are the windows on the stream around each task (see `dlaflow.measure.profile_iteration`), GPU spans the busy
+DLA spans are the windows on the stream around each task (see `dlaflow.profile.iteration`), GPU spans the busy
 time of what a layer launched. The colours are those of the report.
 """
 
@@ -11,11 +11,11 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
-from dlaflow import __version__
-from dlaflow.measure.profile_capture import CaptureSummary
-from dlaflow.measure.profile_iteration import REFORMAT, iteration_of
 from dlaflow.parse.capture import Enqueue, HardwareTask, LayerRange
+from dlaflow.profile.capture import CaptureSummary
+from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.report.records import Span
+from dlaflow.version import __version__
 
 TRACE_SCHEMA = "dlaflow.trace/1"
 COLOURS = {"dla": "#6aa716", "gpu": "#9aa2a8", "reformat": "#d92d3a", "copy": "#b7791f"}

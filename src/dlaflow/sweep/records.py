@@ -8,11 +8,11 @@ from typing import Literal
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.files import write_atomic
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import accuracy_of, front_of, latency_of
 from dlaflow.types import Measurement
+from dlaflow.version import __version__
 
 TRIAL_SCHEMA, SWEEP_SCHEMA = "dlaflow.trial/1", "dlaflow.sweep/1"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.errors import InputError, UsageError
+from dlaflow.version import __version__
 from dlaflow.zoo.training import Plan
 from dlaflow.zoo.weights import Epoch, read_tensors, save_tensors
 

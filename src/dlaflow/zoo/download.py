@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from dlaflow import __version__
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.progress import Progress, Task, silent
+from dlaflow.version import __version__
 
 _CHUNK = 1 << 18
 _RESUMES = 20
@@ -115,7 +115,7 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, task: Task) -> Non
 
 
 def _start(status: int, content_range: str | None, have: int) -> int:
-    """The offset of the first byte that the server sends: a server may ignore the wish to go on and send everything."""
+    """The offset of the first byte that the server sends: a server may ignore the range and send everything."""
     if status != http.HTTPStatus.PARTIAL_CONTENT:
         return 0
     match = re.match(r"bytes (\d+)-", content_range or "")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow import __version__
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path, sha256_of, write_atomic
+from dlaflow.version import __version__
 from dlaflow.zoo.lazy import require_torch
 
 if TYPE_CHECKING:

@@ -60,46 +60,46 @@ def main(arguments: list[str]) -> int:
 
 def build(trt: Any, arguments: list[str]) -> None:
     """Build the engine of the arguments with the module `trt`. Raises Wrong."""
-    wish = _read(arguments)
-    logger = _logger(trt, "VERBOSE" if "verbose" in wish else "INFO")
+    options = _read(arguments)
+    logger = _logger(trt, "VERBOSE" if "verbose" in options else "INFO")
     trt.init_libnvinfer_plugins(logger, "")
     builder = trt.Builder(logger)
     release = tuple(int(part) for part in trt.__version__.split(".")[:2])
-    typed = release >= (11, 0) or "stronglyTyped" in wish
+    typed = release >= (11, 0) or "stronglyTyped" in options
     network = builder.create_network(_flags(trt, release, typed))
     parser = trt.OnnxParser(network, logger)
     for option, flag in _PARSER_FLAGS.items():
-        if option in wish:
+        if option in options:
             parser.set_flag(getattr(trt.OnnxParserFlag, flag))
-    if not parser.parse_from_file(wish["onnx"]):
+    if not parser.parse_from_file(options["onnx"]):
         texts = [str(parser.get_error(number).desc()) for number in range(parser.num_errors)]
         raise Wrong("the parser refused the model: " + "; ".join(texts))
     config = builder.create_builder_config()
-    _place(trt, builder, config, wish)
-    _size(trt, config, wish)
-    _shape(builder, config, network, wish)
-    _format(trt, network, wish, typed)
-    calibrator = None if typed else _precision(trt, config, wish)
+    _place(trt, builder, config, options)
+    _size(trt, config, options)
+    _shape(builder, config, network, options)
+    _format(trt, network, options, typed)
+    calibrator = None if typed else _precision(trt, config, options)
     started = time.time()
     content = builder.build_serialized_network(network, config)
     if content is None:
         raise Wrong("Engine could not be created from network")
     del calibrator
-    with open(wish["saveEngine"], "wb") as file:
+    with open(options["saveEngine"], "wb") as file:
         file.write(bytes(memoryview(content)))
     _log("I", f"Engine built in {time.time() - started:.4f} sec.")
 
 
 def _read(arguments: list[str]) -> Dict[str, str]:  # noqa: UP006
-    wish = {}
+    options = {}
     for argument in arguments:
         name, _, value = argument[2:].partition("=")
         if name not in _KNOWN:
             raise Wrong(f"--{name} cannot be done through TensorRT's Python API here")
-        wish[name] = value
-    if "onnx" not in wish or "saveEngine" not in wish:
+        options[name] = value
+    if "onnx" not in options or "saveEngine" not in options:
         raise Wrong("neither a model nor an engine is named")
-    return wish
+    return options
 
 
 def _flags(trt: Any, release: Tuple[int, ...], typed: bool) -> int:  # noqa: UP006
@@ -108,36 +108,36 @@ def _flags(trt: Any, release: Tuple[int, ...], typed: bool) -> int:  # noqa: UP0
     return flags | (1 << int(kinds.STRONGLY_TYPED)) if typed else flags
 
 
-def _place(trt: Any, builder: Any, config: Any, wish: Dict[str, str]) -> None:  # noqa: UP006
-    if "useDLACore" not in wish:
+def _place(trt: Any, builder: Any, config: Any, options: Dict[str, str]) -> None:  # noqa: UP006
+    if "useDLACore" not in options:
         return
-    core = int(wish["useDLACore"])
+    core = int(options["useDLACore"])
     if core >= builder.num_DLA_cores:
         raise Wrong(f"Cannot create DLA engine, {core} not available")
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
-    if "allowGPUFallback" in wish:
+    if "allowGPUFallback" in options:
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
-    if "buildDLAStandalone" in wish or "safe" in wish:
+    if "buildDLAStandalone" in options or "safe" in options:
         config.engine_capability = trt.EngineCapability.DLA_STANDALONE
         config.set_flag(trt.BuilderFlag.DIRECT_IO)
 
 
-def _size(trt: Any, config: Any, wish: Dict[str, str]) -> None:  # noqa: UP006
-    for part in filter(None, wish.get("memPoolSize", "").split(",")):
+def _size(trt: Any, config: Any, options: Dict[str, str]) -> None:  # noqa: UP006
+    for part in filter(None, options.get("memPoolSize", "").split(",")):
         pool, _, mebibytes = part.partition(":")
         config.set_memory_pool_limit(getattr(trt.MemoryPoolType, _POOLS[pool]), int(float(mebibytes) * (1 << 20)))
-    if wish.get("profilingVerbosity") == "detailed":
+    if options.get("profilingVerbosity") == "detailed":
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if "builderOptimizationLevel" in wish:
-        config.builder_optimization_level = int(wish["builderOptimizationLevel"])
-    if "versionCompatible" in wish:
+    if "builderOptimizationLevel" in options:
+        config.builder_optimization_level = int(options["builderOptimizationLevel"])
+    if "versionCompatible" in options:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
 
 
-def _shape(builder: Any, config: Any, network: Any, wish: Dict[str, str]) -> None:  # noqa: UP006
-    usual = _shapes(wish.get("optShapes") or wish.get("shapes", ""))
-    least, most = _shapes(wish.get("minShapes", "")) or usual, _shapes(wish.get("maxShapes", "")) or usual
+def _shape(builder: Any, config: Any, network: Any, options: Dict[str, str]) -> None:  # noqa: UP006
+    usual = _shapes(options.get("optShapes") or options.get("shapes", ""))
+    least, most = _shapes(options.get("minShapes", "")) or usual, _shapes(options.get("maxShapes", "")) or usual
     if not usual:
         return
     profile = builder.create_optimization_profile()
@@ -155,10 +155,10 @@ def _shapes(text: str) -> Dict[str, Tuple[int, ...]]:  # noqa: UP006
     return found
 
 
-def _format(trt: Any, network: Any, wish: Dict[str, str], typed: bool) -> None:  # noqa: UP006
+def _format(trt: Any, network: Any, options: Dict[str, str], typed: bool) -> None:  # noqa: UP006
     inputs = [network.get_input(number) for number in range(network.num_inputs)]
     outputs = [network.get_output(number) for number in range(network.num_outputs)]
-    for tensors, text in ((inputs, wish.get("inputIOFormats", "")), (outputs, wish.get("outputIOFormats", ""))):
+    for tensors, text in ((inputs, options.get("inputIOFormats", "")), (outputs, options.get("outputIOFormats", ""))):
         formats: List[str] = [part for part in text.split(",") if part]  # noqa: UP006
         wanted = formats * len(tensors) if len(formats) == 1 else formats
         if wanted and len(wanted) != len(tensors):
@@ -171,16 +171,16 @@ def _format(trt: Any, network: Any, wish: Dict[str, str], typed: bool) -> None: 
             tensor.allowed_formats = sum(1 << int(getattr(trt.TensorFormat, name)) for name in names)
 
 
-def _precision(trt: Any, config: Any, wish: Dict[str, str]) -> Any:  # noqa: UP006
+def _precision(trt: Any, config: Any, options: Dict[str, str]) -> Any:  # noqa: UP006
     """The flags of releases up to 10; a calibrator that reads the cache, which must outlive the build."""
-    if "fp16" in wish:
+    if "fp16" in options:
         config.set_flag(trt.BuilderFlag.FP16)
-    if "int8" not in wish:
+    if "int8" not in options:
         return None
     config.set_flag(trt.BuilderFlag.INT8)
-    if "calib" not in wish:
+    if "calib" not in options:
         raise Wrong("the Python API invents no INT8 scales as trtexec does: give a calibration cache")
-    with open(wish["calib"], "rb") as file:
+    with open(options["calib"], "rb") as file:
         cache = file.read()
 
     class Reader(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]

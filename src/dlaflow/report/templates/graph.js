@@ -55,8 +55,8 @@
       moveTo({ k, x: (w - drawn.width * k) / 2, y: drawn.height * k < h ? (h - drawn.height * k) / 2 : 20 });
     };
     const centre = (id) => {
-      const spot = drawn.nodes.get(id);
-      if (spot) moveTo({ k: view.k, x: svg.clientWidth / 2 - (spot.x + 88) * view.k, y: svg.clientHeight / 2 - (spot.y + 17) * view.k });
+      const assignment = drawn.nodes.get(id);
+      if (assignment) moveTo({ k: view.k, x: svg.clientWidth / 2 - (assignment.x + 88) * view.k, y: svg.clientHeight / 2 - (assignment.y + 17) * view.k });
     };
     const tell = (id) => {
       const parts = [];
@@ -98,7 +98,7 @@
     const toggle = (id) => {
       const module = id.slice(2);
       open.add(module);
-      const spot = drawn.nodes.get(id), was = spot && [view.x + spot.x * view.k, view.y + spot.y * view.k];
+      const assignment = drawn.nodes.get(id), was = assignment && [view.x + assignment.x * view.k, view.y + assignment.y * view.k];
       draw();
       const first = seen(groups.get(module).members[0]), now = drawn.nodes.get(first);
       if (was && now) moveTo({ k: view.k, x: was[0] - now.x * view.k, y: was[1] - now.y * view.k });
@@ -118,15 +118,15 @@
       drawn = layeredLayout([...shown.keys()].map((id) => ({ id, w: 176, h: 34 })), list.map(({ from, to }) => [from, to]));
       const lines = drawn.paths.map((points, at) => {
         let d = `M${points[0][0]} ${points[0][1]}`;
-        for (let spot = 1; spot < points.length; spot++) { const [x0, y0] = points[spot - 1], [x1, y1] = points[spot], m = (y0 + y1) / 2; d += `C${x0} ${m} ${x1} ${m} ${x1} ${y1}`; }
+        for (let assignment = 1; assignment < points.length; assignment++) { const [x0, y0] = points[assignment - 1], [x1, y1] = points[assignment], m = (y0 + y1) / 2; d += `C${x0} ${m} ${x1} ${m} ${x1} ${y1}`; }
         return make("path", { d, class: list[at].cross ? "edge cross" : "edge" });
       });
       order = [...shown.keys()].sort((a, b) => { const p = drawn.nodes.get(a), q = drawn.nodes.get(b); return p.y - q.y || p.x - q.x; });
       const boxes = order.map((id) => {
-        const spot = drawn.nodes.get(id), members = shown.get(id), first = nodes[members[0]];
+        const assignment = drawn.nodes.get(id), members = shown.get(id), first = nodes[members[0]];
         const group = id.startsWith("g:"), gpu = members.filter((at) => nodes[at].device === "GPU").length / members.length;
         const text = group ? groups.get(id.slice(2)).name : first.leaf;
-        const box = make("g", { class: `node ${group ? (gpu > 0 && gpu < 1 ? "module mixed" : "module") : first.device.toLowerCase()}`, transform: `translate(${spot.x} ${spot.y})`, role: "button", tabindex: "-1", "aria-label": group ? `${short(text, 15)} ${members.length} ▸ layers in ${id.slice(2, 202)}` : `${short(text, 19)}, ${first.name.slice(0, 200)}, ${first.kind}, ${first.device}` });
+        const box = make("g", { class: `node ${group ? (gpu > 0 && gpu < 1 ? "module mixed" : "module") : first.device.toLowerCase()}`, transform: `translate(${assignment.x} ${assignment.y})`, role: "button", tabindex: "-1", "aria-label": group ? `${short(text, 15)} ${members.length} ▸ layers in ${id.slice(2, 202)}` : `${short(text, 19)}, ${first.name.slice(0, 200)}, ${first.kind}, ${first.device}` });
         box.dataset.id = id;
         box.append(make("rect", { width: 176, height: 34, rx: 8 }));
         if (group) {

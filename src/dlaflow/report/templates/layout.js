@@ -44,7 +44,7 @@ function layeredLayout(nodes, edges) {
   for (const { chain } of chains) for (let at = 1; at < chain.length; at++) { downs[chain[at - 1]].push(chain[at]); ups[chain[at]].push(chain[at - 1]); }
 
   const place = new Float64Array(boxes.length);
-  const number = (row) => row.forEach((at, spot) => { place[at] = spot; });
+  const number = (row) => row.forEach((at, assignment) => { place[at] = assignment; });
   ranks.forEach(number);
   for (let sweep = 0; sweep < 6; sweep++) {
     const down = sweep % 2 === 0, sides = down ? ups : downs;
@@ -75,10 +75,10 @@ function layeredLayout(nodes, edges) {
   ranks.reduce((top, row, rank) => { tops[rank] = top; return top + Math.max(...row.map((at) => boxes[at].h)) + GAP_Y; }, 0);
   let left = Infinity, right = -Infinity, height = 0;
   for (const box of boxes) { left = Math.min(left, box.x - box.w / 2); right = Math.max(right, box.x + box.w / 2); height = Math.max(height, tops[box.rank] + box.h); }
-  const spots = new Map(nodes.map((node, at) => [node.id, { x: boxes[at].x - left - boxes[at].w / 2, y: tops[boxes[at].rank] }]));
+  const assignments = new Map(nodes.map((node, at) => [node.id, { x: boxes[at].x - left - boxes[at].w / 2, y: tops[boxes[at].rank] }]));
   const paths = chains.map(({ chain, turned }) => {
-    const points = chain.map((at, spot) => [boxes[at].x - left, tops[boxes[at].rank] + (spot === 0 ? boxes[at].h : 0)]);
+    const points = chain.map((at, assignment) => [boxes[at].x - left, tops[boxes[at].rank] + (assignment === 0 ? boxes[at].h : 0)]);
     return turned ? points.reverse() : points;
   });
-  return { nodes: spots, links, paths, width: right - left, height };
+  return { nodes: assignments, links, paths, width: right - left, height };
 }

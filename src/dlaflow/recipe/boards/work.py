@@ -1,0 +1,131 @@
+"""What each step on a board does: a call into `dlaflow.remote`, and its result in a few words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.build.config import BuildConfig
+from dlaflow.build.engine import Request
+from dlaflow.build.manifest import BuiltFor, manifest_path
+from dlaflow.build.measuring import BUILD_ONLY
+from dlaflow.files import write_atomic
+from dlaflow.profile.profile import read_profile
+from dlaflow.progress import Progress
+from dlaflow.recipe.boards.config import fed
+from dlaflow.recipe.boards.files import BoardFiles
+from dlaflow.recipe.data import RunData
+from dlaflow.recipe.schema import RemoteSection
+from dlaflow.remote.bench import BenchOptions
+from dlaflow.remote.bench import bench as run_bench
+from dlaflow.remote.board import Board
+from dlaflow.remote.build import RemoteBuild, build_on_board
+from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
+from dlaflow.remote.jobs import Handling
+from dlaflow.remote.profile import RemoteProfile, profile_on_board
+from dlaflow.remote.records import PowerOptions
+from dlaflow.report.json import measurements_json, read_placement
+from dlaflow.report.units import count, percent
+from dlaflow.types import Measurement
+
+if TYPE_CHECKING:
+    from dlaflow.targets.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """A board at work: its connection, its name in the run, its release, whether it tells power, how to go about it."""
+
+    board: Board
+    name: str
+    tensorrt: str
+    jetpack: str
+    power: bool
+    options: RemoteSection
+    handling: Handling
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine to build: from which model, where to, how; `board` is the target's board."""
+
+    model: Path
+    out: Path
+    config: BuildConfig
+    board: str
+
+
+def build(there: There, engine: Engine, progress: Progress) -> str:
+    """Build on the board; the engine, its log and its manifest come back."""
+    engine.out.parent.mkdir(parents=True, exist_ok=True)
+    built_for = BuiltFor("tensorrt", there.tensorrt, engine.board, there.jetpack)
+    how = RemoteBuild(BUILD_ONLY, there.options.timeout, there.options.lock_clocks, there.handling)
+    result = build_on_board(there.board, Request(engine.model, engine.out, engine.config, built_for), how)
+    said = f"{result.manifest.bytes / 1e6:.1f} MB in {result.manifest.seconds:.1f} s"
+    placement = result.run.placement if result.run else None
+    if placement and placement.printed:
+        said += f", entries: {len(placement.dla)} on the DLA and {len(placement.gpu)} on the GPU"
+    return said
+
+
+def left_by_build(engine: Path) -> tuple[Path, ...]:
+    """The files of a build."""
+    return engine, manifest_path(engine), engine.with_name(f"{engine.name}.log")
+
+
+def profile(there: There, files: BoardFiles, placement: Path | None, progress: Progress) -> str:
+    """Measure the DLA engine and tell where its time goes."""
+    options = there.options
+    how = RemoteProfile(
+        options.duration,
+        power=PowerOptions(idle_s=options.idle) if there.power else None,
+        clocks=options.lock_clocks,
+        handling=there.handling,
+    )
+    pulled = profile_on_board(there.board, files.dla, files.folder, how)
+    found = read_profile(pulled, read_placement(placement) if placement else None)
+    rows = [replace(row, subject=there.name) for row in found.measurements]
+    write_atomic(files.profile, measurements_json(rows))
+    latency = next((row for row in rows if row.quantity == "latency"), None)
+    said = [f"{latency.value:.3g} {latency.unit}"] if latency else []
+    if found.breakdown is not None:
+        parts = found.breakdown
+        said.append(f"DLA {parts.dla_ms:.3g} ms, GPU {parts.gpu_ms:.3g} ms, {count(parts.switches, 'switch')}")
+    return ", ".join(said) or "measured"
+
+
+def evaluate(there: There, files: BoardFiles, source: tuple[Path, Target], data: RunData, progress: Progress) -> str:
+    """Let the engine itself answer for test images. `source` is the model that it was built from, and its target."""
+    model, target = source
+    images, labels = data.test(there.options.images)
+    shape = fed(model, target)
+    how = RemoteEvaluation(shape.name, shape.shapes.usual[0], handling=there.handling)
+    accuracy = evaluate_on_board(there.board, files.dla, images, labels, how)
+    rows = accuracy.measurements(f"{target.precision} on {there.name}", detail=data.dataset.name)
+    # Each batch starts trtexec anew, so the throughput says nothing.
+    write_atomic(files.accuracy, measurements_json([row for row in rows if row.quantity == "top1"]))
+    return f"{target.precision} {percent(accuracy.top1)} of {count(accuracy.total, 'image')}"
+
+
+def bench(there: There, files: BoardFiles, cores: tuple[int, ...], progress: Progress) -> str:
+    """GPU alone, each DLA core alone, all together."""
+    options = BenchOptions(
+        gpu=files.gpu,
+        dla=files.dla,
+        cores=cores,
+        duration=there.options.duration,
+        repeats=there.options.repeats,
+        idle=there.options.idle,
+        power=there.power,
+        clocks=there.options.lock_clocks,
+        handling=there.handling,
+    )
+    rows = run_bench(there.board, options)
+    write_atomic(files.bench, measurements_json([replace(row, subject=f"{there.name} {row.subject}") for row in rows]))
+    rates = [row for row in rows if row.quantity == "throughput" and "(" not in row.subject]
+    return ", ".join(f"{row.subject} {_rate(row)}" for row in rates)
+
+
+def _rate(row: Measurement) -> str:
+    return f"{row.value:,.0f} {row.unit}"

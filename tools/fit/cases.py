@@ -1,0 +1,310 @@
+"""From points to cases: the network, its placement, the board's clocks, and what exactly was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tools.fit.draw import Drawing, Window
+from tools.fit.networks import NETWORKS, single_conv, single_linear
+from tools.fit.points import Point, Skipped
+
+from dlaflow.estimate.clocks import Clocks, clocks_of
+from dlaflow.estimate.dla import Conditions
+from dlaflow.estimate.program import Assignment, assemble, on_gpu
+from dlaflow.estimate.split import Workload
+from dlaflow.graph.layer import Network
+from dlaflow.targets.board import find_board
+from dlaflow.targets.version import Version
+from dlaflow.types import Device
+
+GPU_KINDS = frozenset({"REDUCE", "NORMALIZATION", "SHUFFLE", "SOFTMAX"})
+"""What falls back in the hybrid builds among the points (their logs say so)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A measurement that the model can compute.
+
+    `subject` is the whole model or the layer kind that cross-validation holds out; `scope` is network, layer (an engine
+    of one layer) or profile (one layer inside a network); `what` is dla, gpu or together. `measured` is in ms a batch
+    for dla and gpu, and in images/s for together. Cases with `use` False are predicted but not fitted, for `why`.
+    """
+
+    index: int
+    subject: str
+    scope: str
+    what: str
+    generation: str
+    precision: str
+    clocks: Clocks
+    conditions: Conditions
+    measured: float
+    dla: Workload | None = None
+    gpu: Workload | None = None
+    batches: tuple[int, int] = (1, 1)
+    use: bool = True
+    why: str = ""
+
+
+_BOARDS = (
+    (re.compile(r"AGX Orin 32GB"), "agx-orin-32gb"),
+    (re.compile(r"AGX Orin"), "agx-orin-64gb"),
+    (re.compile(r"DRIVE Orin"), "drive-orin"),
+    (re.compile(r"Orin NX"), "orin-nx-16gb"),
+    (re.compile(r"AGX Xavier"), "agx-xavier-32gb"),
+    (re.compile(r"Xavier NX"), "xavier-nx-8gb"),
+)
+_PUBLISHED = {
+    "ResNet34-backbone": ("resnet34_backbone", 768, 1280),
+    "RetinaNet-ResNet34": ("retinanet_resnet34", 768, 1280),
+    "RetinaNet-ResNeXt50": ("retinanet_resnext50", 800, 800),
+    "SSD-ResNet34": ("ssd_resnet34", 1200, 1200),
+    "SSD-MobileNetV1": ("ssd_mobilenet_v1", 300, 300),
+    "ResNet50": ("resnet50_prepared", 224, 224),
+    "resnet": ("resnet50_prepared", 224, 224),
+    "resnet50": ("resnet50_prepared", 224, 224),
+    "ssd-large": ("ssd_resnet34", 1200, 1200),
+    "ssd-resnet34": ("ssd_resnet34", 1200, 1200),
+    "ssd-small": ("ssd_mobilenet_v1", 300, 300),
+    "mobilenet": ("mobilenet_v1", 224, 224),
+    "retinanet": ("retinanet_resnext50", 800, 800),
+    "torchvision ResNet-50": ("resnet50", 224, 224),
+    "GoogleNet": ("googlenet", 224, 224),
+    "GoogleNet whole engine on DLA (prob on GPU)": ("googlenet", 224, 224),
+    "CIFAR CNN with GroupNorm": ("cifar_groupnorm", 32, 32),
+    "CIFAR CNN with BatchNorm": ("cifar_batchnorm", 32, 32),
+}
+_FAMILY = {"resnet50": "resnet50_prepared"}
+"""Networks that differ in their head only are one subject, so that neither vouches for the other."""
+_OFFLINE_BATCHES = {"ssd_resnet34": (1, 2), "retinanet_resnext50": (1, 4)}
+"""(DLA, GPU) batch of MLPerf's Offline runs from the submitters' settings; the small networks ran 32 and 64."""
+
+
+def build_cases(points: Sequence[Point]) -> tuple[list[Case], list[Skipped]]:
+    """Turn points into cases, and name the reason for each one that cannot be turned."""
+    cases: list[Case] = []
+    skipped: list[Skipped] = []
+    for index, point in enumerate(points):
+        outcome = _case(index, point)
+        if isinstance(outcome, Case):
+            cases.append(outcome)
+        else:
+            skipped.append(Skipped(index, point, outcome))
+    return cases, skipped
+
+
+def _case(index: int, point: Point) -> Case | str:
+    if point.kind:
+        return "a setting typed in by the submitter, not a measurement"
+    board = next((board for pattern, board in _BOARDS if pattern.search(point.device)), None)
+    if board is None:
+        return "board not known"
+    if "MaxQ" in (point.power_mode or ""):
+        return "tuned power settings whose clocks are not published"
+    version = _version(point)
+    mode = re.search(r"\b(\d+W)\b", point.power_mode or "")
+    clocks = clocks_of(find_board(board), version, mode[1] if mode else None)
+    if mhz := re.search(r"DLA (\d+) MHz", point.power_mode or ""):
+        clocks = Clocks("measured", float(mhz[1]), 1.0, clocks.gpu, clocks.gpu_generation, "stated in the source")
+    if clocks.dla_mhz is None:
+        return "the DLA clock of this power mode is not published"
+    if point.model.startswith("layer:"):
+        return _engine_of_one_layer(index, point, clocks)
+    if "layer:" in point.model:
+        return _profiled_layer(index, point, clocks)
+    return _network(index, point, clocks, version)
+
+
+def _version(point: Point) -> Version:
+    found = re.search(r"\d+\.\d+(\.\d+)*", point.trt_version or "8.5.2")
+    return Version.parse(found[0] if found else "8.5.2")
+
+
+def _generation(clocks: Clocks) -> str:
+    return "v1" if clocks.gpu_generation == "volta" else "v2"
+
+
+def _engine_of_one_layer(index: int, point: Point, clocks: Clocks) -> Case | str:
+    """branes-ai's engines of one layer: float32 in and out, clocks not locked, one run at a time."""
+    p, name = point.params or {}, point.model
+    if "Conv2d" in name:
+        window = Window(p["kernel_size"], p["stride"], p["padding"])
+        network = single_conv(1, (p["in_channels"], p["out_channels"]), p["input_hw"], window)
+        kind = "first convolution" if p["in_channels"] == 3 else f"convolution {p['kernel_size']}x{p['kernel_size']}"
+    elif "DWConv" in name:
+        c = p["channels"]
+        window = Window(p["kernel_size"], p["stride"], p["padding"], groups=c)
+        network, kind = single_conv(1, (c, c), p["input_hw"], window), "depthwise convolution"
+    elif "FC" in name:
+        network, kind = single_linear(1, p["in_features"], p["out_features"]), "fully connected"
+    else:
+        return "layer kind not known"
+    outlier = name == "layer:FC(1024,1024)" and point.power_mode == "50W" and point.precision == "int8"
+    return Case(
+        index,
+        kind,
+        "layer",
+        "dla",
+        _generation(clocks),
+        point.precision or "",
+        clocks,
+        Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, locked=False),
+        point.latency_ms or 0,
+        dla=_hybrid(network),
+        use=not outlier,
+        why="2.8 times its own MAXN time on both cores while smaller and larger ones take 1.1 times" if outlier else "",
+    )
+
+
+def _profiled_layer(index: int, point: Point, clocks: Clocks) -> Case | str:
+    """Fused layers inside the ResNet-34 backbone, from cuDLA's layer statistics."""
+    d = Drawing()
+    if "MaxPool_222" in point.model:
+        x = d.input(1, 64, 384, 640)
+        network, kind = d.network(d.pool(x, Window(3, 2))), "pooling"
+    elif "Conv_219" in point.model:
+        y = d.conv(d.input(1, 3, 768, 1280), 64, Window(7, 2))
+        network, kind = d.network(d.pool(y, Window(3, 2))), "first convolution"
+    else:
+        strided = "Conv_244" in point.model
+        y = d.conv(d.input(1, 64, 192, 320), 128 if strided else 64, Window(3, 2 if strided else 1))
+        if "Add" in point.model:
+            y = d.elementwise(y, d.input(1, 64, 192, 320))
+        network, kind = d.network(y), "convolution 3x3"
+    conditions = Conditions(clocks.dla_mhz or 0, native_io=True)
+    return Case(
+        index,
+        kind,
+        "profile",
+        "dla",
+        _generation(clocks),
+        point.precision or "",
+        clocks,
+        conditions,
+        point.latency_ms or 0,
+        dla=_whole(network),
+    )
+
+
+def _network(index: int, point: Point, clocks: Clocks, version: Version) -> Case | str:
+    one_shot = "branes" in point.source and point.model in NETWORKS
+    if not one_shot and point.model not in _PUBLISHED:
+        return "architecture, input size or pipeline not published"
+    subject, height, width = (point.model, 224, 224) if one_shot else _PUBLISHED[point.model]
+    ambiguous = "not" in (point.precision or "not")
+    precision = "fp16" if ambiguous and _generation(clocks) == "v1" else "int8" if ambiguous else point.precision or ""
+    batch = point.batch or 1
+    if point.scenario == "Offline":
+        if "2xDLA" not in point.accelerator:
+            return "batch of the GPU run not published"
+        if clocks.gpu is None:
+            return "GPU figures of the board not published"
+        batches = _OFFLINE_BATCHES.get(subject, (32, 64))
+        work = _whole(NETWORKS[subject](batches[0], height, width))
+        gpu = Workload.of(on_gpu(NETWORKS[subject](batches[1], height, width)))
+        conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, cores=2, native_io=True)
+        return Case(
+            index,
+            _FAMILY.get(subject, subject),
+            "network",
+            "together",
+            _generation(clocks),
+            precision,
+            clocks,
+            conditions,
+            point.img_per_s or 0,
+            dla=work,
+            gpu=gpu,
+            batches=batches,
+        )
+    network = NETWORKS[subject](batch, height, width)
+    if point.accelerator.startswith("GPU"):
+        if "+" in point.accelerator or clocks.gpu is None or point.latency_ms is None:
+            return "GPU figures, batch or latency not published"
+        gpu = Workload.of(on_gpu(network))
+        conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share)
+        return Case(
+            index,
+            _FAMILY.get(subject, subject),
+            "network",
+            "gpu",
+            _generation(clocks),
+            precision,
+            clocks,
+            conditions,
+            point.latency_ms,
+            gpu=gpu,
+            use=not ambiguous,
+            why="precision not stated" if ambiguous else "",
+        )
+    return _on_dla(index, point, clocks, version, (subject, precision, network, ambiguous))
+
+
+def _on_dla(
+    index: int, point: Point, clocks: Clocks, version: Version, drawn: tuple[str, str, Network, bool]
+) -> Case | str:
+    subject, precision, network, ambiguous = drawn
+    two = point.accelerator == "2xDLA"
+    rate, batch = point.img_per_s or (point.qps or 0) * (point.batch or 1), point.batch or 1
+    measured = point.latency_ms or (batch * 1000 * (2 if two else 1) / rate if rate else 0)
+    if not measured:
+        return "neither latency nor rate given"
+    one_shot = "branes" in point.source
+    conditions = Conditions(
+        clocks.dla_mhz or 0,
+        clocks.dram_share,
+        clocks.cpu_share,
+        cores=2 if two else 1,
+        sparse=(point.sparsity or "dense") != "dense",
+        native_io=two,
+        shared_passes=version >= Version.parse("8.5"),
+        locked=not one_shot,
+    )
+    fragmented = one_shot and precision == "int8"
+    why = ""
+    if fragmented:
+        why = (
+            f"the engine holds {point.dla_layer_count} DLA and {point.gpu_layer_count} GPU layers: not the placement "
+            "of this network, and nobody published which it is"
+        )
+    return Case(
+        index,
+        _FAMILY.get(subject, subject),
+        "network",
+        "dla",
+        _generation(clocks),
+        precision,
+        clocks,
+        conditions,
+        measured,
+        dla=_whole(network) if two else _hybrid(network),
+        use=not fragmented,
+        why=why
+        or ("precision not stated: taken as FP16 from its GPU time" if ambiguous and precision == "fp16" else ""),
+    )
+
+
+@lru_cache(maxsize=256)
+def _whole(network: Network) -> Workload:
+    """Everything in one loadable."""
+    return Workload.of(assemble(network, {layer.name: Assignment(Device.DLA, 0) for layer in network.layers}))
+
+
+@lru_cache(maxsize=256)
+def _hybrid(network: Network) -> Workload:
+    """What is known to fall back on the GPU, the rest in loadables between."""
+    assignments: dict[str, Assignment] = {}
+    normalised = any(layer.kind == "NORMALIZATION" for layer in network.layers)
+    loadable, open_loadable = -1, False
+    for layer in network.layers:
+        if layer.kind in GPU_KINDS or (normalised and layer.kind == "SCALE"):
+            assignments[layer.name] = Assignment(Device.GPU)
+            open_loadable = False
+        else:
+            loadable += 0 if open_loadable else 1
+            open_loadable = True
+            assignments[layer.name] = Assignment(Device.DLA, loadable)
+    return Workload.of(assemble(network, assignments))
