@@ -254,7 +254,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dlaflow-faults-") as folder:
         place = Path(folder)
         board = stand_ins.make_board(place / "board")
-        board.options("seconds", BUILD_SECONDS)
+        board.setting("seconds", BUILD_SECONDS)
         home = board.folder / "home"
         sshd = stand_ins.Sshd(place / "sshd", board.path)
         sshd.make()

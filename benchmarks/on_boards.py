@@ -46,7 +46,7 @@ one (float[4, 3, 8, 8] input) => (float[4, 3, 8, 8] output) { first = Relu (inpu
 def start_board(stand_ins, place: Path, stack: ExitStack):
     """A board with an sshd of its own, as an entry of an inventory."""
     board = stand_ins.make_board(place / "board")
-    board.options("batch", 32)
+    board.setting("batch", 32)
     sshd = stand_ins.Sshd(place / "sshd", board.path)
     sshd.make()
     sshd.start()
@@ -100,7 +100,7 @@ def fleet(stand_ins, place: Path, count: int) -> bool:
         entries = []
         for number in range(count):
             board, entry = start_board(stand_ins, place / f"orin{number}", stack)
-            board.options("seconds", 5)
+            board.setting("seconds", 5)
             entries.append(entry)
         (place / "one.toml").write_text(entries[0])
         (place / "all.toml").write_text("\n".join(entries))

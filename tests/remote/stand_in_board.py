@@ -24,7 +24,7 @@ TRTEXEC = r"""#!{python} -S
 import hashlib, json, os, sys, time
 board = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 options = dict((one[2:].partition("=")[0], one.partition("=")[2]) for one in sys.argv[1:])
-def options(name, default):
+def setting(name, default):
     try:
         with open(os.path.join(board, name)) as file:
             return file.read().strip()
@@ -39,7 +39,7 @@ busy = os.path.join(board, "busy", str(os.getpid()))
 open(busy, "w").write(" ".join(sys.argv[1:]))
 line = " ".join(sys.argv[1:])
 dla = "useDLACore" in options
-version = options("version", "8502")
+version = setting("version", "8502")
 cuts = (0, 2, 4, 6) if len(version) == 6 else (0, 1, 2, 4)
 release = tuple(int(version[start:end]) for start, end in zip(cuts, cuts[1:]))
 log("&&&& RUNNING TensorRT.trtexec [TensorRT v%s] # trtexec %s" % (version, line))
@@ -52,7 +52,7 @@ for name in options:
         os.unlink(busy)
         sys.exit(1)
 log("[11/22/2026-10:00:00] [I] Start parsing network model")
-ended = time.time() + float(options("seconds", "0.2"))
+ended = time.time() + float(setting("seconds", "0.2"))
 half = options.get("saveEngine")
 if half:
     put(half, b"half an engine")
@@ -64,15 +64,15 @@ while time.time() < ended:
 text = ""
 if "onnx" in options:
     text = open(options["onnx"], "rb").read()
-    if options("fails", "") or b"FAILS" in text:
+    if setting("fails", "") or b"FAILS" in text:
         log("[11/22/2026-10:00:00] [E] Error[1]: Cannot create DLA engine, 0 not available")
         log("&&&& FAILED TensorRT.trtexec [TensorRT v%s] # trtexec %s" % (version, line))
         os.unlink(half); os.unlink(busy)
         sys.exit(1)
     sha = hashlib.sha256(text).hexdigest()
-    put(half, (sha * int(options("engine_repeat", "200"))).encode())
+    put(half, (sha * int(setting("engine_repeat", "200"))).encode())
     if dla:
-        refused = any(kind in text for kind in options("refuses", "Erf").encode().split())
+        refused = any(kind in text for kind in setting("refuses", "Erf").encode().split())
         log("[11/22/2026-10:00:02] [I] [TRT] ---------- Layers Running on DLA ----------")
         if not refused:
             log("[11/22/2026-10:00:02] [I] [TRT] [DlaLayer] {ForeignNode[Conv_0...Relu_7]}")
@@ -107,7 +107,7 @@ if "skipInference" not in options and "buildOnly" not in options:
     if "exportOutput" in options:
         import array
         name = options["loadInputs"].rpartition(":")[2]
-        batch = int(options("batch", "4"))
+        batch = int(setting("batch", "4"))
         values = array.array("f"); values.frombytes(open(name, "rb").read())
         each = len(values) // batch
         scores = []
@@ -184,7 +184,7 @@ SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if os.path.exists("/usr/sbin/ss
 
 @dataclass
 class StandInBoard:
-    """A folder that plays a board: its programs, its options, its clocks, and the home that the agent writes in."""
+    """A folder that plays a board: its programs, its settings, its clocks, and the home that the agent writes in."""
 
     folder: Path
 
@@ -204,7 +204,7 @@ class StandInBoard:
     def clocks(self) -> str:
         return (self.folder / "clocks").read_text()
 
-    def options(self, name: str, value: object) -> None:
+    def setting(self, name: str, value: object) -> None:
         (self.folder / name).write_text(str(value))
 
 
@@ -225,10 +225,10 @@ def make_board(folder: Path) -> StandInBoard:
         program = board.programs / name
         program.write_text(text.replace("{python}", python))
         program.chmod(0o755)
-    board.options("clocks", "own")
+    board.setting("clocks", "own")
     # What real trtexec of each release accepts, so that a command line of another release fails as it would there.
     spans = {name: [list(flag.first), list(flag.last)] for name, flag in known_flags().items()}
-    board.options("flags.json", json.dumps(spans))
+    board.setting("flags.json", json.dumps(spans))
     return board
 
 

@@ -57,7 +57,7 @@ def model(tmp_path, monkeypatch):
 def build(machine, model, config):
     release = machine.surface.version
     bindings.build(machine.trt, build_arguments(model, "model.engine", config, release, BUILD_ONLY))
-    return machine.options
+    return machine.requests
 
 
 def test_a_hybrid_engine(machine, model, tmp_path, capsys):

@@ -24,8 +24,8 @@ def board(tmp_path, monkeypatch, stand_in):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLAFLOW_ANSWERS", str(tmp_path / "answers"))
     monkeypatch.setenv("COLUMNS", "200")
-    stand_in.options("version", "100300")
-    stand_in.options("seconds", 0.05)
+    stand_in.setting("version", "100300")
+    stand_in.setting("seconds", 0.05)
     onnx.save(onnx.parser.parse_model(NETWORK), "two.onnx")
     labels = np.arange(8) % 5
     images = np.zeros((8, 3, 8, 8), np.float32)

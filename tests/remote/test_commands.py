@@ -53,7 +53,7 @@ def test_a_build_brings_engine_log_profile_and_manifest(here, tiny, tmp_path):
 
 
 def test_a_build_that_fails_says_why_and_leaves_the_log_alone(here, stand_in, tiny, tmp_path):
-    stand_in.options("fails", "yes")
+    stand_in.setting("fails", "yes")
     engine = tmp_path / "m.engine"
     with pytest.raises(EnvironmentLacksError, match="no such DLA core"):
         build_on_board(here, request(tiny, engine))
@@ -62,7 +62,7 @@ def test_a_build_that_fails_says_why_and_leaves_the_log_alone(here, stand_in, ti
 
 
 def test_a_build_that_is_killed_says_so(here, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 60)
+    stand_in.setting("seconds", 60)
 
     def kill():
         while not (found := os.listdir(stand_in.folder / "busy")):

@@ -90,7 +90,7 @@ def states(tmp_path, *names):
 @pytest.mark.parametrize("names", [pytest.param(("one",), marks=pytest.mark.slow), ("one", "two")])
 @pytest.mark.parametrize(("answer", "ending"), [(b"y\n", "stopped"), (b"n\n", "done")])
 def test_the_user_decides_what_becomes_of_the_job(stand_in, tiny, tmp_path, names, answer, ending):
-    stand_in.options("seconds", 6 if ending == "done" else 60)
+    stand_in.setting("seconds", 6 if ending == "done" else 60)
     words = ["remote", boards(tmp_path, *names), "build", str(tiny), "--out", str(tmp_path / "m.engine")]
     terminal = Terminal(*words, "--tensorrt", "8.5.2", "--precision", "fp16")
     wait_until(lambda: len(os.listdir(stand_in.folder / "busy")) == len(names))

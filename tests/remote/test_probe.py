@@ -33,7 +33,7 @@ def test_a_probe_asks_each_layer_once_and_keeps_the_answer(here, tmp_path):
 
 
 def test_a_board_that_builds_nothing_gives_no_answers(here, stand_in, tmp_path):
-    stand_in.options("fails", "yes")
+    stand_in.setting("fails", "yes")
     path = tmp_path / "three.onnx"
     onnx.save(onnx.parser.parse_model(NETWORK), path)
     with pytest.raises(EnvironmentLacksError, match="built none of 3 layers"):
@@ -52,8 +52,8 @@ two (float[2, 3, 8, 8] input) => (float[2, 3, 8, 8] output) { middle = Sin (inpu
 )
 def test_the_next_check_uses_the_answer(here, stand_in, tmp_path, monkeypatch, refuses, device, verdict):
     monkeypatch.setenv("DLAFLOW_ANSWERS", str(tmp_path / "answers"))
-    stand_in.options("version", "100300")
-    stand_in.options("refuses", refuses)
+    stand_in.setting("version", "100300")
+    stand_in.setting("refuses", refuses)
     path = tmp_path / "two.onnx"
     onnx.save(onnx.parser.parse_model(UNKNOWN), path)
     target = resolve_target("agx-orin-64gb", "6.2", precision="fp16")
@@ -77,7 +77,7 @@ def test_the_next_check_uses_the_answer(here, stand_in, tmp_path, monkeypatch, r
 
 @pytest.mark.parametrize(("precision", "kind"), [("int8", b"QuantizeLinear"), ("fp16", b"Cast")])
 def test_a_release_that_chooses_no_types_is_asked_with_typed_layers(here, stand_in, tmp_path, precision, kind):
-    stand_in.options("version", "110401")
+    stand_in.setting("version", "110401")
     path = tmp_path / "three.onnx"
     onnx.save(onnx.parser.parse_model(NETWORK), path)
     target = resolve_target("agx-orin-64gb", tensorrt="11.4.1", precision=precision)

@@ -56,7 +56,7 @@ def place(tmp_path, monkeypatch, stand_in):
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "tiny.onnx"
     )
     write_recipe(tmp_path, 'jetpack = "5.1.1"')
-    stand_in.options("seconds", 0.05)
+    stand_in.setting("seconds", 0.05)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -110,7 +110,7 @@ def test_a_recipe_on_a_board_and_again_with_nothing_sent_twice(place, stand_in, 
     ],
 )
 def test_every_release_gets_command_lines_that_it_knows(place, stand_in, capsys, version, release, precision):
-    stand_in.options("version", version)
+    stand_in.setting("version", version)
     write_recipe(place, release, precision)
     assert run(place) == EXIT_DONE, capsys.readouterr()
     assert "bench" in capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_every_release_gets_command_lines_that_it_knows(place, stand_in, capsys,
 
 @pytest.mark.slow
 def test_another_release_than_predicted_is_told(place, stand_in, capsys):
-    stand_in.options("version", "8402")
+    stand_in.setting("version", "8402")
     assert run(place) == EXIT_DONE
     assert "orin has TensorRT 8.4.2, the prediction is for 8.5.2" in " ".join(capsys.readouterr().err.split())
     assert read_run(place / "runs" / "there" / "run.json").notices

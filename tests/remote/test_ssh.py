@@ -68,7 +68,7 @@ def pid_of_worker(stand_in):
 
 
 def test_a_build_outlives_cut_connections(connect, sshd, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 3)
+    stand_in.setting("seconds", 3)
     out, heard = folder(tmp_path), []
 
     def cut_twice():
@@ -88,7 +88,7 @@ def test_a_build_outlives_cut_connections(connect, sshd, stand_in, tiny, tmp_pat
 
 @pytest.mark.slow
 def test_the_whole_sshd_goes_away_and_comes_back(connect, sshd, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 3)
+    stand_in.setting("seconds", 3)
 
     def restart():
         wait_until(lambda: running(stand_in))
@@ -105,7 +105,7 @@ def test_the_whole_sshd_goes_away_and_comes_back(connect, sshd, stand_in, tiny, 
 
 @pytest.mark.slow
 def test_a_desk_that_gives_up_finds_its_job_again(connect, sshd, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 2)
+    stand_in.setting("seconds", 2)
     thread = threading.Thread(target=lambda: (wait_until(lambda: running(stand_in)), sshd.stop()))
     thread.start()
     with pytest.raises(LeftRunningError, match="--attach"):
@@ -133,7 +133,7 @@ def test_a_push_that_was_cut_goes_on(connect, sshd, stand_in, tmp_path):
 
 
 def test_a_killed_worker_leaves_no_lock_and_the_clocks_are_put_back(connect, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 30)
+    stand_in.setting("seconds", 30)
     thread = threading.Thread(target=lambda: os.kill(pid_of_worker(stand_in), signal.SIGKILL))
     thread.start()
     board = connect()
@@ -142,13 +142,13 @@ def test_a_killed_worker_leaves_no_lock_and_the_clocks_are_put_back(connect, sta
     assert state.state == "died"
     assert stand_in.clocks == "own"
     assert not running(stand_in)
-    stand_in.options("seconds", 0.1)
+    stand_in.setting("seconds", 0.1)
     assert perform(board, building(tiny), folder(tmp_path, "next")).state == "done", "the board is free again"
 
 
 @pytest.mark.slow
 def test_worker_and_guardian_killed_at_once_are_cleared_up_by_the_next_call(connect, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 30)
+    stand_in.setting("seconds", 30)
 
     def kill_both():
         worker = pid_of_worker(stand_in)
@@ -168,7 +168,7 @@ def test_worker_and_guardian_killed_at_once_are_cleared_up_by_the_next_call(conn
 
 @pytest.mark.slow
 def test_two_desks_on_one_board(connect, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 1.5)
+    stand_in.setting("seconds", 1.5)
     other = tmp_path / "other.onnx"
     other.write_bytes(tiny.read_bytes())
     onnx.load(other)
@@ -189,13 +189,13 @@ def test_two_desks_on_one_board(connect, stand_in, tiny, tmp_path):
 @pytest.mark.slow
 def test_a_busy_board_says_whose_it_is(connect, stand_in, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("dlaflow.remote.jobs._SETTLING_SECONDS", 0.5)
-    stand_in.options("seconds", 120)
+    stand_in.setting("seconds", 120)
     thread = threading.Thread(target=lambda: perform(connect(), building(tiny), folder(tmp_path, "one")))
     thread.start()
     wait_until(lambda: running(stand_in))
     with pytest.raises(EnvironmentLacksError, match="busy with build"):
         perform(connect(Patience(busy=0)), building(tiny, name="other"), folder(tmp_path, "two"))
-    stand_in.options("seconds", 0)
+    stand_in.setting("seconds", 0)
     board = connect()
     (job,) = board.ask("jobs", JobList).jobs
     board.ask("stop", dict, {"id": job.id})
@@ -204,7 +204,7 @@ def test_a_busy_board_says_whose_it_is(connect, stand_in, tiny, tmp_path, monkey
 
 
 def test_a_time_limit_ends_the_program(here, stand_in, tiny, tmp_path):
-    stand_in.options("seconds", 60)
+    stand_in.setting("seconds", 60)
     state = perform(here, building(tiny, seconds=0.5), folder(tmp_path))
     assert state.state == "failed"
     assert state.runs[0].timed_out
@@ -299,13 +299,13 @@ def test_a_full_disk_during_the_push(connect, small_disk, tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_a_full_disk_during_the_build(connect, stand_in, small_disk, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("dlaflow.remote.board._MARGIN", -(1 << 30))
-    stand_in.options("engine_repeat", 100_000)
+    stand_in.setting("engine_repeat", 100_000)
     out = folder(tmp_path)
     state = perform(connect(), building(tiny, clocks=True), out)
     assert state.state == "failed"
     assert stand_in.clocks == "own"
     assert not running(stand_in)
-    stand_in.options("engine_repeat", 10)
+    stand_in.setting("engine_repeat", 10)
     assert (out / "build.log").exists()
 
 
