@@ -70,7 +70,7 @@ def test_a_capture_with_its_timeline(capture: Path, tmp_path: Path, capsys: pyte
     trace, strip = tmp_path / "trace.json", tmp_path / "strip.svg"
     assert main(["profile", str(capture), "--trace", str(trace), "--svg", str(strip)]) == 0
     out = capsys.readouterr().out
-    assert "12 switches measured" in out
+    assert "12 changes of device along the list" in out
     assert "2 cold inferences" in out
     assert json.loads(trace.read_text())["schema"] == "dlaflow.trace/1"
     assert strip.read_text().startswith("<svg")
@@ -128,7 +128,7 @@ def test_a_capture_is_made_with_the_nsys_at_hand(
     engine.write_bytes(b"engine")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert main(["profile", str(engine), "--jetpack", "6.2"]) == 0
-    assert "12 switches measured" in capsys.readouterr().out
+    assert "12 changes of device along the list" in capsys.readouterr().out
     first, second, third = calls.read_text().splitlines()
     assert first == "profile --help"
     assert "--accelerator-trace=tegra-accelerators" in second

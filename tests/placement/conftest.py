@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from graphs.catalogue import Case
 
-    from dlaflow.placement.score import Score
+    from dlaflow.observed.score import Score
     from dlaflow.types import Placement
 
     Scored = Callable[[Case], tuple[Score, Placement]]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from graphs.catalogue import LOGS, Case
 
-from dlaflow.placement.score import Score
+from dlaflow.observed.score import Score
 from dlaflow.types import Placement
 
 Scored = Callable[[Case], tuple[Score, Placement]]

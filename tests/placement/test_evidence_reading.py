@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from graphs.catalogue import CASES, Case
 
-from dlaflow.placement.score import Score
+from dlaflow.observed.score import Score
 from dlaflow.rules.reading import no_engine
 from dlaflow.types import Placement
 

@@ -11,7 +11,7 @@ from graphs.evidence import read_record
 from graphs.not_recreated import NOT_RECREATED
 from graphs.segmentation import parameters
 
-from dlaflow.placement.score import Score
+from dlaflow.observed.score import Score
 from dlaflow.types import Device, Placement, Verdict
 
 Scored = Callable[[Case], tuple[Score, Placement]]

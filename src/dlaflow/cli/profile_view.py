@@ -15,6 +15,7 @@ from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.compare import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
+from dlaflow.report.score_text import lenient_names
 from dlaflow.types import Device
 from dlaflow.version import __version__
 
@@ -39,7 +40,8 @@ def profile_json(profiles: Sequence[Profiled]) -> bytes:
 def _lean(profile: Profiled) -> Profiled:
     capture = replace(profile.capture, sample=()) if profile.capture else None
     run = replace(profile.run, registered=(), averages=(), unknown=()) if profile.run else None
-    return replace(profile, capture=capture, run=run)
+    measured = replace(profile.measured, messages=(), listed=()) if profile.measured else None
+    return replace(profile, capture=capture, run=run, measured=measured)
 
 
 def profile_view(profile: Profiled) -> Group:
@@ -62,9 +64,10 @@ def profile_view(profile: Profiled) -> Group:
             gain = "" if advice.gain_ms is None else f": about {advice.gain_ms:.3g} ms of GPU time in each inference"
             parts.append(Text(f"  {place}. {advice.title}{gain}"))
             parts.append(Text(f"     {advice.why} {advice.then}".rstrip(), style="dim"))
-    if profile.notes:
+    notes = [note.text for note in profile.notes] + ([lenient_names(profile.lenient)] if profile.lenient else [])
+    if notes:
         parts.append(Text("\nKnow this", style="bold"))
-        parts += [Text(f"  - {note.text}") for note in profile.notes]
+        parts += [Text(f"  - {text}") for text in notes]
     return Group(*parts, Text(""))
 
 
@@ -92,15 +95,20 @@ def headline(profile: Profiled) -> str:
     measured = profile.measured
     if measured is None:
         return f"{profile.name}: the files do not tell where the layers ran"
-    on_gpu = sum(layer.device is Device.GPU and not layer.name.startswith("Ref") for layer in measured.layers)
-    text = f"{profile.name}: {_count(measured.loadables, 'DLA subgraph')}, {_count(on_gpu, 'GPU layer')}"
-    if measured.switches is not None:
-        text += f", {_count(measured.switches, 'switch', 'switches')} measured"
-        if profile.predicted is not None:
-            text += f" ({profile.predicted.summary.switches} predicted)"
-    elif profile.predicted is not None:
-        text += f" ({profile.predicted.summary.loadables} subgraphs predicted)"
-    return f"{text}, from {measured.source}"
+    working = [layer for layer in measured.layers if layer.works and layer.device is Device.GPU]
+    on_gpu = sum(not layer.name.startswith("Ref") for layer in working)
+    loadables = "DLA subgraphs not told" if measured.loadables is None else _count(measured.loadables, "DLA subgraph")
+    text = f"{profile.name}: {loadables}, {_count(on_gpu, 'GPU layer')}"
+    if profile.predicted is not None and measured.switches is not None:
+        expected = profile.predicted.summary
+        text += f", {_count(measured.switches, 'switch', 'switches')} over the model's graph"
+        text += (
+            f" (predicted: {_count(expected.loadables, 'subgraph')}, {_count(expected.switches, 'switch', 'switches')})"
+        )
+    elif measured.device_changes is not None:
+        text += f", {_count(measured.device_changes, 'change')} of device along the list"
+    text = f"{text}, from {measured.source}"
+    return f"{text} ({measured.doubt})" if measured.doubt else text
 
 
 def _count(amount: int, one: str, many: str = "") -> str:
@@ -149,7 +157,7 @@ def _summary(nodes: list[str]) -> str:
 def _crossing_table(capture: CaptureSummary) -> Table:
     from rich.table import Table
 
-    table = Table(title="\nSwitches in order", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="\nChanges of device in order", title_justify="left", box=None, pad_edge=False)
     for name in ("to", "copies", "ms", "from", "into"):
         table.add_column(name, justify="right" if name in {"copies", "ms"} else "left", no_wrap=True)
     for crossing in capture.crossings:

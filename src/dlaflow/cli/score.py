@@ -17,8 +17,8 @@ from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes
 
 if TYPE_CHECKING:
+    from dlaflow.observed.build import ObservedBuild
     from dlaflow.parse.log import LogRun
-    from dlaflow.placement.build import RealBuild
     from dlaflow.targets.target import Target
 
 
@@ -85,20 +85,17 @@ def score(
     min_agreement
         Exit with 1 when less than this share of the named layers agrees (0..1), or the loadable count differs.
     """
-    from dlaflow.graph.load import load_model
-    from dlaflow.placement.check import check_network, network_of
-    from dlaflow.placement.score import score as compare
+    from dlaflow.observed.score import score as compare
+    from dlaflow.placement.check import check
     from dlaflow.report.score_text import score_json, score_text
 
     if min_agreement is not None and not 0 <= min_agreement <= 1:
         raise UsageError("--min-agreement is a share", expected="0..1", received=min_agreement)
     real, run = _read(build or BuildFile())
     target = _target(of or Overrides(), run)
-    loaded = load_model(model)
-    network = network_of(loaded, target)
-    placement = check_network(loaded, network, target)
+    placement = check(model, target)
     say_unread(placement, quiet=quiet)
-    result = compare(placement, network, real)
+    result = compare(placement, real)
     if json:
         write_atomic(json, score_json(result, placement))
     if not quiet:
@@ -107,8 +104,8 @@ def score(
     return EXIT_FINDINGS if wanting else EXIT_DONE
 
 
-def _read(build: BuildFile) -> tuple[RealBuild, LogRun | None]:
-    from dlaflow.cli import real_build
+def _read(build: BuildFile) -> tuple[ObservedBuild, LogRun | None]:
+    from dlaflow.observed.build import read_capture, read_layer_info, read_log, read_profile
 
     given = [each for each in (build.log, build.layer_info, build.profile, build.nsys) if each is not None]
     if len(given) != 1:
@@ -118,30 +115,29 @@ def _read(build: BuildFile) -> tuple[RealBuild, LogRun | None]:
             received=f"{len(given)} of them",
         )
     if build.log is not None:
-        run = real_build.run_of(build.log)
-        return real_build.build_of_log(run, build.log.name), run
+        return read_log(build.log)
     if build.layer_info is not None:
-        return real_build.build_of_layer_info(build.layer_info), None
+        return read_layer_info(build.layer_info), None
     if build.profile is not None:
-        return real_build.build_of_profile(build.profile), None
-    return real_build.build_of_capture(given[0]), None
+        return read_profile(build.profile), None
+    return read_capture(given[0]), None
 
 
 def _target(of: Overrides, run: LogRun | None) -> Target:
-    from dlaflow.cli.real_build import told_by
+    from dlaflow.observed.target import target_of
     from dlaflow.targets.target import resolve_target
 
-    told = told_by(run)
-    board = of.board or told.board
+    stated = target_of(run)
+    board = of.board or stated.board
     if board is None:
         raise UsageError("the file does not tell the board", then="Name it with --board (`dlaflow boards` lists them).")
-    version = of.tensorrt or (None if of.jetpack else told.tensorrt)
+    version = of.tensorrt or (None if of.jetpack else stated.tensorrt)
     if version is None and of.jetpack is None:
         raise UsageError("the file does not tell the release", then="Name it with --jetpack or --tensorrt.")
-    precision = of.precision or told.precision
+    precision = of.precision or stated.precision
     if precision is None:
         raise UsageError("the file does not tell the precision", then="Name it with --precision (int8 or fp16).")
     # A shape tells the batch of this build more surely than the first input that the log happens to name.
-    batch = of.batch or (None if of.shape else told.batch)
-    target = resolve_target(board, of.jetpack, precision=precision, batch=batch, tensorrt=version, mode=told.mode)
+    batch = of.batch or (None if of.shape else stated.batch)
+    target = resolve_target(board, of.jetpack, precision=precision, batch=batch, tensorrt=version, mode=stated.mode)
     return replace(target, shapes=fixed_shapes(of.shape))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dlaflow.estimate.program import Assignment
 from dlaflow.graph.layer import Layer, Network, Shuffle, Tensor
 from dlaflow.types import Device, Placement, Verdict
-
-_BEFORE = ("reshape_before_", "unsqueeze_node_after_")
-"""Names of the shuffles that the builder adds before a layer on the DLA; the others stand after one."""
 
 
 def assignments_of(placement: Placement) -> dict[str, Assignment]:
@@ -18,33 +16,36 @@ def assignments_of(placement: Placement) -> dict[str, Assignment]:
 
 
 def with_helpers(network: Network, placement: Placement) -> Network:
-    """The network with the shuffles that the builder adds around tensors of fewer than four dimensions.
-
-    A placement names them; the network, which is what the parser makes, does not have them.
-    """
+    """The network as placed: with the helpers that the builder adds as layers, and their readers reading them."""
     known = {layer.name: layer for layer in network.layers}
-    layers = [layer.name for layer in placement.layers]
-    inserted: list[Layer] = []
-    renamed: dict[tuple[str, Device], Tensor] = {}
-    device = {layer.name: layer.device for layer in placement.layers}
-    for position, name in enumerate(layers):
-        if (layer := known.get(name)) is not None:
-            inputs = tuple(renamed.get((tensor.name, device[name]), tensor) for tensor in layer.inputs)
-            inserted.append(replace(layer, inputs=inputs))
-            continue
-        before = name.startswith(_BEFORE)
-        nearby = layers[position + 1 :] if before else layers[position - 1 :: -1] if position else []
-        neighbour = next((known[other] for other in nearby if other in known and not known[other].folded), None)
-        tensors = () if neighbour is None else neighbour.inputs if before else neighbour.outputs
-        tensor = next((tensor for tensor in tensors if not tensor.constant), None)
-        if tensor is None:
-            continue
-        output = replace(tensor, name=f"{tensor.name}_{name}")
-        renamed[tensor.name, Device.DLA if before else Device.GPU] = output
-        shuffle = Shuffle(helper=True)
-        inserted.append(Layer(len(inserted), name, "SHUFFLE", "", (), (tensor,), (output,), shuffle))
-    outputs = tuple(renamed.get((tensor.name, Device.GPU), tensor) for tensor in network.outputs)
-    return replace(network, layers=tuple(inserted), outputs=outputs)
+    tensors = {tensor.name: tensor for tensor in network.inputs}
+    tensors |= {tensor.name: tensor for layer in network.layers for tensor in (*layer.inputs, *layer.outputs)}
+    made: dict[str, str] = {}
+    layers: list[Layer] = []
+    for placed in placement.layers:
+        layer = known.get(placed.name)
+        if layer is not None:
+            read = iter(placed.inputs)
+            inputs = tuple(
+                tensor if tensor.constant else _read(tensor, next(read), made, tensors) for tensor in layer.inputs
+            )
+            layers.append(replace(layer, inputs=inputs))
+        elif placed.inputs[0] in tensors:
+            source = tensors[placed.inputs[0]]
+            output = tensors[placed.outputs[0]] = replace(source, name=placed.outputs[0])
+            made[output.name] = source.name
+            layers.append(
+                Layer(len(layers), placed.name, "SHUFFLE", "", (), (source,), (output,), Shuffle(helper=True))
+            )
+    on_dla = {name for placed in placement.layers if placed.device is Device.DLA for name in placed.inputs}
+    leaving = {source: tensors[name] for name, source in made.items() if name not in on_dla}
+    outputs = tuple(leaving.get(tensor.name, tensor) for tensor in network.outputs)
+    return replace(network, layers=tuple(layers), outputs=outputs)
+
+
+def _read(tensor: Tensor, name: str, made: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Tensor:
+    """What a layer reads: a helper's output where there is one. An erased reshape keeps its own output's form."""
+    return tensors[name] if name in made else tensor
 
 
 def repaired(network: Network, placement: Placement) -> dict[str, Assignment] | None:

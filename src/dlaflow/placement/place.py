@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dlaflow.graph.cost import has_known_macs
@@ -10,13 +10,14 @@ from dlaflow.graph.layer import Network, Tensor
 from dlaflow.placement.answers import Known, settled
 from dlaflow.placement.grouping import group, keep_largest
 from dlaflow.placement.lifting import settle_shapes
-from dlaflow.placement.nodes import Node, Wiring
+from dlaflow.placement.nodes import Node
+from dlaflow.placement.switches import switches
 from dlaflow.rules.case import Case, elements, make_case
 from dlaflow.rules.examine import Examiner, verdict
 from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, StandaloneLeftovers
 from dlaflow.rules.moving import ShuffleBesideSlice
 from dlaflow.targets.target import Target
-from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Switch, Verdict
+from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Verdict
 
 _ELEMENT_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "bool": 1, "int8": 1, "uint8": 1}
 
@@ -107,16 +108,23 @@ def _record(built: _Built, case: Case, model: ModelInfo, findings: list[Finding]
         Loadable(index, members[0].name, members[-1].name, [node.name for node in members], _macs(members))
         for index, members in enumerate(built.loadables)
     ]
-    switches = _switches(built.nodes, case)
+    tensors = {tensor.name: _bytes(tensor, case) for node in built.nodes for tensor in _live(node)}
+    crossing = switches(layers, tensors)
     return Placement(
         model=model,
         target=case.target.info(_batch_of(case)),
-        summary=_summary(layers, built, len(switches), _mac_share(layers, case.network, findings)),
+        summary=_summary(layers, built, len(crossing), _mac_share(layers, case.network, findings)),
         layers=layers,
         loadables=loadables,
-        switches=switches,
+        switches=crossing,
         findings=findings,
+        tensors=tensors,
     )
+
+
+def _live(node: Node) -> Iterator[Tensor]:
+    """The tensors that a node reads and writes at run time."""
+    yield from (tensor for tensor in (*node.inputs, *node.outputs) if not tensor.constant)
 
 
 def _placed(node: Node, loadable: int | None, case: Case) -> PlacedLayer:
@@ -132,21 +140,9 @@ def _placed(node: Node, loadable: int | None, case: Case) -> PlacedLayer:
         macs=layer.macs if layer else 0,
         bytes=weights + sum(_bytes(tensor, case) for tensor in node.outputs),
         findings=list(node.findings),
+        inputs=[tensor.name for tensor in node.inputs if not tensor.constant],
+        outputs=[tensor.name for tensor in node.outputs if not tensor.constant],
     )
-
-
-def _switches(nodes: list[Node], case: Case) -> list[Switch]:
-    """Every tensor that crosses between the DLA and the GPU, once for each side that reads it."""
-    wiring = Wiring.of(nodes)
-    found = []
-    for node in nodes:
-        if not node.runs:
-            continue
-        for tensor in node.outputs:
-            readers = [reader for reader in wiring.consumers.get(tensor.name, ()) if reader.device is not node.device]
-            if readers:
-                found.append(Switch(node.name, readers[0].name, tensor.name, _bytes(tensor, case)))
-    return found
 
 
 def _summary(layers: list[PlacedLayer], built: _Built, switches: int, mac_share: float | None) -> Summary:

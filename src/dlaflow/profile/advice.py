@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
+from dlaflow.observed.build import ObservedBuild
+from dlaflow.observed.names import parts_of
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.messages import is_harmless
 from dlaflow.profile.breakdown import Breakdown
 from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.iteration import REFORMAT
-from dlaflow.profile.names import cause_of, parts_of
-from dlaflow.profile.placement import MeasuredPlacement
+from dlaflow.profile.names import cause_of
 from dlaflow.types import Device, Placement, Verdict
 
 
@@ -37,7 +38,7 @@ class _Stretch:
 
 
 def advise(
-    placement: MeasuredPlacement | None,
+    placement: ObservedBuild | None,
     run: LogRun | None,
     times: dict[str, float],
     predicted: Placement | None = None,
@@ -70,11 +71,11 @@ def times_of(breakdown: Breakdown | None, capture: CaptureSummary | None) -> dic
     return {}
 
 
-def _stretches(placement: MeasuredPlacement) -> list[_Stretch]:
+def _stretches(placement: ObservedBuild) -> list[_Stretch]:
     """Runs of GPU layers with work of their own; those between two DLA runs cost switches."""
     if not placement.ordered or not any(layer.device is Device.DLA for layer in placement.layers):
         return []
-    active = [layer for layer in placement.layers if layer.device is not Device.FOLDED]
+    active = [layer for layer in placement.layers if layer.works]
     runs = [(device, list(group)) for device, group in groupby(active, key=lambda layer: layer.device)]
     found = []
     for place, (device, layers) in enumerate(runs):
@@ -117,9 +118,10 @@ def _title(subject: str, stretches: list[_Stretch]) -> str:
 def _why(stretches: list[_Stretch]) -> str:
     cuts = sum(stretch.between for stretch in stretches)
     copies = sum(len(stretch.names) - len(_working(stretch)) for stretch in stretches)
-    switches = len(stretches) + cuts
+    changes = len(stretches) + cuts
     verb = f"cuts the DLA's work {'once' if cuts == 1 else f'{cuts} times'}" if cuts else "stands at an end"
-    text = f"It {verb}: {switches} switch{'es' if switches > 1 else ''}, {copies} reformat{'s' if copies != 1 else ''}."
+    text = f"It {verb}: {changes} change{'s' if changes > 1 else ''} of device, "
+    text += f"{copies} reformat{'s' if copies != 1 else ''}."
     reason = next((stretch.reason for stretch in stretches if stretch.reason), "")
     return f"{text} TensorRT: {reason}" if reason else text
 

@@ -39,7 +39,7 @@ def compare_profiles(profiles: Sequence[Profiled]) -> Comparison:
     if len(profiles) < 2:
         raise UsageError("nothing to compare", expected="two profiles or more", received=len(profiles))
     rows = [
-        _row("subgraphs", "", [float(each.measured.loadables) if each.measured else None for each in profiles]),
+        _row("subgraphs", "", [_subgraphs(each) for each in profiles]),
         _row("GPU layers", "", [_gpu_layers(each) for each in profiles]),
     ]
     keys = dict.fromkeys((_label(profile, each), each.unit) for profile in profiles for each in profile.measurements)
@@ -80,7 +80,8 @@ def _gpu_layers(profile: Profiled) -> float | None:
 
 def _on_gpu(profile: Profiled) -> list[str]:
     layers = profile.measured.layers if profile.measured else ()
-    return [layer.name for layer in layers if layer.device is Device.GPU and not layer.name.startswith("Reformatting")]
+    on_gpu = [layer.name for layer in layers if layer.works and layer.device is Device.GPU]
+    return [name for name in on_gpu if not name.startswith("Reformatting")]
 
 
 def _factor(first: Profiled, last: Profiled) -> float | None:
@@ -119,8 +120,13 @@ def _cause(first: Profiled, last: Profiled, factor: float | None) -> str:
     return ""
 
 
+def _subgraphs(profile: Profiled) -> float | None:
+    known = profile.measured is not None and profile.measured.loadables is not None
+    return float(_loadables(profile)) if known else None
+
+
 def _loadables(profile: Profiled) -> int:
-    return profile.measured.loadables if profile.measured else 0
+    return (profile.measured.loadables or 0) if profile.measured else 0
 
 
 def _precision(profile: Profiled) -> str:

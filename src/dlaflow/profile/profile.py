@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from dlaflow.observed.build import ObservedBuild, ObservedLayer, Sources, observe
+from dlaflow.observed.names import parts_of
+from dlaflow.observed.overlay import Overlay, lay_over
 from dlaflow.parse.capture import HardwareTask
 from dlaflow.parse.log import LogRun, Note, Performance, Times
 from dlaflow.parse.read import UNTESTED
@@ -15,29 +18,23 @@ from dlaflow.profile.advice import Advice, advise, times_of
 from dlaflow.profile.breakdown import Breakdown, TopLayer, breakdown_of, top_layers
 from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.evidence import Evidence, Files, read_evidence
-from dlaflow.profile.placement import (
-    MeasuredPlacement,
-    as_placement,
-    in_model_order,
-    measured_placement,
-    nodes_behind,
-)
 from dlaflow.profile.spread import Running, Spread
-from dlaflow.types import Measurement, Placement
+from dlaflow.types import Device, Measurement, Placement
 
 __all__ = ["Files", "Profiled", "profile_of", "read_profile"]
 
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """One profile. `placement` is complete only when the model was given (`predicted`), else `measured` alone tells.
+    """One profile. `placement` is the build laid over the model's graph, None without the model (`predicted`).
 
-    `onnx_nodes` maps a layer of the engine to the ONNX nodes behind it, empty without the model.
+    `onnx_nodes` maps a layer of the engine to the ONNX nodes behind it, empty without the model; `lenient` are printed
+    names that no layer bears as they stand, with the layers taken for them.
     """
 
     name: str
     run: LogRun | None
-    measured: MeasuredPlacement | None
+    measured: ObservedBuild | None
     placement: Placement | None
     predicted: Placement | None
     measurements: tuple[Measurement, ...]
@@ -48,6 +45,7 @@ class Profiled:
     advice: tuple[Advice, ...]
     notes: tuple[Note, ...]
     onnx_nodes: dict[str, list[str]]
+    lenient: tuple[tuple[str, str], ...] = ()
 
 
 def read_profile(files: Files, predicted: Placement | None = None) -> Profiled:
@@ -63,17 +61,18 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
     run = evidence.run
     known = dla_names(run.placement, run.engine_layers) if run else None
     breakdown = breakdown_of(evidence.profile, known) if evidence.profile else None
-    measured = measured_placement(evidence)
-    placement = as_placement(measured, predicted) if measured and predicted else None
-    in_order = in_model_order(measured, placement) if measured and placement and not measured.ordered else measured
-    if measured and in_order is not measured and in_order:
-        measured = replace(measured, switches=in_order.switches, source=in_order.source)
+    measured = _observe(evidence)
+    over = lay_over(measured, predicted) if measured and predicted else None
+    if measured and over:
+        counted = over.placement.summary
+        measured = replace(measured, switches=counted.switches, loadables=counted.loadables)
+    in_order = _in_model_order(measured, over) if measured and over and not measured.ordered else measured
     times = times_of(breakdown, evidence.capture)
     return Profiled(
         name=evidence.name,
         run=run,
         measured=measured,
-        placement=placement,
+        placement=over.placement if over else None,
         predicted=predicted,
         measurements=tuple(_measurements(evidence, breakdown)),
         breakdown=breakdown,
@@ -82,8 +81,37 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         top=tuple(_top(breakdown, evidence.capture)),
         advice=tuple(advise(in_order, run, times, predicted)),
         notes=tuple(_notes(evidence, breakdown)),
-        onnx_nodes=nodes_behind(measured, predicted) if measured and predicted else {},
+        onnx_nodes=_onnx_nodes(over) if over else {},
+        lenient=tuple(sorted(over.lenient.items())) if over else (),
     )
+
+
+def _observe(evidence: Evidence) -> ObservedBuild | None:
+    """The build, from whatever tells it; names without types are no ground to speak of the DLA here."""
+    capture, info = evidence.capture, evidence.layer_info
+    inference = capture.sample[capture.first_warm].layers if capture and capture.sample else ()
+    detailed = info if info and info.detailed else None
+    return observe(Sources(evidence.run, detailed, evidence.profile, inference), evidence.name)
+
+
+def _in_model_order(measured: ObservedBuild, over: Overlay) -> ObservedBuild:
+    """The layers of the graph in the model's order, where the files have none: stretches on the GPU need one."""
+    messages = {part: layer.messages for layer in measured.layers for part in (layer.name, *parts_of(layer.name))}
+    layers = tuple(
+        ObservedLayer(layer.name, layer.kind, layer.device, messages=messages.get(layer.name, ()))
+        for layer in over.placement.layers
+        if layer.device is not Device.FOLDED
+    )
+    return replace(measured, layers=layers, ordered=True)
+
+
+def _onnx_nodes(over: Overlay) -> dict[str, list[str]]:
+    """The ONNX nodes behind each layer of the engine; empty lists where the names do not match."""
+    pairs = zip(over.build.layers, over.members, strict=True)
+    return {
+        entry.name: list(dict.fromkeys(node for layer in layers for node in layer.onnx_nodes))
+        for entry, layers in pairs
+    }
 
 
 def _top(breakdown: Breakdown | None, capture: CaptureSummary | None) -> list[TopLayer]:
@@ -125,7 +153,7 @@ def _measurements(evidence: Evidence, breakdown: Breakdown | None) -> list[Measu
             ("reformat time", breakdown.reformat_ms),
         ):
             found.append(Measurement(quantity, subject, value, "ms", n, detail=detail))
-        found.append(Measurement("switches", subject, breakdown.switches, "per inference", n, detail=detail))
+        found.append(Measurement("device changes", subject, breakdown.switches, "per inference", n, detail=detail))
     if evidence.capture is not None:
         found += _of_capture(subject, evidence.capture)
     busy = [(task.end - task.start) / 1e6 for task in evidence.hardware if task.engine.startswith("DLA")]
@@ -182,7 +210,7 @@ def _of_capture(subject: str, capture: CaptureSummary) -> list[Measurement]:
         found += _of_spread(quantity, subject, spread, "ms", detail)
     n = capture.inferences - capture.cold
     if capture.layers:
-        found.append(Measurement("switches", subject, capture.switches, "per inference", n, detail=detail))
+        found.append(Measurement("device changes", subject, capture.switches, "per inference", n, detail=detail))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dlaflow.placement.score import Disagreement, LoadableMatch, Score
+from dlaflow.observed.score import Disagreement, LoadableMatch, Score
 from dlaflow.types import Placement, TargetInfo
 from dlaflow.version import __version__
 
@@ -32,6 +32,9 @@ class ScoreFile(msgspec.Struct, frozen=True):
     loadables: tuple[LoadableMatch, ...]
     disagreements: tuple[Disagreement, ...]
     doubt: str
+    switches_predicted: int
+    switches_real: int | None
+    lenient: tuple[tuple[str, str], ...]
 
 
 def score_json(score: Score, placement: Placement) -> bytes:
@@ -55,6 +58,9 @@ def score_json(score: Score, placement: Placement) -> bytes:
         loadables=score.loadables,
         disagreements=score.disagreements,
         doubt=score.doubt,
+        switches_predicted=score.switches_predicted,
+        switches_real=score.switches_real,
+        lenient=score.lenient,
     )
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
@@ -70,7 +76,10 @@ def score_text(score: Score, placement: Placement) -> str:
         f"  {score.layer_share:7.1%} of the layers whose device it tells ({score.layers_agreeing} of {score.layers})",
         f"  {score.mac_share:7.1%} of their multiply-accumulates",
         f"  {_loadables(score)}",
+        f"  {_switches(score)}",
     ]
+    if score.lenient:
+        lines.append(f"  Note: {lenient_names(score.lenient)}")
     if score.doubt:
         lines.append(f"  Note: {score.doubt}.")
     missing = [match for match in score.loadables if match.predicted is None]
@@ -96,6 +105,21 @@ def _loadables(score: Score) -> str:
         f"{score.loadables_predicted:7} loadables predicted, {score.loadables_real} in the build, "
         f"{same} with the same first and last layer"
     )
+
+
+def _switches(score: Score) -> str:
+    if score.switches_real is None:
+        return f"{score.switches_predicted:7} switches predicted; an excerpt does not tell them"
+    return (
+        f"{score.switches_predicted:7} switches predicted, {score.switches_real} in the build, over the model's graph"
+    )
+
+
+def lenient_names(lenient: tuple[tuple[str, str], ...]) -> str:
+    """The sentence on names that no layer of the model bears as they were printed."""
+    printed, layer = lenient[0]
+    names = "1 name was" if len(lenient) == 1 else f"{len(lenient)} names were"
+    return f"{names} matched to a layer of nearly the same name, such as {printed} to {layer}."
 
 
 def _ends(match: LoadableMatch) -> str:

@@ -8,13 +8,12 @@ from pathlib import Path
 import msgspec
 from graphs.catalogue import Case
 
-from dlaflow.cli.real_build import build_of_capture, build_of_log, build_of_profile, run_of
 from dlaflow.graph.load import load_model
-from dlaflow.graph.lower import lower
+from dlaflow.observed.build import ObservedBuild, ObservedLayer, read_capture, read_log, read_profile
+from dlaflow.parse.log import ValidatorMessage
 from dlaflow.parse.nodes import brace_groups, dla_node
-from dlaflow.placement.build import DlaEntry, GpuEntry, RealBuild, Word
 from dlaflow.placement.check import check_model
-from dlaflow.placement.score import Score, score
+from dlaflow.observed.score import Score, score
 from dlaflow.targets.target import resolve_target
 from dlaflow.types import Device, Placement
 
@@ -64,55 +63,59 @@ def run(case: Case, model: Path, folder: Path) -> tuple[Score, Placement]:
     target = resolve_target(
         case.board, None, precision=case.precision, batch=case.batch, mode=case.mode, tensorrt=case.tensorrt
     )
-    loaded = load_model(model)
-    network = lower(loaded, tensorrt=case.tensorrt, batch=case.batch)
-    placement = check_model(loaded, target)
-    return score(placement, network, build_of(case, folder, placement)), placement
+    placement = check_model(load_model(model), target)
+    return score(placement, build_of(case, folder, placement)), placement
 
 
-def build_of(case: Case, folder: Path, placement: Placement) -> RealBuild:
+def build_of(case: Case, folder: Path, placement: Placement) -> ObservedBuild:
     """What the evidence tells of a build."""
     artefact = folder / "artefacts" / "open" / case.record
     if artefact.suffix == ".sqlite":
-        return build_of_capture(artefact)
+        return read_capture(artefact)
     if artefact.suffix == ".json" and artefact.exists():
-        return build_of_profile(artefact)
+        return read_profile(artefact)
     if artefact.suffix == ".log":
-        return build_of_log(run_of(artefact), case.record)
+        return read_log(artefact)[0]
     record = read_record(folder, case)
     assert record is not None, f"{case.record} is no record"
     dla, gpu = _lists(record, case)
     if case.all_dla:
         names = tuple(layer.name for layer in placement.layers if layer.device is not Device.FOLDED)
-        dla = [DlaEntry(names[0], names[-1], names)]
-    told = not case.all_dla and len(dla) == record.n_dla_subgraphs
-    return RealBuild(
-        source=case.record,
-        dla=tuple(dla),
-        gpu=tuple(gpu),
-        loadables=tuple((entry.first, entry.last) for entry in dla) if told else None,
-        count=None if case.part else record.n_dla_subgraphs,
-        words=tuple(Word(each.layer, each.reason_code, each.message_gist) for each in record.per_layer_reasons),
+        dla = [ObservedLayer("all", "", Device.DLA, members=names)]
+    stated = not case.all_dla and len(dla) == record.n_dla_subgraphs
+    return ObservedBuild(
+        layers=(*dla, *gpu),
+        source="the record",
+        ordered=False,
+        loadables=None if case.part else record.n_dla_subgraphs,
+        listed=(*dla, *gpu),
+        ends=tuple(entry.ends for entry in dla) if stated else None,
+        messages=tuple(
+            ValidatorMessage(each.layer, each.type, each.reason_code, each.message_gist)
+            for each in record.per_layer_reasons
+        ),
         complete=record.complete and not case.part,
+        file=case.record,
     )
 
 
-def _lists(record: Record, case: Case) -> tuple[list[DlaEntry], list[GpuEntry]]:
-    dla: list[DlaEntry] = []
+def _lists(record: Record, case: Case) -> tuple[list[ObservedLayer], list[ObservedLayer]]:
+    dla: list[ObservedLayer] = []
     for text in record.dla_layers:
         if (found := re.search(r"ForeignNode\[.*\]", text)) is not None and " and others" not in text:
-            node = dla_node(found.group())
-            dla.append(DlaEntry(node.first, node.last, node.members))
+            dla.append(ObservedLayer(found.group(), "", Device.DLA, members=dla_node(found.group()).members))
         elif text.startswith("{"):
             names = [name.strip() for group in brace_groups(text) for name in group.members or ()]
             whole = tuple(name for name in names if "..." not in name)
             kept = tuple(name for name in whole if not _skipped(name, case))
-            dla.append(DlaEntry(kept[0], kept[-1], kept if len(whole) == len(names) else None))
-    gpu = [GpuEntry(each.name, each.type or "") for each in record.gpu_layers if _is_name(each.name)]
-    gpu += [GpuEntry(name) for name in case.means]
+            ends = f"{{ForeignNode[{kept[0]}...{kept[-1]}]}}"
+            members = kept if len(whole) == len(names) else None
+            dla.append(ObservedLayer(ends, "", Device.DLA, members=members))
+    gpu = [ObservedLayer(each.name, each.type or "", Device.GPU) for each in record.gpu_layers if _is_name(each.name)]
+    gpu += [ObservedLayer(name, "", Device.GPU) for name in case.means]
     named = {entry.name for entry in gpu}
     gpu += [
-        GpuEntry(each.layer.removesuffix(" (original graph)"), each.type)
+        ObservedLayer(each.layer.removesuffix(" (original graph)"), each.type, Device.GPU)
         for each in record.per_layer_reasons
         if each.reason_code in _REFUSED and _is_name(each.layer) and each.layer not in named
     ]

@@ -1,4 +1,4 @@
-"""From the names of a build log to the layers of a prediction: fused names, copies, and suffixes that drift.
+"""From the names that a build prints to the layers of a placed graph: fused names, copies, and suffixes that drift.
 
 The builder joins names when it fuses layers (`A + B`, `PWN(A, B)`, `A || B`) and decorates those it adds; its parser
 makes taken names unique with a number (`Split_20`) that depends on everything imported before.
@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
+from dlaflow.parse.nodes import foreign_ends, split_names
 from dlaflow.types import PlacedLayer, Placement
 
 _NOISE_KINDS = frozenset({"COPY", "REFORMAT", "NOOP", "NO_OP", "CAST_COPY"})
@@ -17,73 +18,66 @@ _NOISE = re.compile(
     r"^Reformatting CopyNode |^Reformat(?:ting)? | copy$| finish$|_copy_(?:in|out)put$|_copy$| (?:to|from) nvm$"
     r"|^\d+ copy$|^scale_(?:constant|operand|eltwise)_of_| (?:in|out)put reformatter \d+$|^__mye"
 )
-_SEPARATOR = re.compile(r" \+ | \|\| ")
+_REFORMAT = re.compile(r"Reformatting CopyNode for (?:Input|Output) Tensor \d+ to (.*)")
+_OLD_REFORMAT = re.compile(r"(.*?) (?:input|output) reformatter \d+$")
+_COPY = re.compile(r"(?:_copy_output| copy)$")
 _SUFFIX = re.compile(r"_(\d+)$")
 _PREFIXES = ("copied_", "scale_eltwise_of_", "scale_operand_of_")
+_AFTER = ("reshape_after_", "squeeze_after_", "copied_squeeze_after_")
 
 
 def is_noise(name: str, kind: str = "") -> bool:
     """Whether an entry is a copy, a reformat or a constant of the builder's own: no layer of the network."""
-    return kind in _NOISE_KINDS or bool(_NOISE.search(name))
+    return kind.upper() in _NOISE_KINDS or bool(_NOISE.search(name))
 
 
-def leaves(name: str) -> list[str]:
-    """The layers that a printed name joins: `PWN(A, PWN(B, C)) + D` holds A, B, C, D."""
-    text = name.strip()
-    if text.startswith("{") and text.endswith("}"):
-        text = text[1:-1]
+def parts_of(name: str) -> tuple[str, ...]:
+    """The layers that a printed name joins: `PWN(A, PWN(B, C)) + D` holds A, B, C, D; a reformat's are its target's.
+
+    A `{ForeignNode[a...b]}` gives its two ends, since it does not list what lies between.
+    """
+    name = name.strip()
+    if match := _REFORMAT.match(name) or _OLD_REFORMAT.match(name):
+        return parts_of(match.group(1))
+    if ends := foreign_ends(name):
+        return tuple(dict.fromkeys(part for end in ends for part in parts_of(end)))
+    if name.startswith("{") and name.endswith("}"):
+        return tuple(split_names(name[1:-1], ","))
     found: list[str] = []
-    for part in _top_level(text, _SEPARATOR):
-        if part.startswith("PWN(") and part.endswith(")"):
-            for inner in _arguments(part[4:-1]):
-                found += leaves(inner)
-        else:
-            found.append(part)
-    return found
-
-
-def _top_level(text: str, separator: re.Pattern[str]) -> list[str]:
-    """Split at separators that stand outside `PWN(...)`; other brackets belong to names."""
-    parts, start = [], 0
-    for match in separator.finditer(text):
-        before = text[start : match.start()]
-        if before.count("PWN(") and before.count("(") > before.count(")"):
-            continue
-        parts.append(before.strip())
-        start = match.end()
-    return [part for part in (*parts, text[start:].strip()) if part]
-
-
-def _arguments(text: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for index, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0 and text.startswith(", ", index):
-            parts.append(text[start:index])
-            start = index + 2
-    return [*parts, text[start:]]
+    for merged in split_names(_COPY.sub("", name), " || "):
+        for part in split_names(merged, " + "):
+            if part.startswith("PWN(") and part.endswith(")"):
+                found += [inner for piece in split_names(part[4:-1]) for inner in parts_of(piece)]
+            else:
+                found.append(part)
+    return tuple(dict.fromkeys(found))
 
 
 class Resolver:
-    """Finds the predicted layers that a printed name means."""
+    """Finds the layers of a placed graph that a printed name means.
+
+    `lenient` collects the names that were not found as they stand, with the layer that was taken for each.
+    """
 
     def __init__(self, placement: Placement) -> None:
-        self._order = {layer.name: index for index, layer in enumerate(placement.layers)}
+        self._by_name = {layer.name: layer for layer in placement.layers}
         self._layers = placement.layers
         self._bases: dict[str, list[PlacedLayer]] = defaultdict(list)
+        self.lenient: dict[str, str] = {}
         for layer in placement.layers:
             self._bases[_SUFFIX.sub("", layer.name)].append(layer)
 
     def one(self, name: str, kind: str = "") -> PlacedLayer | None:
-        """The layer of a single name, or None when the prediction has none like it."""
-        for candidate in (name, *(name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix))):
-            if candidate in self._order:
-                return self._layers[self._order[candidate]]
-        if _unnamed(name):
-            return None
-        if layer := self._helper(name):
-            return layer
-        return self._drifted(name, kind)
+        """The layer of a single name, or None when the graph has none like it."""
+        if name in self._by_name:
+            return self._by_name[name]
+        plain = next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name)
+        layer = self._by_name.get(plain)
+        if layer is None and not _unnamed(name):
+            layer = self._helper(name) or self._drifted(name, kind)
+        if layer is not None:
+            self.lenient[name] = layer.name
+        return layer
 
     def all(self, name: str, kind: str = "") -> tuple[list[PlacedLayer], list[str]]:
         """The layers of a printed name, and those of its parts that were not found.
@@ -93,12 +87,11 @@ class Resolver:
         """
         found: dict[str, PlacedLayer] = {}
         missing: list[str] = []
-        parts = [leaf for leaf in leaves(name) if not is_noise(leaf)]
-        for leaf in sorted(parts, key=_unnamed):
-            layer = self.one(leaf, kind)
+        for part in sorted((part for part in parts_of(name) if not is_noise(part)), key=_unnamed):
+            layer = self.one(part, kind)
             if layer is None:
-                missing.append(leaf)
-            elif not found or not _unnamed(leaf) or _shares_node(layer, found.values()):
+                missing.append(part)
+            elif not found or not _unnamed(part) or _shares_node(layer, found.values()):
                 found[layer.name] = layer
         return list(found.values()), missing
 
@@ -125,6 +118,3 @@ def _unnamed(name: str) -> bool:
 
 def _shares_node(layer: PlacedLayer, others: Iterable[PlacedLayer]) -> bool:
     return any(set(layer.onnx_nodes) & set(other.onnx_nodes) for other in others)
-
-
-_AFTER = ("reshape_after_", "squeeze_after_", "copied_squeeze_after_")

@@ -8,13 +8,12 @@ import onnx
 import onnx.parser
 import pytest
 
-from dlaflow.graph.layer import Network
 from dlaflow.graph.load import load_model
-from dlaflow.graph.lower import lower
-from dlaflow.placement.build import DlaEntry, GpuEntry, RealBuild, Word
+from dlaflow.observed.build import ObservedBuild, ObservedLayer
+from dlaflow.observed.names import is_noise, parts_of
+from dlaflow.observed.score import score
+from dlaflow.parse.log import ValidatorMessage
 from dlaflow.placement.check import check_model
-from dlaflow.placement.score import score
-from dlaflow.placement.score_names import is_noise, leaves
 from dlaflow.targets.target import resolve_target
 from dlaflow.types import Device, Placement
 
@@ -26,7 +25,7 @@ NAMES = ("conv1", "relu", "softplus", "conv2", "pool")
 
 
 @pytest.fixture(scope="module")
-def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Placement, Network]:
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Placement:
     """conv1, relu on the DLA; softplus on the GPU; conv2 on the DLA; pool on the GPU (TensorRT 8.5.2, Orin)."""
     model = onnx.parser.parse_model(CLASSIFIER)
     for node, name in zip(model.graph.node, NAMES, strict=True):
@@ -35,16 +34,19 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Placement, Netw
     onnx.save(model, path)
     loaded = load_model(path)
     target = resolve_target("agx-orin-64gb", None, precision="fp16", tensorrt="8.5.2")
-    return check_model(loaded, target), lower(loaded, tensorrt="8.5.2")
+    return check_model(loaded, target)
 
 
-def real(*dla: tuple[str, str], gpu: tuple[str, ...] = (), words: tuple[Word, ...] = ()) -> RealBuild:
-    entries = tuple(DlaEntry(first, last) for first, last in dla)
-    return RealBuild("test.log", entries, tuple(GpuEntry(name) for name in gpu), dla, len(dla), words)
+def real(
+    *dla: tuple[str, str], gpu: tuple[str, ...] = (), messages: tuple[ValidatorMessage, ...] = ()
+) -> ObservedBuild:
+    nodes = tuple(ObservedLayer(f"{{ForeignNode[{first}...{last}]}}", "", Device.DLA) for first, last in dla)
+    layers = (*nodes, *(ObservedLayer(name, "", Device.GPU) for name in gpu))
+    return ObservedBuild(layers, "lists", False, len(dla), listed=layers, ends=dla, messages=messages, file="test.log")
 
 
-def test_the_same_placement_agrees_wholly(predicted: tuple[Placement, Network]) -> None:
-    result = score(*predicted, real(("conv1", "relu"), ("conv2", "conv2"), gpu=("softplus", "pool")))
+def test_the_same_placement_agrees_wholly(predicted: Placement) -> None:
+    result = score(predicted, real(("conv1", "relu"), ("conv2", "conv2"), gpu=("softplus", "pool")))
     assert (result.named_agreeing, result.named) == (4, 4)
     assert (result.layers_agreeing, result.layers) == (5, 5)
     assert result.mac_share == 1.0
@@ -53,10 +55,11 @@ def test_the_same_placement_agrees_wholly(predicted: tuple[Placement, Network]) 
     assert result.disagreements == ()
 
 
-def test_both_sides_give_their_reasons(predicted: tuple[Placement, Network]) -> None:
-    words = (Word("relu", "unsupported_layer", "Layer 'relu' (ACTIVATION): Unsupported on DLA."),)
-    build = real(("conv1", "conv1"), ("softplus", "conv2"), gpu=("relu", "pool"), words=words)
-    result = score(*predicted, build)
+def test_both_sides_give_their_reasons(predicted: Placement) -> None:
+    text = "Layer 'relu' (ACTIVATION): Unsupported on DLA."
+    messages = (ValidatorMessage("relu", "ACTIVATION", "unsupported_layer", text),)
+    build = real(("conv1", "conv1"), ("softplus", "conv2"), gpu=("relu", "pool"), messages=messages)
+    result = score(predicted, build)
     wrong = {each.layer: each for each in result.disagreements}
     assert set(wrong) == {"relu", "softplus"}
     assert (wrong["relu"].predicted, wrong["relu"].real, wrong["relu"].certain) == (Device.DLA, Device.GPU, True)
@@ -66,43 +69,43 @@ def test_both_sides_give_their_reasons(predicted: tuple[Placement, Network]) -> 
     assert [match.predicted for match in result.loadables] == [None, None]
 
 
-def test_work_is_weighed(predicted: tuple[Placement, Network]) -> None:
+def test_work_is_weighed(predicted: Placement) -> None:
     """conv1 has 64 * 3 * 4 multiply-accumulates, conv2 64 * 4 * 4: with conv2 wrong 3 of 7 parts are right."""
-    result = score(*predicted, real(("conv1", "relu"), gpu=("softplus", "conv2", "pool")))
+    result = score(predicted, real(("conv1", "relu"), gpu=("softplus", "conv2", "pool")))
     assert result.mac_share == pytest.approx(3 / 7)
     assert result.layer_share == pytest.approx(4 / 5)
     assert not result.loadables_right
 
 
-def test_fused_and_decorated_names_are_understood(predicted: tuple[Placement, Network]) -> None:
+def test_fused_and_decorated_names_are_understood(predicted: Placement) -> None:
     gpu = (
         "PWN(softplus)",
         "pool + (Unnamed Layer* 9) [Shuffle]",
         "Reformatting CopyNode for Input Tensor 0 to pool",
         "d copy",
     )
-    result = score(*predicted, real(("conv1 + relu", "conv1 + relu"), ("conv2", "conv2"), gpu=gpu))
+    result = score(predicted, real(("conv1 + relu", "conv1 + relu"), ("conv2", "conv2"), gpu=gpu))
     assert (result.named_agreeing, result.named) == (4, 4)
     assert result.disagreements == ()
 
 
-def test_an_entry_that_the_prediction_has_not_counts(predicted: tuple[Placement, Network]) -> None:
-    result = score(
-        *predicted, real(("conv1", "relu"), ("conv2", "conv2"), gpu=("softplus", "pool", "reshape_after_fc"))
-    )
+def test_an_entry_that_the_prediction_has_not_counts(predicted: Placement) -> None:
+    result = score(predicted, real(("conv1", "relu"), ("conv2", "conv2"), gpu=("softplus", "pool", "reshape_after_fc")))
     assert (result.named_agreeing, result.named) == (4, 5)
     assert [(each.layer, each.predicted) for each in result.disagreements] == [("reshape_after_fc", None)]
 
 
-def test_excerpts_say_nothing_of_the_rest(predicted: tuple[Placement, Network]) -> None:
-    result = score(*predicted, RealBuild("excerpt", (), (GpuEntry("pool", "POOLING"),), complete=False))
+def test_excerpts_say_nothing_of_the_rest(predicted: Placement) -> None:
+    result = score(
+        predicted, ObservedBuild((ObservedLayer("pool", "POOLING", Device.GPU),), "lists", False, None, complete=False)
+    )
     assert (result.layers, result.named) == (1, 1)
     assert result.loadables_right
     assert result.loadables_real is None
 
 
-def test_nothing_to_compare_is_no_agreement_to_boast_of(predicted: tuple[Placement, Network]) -> None:
-    result = score(*predicted, RealBuild("empty", (), ()))
+def test_nothing_to_compare_is_no_agreement_to_boast_of(predicted: Placement) -> None:
+    result = score(predicted, ObservedBuild((), "lists", False, None))
     assert (result.named, result.layers, result.named_share) == (0, 0, 1.0)
 
 
@@ -120,8 +123,8 @@ def test_nothing_to_compare_is_no_agreement_to_boast_of(predicted: tuple[Placeme
         ("(Unnamed Layer* 3) [Shuffle]", ["(Unnamed Layer* 3) [Shuffle]"]),
     ],
 )
-def test_leaves(name: str, parts: list[str]) -> None:
-    assert leaves(name) == parts
+def test_parts(name: str, parts: list[str]) -> None:
+    assert list(parts_of(name)) == parts
 
 
 @pytest.mark.parametrize(
@@ -153,5 +156,5 @@ def test_a_side_branch_belongs_and_a_stranger_does_not(tmp_path: Path) -> None:
     onnx.save(model, path)
     loaded = load_model(path)
     target = resolve_target("agx-orin-64gb", None, precision="fp16", tensorrt="8.5.2")
-    result = score(check_model(loaded, target), lower(loaded, tensorrt="8.5.2"), real(("first", "last")))
+    result = score(check_model(loaded, target), real(("first", "last")))
     assert result.layers == 3

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlaflow.graph.layer import Network
-from dlaflow.placement.build import RealBuild
-from dlaflow.placement.score_names import Resolver
-from dlaflow.placement.score_truth import Named, truth_of
+from dlaflow.observed.build import ObservedBuild
+from dlaflow.observed.names import Resolver
+from dlaflow.observed.overlay import NamedEntry, lay_over
 from dlaflow.types import Confidence, Device, Finding, PlacedLayer, Placement, Verdict
 
 
@@ -54,7 +53,8 @@ class LoadableMatch:
 class Score:
     """How well a prediction fits a build. Shares lie in 0..1 and are 1 where there is nothing to compare.
 
-    `loadables_real` is None when the build does not tell how many it has.
+    `loadables_real` is None when the build does not tell how many it has; `switches_real` are counted over the model's
+    own graph (None for excerpts). `lenient` are printed names that no layer bears as they stand, with the layers taken.
     """
 
     source: str
@@ -70,6 +70,9 @@ class Score:
     loadables: tuple[LoadableMatch, ...]
     disagreements: tuple[Disagreement, ...]
     doubt: str = ""
+    switches_predicted: int = 0
+    switches_real: int | None = None
+    lenient: tuple[tuple[str, str], ...] = ()
 
     @property
     def named_share(self) -> float:
@@ -92,24 +95,26 @@ class Score:
         return self.loadables_real is None or self.loadables_real == self.loadables_predicted
 
 
-def score(placement: Placement, network: Network, build: RealBuild) -> Score:
-    """Compare a prediction with a build of the same model; `network` is what the prediction was made from."""
-    truth = truth_of(placement, network, build)
+def score(predicted: Placement, build: ObservedBuild) -> Score:
+    """Compare a prediction with a build of the same model.
+
+    Raises InputError when the build is of another model.
+    """
+    over = lay_over(build, predicted)
     compared = [
-        (layer, *truth.devices[layer.name])
-        for layer in placement.layers
-        if layer.name in truth.devices and layer.device is not Device.FOLDED
+        (layer, *over.devices[layer.name])
+        for layer in predicted.layers
+        if layer.name in over.devices and layer.device is not Device.FOLDED
     ]
     right = [layer for layer, device, _ in compared if layer.device is device]
-    said = _said(build)
+    reasons = _reasons(build)
     wrong = [
-        _disagreement(layer, device, entry, said) for layer, device, entry in compared if layer.device is not device
+        _disagreement(layer, device, entry, reasons) for layer, device, entry in compared if layer.device is not device
     ]
-    entries = [each for each in truth.named if not _only_constants(each)]
-    wrong += [_missing(each, said) for each in entries if _is_wrong(each) and not _misplaced(each)]
-    real = build.count if build.count is not None else len(build.loadables) if build.loadables is not None else None
+    entries = [each for each in over.named if not _only_constants(each)]
+    wrong += [_missing(each, reasons) for each in entries if _is_wrong(each) and not _misplaced(each)]
     return Score(
-        source=build.source,
+        source=build.file,
         complete=build.complete,
         named=len(entries),
         named_agreeing=sum(not _is_wrong(each) for each in entries),
@@ -117,15 +122,18 @@ def score(placement: Placement, network: Network, build: RealBuild) -> Score:
         layers_agreeing=len(right),
         macs=sum(layer.macs for layer, _, _ in compared),
         macs_agreeing=sum(layer.macs for layer in right),
-        loadables_predicted=placement.summary.loadables,
-        loadables_real=real,
-        loadables=_matches(placement, build),
+        loadables_predicted=predicted.summary.loadables,
+        loadables_real=build.loadables,
+        loadables=_matches(predicted, build),
         disagreements=tuple(wrong),
         doubt=build.doubt,
+        switches_predicted=predicted.summary.switches,
+        switches_real=over.placement.summary.switches if build.complete else None,
+        lenient=tuple(sorted(over.lenient.items())),
     )
 
 
-def _only_constants(each: Named) -> bool:
+def _only_constants(each: NamedEntry) -> bool:
     """Whether an entry is a constant that the prediction folds: it does no work on either side."""
     folded = all(layer.device is Device.FOLDED and layer.kind in _VALUES for layer in each.layers)
     return folded and (each.constant or bool(each.layers))
@@ -134,29 +142,30 @@ def _only_constants(each: Named) -> bool:
 _VALUES = frozenset({"CONSTANT", "SHAPE", "GATHER"})
 
 
-def _misplaced(each: Named) -> bool:
+def _misplaced(each: NamedEntry) -> bool:
     """Whether a layer of the entry is predicted on the other device (and so already counted)."""
     return any(layer.device not in {each.device, Device.FOLDED} for layer in each.layers)
 
 
-def _is_wrong(each: Named) -> bool:
+def _is_wrong(each: NamedEntry) -> bool:
     """Whether the prediction puts a layer of the entry elsewhere, or has nothing that works in its place."""
     return _misplaced(each) or not any(layer.device is each.device for layer in each.layers)
 
 
-def _said(build: RealBuild) -> dict[str, list[str]]:
-    said: dict[str, list[str]] = {}
-    for word in build.words:
-        said.setdefault(word.layer, []).append(word.text)
-    return said
+def _reasons(build: ObservedBuild) -> dict[str, list[str]]:
+    """What the build's log gives as reasons, by layer."""
+    reasons: dict[str, list[str]] = {}
+    for message in build.messages:
+        reasons.setdefault(message.layer, []).append(message.text)
+    return reasons
 
 
-def _disagreement(layer: PlacedLayer, real: Device, entry: str, said: dict[str, list[str]]) -> Disagreement:
-    theirs = tuple(said.get(layer.name, said.get(entry, [])))
+def _disagreement(layer: PlacedLayer, real: Device, entry: str, reasons: dict[str, list[str]]) -> Disagreement:
+    theirs = tuple(reasons.get(layer.name, reasons.get(entry, [])))
     return Disagreement(layer.name, layer.kind, layer.device, real, layer.macs, entry, tuple(layer.findings), theirs)
 
 
-def _missing(each: Named, said: dict[str, list[str]]) -> Disagreement:
+def _missing(each: NamedEntry, reasons: dict[str, list[str]]) -> Disagreement:
     layer = each.layers[0] if each.layers else None
     name = layer.name if layer else (each.missing or [each.entry])[0]
     return Disagreement(
@@ -167,11 +176,11 @@ def _missing(each: Named, said: dict[str, list[str]]) -> Disagreement:
         macs=layer.macs if layer else 0,
         entry=each.entry,
         ours=tuple(layer.findings) if layer else (),
-        theirs=tuple(said.get(name, said.get(each.entry, []))),
+        theirs=tuple(reasons.get(name, reasons.get(each.entry, []))),
     )
 
 
-def _matches(placement: Placement, build: RealBuild) -> tuple[LoadableMatch, ...]:
+def _matches(placement: Placement, build: ObservedBuild) -> tuple[LoadableMatch, ...]:
     """Each real loadable with the predicted one whose ends mean the same layers.
 
     A layer and the parts that come from its ONNX node (the bias of a product) count as one.
@@ -180,7 +189,7 @@ def _matches(placement: Placement, build: RealBuild) -> tuple[LoadableMatch, ...
     layers = {layer.name: layer for layer in placement.layers}
     own = [(layers[each.first], layers[each.last]) for each in placement.loadables]
     found = []
-    for first, last in build.loadables or ():
+    for first, last in build.ends or ():
         starts, ends = resolver.all(first)[0], resolver.all(last)[0]
         fitting = [i for i, (low, high) in enumerate(own) if _among(low, starts) and _among(high, ends)]
         found.append(LoadableMatch(first, last, fitting[0] if fitting else None))

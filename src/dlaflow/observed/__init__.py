@@ -1,0 +1,1 @@
+"""What a real build or run did, laid over the placed graph."""

@@ -1,0 +1,41 @@
+"""What a log states of the target that it was built for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlaflow.parse.log import LogRun
+
+
+@dataclass(frozen=True, slots=True)
+class StatedTarget:
+    """What a log states of its target; None where it does not. `mode` is hybrid or standalone."""
+
+    board: str | None = None
+    tensorrt: str | None = None
+    precision: str | None = None
+    batch: int | None = None
+    mode: str = "hybrid"
+
+
+_BOARDS = (("Xavier", "agx-xavier-32gb"), ("Orin", "agx-orin-64gb"))
+
+
+def target_of(run: LogRun | None) -> StatedTarget:
+    """The target of a run, from its banner, its device and its command."""
+    if run is None:
+        return StatedTarget()
+    device = run.device.name if run.device else ""
+    board = next((board for word, board in _BOARDS if word in device), None)
+    precision = next((option.value for option in run.options if option.key == "Precision"), "")
+    words = run.command.split()
+    inputs = [binding for binding in run.bindings if binding.role == "input" and binding.dimensions]
+    batch = inputs[0].dimensions[0] if inputs and len(inputs[0].dimensions) >= 4 else None
+    allowed = precision + " ".join(words).upper()
+    return StatedTarget(
+        board=board,
+        tensorrt=run.tensorrt,
+        precision="int8" if "INT8" in allowed else "fp16" if "FP16" in allowed else None,
+        batch=batch if batch and batch > 0 else None,
+        mode="standalone" if "--buildDLAStandalone" in words else "hybrid",
+    )
