@@ -63,6 +63,7 @@ def test_json_has_every_key_of_the_design(classifier, tmp_path):
         "loadables", "loadables_before_cap", "switches", "standalone_ok",
     }  # fmt: skip
     keys = {"name", "kind", "onnx_nodes", "device", "verdict", "loadable", "macs", "bytes", "findings"}
+    keys |= {"inputs", "outputs"}
     assert all(set(layer) == keys for layer in body["layers"])
     assert set(body["loadables"][0]) == {"index", "first", "last", "layers", "macs"}
     assert set(body["switches"][0]) == {"from", "to", "tensor", "bytes"}

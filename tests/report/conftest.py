@@ -20,7 +20,8 @@ import pytest
 from PIL.Image import Image
 from PIL.Image import open as open_image
 
-from dlaflow.report.records import Edge, RunRecord, Span, Variant
+from dlaflow.placement.switches import Edge
+from dlaflow.report.records import RunRecord, Span, Variant
 from dlaflow.types import (
     Confidence,
     Device,

@@ -6,10 +6,11 @@ import json
 import re
 from dataclasses import replace
 
+from dlaflow.placement.switches import Edge
 from dlaflow.report.accuracy import damage_rows
 from dlaflow.report.graph import graph_data
 from dlaflow.report.html import render
-from dlaflow.report.records import Edge, RunRecord, Variant
+from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import tradeoff_of
 from dlaflow.types import Device, Switch
 
@@ -54,19 +55,6 @@ def test_graph_data(walkthrough: RunRecord) -> None:
     strange = replace(variant, placement=alone, edges=[Edge("nobody", "/linear/Gemm", "t")])
     assert json.loads(graph_data({"v0": strange}))["v0"]["edges"] == []
     assert graph_data({"v0": replace(variant, edges=[])}) == ""
-
-
-def test_the_graph_goes_through_erased_reshapes(walkthrough: RunRecord) -> None:
-    variant = walkthrough.variants[1]
-    assert variant.placement is not None
-    *body, flatten, gemm = variant.placement.layers
-    switches = [Switch(gemm.name, "added by the builder", "t", 4)]
-    added = replace(flatten, name="added by the builder")
-    layers = [*body, replace(flatten, device=Device.FOLDED), gemm, added]
-    folded = replace(variant, placement=replace(variant.placement, layers=layers, switches=switches))
-    graph = json.loads(graph_data({"v0": folded}))["v0"]
-    last = len(body) - 1
-    assert graph["edges"][-2:] == [[last, last + 1], [last + 1, last + 2]], "pool → Gemm → added"
 
 
 def test_graph_data_cannot_end_its_block(hostile_run: RunRecord) -> None:

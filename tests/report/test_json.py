@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlaflow.errors import InputError
+from dlaflow.placement.switches import Edge
 from dlaflow.report.json import (
     measurements_json,
     placement_json,
@@ -17,7 +18,7 @@ from dlaflow.report.json import (
     run_json,
     schema_of,
 )
-from dlaflow.report.records import Edge, RunRecord, Variant
+from dlaflow.report.records import RunRecord, Variant
 from dlaflow.types import (
     Device,
     Finding,

@@ -17,7 +17,6 @@ from dlaflow.types import Device, Measurement, Placement, Verdict
 
 if TYPE_CHECKING:
     from dlaflow.estimate.answer import Estimate
-    from dlaflow.graph.layer import Network
 
 
 @Parameter(name="*")
@@ -94,7 +93,7 @@ def check(
 
         expected = estimate(network, placement, target, None)
         if outputs.html:
-            _write_page(placement, network, expected.measurements(), outputs.html)
+            _write_page(placement, expected.measurements(), outputs.html)
     if not outputs.quiet:
         sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")
         if layers:
@@ -131,15 +130,15 @@ def _in_a_line(found: Estimate) -> str:
     )
 
 
-def _write_page(placement: Placement, network: Network, expected: list[Measurement], path: Path) -> None:
+def _write_page(placement: Placement, expected: list[Measurement], path: Path) -> None:
     """The placement as a page with the network drawn as a graph and the expected latency."""
-    from dlaflow.report.edges import edges_of
+    from dlaflow.placement.switches import edges
     from dlaflow.report.html import render
     from dlaflow.report.records import RunRecord, Variant
 
     name = Path(placement.model.path).stem
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    variant = Variant(name, placement=placement, measurements=expected, edges=edges_of(network))
+    variant = Variant(name, placement=placement, measurements=expected, edges=edges(placement.layers))
     write_atomic(path, render(RunRecord(name, created, variants=[variant])))
 
 

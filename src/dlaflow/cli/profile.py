@@ -19,8 +19,8 @@ from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.evidence import option_for
 from dlaflow.profile.profile import Files, Profiled, read_profile
-from dlaflow.report.profile_run import Expected, run_of_profiles
-from dlaflow.types import Placement
+from dlaflow.report.profile_run import run_of_profiles
+from dlaflow.types import Measurement, Placement
 
 
 @Parameter(name="*")
@@ -117,13 +117,13 @@ def profile(
     groups = groups_of(files, artefacts)
     if not groups:
         raise UsageError("nothing to profile", expected="an engine, or at least one artefact", received="none")
-    placement, expected = _expected(predicted)
+    placement, estimated = _expected(predicted)
     profiles = [read_profile(group, placement) for group in groups]
     _write(profiles, outputs)
     if outputs.html is not None:
         from dlaflow.report.html import render
 
-        write_atomic(outputs.html, render(run_of_profiles(profiles, expected)))
+        write_atomic(outputs.html, render(run_of_profiles(profiles, estimated)))
     if not outputs.quiet:
         console = terminal.console()
         for each in profiles:
@@ -170,16 +170,15 @@ def groups_of(files: tuple[Path, ...], artefacts: Artefacts) -> list[Files]:
     ]
 
 
-def _expected(predicted: Predicted) -> tuple[Placement | None, Expected]:
-    """What is known of the model before it runs; nothing without one."""
+def _expected(predicted: Predicted) -> tuple[Placement | None, list[Measurement]]:
+    """What is known of the model before it runs, with the estimate; nothing without one."""
     if predicted.model is None:
-        return None, Expected()
+        return None, []
     if predicted.board is None:
         raise UsageError("--model needs the board it was built for", expected="--board NAME", received="none")
     from dlaflow.estimate.latency import estimate
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import check_network, network_of
-    from dlaflow.report.edges import edges_of
     from dlaflow.targets.target import resolve_target
 
     named = resolve_target(predicted.board, predicted.jetpack, precision=predicted.precision, batch=predicted.batch)
@@ -187,8 +186,7 @@ def _expected(predicted: Predicted) -> tuple[Placement | None, Expected]:
     loaded = load_model(predicted.model)
     network = network_of(loaded, target)
     placement = check_network(loaded, network, target)
-    found = estimate(network, placement, target, None)
-    return placement, Expected(edges_of(network), found.measurements())
+    return placement, estimate(network, placement, target, None).measurements()
 
 
 def _capture(engine: Path, predicted: Predicted, outputs: Outputs) -> Path | None:

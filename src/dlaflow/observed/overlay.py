@@ -122,19 +122,29 @@ def _refuse_another_model(build: ObservedBuild, predicted: Placement, named: lis
 def _members(
     build: ObservedBuild, predicted: Placement, devices: Mapping[str, tuple[Device, str]]
 ) -> list[list[PlacedLayer]]:
-    """The layers behind each layer of the build: of a subgraph all that it tells of, of others those they name."""
+    """The layers behind each layer of the build: of a subgraph all that it tells of, of others those they name.
+
+    A predicted loadable with the same ends is taken whole, but for what is told to run elsewhere: it may hold a layer
+    that hangs on neither end. That is the best reading of two names, not a fact.
+    """
     resolver = Resolver(predicted)
+    by_name = {layer.name: layer for layer in predicted.layers}
+    alike = {(each.first, each.last): [by_name[name] for name in each.layers] for each in predicted.loadables}
     inside: dict[str, list[PlacedLayer]] = defaultdict(list)
     for layer in predicted.layers:
         if layer.name in devices and layer.device is not Device.FOLDED:
             inside[devices[layer.name][1]].append(layer)
     found = []
     for entry in build.layers:
-        if entry.device is Device.DLA:
-            each = _of_dla(entry, resolver)
-            found.append(inside.get(each.entry) or each.layers)
-        else:
+        each = _of_dla(entry, resolver) if entry.device is Device.DLA else None
+        if each is None:
             found.append(resolver.all(entry.name)[0])
+            continue
+        members = inside.get(each.entry) or each.layers
+        if not entry.members and members:
+            whole = alike.get((members[0].name, members[-1].name), members)
+            members = [layer for layer in whole if devices.get(layer.name, (Device.DLA,))[0] is Device.DLA]
+        found.append(members)
     return found
 
 
@@ -235,7 +245,8 @@ def _layer(
     if layer.device is Device.FOLDED and (layer.name not in devices or not layer.inputs):
         return replace(layer, findings=findings)
     if layer.name not in devices:
-        return replace(layer, verdict=Verdict.UNKNOWN, loadable=None, findings=findings)
+        loadable = loadable_of.get(layer.name) if layer.device is Device.DLA else None
+        return replace(layer, verdict=Verdict.UNKNOWN, loadable=loadable, findings=findings)
     device = devices[layer.name][0]
     verdict = Verdict.NATIVE if device is Device.DLA else Verdict.FALLBACK
     loadable = loadable_of.get(layer.name) if device is Device.DLA else None

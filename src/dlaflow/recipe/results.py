@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.files import write_atomic
+from dlaflow.placement.switches import edges
 from dlaflow.progress import Progress
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.fingerprint import distribution_version
 from dlaflow.recipe.schema import Recipe, VariantSection
 from dlaflow.report.json import read_measurements, read_placement, run_json
-from dlaflow.report.records import Edge, RunRecord, Variant
+from dlaflow.report.records import RunRecord, Variant
 
 if TYPE_CHECKING:
     from dlaflow.recipe.work import Files
-    from dlaflow.types import Placement
 
 _TITLES = {"cifar10": "CIFAR-10", "digits": "handwritten digits (not CIFAR-10)"}
 _SHOWN = ("torch", "onnxruntime", "onnx", "numpy")
@@ -70,18 +70,9 @@ def _variant(section: VariantSection, sources: Sources) -> Variant:
     placement = read_placement(files.placement) if "check" in recipe.steps else None
     numbers = [path for path in files.results(sources.done) if path != files.placement]
     measurements = [measurement for path in numbers for measurement in read_measurements(path)]
-    edges = _edges(files.model, placement) if placement and recipe.report.graph else []
+    connections = edges(placement.layers) if placement and recipe.report.graph else []
     note = section.note or (f"{section.source}, {section.rewrite}" if section.source else "")
-    return Variant(section.name, note, placement, measurements, edges)
-
-
-def _edges(model: Path, placement: Placement) -> list[Edge]:
-    """The connections between the layers, read from the model again: a placement holds only those that switch."""
-    from dlaflow.graph.load import load_model
-    from dlaflow.placement.check import network_placed
-    from dlaflow.report.edges import edges_of
-
-    return edges_of(network_placed(load_model(model), placement))
+    return Variant(section.name, note, placement, measurements, connections)
 
 
 def _environment() -> list[str]:

@@ -1,7 +1,6 @@
 """The data of the network graph: layers and connections as compact JSON; the page lays it out and opens its modules.
 
-Layers that fold away are left out; what flowed through an erased reshape goes on to its readers. A layer's module
-path comes from the name of its ONNX node (`/cnn/cnn.0/Conv`).
+Layers that fold away are left out. A layer's module path comes from the name of its ONNX node (`/cnn/cnn.0/Conv`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from dlaflow.report.records import Variant
 from dlaflow.report.units import si
 from dlaflow.types import Device, Finding, PlacedLayer
 
-_HANDING_ON = {"SHUFFLE", "IDENTITY", "CAST", "SQUEEZE", "UNSQUEEZE"}
 _UNNAMED = "(Unnamed Layer"
 
 
@@ -56,37 +54,9 @@ def _graph(variant: Variant) -> _Graph | None:
         return None
     live = [layer for layer in variant.placement.layers if layer.device is not Device.FOLDED]
     index = {layer.name: position for position, layer in enumerate(live)}
-    erased = {layer.name for layer in variant.placement.layers if layer.device is Device.FOLDED} & _passing(variant)
-    readers: dict[str, list[str]] = {}
-    for edge in variant.edges:
-        readers.setdefault(edge.source, []).append(edge.to)
-    # A switch may name a layer that the builder adds: the network's own connections do not know it.
-    pairs = {(switch.source, switch.to) for switch in variant.placement.switches}
-    pairs |= {(name, reader) for name in index for reader in _live_readers(name, readers, erased)}
-    edges = {(index[a], index[b]) for a, b in pairs if a in index and b in index and a != b}
-    return _Graph([_node(layer) for layer in live], sorted(edges))
-
-
-def _passing(variant: Variant) -> set[str]:
-    """The layers that hand their data on as it is. Shape arithmetic begins with a SHAPE, which does not."""
-    layers = variant.placement.layers if variant.placement else []
-    return {layer.name for layer in layers if layer.kind in _HANDING_ON}
-
-
-def _live_readers(name: str, readers: Mapping[str, list[str]], erased: set[str]) -> set[str]:
-    """Who reads what a layer makes, also through erased layers."""
-    found: set[str] = set()
-    waiting, seen = list(readers.get(name, [])), {name}
-    while waiting:
-        reader = waiting.pop()
-        if reader in seen:
-            continue
-        seen.add(reader)
-        if reader in erased:
-            waiting.extend(readers.get(reader, []))
-        else:
-            found.add(reader)
-    return found
+    pairs = {(edge.source, edge.to) for edge in variant.edges}
+    found = {(index[source], index[to]) for source, to in pairs if source in index and to in index}
+    return _Graph([_node(layer) for layer in live], sorted(found))
 
 
 def _node(layer: PlacedLayer) -> _Node:

@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from dlaflow.placement.switches import edges
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.records import Edge, RunRecord, Variant
+from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.timeline import spans_of
 from dlaflow.types import Measurement
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What is known of the model beforehand: the connections of its layers, and the estimate."""
-
-    edges: Sequence[Edge] = ()
-    estimate: Sequence[Measurement] = ()
-
-
-def run_of_profiles(profiles: Sequence[Profiled], expected: Expected) -> RunRecord:
-    """A run with one variant a profile."""
+def run_of_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> RunRecord:
+    """A run with one variant a profile; `estimated` is what was expected of the model beforehand."""
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     environment = [f"{each.name}: {each.measured.source}" for each in profiles if each.measured]
     notices = list(dict.fromkeys(note.text for each in profiles for note in each.notes))
     name = " vs ".join(each.name for each in profiles)
-    variants = [_variant(each, expected) for each in profiles]
+    variants = [_variant(each, estimated) for each in profiles]
     return RunRecord(name, created, "", notices, environment, variants)
 
 
-def _variant(profile: Profiled, expected: Expected) -> Variant:
+def _variant(profile: Profiled, estimated: Sequence[Measurement]) -> Variant:
     capture = profile.capture
     spans = spans_of(capture.sample[capture.first_warm]) if capture and capture.first_warm < len(capture.sample) else []
     return Variant(
         profile.name,
         "",
         profile.predicted,
-        [*profile.measurements, *expected.estimate],
-        list(expected.edges),
+        [*profile.measurements, *estimated],
+        edges(profile.predicted.layers) if profile.predicted else [],
         profile.placement,
         spans,
     )

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dlaflow.placement.switches import Edge
 from dlaflow.types import Measurement, Placement
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A tensor that goes from one layer of the network to another, both by TensorRT name."""
-
-    source: str
-    to: str
-    tensor: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from graphs.catalogue import Case
 
 from dlaflow.graph.load import load_model
 from dlaflow.observed.build import ObservedBuild, ObservedLayer, read_capture, read_log, read_profile
+from dlaflow.observed.score import Score, score
 from dlaflow.parse.log import ValidatorMessage
 from dlaflow.parse.nodes import brace_groups, dla_node
 from dlaflow.placement.check import check_model
-from dlaflow.observed.score import Score, score
 from dlaflow.targets.target import resolve_target
 from dlaflow.types import Device, Placement
 
