@@ -13,8 +13,8 @@ from dlaflow.placement.switches import switches
 from dlaflow.types import Confidence, Device, Finding, Loadable, PlacedLayer, Placement, Summary, Verdict
 
 _ENOUGH = 0.25
-"""A build of which fewer entries are found is of another model. The least among 43 public builds that are of the model
-they were scored with is {least}."""
+"""A build of which fewer entries are found is of another model. Of 53 public builds with their own networks all entries
+are found; of DETR, exported a second time with other names for its products, half of them."""
 
 
 @dataclass(frozen=True, slots=True)
