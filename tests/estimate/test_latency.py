@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tools.fit.draw import Drawing, Window
 
 from dlaflow.errors import UsageError
 from dlaflow.estimate.answer import Range, Worth
@@ -17,6 +16,7 @@ from dlaflow.graph.layer import Network, Reading, Refusal
 from dlaflow.placement.place import place
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import ModelInfo, Placement, Provenance
+from tools.fit.draw import Drawing, Window
 
 Placed = Callable[[Target], tuple[Network, Placement]]
 

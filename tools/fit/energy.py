@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from tools.fit.points import Ratio
 
 from dlaflow.estimate.energy import EnergyFile, ModeRatio
+from tools.fit.points import Ratio
 
 Z80 = 1.2816
 """Half width of a normal 80% interval in standard deviations."""

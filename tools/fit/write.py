@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from tools.fit.cases import Case
-from tools.fit.train import BYTES, MACS_PER_CLOCK, Fitted, cases_of
 
 from dlaflow.estimate.parameters import GPU_SETS, ParameterSet, Spread, new_set
 from dlaflow.estimate.parameters import Fitted as Number
+from tools.fit.cases import Case
+from tools.fit.train import BYTES, MACS_PER_CLOCK, Fitted, cases_of
 
 _DATA = (
     "measured_perf.json, schema measured_perf/1, and the timed builds of evidence/placement: public logs, tables and "
