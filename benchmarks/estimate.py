@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from check import resnet50 as write_resnet50
+from check import resnet50 as write_resnet50  # type: ignore[attr-defined]  # not scripts/check
 
 from dlaflow.estimate.answer import Estimate
 from dlaflow.estimate.latency import estimate

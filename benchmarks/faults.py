@@ -39,6 +39,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -76,8 +77,8 @@ def load_stand_ins():
 class Scene:
     """The board, its sshd, the desk's folder, and what was found."""
 
-    board: object
-    sshd: object
+    board: Any
+    sshd: Any
     desk: Path
     has_disk: bool
     problems: list[str] = field(default_factory=list)

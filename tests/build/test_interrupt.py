@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_without_a_wish_nothing_happens():
 
 def test_the_wish_reaches_the_library(typed_machine):
     requested = Interruption()
-    monitor = make_monitor(typed_machine.trt, Phases(silent), requested)
+    monitor: Any = make_monitor(typed_machine.trt, Phases(silent), requested)
     monitor.phase_start("Building engine", None, 2)
     assert monitor.step_complete("Building engine", 0) is True
     requested.asked = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ FP16 = BuildConfig(precision="fp16", shapes=SHAPES)
 INT8 = BuildConfig(precision="int8", shapes=SHAPES)
 
 
-def session_of(machine: object) -> Session:
+def session_of(machine: Any) -> Session:
     messages = Messages()
     return Session(machine.trt, messages, make_logger(machine.trt, messages))
 
@@ -32,7 +33,7 @@ def build(machine: object, model: Path, config: BuildConfig, images: Calibration
     return build_with_python(session_of(machine), model, config, images)
 
 
-def typed(machine: object) -> bool:
+def typed(machine: Any) -> bool:
     return version_of(machine.surface.version) >= (11, 0, 0)
 
 

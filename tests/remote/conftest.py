@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -43,14 +44,14 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 @pytest.fixture
-def here(stand_in: object) -> Iterator[Board]:
+def here(stand_in: Any) -> Iterator[Board]:
     """The board through the local transport."""
     with Board(LocalTransport(stand_in.root), PATIENCE) as board:
         yield board
 
 
 @pytest.fixture
-def sshd(tmp_path: Path, stand_in: object) -> Iterator[object]:
+def sshd(tmp_path: Path, stand_in: Any) -> Iterator[Any]:
     if stand_ins.SSHD is None or shutil.which("ssh") is None:
         pytest.skip("no sshd here: apt-get install openssh-server openssh-client rsync")
     server = stand_ins.Sshd(tmp_path / "sshd", stand_in.path)
@@ -61,7 +62,7 @@ def sshd(tmp_path: Path, stand_in: object) -> Iterator[object]:
 
 
 @pytest.fixture
-def connect(sshd: object, stand_in: object) -> Iterator[Callable[..., Board]]:
+def connect(sshd: Any, stand_in: Any) -> Iterator[Callable[..., Board]]:
     """Open boards over ssh; each is another desk."""
     opened: list[Board] = []
 

@@ -44,9 +44,12 @@ def build(example: Example) -> onnx.ModelProto:
         numbers = np.array([float(value) for value in values.split(",") if value])
         array = numbers.astype(helper.tensor_dtype_to_np_dtype(element)).reshape(shape)
         initializers.append(numpy_helper.from_array(array, name))
-    kind = TensorProto.INT64 if example.nodes.startswith("y, i = TopK") else TensorProto.FLOAT
-    outputs = [onnx.helper.make_empty_tensor_value_info("y")] if kind == TensorProto.INT64 else []
-    outputs = outputs or [helper.make_tensor_value_info("y", kind, None)]
+    topk = example.nodes.startswith("y, i = TopK")
+    empty, floats = (
+        helper.make_empty_tensor_value_info("y"),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+    )
+    outputs = [empty if topk else floats]
     graph = helper.make_graph(nodes, "example", inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my.domain", 1)]
     if "num_outputs" in example.nodes:
