@@ -45,11 +45,8 @@ def build(example: Example) -> onnx.ModelProto:
         array = numbers.astype(helper.tensor_dtype_to_np_dtype(element)).reshape(shape)
         initializers.append(numpy_helper.from_array(array, name))
     topk = example.nodes.startswith("y, i = TopK")
-    empty, floats = (
-        helper.make_empty_tensor_value_info("y"),
-        helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
-    )
-    outputs = [empty if topk else floats]
+    floats = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    outputs = [helper.make_empty_tensor_value_info("y") if topk else floats]
     graph = helper.make_graph(nodes, "example", inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my.domain", 1)]
     if "num_outputs" in example.nodes:
