@@ -183,6 +183,16 @@ def test_meaning_is_kept_on_11():
     assert plain == ["--loadEngine=m.engine", "--noSpinWait"]
 
 
+@pytest.mark.parametrize("release", ["7.1.3", "8.5.2", "10.3.0", "11.4.1"])
+@pytest.mark.parametrize(("core", "expected"), [(None, []), (0, ["--useDLACore=0"]), (1, ["--useDLACore=1"])])
+def test_the_core_that_was_asked_for_is_named_when_building_and_when_loading(release, core, expected):
+    config = BuildConfig(precision="fp16", dla_core=core, gpu_fallback=core is not None)
+    built = build_arguments("m.onnx", "m.engine", config, release, BUILD_ONLY)
+    loaded = load_arguments("m.engine", release, Measuring(), dla_core=core)
+    assert [argument for argument in built if "DLACore" in argument] == expected
+    assert [argument for argument in loaded if "DLACore" in argument] == expected
+
+
 @pytest.mark.parametrize(
     ("release", "flag"), [("8.5.2", "--safe"), ("8.6.0", "--safe"), ("8.6.1", "--buildDLAStandalone")]
 )

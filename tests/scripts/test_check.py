@@ -27,7 +27,7 @@ SOUND = {
     "src/dlaflow/__init__.py": "",
     "src/dlaflow/types.py": "import numpy\n",
     "src/dlaflow/graph/__init__.py": "",
-    "src/dlaflow/graph/load.py": "from dlaflow.types import A\ndef load():\n    import yaml\n    from PIL import Image\n",
+    "src/dlaflow/graph/load.py": "import dlaflow.types\ndef load():\n    import yaml\n    from PIL import Image\n",
     "src/dlaflow/rules/base.py": "from dlaflow.graph import load\n",
     "src/dlaflow/estimate/latency.py": "from dlaflow.rules.base import Rule\n",
     "src/dlaflow/rewrites/search.py": "from dlaflow.estimate.latency import estimate\n",
