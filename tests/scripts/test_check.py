@@ -40,7 +40,7 @@ SOUND = {
 }
 
 
-ONLY = "dlaflow.zoo.data, which is for api, recipe, sweep, survey, cli alone"
+ONLY = "dlaflow.zoo, which is for zoo, api, recipe, sweep, survey, cli alone"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,7 @@ def test_the_sound_tree_is_sound(guard, tree, tmp_path):
         ("targets/board.py", "import_module('dlaflow.graph.load')\n", "dlaflow.graph.load, which stands above it"),
         ("quantize/plan.py", "import dlaflow.rewrites.search\n", "dlaflow.rewrites.search, which stands beside it"),
         ("report/html.py", "from dlaflow.zoo import data\n", ONLY),
+        ("report/html.py", "def f():\n    from torch import nn\n", "torch, which is for zoo alone"),
     ],
 )  # fmt: skip
 def test_an_import_goes_down_only(guard, tree, name, text, wrong):
