@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from dlaflow.errors import InputError, UsageError
+from dlaflow.observed.names import parts_of
 from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.evidence import Evidence, Files
-from dlaflow.profile.names import cause_of, operators_of, parts_of
+from dlaflow.profile.names import cause_of, operators_of
 from dlaflow.profile.profile import Profiled, profile_of, read_profile
 from dlaflow.types import Device, Loadable, ModelInfo, PlacedLayer, Placement, Summary, TargetInfo, Verdict
 

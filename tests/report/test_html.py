@@ -12,7 +12,6 @@ from dlaflow.report.graph import graph_data
 from dlaflow.report.html import render
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import tradeoff_of
-from dlaflow.types import Device, Switch
 
 
 def test_nothing_comes_from_outside(walkthrough: RunRecord) -> None:
