@@ -84,6 +84,8 @@ def test_the_sound_tree_is_sound(guard, tree, tmp_path):
         ("targets/board.py", "import_module('dlaflow.graph.load')\n", "dlaflow.graph.load, which stands above it"),
         ("quantize/plan.py", "import dlaflow.rewrites.search\n", "dlaflow.rewrites.search, which stands beside it"),
         ("report/html.py", "from dlaflow.zoo import data\n", ONLY),
+        ("targets/board.py", "from ..graph import load\n", "dlaflow.graph.load, which stands above it"),
+        ("targets/board.py", "from .. import graph\n", "dlaflow.graph, which stands above it"),
         ("report/html.py", "def f():\n    from torch import nn\n", "torch, which is for zoo alone"),
     ],
 )  # fmt: skip
@@ -107,7 +109,7 @@ def test_a_package_without_a_level_is_reported(guard, tree):
 
 def test_a_circle_of_files_inside_a_package_is_found(guard, tree):
     loads = SOUND["src/dlaflow/graph/load.py"] + "    from dlaflow.graph.wire import read\n"
-    files = tree({"src/dlaflow/graph/load.py": loads, "src/dlaflow/graph/wire.py": "import dlaflow.graph.load\n"})
+    files = tree({"src/dlaflow/graph/load.py": loads, "src/dlaflow/graph/wire.py": "from . import load\n"})
     assert guard.wrong_imports(files) == []
     (circle,) = guard.wrong_circles(files)
     assert set(circle.split(" -> ")) == {"dlaflow.graph.load", "dlaflow.graph.wire"}
@@ -149,6 +151,12 @@ def test_a_dependency_needs_an_import(guard, tree, tmp_path):
     assert guard.wrong_dependencies(tmp_path, files, PROVIDED) == [
         "pyproject.toml lists six-teen, which nothing imports"
     ]
+
+
+def test_what_users_install_is_imported_by_the_package_itself(guard, tree, tmp_path):
+    files = tree({"src/dlaflow/types.py": "", "tests/helper.py": "import numpy\n"})
+    (unused,) = guard.wrong_dependencies(tmp_path, files, PROVIDED)
+    assert unused == "pyproject.toml lists numpy for users, which src does not import"
 
 
 def test_the_lines_of_src_have_a_budget(guard, tree):
