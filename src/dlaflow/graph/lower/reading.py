@@ -18,8 +18,8 @@ from dlaflow.graph.lower import (
     reading_types,
 )
 from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.naming import place_of
 from dlaflow.graph.lower.reading_case import Check, Objection, before, numbers
-from dlaflow.graph.lower.weights import place_of
 
 if TYPE_CHECKING:
     import onnx

@@ -86,7 +86,7 @@ def check_resize_scales(context: Context) -> Objection | None:
     if before(context, "8.2"):
         return wants_weights(context, index, "its scales", "8.2")
     axes = context.attributes.integers("axes")
-    if not before(context, "10.0") and seen(context) and axes and axes != tuple(range(context.rank(0) or 0)):
+    if not before(context, "10.0") and seen(context) and axes and axes != tuple(range(len(context.shape(0) or ()))):
         return wants_weights(context, index, "its scales along axes")
     return None
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Resize, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context
-from dlaflow.graph.lower.draft import Draft
+from dlaflow.graph.lower.context import Context, Draft
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Dims, Shuffle, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
 from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.helpers import squeeze, unsqueeze
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.sizes import parser_knows
 

@@ -37,6 +37,12 @@ def marked(shape: Dims | None, parsed: Dims | None) -> Dims | None:
     return tuple(size if size is None or known is not None else OpenSize(size) for size, known in pairs)
 
 
+def all_known(shape: Dims | None) -> tuple[int, ...] | None:
+    """The shape as ordinary integers, None when a size is not known."""
+    known = [int(size) for size in shape or () if size is not None]
+    return tuple(known) if shape is not None and len(known) == len(shape) else None
+
+
 def plain(shape: Dims | None) -> Dims | None:
     """The shape with ordinary integers."""
     return None if shape is None else tuple(None if size is None else int(size) for size in shape)
