@@ -129,9 +129,9 @@ class Slice:
     standalone builds.
     """
 
-    start: tuple[int, ...]
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
+    start: tuple[int, ...] = ()
+    size: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
     mode: str = "STRICT_BOUNDS"
     fill: float = 0.0
     parameters_from_nodes: bool = False

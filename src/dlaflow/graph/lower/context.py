@@ -128,7 +128,7 @@ class Context:
         self.start(_nothing())
 
     def misreads(self) -> None:
-        """Say that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
+        """Note that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
         self._own_shapes = True
 
     @property
@@ -144,7 +144,7 @@ class Context:
         return f"node_of_{self.node.output[0]}"
 
     def bind(self, name: str, operand: Operand) -> None:
-        """Say what an ONNX tensor is."""
+        """Note what an ONNX tensor is."""
         self._bound[name] = operand
 
     def bound(self, name: str) -> Operand:
@@ -325,14 +325,16 @@ class Context:
         """Name a layer after the node once what it takes in has its names; hands back its output."""
         return self.rename_layer(draft, self.names.layer(self.node_name)) if draft.outputs else made
 
-    def reshape_output(self, made: Tensor, shape: Dims | None) -> Tensor:
-        """Say what shape the output of a layer has."""
-        final = replace(made, shape=shape)
-        for draft in reversed(self.drafts):
-            if any(out is made for out in draft.outputs):
-                draft.outputs = [final if out is made else out for out in draft.outputs]
-                break
-        return final
+    def maker(self, tensor: Tensor) -> Draft:
+        """The layer that makes a tensor."""
+        return next(draft for draft in reversed(self.drafts) if any(out is tensor for out in draft.outputs))
+
+    def replace(self, old: Tensor, new: Tensor, first: int = 0) -> Tensor:
+        """Put a tensor in place of another one, in the layers from the number `first` on."""
+        for draft in self.drafts[first:]:
+            draft.inputs = [new if tensor is old else tensor for tensor in draft.inputs]
+            draft.outputs = [new if tensor is old else tensor for tensor in draft.outputs]
+        return new
 
     def rename_layer(self, draft: Draft, label: str) -> Tensor:
         """Name a layer after the fact, and its output with it where tensors follow their layers."""
@@ -349,7 +351,7 @@ class Context:
         return outputs[-1]
 
     def holds(self, elements: int) -> None:
-        """Say how many weights the layer that was added last holds itself."""
+        """Note how many weights the layer that was added last holds itself."""
         self.drafts[-1].weight_elements = elements
 
     def finish(self, *results: Tensor | Operand) -> None:
@@ -382,10 +384,9 @@ class Context:
         return Operand(replace(operand.tensor, name=unique if self._nested else name), weights=True)
 
     def _rename(self, result: Tensor, index: int) -> Tensor:
-        mine = self.drafts[self._first_draft :]
         known = self.output(index)
         self.names.tensor(known.name)
-        if not any(out is result for draft in mine for out in draft.outputs):
+        if not any(out is result for draft in self.drafts[self._first_draft :] for out in draft.outputs):
             return result
         shape = self._settled(known, result)
         if shape != known.shape and known.shape is not None:
@@ -397,10 +398,7 @@ class Context:
             dtype=known.dtype or result.dtype,
             constant=result.constant or known.constant,
         )
-        for draft in mine:
-            draft.inputs = [final if tensor is result else tensor for tensor in draft.inputs]
-            draft.outputs = [final if tensor is result else tensor for tensor in draft.outputs]
-        return final
+        return self.replace(result, final, self._first_draft)
 
     def _settled(self, known: Tensor, result: Tensor) -> Dims | None:
         """The shape as inference knows it, then the importer's, then what the exporter wrote down."""

@@ -153,14 +153,7 @@ def _states(context: Context, indices: Sequence[int], names: Sequence[str], boun
 
 def _registered(context: Context, tensor: Tensor, name: str) -> Operand:
     """The last layer's output under the name that the body has for it."""
-    named = replace(tensor, name=context.names.tensor(name))
-    for draft in reversed(context.drafts):
-        if tensor in draft.outputs:
-            draft.outputs = [named if out is tensor else out for out in draft.outputs]
-            break
-    for draft in context.drafts:
-        draft.inputs = [named if given is tensor else given for given in draft.inputs]
-    return Operand(named)
+    return Operand(context.replace(tensor, replace(tensor, name=context.names.tensor(name))))
 
 
 def _last_values(context: Context, states: Sequence[Draft], results: Sequence[Operand]) -> list[Tensor]:
@@ -256,7 +249,7 @@ def _body(
 ) -> list[Operand]:
     """Lower a subgraph in place; names that it defines hide outer ones while it lasts. `bound` are its inputs.
 
-    `declared` false says that the parser's shapes are not those that the subgraph declares.
+    `declared` false means that the parser's shapes are not those that the subgraph declares.
     """
     with context.scope():
         _hide(context, body, declared=declared)

@@ -81,7 +81,7 @@ def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: boo
 
 
 def _of_unknown_rank(context: Context, tensor: Tensor, kind: str, *, named: bool) -> Tensor:
-    """The layer as far as it can be told when nobody knows how many dimensions there are."""
+    """The layer as far as it is known when nobody knows how many dimensions there are."""
     attributes = Shuffle(helper=not named)
     layer = kind if context.parser.squeeze_layers else "SHUFFLE"
     if named:
@@ -137,8 +137,8 @@ def stretched(context: Context, value: Tensor, shape: Tensor, dims: Dims | None)
         attributes = Shuffle(reshape=ones, helper=True)
         flat = context.helper("SHUFFLE", [value], ones, attributes, "ONNXTRT_ShapeShuffle")
     if context.parser.stretches_helpers:
-        return context.helper("SLICE", [flat, shape], dims, Slice((), (), ()), "ONNXTRT_ShapeSlice")
-    made = context.emit("SLICE", [flat], dims, Slice((), (), ()), name="")
+        return context.helper("SLICE", [flat, shape], dims, Slice(), "ONNXTRT_ShapeSlice")
+    made = context.emit("SLICE", [flat], dims, Slice(), name="")
     draft = context.drafts[-1]
     draft.inputs += [context.constant((len(ones),), "int32"), shape]
     return context.rename(draft, made)

@@ -58,7 +58,7 @@ def import_matmul(context: Context) -> None:
 
 
 def _product_shape(left: Tensor, right: Tensor) -> Dims | None:
-    """The shape of a product that inference says nothing of, as within a loop."""
+    """The shape of a product that inference does not know, as within a loop."""
     if left.shape is None or right.shape is None or min(len(left.shape), len(right.shape)) < 2:
         return None
     outer = broadcast_shape([left.shape[:-2], right.shape[:-2]])

@@ -1,4 +1,4 @@
-"""Nodes that a release reads as something else than ONNX means, without a word: newer opsets above all."""
+"""Nodes that a release reads as something else than ONNX means, silently: newer opsets above all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranks, sizes and numbers of outputs that the importers insist on, nodes whose own numbers contradict each other."""
+"""Ranks, sizes and numbers of outputs that the importers insist on, nodes whose numbers contradict each other."""
 
 from __future__ import annotations
 

@@ -30,7 +30,6 @@ _ACTIVATIONS = {
 _LENGTHS = 4
 """The input with the length of each sequence."""
 _PEEPHOLES = 7
-_OPEN = Slice((), (), ())
 
 
 class Cell:
@@ -157,7 +156,7 @@ class Cell:
     def _part(self, whole: Tensor, start: Tensor, size: Tensor, name: str | None) -> Tensor:
         """One direction of a state."""
         one: Dims = (1, *self.state[1:])
-        return self.context.emit("SLICE", [whole, start, size], one, _OPEN, name=name)
+        return self.context.emit("SLICE", [whole, start, size], one, Slice(), name=name)
 
     def product(self, left: Tensor, right: Tensor, gates: int, name: str | None = "") -> Tensor:
         """left * right^T."""
@@ -175,7 +174,7 @@ class Cell:
 
     def isolated(self, all_gates: Tensor, size: Tensor) -> Tensor:
         """One gate: a SLICE of the intermediate result."""
-        gate = self.context.emit("SLICE", [all_gates, size], self.state, _OPEN, name=self.own)
+        gate = self.context.emit("SLICE", [all_gates, size], self.state, Slice(), name=self.own)
         draft = self.context.drafts[-1]
         draft.inputs.insert(1, self.context.constant((3,), "int32"))
         return gate
@@ -272,7 +271,7 @@ def _gate(cell: Cell, gates: tuple[Tensor, Tensor], peephole: Tensor | None, mem
     if peephole is None:
         return gate
     shape = (cell.directions, cell.hidden)
-    weights = context.emit("SLICE", [peephole], shape, _OPEN, name=cell.own)
+    weights = context.emit("SLICE", [peephole], shape, Slice(), name=cell.own)
     seen = cell.combine("PROD", unsqueeze(context, weights, [1]), memory)
     return cell.combine("SUM", gate, seen)
 
@@ -352,11 +351,11 @@ def _gru_weights(cell: Cell) -> tuple[list[Tensor], list[Tensor]]:
         start = context.constant((3,), "int32")
         size = context.emit("CONCATENATION", [counts[0], count, width], (3,), Concatenation(0), name="")
         shape: Dims = (cell.directions, gates * cell.hidden, (cell.weights.shape or (None,))[-1])
-        fed.append(context.emit("SLICE", [cell.weights, start, size], shape, _OPEN, name=""))
+        fed.append(context.emit("SLICE", [cell.weights, start, size], shape, Slice(), name=""))
     recurred = []
     for gates in (2, 1):
         shape = (cell.directions, gates * cell.hidden, cell.hidden)
-        recurred.append(context.emit("SLICE", [cell.recurrence], shape, _OPEN, name=""))
+        recurred.append(context.emit("SLICE", [cell.recurrence], shape, Slice(), name=""))
     return fed, recurred
 
 
@@ -369,5 +368,5 @@ def _gru_biases(cell: Cell) -> list[Tensor]:
     parts = []
     for gates in (2, 1, 2, 1):
         shape: Dims = (cell.directions, 1, gates * cell.hidden)
-        parts.append(context.emit("SLICE", [bias], shape, _OPEN, name=""))
+        parts.append(context.emit("SLICE", [bias], shape, Slice(), name=""))
     return parts

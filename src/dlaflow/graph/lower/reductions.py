@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dlaflow.graph.layer import Dims, ElementWise, Reduce, Slice, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
@@ -139,7 +140,8 @@ def _flipped(context: Context, data: Tensor, axis: int) -> Tensor:
     ends = sizes.interlace(context, dims, sizes.vector(-(2**31)), subscripts)
     steps = sizes.interlace(context, ShapeTensor((1,) * rank), sizes.vector(-1), subscripts)
     given = decoded(context, dims, (starts, ends, steps))
-    return context.reshape_output(sizes.add_slice(context, data, given, Slice((), (), ())), data.shape)
+    made = sizes.add_slice(context, data, given, Slice())
+    return context.replace(made, replace(made, shape=data.shape))
 
 
 def _counted_from_the_start(context: Context, data: Tensor, indices: Tensor, axis: int) -> Tensor:

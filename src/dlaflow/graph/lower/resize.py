@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def import_resize(context: Context) -> None:
-    """Resize: one RESIZE; `sizes_given` tells whether the output's size rather than a scale was exported."""
+    """Resize: one RESIZE; `sizes_given` is whether the output's size rather than a scale was exported."""
     data = context.tensor(0)
     out = context.output().shape
     old = len(context.node.input) == 2 and "coordinate_transformation_mode" not in context.attributes

@@ -56,7 +56,7 @@ def _first_slice(context: Context, data: Tensor, axis: int) -> Tensor:
 
 def _sliced(context: Context, data: Tensor, given: tuple[ShapeTensor, ShapeTensor], shape: Dims | None) -> Tensor:
     """A helper SLICE whose size and strides are inputs where the parser does not know them."""
-    made = context.emit("SLICE", [data], shape, Slice((), (), ()), name="")
+    made = context.emit("SLICE", [data], shape, Slice(), name="")
     draft = context.drafts[-1]
     draft.inputs += [part.materialise(context) for part in given if not part.known]
     if not context.parser.names_helpers:
@@ -133,7 +133,7 @@ def _cut_out(context: Context, data: Tensor, axis: int) -> Tensor:
     for index in range(2, len(shape)):
         size = sizes.concat(context, size, open_length(context, data, index))
     small = tuple(1 if index == axis else extent for index, extent in enumerate(shape))
-    return context.emit("SLICE", [data, size.materialise(context)], small, Slice((), (), ()), name="")
+    return context.emit("SLICE", [data, size.materialise(context)], small, Slice(), name="")
 
 
 def _padded(context: Context, start: ShapeTensor, line: Tensor) -> ShapeTensor:
@@ -152,4 +152,4 @@ def _slice(context: Context, line: Tensor, bounds: list[ShapeTensor], size: int 
     """A part of the first axis."""
     shape: Dims = (size, *(line.shape or ())[1:])
     tensors = [bound.materialise(context) for bound in bounds]
-    return context.emit("SLICE", [line, *tensors], shape, Slice((), (), ()), name="")
+    return context.emit("SLICE", [line, *tensors], shape, Slice(), name="")

@@ -1,4 +1,4 @@
-"""Dimensions that the parser does not know while parsing, although the target's batch tells what they will be.
+"""Dimensions that the parser does not know while parsing, although they follow from the target's batch.
 
 TensorRT parses a model with an open batch dimension once, with -1 in its place; the layers that compute with it stand
 in the network. The prediction wants both: the number, and the fact that the parser did not have it.

@@ -25,7 +25,7 @@ def import_slice(context: Context) -> None:
     else:
         starts, axes, steps = context.integers(1), context.integers(3), context.integers(4)
         from_nodes = any(_from_node(context, index) for index in range(1, len(context.node.input)))
-    attributes = Slice((), (), (), parameters_from_nodes=from_nodes)
+    attributes = Slice(parameters_from_nodes=from_nodes)
     extents = all_known(out)
     if starts is not None and rank and extents is not None:
         begin, stride = [0] * rank, [1] * rank
@@ -169,7 +169,7 @@ def import_expand(context: Context) -> None:
         grown = sizes.maximum(context, sizes.vector(0), grown)
     strides = sizes.minimum(context, one, grown)
     from_nodes = _from_node(context, 1)
-    attributes = Slice((), (), (), parameters_from_nodes=from_nodes)
+    attributes = Slice(parameters_from_nodes=from_nodes)
     extents = all_known(out)
     if extents is not None and data.shape is not None:
         stride = tuple(0 if extent == 1 else 1 for extent in data.shape)
@@ -198,7 +198,7 @@ def import_tile(context: Context) -> None:
     out = context.output().shape
     rank = len(data.shape or out or ())
     from_nodes = _from_node(context, 1)
-    attributes = Slice((), (), (), "WRAP", parameters_from_nodes=from_nodes)
+    attributes = Slice(mode="WRAP", parameters_from_nodes=from_nodes)
     if (extents := all_known(out)) is not None:
         attributes = Slice((0,) * rank, extents, (1,) * rank, "WRAP", 0.0, from_nodes)
     repeats = sizes.from_input(context, 1, rank)
@@ -213,7 +213,7 @@ def import_split(context: Context) -> None:
     count = len(context.node.output)
     if not data.shape:
         shapes = [context.output(index).shape for index in range(count)]
-        context.finish(*(context.emit("SLICE", [data], shape, Slice((), (), ())) for shape in shapes))
+        context.finish(*(context.emit("SLICE", [data], shape, Slice()) for shape in shapes))
         return
     cutter = _Cutter(context, data)
     given = _given_lengths(context, count)
@@ -265,7 +265,7 @@ class _Cutter:
     def cut(self, starts: ShapeTensor, extent: ShapeTensor) -> Tensor:
         """One part."""
         ones = ShapeTensor((1,) * self.rank)
-        attributes = Slice((), (), ())
+        attributes = Slice()
         begin, size = all_known(starts.values), all_known(extent.values)
         if begin is not None and size is not None:
             attributes = Slice(begin, size, (1,) * self.rank)
@@ -300,7 +300,7 @@ def import_pad(context: Context) -> None:
     given = context.value(2)
     if given is not None and given.size:
         fill = float(given.reshape(-1)[0])
-    attributes = Slice((), (), (), mode, fill, _from_node(context, 1))
+    attributes = Slice(mode=mode, fill=fill, parameters_from_nodes=_from_node(context, 1))
     rank = len(data.shape or ())
     extents = all_known(out)
     if pads is not None and rank and extents is not None:

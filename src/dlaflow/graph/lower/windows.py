@@ -183,7 +183,7 @@ def _output_padding(context: Context, data: Tensor, shape: Dims | None, attribut
     dims = sizes.shape_of(data).materialise(context)
     size = context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")
     extents = all_known(shape)
-    filled = Slice((0,) * rank, extents, (1,) * rank, "FILL") if extents is not None else Slice((), (), (), "FILL")
+    filled = Slice((0,) * rank, extents, (1,) * rank, "FILL") if extents is not None else Slice(mode="FILL")
     if context.parser.names_every_layer:
         context.names.layer("ONNXTRT_ShapeSlice")
     result = context.emit("SLICE", [data, start, size], shape, filled, name=context.further_name)
