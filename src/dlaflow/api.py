@@ -222,8 +222,8 @@ def compare(
     from dlaflow.report.compare import merge, parse_limit, regressions
     from dlaflow.report.html import render
     from dlaflow.report.json import run_json
-    from dlaflow.report.markdown import run_markdown
-    from dlaflow.report.svg import strips_svg
+    from dlaflow.report.strip import strips_svg
+    from dlaflow.report.text import run_markdown
 
     limits = [parse_limit(text) for text in ([fail_on] if isinstance(fail_on, str) else fail_on)]
     if not runs or (limits and len(runs) < 2):

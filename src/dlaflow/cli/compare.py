@@ -15,9 +15,8 @@ from dlaflow.files import write_atomic
 from dlaflow.report.compare import merge, parse_limit, read_any_run, regressions
 from dlaflow.report.html import render
 from dlaflow.report.json import run_json
-from dlaflow.report.markdown import run_markdown
-from dlaflow.report.svg import strips_svg
-from dlaflow.report.text import run_table, table_notes
+from dlaflow.report.strip import strips_svg
+from dlaflow.report.text import run_markdown, run_table, table_notes
 from dlaflow.report.verdict import headline
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
 from dlaflow.graph.bounds import check_tensor
-from dlaflow.graph.functions import called_functions
-from dlaflow.graph.inline import first_line
+from dlaflow.graph.inline import called_functions, first_line
 from dlaflow.graph.wire import MAX_DEPTH, Span, Stripped, WireError, strip
 
 if TYPE_CHECKING:

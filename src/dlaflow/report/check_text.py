@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-from dlaflow.report.grouping import FindingGroup, group_findings
-from dlaflow.report.titles import release_title
+from dlaflow.report.grouping import FindingGroup, group_findings, release_title
 from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
 from dlaflow.rules.reading import no_engine, speaks_first

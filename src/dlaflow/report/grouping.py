@@ -1,19 +1,28 @@
-"""Findings that say the same of many layers become one, with a count and the first layer's name."""
+"""Findings that are the same for many layers become one, with a count and the first layer's name.
+
+Releases and rules in words: a rule in one sentence, with the bounds that hold for a target put in.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from dlaflow.report.titles import rule_title
-from dlaflow.types import Confidence, Finding, Placement, Verdict
+from dlaflow.errors import UsageError
+from dlaflow.rules.base import title
+from dlaflow.rules.registry import find_rule
+from dlaflow.targets.limits import find_limit
+from dlaflow.targets.version import Version
+from dlaflow.types import Confidence, Finding, Placement, TargetInfo, Verdict
 
 _MOVING = {"SHUFFLE", "CONSTANT", "SQUEEZE", "UNSQUEEZE", "SLICE", "CONCATENATION", "CAST"}
+_BOUND = re.compile(r"\{([a-z0-9_.]+)\}")
 SEVERITY = {Verdict.FALLBACK: 0, Verdict.UNKNOWN: 1, Verdict.CONDITIONAL: 2, Verdict.NATIVE: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """One rule's word on several layers. `first` is the finding of the first of them in network order.
+    """What one rule finds in several layers. `first` is the finding of the first of them in network order.
 
     `title` is the rule's condition in one sentence (the message of `first` where the rule is not known).
     """
@@ -59,3 +68,28 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
         grouped,
         key=lambda group: (SEVERITY[group.verdict], group.first.layer in moving, -group.count, group.rule),
     )
+
+
+def release_title(target: TargetInfo) -> str:
+    """The release as people say it: `JetPack 5.1.1`, `drive-6.0.9.0`, `TensorRT 8.5.2`."""
+    if target.jetpack.startswith(("TensorRT", "drive")):
+        return target.jetpack
+    return f"JetPack {target.jetpack.removeprefix('jetpack-')}"
+
+
+def rule_title(rule: str, target: TargetInfo) -> str:
+    """The rule's condition as a sentence; empty for a rule that this dlaflow does not know (a file of another one)."""
+    try:
+        sentence = title(find_rule(rule))
+        version = Version.parse(target.tensorrt)
+    except (UsageError, ValueError):
+        return ""
+
+    def bound(match: re.Match[str]) -> str:
+        limit = find_limit(match.group(1), version, target.dla)
+        return limit.text if limit else "what the release allows"
+
+    try:
+        return _BOUND.sub(bound, sentence)
+    except KeyError:
+        return ""

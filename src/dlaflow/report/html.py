@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from dlaflow.report.accuracy import AccuracyRow, DamageRow, accuracy_facts, accuracy_rows, damage_rows
 from dlaflow.report.against import Against, against_of
 from dlaflow.report.graph import graph_data
-from dlaflow.report.grouping import FindingGroup, group_findings
+from dlaflow.report.grouping import FindingGroup, group_findings, release_title
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.strip import Strip, run_label, strip_of
-from dlaflow.report.timeline_view import Timeline, timeline_of
-from dlaflow.report.titles import release_title
+from dlaflow.report.timeline import Timeline, timeline_of
 from dlaflow.report.tradeoff import latency_of, tradeoff_of
 from dlaflow.report.units import byte_size, count, percent, si
 from dlaflow.report.verdict import PRECISIONS, Answer, answer, headline, number

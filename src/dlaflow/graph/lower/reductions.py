@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from dlaflow.graph.layer import Dims, ElementWise, Reduce, Shuffle, Slice, Tensor, Unary
+from dlaflow.graph.layer import Dims, ElementWise, Reduce, Slice, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.broadcast import squeeze, to_rank, unsqueeze
-from dlaflow.graph.lower.context import Context, Operand
-from dlaflow.graph.lower.filling import stretched
+from dlaflow.graph.lower.context import Context, Importer
+from dlaflow.graph.lower.helpers import squeeze, stretched, to_rank, to_scalar, unsqueeze
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
-from dlaflow.graph.lower.slice_bounds import decoded
-
-Importer = Callable[[Context], None]
+from dlaflow.graph.lower.slices import decoded
 
 
-def reduce(operation: str) -> Importer:
-    """An importer for one REDUCE."""
+def reduction(lowered: Callable[[Context], Tensor]) -> Importer:
+    """An importer for a reduction that `lowered` puts together; without axes it may do nothing, as opset 18 has it."""
 
     def run(context: Context) -> None:
-        operand = context.operand(0)
-        if _does_nothing(context):
-            _passed_on(context, operand)
-            return
-        context.finish(_reduced(context, context.as_tensor(operand), operation))
+        asked = bool(context.attributes.integer("noop_with_empty_axes")) and context.parser.reads_opset_18
+        if not asked or _axes(context):
+            context.finish(lowered(context))
+        elif context.parser.names_every_layer:
+            context.finish(context.operand(0))
+        else:
+            context.finish(identity(context, context.tensor(0)))
 
     return run
 
 
-def _does_nothing(context: Context) -> bool:
-    """Whether no axes mean no reduction: an attribute that older parsers do not look at."""
-    asked = bool(context.attributes.integer("noop_with_empty_axes")) and context.parser.reads_opset_18
-    return asked and not _axes(context)
-
-
-def _passed_on(context: Context, operand: Operand) -> None:
-    if context.parser.names_every_layer:
-        context.finish(operand)
-    else:
-        context.finish(identity(context, context.as_tensor(operand)))
+def reduce(operation: str) -> Importer:
+    """An importer for one REDUCE."""
+    return reduction(lambda context: _reduced(context, context.tensor(0), operation))
 
 
 def _axes(context: Context) -> tuple[int, ...] | None:
@@ -75,68 +67,46 @@ def _reduced(context: Context, data: Tensor, operation: str) -> Tensor:
     return context.emit("REDUCE", [data], out if data.shape is not None else None, Reduce(operation, axes, keep))
 
 
-def import_reduce_l1(context: Context) -> None:
+def sum_of_magnitudes(context: Context) -> Tensor:
     """ReduceL1: ABS, REDUCE SUM."""
-    if _does_nothing(context):
-        _passed_on(context, context.operand(0))
-        return
-    data = context.tensor(0)
-    context.finish(_reduced(context, context.emit("UNARY", [data], data.shape, Unary("ABS")), "SUM"))
+    return _reduced(context, _unary(context, "ABS", context.tensor(0)), "SUM")
 
 
-def import_reduce_l2(context: Context) -> None:
-    """ReduceL2: square, REDUCE SUM, SQRT."""
-    if _does_nothing(context):
-        _passed_on(context, context.operand(0))
-        return
-    total = _sum_of_squares(context)
-    context.finish(context.emit("UNARY", [total], total.shape, Unary("SQRT")))
-
-
-def import_reduce_sum_square(context: Context) -> None:
+def sum_of_squares(context: Context) -> Tensor:
     """ReduceSumSquare: square, REDUCE SUM."""
-    if _does_nothing(context):
-        _passed_on(context, context.operand(0))
-        return
-    context.finish(_sum_of_squares(context))
-
-
-def _sum_of_squares(context: Context) -> Tensor:
     data = context.tensor(0)
-    name = None if context.parser.names_every_layer else ""
-    square = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"), name=name)
-    return _reduced(context, square, "SUM")
+    name = context.further_name
+    return _reduced(
+        context, context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"), name=name), "SUM"
+    )
 
 
-def import_reduce_log_sum(context: Context) -> None:
+def length(context: Context) -> Tensor:
+    """ReduceL2: square, REDUCE SUM, SQRT."""
+    return _unary(context, "SQRT", sum_of_squares(context))
+
+
+def log_sum(context: Context) -> Tensor:
     """ReduceLogSum: REDUCE SUM, LOG."""
-    if _does_nothing(context):
-        _passed_on(context, context.operand(0))
-        return
-    total = _reduced(context, context.tensor(0), "SUM")
-    context.finish(context.emit("UNARY", [total], total.shape, Unary("LOG")))
+    return _unary(context, "LOG", _reduced(context, context.tensor(0), "SUM"))
 
 
-def import_reduce_log_sum_exp(context: Context) -> None:
+def log_sum_exp(context: Context) -> Tensor:
     """ReduceLogSumExp: EXP, REDUCE SUM, LOG; newer parsers take the maximum out first."""
-    if _does_nothing(context):
-        _passed_on(context, context.operand(0))
-        return
     data = context.tensor(0)
     if not context.parser.names_every_layer:
-        raised = context.emit("UNARY", [data], data.shape, Unary("EXP"))
-        total = _reduced(context, raised, "SUM")
-        context.finish(context.emit("UNARY", [total], total.shape, Unary("LOG")))
-        return
+        return _unary(context, "LOG", _reduced(context, _unary(context, "EXP", data), "SUM"))
     largest = _reduced(context, data, "MAX")
     infinite = context.emit("UNARY", [largest], largest.shape, Unary("ISINF"), dtype="bool")
-    zero = to_rank(context, context.constant((), name=context.reserve("tmp_weight")), len(largest.shape or ()))
+    zero = to_rank(context, context.constant((), name=context.reserve()), len(largest.shape or ()))
     safe = context.emit("SELECT", [infinite, zero, largest], largest.shape, dtype=data.dtype)
     shifted = context.emit("ELEMENTWISE", [data, safe], data.shape, ElementWise("SUB"))
-    raised = context.emit("UNARY", [shifted], data.shape, Unary("EXP"))
-    total = _reduced(context, raised, "SUM")
-    logarithm = context.emit("UNARY", [total], total.shape, Unary("LOG"))
-    context.finish(context.emit("ELEMENTWISE", [logarithm, largest], total.shape, ElementWise("SUM")))
+    logarithm = _unary(context, "LOG", _reduced(context, _unary(context, "EXP", shifted), "SUM"))
+    return context.emit("ELEMENTWISE", [logarithm, largest], logarithm.shape, ElementWise("SUM"))
+
+
+def _unary(context: Context, operation: str, data: Tensor) -> Tensor:
+    return context.emit("UNARY", [data], data.shape, Unary(operation))
 
 
 def import_arg(context: Context) -> None:
@@ -148,8 +118,8 @@ def import_arg(context: Context) -> None:
     axis = context.attributes.integer("axis", 0) % max(rank, 1)
     shape = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
     last = bool(context.attributes.integer("select_last_index")) and rank > 0
-    best = context.emit("TOPK", [_flipped(context, data, axis) if last else data], shape)
-    (indices,) = context.add_outputs(Tensor(context.further(best, 1), shape, "int32", best.constant))
+    context.emit("TOPK", [_flipped(context, data, axis) if last else data], shape)
+    indices = context.add_output(shape, "int32")
     if context.parser.int64:
         indices = context.cast(indices, "int32" if context.parser.names_every_layer else "int64")
     if last:
@@ -165,12 +135,13 @@ def _flipped(context: Context, data: Tensor, axis: int) -> Tensor:
     """The data backwards along the axis, so that the last of equal values comes first."""
     rank = len(data.shape or ())
     dims = sizes.shape_of(data)
-    subscripts = ShapeTensor(tuple(rank if index == axis else index for index in range(rank)))
+    subscripts = sizes.replacing(rank, axis)
     starts = sizes.interlace(context, ShapeTensor((0,) * rank), sizes.vector(-1), subscripts)
     ends = sizes.interlace(context, dims, sizes.vector(-(2**31)), subscripts)
     steps = sizes.interlace(context, ShapeTensor((1,) * rank), sizes.vector(-1), subscripts)
     given = decoded(context, dims, (starts, ends, steps))
-    return context.reshape_output(sizes.add_slice(context, data, given, Slice((), (), ())), data.shape)
+    made = sizes.add_slice(context, data, given, Slice())
+    return context.replace(made, replace(made, shape=data.shape))
 
 
 def _counted_from_the_start(context: Context, data: Tensor, indices: Tensor, axis: int) -> Tensor:
@@ -194,16 +165,10 @@ def import_top_k(context: Context) -> None:
     lifted = unsqueeze(context, data, [1]) if line else data
     shape = (*values.shape, 1) if line and values.shape is not None else values.shape
     largest = context.emit("TOPK", [lifted], shape)
-    (indices,) = context.add_outputs(
-        Tensor(context.further(largest, 1), shape, where.dtype or "int64", largest.constant)
-    )
+    indices = context.add_output(shape, where.dtype or "int64")
     draft = context.drafts[-1]
     if context.parser.cast_layers and not context.is_absent(1):
-        count = context.tensor(1)
-        scalar = Shuffle(helper=True)
-        if count.shape != ():
-            count = context.helper("SHUFFLE", [count], (), scalar, "ONNXTRT_convertToScalar")
-        draft.inputs.append(count)
+        draft.inputs.append(to_scalar(context, context.tensor(1)))
     if line:
         largest, indices = squeeze(context, largest, [1]), squeeze(context, indices, [1])
     if context.parser.narrow_indices:

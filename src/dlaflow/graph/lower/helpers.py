@@ -1,13 +1,16 @@
-"""The shuffles that the parser adds so that operands have the same rank, and its own squeezes and unsqueezes."""
+"""Layers that the parser adds for itself: reshapes to one rank, squeezes, lengths of axes, values over a shape."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlaflow.graph.layer import Dims, Shuffle, Tensor
+from dlaflow.graph.layer import Cast, Dims, ElementWise, Shuffle, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
+from dlaflow.graph.lower.sizes import parser_knows
+
+_BOOLEAN = frozenset({"GREATER", "LESS", "EQUAL", "AND", "OR", "XOR"})
 
 
 def to_rank(context: Context, tensor: Tensor, rank: int) -> Tensor:
@@ -23,6 +26,14 @@ def same_rank(context: Context, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Bring all tensors to the largest rank among them."""
     ranks = [len(tensor.shape) for tensor in tensors if tensor.shape is not None]
     return [to_rank(context, tensor, max(ranks, default=0)) for tensor in tensors]
+
+
+def combine(context: Context, operation: str, left: Tensor, right: Tensor, name: str | None = None) -> Tensor:
+    """One ELEMENTWISE of two tensors of one rank. `name` None is the node's, "" none."""
+    constant = 1 if right.constant else 0 if left.constant else None
+    shape = broadcast_shape([left.shape, right.shape])
+    dtype = "bool" if operation in _BOOLEAN else None
+    return context.emit("ELEMENTWISE", [left, right], shape, ElementWise(operation, constant), name=name, dtype=dtype)
 
 
 def broadcast_shape(shapes: Sequence[Dims | None]) -> Dims | None:
@@ -70,7 +81,7 @@ def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: boo
 
 
 def _of_unknown_rank(context: Context, tensor: Tensor, kind: str, *, named: bool) -> Tensor:
-    """The layer as far as it can be told when nobody knows how many dimensions there are."""
+    """The layer as far as it is known when nobody knows how many dimensions there are."""
     attributes = Shuffle(helper=not named)
     layer = kind if context.parser.squeeze_layers else "SHUFFLE"
     if named:
@@ -90,3 +101,55 @@ def to_scalar(context: Context, data: Tensor) -> Tensor:
         return data
     attributes = Shuffle(helper=True)
     return context.helper("SHUFFLE", [data], (), attributes, "ONNXTRT_convertToScalar", dtype=data.dtype)
+
+
+def axis_length(context: Context, data: Tensor, axis: int, *, scalar: bool = False, wide: bool = False) -> Tensor:
+    """The length of an axis, as a scalar or as a vector of one, in 32 bits or (`wide`) in the parser's own integers.
+
+    Newer parsers always take it from SHAPE; older ones write a constant when they know it.
+    """
+    rank = None if data.shape is None else len(data.shape)
+    shape: Dims = () if scalar else (1,)
+    if context.parser.extracts_dimensions:
+        whole = context.emit("SHAPE", [data], (rank,), dtype="int64", name="")
+        if not wide:
+            whole = context.emit("CAST", [whole], (rank,), Cast("int32"), dtype="int32", name="")
+        part = context.emit("SLICE", [whole], (1,), Slice((axis,), (1,), (1,)), name="ONNXTRT_extractDimension")
+        name = "ONNXTRT_extractDimensionReshape"
+        return context.emit("SHUFFLE", [part], (), Shuffle(helper=True), name=name) if scalar else part
+    if data.shape is not None and axis < len(data.shape) and parser_knows(data.shape[axis]):
+        return context.constant(shape, "int32")
+    whole = context.emit("SHAPE", [data], (rank,), dtype="int32", name="")
+    return context.emit("GATHER", [whole, context.constant(shape, "int32")], shape, name="")
+
+
+def open_length(context: Context, data: Tensor, axis: int) -> ShapeTensor:
+    """The length of an axis as a size that the parser does not know."""
+    return ShapeTensor((None,), tensor=axis_length(context, data, axis, wide=True))
+
+
+def stretched(context: Context, value: Tensor, shape: Tensor, dims: Dims | None) -> Tensor:
+    """`value` over a shape that is a tensor of the network: a SHUFFLE to its rank and a SLICE with strides of zero."""
+    known = shape.shape[0] if shape.shape else None
+    ones: Dims = (1,) * (len(dims or ()) if known is None else known)
+    flat = value
+    if value.shape != ones or not context.parser.stretches_helpers:
+        attributes = Shuffle(reshape=ones, helper=True)
+        flat = context.helper("SHUFFLE", [value], ones, attributes, "ONNXTRT_ShapeShuffle")
+    if context.parser.stretches_helpers:
+        return context.helper("SLICE", [flat, shape], dims, Slice(), "ONNXTRT_ShapeSlice")
+    made = context.emit("SLICE", [flat], dims, Slice(), name="")
+    draft = context.drafts[-1]
+    draft.inputs += [context.constant((len(ones),), "int32"), shape]
+    return context.rename(draft, made)
+
+
+def zeros_like(context: Context, data: Tensor) -> Tensor:
+    """Zeros of a tensor's shape and type: the tensor times zero, in newer releases a zero stretched over its shape."""
+    zero = context.cast(context.constant(()), data.dtype)
+    if context.parser.names_every_layer:
+        shape = sizes.shape_of(data).materialise(context)
+        return stretched(context, zero, shape, data.shape)
+    zero, data = same_rank(context, [zero, data])
+    attributes = ElementWise("PROD", 1)
+    return context.helper("ELEMENTWISE", [data, zero], data.shape, attributes, "ONNXTRT_createZeroTensor")
