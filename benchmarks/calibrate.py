@@ -39,7 +39,8 @@ from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.session import Session
 from dlaflow.rewrites.average_pool import replace_global_average_pool
 from dlaflow.runtime.ort import OrtRunner
-from dlaflow.zoo.data import load_dataset, normalise
+from dlaflow.zoo.data import load_dataset
+from dlaflow.zoo.dataset import normalise
 
 Images = NDArray[np.float32]
 BATCH = 8

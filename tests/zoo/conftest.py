@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlaflow.zoo.data import Dataset, Split
+from dlaflow.zoo.dataset import Dataset, Split
 
 TINY_NETWORK = """
 from torch import nn

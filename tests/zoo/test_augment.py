@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.zoo.augment import CROP, DeviceImages, draw_epoch
-from dlaflow.zoo.data import Dataset, Split, normalise
+from dlaflow.zoo.dataset import Dataset, Split, normalise
 
 CPU = torch.device("cpu")
 

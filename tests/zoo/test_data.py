@@ -10,7 +10,8 @@ import pytest
 
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.zoo import cifar, data
-from dlaflow.zoo.data import Dataset, Split, cifar_folder, find_or_digits, load_dataset, normalise
+from dlaflow.zoo.data import cifar_folder, find_or_digits, load_dataset
+from dlaflow.zoo.dataset import Dataset, Split, normalise
 
 
 def test_normalise_is_the_textbook_formula() -> None:

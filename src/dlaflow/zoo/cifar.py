@@ -18,7 +18,7 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
-from dlaflow.zoo.data import Dataset, Split
+from dlaflow.zoo.dataset import Dataset, Split
 from dlaflow.zoo.download import Archive, download
 
 ARCHIVE = Archive(

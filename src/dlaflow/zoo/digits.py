@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlaflow.zoo.data import Dataset, Images, Split
+from dlaflow.zoo.dataset import Dataset, Images, Split
 from dlaflow.zoo.lazy import require
 
 SIDE = 32

@@ -40,7 +40,7 @@ class Sidecar:
 
     Epochs count from 1. `data_fingerprint` is `Dataset.fingerprint`, `images` the count trained on (validation
     included), `mean` and `std` how inputs were normalised. `seconds` are of the training alone, `warm_up_seconds` of
-    what came before it (images to the device, compiling, capturing), `step` is how a step ran.
+    what came before it (images to the device, compiling, capturing), `step` is how a step ran. `devices` is always 1.
     """
 
     model: str
