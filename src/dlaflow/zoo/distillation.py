@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import InputError, UsageError, require
 from dlaflow.progress import Progress, silent
 from dlaflow.zoo.data import load_dataset
 from dlaflow.zoo.dataset import Dataset
-from dlaflow.zoo.lazy import require, require_torch
 from dlaflow.zoo.models import build_model, check_name
 from dlaflow.zoo.plan import one_cycle
 from dlaflow.zoo.weights import load_weights
@@ -79,7 +78,7 @@ def distill(config: DistillationConfig, progress: Progress = silent, dataset: Da
     check_name(config.model)
     if config.epochs < 0:
         raise UsageError("the epochs make no sense", expected="0 or more", received=config.epochs)
-    require_torch("retraining")
+    require("torch", "safetensors", extra="train", what_for="retraining")
     import torch
 
     from dlaflow.zoo.augment import DeviceImages

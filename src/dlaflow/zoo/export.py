@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import InputError, UsageError, require
 from dlaflow.files import atomic_path, sha256_of
-from dlaflow.zoo.lazy import require, require_torch
 from dlaflow.zoo.models import build_model
 from dlaflow.zoo.weights import load_weights
 
@@ -85,7 +84,7 @@ def export(config: ExportConfig) -> ExportResult:
         raise UsageError("the batch must be positive", expected="1 or more, or dynamic", received=config.batch)
     if min(config.input_shape) < 1:
         raise UsageError("the input shape makes no sense", expected="such as 3x32x32", received=config.input_shape)
-    require_torch("export")
+    require("torch", "safetensors", extra="train", what_for="export")
     require("onnxruntime", extra="run", what_for="comparing the exported model with torch")
     model = build_model(config.model)
     load_weights(model, config.weights)

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import InputError, UsageError, require
 from dlaflow.progress import Progress, silent
 from dlaflow.zoo.data import load_dataset
 from dlaflow.zoo.dataset import Dataset
-from dlaflow.zoo.lazy import require_torch
 from dlaflow.zoo.models import check_name
 from dlaflow.zoo.plan import TrainConfig, TrainResult, plan
 
@@ -47,7 +46,7 @@ def train(config: TrainConfig, progress: Progress = silent, dataset: Dataset | N
         )
     # Before the data, which may be a long download.
     check_name(config.model)
-    require_torch("training")
+    require("torch", "safetensors", extra="train", what_for="training")
     from dlaflow.zoo.loop import run
 
     data = dataset or load_dataset(config.data, config.data_dir, progress)
