@@ -25,8 +25,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from dlaflow.quantize.images import Preparation
 from dlaflow.zoo.data import load_dataset
-from dlaflow.zoo.dataset import Dataset, Split, normalise
+from dlaflow.zoo.dataset import Dataset, Split
 from dlaflow.zoo.models import build_model
 from dlaflow.zoo.plan import TrainConfig
 from dlaflow.zoo.training import train
@@ -70,7 +71,7 @@ class OneByOne(TorchDataset[tuple[torch.Tensor, int]]):
         image = image[:, down : down + 32, right : right + 32]
         if np.random.random() < 0.5:
             image = image[:, :, ::-1]
-        scaled = normalise(image[None], self._dataset.mean, self._dataset.std)[0]
+        scaled = Preparation(self._dataset.mean, self._dataset.std).normalised(image[None])[0]
         return torch.from_numpy(scaled), int(self._split.labels[index])
 
 
@@ -83,7 +84,7 @@ def tutorial_rate(model: str, dataset: Dataset, device: torch.device, images: in
 def in_memory_rate(model: str, dataset: Dataset, device: torch.device, images: int) -> float:
     """The same loop with its batches ready in memory: fp32, Adam, no augmentation. What the network alone costs."""
     head = dataset.train.head(6400)
-    ready = torch.from_numpy(normalise(head.images, dataset.mean, dataset.std)).to(device).split(64)
+    ready = torch.from_numpy(Preparation(dataset.mean, dataset.std).normalised(head.images)).to(device).split(64)
     labels = torch.from_numpy(head.labels).to(device).split(64)
     return _plain_rate(model, list(zip(ready, labels, strict=True)) * (1 + images // 6400), device, images)
 

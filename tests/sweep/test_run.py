@@ -18,6 +18,8 @@ from dlaflow.recipe.load import load_recipe
 pytest.importorskip("ray")
 
 Start = Callable[..., "subprocess.Popen[str]"]
+SAFETY_NET = 900
+"""Seconds. Nothing here waits for time to pass; this ends a test that hangs."""
 
 
 def wait_for(process: subprocess.Popen[str], folder: Path, count: int) -> None:
@@ -51,7 +53,7 @@ def test_interrupted_and_resumed_while_a_worker_dies(
     interrupted = start()
     wait_for(interrupted, folder, 1)
     interrupted.send_signal(signal.SIGINT)
-    _, err = interrupted.communicate(timeout=120)
+    _, err = interrupted.communicate(timeout=SAFETY_NET)
     assert interrupted.returncode == 130, err
     assert "--resume goes on" in err
     assert "Traceback" not in err
@@ -59,7 +61,7 @@ def test_interrupted_and_resumed_while_a_worker_dies(
     before = results(folder)
 
     finished = start("--resume", "--json", "record.json")
-    out, err = finished.communicate(timeout=240)
+    out, err = finished.communicate(timeout=SAFETY_NET)
     assert finished.returncode == 2, err
     assert (place / "died-2").exists(), "a worker did die"
     assert before.items() <= results(folder).items(), "a finished trial was done again"
@@ -102,9 +104,9 @@ def test_killed_and_resumed(place: Path, start: Start) -> None:
         assert before.items() <= results(folder).items()
         before = results(folder)
     finished = start("--resume", "--json", "record.json")
-    out, err = finished.communicate(timeout=300)
+    out, err = finished.communicate(timeout=SAFETY_NET)
     assert finished.returncode == 0, err
-    assert out.count("kept") >= len(before), "a worker may have finished one more before it followed its driver"
+    assert out.count("kept") == len(before)
     assert before.items() <= results(folder).items()
     trials = json.loads((place / "record.json").read_text())["trials"]
     assert [trial["status"] for trial in trials] == ["done"] * 6
@@ -145,7 +147,7 @@ def test_own_model_needs_no_training(place: Path, start: Start) -> None:
         '[target]\nboard = "agx-orin-64gb"\njetpack = "5.1.1"\nbatch = 1\n[data]\nname = "digits"\n'
     )
     process = start("--json", "record.json")
-    _, err = process.communicate(timeout=600)
+    _, err = process.communicate(timeout=SAFETY_NET)
     assert process.returncode == 0, err
     (trial,) = json.loads((place / "record.json").read_text())["trials"]
     assert (trial["status"], trial["kept"]) == ("done", 0)

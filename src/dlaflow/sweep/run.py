@@ -27,7 +27,7 @@ from dlaflow.report.records import RunRecord
 from dlaflow.sweep import cluster
 from dlaflow.sweep.records import Outcome, SweepRecord, TrialRecord, sweep_json, sweep_page, with_fronts
 from dlaflow.sweep.schema import Sweep
-from dlaflow.sweep.search import Search, search_of
+from dlaflow.sweep.search import OptunaSearch, Search
 from dlaflow.sweep.space import Trial, trial_of
 from dlaflow.sweep.trial import RECIPE, run_training, run_trial
 from dlaflow.version import __version__
@@ -69,7 +69,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions, progress: Progress = silent) 
     with locked(options.folder):
         if not options.resume and (dropped := _start_over(options.folder)):
             options.announce(f"Starting over in {options.folder}; --resume would have kept {dropped} finished trials.")
-        driver = _Driver(sweep, options, search_of(sweep, _known(sweep, options.folder)))
+        search = Search(sweep) if sweep.search.kind == "grid" else OptunaSearch(sweep, _known(sweep, options.folder))
+        driver = _Driver(sweep, options, search)
         try:
             with progress("Trials", driver.search.total, "trials") as bar:
                 driver.run(bar)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError, require
 from dlaflow.sweep.schema import Range, Sweep
@@ -21,45 +21,32 @@ Scores = tuple[float, float] | None
 """Accuracy (0..1) and latency of a finished trial; None when it has not both."""
 
 
-class Search(Protocol):
-    """Proposes trials. `total` is how many there will be at most; `eager` whether all can be asked for at once."""
+class Search:
+    """Proposes every combination of a sweep, in the order of the file.
 
-    total: int
-    eager: bool
-
-    def ask(self) -> Trial | None:
-        """The next trial; None when there is nothing more to try."""
-
-    def tell(self, trial: Trial, scores: Scores) -> None:
-        """How a trial ended."""
-
-
-def search_of(sweep: Sweep, known: Iterable[Trial]) -> Search:
-    """The search that the sweep asks for. `known` are the trials that an earlier run began; they come first.
-
-    Raises EnvironmentLacksError without Optuna where that is asked for.
+    `total` is how many trials there will be at most; `eager` whether all can be asked for at once.
     """
-    return Grid(grid(sweep)) if sweep.search.kind == "grid" else OptunaSearch(sweep, known)
-
-
-class Grid:
-    """Every combination, in the order of the file."""
 
     eager = True
 
-    def __init__(self, trials: list[Trial]) -> None:
+    def __init__(self, sweep: Sweep) -> None:
+        trials = grid(sweep)
         self.total = len(trials)
         self._left = iter(trials)
 
     def ask(self) -> Trial | None:
+        """The next trial; None when there is nothing more to try."""
         return next(self._left, None)
 
     def tell(self, trial: Trial, scores: Scores) -> None:
-        """A grid learns nothing."""
+        """How a trial ended, of which this search learns nothing."""
 
 
-class OptunaSearch:
-    """Optuna's TPE with two goals, accuracy up and latency down. No trial is proposed twice."""
+class OptunaSearch(Search):
+    """Optuna's TPE with two goals, accuracy up and latency down. No trial is proposed twice.
+
+    `known` are the trials that an earlier run began; they come first. Raises EnvironmentLacksError without Optuna.
+    """
 
     eager = False
 

@@ -49,13 +49,3 @@ class Dataset:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
-
-
-def normalise(
-    images: Images, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> npt.NDArray[np.float32]:
-    """Images uint8 [n, 3, h, w] → float32 of the same shape: (pixel / 255 - mean) / std for each channel."""
-    scale = (1 / (255 * np.asarray(std))).astype(np.float32).reshape(1, 3, 1, 1)
-    offset = (-np.asarray(mean) / np.asarray(std)).astype(np.float32).reshape(1, 3, 1, 1)
-    normalised: npt.NDArray[np.float32] = images.astype(np.float32) * scale + offset
-    return normalised
