@@ -51,6 +51,8 @@ images = 20
 limit = 60
 """
 STEPS = 16
+SAFETY_NET = 900
+"""Seconds. Nothing here waits for time to pass; this ends a test that hangs."""
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def start(place: Path, out: str, *options: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=SAFETY_NET)
     assert process.returncode == 0, err
     return out
 
@@ -199,7 +201,7 @@ def test_ctrl_c_is_clean(place: Path) -> None:
     while process.poll() is None and len(list((place / "run" / "state").glob("*.json"))) < 4:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SAFETY_NET)
     assert process.returncode == 130, err
     assert "--resume goes on" in err
     assert "Traceback" not in err

@@ -15,7 +15,7 @@ from dlaflow.recipe.schema import DataSection
 
 if TYPE_CHECKING:
     from dlaflow.quantize.images import ImageArray
-    from dlaflow.zoo.data import Dataset
+    from dlaflow.zoo.dataset import Dataset
 
 
 class RunData:

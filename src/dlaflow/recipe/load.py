@@ -99,7 +99,7 @@ def struct_of(body: object, kind: type[_Struct], where: str) -> _Struct:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
         place = str(error).replace("`$.", "`").replace("Object missing", f"the {where.partition(' ')[0]} misses")
-        raise InputError(f"the {where} has a wrong value", received=place) from None
+        raise InputError(f"the {where} has a wrong value: {place}") from None
 
 
 def check_recipe(recipe: Recipe) -> None:

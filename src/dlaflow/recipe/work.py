@@ -22,7 +22,7 @@ from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
-    from dlaflow.zoo.training import TrainConfig
+    from dlaflow.zoo.plan import TrainConfig
 
 _BATCH = 64
 TRAINING_KEY = "training.key"
@@ -87,7 +87,7 @@ class Files:
 
 def train(model: str, section: TrainSection, data: RunData, out: Path, progress: Progress) -> str:
     """Train; an interrupted training of the same plan goes on from its checkpoint."""
-    from dlaflow.zoo.training import TrainConfig
+    from dlaflow.zoo.plan import TrainConfig
     from dlaflow.zoo.training import train as run_training
 
     dataset = data.dataset
@@ -115,7 +115,7 @@ def _clear_for_training(config: TrainConfig, data: RunData, key: Path) -> None:
     Finished weights go too: the step is being done because they are stale, and `resume` would take them for its result.
     """
     from dlaflow.zoo.checkpoint import checkpoint_path, load_checkpoint
-    from dlaflow.zoo.training import plan
+    from dlaflow.zoo.plan import plan
     from dlaflow.zoo.weights import sidecar_path
 
     code = fingerprint({}, {}, ("torch",))

@@ -140,7 +140,7 @@ def render(run: RunRecord) -> str:
         precisions=[name for name in PRECISIONS if any(number(v, "top1", name) for v in run.variants)],
         latency=any(view.latency for view in views),
         latency_source=_latency_source(run),
-        tradeoff=tradeoff_of(run),
+        tradeoff=tradeoff_of(run.variants),
         graphs=Markup(graphs),
     )
 
