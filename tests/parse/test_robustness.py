@@ -23,7 +23,7 @@ from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.read import read_artefact
 from dlaflow.parse.rows import classified, dla_regions, switch_count
 from dlaflow.parse.tegrastats import parse_tegrastats
-from dlaflow.parse.tensors import dla_layer, engine_layer
+from dlaflow.parse.dla_lines import dla_layer, engine_layer
 from dlaflow.parse.times_json import parse_output, parse_times
 from dlaflow.parse.trtexec import parse_log
 
