@@ -9,10 +9,10 @@ import pytest
 from dlaflow.parse.cudla_csv import parse_cudla_csv
 from dlaflow.parse.device import jetpack_of, parse_device, parse_device_tree
 from dlaflow.parse.help_text import parse_help
-from dlaflow.parse.tegrastats import Rail, Sample, parse_tegrastats, sample_of
+from dlaflow.parse.tegrastats import Rail, TegrastatsSample, parse_tegrastats, sample_of
 
 
-def only(line: str) -> Sample:
+def only(line: str) -> TegrastatsSample:
     sample = sample_of(line)
     assert sample is not None
     return sample

@@ -38,7 +38,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class PowerMode:
+class NvpMode:
     """A power mode. `id` is None where only the name is printed."""
 
     name: str
@@ -53,7 +53,7 @@ class ModeLimit:
     force (`real`).
     """
 
-    mode: PowerMode
+    mode: NvpMode
     unit: str
     setting: str
     value: int | None
@@ -71,8 +71,8 @@ class DeviceText:
     jetpack: str
     soc: str
     machine: str
-    mode: PowerMode | None
-    modes: tuple[PowerMode, ...]
+    mode: NvpMode | None
+    modes: tuple[NvpMode, ...]
     limits: tuple[ModeLimit, ...]
     clocks: tuple[Clock, ...]
     model: str = ""
@@ -136,8 +136,8 @@ class _Reader:
     def __init__(self) -> None:
         self.release: L4tRelease | None = None
         self.jetpack = self.soc = self.machine = self.model = self.module = self.tensorrt = ""
-        self.mode: PowerMode | None = None
-        self.modes: list[PowerMode] = []
+        self.mode: NvpMode | None = None
+        self.modes: list[NvpMode] = []
         self.limits: list[ModeLimit] = []
         self.clocks: list[Clock] = []
         self._await_id = self._await_version = False
@@ -145,13 +145,13 @@ class _Reader:
     def feed(self, line: str) -> None:
         stripped = line.strip("\0 \t\r\n")
         if self._await_id and stripped.isdigit() and self.mode is not None:
-            self.mode = PowerMode(self.mode.name, int(stripped))
+            self.mode = NvpMode(self.mode.name, int(stripped))
             self._await_id = False
         elif match := _MODE.search(line):
-            self.mode = PowerMode(match.group(2), int(match.group(1)) if match.group(1) else None)
+            self.mode = NvpMode(match.group(2), int(match.group(1)) if match.group(1) else None)
             self._await_id = match.group(1) is None
         elif match := _MODE_ENTRY.search(line):
-            self.modes.append(PowerMode(match.group(2), int(match.group(1))))
+            self.modes.append(NvpMode(match.group(2), int(match.group(1))))
         elif match := _MACHINE.search(line):
             self.soc, self.machine = match.group(1), match.group(2).strip()
         elif not self._limit_or_clock(line):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from dlaflow.parse.log import DlaBuild, DlaLayer, DlaMemory, DlaTactic, EngineLayer, Loadable, Tensor
+from dlaflow.parse.log import CompiledSubgraph, DlaBuild, DlaLayer, DlaMemory, DlaTactic, EngineLayer, PrintedTensor
 from dlaflow.parse.text import integer, number
 
 _ENGINE_LAYER = re.compile(r"Layer\((\w+)\): (.+?), Tactic: (-?[0-9a-fA-Fx]+)(?: \([^)]*\))?,? ?(.*?) ?-> (.*)")
@@ -18,17 +18,17 @@ _TENSOR = re.compile(r"(.+?)(?: \((\w+)\[([^\]]*)\]\)|'?\[(\w+)\(\[?([^\])]*)\]?
 _MEMORY = re.compile(r"Managed SRAM = (\d+) MiB,\s*Local DRAM = (\d+) MiB,\s*Global DRAM = (\d+) MiB")
 
 
-def tensors_of(text: str) -> tuple[Tensor, ...]:
+def tensors_of(text: str) -> tuple[PrintedTensor, ...]:
     """The tensors of one side of the arrow. What has no type keeps its name alone."""
     tensors = []
     end = 0
     for match in _TENSOR.finditer(text):
         name, dtype, dims, other_dtype, other_dims = match.groups()
         vector, dimensions = _dimensions(dims if dtype else other_dims or "")
-        tensors.append(Tensor(name.strip(), dtype or other_dtype or "", dimensions, vector))
+        tensors.append(PrintedTensor(name.strip(), dtype or other_dtype or "", dimensions, vector))
         end = match.end()
     if rest := text[end:].strip(" ,"):
-        tensors.append(Tensor(rest, "", ()))
+        tensors.append(PrintedTensor(rest, "", ()))
     return tuple(tensors)
 
 
@@ -97,7 +97,7 @@ class DlaReader:
         self._pools: DlaMemory | None = None
         self._total: DlaMemory | None = None
         self._counts: tuple[int, int] | None = None
-        self._loadables: list[Loadable] = []
+        self._loadables: list[CompiledSubgraph] = []
         self._network = ""
         self._layers: list[DlaLayer] = []
         self._tactics: list[DlaTactic] = []
@@ -112,7 +112,7 @@ class DlaReader:
         if "DLA" not in text:
             return False
         if match := _OFFLOADED.match(text):
-            self._loadables.append(Loadable(match.group(1), None))
+            self._loadables.append(CompiledSubgraph(match.group(1), None))
         elif match := _CANDIDATES.match(text):
             self._counts = (int(match.group(1)), int(match.group(2)))
         elif match := _NETWORK.match(text):

@@ -2,8 +2,8 @@
 
 The same library prints through trtexec, Python, C++ samples and ONNX Runtime, each with its own prefix; under threads
 prefixes interleave, so any number of dates is tolerated. Around them stand the prefixes of docker, ROS, journald or a
-timestamper, and colours. Two threads that write into one file tear lines: a warning then starts in the middle of another
-line, whose rest follows without a prefix.
+timestamper, and colours. Two threads that write into one file tear lines: a warning then starts in the middle of
+another line, whose rest follows without a prefix.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Effect(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class MessageTemplate:
     """One message template. `word` must occur in the text; `expression` takes its values out."""
 
     reason: str
@@ -35,13 +35,13 @@ class Rule:
     meaning: str
 
 
-def _rule(reason: str, effect: Effect, word: str, expression: str, meaning: str) -> Rule:
-    return Rule(reason, effect, word, re.compile(expression), meaning)
+def _rule(reason: str, effect: Effect, word: str, expression: str, meaning: str) -> MessageTemplate:
+    return MessageTemplate(reason, effect, word, re.compile(expression), meaning)
 
 
 _R, _F, _X, _N = Effect.REASON, Effect.FALLBACK, Effect.FAILURE, Effect.REMARK
 
-PLACEMENT_RULES: tuple[Rule, ...] = (
+PLACEMENT_RULES: tuple[MessageTemplate, ...] = (
     _rule(
         "unsupported_layer", _F, "Unsupported on DLA",
         r"Layer '(?P<layer>.+)' \((?P<type>[A-Za-z_0-9]+)\): Unsupported on DLA",
@@ -202,7 +202,7 @@ PLACEMENT_RULES: tuple[Rule, ...] = (
 """Messages that name or concern layers, most telling first."""
 
 
-def placement_message(text: str) -> tuple[Rule, re.Match[str]] | None:
+def placement_message(text: str) -> tuple[MessageTemplate, re.Match[str]] | None:
     """The rule that `text` follows, with its match, or None. Cheap for texts that do not speak of the DLA."""
     if "DLA" not in text and "atch size" not in text and "less than 4 dim" not in text:
         return None

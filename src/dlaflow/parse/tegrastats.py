@@ -22,7 +22,7 @@ class Cpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class TegrastatsEngine:
     """A clocked unit. `off` where the line says so; load and clock only where it prints them."""
 
     name: str
@@ -50,7 +50,7 @@ class Rail:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TegrastatsSample:
     """One line. `date` is as printed (empty in JetPack 4), `epoch` the prefix of a wrapper. Memory is MB;
     the largest free block is printed as a count of blocks of a size.
     """
@@ -65,11 +65,11 @@ class Sample:
     free_blocks: int | None
     free_block_kb: int | None
     cpus: tuple[Cpu, ...]
-    engines: tuple[Engine, ...]
+    engines: tuple[TegrastatsEngine, ...]
     temperatures: tuple[Temperature, ...]
     rails: tuple[Rail, ...]
 
-    def engine(self, name: str) -> Engine | None:
+    def engine(self, name: str) -> TegrastatsEngine | None:
         """The unit of that name without `_FREQ`: `EMC`, `GR3D`, `NVDLA0`, `VIC`, ..."""
         return next((engine for engine in self.engines if engine.name == name), None)
 
@@ -82,7 +82,7 @@ class Sample:
 class Tegrastats:
     """A log: its samples in order, and how many lines were none."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[TegrastatsSample, ...]
     other_lines: int
 
 
@@ -115,7 +115,7 @@ def parse_tegrastats(source: Source) -> Tegrastats:
     return Tegrastats(tuple(samples), other)
 
 
-def sample_of(line: str) -> Sample | None:
+def sample_of(line: str) -> TegrastatsSample | None:
     """One line as a sample, or None."""
     head = _HEAD.search(line)
     if head is None:
@@ -125,7 +125,7 @@ def sample_of(line: str) -> Sample | None:
     temperatures = list(_TEMPERATURE.finditer(line))
     after_cpus = cpus.end() if cpus else head.end()
     after = temperatures[-1].end() if temperatures else after_cpus
-    return Sample(
+    return TegrastatsSample(
         date=head.group(2) or "",
         epoch=float(head.group(1)) if head.group(1) else None,
         ram_used_mb=_megabytes(head.group(3), head.group(5)),
@@ -163,11 +163,11 @@ def _core(text: str, shared: str | None) -> Cpu:
     return Cpu(int(match.group(1)), int(clock) if clock else None)
 
 
-def _engine(match: re.Match[str]) -> Engine:
+def _engine(match: re.Match[str]) -> TegrastatsEngine:
     name, off, load, several, other_load, single, load_alone, clock = match.groups()
     clocks = [_mhz(part) for part in (several or single or clock or "").split(",") if part.strip()]
     percent = load or other_load or load_alone
-    return Engine(name, off is not None, int(percent) if percent else None, tuple(clocks))
+    return TegrastatsEngine(name, off is not None, int(percent) if percent else None, tuple(clocks))
 
 
 def _mhz(text: str) -> int:

@@ -15,17 +15,15 @@ from dlaflow.parse.failures import driver_level, failure_of, head_of
 from dlaflow.parse.line import split_line, whole_lines
 from dlaflow.parse.log import (
     Binding,
-    BuildFigures,
-    Device,
+    DeviceInfo,
     DlaNode,
     EngineLayer,
     GpuNode,
+    LogProblem,
     LogRun,
     Note,
-    OnnxFile,
     Option,
     PlacementList,
-    Problem,
     RegisteredLayer,
     TraceAverage,
     TrtexecLog,
@@ -61,34 +59,32 @@ def parse_log(source: Source) -> TrtexecLog:
             readers[-1].feed(raw, count)
     if len(readers) == 1 and count == 1 and readers[0].empty:
         return TrtexecLog((), count)
-    return TrtexecLog(tuple(_finished(reader) for reader in readers), count)
-
-
-def _finished(reader: RunReader) -> LogRun:
-    run = reader.finish()
-    return replace(run, notes=(*run.notes, _MIXED)) if reader.mixed else run
+    return TrtexecLog(tuple(reader.finish() for reader in readers), count)
 
 
 def _mark(readers: list[RunReader], mark: re.Match[str]) -> None:
     """Open or close a run. What stands before the first RUNNING (stderr comes early) belongs to the first run."""
-    word, program, version, build, command = mark.groups()
-    current = readers[-1]
-    if word != "RUNNING" and command and command.strip() != current.command:
-        others = [each for each in readers if each.command == command.strip() and not each.result]
+    state, program, version, build, command = mark.groups()
+    result = "" if state == "RUNNING" else state
+    run = readers[-1].run
+    if result and command and command.strip() != run.command:
+        others = [each for each in readers if each.run.command == command.strip() and not each.run.result]
         if others:
-            others[-1].result = word
-            others[-1].mixed = current.mixed = True
+            others[-1].run = replace(others[-1].run, result=result)
+            others[-1].mixed = readers[-1].mixed = True
             return
-    if (word == "RUNNING" and (current.command or current.result)) or (word != "RUNNING" and current.result):
+    if run.result or (not result and run.command):
         readers.append(RunReader())
-    current = readers[-1]
-    current.close_lists()
-    current.program = program
-    current.command = command.strip() if command else current.command
-    current.version = version_of(version) if version else current.version
-    current.build_number = int(build) if build else current.build_number
-    if word != "RUNNING":
-        current.result = word
+    readers[-1].close_lists()
+    run = readers[-1].run
+    readers[-1].run = replace(
+        run,
+        program=program,
+        command=command.strip() if command else run.command,
+        tensorrt=version_of(version) if version else run.tensorrt,
+        build_number=int(build) if build else run.build_number,
+        result=result or run.result,
+    )
 
 
 def version_of(digits: str) -> str:
@@ -106,6 +102,37 @@ def version_of(digits: str) -> str:
 KEPT_UNKNOWN = 1000
 """So many lines that nothing understands are kept whole; all are counted."""
 
+_COLLECTOR = re.compile(
+    r"\s*(?:Collecting data\.\.\.|Generating '|Generated:|Processing events|Exporting |Importing |Saving |"
+    r"\[\d+/\d+\] \[|Capture (?:start|stop)|\S+\.(?:nsys-rep|qdrep|qdstrm|sqlite)\s*$|WARNING: (?:CPU|The) )"
+)
+"""What Nsight Systems prints around a run."""
+_OTHER_PROGRAM = re.compile(
+    r"\[(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\]|\d+:\d\d:\d\d\.\d+ +\d+ +0x|\[[A-Z]:onnxruntime:"
+    r"|\*\* (?:INFO|WARN|ERROR)|(?:DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL):[\w.]+:"
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|\[\d+\.\d+\]"
+    r"|\S+@\S+:\S*[$#] |(?:real|user|sys)\t\d+m"
+)
+"""How a line without TensorRT's prefix begins that is a log line of another program: it continues nothing."""
+_KNOWN_STARTS = (
+    "[MemUsage", "[BlockAssignment]", "[MS]", "Note: The application clock", "Loading standard plugins",
+    "Start parsing", "Finish parsing", "Model version:", "Doc string:", "Domain:", "Total Host Persistent",
+    "Total Device Persistent", "Total Scratch", "Max Scratch", "Total Activation", "Total Weights", "Detected ",
+    "Local timing cache", "Engine generation completed", "Engine loaded in", "Using random values",
+    "Using values loaded", "Setting persistentCacheLimit", "Starting inference", "Trace averages of",
+    "Explanations of the performance", "... Omitting", "Set shape of input", "Compiler backend is used",
+    "***************", "===============", "Tactic", "Fastest Tactic", ">>>>>>>>>>",
+    "Successfully casted down", "No layer is running",
+    "Some tactics do not have sufficient", "FP32 and INT8 precisions have been specified",
+    "To show e2e network timing", "The e2e network timing is not reported", "Skipped inference phase",
+    "Created engine", "TensorRT-managed", "The profiling verbosity was set", "Output(s)s format",
+    "Capturing CUDA graph", "Successfully captured CUDA graph", "Graph optimization time", "Timing cache",
+    "Global timing cache", "Loaded ", "Starting Calibration", "Calibrated batch", "Post Processing Calibration",
+    "Calibration completed", "Reading Calibration Cache", "Generated calibration scales",
+    "To regenerate calibration cache", "Registered plugin", "Enqueue", "Thread", "Deserializ", "Serializ",
+    "Total per-runner", "Allocated ", "Plugin ", "Reused", "Mem", "TF32 is enabled", "$ ",
+)  # fmt: skip
+"""Lines of information that are familiar though nothing is taken from them, so that the unknown ones stand out."""
 _VERBOSE_STARTS = (
     "[DlaLayer]", "[GpuLayer]", "----------", "Engine Layer Information", "Layer Information", "Registering layer: ",
     "Adding network input: ", "=== ", "Layer(", "Layers:", "\tTotal memory", "\tMemory consumption", "Skipping tactic",
@@ -121,11 +148,8 @@ class RunReader:
     """Collects one run; `finish` makes the record."""
 
     def __init__(self) -> None:
-        self.program = ""
-        self.command = ""
-        self.version: str | None = None
-        self.build_number: int | None = None
-        self.result = ""
+        self.run = LogRun()
+        """What is known of the run; its lists are filled in by `finish`."""
         self.mixed = False
         """Whether another run wrote into the file at the same time."""
         self._mode = ""
@@ -134,8 +158,6 @@ class RunReader:
         self._printed = False
         self._levels: Counter[str] = Counter()
         self._options: list[Option] = []
-        self._device: Device | None = None
-        self._model: OnnxFile | None = None
         self._bindings: dict[tuple[str, str], Binding] = {}
         self._on_dla: list[DlaNode] = []
         self._on_gpu: list[GpuNode] = []
@@ -150,14 +172,13 @@ class RunReader:
         self._averages: list[TraceAverage] = []
         self._summary = SummaryReader()
         self._table: TableReader | None = None
-        self._figures = BuildFigures()
         self._unknown: list[str] = []
         self._unknown_count = 0
 
     @property
     def empty(self) -> bool:
         """Whether nothing of a log was seen yet."""
-        return not (self._levels or self.command or self.result)
+        return not (self._levels or self.run.command or self.run.result)
 
     def feed(self, raw: str, number: int) -> None:
         """Take in line `number` (from 1)."""
@@ -198,7 +219,7 @@ class RunReader:
             self._problems.append(_OpenProblem(level, number, failure.reason, [text]))
         elif text.startswith(("Starting Calibration", "Calibrated batch")):
             self._calibrated = True
-        elif level != "V" and not is_known_line(text):
+        elif level != "V" and not text.startswith(_KNOWN_STARTS):
             self._unknown_count += 1
             if len(self._unknown) < KEPT_UNKNOWN:
                 self._unknown.append(text)
@@ -212,9 +233,9 @@ class RunReader:
             if self._open is not None:
                 self._open.parts.append("")
             return
-        if is_collector_line(text):
+        if _COLLECTOR.match(text):
             self._open = None
-        elif is_of_another_program(text):
+        elif _OTHER_PROGRAM.match(text):
             self._open = None
             self._remainder("", text, number)
         elif level := driver_level(stripped):
@@ -276,7 +297,7 @@ class RunReader:
         if self._section == "Device Information":
             if text.startswith(("TensorRT version", "Note:")):
                 return False
-            self._device = banner.device_with(self._device or Device(), text)
+            self.run = replace(self.run, device=banner.device_with(self.run.device or DeviceInfo(), text))
             return True
         if not self._section.endswith("Options"):
             return False
@@ -311,7 +332,7 @@ class RunReader:
 
     def _start_list(self, title: str) -> None:
         """Begin a list. A calibration builds a first engine of its own, all on the GPU: the last placement counts."""
-        if title.endswith("dla") and self._printed and (self.command or self._calibrated):
+        if title.endswith("dla") and self._printed and (self.run.command or self._calibrated):
             self._on_dla, self._on_gpu = [], []
         self._printed = True
 
@@ -343,21 +364,19 @@ class RunReader:
     def _figure(self, text: str) -> bool:
         if text.startswith(_SUMMARY_STARTS) and self._summary.feed(text):
             return True
-        if version := banner.version_in(text):
-            self.version = version
-            return True
         if binding := banner.binding_of(text):
             known = self._bindings.get((binding.role, binding.name))
             if known is None or binding.dimensions:
                 self._bindings[binding.role, binding.name] = binding
-            return True
-        if model := banner.model_with(self._model, text):
-            self._model = model
-            return True
-        if figures := banner.figures_with(self._figures, text):
-            self._figures = figures
-            return True
-        return False
+        elif version := banner.version_in(text):
+            self.run = replace(self.run, tensorrt=version)
+        elif model := banner.model_with(self.run.model, text):
+            self.run = replace(self.run, model=model)
+        elif figures := banner.figures_with(self.run.figures, text):
+            self.run = replace(self.run, figures=figures)
+        else:
+            return False
+        return True
 
     def _message(self, level: str, text: str, number: int) -> str:
         """Record what the validators say; the reason code, or empty."""
@@ -388,21 +407,14 @@ class RunReader:
 
     def finish(self) -> LogRun:
         """The record of all lines fed."""
-        levels = tuple(sorted((level, count) for level, count in self._levels.items() if level))
-        problems = [problem.finish() for problem in self._problems]
-        run = LogRun(
-            program=self.program,
-            command=self.command,
-            tensorrt=self.version,
-            build_number=self.build_number,
-            result=self.result,
+        problems = tuple(problem.finish() for problem in self._problems)
+        run = replace(
+            self.run,
             options=tuple(self._options),
-            device=self._device,
-            model=self._model,
             bindings=tuple(self._bindings.values()),
             placement=PlacementList(tuple(self._on_dla), tuple(self._on_gpu), self._style, self._printed),
-            messages=linked_messages(self._messages, problems),
-            problems=tuple(problems),
+            messages=_linked(self._messages, problems),
+            problems=problems,
             dla=self._dla.finish(),
             engine_layers=tuple(self._engine),
             layer_information=tuple(self._layer_lines),
@@ -410,12 +422,13 @@ class RunReader:
             averages=tuple(self._averages),
             performance=self._summary.finish(),
             profile=self._table.finish() if self._table else None,
-            figures=replace(self._figures, calibrated=self._calibrated),
-            levels=levels,
+            figures=replace(self.run.figures, calibrated=self._calibrated),
+            levels=tuple(sorted((level, count) for level, count in self._levels.items() if level)),
             unknown=tuple(self._unknown),
             unknown_count=self._unknown_count,
         )
-        return replace(run, notes=notes_of(run))
+        notes = notes_of(run)
+        return replace(run, notes=(*notes, _MIXED) if self.mixed else notes)
 
 
 @dataclass(slots=True)
@@ -427,12 +440,12 @@ class _OpenProblem:
     reason: str
     parts: list[str]
 
-    def finish(self) -> Problem:
+    def finish(self) -> LogProblem:
         text = "\n".join(self.parts).strip()
         head = head_of(text)
         if not self.reason and (failure := failure_of(text)):
             self.reason = failure.reason
-        return Problem(
+        return LogProblem(
             level=self.level,
             text=text,
             line=self.line,
@@ -445,14 +458,14 @@ class _OpenProblem:
 
 _NAMELESS = frozenset({"reshape_next_to_slice_or_concat", "activation_type_unsupported", "batch_mismatch"})
 _FALLBACKS = frozenset({"unsupported_layer", "not_supported_generic", "not_supported_no_fallback"})
-
 OTHER_RESTRICTION = "other_restriction"
-"""A refusal in words that no rule knows, told by the line of the same layer's fallback behind it."""
+"""A refusal in words that no rule knows: the line behind it is the fallback of the layer that it names."""
 
 
-def linked_messages(messages: list[ValidatorMessage], problems: list[Problem]) -> tuple[ValidatorMessage, ...]:
-    """Fill the layer of a nameless reason from the line after it, and types from the layer's other lines.
+def _linked(messages: list[ValidatorMessage], problems: tuple[LogProblem, ...]) -> tuple[ValidatorMessage, ...]:
+    """Join the lines on one layer: a reason stands before the fallback of the same layer, each with half of the facts.
 
+    A nameless reason gets the layer of the line after it, every message the type that another one tells of its layer.
     A line in unknown words right before the fallback of the layer that it names becomes a reason too.
     """
     named = []
@@ -462,73 +475,21 @@ def linked_messages(messages: list[ValidatorMessage], problems: list[Problem]) -
             if follower.line - message.line <= 2:
                 message = replace(message, layer=follower.layer)
         named.append(message)
-    named = _with_unknown_reasons(named, problems)
-    types = {message.layer: message.type for message in named if message.layer and message.type}
-    return tuple(
-        message if message.type or message.layer not in types else replace(message, type=types[message.layer])
-        for message in named
-    )
-
-
-def _with_unknown_reasons(messages: list[ValidatorMessage], problems: list[Problem]) -> list[ValidatorMessage]:
     places = {problem.line: place for place, problem in enumerate(problems)}
     found: list[ValidatorMessage] = []
-    for message in messages:
+    for message in named:
         place = places.get(message.line, 0) if message.reason in _FALLBACKS and message.layer else 0
-        told = []
-        while place > 0 and problems[place - 1].text.startswith(f"{message.layer}: "):
-            place -= 1
-            if not problems[place].reason:
-                told.append(problems[place])
+        first = place
+        while first > 0 and problems[first - 1].text.startswith(f"{message.layer}: "):
+            first -= 1
         found += [
-            ValidatorMessage(message.layer, "", OTHER_RESTRICTION, x.text, x.level, x.line) for x in reversed(told)
+            ValidatorMessage(message.layer, "", OTHER_RESTRICTION, other.text, other.level, other.line)
+            for other in problems[first:place]
+            if not other.reason
         ]
         found.append(message)
-    return found
-
-
-_COLLECTOR = re.compile(
-    r"\s*(?:Collecting data\.\.\.|Generating '|Generated:|Processing events|Exporting |Importing |Saving |"
-    r"\[\d+/\d+\] \[|Capture (?:start|stop)|\S+\.(?:nsys-rep|qdrep|qdstrm|sqlite)\s*$|WARNING: (?:CPU|The) )"
-)
-_KNOWN_STARTS = (
-    "[MemUsage", "[BlockAssignment]", "[MS]", "Note: The application clock", "Loading standard plugins",
-    "Start parsing", "Finish parsing", "Model version:", "Doc string:", "Domain:", "Total Host Persistent",
-    "Total Device Persistent", "Total Scratch", "Max Scratch", "Total Activation", "Total Weights", "Detected ",
-    "Local timing cache", "Engine generation completed", "Engine loaded in", "Using random values",
-    "Using values loaded", "Setting persistentCacheLimit", "Starting inference", "Trace averages of",
-    "Explanations of the performance", "... Omitting", "Set shape of input", "Compiler backend is used",
-    "***************", "===============", "Tactic", "Fastest Tactic", ">>>>>>>>>>",
-    "Successfully casted down", "No layer is running",
-    "Some tactics do not have sufficient", "FP32 and INT8 precisions have been specified",
-    "To show e2e network timing", "The e2e network timing is not reported", "Skipped inference phase",
-    "Created engine", "TensorRT-managed", "The profiling verbosity was set", "Output(s)s format",
-    "Capturing CUDA graph", "Successfully captured CUDA graph", "Graph optimization time", "Timing cache",
-    "Global timing cache", "Loaded ", "Starting Calibration", "Calibrated batch", "Post Processing Calibration",
-    "Calibration completed", "Reading Calibration Cache", "Generated calibration scales",
-    "To regenerate calibration cache", "Registered plugin", "Enqueue", "Thread", "Deserializ", "Serializ",
-    "Total per-runner", "Allocated ", "Plugin ", "Reused", "Mem", "TF32 is enabled", "$ ",
-)  # fmt: skip
-
-
-_OTHER_PROGRAM = re.compile(
-    r"\[(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\]|\d+:\d\d:\d\d\.\d+ +\d+ +0x|\[[A-Z]:onnxruntime:"
-    r"|\*\* (?:INFO|WARN|ERROR)|(?:DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL):[\w.]+:"
-    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|\[\d+\.\d+\]"
-    r"|\S+@\S+:\S*[$#] |(?:real|user|sys)\t\d+m"
-)
-
-
-def is_of_another_program(text: str) -> bool:
-    """Whether a line without TensorRT's prefix begins like a log line of its own: it continues nothing."""
-    return _OTHER_PROGRAM.match(text) is not None
-
-
-def is_collector_line(text: str) -> bool:
-    """Whether Nsight Systems, around the run, printed this line."""
-    return _COLLECTOR.match(text) is not None
-
-
-def is_known_line(text: str) -> bool:
-    """Whether an informational line is familiar though nothing is taken from it."""
-    return text.startswith(_KNOWN_STARTS)
+    types = {message.layer: message.type for message in found if message.layer and message.type}
+    return tuple(
+        message if message.type or message.layer not in types else replace(message, type=types[message.layer])
+        for message in found
+    )
