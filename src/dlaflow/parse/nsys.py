@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +145,7 @@ def _launches(tables: Tables) -> Generator[_Event, None, None]:
         )
     if parts:
         for row in tables.rows(f"{' UNION ALL '.join(parts)} ORDER BY thread, call"):
-            yield _Event(*_integers(row))
+            yield _Event(*map(whole, row))
 
 
 def _submits(tables: Tables) -> Generator[_Event, None, None]:
@@ -173,12 +173,7 @@ def _submits(tables: Tables) -> Generator[_Event, None, None]:
         guessed = _GUESSED
     if parts:
         for row in tables.rows(f"{' UNION ALL '.join(parts)} ORDER BY thread, call"):
-            thread, call = _integers(row)
-            yield _Event(thread, call, kind=guessed)
-
-
-def _integers(row: Row) -> Iterator[int]:
-    return map(whole, row)
+            yield _Event(*map(whole, row), kind=guessed)
 
 
 def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enqueue:
@@ -240,21 +235,19 @@ def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Ev
         submits=len(tasks) if on_dla else 0,
         launches=len(works),
         gpu_ns=sum(event.gpu_end - event.gpu_start for event in works),
-        gpu_start=_edge(min, [event.gpu_start for event in works]),
-        gpu_end=_edge(max, [event.gpu_end for event in works]),
+        gpu_start=min((event.gpu_start for event in works), default=None),
+        gpu_end=max((event.gpu_end for event in works), default=None),
     )
-
-
-def _edge(pick: Callable[[list[int]], int], values: list[int]) -> int | None:
-    return pick(values) if values else None
 
 
 _ENGINES = {0xF3: "DLA0", 0xF4: "DLA1", 0xF1: "PVA", 0xF2: "PVA"}
 
 
 def read_hardware_tasks(path: str | Path) -> tuple[HardwareTask, ...]:
-    """The tasks of DLA and PVA by their end, begin and end paired by class, syncpoint and threshold.
+    """The tasks of DLA and PVA by their end (`--accelerator-trace`): the only place where the true busy time stands.
 
+    Begin and end are paired by class, syncpoint and threshold. Written from the schema that reports carry (provider
+    mm_nvhost): no filled capture is public, so what does not fit is skipped and this is untested on real data.
     Raises InputError when the file is no readable export.
     """
     with Tables(path) as tables:
