@@ -1,4 +1,4 @@
-"""What trtexec says of itself before and around the work: options, device, model, bindings, build figures."""
+"""What trtexec prints about itself before and around the work: options, device, model, bindings, build figures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FRACTIONS = frozenset({"parse_s", "build_s", "deserialize_s", "context_mib", "e
 
 
 def version_in(text: str) -> str | None:
-    """The version of a line that tells it (trtexec from 8.0, jetson-inference, Polygraphy), or None."""
+    """The version of a line that states it (trtexec from 8.0, jetson-inference, Polygraphy), or None."""
     match = _VERSION.match(text)
     return match.group(1) if match else None
 

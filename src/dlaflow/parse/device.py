@@ -62,7 +62,7 @@ class ModeLimit:
 
 @dataclass(frozen=True, slots=True)
 class DeviceText:
-    """All that a text tells of a device; what it lacks is None or empty.
+    """All that a text states about a device; what it lacks is None or empty.
 
     `model` is the board's own name, `module` the number of its module (`p3701-0005`), `tensorrt` the installed release.
     """

@@ -85,7 +85,7 @@ _TACTIC = re.compile(r"Tactic: (\S+) (?:\(.*?\) )?Time: (\S+)")
 
 
 class DlaReader:
-    """Collects these lines; `feed` tells whether a line was one of them."""
+    """Collects these lines; `feed` returns whether a line was one of them."""
 
     def __init__(self) -> None:
         self.timing_node = ""
@@ -93,7 +93,7 @@ class DlaReader:
         self.opened_network = False
         """Whether the last line fed opened a list of layers."""
         self.formats = ""
-        """The line that told the formats now being timed."""
+        """The line with the formats now being timed."""
         self._pools: DlaMemory | None = None
         self._total: DlaMemory | None = None
         self._counts: tuple[int, int] | None = None

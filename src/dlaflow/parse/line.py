@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dlaflow.parse.json_documents import as_fields, as_text
 
 Line = tuple[str, bool, str]
-"""Level (F, E, W, I, V, or empty for a line without a prefix), whether the library speaks, and the text.
+"""Level (F, E, W, I, V, or empty for a line without a prefix), whether the library printed it, and the text.
 
 A plain tuple, since a verbose log has millions of them.
 """
@@ -98,7 +98,7 @@ class Unwrapper:
         self._met: tuple[re.Pattern[str], ...] = ()
 
     def line(self, raw: str) -> str:
-        """`raw` as TensorRT printed it, as far as can be told."""
+        """`raw` as TensorRT printed it, as far as can be known."""
         if "\r" in raw:
             # A progress bar draws over its line: its last state runs into the next text.
             raw = raw.rpartition("\r")[2]

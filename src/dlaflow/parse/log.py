@@ -90,7 +90,7 @@ class PlacementList:
 
 @dataclass(frozen=True, slots=True)
 class ValidatorMessage:
-    """What TensorRT said of a layer and the DLA.
+    """A message of TensorRT about a layer and the DLA.
 
     `reason` is a code of `dlaflow.parse.messages`; `layer` and `type` are empty where neither this line nor its
     neighbour names them. `operation`, `received` and `limit` are the values printed in the text.
@@ -302,7 +302,7 @@ class LogRun:
     """One run of trtexec (or of another program that uses TensorRT).
 
     `result` is PASSED, FAILED, WAIVED or SKIPPED, empty when the run has no end in the file. `tensorrt` is None where
-    the log does not tell (5.x to 7.x print no version). `levels` counts lines by level, `unknown` keeps the first lines
+    the log does not state it (5.x to 7.x print no version). `levels` counts lines by level, `unknown` keeps the first lines
     that nothing here understands.
     """
 

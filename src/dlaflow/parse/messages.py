@@ -1,4 +1,4 @@
-"""What TensorRT says about layers and the DLA: reason codes, the words they are known by, and what they mean.
+"""TensorRT's messages about layers and the DLA: reason codes, the text they are known by, and what they mean.
 
 Reason codes are those of the collected message templates of real logs. A template is found by plain substrings first;
 its expression then takes the values out. Named groups: layer, type, op, received, limit.
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class MessageTemplate:
-    """One message template. `word` must occur in the text; `expression` takes its values out."""
+    """One message template. `fragment` must occur in the text; `expression` takes its values out."""
 
     reason: str
-    word: str
+    fragment: str
     expression: re.Pattern[str]
     meaning: str
 
 
-def _template(reason: str, word: str, expression: str, meaning: str) -> MessageTemplate:
-    return MessageTemplate(reason, word, re.compile(expression), meaning)
+def _template(reason: str, fragment: str, expression: str, meaning: str) -> MessageTemplate:
+    return MessageTemplate(reason, fragment, re.compile(expression), meaning)
 
 
 PLACEMENT_RULES: tuple[MessageTemplate, ...] = (
@@ -128,7 +128,7 @@ def placement_message(text: str) -> tuple[MessageTemplate, re.Match[str]] | None
     if "DLA" not in text and "atch size" not in text and "less than 4 dim" not in text:
         return None
     for template in PLACEMENT_RULES:
-        if template.word in text and (match := template.expression.search(text)):
+        if template.fragment in text and (match := template.expression.search(text)):
             return template, match
     return None
 

@@ -26,7 +26,7 @@ _COPY, _GUESSED = 1, 2
 
 
 def read_info(path: str | Path) -> CaptureInfo:
-    """What the export tells of itself. Raises InputError when it is no readable export."""
+    """What the export states about itself. Raises InputError when it is no readable export."""
     with Tables(path) as tables:
         return capture_info(tables)
 
@@ -173,7 +173,8 @@ def _submits(tables: Tables) -> Generator[_Event, None, None]:
         guessed = _GUESSED
     if parts:
         for row in tables.rows(f"{' UNION ALL '.join(parts)} ORDER BY thread, call"):
-            yield _Event(*map(whole, row), kind=guessed)
+            thread, call = map(whole, row)
+            yield _Event(thread, call, kind=guessed)
 
 
 def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enqueue:
@@ -224,7 +225,7 @@ class _Walk:
 def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Event]) -> LayerRange:
     if not works and not tasks:
         return LayerRange(name, start, end, "")
-    # Where only stream writes tell, which GPU layers may make as well, the layer must be a DLA candidate without work.
+    # Where stream writes are the only mark, which GPU layers may make as well, the layer must be a DLA candidate without work.
     guessed = bool(tasks) and tasks[0].kind == _GUESSED
     on_dla = bool(tasks) and (not guessed or (not works and name.startswith("{ForeignNode[")))
     return LayerRange(
@@ -317,7 +318,7 @@ DOMAIN_CREATED, PUSH_POP, START_END = 75, 59, 60
 """Values of `NVTX_EVENTS.eventType`."""
 
 PROCESS = 0x1000000
-"""A globalTid divided by this tells the process."""
+"""A globalTid divided by this is the process."""
 
 Row = tuple[int | float | str | None, ...]
 
@@ -404,7 +405,7 @@ def _quoted(name: object) -> str:
 
 
 def capture_info(tables: Tables) -> CaptureInfo:
-    """What the export tells of itself, personal entries left out."""
+    """What the export states about itself, personal entries left out."""
     pairs = list(_metadata(tables))
     values = dict(pairs)
     command = [value for name, value in pairs if name == "PROCESS_0:COMMAND"]

@@ -64,7 +64,7 @@ def trace_average(text: str) -> TraceAverage | None:
 
 
 class SummaryReader:
-    """Collects the lines of one summary; `feed` tells whether a line belonged to it."""
+    """Collects the lines of one summary; `feed` returns whether a line belonged to it."""
 
     def __init__(self) -> None:
         self._fields: dict[str, dict[str, float]] = {}
@@ -153,13 +153,13 @@ _TITLE = re.compile(r"=== Profile \((\d+) iterations ?\) ===")
 
 
 def profile_title(text: str) -> int | None:
-    """The number of iterations that a `=== Profile (N iterations ) ===` line tells, or None."""
+    """The number of iterations in a `=== Profile (N iterations ) ===` line, or None."""
     match = _TITLE.match(text)
     return int(match.group(1)) if match else None
 
 
 class TableReader:
-    """Reads the rows after the title; `feed` tells whether the line still belonged to the table."""
+    """Reads the rows after the title; `feed` returns whether the line still belonged to the table."""
 
     def __init__(self, iterations: int) -> None:
         self._iterations = iterations

@@ -1,4 +1,4 @@
-"""Read any artefact: the kind is told by content, the record by the kind's own parser."""
+"""Read any artefact: the kind is known by its content, the record by the kind's own parser."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNTESTED = "read by the manual's description; untested on real data, since no re
 class Artefact:
     """A file's kind with its record; None for kinds that are known and not read here (caches, reports, SQL).
 
-    `note` tells where a reader was written from descriptions because no real file of the kind is public.
+    `note` is for a reader that was written from descriptions, because no real file of the kind is public.
     """
 
     kind: Kind

@@ -35,7 +35,7 @@ class Query:
 class TimesFile:
     """All queries of a file, warm-ups included up to 8.4.
 
-    `swapped` tells that the file is of 7.1 or 7.2, which write the start of enqueue and input under each other's name;
+    `swapped`: the file is of 7.1 or 7.2, which write the start of enqueue and input under each other's name;
     the record has them right.
     """
 

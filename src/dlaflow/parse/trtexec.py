@@ -196,7 +196,7 @@ class RunReader:
             self._remainder(level, text, number)
 
     def _is_chatter(self, text: str) -> bool:
-        """Whether a verbose line tells nothing; the many lines of the autotuner are dealt with at once."""
+        """Whether a verbose line holds nothing of use; the many lines of the autotuner are dealt with at once."""
         if text.startswith("--------------- Timing Runner"):
             self._dla.timing(text)
         elif text.startswith("***************"):
@@ -214,8 +214,8 @@ class RunReader:
 
     def _remainder(self, level: str, text: str, number: int) -> None:
         """A line without a place: an error printed at a low level, or unknown."""
-        speaks = level != "V" or text.startswith("Skipping tactic")
-        if speaks and (failure := failure_of(text)):
+        of_interest = level != "V" or text.startswith("Skipping tactic")
+        if of_interest and (failure := failure_of(text)):
             self._problems.append(_OpenProblem(level, number, failure.reason, [text]))
         elif text.startswith(("Starting Calibration", "Calibrated batch")):
             self._calibrated = True
@@ -459,14 +459,14 @@ class _OpenProblem:
 _NAMELESS = frozenset({"reshape_next_to_slice_or_concat", "activation_type_unsupported", "batch_mismatch"})
 _FALLBACKS = frozenset({"unsupported_layer", "not_supported_generic", "not_supported_no_fallback"})
 OTHER_RESTRICTION = "other_restriction"
-"""A refusal in words that no rule knows: the line behind it is the fallback of the layer that it names."""
+"""A refusal in a text that no template knows: the line behind it is the fallback of the layer that it names."""
 
 
 def _linked(messages: list[ValidatorMessage], problems: tuple[LogProblem, ...]) -> tuple[ValidatorMessage, ...]:
     """Join the lines on one layer: a reason stands before the fallback of the same layer, each with half of the facts.
 
-    A nameless reason gets the layer of the line after it, every message the type that another one tells of its layer.
-    A line in unknown words right before the fallback of the layer that it names becomes a reason too.
+    A nameless reason gets the layer of the line after it, every message the type that another one has for its layer.
+    An unknown line right before the fallback of the layer that it names becomes a reason too.
     """
     named = []
     for index, message in enumerate(messages):
