@@ -17,10 +17,9 @@ from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import UsageError
-from dlaflow.progress import Progress, Task, silent
+from dlaflow.progress import Interruption, Progress, Task, silent
 from dlaflow.remote.board import Board, Patience
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
-from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.inventory import BoardEntry, Person, answers_of, boards_of, on_every_board, open_board
 from dlaflow.remote.jobs import Handling
 from dlaflow.remote.replay import RecordingTransport

@@ -302,8 +302,8 @@ class LogRun:
     """One run of trtexec (or of another program that uses TensorRT).
 
     `result` is PASSED, FAILED, WAIVED or SKIPPED, empty when the run has no end in the file. `tensorrt` is None where
-    the log does not state it (5.x to 7.x print no version). `levels` counts lines by level, `unknown` keeps the first lines
-    that nothing here understands.
+    the log does not state it (5.x to 7.x print no version). `levels` counts lines by level, `unknown` keeps the first
+    lines that nothing here understands.
     """
 
     program: str = ""

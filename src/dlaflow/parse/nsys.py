@@ -225,7 +225,7 @@ class _Walk:
 def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Event]) -> LayerRange:
     if not works and not tasks:
         return LayerRange(name, start, end, "")
-    # Where stream writes are the only mark, which GPU layers may make as well, the layer must be a DLA candidate without work.
+    # Stream writes alone may come from GPU layers as well: then the layer must be a DLA candidate without work.
     guessed = bool(tasks) and tasks[0].kind == _GUESSED
     on_dla = bool(tasks) and (not guessed or (not works and name.startswith("{ForeignNode[")))
     return LayerRange(

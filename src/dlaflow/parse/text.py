@@ -90,7 +90,7 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 
 def encoding_of(path: Path) -> str:
-    """UTF-8, or what a byte order mark or its pattern of NULs shows (PowerShell redirects as UTF-16). Raises OSError."""
+    """UTF-8, or what a byte order mark or the NULs show (PowerShell redirects as UTF-16). Raises OSError."""
     with path.open("rb") as file:
         return _encoding(file.read(64))
 

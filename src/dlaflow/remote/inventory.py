@@ -12,9 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from dlaflow.errors import DlaflowError, InputError, UsageError
-from dlaflow.progress import Progress
+from dlaflow.progress import Interruption, Progress
 from dlaflow.remote.board import Board, Patience
-from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.replay import ReplayTransport
 from dlaflow.remote.ssh import SshTarget, SshTransport
 from dlaflow.remote.transport import DEFAULT_ROOT, LocalTransport, Transport

@@ -15,10 +15,9 @@ from pathlib import Path
 import msgspec
 
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.progress import Task
+from dlaflow.progress import Interruption, Task
 from dlaflow.remote.board import Board
 from dlaflow.remote.channel import ConnectionLostError
-from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.records import (
     Event,
     Job,
@@ -98,7 +97,7 @@ def finish(board: Board, state: JobState, folder: Path, handling: Handling | Non
             then=f"Find it again with --attach, or with `dlaflow remote {board.transport.name} attach {state.id}`.",
         ) from None
     except KeyboardInterrupt:
-        wanted = board.interruption.stop if board.interruption.happened else handling.ask_to_stop()
+        wanted = board.interruption.stop if board.interruption.asked else handling.ask_to_stop()
         if not wanted:
             raise LeftRunningError(
                 f"the job {state.id} goes on on {board.name}",

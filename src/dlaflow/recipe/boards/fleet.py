@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.build.machine import Machine
 from dlaflow.errors import EnvironmentLacksError, InputError
-from dlaflow.progress import Progress, silent
+from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.recipe.boards.config import is_typed
 from dlaflow.recipe.boards.files import plain
 from dlaflow.recipe.boards.options import FleetOptions, FleetOutcome
@@ -21,7 +21,6 @@ from dlaflow.recipe.plan import Planner
 from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.board import Board
 from dlaflow.remote.doctor import ask, has_other_chip, has_other_release, release_of
-from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.inventory import BoardEntry, answers_of, on_every_board, open_board
 from dlaflow.remote.jobs import Handling
 
