@@ -62,7 +62,7 @@ def sshd(tmp_path: Path, stand_in: object) -> Iterator[object]:
 
 @pytest.fixture
 def connect(sshd: object, stand_in: object) -> Iterator[Callable[..., Board]]:
-    """Open boards over ssh; each is another desk."""
+    """Open boards over ssh; each is another host."""
     opened: list[Board] = []
 
     def open_one(patience: Patience = PATIENCE, progress: object = None) -> Board:

@@ -21,8 +21,8 @@ from dlaflow.remote.board import Board, Patience
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.doctor import examine
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.idle import IdleOptions, power
 from dlaflow.remote.inventory import boards_of, on_every_board, open_board
+from dlaflow.remote.power import IdleOptions, power
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.remote.replay import RecordingTransport, ReplayTransport
@@ -151,7 +151,7 @@ def test_an_evaluation_counts_the_engines_own_answers(here, engine):
     assert (found.correct, found.total) == (9, 10)
 
 
-def test_doctor_asks_the_board_and_not_the_desk(here, stand_in):
+def test_doctor_asks_the_board_and_not_the_host(here, stand_in):
     checkup = examine(here)
     works = {ability.name: ability.works for ability in checkup.abilities}
     assert works["remote build"]

@@ -1,4 +1,4 @@
-"""Boards behind a real sshd: broken connections, a killed agent, two desks, host keys, hostile names, a full disk."""
+"""Boards behind a real sshd: broken connections, a killed agent, two hosts, host keys, hostile names, a full disk."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_whole_sshd_goes_away_and_comes_back(connect, sshd, stand_in, tiny, 
 
 
 @pytest.mark.slow
-def test_a_desk_that_gives_up_finds_its_job_again(connect, sshd, stand_in, tiny, tmp_path):
+def test_a_host_that_gives_up_finds_its_job_again(connect, sshd, stand_in, tiny, tmp_path):
     stand_in.setting("seconds", 2)
     thread = threading.Thread(target=lambda: (wait_until(lambda: running(stand_in)), sshd.stop()))
     thread.start()
@@ -167,17 +167,17 @@ def test_worker_and_guardian_killed_at_once_are_cleared_up_by_the_next_call(conn
 
 
 @pytest.mark.slow
-def test_two_desks_on_one_board(connect, stand_in, tiny, tmp_path):
+def test_two_hosts_on_one_board(connect, stand_in, tiny, tmp_path):
     stand_in.setting("seconds", 1.5)
     other = tmp_path / "other.onnx"
     other.write_bytes(tiny.read_bytes())
     onnx.load(other)
     states = {}
 
-    def desk(name):
+    def host(name):
         states[name] = perform(connect(), building(tiny, name=name), folder(tmp_path, name))
 
-    threads = [threading.Thread(target=desk, args=(name,)) for name in ("one", "two")]
+    threads = [threading.Thread(target=host, args=(name,)) for name in ("one", "two")]
     for thread in threads:
         thread.start()
     for thread in threads:

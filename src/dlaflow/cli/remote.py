@@ -97,8 +97,8 @@ def doctor(board: str, /, *, connecting: Connecting | None = None) -> None:
             console.print(Text(f"{title:<12}{value}"))
         table = Table("what", "there", "missing", "how to get it", title="What works there", title_justify="left")
         for ability in checkup.abilities:
-            there = Text("yes", "green") if ability.works else Text("no", "red")
-            table.add_row(Text(ability.name), there, Text(ability.why), Text(ability.install))
+            works = Text("yes", "green") if ability.works else Text("no", "red")
+            table.add_row(Text(ability.name), works, Text(ability.why), Text(ability.install))
         console.print(table)
 
 
@@ -113,12 +113,12 @@ def jobs(board: str, /, *, connecting: Connecting | None = None) -> None:
     found = each_board(board, connecting, work)
     table = Table("board")
     table.add_column("job", no_wrap=True, min_width=28)
-    for title in ("state", "what", "desk"):
+    for title in ("state", "what", "host"):
         table.add_column(title, overflow="fold")
     for name, states in found.items():
         for state in states:
             ended = f"{state.state} {state.why}".strip() if state.state != "running" else state.state
-            table.add_row(*map(Text, (name, state.id, ended, state.title, state.desk)))
+            table.add_row(*map(Text, (name, state.id, ended, state.title, state.host)))
     terminal.console().print(table if table.rows else "no jobs")
 
 
@@ -188,5 +188,5 @@ def clean(board: str, /, *, days: float = 14.0, connecting: Connecting | None = 
         return one.ask("clean", Cleaned, {"days": days})
 
     for name, cleaned in each_board(board, connecting, work).items():
-        said = "is busy; nothing was removed" if cleaned.answer == "busy" else f"forgot {cleaned.removed} jobs"
-        terminal.console().print(f"{name} {said}", markup=False)
+        outcome = "is busy; nothing was removed" if cleaned.answer == "busy" else f"forgot {cleaned.removed} jobs"
+        terminal.console().print(f"{name} {outcome}", markup=False)

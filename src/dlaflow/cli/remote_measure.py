@@ -21,9 +21,9 @@ from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
 from dlaflow.remote.board import Board
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.idle import IdleOptions
-from dlaflow.remote.idle import power as run_power
 from dlaflow.remote.inventory import BoardEntry, boards_of
+from dlaflow.remote.power import IdleOptions
+from dlaflow.remote.power import power as run_power
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.report.boards_text import board_table

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _SHOWN: ContextVar[RichProgress | None] = ContextVar("shown", default=None)
-"""The bars that must make room for a question."""
+"""The progress bars on the terminal: they are taken away while a question is asked."""
 SWITCH = Parameter(negative="")
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Connecting:
     ssh_config: Path | None = None
     """A configuration for ssh in place of ~/.ssh/config."""
     wait: float = 0.0
-    """Seconds to wait while another desk uses the board."""
+    """Seconds to wait while another host uses the board."""
     reconnect: float = 180.0
     """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
     attach: Annotated[bool, SWITCH] = False
@@ -111,19 +111,19 @@ def target_on(machine: Machine, options: TargetOptions, name: str) -> Target:
 
     Raises UsageError when it does, or when neither tells the release.
     """
-    here = release_of(machine)
+    installed = release_of(machine)
     if not options.tensorrt and not options.jetpack:
-        if not here:
+        if not installed:
             raise UsageError(
                 f"{name} does not tell its TensorRT", expected="--tensorrt or --jetpack", received="neither"
             )
-        options = replace(options, tensorrt=here)
+        options = replace(options, tensorrt=installed)
     target = options.target()
     if has_other_release(machine, target):
         raise UsageError(
             f"{name} has another TensorRT",
             expected=f"{target.release.tensorrt} (--tensorrt, --jetpack)",
-            received=here,
+            received=installed,
             then="Leave the release out: the board's own is taken.",
         )
     if has_other_chip(machine, target):

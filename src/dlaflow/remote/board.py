@@ -262,7 +262,8 @@ def refused(name: str, refusal: Refusal) -> DlaflowError:
     if refusal.error == "unknown_job":
         return UsageError(f"{name}: {refusal.text}", then="`dlaflow remote BOARD jobs` lists them.")
     if refusal.error in {"missing", "clocks", "system"}:
-        return EnvironmentLacksError(f"{name}: {refusal.text}", then="`dlaflow remote BOARD doctor` tells what is there.")
+        then = "`dlaflow remote BOARD doctor` tells what is there."
+        return EnvironmentLacksError(f"{name}: {refusal.text}", then=then)
     return UsageError(f"the agent on {name} refused: {refusal.text}")
 
 

@@ -33,7 +33,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteBuild:
-    """How to build there: what to measure afterwards (its files are on the desk), time limit in seconds, clocks.
+    """How to build on a board: what to measure afterwards (its files are the host's), time limit in seconds, clocks.
 
     `program` is trtexec, or `bindings`: TensorRT's Python API, which measures nothing.
     """
@@ -51,7 +51,7 @@ class RemoteBuild:
 
 
 def builder_on(board: Board, facts: Facts) -> Program:
-    """What can build there.
+    """The program that can build on the board.
 
     Raises EnvironmentLacksError for a board with neither trtexec nor TensorRT's bindings.
     """
@@ -70,7 +70,7 @@ def build_on_board(board: Board, request: Request, how: RemoteBuild | None = Non
 
     `request.built_for.tensorrt` must be the board's release. ENGINE.log stays whatever happens.
     Raises UsageError before anything runs for what the release cannot do, InputError or EnvironmentLacksError with the
-    cause in plain words, LeftRunningError when the desk leaves and the build goes on.
+    cause in plain words, LeftRunningError when the connection or the user leaves and the build goes on.
     """
     how = how or RemoteBuild()
     if request.engine.resolve() == request.model.resolve():
@@ -89,11 +89,11 @@ def build_on_board(board: Board, request: Request, how: RemoteBuild | None = Non
         state = perform(board, JobOptions("build", title, files, (phase,), clocks=how.clocks), folder, how.handling)
         log = request.engine.with_name(f"{request.engine.name}.log")
         if f"{RUN}.log" in state.outputs:
-            _put(folder / f"{RUN}.log", log)
+            put(folder / f"{RUN}.log", log)
         require_passed(board, state, log, how.seconds)
         if how.measuring.export_profile and PROFILE in state.outputs:
-            _put(folder / PROFILE, Path(how.measuring.export_profile))
-        _put(folder / ENGINE, request.engine)
+            put(folder / PROFILE, Path(how.measuring.export_profile))
+        put(folder / ENGINE, request.engine)
     return _recorded(request, how, state, log, cautions)
 
 
@@ -177,6 +177,7 @@ def _staged(request: Request, tensorrt: str) -> Iterator[tuple[dict[str, Path], 
         yield {**files, **plugins}, config
 
 
-def _put(source: Path, target: Path) -> None:
+def put(source: Path, target: Path) -> None:
+    """Copy a pulled file to where it stays, whole or not at all."""
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)

@@ -21,7 +21,7 @@ from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answer
 from dlaflow.placement.check import check_model, network_of
 from dlaflow.remote.board import Board
 from dlaflow.remote.cut import BOUNDARY, cut_out, give_types
-from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
+from dlaflow.remote.jobs import Handling, JobOptions, performed
 from dlaflow.remote.records import Phase, Run
 from dlaflow.targets.target import Target
 from dlaflow.types import Verdict
@@ -87,14 +87,11 @@ def probe(board: Board, path: Path, target: Target, options: ProbeOptions | None
         if not asked:
             return Probed(None, known, tuple(skipped))
         phases = tuple(_phase(number, config, tensorrt, options.seconds) for number in range(len(asked)))
-        pulled = folder / "pulled"
-        pulled.mkdir()
         job = JobOptions("probe", f"{len(asked)} layers of {path.name}", files, phases)
-        state = perform(board, job, pulled, options.handling)
-        require_done(board, state)
-        answers = tuple(
-            _answer(mark, layer, pulled / f"layer{number}.log") for number, (mark, layer) in enumerate(asked)
-        )
+        with performed(board, job, options.handling) as (state, pulled):
+            answers = tuple(
+                _answer(mark, layer, pulled / f"layer{number}.log") for number, (mark, layer) in enumerate(asked)
+            )
     if all(answer.device == "failed" for answer in answers):
         raise EnvironmentLacksError(
             f"trtexec on {board.name} built none of {len(answers)} layers: {answers[0].reason}",
@@ -128,8 +125,8 @@ def _wanted(model: Model, network: Network, target: Target, options: ProbeOption
 
 def _phase(number: int, config: BuildConfig, tensorrt: str, seconds: float) -> Phase:
     name = f"layer{number}"
-    words = build_arguments(f"{name}.onnx", f"{name}.engine", config, tensorrt, BUILD_ONLY)
-    return Phase(name=name, runs=(Run(name=name, arguments=tuple(words), seconds=seconds),), may_fail=True)
+    arguments = tuple(build_arguments(f"{name}.onnx", f"{name}.engine", config, tensorrt, BUILD_ONLY))
+    return Phase(name=name, runs=(Run(name=name, arguments=arguments, seconds=seconds),), may_fail=True)
 
 
 def _answer(mark: str, layer: Layer, log: Path) -> Answer:
@@ -144,8 +141,8 @@ def _read(log: Path) -> tuple[Answered, str]:
             known = explain(lines)
         return "failed", f"{known.what} ({known.evidence})" if known.evidence else known.what
     run = runs[-1]
-    said = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
+    messages = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
     gpu = [entry for entry in run.placement.gpu if not entry.name.endswith(BOUNDARY)]
     if run.placement.dla and gpu:
-        return "both", said
-    return ("DLA", "") if run.placement.dla else ("GPU", said)
+        return "both", messages
+    return ("DLA", "") if run.placement.dla else ("GPU", messages)

@@ -112,7 +112,7 @@ class RecordingTransport(Transport):
 
 
 def _identity(command: str, request: bytes) -> str:
-    """What makes a request the same one: a job without its random id, its desk and its title."""
+    """What makes a request the same one: a job without its random id, its host and its title."""
     if command != "start":
         return ""
     job = msgspec.json.decode(request, type=_StartRequest).job

@@ -62,7 +62,7 @@ def of_run(record: RunRecord, boards: Sequence[str]) -> dict[str, list[Measureme
 
 
 def _without(board: str, subject: str) -> str | None:
-    """The subject without its board (`orin dla0`, `int8 on orin`, `orin`); None for another board's, or the desk's."""
+    """The subject without its board (`orin dla0`, `int8 on orin`, `orin`); None for another board's, or the host's."""
     if subject == board:
         return ""
     if subject.endswith(f" on {board}"):

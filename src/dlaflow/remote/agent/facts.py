@@ -30,7 +30,7 @@ _TENSORRT = "import tensorrt as t;print(t.__version__,t.Builder(t.Logger(t.Logge
 
 
 def facts(request: Record) -> None:
-    """Files, outputs of commands, places of programs, and which of the desk's paths exist."""
+    """Files, outputs of commands, places of programs, and which of the host's paths exist."""
     texts = {}
     for path in _FILES:
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Dict  # noqa: UP035
 
-# JSON of the wire; the desk decodes the same into records (dlaflow.remote.records).
+# JSON of the wire; the host decodes the same into records (dlaflow.remote.records).
 Record = Dict[str, Any]  # noqa: UP006
 
 SHA = re.compile(r"[0-9a-f]{64}")
@@ -28,7 +28,7 @@ _PLACES = {
 
 
 class Refused(Exception):
-    """A request that this agent does not serve; `code` tells the desk which kind of refusal it is."""
+    """A request that this agent does not serve; `code` is the kind of refusal, for the host."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)

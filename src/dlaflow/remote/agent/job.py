@@ -162,7 +162,7 @@ def _begin(job: Record) -> Record:
 
 
 def _detach() -> None:
-    """Leave the connection: a session of its own, no terminal, no pipe to the desk."""
+    """Leave the connection: a session of its own, no terminal, no pipe to the host."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
