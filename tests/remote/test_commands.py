@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, read_manifest
 from dlaflow.build.measuring import Measuring
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
+from dlaflow.parse.notes import flags_of
+from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.profile import read_profile
 from dlaflow.remote.bench import BenchOptions, bench
 from dlaflow.remote.board import Board, Patience
@@ -50,6 +53,18 @@ def test_a_build_brings_engine_log_profile_and_manifest(here, tiny, tmp_path):
     assert sorted(path.name for path in engine.parent.iterdir()) == [
         "m.engine", "m.engine.json", "m.engine.log", "m.json",
     ]  # fmt: skip
+
+
+def test_the_core_that_was_asked_for_is_built_for_and_measured_on(here, stand_in, tiny, tmp_path):
+    engine = tmp_path / "m.engine"
+    result = build_on_board(here, request(tiny, engine, replace(DLA, dla_core=1)))
+    assert "--useDLACore=1" in result.manifest.command
+    assert result.manifest.config.dla_core == 1
+    (built,) = parse_log(tmp_path / "m.engine.log").runs
+    assert flags_of(built.command)["useDLACore"] == "1", "what trtexec on the board was given"
+    for core, wanted in ((None, "1"), (0, "0")):
+        files = profile_on_board(here, engine, tmp_path / "profile", RemoteProfile(duration=1, core=core, nsys=False))
+        assert flags_of(parse_log(files.log).runs[-1].command)["useDLACore"] == wanted
 
 
 def test_a_build_that_fails_says_why_and_leaves_the_log_alone(here, stand_in, tiny, tmp_path):
