@@ -35,11 +35,13 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A board whose programs this process sees too."""
     board = stand_ins.make_board(tmp_path / "board")
     monkeypatch.setenv("PATH", f"{board.programs}:{os.environ['PATH']}")
-    return board
+    yield board
+    board.setting("seconds", 0)
+    (board.folder / "held").unlink(missing_ok=True)
 
 
 @pytest.fixture

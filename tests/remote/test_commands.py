@@ -108,7 +108,8 @@ def engine(here, tiny, tmp_path):
     return path
 
 
-def test_a_profile_answers_where_the_time_goes(here, engine, tmp_path):
+def test_a_profile_answers_where_the_time_goes(here, engine, tmp_path, stand_in):
+    stand_in.setting("samples", 5)
     how = RemoteProfile(duration=1, power=PowerOptions(idle_s=0.2, interval_ms=20))
     files = profile_on_board(here, engine, tmp_path / "profile", how)
     found = read_profile(files)
@@ -124,10 +125,11 @@ def test_an_engine_of_another_release_is_not_even_pushed(here, engine, monkeypat
         profile_on_board(here, engine, engine.parent / "profile")
 
 
-def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path):
+def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path, stand_in):
     gpu = tmp_path / "gpu.engine"
     build_on_board(here, request(tiny, gpu, GPU))
-    rows = bench(here, BenchOptions(gpu=gpu, dla=engine, duration=1, repeats=2, idle=0.3, interval_ms=20))
+    stand_in.setting("samples", 12)
+    rows = bench(here, BenchOptions(gpu=gpu, dla=engine, duration=1, repeats=2, idle=1.0, interval_ms=20))
     found = {(row.quantity, row.subject): row for row in rows}
     assert found["throughput", "gpu"].value == 1650.0
     assert found["throughput", "gpu"].n == 2
@@ -142,7 +144,7 @@ def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path):
 
 
 def test_power_as_it_is(here):
-    rows = power(here, IdleOptions(seconds=0.4, interval_ms=20))
+    rows = power(here, IdleOptions(seconds=1.5, interval_ms=20))
     found = {row.subject: row for row in rows}
     assert found["module"].value == pytest.approx(5.0 + 1.997 + 4.32)
     assert found["VDD_CPU_CV"].value == pytest.approx(1.997)

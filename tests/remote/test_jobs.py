@@ -39,6 +39,7 @@ def test_a_build_over_ssh_and_nothing_is_sent_twice(connect, tiny, tmp_path):
 def test_power_and_clocks(here, tiny, tmp_path, stand_in):
     out = tmp_path / "out"
     out.mkdir()
+    stand_in.setting("samples", 5)
     state = perform(here, building(tiny, power=PowerOptions(idle_s=0.3, interval_ms=20), clocks=True), out)
     assert state.state == "done", state
     assert state.power == "tegrastats"
