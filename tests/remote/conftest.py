@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.ssh import SshTarget, SshTransport
 from dlaflow.remote.transport import LocalTransport
 
@@ -45,9 +45,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object
 
 
 @pytest.fixture
-def here(stand_in: object) -> Iterator[Board]:
+def here(stand_in: object) -> Iterator[RemoteBoard]:
     """The board through the local transport."""
-    with Board(LocalTransport(stand_in.root), PATIENCE) as board:
+    with RemoteBoard(LocalTransport(stand_in.root), PATIENCE) as board:
         yield board
 
 
@@ -63,13 +63,13 @@ def sshd(tmp_path: Path, stand_in: object) -> Iterator[object]:
 
 
 @pytest.fixture
-def connect(sshd: object, stand_in: object) -> Iterator[Callable[..., Board]]:
+def connect(sshd: object, stand_in: object) -> Iterator[Callable[..., RemoteBoard]]:
     """Open boards over ssh; each is another host."""
-    opened: list[Board] = []
+    opened: list[RemoteBoard] = []
 
-    def open_one(patience: Patience = PATIENCE, progress: object = None) -> Board:
+    def open_one(patience: Patience = PATIENCE, progress: object = None) -> RemoteBoard:
         target = SshTarget("board", config=sshd.config, root=str(stand_in.root))
-        board = Board(SshTransport(target), patience, *([progress] if progress else []))
+        board = RemoteBoard(SshTransport(target), patience, *([progress] if progress else []))
         opened.append(board)
         return board
 

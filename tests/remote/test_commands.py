@@ -20,7 +20,7 @@ from dlaflow.parse.notes import flags_of
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.profile import read_profile
 from dlaflow.remote.bench import BenchOptions, bench
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.doctor import examine
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
@@ -156,7 +156,7 @@ def test_power_as_it_is(here):
 
 def test_a_bench_without_engines():
     with pytest.raises(UsageError, match="nothing to measure"):
-        bench(Board(LocalTransport(None)), BenchOptions())
+        bench(RemoteBoard(LocalTransport(None)), BenchOptions())
 
 
 def test_an_evaluation_counts_the_engines_own_answers(here, engine):
@@ -179,12 +179,12 @@ def test_doctor_asks_the_board_and_not_the_host(here, stand_in):
 
 def test_a_recording_answers_like_the_board(stand_in, tiny, tmp_path):
     folder = tmp_path / "recording"
-    with Board(RecordingTransport(LocalTransport(stand_in.root), folder)) as board:
+    with RemoteBoard(RecordingTransport(LocalTransport(stand_in.root), folder)) as board:
         first = build_on_board(board, request(tiny, tmp_path / "first.engine"))
-    with Board(ReplayTransport(folder)) as board:
+    with RemoteBoard(ReplayTransport(folder)) as board:
         again = build_on_board(board, request(tiny, tmp_path / "again.engine"))
         assert again.manifest.engine.sha256 == first.manifest.engine.sha256
-    with Board(ReplayTransport(folder)) as board, pytest.raises(InputError, match="another job"):
+    with RemoteBoard(ReplayTransport(folder)) as board, pytest.raises(InputError, match="another job"):
         build_on_board(board, request(tiny, tmp_path / "other.engine", GPU))
 
 
@@ -199,7 +199,7 @@ def test_boards_of_an_inventory_work_side_by_side(stand_in, tiny, tmp_path):
     entries = boards_of(inventory(tmp_path, 3))
 
     def work(entry, interruption):
-        with open_board(entry, Patience(), Board(None).progress, interruption) as board:
+        with open_board(entry, Patience(), RemoteBoard(None).progress, interruption) as board:
             if entry.title == "b1":
                 raise DlaflowError("on purpose")
             return build_on_board(board, request(tiny, tmp_path / f"{entry.title}.engine")).manifest.engine.sha256

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from dlaflow.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.records import JobList
 from dlaflow.remote.transport import LocalTransport
 
@@ -81,7 +81,7 @@ def wait_until(true, seconds=30.0):
 def states(tmp_path, *names):
     found = {}
     for name in names:
-        with Board(LocalTransport(tmp_path / name)) as board:
+        with RemoteBoard(LocalTransport(tmp_path / name)) as board:
             (job,) = board.ask("jobs", JobList).jobs
             found[name] = job.state
     return found

@@ -13,14 +13,14 @@ import onnx
 import pytest
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
-from dlaflow.remote.board import Board, Patience
-from dlaflow.remote.jobs import Handling, JobOptions, LeftRunningError, find_exactly, perform
-from dlaflow.remote.records import JobList, Phase, Run
+from dlaflow.remote.board import Patience, RemoteBoard
+from dlaflow.remote.jobs import JobControl, JobOptions, LeftRunningError, find_exactly, perform
+from dlaflow.remote.records import JobList, Phase, ProgramRun
 from dlaflow.remote.ssh import SshTarget, SshTransport
 
 
 def building(model, name="build", clocks=False, seconds=60.0):
-    run = Run(name=name, arguments=("--onnx=model.onnx", "--saveEngine=model.engine"), seconds=seconds)
+    run = ProgramRun(name=name, arguments=("--onnx=model.onnx", "--saveEngine=model.engine"), seconds=seconds)
     return JobOptions("build", "a test", {"model.onnx": model}, (Phase(name=name, runs=(run,)),), clocks=clocks)
 
 
@@ -86,7 +86,7 @@ def test_a_build_outlives_cut_connections(connect, sshd, stand_in, tiny, tmp_pat
 
     cutter = threading.Thread(target=cut_twice)
     cutter.start()
-    state = perform(connect(), building(tiny), out, Handling(on_line=lambda run, text: heard.append(text)))
+    state = perform(connect(), building(tiny), out, JobControl(on_line=lambda run, text: heard.append(text)))
     cutter.join()
     assert state.state == "done", state
     assert (out / "build.log").read_text().splitlines() == heard, "every line is heard once, over all connections"
@@ -108,8 +108,8 @@ def test_the_whole_sshd_goes_away_and_comes_back(connect, sshd, stand_in, tiny, 
 
     thread = threading.Thread(target=restart)
     thread.start()
-    handling = Handling(on_line=lambda run, text: heard.append(text))
-    state = perform(connect(), building(tiny), folder(tmp_path), handling)
+    control = JobControl(on_line=lambda run, text: heard.append(text))
+    state = perform(connect(), building(tiny), folder(tmp_path), control)
     thread.join()
     assert state.state == "done", state
 
@@ -125,7 +125,7 @@ def test_a_host_that_gives_up_finds_its_job_again(connect, sshd, stand_in, tiny,
     sshd.start()
     stand_in.release()
     again = connect()
-    state = perform(again, building(tiny), folder(tmp_path, "second"), Handling(attach=True))
+    state = perform(again, building(tiny), folder(tmp_path, "second"), JobControl(attach=True))
     assert state.state == "done"
     assert len(again.ask("jobs", JobList).jobs) == 1, "it was found, not started again"
 
@@ -335,5 +335,5 @@ def test_a_host_that_is_not_there(tmp_path):
     config = tmp_path / "config"
     config.write_text("Host board\n  HostName 127.0.0.1\n  Port 9\n")
     target = SshTarget("board", config=config)
-    with Board(SshTransport(target)) as board, pytest.raises(DlaflowError, match="cannot reach board"):
+    with RemoteBoard(SshTransport(target)) as board, pytest.raises(DlaflowError, match="cannot reach board"):
         board.hello()

@@ -14,11 +14,11 @@ from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.walkthrough import measuring_for
 from dlaflow.cli import terminal
 from dlaflow.cli.build_options import Numbers, Placing, Resources, configure
-from dlaflow.cli.remote_options import SWITCH, Connecting, each_board, handling, own_path, target_on
+from dlaflow.cli.remote_options import SWITCH, Connecting, control, each_board, own_path, target_on
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import UsageError
 from dlaflow.placement.answers import keep
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board, builder_on
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.inventory import BoardEntry, boards_of
@@ -75,7 +75,7 @@ def build(
         )
     count = len(boards_of(board))
 
-    def work(one: Board, entry: BoardEntry) -> BuildResult:
+    def work(one: RemoteBoard, entry: BoardEntry) -> BuildResult:
         machine, facts = ask(one)
         wanted = target_on(machine, target, entry.title)
         if placing.standalone:
@@ -86,7 +86,7 @@ def build(
             _measuring(engine, release.tensorrt, on_device, alone=config.standalone),
             on_device.timeout,
             on_device.lock_clocks,
-            handling(connecting),
+            control(connecting),
             builder_on(one, facts),
         )
         built_for = BuiltFor("tensorrt", release.tensorrt, wanted.board.id, release.name)
@@ -147,9 +147,9 @@ def probe(
     """
     options = target or TargetOptions()
 
-    def work(one: Board, entry: BoardEntry) -> Probed:
+    def work(one: RemoteBoard, entry: BoardEntry) -> Probed:
         machine, _ = ask(one)
-        probing = ProbeOptions(everything=every_layer, again=again, handling=handling(connecting))
+        probing = ProbeOptions(everything=every_layer, again=again, control=control(connecting))
         return run_probe(one, model, target_on(machine, options, entry.title), probing)
 
     console = terminal.console()

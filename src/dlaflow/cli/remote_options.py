@@ -18,10 +18,10 @@ from dlaflow.cli import terminal
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import UsageError
 from dlaflow.progress import Interruption, Progress, Task, silent
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
-from dlaflow.remote.inventory import BoardEntry, Person, answers_of, boards_of, on_every_board, open_board
-from dlaflow.remote.jobs import Handling
+from dlaflow.remote.inventory import BoardEntry, UserCallbacks, answers_of, boards_of, on_every_board, open_board
+from dlaflow.remote.jobs import JobControl
 from dlaflow.remote.replay import RecordingTransport
 from dlaflow.targets.target import Target
 
@@ -54,7 +54,7 @@ class Connecting:
     """Print nothing but errors."""
 
 
-def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, BoardEntry], T]) -> dict[str, T]:
+def each_board(text: str, connecting: Connecting | None, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
     """Do `work` on the board, or on all of an inventory at once; board → answer.
 
     Raises the board's own error where there is one board, else BoardsFailedError once all have ended.
@@ -74,7 +74,7 @@ def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, 
 
         if len(entries) == 1:
             return {entries[0].title: one(entries[0])}
-        results = on_every_board(entries, one, Person(ask_to_stop, tell))
+        results = on_every_board(entries, one, UserCallbacks(ask_to_stop, tell))
     return answers_of(results, tell)
 
 
@@ -83,13 +83,13 @@ def tell(text: str) -> None:
     terminal.console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
-def handling(connecting: Connecting | None) -> Handling:
+def control(connecting: Connecting | None) -> JobControl:
     """How Ctrl-C and --attach are handled."""
-    return Handling(attach=bool(connecting and connecting.attach), ask_to_stop=ask_to_stop)
+    return JobControl(attach=bool(connecting and connecting.attach), ask_to_stop=ask_to_stop)
 
 
 def ask_to_stop() -> bool:
-    """Only a person can decide; without one the job goes on."""
+    """Only a user can decide; without one the job goes on."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     bars = _SHOWN.get()

@@ -16,12 +16,12 @@ from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.spread import Spread
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.doctor import ask
-from dlaflow.remote.jobs import Handling, JobOptions, performed
+from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.power import mean_power, rails_counted, read_device, read_power, spread_of
 from dlaflow.remote.profile import CheckedEngine, checked_engine
-from dlaflow.remote.records import JobState, Phase, PowerOptions, Run
+from dlaflow.remote.records import JobState, Phase, PowerOptions, ProgramRun
 from dlaflow.types import Measurement
 
 TOGETHER = "together"
@@ -46,7 +46,7 @@ class BenchOptions:
     interval_ms: int = 100
     power: bool = True
     clocks: bool = False
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _Unit:
     core: int | None
 
 
-def bench(board: Board, options: BenchOptions) -> list[Measurement]:
+def bench(board: RemoteBoard, options: BenchOptions) -> list[Measurement]:
     """Measure and return the numbers, each with its count, spread, clocks, power mode and release.
 
     Raises UsageError for no engines, InputError for engines of another release, EnvironmentLacksError when
@@ -76,12 +76,12 @@ def bench(board: Board, options: BenchOptions) -> list[Measurement]:
     files = {unit.file: unit.path for unit in units}
     power = PowerOptions(idle_s=options.idle, interval_ms=options.interval_ms) if options.power else None
     job = JobOptions("bench", ", ".join(path.name for path in files.values()), files, phases, power, options.clocks)
-    with performed(board, job, options.handling) as (state, folder):
+    with performed(board, job, options.control) as (state, folder):
         results = _Results(board.name, state, folder, units[0].engine.tensorrt)
         return results.measurements([unit.name for unit in units])
 
 
-def _units(board: Board, options: BenchOptions) -> list[_Unit]:
+def _units(board: RemoteBoard, options: BenchOptions) -> list[_Unit]:
     machine, _ = ask(board)
     found = []
     if options.gpu is not None:
@@ -99,7 +99,7 @@ def _phase(together: list[_Unit], repeat: int, options: BenchOptions) -> Phase:
         run = f"{name}.{unit.name}.{repeat}"
         measuring = Measuring(duration=options.duration, warm_up=options.warm_up, export_times=f"{run}.times.json")
         arguments = load_arguments(unit.file, unit.engine.tensorrt, measuring, unit.engine.shapes, unit.core)
-        runs.append(Run(name=run, arguments=tuple(arguments), seconds=4 * options.duration + _MARGIN_SECONDS))
+        runs.append(ProgramRun(name=run, arguments=tuple(arguments), seconds=4 * options.duration + _MARGIN_SECONDS))
     return Phase(name=f"{name}.{repeat}", runs=tuple(runs))
 
 

@@ -18,7 +18,7 @@ from dlaflow.files import sha256_of
 from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.remote.bundle import agent_bundle
 from dlaflow.remote.channel import Channel, ConnectionLostError, UnreachableError, lines_of
-from dlaflow.remote.records import Adopted, Event, Facts, Have, Hello, JobState, OutputMark, Refusal
+from dlaflow.remote.records import Adopted, AgentRefusal, Event, Facts, Have, Hello, JobState, OutputMark
 from dlaflow.remote.transport import Transport, full_disk, last_line
 
 _MARGIN = 64 << 20
@@ -41,7 +41,7 @@ class Patience:
     busy: float = 0.0
 
 
-class Board:
+class RemoteBoard:
     """A board behind a transport. A context manager: connections are given back at its end."""
 
     def __init__(self, transport: Transport, patience: Patience | None = None, progress: Progress = silent) -> None:
@@ -53,7 +53,7 @@ class Board:
         self._agent = agent_bundle()
         self._hello: Hello | None = None
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> RemoteBoard:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -201,7 +201,7 @@ class Board:
 
     def _decode(self, line: bytes, kind: type[T]) -> T:
         try:
-            refusal = msgspec.json.decode(line, type=Refusal)
+            refusal = msgspec.json.decode(line, type=AgentRefusal)
             if refusal.error:
                 raise refused(self.name, refusal)
             return msgspec.json.decode(line, type=kind)
@@ -216,7 +216,7 @@ class Board:
 class _Call:
     """A call that is surely closed; afterwards it has the exit code and what stood on stderr."""
 
-    def __init__(self, board: Board, command: str, request: Mapping[str, object]) -> None:
+    def __init__(self, board: RemoteBoard, command: str, request: Mapping[str, object]) -> None:
         self._board = board
         self.channel = board.transport.call(board._agent, command, msgspec.json.encode(request))
         self.complaint = ""
@@ -255,7 +255,7 @@ class _Stream:
         return self.channel.read(self.timeout)
 
 
-def refused(name: str, refusal: Refusal) -> DlaflowError:
+def refused(name: str, refusal: AgentRefusal) -> DlaflowError:
     """The agent's refusal as an exception."""
     if refusal.error == "disk_full":
         return full_disk(name, f" ({refusal.text})")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dlaflow.build.doctor import Ability, Checkup
 from dlaflow.build.machine import Machine, inspect
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.records import Facts
 from dlaflow.targets.target import Target
 from dlaflow.targets.version import agree
@@ -54,8 +54,8 @@ class RemoteSystem:
         return self._facts.python
 
 
-def ask(board: Board) -> tuple[Machine, Facts]:
-    """What the board is. Raises as `Board.ask` does."""
+def ask(board: RemoteBoard) -> tuple[Machine, Facts]:
+    """What the board is. Raises as `RemoteBoard.ask` does."""
     questions = RemoteSystem(Facts())
     inspect(questions)
     facts = board.facts(tuple(dict.fromkeys(questions.asked)))
@@ -87,7 +87,7 @@ def has_other_chip(machine: Machine, target: Target) -> bool:
     return bool(chip) and target.board.soc.removeprefix("T") != chip
 
 
-def examine(board: Board) -> Checkup:
+def examine(board: RemoteBoard) -> Checkup:
     """What the board is and which commands of `dlaflow remote` work on it."""
     machine, facts = ask(board)
     root = "sudo" in facts.places

@@ -18,12 +18,12 @@ from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.parse.times_json import parse_output
 from dlaflow.quantize.accuracy import Accuracy, Images, classes
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import ENGINE
 from dlaflow.remote.doctor import ask
-from dlaflow.remote.jobs import Handling, JobOptions, performed
+from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.profile import checked_engine
-from dlaflow.remote.records import Phase, Run
+from dlaflow.remote.records import Phase, ProgramRun
 
 _ONE_RUN = Measuring(iterations=1, warm_up=0, duration=0)
 
@@ -35,11 +35,11 @@ class RemoteEvaluation:
     input: str | None = None
     batch: int | None = None
     seconds: float = 600.0
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
 def evaluate_on_board(
-    board: Board, engine: Path, images: Images, labels: NDArray[np.int64], how: RemoteEvaluation | None = None
+    board: RemoteBoard, engine: Path, images: Images, labels: NDArray[np.int64], how: RemoteEvaluation | None = None
 ) -> Accuracy:
     """Run `images`, float32 [n, C, H, W] as the engine expects them, against `labels`, int64 [n].
 
@@ -65,16 +65,16 @@ def evaluate_on_board(
             files[path.name] = path
             loading = load_arguments(ENGINE, checked.tensorrt, _ONE_RUN, checked.shapes, checked.core)
             inputs = [f"--loadInputs={name}:batch{number}.bin", f"--exportOutput=output{number}.json"]
-            run = Run(name=f"evaluate{number}", arguments=(*loading, *inputs), seconds=how.seconds)
+            run = ProgramRun(name=f"evaluate{number}", arguments=(*loading, *inputs), seconds=how.seconds)
             phases.append(Phase(name=run.name, runs=(run,)))
         job = JobOptions("evaluate", f"{engine.name} on {len(labels)} images", files, tuple(phases))
-        with performed(board, job, how.handling) as (state, pulled):
+        with performed(board, job, how.control) as (state, pulled):
             scores = [_scores(board, pulled / f"output{number}.json", batch) for number in range(count)]
     found = classes(np.concatenate(scores)[: len(labels)], len(labels))
     return Accuracy(int(np.sum(found == labels)), len(labels), state.ended - state.started, found)
 
 
-def _scores(board: Board, path: Path, batch: int) -> NDArray[np.float32]:
+def _scores(board: RemoteBoard, path: Path, batch: int) -> NDArray[np.float32]:
     """The first output, float32 [batch, classes]."""
     tensors = parse_output(path) if path.is_file() else ()
     if not tensors or len(tensors[0].values) % batch:

@@ -18,10 +18,10 @@ import msgspec
 
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.progress import Interruption
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.channel import ConnectionLostError
 from dlaflow.remote.records import (
-    Job,
+    BoardJob,
     JobKind,
     JobList,
     JobState,
@@ -51,7 +51,7 @@ class JobOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Handling:
+class JobControl:
     """How to go about a job.
 
     `attach` takes the same job that an earlier call started, where there is one. `ask_to_stop` is asked at Ctrl-C
@@ -66,20 +66,20 @@ class Handling:
 class LeftRunningError(EnvironmentLacksError):
     """The connection or the user left, the job goes on; the message names the way to find it."""
 
-    def __init__(self, board: Board, job: str, why: str = "") -> None:
+    def __init__(self, board: RemoteBoard, job: str, why: str = "") -> None:
         super().__init__(
             f"{why}the job {job} goes on on {board.name}",
             then=f"Find it again with --attach, or with `dlaflow remote {board.transport.name} attach {job}`.",
         )
 
 
-def perform(board: Board, options: JobOptions, folder: Path, handling: Handling | None = None) -> JobState:
+def perform(board: RemoteBoard, options: JobOptions, folder: Path, control: JobControl | None = None) -> JobState:
     """Do a job and bring everything that it left into `folder`, whatever its ending; returns its state.
 
     Raises LeftRunningError when the connection or the user leaves, EnvironmentLacksError when the board is busy, full
     or lacks a program, KeyboardInterrupt when the user stopped the job.
     """
-    handling = handling or Handling()
+    control = control or JobControl()
     try:
         hashes = board.push(options.files)
     except ConnectionLostError as error:
@@ -88,50 +88,52 @@ def perform(board: Board, options: JobOptions, folder: Path, handling: Handling 
             then="Run the same command again: what arrived is not sent twice.",
         ) from None
     job = _job_of(options, hashes)
-    known = find(board, job.id.rsplit("-", 1)[0]) if handling.attach else None
+    known = find(board, job.id.rsplit("-", 1)[0]) if control.attach else None
     state = known or _start(board, job)
-    return finish(board, state, folder, handling)
+    return finish(board, state, folder, control)
 
 
 @contextmanager
-def performed(board: Board, options: JobOptions, handling: Handling | None = None) -> Iterator[tuple[JobState, Path]]:
+def performed(
+    board: RemoteBoard, options: JobOptions, control: JobControl | None = None
+) -> Iterator[tuple[JobState, Path]]:
     """Do a job that must end well; gives its state and the folder with what it left, which goes with the context.
 
     Raises as `perform` and `require_done` do.
     """
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
-        state = perform(board, options, Path(folder), handling)
+        state = perform(board, options, Path(folder), control)
         require_done(board, state)
         yield state, Path(folder)
 
 
-def finish(board: Board, state: JobState, folder: Path, handling: Handling | None = None) -> JobState:
+def finish(board: RemoteBoard, state: JobState, folder: Path, control: JobControl | None = None) -> JobState:
     """Follow a job to its end and pull what it left. Raises as `perform` does."""
-    handling = handling or Handling()
+    control = control or JobControl()
     try:
-        state = _follow(board, state, handling)
+        state = _follow(board, state, control)
     except ConnectionLostError as error:
         raise LeftRunningError(board, state.id, f"{error.what}; ") from None
     except KeyboardInterrupt:
-        wanted = board.interruption.stop if board.interruption.asked else handling.ask_to_stop()
+        wanted = board.interruption.stop if board.interruption.asked else control.ask_to_stop()
         if not wanted:
             raise LeftRunningError(board, state.id) from None
         board.ask("stop", Stopping, {"id": state.id})
         board.interruption = Interruption()
-        _follow(board, state, Handling())
+        _follow(board, state, JobControl())
         raise
     board.pull(state, tuple(state.outputs), folder)
     return state
 
 
-def find(board: Board, start: str) -> JobState | None:
+def find(board: RemoteBoard, start: str) -> JobState | None:
     """The newest job whose id begins with `start` and that runs or is done."""
     jobs = board.ask("jobs", JobList).jobs
     found = [job for job in jobs if job.id.startswith(start) and job.state in _ATTACHABLE]
     return found[-1] if found else None
 
 
-def find_exactly(board: Board, job: str) -> JobState:
+def find_exactly(board: RemoteBoard, job: str) -> JobState:
     """A job by its id. Raises UsageError when the board has none of that name."""
     jobs = board.ask("jobs", JobList).jobs
     found = next((state for state in jobs if state.id == job), None)
@@ -146,14 +148,14 @@ def failed_run(state: JobState) -> RunEnd | None:
     return next((run for run in state.runs if run.exit != 0), None)
 
 
-def require_done(board: Board, state: JobState) -> None:
+def require_done(board: RemoteBoard, state: JobState) -> None:
     """Raises EnvironmentLacksError for a job that ended otherwise than well."""
     if state.state != "done":
         ending = {"stopped": "was stopped", "died": "was killed"}.get(state.state, state.state)
         raise EnvironmentLacksError(f"the job {state.id} on {board.name} {ending}: {state.why}")
 
 
-def _job_of(options: JobOptions, hashes: dict[str, str]) -> Job:
+def _job_of(options: JobOptions, hashes: dict[str, str]) -> BoardJob:
     """The id is the job's content, by which it is found again, and a random part, by which its runs differ."""
     # The title is the user's text, the only one that the board sees; control characters are none of its business.
     title = re.sub(r"[\x00-\x1f]", "?", options.title)[:200]
@@ -163,7 +165,7 @@ def _job_of(options: JobOptions, hashes: dict[str, str]) -> Job:
         user = "somebody"
     body = msgspec.json.encode((options.kind, hashes, options.phases, options.power, options.clocks), order="sorted")
     name = f"{options.kind}-{hashlib.sha256(body).hexdigest()[:12]}-{secrets.token_hex(4)}"
-    return Job(
+    return BoardJob(
         id=name,
         kind=options.kind,
         title=title,
@@ -175,7 +177,7 @@ def _job_of(options: JobOptions, hashes: dict[str, str]) -> Job:
     )
 
 
-def _start(board: Board, job: Job) -> JobState:
+def _start(board: RemoteBoard, job: BoardJob) -> JobState:
     """Repeating is safe: the agent answers a known id with that job."""
     last = time.monotonic() + max(board.patience.busy, _SETTLING_SECONDS)
     with board.progress(f"{job.kind} on {board.name}", None) as task:
@@ -195,7 +197,7 @@ def _start(board: Board, job: Job) -> JobState:
             time.sleep(_BUSY_PAUSE)
 
 
-def _follow(board: Board, state: JobState, handling: Handling) -> JobState:
+def _follow(board: RemoteBoard, state: JobState, control: JobControl) -> JobState:
     """To the end of the job; each broken connection starts the patience anew, and no event is heard twice."""
     offset, heard = 0, time.monotonic()
     with board.progress(f"{state.kind} on {board.name}", None) as task:
@@ -210,7 +212,7 @@ def _follow(board: Board, state: JobState, handling: Handling) -> JobState:
                 if event.event == "phase":
                     task.describe(event.name)
                 elif event.event == "line":
-                    handling.on_line(event.run, event.text)
+                    control.on_line(event.run, event.text)
             raise ConnectionLostError(f"the connection to {board.name} broke")
 
         return board.patiently(listen, lambda: heard)

@@ -16,8 +16,8 @@ from dlaflow.errors import UsageError
 from dlaflow.parse.device import DeviceText, parse_device
 from dlaflow.parse.tegrastats import parse_tegrastats
 from dlaflow.profile.spread import Running, Spread
-from dlaflow.remote.board import Board
-from dlaflow.remote.jobs import Handling, JobOptions, performed
+from dlaflow.remote.board import RemoteBoard
+from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.records import PowerOptions
 from dlaflow.types import Measurement
 
@@ -45,10 +45,10 @@ class IdleOptions:
 
     seconds: float = 10.0
     interval_ms: int = 100
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
-def power(board: Board, options: IdleOptions) -> list[Measurement]:
+def power(board: RemoteBoard, options: IdleOptions) -> list[Measurement]:
     """Sample and return the whole module and each rail, in watts.
 
     Raises UsageError for no time at all, EnvironmentLacksError for a board that shows no power.
@@ -56,7 +56,7 @@ def power(board: Board, options: IdleOptions) -> list[Measurement]:
     if options.seconds <= 0:
         raise UsageError("power needs time", expected="--seconds above 0", received=options.seconds)
     job = JobOptions("power", "power", {}, (), PowerOptions(idle_s=options.seconds, interval_ms=options.interval_ms))
-    with performed(board, job, options.handling) as (state, folder):
+    with performed(board, job, options.control) as (state, folder):
         samples, device = read_power(folder), read_device(folder)
     mode = device.mode.name if device and device.mode else "not told"
     about = f"{board.name}; power mode {mode}; {state.power}; samples, not repeats"

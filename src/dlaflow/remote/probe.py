@@ -19,10 +19,10 @@ from dlaflow.graph.load import Model, load_model
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
 from dlaflow.placement.check import check_model, network_of
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.cut import BOUNDARY, cut_out, give_types
-from dlaflow.remote.jobs import Handling, JobOptions, performed
-from dlaflow.remote.records import Phase, Run
+from dlaflow.remote.jobs import JobControl, JobOptions, performed
+from dlaflow.remote.records import Phase, ProgramRun
 from dlaflow.targets.target import Target
 from dlaflow.types import Verdict
 
@@ -43,10 +43,10 @@ class ProbeOptions:
     everything: bool = False
     again: bool = False
     seconds: float = 600.0
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
-def probe(board: Board, path: Path, target: Target, options: ProbeOptions | None = None) -> Probed:
+def probe(board: RemoteBoard, path: Path, target: Target, options: ProbeOptions | None = None) -> Probed:
     """Ask the board about the layers of `path` that `check` cannot decide for `target`, its own release.
 
     Raises UsageError for a release without a DLA, EnvironmentLacksError when the board's trtexec
@@ -88,7 +88,7 @@ def probe(board: Board, path: Path, target: Target, options: ProbeOptions | None
             return Probed(None, known, tuple(skipped))
         phases = tuple(_phase(number, config, tensorrt, options.seconds) for number in range(len(asked)))
         job = JobOptions("probe", f"{len(asked)} layers of {path.name}", files, phases)
-        with performed(board, job, options.handling) as (state, pulled):
+        with performed(board, job, options.control) as (state, pulled):
             answers = tuple(
                 _answer(mark, layer, pulled / f"layer{number}.log") for number, (mark, layer) in enumerate(asked)
             )
@@ -126,7 +126,7 @@ def _wanted(model: Model, network: Network, target: Target, options: ProbeOption
 def _phase(number: int, config: BuildConfig, tensorrt: str, seconds: float) -> Phase:
     name = f"layer{number}"
     arguments = tuple(build_arguments(f"{name}.onnx", f"{name}.engine", config, tensorrt, BUILD_ONLY))
-    return Phase(name=name, runs=(Run(name=name, arguments=arguments, seconds=seconds),), may_fail=True)
+    return Phase(name=name, runs=(ProgramRun(name=name, arguments=arguments, seconds=seconds),), may_fail=True)
 
 
 def _answer(mark: str, layer: Layer, log: Path) -> Answer:

@@ -15,11 +15,11 @@ from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.help_text import parse_help
 from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.profile.profile import Files
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import ENGINE, HOUR, PROFILE, put
 from dlaflow.remote.doctor import ask, release_of
-from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
-from dlaflow.remote.records import Facts, JobState, Phase, PowerOptions, Run
+from dlaflow.remote.jobs import JobControl, JobOptions, perform, require_done
+from dlaflow.remote.records import Facts, JobState, Phase, PowerOptions, ProgramRun
 
 LAYERS, TIMES, POWER = "layers.json", "times.json", "tegrastats.log"
 RUN, CAPTURE, EXPORT = "profile", "capture", "export"
@@ -35,10 +35,10 @@ class RemoteProfile:
     power: PowerOptions | None = None
     seconds: float = HOUR
     clocks: bool = False
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
-def profile_on_board(board: Board, engine: Path, folder: Path, how: RemoteProfile | None = None) -> Files:
+def profile_on_board(board: RemoteBoard, engine: Path, folder: Path, how: RemoteProfile | None = None) -> Files:
     """Measure `engine` on the board and write log, layer profile, layer information, times and capture into `folder`.
 
     Raises InputError for an engine of another release or file than its manifest says, EnvironmentLacksError when the
@@ -56,12 +56,12 @@ def profile_on_board(board: Board, engine: Path, folder: Path, how: RemoteProfil
         export_times=TIMES,
     )
     arguments = tuple(load_arguments(ENGINE, checked.tensorrt, measuring, checked.shapes, core))
-    phases = [Phase(name=RUN, runs=(Run(name=RUN, arguments=arguments, seconds=how.seconds),))]
+    phases = [Phase(name=RUN, runs=(ProgramRun(name=RUN, arguments=arguments, seconds=how.seconds),))]
     if how.nsys and "nsys" in facts.places:
         phases += _capture(machine, facts, core, how.seconds)
     options = JobOptions("profile", engine.name, {ENGINE: engine}, tuple(phases), how.power, how.clocks)
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as pulled:
-        state = perform(board, options, Path(pulled), how.handling)
+        state = perform(board, options, Path(pulled), how.control)
         return _kept(board, state, Path(pulled), folder, engine.stem)
 
 
@@ -91,13 +91,15 @@ def _capture(machine: Machine, facts: Facts, core: int | None, seconds: float) -
     ).profile
     place = commands.index("trtexec")
     own = tuple(flag for flag in commands[2:place] if not flag.startswith(("--output", "--force-overwrite")))
-    capture = Run(name=CAPTURE, program="nsys-profile", flags=own, arguments=commands[place + 1 :], seconds=seconds)
-    export = Run(name=EXPORT, program="nsys-export", report=CAPTURE, seconds=seconds)
+    capture = ProgramRun(
+        name=CAPTURE, program="nsys-profile", flags=own, arguments=commands[place + 1 :], seconds=seconds
+    )
+    export = ProgramRun(name=EXPORT, program="nsys-export", report=CAPTURE, seconds=seconds)
     # A time line is a bonus: the measurement stands without it.
     return [Phase(name=run.name, runs=(run,), may_fail=True) for run in (capture, export)]
 
 
-def _kept(board: Board, state: JobState, pulled: Path, folder: Path, stem: str) -> Files:
+def _kept(board: RemoteBoard, state: JobState, pulled: Path, folder: Path, stem: str) -> Files:
     def kept(name: str, ending: str) -> Path | None:
         mark, target = state.outputs.get(name), folder / f"{stem}{ending}"
         if mark is None or not mark.bytes:

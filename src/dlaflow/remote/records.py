@@ -14,7 +14,7 @@ Program = Literal["trtexec", "bindings", "nsys-profile", "nsys-export"]
 Ending = Literal["running", "done", "failed", "stopped", "died"]
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class ProgramRun(msgspec.Struct, frozen=True, kw_only=True):
     """One program of a job; its output goes to NAME.log. File names are those of the job's own folder.
 
     `seconds` is its time limit, `flags` those of `nsys profile`, `report` the capture that nsys-export converts.
@@ -32,7 +32,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """Runs that go together; the next phase begins when all have ended. A run that fails ends the job unless it may."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[ProgramRun, ...]
     may_fail: bool = False
 
 
@@ -43,7 +43,7 @@ class PowerOptions(msgspec.Struct, frozen=True, kw_only=True):
     interval_ms: int = 100
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class BoardJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the agent takes it. `files` maps names in the job's folder to hashes of pushed files."""
 
     id: str
@@ -111,7 +111,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     state: JobState | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class AgentRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why the agent does not serve a request; `error` is empty in every other answer."""
 
     error: str = ""

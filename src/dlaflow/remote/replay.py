@@ -18,7 +18,7 @@ from dlaflow.files import write_atomic
 from dlaflow.progress import Task
 from dlaflow.remote.bundle import Bundle
 from dlaflow.remote.channel import Channel
-from dlaflow.remote.records import Job
+from dlaflow.remote.records import BoardJob
 from dlaflow.remote.transport import Transport
 
 _CALLS = "calls.jsonl"
@@ -33,7 +33,7 @@ class RecordedCall(msgspec.Struct, frozen=True):
 
 
 class _StartRequest(msgspec.Struct, frozen=True):
-    job: Job
+    job: BoardJob
 
 
 class ReplayTransport(Transport):

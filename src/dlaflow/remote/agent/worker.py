@@ -15,7 +15,7 @@ from typing import IO, NoReturn, Protocol
 from .allowed import command_of
 from .clocks import lock_clocks, restore_clocks
 from .facts import output_of
-from .folder import Record, Refused, job_path
+from .folder import Record, RefusedRequest, job_path
 from .power import PowerMeter
 from .process import end, spawn
 
@@ -44,7 +44,7 @@ def work(job: Record) -> Record:
         worker.run()
     except Stopped:
         ending, why = "stopped", "stopped on request"
-    except (Failed, Refused) as error:
+    except (Failed, RefusedRequest) as error:
         ending, why = "failed", str(error)
     except OSError as error:
         ending, why = "failed", f"{error.strerror or error} {error.filename or ''}".strip()
