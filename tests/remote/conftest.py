@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 import pytest
 
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.ssh import SshTarget, SshTransport
 from dlaflow.remote.transport import LocalTransport
 
@@ -36,17 +36,19 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A board whose programs this process sees too."""
     board = stand_ins.make_board(tmp_path / "board")
     monkeypatch.setenv("PATH", f"{board.programs}:{os.environ['PATH']}")
-    return board
+    yield board
+    board.setting("seconds", 0)
+    (board.folder / "held").unlink(missing_ok=True)
 
 
 @pytest.fixture
-def here(stand_in: Any) -> Iterator[Board]:
+def here(stand_in: Any) -> Iterator[RemoteBoard]:
     """The board through the local transport."""
-    with Board(LocalTransport(stand_in.root), PATIENCE) as board:
+    with RemoteBoard(LocalTransport(stand_in.root), PATIENCE) as board:
         yield board
 
 
@@ -62,13 +64,13 @@ def sshd(tmp_path: Path, stand_in: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def connect(sshd: Any, stand_in: Any) -> Iterator[Callable[..., Board]]:
-    """Open boards over ssh; each is another desk."""
-    opened: list[Board] = []
+def connect(sshd: Any, stand_in: Any) -> Iterator[Callable[..., RemoteBoard]]:
+    """Open boards over ssh; each is another host."""
+    opened: list[RemoteBoard] = []
 
-    def open_one(patience: Patience = PATIENCE, progress: object = None) -> Board:
+    def open_one(patience: Patience = PATIENCE, progress: object = None) -> RemoteBoard:
         target = SshTarget("board", config=sshd.config, root=str(stand_in.root))
-        board = Board(SshTransport(target), patience, *([progress] if progress else []))
+        board = RemoteBoard(SshTransport(target), patience, *([progress] if progress else []))
         opened.append(board)
         return board
 

@@ -52,12 +52,19 @@ for name in options:
         os.unlink(busy)
         sys.exit(1)
 log("[11/22/2026-10:00:00] [I] Start parsing network model")
-ended = time.time() + float(setting("seconds", "0.2"))
+def samples():
+    try:
+        with open("tegrastats.log") as file:
+            return file.read().count("RAM")
+    except OSError:
+        return 0
+ended, sampled = time.time() + float(setting("seconds", "0.2")), samples() + int(setting("samples", "0"))
+held = os.path.join(board, "held")
 half = options.get("saveEngine")
 if half:
     put(half, b"half an engine")
 count = 0
-while time.time() < ended:
+while time.time() < ended or samples() < sampled or os.path.exists(held):
     count += 1
     log("[11/22/2026-10:00:%02d] [I] [TRT] Local timing cache in use %d" % (count % 60, count))
     time.sleep(0.05)
@@ -205,7 +212,15 @@ class StandInBoard:
         return (self.folder / "clocks").read_text()
 
     def setting(self, name: str, value: object) -> None:
+        """For the programs: `seconds` and `samples` (of tegrastats) that a trtexec lasts at least, `version`, ..."""
         (self.folder / name).write_text(str(value))
+
+    def hold(self) -> None:
+        """From now on no trtexec ends before `release`."""
+        (self.folder / "held").touch()
+
+    def release(self) -> None:
+        (self.folder / "held").unlink()
 
 
 def make_board(folder: Path) -> StandInBoard:

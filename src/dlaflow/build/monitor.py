@@ -6,8 +6,7 @@ import threading
 from contextlib import AbstractContextManager
 from types import ModuleType
 
-from dlaflow.build.interrupt import Interruption
-from dlaflow.progress import Progress, Task
+from dlaflow.progress import Interruption, Progress, Task
 
 
 class Phases:

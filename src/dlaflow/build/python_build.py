@@ -13,7 +13,6 @@ from pathlib import Path
 from dlaflow.build.api import load_plugins
 from dlaflow.build.calibrator import Feed, make_calibrator
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.interrupt import stoppable
 from dlaflow.build.monitor import Phases, make_monitor
 from dlaflow.build.parsing import flags_for_dla, parse_onnx
 from dlaflow.build.plan import CalibrationImages, Plan, Session, finished, require_core
@@ -31,6 +30,7 @@ from dlaflow.build.settings import (
 )
 from dlaflow.build.surface import BuilderObject, NetworkObject, ParserObject, Settings
 from dlaflow.errors import InputError, UsageError
+from dlaflow.progress import stoppable
 
 _EXPLICIT_BATCH_ASKED = (10, 0, 0)
 _TYPED = (11, 0, 0)

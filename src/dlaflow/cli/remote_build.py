@@ -14,11 +14,11 @@ from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.walkthrough import measuring_for
 from dlaflow.cli import terminal
 from dlaflow.cli.build_options import Numbers, Placing, Resources, configure
-from dlaflow.cli.remote_options import SWITCH, Connecting, each_board, handling, own_path, target_on
+from dlaflow.cli.remote_options import SWITCH, Connecting, control, each_board, own_path, target_on
 from dlaflow.cli.target_options import TargetOptions
 from dlaflow.errors import UsageError
 from dlaflow.placement.answers import keep
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board, builder_on
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.inventory import BoardEntry, boards_of
@@ -28,7 +28,7 @@ from dlaflow.remote.probe import probe as run_probe
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class There:
+class OnDevice:
     """How to build on the board."""
 
     build_only: Annotated[bool, SWITCH] = False
@@ -51,7 +51,7 @@ def build(
     placing: Placing | None = None,
     numbers: Numbers | None = None,
     resources: Resources | None = None,
-    there: There | None = None,
+    on_device: OnDevice | None = None,
     connecting: Connecting | None = None,
 ) -> None:
     """Build an engine on the board, and pull it with its log and manifest.
@@ -66,16 +66,16 @@ def build(
     out
         The engine to write; with several boards each adds its name.
     """
-    target, there = target or TargetOptions(), there or There()
+    target, on_device = target or TargetOptions(), on_device or OnDevice()
     placing, numbers = placing or Placing(), numbers or Numbers()
     resources = resources or Resources()
     if resources.timing_cache is not None:
         raise UsageError(
-            "the board keeps no timing cache for the desk", received="--timing-cache", then="Leave it out."
+            "the board keeps no timing cache for another host", received="--timing-cache", then="Leave it out."
         )
     count = len(boards_of(board))
 
-    def work(one: Board, entry: BoardEntry) -> BuildResult:
+    def work(one: RemoteBoard, entry: BoardEntry) -> BuildResult:
         machine, facts = ask(one)
         wanted = target_on(machine, target, entry.title)
         if placing.standalone:
@@ -83,10 +83,10 @@ def build(
         config = configure(model, wanted, placing, numbers, resources, calibrate=False)
         release, engine = wanted.release, own_path(out, entry.title, count)
         how = RemoteBuild(
-            _measuring(engine, release.tensorrt, there, alone=config.standalone),
-            there.timeout,
-            there.lock_clocks,
-            handling(connecting),
+            _measuring(engine, release.tensorrt, on_device, alone=config.standalone),
+            on_device.timeout,
+            on_device.lock_clocks,
+            control(connecting),
             builder_on(one, facts),
         )
         built_for = BuiltFor("tensorrt", release.tensorrt, wanted.board.id, release.name)
@@ -97,11 +97,11 @@ def build(
             _print(name, result)
 
 
-def _measuring(engine: Path, tensorrt: str, there: There, *, alone: bool) -> Measuring:
-    if there.build_only or alone:
-        return replace(BUILD_ONLY, verbose=there.verbose)
+def _measuring(engine: Path, tensorrt: str, on_device: OnDevice, *, alone: bool) -> Measuring:
+    if on_device.build_only or alone:
+        return replace(BUILD_ONLY, verbose=on_device.verbose)
     profile = engine.with_suffix(".json") if engine.suffix else engine.with_name(f"{engine.name}.profile.json")
-    return replace(measuring_for(tensorrt, str(profile)), verbose=there.verbose)
+    return replace(measuring_for(tensorrt, str(profile)), verbose=on_device.verbose)
 
 
 def _print(name: str, result: BuildResult) -> None:
@@ -147,9 +147,9 @@ def probe(
     """
     options = target or TargetOptions()
 
-    def work(one: Board, entry: BoardEntry) -> Probed:
+    def work(one: RemoteBoard, entry: BoardEntry) -> Probed:
         machine, _ = ask(one)
-        probing = ProbeOptions(everything=every_layer, again=again, handling=handling(connecting))
+        probing = ProbeOptions(everything=every_layer, again=again, control=control(connecting))
         return run_probe(one, model, target_on(machine, options, entry.title), probing)
 
     console = terminal.console()
@@ -163,5 +163,5 @@ def probe(
             console.print(f"{answer.device:<7} {answer.kind:<16} {answer.layer}{reason}", markup=False)
         for layer, why in probed.skipped:
             console.print(f"not asked {layer}: {why}", markup=False)
-        said = f"{len(asked)} layers asked on {name}, {len(probed.known)} known before"
-        console.print(f"{said}; kept in {place}" if place else said, markup=False)
+        summary = f"{len(asked)} layers asked on {name}, {len(probed.known)} known before"
+        console.print(f"{summary}; kept in {place}" if place else summary, markup=False)

@@ -21,7 +21,7 @@ from dlaflow.recipe.load import check_recipe, load_recipe
 from dlaflow.recipe.run import RunOptions, RunOutcome, run_recipe
 from dlaflow.recipe.schema import Recipe
 from dlaflow.remote.board import Patience
-from dlaflow.remote.inventory import BoardsFailedError, Person, boards_of
+from dlaflow.remote.inventory import BoardsFailedError, UserCallbacks, boards_of
 from dlaflow.report.boards_text import board_table, of_run
 from dlaflow.report.json import run_json
 from dlaflow.report.text import run_table, table_notes
@@ -69,7 +69,7 @@ class OnBoards:
     ssh_config: Path | None = None
     """A configuration for ssh in place of ~/.ssh/config."""
     wait: float = 0.0
-    """Seconds to wait while another desk uses the board."""
+    """Seconds to wait while another host uses the board."""
     reconnect: float = 180.0
     """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
 
@@ -141,7 +141,7 @@ def _fleet(boards: OnBoards) -> FleetOptions | None:
     from dlaflow.cli.remote_options import ask_to_stop, tell
 
     patience = Patience(reconnect=boards.reconnect, busy=boards.wait)
-    return FleetOptions(boards_of(boards.on, boards.ssh_config), patience, Person(ask_to_stop, tell))
+    return FleetOptions(boards_of(boards.on, boards.ssh_config), patience, UserCallbacks(ask_to_stop, tell))
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def _kind(layer: LayerRange) -> str:
 def trace_json(capture: CaptureSummary, tasks: Iterable[HardwareTask] = ()) -> bytes:
     """The kept inferences as Trace Events: complete events in microseconds, one track a device.
 
-    `tasks` are the accelerators' own (`dlaflow.parse.nsys_hardware`), on tracks of their own.
+    `tasks` are the accelerators' own (`dlaflow.parse.nsys`), on tracks of their own.
     """
     events: list[dict[str, object]] = [_meta("process_name", 0, "dlaflow")]
     events += [_meta("thread_name", place, track) for place, track in enumerate(_TRACKS)]

@@ -19,10 +19,10 @@ from dlaflow.recipe.data import RunData
 from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.jobs import Handling
+from dlaflow.remote.jobs import JobControl
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.report.json import measurements_json, read_placement
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 class There:
     """A board at work: its connection, its name in the run, its release, whether it tells power, how to go about it."""
 
-    board: Board
+    board: RemoteBoard
     name: str
     tensorrt: str
     jetpack: str
     power: bool
     options: RemoteSection
-    handling: Handling
+    control: JobControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def build(there: There, engine: Engine, progress: Progress) -> str:
     """Build on the board; the engine, its log and its manifest come back."""
     engine.out.parent.mkdir(parents=True, exist_ok=True)
     built_for = BuiltFor("tensorrt", there.tensorrt, engine.board, there.jetpack)
-    how = RemoteBuild(BUILD_ONLY, there.options.timeout, there.options.lock_clocks, there.handling)
+    how = RemoteBuild(BUILD_ONLY, there.options.timeout, there.options.lock_clocks, there.control)
     result = build_on_board(there.board, Request(engine.model, engine.out, engine.config, built_for), how)
     said = f"{result.manifest.bytes / 1e6:.1f} MB in {result.manifest.seconds:.1f} s"
     placement = result.run.placement if result.run else None
@@ -81,7 +81,7 @@ def profile(there: There, files: BoardFiles, placement: Path | None, progress: P
         options.duration,
         power=PowerOptions(idle_s=options.idle) if there.power else None,
         clocks=options.lock_clocks,
-        handling=there.handling,
+        control=there.control,
     )
     pulled = profile_on_board(there.board, files.dla, files.folder, how)
     found = read_profile(pulled, read_placement(placement) if placement else None)
@@ -100,7 +100,7 @@ def evaluate(there: There, files: BoardFiles, source: tuple[Path, Target], data:
     model, target = source
     images, labels = data.test(there.options.images)
     shape = fed(model, target)
-    how = RemoteEvaluation(shape.name, shape.shapes.usual[0], handling=there.handling)
+    how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=there.control)
     accuracy = evaluate_on_board(there.board, files.dla, images, labels, how)
     rows = accuracy.measurements(f"{target.precision} on {there.name}", detail=data.dataset.name)
     # Each batch starts trtexec anew, so the throughput says nothing.
@@ -119,7 +119,7 @@ def bench(there: There, files: BoardFiles, cores: tuple[int, ...], progress: Pro
         idle=there.options.idle,
         power=there.power,
         clocks=there.options.lock_clocks,
-        handling=there.handling,
+        control=there.control,
     )
     rows = run_bench(there.board, options)
     write_atomic(files.bench, measurements_json([replace(row, subject=f"{there.name} {row.subject}") for row in rows]))

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-from .folder import ID, NAME, SHA, Record, Refused, need, program
+from .folder import ID, NAME, SHA, Record, RefusedRequest, need, program
 
 BINDINGS = "bindings"
 """The program that builds through TensorRT's Python API: this agent itself."""
@@ -34,7 +34,7 @@ def check_job(job: Record) -> None:
     """Refuse a job that is not one of ours, before anything is written."""
     need(ID, job.get("id"), "a job")
     if job.get("kind") not in KINDS:
-        raise Refused("refused", f"not a kind of job: {job.get('kind')!r}")
+        raise RefusedRequest("refused", f"not a kind of job: {job.get('kind')!r}")
     for field in ("desk", "title"):
         need(_TEXT, job.get(field, ""), field)
     for name, sha in job["files"].items():
@@ -45,7 +45,7 @@ def check_job(job: Record) -> None:
         for run in phase["runs"]:
             need(NAME, run.get("name"), "a run")
             if not isinstance(run.get("seconds"), (int, float)) or not 0 < run["seconds"] <= 7 * 86400:
-                raise Refused("refused", f"not a time limit in seconds: {run.get('seconds')!r}")
+                raise RefusedRequest("refused", f"not a time limit in seconds: {run.get('seconds')!r}")
             command_of(run, resolve=False)
 
 
@@ -66,13 +66,13 @@ def command_of(run: Record, resolve: bool = True) -> list[str]:
         report = need(NAME, run.get("report"), "a report")
         out = f"--output={report}.sqlite"
         return [find("nsys"), "export", "--type=sqlite", "--force-overwrite=true", out, f"{report}.nsys-rep"]
-    raise Refused("refused", f"not a program of this agent: {name!r}")
+    raise RefusedRequest("refused", f"not a program of this agent: {name!r}")
 
 
 def _checked(argument: object) -> str:
     match = _ARGUMENT.fullmatch(argument) if isinstance(argument, str) else None
     if match is None:
-        raise Refused("refused", f"not an option: {argument!r}")
+        raise RefusedRequest("refused", f"not an option: {argument!r}")
     name, value = match.group(1), match.group(2)
     if name in _FILES:
         need(NAME, value, f"a file for --{name}")
@@ -84,12 +84,12 @@ def _checked(argument: object) -> str:
         for one in (value or "").split(","):
             need(NAME, one.rpartition(":")[2], "a file for --loadInputs")
     elif name not in _PLAIN:
-        raise Refused("refused", f"not an option of this agent: --{name}")
+        raise RefusedRequest("refused", f"not an option of this agent: --{name}")
     return match.group(0)
 
 
 def _checked_nsys(flag: object) -> str:
     match = _ARGUMENT.fullmatch(flag) if isinstance(flag, str) else None
     if match is None or match.group(1) not in _NSYS:
-        raise Refused("refused", f"not an option of this agent: {flag!r}")
+        raise RefusedRequest("refused", f"not an option of this agent: {flag!r}")
     return match.group(0)

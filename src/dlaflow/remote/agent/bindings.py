@@ -39,7 +39,7 @@ class Wrong(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """Build, and say how it went as trtexec does."""
+    """Build, and print how it went as trtexec does."""
     try:
         trt = importlib.import_module("tensorrt")
     except ImportError as error:
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     try:
         build(trt, arguments)
     except Exception as error:
-        # The log is all that the desk sees of this process.
+        # The log is all that the host sees of this process.
         _log("E", str(error) if isinstance(error, (Wrong, OSError)) else traceback.format_exc())
         _say(f"&&&& FAILED {line}")
         return 1
