@@ -7,8 +7,7 @@ import threading
 
 import pytest
 
-from dlaflow.build.interrupt import Interruption, stoppable
-from dlaflow.build.monitor import Phases, make_monitor
+from dlaflow.build.monitor import Interruption, Phases, make_monitor, stoppable
 from dlaflow.progress import silent
 
 
