@@ -125,7 +125,7 @@ class RunReader:
         """A line without a place: an error printed at a low level, or unknown."""
         speaks = level != "V" or text.startswith("Skipping tactic")
         if speaks and (failure := failure_of(text)):
-            self._problems.append(_OpenProblem(level, number, failure.reason, [text]))
+            self._problems.append(_OpenProblem(level, number, failure.id, [text]))
         elif text.startswith(("Starting Calibration", "Calibrated batch")):
             self._calibrated = True
         elif level != "V" and not is_known_line(text):
@@ -361,7 +361,7 @@ class _OpenProblem:
         text = "\n".join(self.parts).strip()
         head = head_of(text)
         if not self.reason and (failure := failure_of(text)):
-            self.reason = failure.reason
+            self.reason = failure.id
         return Problem(
             level=self.level,
             text=text,
