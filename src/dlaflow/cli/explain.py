@@ -67,7 +67,8 @@ def _is(wanted: str, *names: str) -> bool:
 
 
 def _pages(rules: list[type[Rule]], known: list[Failure], codes: list[Reason]) -> str:
-    return "\n\n".join([*map(page, rules), *(each.page for each in [*known, *codes])]) + "\n"
+    texts = [*map(page, rules), *(each.page for each in known), *(each.page for each in codes)]
+    return "\n\n".join(texts) + "\n"
 
 
 def _listing(rules: list[type[Rule]], known: list[Failure], codes: list[Reason]) -> str:
