@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from dlaflow.build.monitor import Interruption, Phases, make_monitor, stoppable
-from dlaflow.progress import silent
+from dlaflow.build.monitor import Phases, make_monitor
+from dlaflow.progress import Interruption, silent, stoppable
 
 
-def test_the_wish_is_seen_inside_and_raised_at_the_end():
+def test_the_request_is_seen_inside_and_raised_at_the_end():
     before = signal.getsignal(signal.SIGINT)
     seen = []
 
@@ -26,13 +26,13 @@ def test_the_wish_is_seen_inside_and_raised_at_the_end():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_without_a_wish_nothing_happens():
+def test_without_a_request_nothing_happens():
     with stoppable() as requested:
         pass
     assert not requested.asked
 
 
-def test_the_wish_reaches_the_library(typed_machine):
+def test_the_request_reaches_the_library(typed_machine):
     requested = Interruption()
     monitor = make_monitor(typed_machine.trt, Phases(silent), requested)
     monitor.phase_start("Building engine", None, 2)

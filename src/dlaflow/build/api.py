@@ -59,7 +59,7 @@ def load_plugins(trt: ModuleType, logger: object, libraries: Sequence[str]) -> N
 
 @dataclass
 class Messages:
-    """What the library said, as the lines that trtexec would have printed."""
+    """The messages of the library, as the lines that trtexec would have printed."""
 
     lines: list[str] = field(default_factory=list)
 

@@ -28,7 +28,7 @@ class Feed:
     """What the calibrator hands to TensorRT, and what TensorRT asked of it.
 
     Without images `cache` is read. With images it is written and never read, since a cache left from another model
-    would be taken without a word. `asked_in_vain` turns true when TensorRT was given a cache and still wanted images:
+    would be taken silently. `asked_in_vain` turns true when TensorRT was given a cache and still wanted images:
     it did not accept that cache.
     """
 

@@ -83,7 +83,7 @@ class MemoryPools:
 
 @dataclass(frozen=True, slots=True)
 class LayerOptions:
-    """A requested for one layer by its TensorRT name: a precision (`fp16`) or a device (`GPU`)."""
+    """A request for one layer by its TensorRT name: a precision (`fp16`) or a device (`GPU`)."""
 
     layer: str
     value: str

@@ -1,4 +1,4 @@
-"""Build one engine, whichever way: examine the requests, build, write the manifest, tell what should be known."""
+"""Build one engine, whichever way: examine the request, build, write the manifest, collect the cautions."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _read_cache(path: str | None) -> bytes | None:
 
 
 def about_cache(config: BuildConfig, tensorrt: str) -> list[Caution]:
-    """A caution for a command that is only printed: nobody will fit the first line of the cache there."""
+    """A caution for a command that is only printed: nobody will fit the first line of the cache."""
     content = _read_cache(config.cache)
     if content is None or names_release(content, tensorrt):
         return []

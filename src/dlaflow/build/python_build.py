@@ -21,7 +21,7 @@ from dlaflow.build.api import Messages, load_plugins
 from dlaflow.build.calibrator import Batches, Feed, make_calibrator
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.device_memory import DeviceMemory
-from dlaflow.build.monitor import Phases, make_monitor, stoppable
+from dlaflow.build.monitor import Phases, make_monitor
 from dlaflow.build.refusals import LayerAnswer, RefusedNode, ask_layers, ask_parser
 from dlaflow.build.settings import (
     add_profile,
@@ -43,7 +43,7 @@ from dlaflow.build.surface import (
     Settings,
 )
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
-from dlaflow.progress import Progress, silent
+from dlaflow.progress import Progress, silent, stoppable
 from dlaflow.targets.features import has
 from dlaflow.targets.version import Version
 
@@ -75,7 +75,7 @@ class CalibrationImages:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A serialised engine. `answers` is TensorRT's word on each layer (empty without a DLA), `refused_nodes` the ONNX
+    """A serialised engine. `answers` are TensorRT's for each layer (empty without a DLA), `refused_nodes` the ONNX
     nodes that its parser refused for the DLA (None: this release cannot tell), `phases` what it worked through.
     """
 

@@ -93,7 +93,7 @@ def load_arguments(
 ) -> list[str]:
     """The arguments that make trtexec load a finished engine and run it.
 
-    An engine keeps no core number, so `dla_core` is said again; None leaves the choice to trtexec (core 0).
+    An engine keeps no core number, so `dla_core` is given again; None leaves the choice to trtexec (core 0).
     Raises UsageError as `build_arguments` does.
     """
     to = _Writer(Version.parse(tensorrt).release, [])

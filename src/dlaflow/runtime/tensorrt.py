@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -214,8 +214,8 @@ class NamedTensors:
     """TensorRT 10 and later: everything goes by the tensor's name."""
 
     def __init__(self, trt: ModuleType, engine: object, context: object) -> None:
-        self._engine: _NamedEngine = engine  # type: ignore[assignment]  # the bindings have no types
-        self._context: _NamedContext = context  # type: ignore[assignment]
+        self._engine = cast(Any, engine)  # the bindings have no types
+        self._context = cast(Any, context)
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = {name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT}
         self.all = tuple(
@@ -252,8 +252,8 @@ class IndexedTensors:
     """TensorRT 8.x: tensors are bindings with an index."""
 
     def __init__(self, engine: object, context: object) -> None:
-        self._engine: _IndexedEngine = engine  # type: ignore[assignment]  # the bindings have no types
-        self._context: _IndexedContext = context  # type: ignore[assignment]
+        self._engine = cast(Any, engine)  # the bindings have no types
+        self._context = cast(Any, context)
         self.all = tuple(
             _with_range(
                 IOTensor(
@@ -310,43 +310,3 @@ def _refused(name: str, shape: Sequence[int]) -> InputError:
         received=tuple(shape),
         then="Build it for that batch, or feed the batch it was built for.",
     )
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-class _NamedEngine(Protocol):
-    num_io_tensors: int
-
-    def get_tensor_name(self, index: int) -> str: ...
-    def get_tensor_mode(self, name: str) -> object: ...
-    def get_tensor_shape(self, name: str) -> Sequence[int]: ...
-    def get_tensor_dtype(self, name: str) -> _Named: ...
-    def get_tensor_format(self, name: str) -> _Named: ...
-    def get_tensor_profile_shape(self, name: str, profile_index: int) -> Sequence[Sequence[int]]: ...
-
-
-class _NamedContext(Protocol):
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool: ...
-    def get_tensor_shape(self, name: str) -> Sequence[int]: ...
-    def set_tensor_address(self, name: str, memory: int) -> bool: ...
-    def execute_async_v3(self, stream_handle: int) -> bool: ...
-
-
-class _IndexedEngine(Protocol):
-    num_bindings: int
-
-    def get_binding_name(self, index: int) -> str: ...
-    def binding_is_input(self, index: int) -> bool: ...
-    def get_binding_shape(self, index: int) -> Sequence[int]: ...
-    def get_binding_dtype(self, index: int) -> _Named: ...
-    def get_binding_format(self, index: int) -> _Named: ...
-    def get_profile_shape(self, profile_index: int, binding: int) -> Sequence[Sequence[int]]: ...
-
-
-class _IndexedContext(Protocol):
-    def set_binding_shape(self, binding: int, shape: tuple[int, ...]) -> bool: ...
-    def get_binding_shape(self, binding: int) -> Sequence[int]: ...
-    def execute_async_v2(self, bindings: list[int], stream_handle: int) -> bool: ...
