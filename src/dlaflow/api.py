@@ -198,7 +198,7 @@ def build_command(model: File, out: File, **options: Unpack[BuildOptions]) -> st
 
     Raises UsageError for what the release cannot do.
     """
-    from dlaflow.build.walkthrough import build_command as command
+    from dlaflow.build.trtexec_arguments import build_command as command
 
     if options.get("via", "trtexec") != "trtexec":
         raise UsageError("only trtexec has a command line", received=f"via={options.get('via')!r}")
@@ -315,8 +315,7 @@ def _building(model: Path, out: Path, options: BuildOptions) -> tuple[Request, H
 
 
 def _measuring(out: Path, tensorrt: str, config: BuildConfig, *, build_only: bool) -> Measuring:
-    from dlaflow.build.measuring import BUILD_ONLY
-    from dlaflow.build.walkthrough import measuring_for
+    from dlaflow.build.measuring import BUILD_ONLY, measuring_for
 
     if build_only or config.standalone:
         return BUILD_ONLY

@@ -154,10 +154,28 @@ def test_explain_and_boards(capsys, tmp_path):
     assert main(["explain"]) == 0
     assert "DLA250" in capsys.readouterr().out
     assert main(["explain", "DLA11O"]) == 2
-    capsys.readouterr()
+    assert "Did you mean 'DLA" in capsys.readouterr().err
     assert main(["boards", "--json", str(tmp_path / "b.json")]) == 0
     assert "orin-nano              none" in capsys.readouterr().out
     assert json.loads((tmp_path / "b.json").read_text())["schema"] == "dlaflow.boards/1"
+
+
+def test_explain_knows_failures_and_messages(capsys, tmp_path):
+    assert main(["explain", "no_dla_core"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("# no_dla_available\n")
+    assert "--gpu-only" in page
+    assert main(["explain", "reduce_avg_unsupported"]) == 0
+    assert "dlaflow explain DLA250" in capsys.readouterr().out
+    assert main(["explain", "unsuported_layer"]) == 2
+    assert "Did you mean 'unsupported_layer'?" in capsys.readouterr().err
+    out = tmp_path / "e.json"
+    assert main(["explain", "subgraph_limit", "--json", str(out), "-q"]) == 0
+    body = json.loads(out.read_text())
+    assert (body["rules"], body["failures"], [each["rules"] for each in body["messages"]]) == ([], [], [["DLA010"]])
+    assert main(["explain", "--json", str(out), "-q"]) == 0
+    body = json.loads(out.read_text())
+    assert min(len(body[key]) for key in ("rules", "failures", "messages")) > 20
 
 
 def test_help_names_every_command_and_loads_nothing_heavy():

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.build.flags import known_flags
+from dlaflow.targets.features import trtexec_options
+from dlaflow.targets.version import Version
 
 TRTEXEC = r"""#!{python} -S
 import hashlib, json, os, sys, time
@@ -242,7 +243,10 @@ def make_board(folder: Path) -> StandInBoard:
         program.chmod(0o755)
     board.setting("clocks", "own")
     # What real trtexec of each release accepts, so that a command line of another release fails as it would there.
-    spans = {name: [list(flag.first), list(flag.last)] for name, flag in known_flags().items()}
+    spans = {
+        name: [list(Version.parse(text).parts) if text else [] for text in (option.since, option.until)]
+        for name, option in trtexec_options().items()
+    }
     board.setting("flags.json", json.dumps(spans))
     return board
 

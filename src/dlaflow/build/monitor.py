@@ -1,4 +1,4 @@
-"""TensorRT's own progress (IProgressMonitor, from release 10) → our Progress."""
+"""TensorRT's own progress (IProgressMonitor, from release 10) → our Progress, and Ctrl-C the other way round."""
 
 from __future__ import annotations
 

@@ -15,11 +15,12 @@ from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import BuildResult, How, Request, about_cache, build_engine
 from dlaflow.build.manifest import BuiltFor, manifest_path
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
+from dlaflow.build.measuring import BUILD_ONLY, Measuring, measuring_for
 from dlaflow.build.model_types import examine_model
 from dlaflow.build.reading import examine_reading
 from dlaflow.build.trtexec import TrtexecOptions
-from dlaflow.build.walkthrough import build_command, measuring_for, walkthrough
+from dlaflow.build.trtexec_arguments import build_command
+from dlaflow.build.walkthrough import walkthrough
 from dlaflow.cli import terminal
 from dlaflow.cli.build_options import Numbers, Placing, Resources, configure
 from dlaflow.cli.target_options import TargetOptions
@@ -29,7 +30,7 @@ from dlaflow.progress import Progress
 from dlaflow.targets.target import Target
 
 if TYPE_CHECKING:
-    from dlaflow.build.plan import CalibrationImages, Plan
+    from dlaflow.build.python_build import CalibrationImages, Plan
     from dlaflow.parse.log import LogRun
 
 _SWITCH = Parameter(negative="")
@@ -182,12 +183,12 @@ def _measuring(out: Path, tensorrt: str, way: Way, config: BuildConfig) -> Measu
 
 
 def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> CalibrationImages:
-    from dlaflow.build.plan import CalibrationImages
+    from dlaflow.build.device_memory import open_memory
+    from dlaflow.build.python_build import CalibrationImages
     from dlaflow.cli.batches import Source, select
     from dlaflow.fixed_shape import FixedShape
     from dlaflow.quantize.images import in_batches
     from dlaflow.quantize.model import input_shape, load_onnx
-    from dlaflow.runtime.tensorrt_memory import open_memory
 
     shapes = [FixedShape(each.name, each.shapes.usual) for each in config.shapes]
     # TensorRT calibrates with the batch of the calibration profile, which is the engine's.
@@ -204,9 +205,7 @@ def _print_commands(model: Path, out: Path, config: BuildConfig, tensorrt: str, 
     cautions = [*examine(config, tensorrt, "trtexec"), *examine_model(model, config, tensorrt)]
     cautions += [*about_cache(config, tensorrt), *examine_reading(model, tensorrt)]
     if way.all_steps:
-        lines = [f"# On the board, TensorRT {tensorrt}: alias trtexec=/usr/src/tensorrt/bin/trtexec"]
-        for number, step in enumerate(walkthrough(str(model), str(out), config, tensorrt, way.data or "cifar10"), 1):
-            lines += [f"# {number}. {step.title}", *([f"#    {step.note}"] if step.note else []), step.command]
+        lines = list(walkthrough(str(model), str(out), config, tensorrt, way.data or "cifar10"))
     else:
         lines = [build_command(str(model), str(out), config, tensorrt, _measuring(out, tensorrt, way, config))]
     sys.stdout.write("\n".join(lines) + "\n")

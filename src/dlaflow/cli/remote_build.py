@@ -10,8 +10,7 @@ from cyclopts import Parameter
 
 from dlaflow.build.engine import BuildResult, Request
 from dlaflow.build.manifest import BuiltFor, manifest_path
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
-from dlaflow.build.walkthrough import measuring_for
+from dlaflow.build.measuring import BUILD_ONLY, Measuring, measuring_for
 from dlaflow.cli import terminal
 from dlaflow.cli.build_options import Numbers, Placing, Resources, configure
 from dlaflow.cli.remote_options import SWITCH, Connecting, control, each_board, own_path, target_on

@@ -216,7 +216,7 @@ class RunReader:
         """A line without a place: an error printed at a low level, or unknown."""
         of_interest = level != "V" or text.startswith("Skipping tactic")
         if of_interest and (failure := failure_of(text)):
-            self._problems.append(_OpenProblem(level, number, failure.reason, [text]))
+            self._problems.append(_OpenProblem(level, number, failure.id, [text]))
         elif text.startswith(("Starting Calibration", "Calibrated batch")):
             self._calibrated = True
         elif level != "V" and not text.startswith(_KNOWN_STARTS):
@@ -444,7 +444,7 @@ class _OpenProblem:
         text = "\n".join(self.parts).strip()
         head = head_of(text)
         if not self.reason and (failure := failure_of(text)):
-            self.reason = failure.reason
+            self.reason = failure.id
         return LogProblem(
             level=self.level,
             text=text,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.errors import InputError, require
 
 if TYPE_CHECKING:
     import onnx
@@ -111,22 +111,8 @@ class Session:
         )
 
 
-def onnxruntime_module() -> object:
-    """The onnxruntime package.
-
-    Raises EnvironmentLacksError when it is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise EnvironmentLacksError(
-            "running a model needs onnxruntime", then="Install it: pip install 'dlaflow[run]'."
-        ) from None
-    return onnxruntime
-
-
 def _session(model: str | Path | onnx.ModelProto, options: SessionOptions) -> onnxruntime.InferenceSession:
-    onnxruntime_module()
+    require("onnxruntime", extra="run", what_for="running a model")
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

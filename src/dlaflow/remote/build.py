@@ -17,7 +17,6 @@ from dlaflow.build.failures import explain
 from dlaflow.build.manifest import BuildRecord, write_manifest
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.model_types import examine_model, takes_types_from_model
-from dlaflow.build.release import version_of
 from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import atomic_path
@@ -25,6 +24,7 @@ from dlaflow.parse.trtexec import parse_log
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.jobs import JobControl, JobOptions, failed_run, perform
 from dlaflow.remote.records import Facts, JobState, Phase, Program, ProgramRun
+from dlaflow.targets.version import Version
 
 MODEL, ENGINE, CACHE, PROFILE = "model.onnx", "model.engine", "model.cache", "profile.json"
 RUN = "build"
@@ -134,7 +134,7 @@ def _recorded(request: Request, how: RemoteBuild, state: JobState, log: Path, ca
     if run and run.tensorrt:
         wanted = built_for.tensorrt
         built_for = replace(built_for, tensorrt=run.tensorrt)
-        if version_of(run.tensorrt)[:2] != version_of(wanted)[:2]:
+        if Version.parse(run.tensorrt).parts[:2] != Version.parse(wanted).parts[:2]:
             cautions.append(
                 Caution(
                     f"The target says TensorRT {wanted}, but {run.tensorrt} built the engine.", "Name that release."

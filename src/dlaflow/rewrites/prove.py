@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.errors import InputError, require
 from dlaflow.quantize.session import reason_of
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.records import Evidence
@@ -57,12 +57,9 @@ class Network:
     """
 
     def __init__(self, model: Path | onnx.ModelProto) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise EnvironmentLacksError(
-                "the proof of a rewrite needs onnxruntime", then="Install it: pip install 'dlaflow[run]'."
-            ) from None
+        require("onnxruntime", extra="run", what_for="the proof of a rewrite")
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)

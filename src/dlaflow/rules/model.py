@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.fixed_shape import suggested, told_open
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
-from dlaflow.targets.version import Version
+from dlaflow.targets.features import has
 from dlaflow.types import Confidence, Finding, Verdict
 
 _PLAIN = Example("y = Relu(x)")
@@ -78,7 +78,7 @@ class GenerationOnRelease(ModelRule):
 
     def examine_model(self, case: Case) -> Finding | None:
         target = case.target
-        if target.dla == "v1" and target.version >= Version.parse("8.6"):
+        if target.dla == "v1" and not has("xavier", target.version):
             return self.says(
                 Verdict.FALLBACK,
                 f"{target.board.name} with TensorRT {target.version}",
@@ -86,7 +86,7 @@ class GenerationOnRelease(ModelRule):
                 source="the 10.0 headers dropped every Xavier remark",
                 confidence=Confidence.INFERRED,
             )
-        if target.version >= Version.parse("11.4.1") and target.dla and "agx-orin" not in target.board.id:
+        if target.dla == "v2" and "agx-orin" not in target.board.id and not has("orin_nx", target.version):
             return self.says(
                 Verdict.UNKNOWN,
                 f"{target.board.name} with TensorRT {target.version}",
@@ -136,7 +136,7 @@ class ExplicitQuantization(ModelRule):
     )
 
     def examine_model(self, case: Case) -> Finding | None:
-        if case.target.version >= Version.parse("10.11"):
+        if has("qdq_on_dla", case.target.version):
             return None
         count = sum(layer.kind in {"QUANTIZE", "DEQUANTIZE"} for layer in case.network.layers)
         if not count:
@@ -158,7 +158,7 @@ class StronglyTyped(ModelRule):
     bad = Example("y = Relu(x)", tensorrt="11.4.1")
 
     def examine_model(self, case: Case) -> Finding | None:
-        if case.target.version < Version.parse("11.0"):
+        if not has("typed_only", case.target.version):
             return None
         quantized = any(layer.kind == "QUANTIZE" for layer in case.network.layers)
         if quantized or all(tensor.dtype != "float32" for tensor in case.network.inputs):

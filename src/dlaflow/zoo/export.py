@@ -186,6 +186,7 @@ def _check(draft: Path, config: ExportConfig) -> int:
 
     proto = onnx.load(str(draft))
     if config.simplify:
+        require("onnxslim", extra="train", what_for="--simplify")
         import onnxslim
 
         with _silence():

@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.build.config import BuildConfig, InputShape
+from dlaflow.build.config import BuildConfig, InputShape, standalone_of
 from dlaflow.build.model_types import takes_types_from_model
 from dlaflow.build.shapes import shapes_for
-from dlaflow.build.walkthrough import standalone_of
 from dlaflow.errors import InputError
 from dlaflow.recipe.work import Files
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 
+from . import generated
 from .folder import ID, NAME, SHA, Record, RefusedRequest, need, program
 
 BINDINGS = "bindings"
@@ -14,19 +15,11 @@ KINDS = ("build", "profile", "bench", "evaluate", "probe", "power")
 
 _ARGUMENT = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=([^\x00-\x1f]*))?")
 _TEXT = re.compile(r"[^\x00-\x1f]{0,200}")
-_FILES_TEXT = "onnx deploy saveEngine loadEngine calib exportTimes exportProfile exportLayerInfo exportOutput"
-_FILES = frozenset(_FILES_TEXT.split())
+_FILE = frozenset(generated.TAKES_FILE.split())
 """Options whose value is the name of one file in the job's folder."""
-_SEVERAL = frozenset(["plugins", "staticPlugins"])
-_PLAIN_TEXT = """
-    batch output minShapes optShapes maxShapes shapes int8 fp16 stronglyTyped precisionConstraints layerPrecisions
-    useDLACore allowGPUFallback buildDLAStandalone safe adjustForDLA uint8AsymmetricQuantizationDLA layerDeviceTypes
-    inputIOFormats outputIOFormats memPoolSize workspace sparsity builderOptimizationLevel profilingVerbosity
-    versionCompatible skipInference buildOnly iterations idleTime duration warmUp avgRuns noDataTransfers useSpinWait
-    useCudaGraph separateProfileRun includeDataTransfers noSpinWait noCudaGraph dumpProfile dumpLayerInfo verbose best
-    percentile
-"""
-_PLAIN = frozenset(_PLAIN_TEXT.split())
+_FILES = frozenset(generated.TAKES_FILES.split())
+_TENSORS = frozenset(generated.TAKES_TENSORS.split())
+_TEXTS = frozenset(generated.TAKES_TEXT.split())
 _NSYS = frozenset(["trace", "force-overwrite", "accelerator-trace"])
 
 
@@ -74,16 +67,16 @@ def _checked(argument: object) -> str:
     if match is None:
         raise RefusedRequest("refused", f"not an option: {argument!r}")
     name, value = match.group(1), match.group(2)
-    if name in _FILES:
+    if name in _FILE:
         need(NAME, value, f"a file for --{name}")
-    elif name in _SEVERAL:
+    elif name in _FILES:
         for one in (value or "").split(","):
             # As a path, so that the loader takes the job's own file and no library of that name.
             need(re.compile(rf"\./{NAME.pattern}"), one, f"a file for --{name}")
-    elif name == "loadInputs":
+    elif name in _TENSORS:
         for one in (value or "").split(","):
-            need(NAME, one.rpartition(":")[2], "a file for --loadInputs")
-    elif name not in _PLAIN:
+            need(NAME, one.rpartition(":")[2], f"a file for --{name}")
+    elif name not in _TEXTS:
         raise RefusedRequest("refused", f"not an option of this agent: --{name}")
     return match.group(0)
 

@@ -103,7 +103,7 @@ class CudaPythonMemory:
     def call(self, name: str, *arguments: object) -> object:
         """One call of the CUDA runtime; its value, or None.
 
-        Raises EnvironmentLacksError with CUDA's own word for an error.
+        Raises EnvironmentLacksError with CUDA's own name of the error.
         """
         error, *values = getattr(self._runtime, name)(*arguments)
         if int(error):
