@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 
 from dlaflow.errors import InputError, unknown_name
-from dlaflow.graph.shapes import TensorType
+from dlaflow.graph.tensor_type import TensorType
 from dlaflow.rewrites.draft import Draft
 from dlaflow.types import Device, Placement
 

@@ -19,8 +19,8 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model
-from dlaflow.graph.shapes import TensorType
-from dlaflow.graph.verify import outer_names
+from dlaflow.graph.tensor_type import TensorType
+from dlaflow.graph.verify import in_order, outer_names
 
 Array = NDArray[np.generic]
 Value = int | float | str | list[int] | list[float]
@@ -207,28 +207,8 @@ def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 def _sorted(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Topological order, the given one where it is one."""
     producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    order: list[onnx.NodeProto] = []
-    state = [0] * len(nodes)
-    for start in range(len(nodes)):
-        stack = [start]
-        while stack:
-            index = stack[-1]
-            if state[index] == 2:
-                stack.pop()
-                continue
-            waiting = [
-                producer[name]
-                for name in (*nodes[index].input, *outer_names(nodes[index]))
-                if name in producer and state[producer[name]] == 0
-            ]
-            if state[index] == 0 and waiting:
-                state[index] = 1
-                stack.extend(waiting)
-                continue
-            state[index] = 2
-            order.append(nodes[index])
-            stack.pop()
-    return order
+    needs = [{producer[name] for name in (*node.input, *outer_names(node)) if name in producer} for node in nodes]
+    return [nodes[index] for index in in_order(needs)]
 
 
 class Edit:

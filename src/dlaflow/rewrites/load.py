@@ -15,7 +15,8 @@ from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, suggested, told_open
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
 from dlaflow.graph.load import Model, load_model
-from dlaflow.graph.shapes import TensorType, infer
+from dlaflow.graph.shapes import infer
+from dlaflow.graph.tensor_type import TensorType
 from dlaflow.graph.verify import outer_names
 from dlaflow.rewrites.draft import Array, Draft, integer
 

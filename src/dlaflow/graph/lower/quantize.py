@@ -10,7 +10,7 @@ from dlaflow.graph.lower.context import Context
 
 def import_cast(context: Context) -> None:
     """Cast: CAST from 8.6, IDENTITY before; weights stay weights where the parser converts them itself."""
-    from dlaflow.graph.shapes import elem_name
+    from dlaflow.graph.tensor_type import elem_name
 
     target = elem_name(context.attributes.integer("to"))
     data = context.tensor(0)

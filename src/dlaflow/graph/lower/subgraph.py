@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.graph.layer import Tensor
 from dlaflow.graph.lower.context import Context, Operand
-from dlaflow.graph.shapes import UNKNOWN, TensorType, read_type
+from dlaflow.graph.tensor_type import UNKNOWN, TensorType, read_type
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]
 
 
 def _element(tensor: onnx.TensorProto) -> str:
-    from dlaflow.graph.shapes import elem_name
+    from dlaflow.graph.tensor_type import elem_name
 
     return elem_name(tensor.data_type)
 
