@@ -30,7 +30,9 @@ def chain(folder: Path, calls: list[str], factor: str = "2") -> list[Step]:
 
     return [
         Step("export/a", double, (folder / "doubled.txt",), {"source": folder / "source.txt"}, {"factor": factor}),
-        Step("check/a", measure, (folder / "length.txt",), {"doubled": folder / "doubled.txt"}, distributions=("onnx",)),
+        Step(
+            "check/a", measure, (folder / "length.txt",), {"doubled": folder / "doubled.txt"}, distributions=("onnx",)
+        ),
     ]
 
 

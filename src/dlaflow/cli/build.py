@@ -185,13 +185,14 @@ def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> C
     from dlaflow.build.plan import CalibrationImages
     from dlaflow.cli.batches import Source, select
     from dlaflow.fixed_shape import FixedShape
+    from dlaflow.graph.load import as_model
     from dlaflow.quantize.images import in_batches
-    from dlaflow.quantize.model import input_shape, load_onnx
+    from dlaflow.quantize.model import input_shape
     from dlaflow.runtime.tensorrt_memory import open_memory
 
     shapes = [FixedShape(each.name, each.shapes.usual) for each in config.shapes]
     # TensorRT calibrates with the batch of the calibration profile, which is the engine's.
-    fixed = load_onnx(model, shapes)
+    fixed = as_model(model, shapes).proto
     dims = fixed.graph.input[0].type.tensor_type.shape.dim
     batch = config.shapes[0].shapes.usual[0] if config.shapes else int(dims[0].dim_value)
     memory = open_memory()

@@ -51,6 +51,8 @@ class Model:
     tensors: Mapping[str, onnx.TensorProto] = field(default_factory=dict, repr=False)
     functions: tuple[tuple[str, str], ...] = ()
     """The nodes that called local functions, as (name of the node, name of the function)."""
+    fixed: tuple[FixedShape, ...] = ()
+    """The shapes that were put in for inputs that the file leaves open."""
 
     def initializer(self, name: str) -> np.ndarray:
         """The values of an initializer, or of the tensor of the Constant node whose output is `name`.
@@ -78,12 +80,11 @@ class Model:
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise InputError(f"initializer {name!r} of {self.path} cannot be read: {first_line(error)}") from None
 
-    def whole(self, fixed: Sequence[FixedShape] = ()) -> onnx.ModelProto:
+    def whole(self) -> onnx.ModelProto:
         """The graph with all its weights, read anew each time, so that the caller may change it.
 
-        Nodes and tensors have the names and the order of `proto`; weights in other files come along. `fixed` are the
-        shapes of inputs that the file leaves open, the batch too. Raises InputError for what ONNX's own checker refuses
-        and for external data that cannot be read, UsageError for a shape that does not fit.
+        Nodes and tensors have the names and the order of `proto`; weights in other files come along. Raises InputError
+        for what ONNX's own checker refuses and for external data that cannot be read.
         """
         import onnx
 
@@ -103,14 +104,14 @@ class Model:
                 received=first_line(error),
                 then="Export it again.",
             ) from None
-        if fixed:
-            fix_inputs(proto.graph, batch_of(proto.graph, None, fixed), fixed)
+        if self.fixed:
+            fix_inputs(proto.graph, batch_of(proto.graph, None, self.fixed), self.fixed)
         return proto
 
 
-def as_model(model: Model | str | Path) -> Model:
-    """`model` itself, or what `load_model` makes of the file of that name."""
-    return model if isinstance(model, Model) else load_model(model, digest=False)
+def as_model(model: Model | str | Path, fixed: Sequence[FixedShape] = ()) -> Model:
+    """`model` itself, or what `load_model` makes of the file of that name and `fixed`."""
+    return model if isinstance(model, Model) else load_model(model, digest=False, fixed=fixed)
 
 
 def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -131,9 +132,10 @@ def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     return slim
 
 
-def load_model(path: str | Path, *, digest: bool = True) -> Model:
+def load_model(path: str | Path, *, digest: bool = True, fixed: Sequence[FixedShape] = ()) -> Model:
     """Read and check an ONNX file; without `digest` its sha256 stays empty, as only that reads every byte of it.
 
+    `fixed` are the shapes of inputs that it leaves open, the batch too; UsageError says which one does not fit.
     Raises InputError, with one line that says what is wrong, for anything that is not a usable ONNX model: no such
     file, a folder or a pipe, another format, a truncated file, an opset newer than known, an input that nothing
     produces, an output that is produced twice, a cycle, local functions or subgraphs without end, a tensor of an
@@ -158,8 +160,10 @@ def load_model(path: str | Path, *, digest: bool = True) -> Model:
         tensors.setdefault(name, tensor)
     for tensor in tensors.values():
         check_tensor(tensor, source)
+    if fixed:
+        fix_inputs(proto.graph, batch_of(proto.graph, None, fixed), fixed)
     digested = sha256_of(source) if digest else ""
-    return Model(source, digested, proto, opset, stripped.spans, tensors, functions)
+    return Model(source, digested, proto, opset, stripped.spans, tensors, functions, tuple(fixed))
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:

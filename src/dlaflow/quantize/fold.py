@@ -64,16 +64,3 @@ def _fold(graph: Graph, norm: onnx.NodeProto) -> bool:
     conv.output[0] = stem
     graph.proto.graph.node.remove(norm)
     return True
-
-
-def drop_unused_initializers(model: onnx.ModelProto) -> None:
-    """Remove the weights that no node reads any more, also from the inputs, where older files list them too."""
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    if len(kept) < len(model.graph.initializer):
-        dropped = {tensor.name for tensor in model.graph.initializer} - used
-        inputs = [value for value in model.graph.input if value.name not in dropped]
-        del model.graph.input[:]
-        model.graph.input.extend(inputs)
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)

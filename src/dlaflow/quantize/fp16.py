@@ -16,7 +16,8 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
-from dlaflow.quantize.model import QUANTISED, has_graph, index, load_onnx
+from dlaflow.graph.load import Model, as_model
+from dlaflow.quantize.model import QUANTISED, has_graph, index
 
 if TYPE_CHECKING:
     import onnx
@@ -26,14 +27,14 @@ _LARGEST = float(np.finfo(np.float16).max)
 _TYPE_ATTRIBUTES = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "EyeLike": "dtype"}
 
 
-def write_fp16(model: Path, out: Path) -> None:
+def write_fp16(model: Model | Path, out: Path) -> None:
     """Write the FP16 version of `model`.
 
     Raises InputError when the model cannot be read, holds Q/DQ or nested graphs, or has weights beyond float16's range.
     """
     import onnx
 
-    converted = fp16_model(load_onnx(model))
+    converted = fp16_model(as_model(model).whole())
     with atomic_path(out) as temporary:
         onnx.save(converted, str(temporary))
 

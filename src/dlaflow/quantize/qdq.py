@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
+from dlaflow.graph.load import Model, as_model
 from dlaflow.quantize.calibration import LEVELS, Calibration
 from dlaflow.quantize.choices import only_float
-from dlaflow.quantize.fold import drop_unused_initializers, fold_batch_norm
-from dlaflow.quantize.model import Graph, for_qdq, index, load_onnx
+from dlaflow.quantize.fold import fold_batch_norm
+from dlaflow.quantize.model import Graph, drop_unused_initializers, for_qdq, index
 from dlaflow.quantize.plan import LINEAR
 
 if TYPE_CHECKING:
     import onnx
 
 
-def write_qdq(model: Path, calibration: Calibration, out: Path, *, float_nodes: Collection[str] = ()) -> None:
+def write_qdq(model: Model | Path, calibration: Calibration, out: Path, *, float_nodes: Collection[str] = ()) -> None:
     """Write the INT8 version of `model`.
 
     `float_nodes` names nodes that stay in FP16: their weights are kept, and a tensor that only they touch gets no pair.
@@ -39,7 +40,7 @@ def write_qdq(model: Path, calibration: Calibration, out: Path, *, float_nodes: 
     """
     import onnx
 
-    quantised = qdq_model(load_onnx(model), calibration, float_nodes)
+    quantised = qdq_model(as_model(model).whole(), calibration, float_nodes)
     with atomic_path(out) as temporary:
         onnx.save(quantised, str(temporary))
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
-from dlaflow.quantize.fold import drop_unused_initializers
-from dlaflow.quantize.model import Graph, index, load_onnx
+from dlaflow.graph.load import Model, as_model
+from dlaflow.quantize.model import Graph, drop_unused_initializers, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 
 if TYPE_CHECKING:
@@ -38,16 +38,17 @@ class Stripped:
     float_nodes: tuple[str, ...]
 
 
-def strip_qdq(path: Path) -> Stripped:
+def strip_qdq(path: Model | Path) -> Stripped:
     """Separate a Q/DQ model into its parts.
 
     Raises InputError when there is no Q/DQ, values are not INT8, a zero point is not symmetric, a weight is quantised
     in blocks, or an activation has a scale per channel.
     """
-    model = load_onnx(path)
+    held = as_model(path)
+    model = held.whole()
     graph = index(model)
     if not any(node.op_type in _QDQ for node in model.graph.node):
-        raise InputError(f"{path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")
+        raise InputError(f"{held.path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")
     reader = _Reader(graph)
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
