@@ -16,7 +16,8 @@ from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.lint import lint_cache, lint_for_model
 from dlaflow.quantize.model import index
-from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.targets.target import resolve_target
 
 MODELS = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[2] / "../shared/evidence")).parent / "models"
 
@@ -58,7 +59,10 @@ def walk_through(name: str, folder: Path) -> Path:
     if not path.is_file():
         pytest.skip("the trained demo models are not there (DLAFLOW_EVIDENCE)")
     if path.stem != name:
-        assert replace_global_average_pool(path, folder / "averagepool.onnx") == 1
+        assert (
+            replace_global_average_pool(path, folder / "averagepool.onnx", resolve_target("agx-orin-64gb", "5.1.1"))
+            == 1
+        )
         return folder / "averagepool.onnx"
     return path
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dlaflow.errors import InputError
@@ -88,6 +89,20 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
     return Loaded(draft.swept(), model.sha256, tuple(folded), copies, frozen)
 
 
+def open_draft(model: Model) -> Draft:
+    """The model with its inputs as open as the file leaves them and its constants where they are.
+
+    Shapes are those of a batch of one, so only an edit that holds for any batch may be applied.
+    """
+    base = model.whole()
+    nodes = tuple(base.graph.node)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in base.graph.initializer}
+    types = infer(model, 1).types
+    for part in (base.graph.node, base.graph.initializer):
+        del part[:]
+    return Draft(base, nodes, weights, types, model.opset)
+
+
 def _refuse_incomplete(node: onnx.NodeProto, model: Model) -> None:
     """A node that lacks what its operator cannot do without computes nothing, so that no rewrite could be proven.
 
@@ -109,25 +124,13 @@ def _refuse_incomplete(node: onnx.NodeProto, model: Model) -> None:
 
 
 def _with_inner_weights(model: Model) -> list[onnx.NodeProto]:
-    """The nodes of the model, those that hold graphs (If, Loop, Scan) with the weights that were left out of these.
+    """The nodes of the model; those of the whole one where some hold graphs (If, Loop, Scan) with large weights.
 
-    The branches of one If may give different weights the same name, so each such node is taken from the file as it is.
+    The branches of one If may give different weights the same name, so that a name does not find them.
     """
     nodes = list(model.proto.graph.node)
-    lacking = [node for node in nodes if any(_lacks_values(tensor) for tensor in _inner_tensors(node))]
-    if not lacking:
-        return nodes
-    whole = onnx.load(str(model.path))
-    stored = {tuple(node.output): node for node in whole.graph.node}
-    for node in lacking:
-        if whole.functions or tuple(node.output) not in stored:
-            raise InputError(
-                f"node {node.name or node.output[0]!r} ({node.op_type}) of {model.path} holds weights of its own",
-                expected="a model without local functions, or weights outside of If, Loop and Scan",
-                then="Export it without functions, or simplify it first.",
-            )
-    taken = {id(node) for node in lacking}
-    return [stored[tuple(node.output)] if id(node) in taken else node for node in nodes]
+    lacking = any(_lacks_values(tensor) for node in nodes for tensor in _inner_tensors(node))
+    return list(model.whole().graph.node) if lacking else nodes
 
 
 def _inner_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:

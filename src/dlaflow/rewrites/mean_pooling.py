@@ -9,11 +9,18 @@ The steps use factors of H and W, so that every window is full and the weights a
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 
+from dlaflow.errors import InputError
+from dlaflow.files import write_atomic
+from dlaflow.graph.load import load_model
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints
+from dlaflow.rewrites.load import open_draft
+from dlaflow.targets.target import Target
 
 
 class MeanPooling(Rewrite):
@@ -35,6 +42,33 @@ class MeanPooling(Rewrite):
             return f"no windows of at most {bounds.largest('conv.kernel', 32)} make up {sides[0]}x{sides[1]}"
         finish(edit, x, node.output[0])
         return edit
+
+
+def replace_global_average_pool(source: Path, out: Path, target: Target) -> int:
+    """Write `source` to `out` with every GlobalAveragePool replaced, and nothing else; returns how many were.
+
+    A batch that is open stays open, and the tensors keep their names. Weights that `source` keeps in other files come
+    along into the one file that is written. Raises InputError for a file that is no ONNX model, and for a pool whose
+    input height or width is not known.
+    """
+    draft, rewrite = open_draft(load_model(source, digest=False)), MeanPooling()
+    edits: list[Edit] = []
+    for node in draft.nodes:
+        if node.op_type != "GlobalAveragePool" or node.domain not in ("", "ai.onnx"):
+            continue
+        found = rewrite.match(draft, node, Bounds(target))
+        if not isinstance(found, Edit):
+            known = draft.types.get(node.input[0])
+            sides = (known.shape or ())[2:] if known else ()
+            raise InputError(
+                f"the GlobalAveragePool {node.name or node.output[0]!r} has no windows",
+                expected="a known height and width of its input",
+                received=found or "x".join("?" if side is None else str(side) for side in sides) or "an unknown shape",
+                then="Export the model with a fixed height and width.",
+            )
+        edits.append(found)
+    write_atomic(out, draft.apply(edits).proto().SerializeToString())
+    return len(edits)
 
 
 def reduced_axes(draft: Draft, node: onnx.NodeProto, rank: int) -> tuple[int, ...] | None:
