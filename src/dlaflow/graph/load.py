@@ -19,6 +19,7 @@ from dlaflow.graph.bounds import check_tensor
 from dlaflow.graph.functions import called_functions
 from dlaflow.graph.inline import first_line
 from dlaflow.graph.inputs import batch_of, fix_inputs
+from dlaflow.graph.tensor_type import TensorType
 from dlaflow.graph.wire import KEEP_BYTES, MAX_DEPTH, Span, Stripped, WireError, strip
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Model:
     """The nodes that called local functions, as (name of the node, name of the function)."""
     fixed: tuple[FixedShape, ...] = ()
     """The shapes that were put in for inputs that the file leaves open."""
+    types: Mapping[str, TensorType] = field(default_factory=dict, repr=False)
+    """The types of tensors where whoever made the model knows them: inference only does the rest."""
 
     def initializer(self, name: str) -> np.ndarray:
         """The values of an initializer, or of the tensor of the Constant node whose output is `name`.

@@ -92,22 +92,35 @@ class _Rounds:
         self.types: dict[str, TensorType] = {}
         self.only_declared: set[str] = set()
         self._outer = _outer_names(model.proto.graph)
+        if model.types and not self._starts_from(model.types):
+            return
         for _ in range(_ROUNDS):
             if not self._round():
                 break
 
+    def _starts_from(self, types: Mapping[str, TensorType]) -> bool:
+        """Take types that are known already as the first round; whether another one could find more."""
+        graph = self.scratch.graph
+        self.types.update(types)
+        for tensor in graph.initializer:
+            self.types[tensor.name] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+        self._fold()
+        return self._shrink()
+
     def _round(self) -> bool:
         """One turn; whether another one could find more."""
-        graph = self.scratch.graph
         before = self._known()
         self._take_in(infer_shapes(self.scratch, self.values, self.model.path).graph)
-        fresh = fold(graph.node, self.types, self.values, self.model.opset, self.deepest)
-        for name, value in fresh.items():
-            self.values[name] = value
-            self.types[name] = TensorType(tuple(value.shape), dtype_name(value))
-        if not fresh and self._known() == before:
+        if not self._fold() and self._known() == before:
             return False
         return self._shrink()
+
+    def _fold(self) -> bool:
+        """Compute the values that follow from those that are known; whether there are any."""
+        fresh = fold(self.scratch.graph.node, self.types, self.values, self.model.opset, self.deepest)
+        self.values |= fresh
+        self.types |= {name: TensorType(tuple(value.shape), dtype_name(value)) for name, value in fresh.items()}
+        return bool(fresh)
 
     def _take_in(self, graph: onnx.GraphProto) -> None:
         """What inference says, earlier rounds where it says less, then what the exporter wrote down."""

@@ -167,7 +167,7 @@ class Draft:
             else:
                 kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
                 proto.graph.initializer.append(onnx.TensorProto(name=name, data_type=kind, dims=value.shape))
-        return Model(path, "", proto, self.opset, {}, tensors)
+        return Model(path, "", proto, self.opset, {}, tensors, types=self.types)
 
     def proto(self) -> onnx.ModelProto:
         """The whole model with its weights.
