@@ -68,8 +68,7 @@ def _behind(draft: Draft, before: onnx.NodeProto, node: onnx.NodeProto, scale: t
         return None
     x, (weight, bias) = before.input[0], folded(kernel, own, scale, int(transposed))
     inputs = [x, edit.weight("weight", weight, x), edit.weight("bias", bias, x)]
-    values = {each.name: onnx.helper.get_attribute_value(each) for each in before.attribute}
-    edit.add(before.op_type, inputs, shape, output=node.output[0], **values)
+    edit.copy(before, inputs, shape, output=node.output[0])
     return edit
 
 

@@ -58,7 +58,6 @@ class ConvolutionParts(Rewrite):
 def _split(draft: Draft, node: onnx.NodeProto, parts: int, *, slices: bool) -> Edit:
     image, shape = draft.image(node.input[0]) or (0, 0, 0, 0), draft.shape(node.output[0]) or ()
     kernel = np.asarray(draft.value(node, 1))
-    options = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     edit, total = Edit(draft, [node]), ""
     step = -(-image[1] // parts)
     for number, start in enumerate(range(0, image[1], step)):
@@ -68,7 +67,7 @@ def _split(draft: Draft, node: onnx.NodeProto, parts: int, *, slices: bool) -> E
         inputs = [part, edit.weight(f"weight_{number}", kernel[:, start:end], node.input[0])]
         if number == 0:
             inputs += list(node.input[2:])
-        y = edit.add("Conv", inputs, shape, **options)
+        y = edit.copy(node, inputs, shape)
         total = edit.add("Add", [total, y], shape) if total else y
     finish(edit, total, node.output[0])
     return edit

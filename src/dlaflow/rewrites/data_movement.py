@@ -212,7 +212,6 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
     if node is None or shape is None or x in draft.outputs:
         return None
     out = (shape[0], len(channels), *shape[2:])
-    values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if node.op_type == "Conv" and integer(node, "group", 1) == 1:
         kernel, bias = draft.value(node, 1), draft.value(node, 2)
         if kernel is None or (bias is None and len(node.input) > 2 and node.input[2]):
@@ -220,19 +219,17 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
         inputs = [node.input[0], edit.weight("part", kernel[channels], x)]
         if bias is not None:
             inputs.append(edit.weight("bias", bias[channels], x))
-        return edit.add("Conv", inputs, out, **values)
+        return edit.copy(node, inputs, out)
     if node.op_type in UNARY and len(node.input) == 1 and len(draft.consumers.get(node.input[0], [])) == 1:
         inner = _part_of_convolution(edit, node.input[0], channels)
-        return None if inner is None else edit.add(node.op_type, [inner], out, **values)
+        return None if inner is None else edit.copy(node, [inner], out)
     if node.op_type == "BatchNormalization" and len(draft.consumers.get(node.input[0], [])) == 1:
-        inner, vectors = (
-            _part_of_convolution(edit, node.input[0], channels),
-            [draft.value(node, i) for i in range(1, 5)],
-        )
-        if inner is None or any(vector is None for vector in vectors):
+        inner = _part_of_convolution(edit, node.input[0], channels)
+        vectors = [vector for i in range(1, 5) if (vector := draft.value(node, i)) is not None]
+        if inner is None or len(vectors) < 4:
             return None
-        own = [edit.weight("part", vector[channels], x) for vector in vectors if vector is not None]
-        return edit.add("BatchNormalization", [inner, *own], out, **values)
+        own = [edit.weight("part", vector[channels], x) for vector in vectors]
+        return edit.copy(node, [inner, *own], out)
     if node.op_type == "Mul":
         return _part_of_gated(edit, node, channels, out)
     return None
@@ -250,8 +247,7 @@ def _part_of_gated(edit: Edit, node: onnx.NodeProto, channels: Indices, out: tup
         inner = _part_of_convolution(edit, x, channels)
         if inner is None:
             return None
-        values = {each.name: onnx.helper.get_attribute_value(each) for each in maker.attribute}
-        return edit.add("Mul", [inner, edit.add(maker.op_type, [inner], out, **values)], out)
+        return edit.add("Mul", [inner, edit.copy(maker, [inner], out)], out)
     return None
 
 

@@ -6,10 +6,9 @@ costs a list and a dictionary; a search can try a hundred of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +93,6 @@ class Draft:
         known = self.types.get(name)
         return known is not None and known.dtype in _FLOATS
 
-    def float_type(self, name: str) -> type[np.floating]:
-        """The type that weights beside this tensor must have."""
-        known = self.types.get(name)
-        return _FLOATS.get(known.dtype if known else "", np.float32)
-
     def value(self, node: onnx.NodeProto, index: int) -> Array | None:
         """A constant input of a node, None when it is absent or computed at run time."""
         if index >= len(node.input) or not node.input[index]:
@@ -159,7 +153,7 @@ class Draft:
         """What `placement.check_model` takes: large weights are named and sized, their values left out."""
         proto = self._frame()
         tensors = {
-            name: numpy_helper.from_array(value, name) for name, value in self.weights.items() if _is_small(value)
+            name: numpy_helper.from_array(value, name) for name, value in self.weights.items() if value.size <= _SMALL
         }
         for name, value in self.weights.items():
             if name in tensors:
@@ -188,10 +182,6 @@ class Draft:
         proto.CopyFrom(self.base)
         proto.graph.node.extend(self.nodes)
         return proto
-
-
-def _is_small(value: Array) -> bool:
-    return value.size <= _SMALL
 
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
@@ -246,6 +236,12 @@ class Edit:
         self.types[result] = (tuple(int(dim) for dim in shape), self._dtype(inputs[0] if inputs else result))
         return result
 
+    def copy(self, node: onnx.NodeProto, inputs: Sequence[str], shape: Sequence[int], *, output: str = "") -> str:
+        """Append the operator of `node` with its attributes to other inputs."""
+        result = self.add(node.op_type, inputs, shape, output=output)
+        self.nodes[-1].attribute.extend(node.attribute)
+        return result
+
     def weight(self, label: str, value: Array, like: str = "") -> str:
         """Store an initializer; floats take the type of the tensor `like`."""
         name = self._fresh(label)
@@ -287,13 +283,10 @@ class Edit:
 
 def attribute(node: onnx.NodeProto, name: str, default: Value) -> Value:
     """An attribute's value, or `default`."""
-    for each in node.attribute:
-        if each.name == name:
-            found = onnx.helper.get_attribute_value(each)
-            if isinstance(found, bytes):
-                return found.decode()
-            return found if isinstance(found, (int, float, str)) else list(found)
-    return default
+    found = next((onnx.helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
+    if isinstance(found, bytes):
+        return found.decode()
+    return found if isinstance(found, (int, float, str)) else list(found)
 
 
 def ints(node: onnx.NodeProto, name: str, default: Sequence[int]) -> tuple[int, ...]:
@@ -312,8 +305,3 @@ def number(node: onnx.NodeProto, name: str, default: float) -> float:
     """A number among the attributes."""
     found = attribute(node, name, default)
     return float(found) if isinstance(found, (int, float)) else default
-
-
-def size(shape: Iterable[int]) -> int:
-    """How many elements a shape holds."""
-    return prod(shape)

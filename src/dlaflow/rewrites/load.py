@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.shapes import infer
 from dlaflow.graph.tensor_type import TensorType
 from dlaflow.graph.verify import outer_names
-from dlaflow.rewrites.draft import Array, Draft, integer
+from dlaflow.rewrites.draft import Array, Draft, Edit, integer
+from dlaflow.rewrites.settle import bypassed
 
 _LOWEST_OPSET = 7
 _LARGEST_FOLD = 1 << 24
@@ -32,15 +33,10 @@ _COPIES = frozenset({"Identity", "Dropout"})
 
 @dataclass(frozen=True)
 class Loaded:
-    """The draft to start from, the file's sha256, and what was done to it: constants folded, copies removed.
-
-    `frozen` names inputs whose open dimensions were fixed.
-    """
+    """The draft to start from, the file's sha256, and `frozen`: the inputs whose open dimensions were fixed."""
 
     draft: Draft
     sha256: str
-    folded: tuple[str, ...]
-    copies: tuple[str, ...]
     frozen: tuple[str, ...]
 
 
@@ -68,25 +64,22 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
             expected=f"one size, such as --shape {suggested(name, dims)}",
         )
     weights = {tensor.name: model.initializer(tensor.name) for tensor in model.proto.graph.initializer}
-    nodes, folded = [], []
+    nodes = []
     for node in _with_inner_weights(model):
+        made = [name for name in node.output if name]
         if node.op_type == "Constant" and node.output[0] in model.tensors:
             weights[node.output[0]] = model.initializer(node.output[0])
-        elif all(name in shapes.values for name in node.output if name):
-            weights.update({name: np.asarray(shapes.values[name]) for name in node.output if name})
-            folded.append(node.name or node.output[0])
-        else:
+        elif all(name in shapes.values for name in made):
+            weights.update({name: np.asarray(shapes.values[name]) for name in made})
+        elif not _fold(node, weights, model.opset):
             nodes.append(node)
-    nodes = _fold_weights(nodes, weights, folded, model.opset)
     base = onnx.ModelProto()
     base.CopyFrom(model.proto)
     for part in (base.graph.node, base.graph.initializer, base.graph.value_info):
         del part[:]
-    types = dict(shapes.types)
-    _declare(base, types, weights)
-    draft = Draft(base, tuple(nodes), weights, types, model.opset)
-    draft, copies = _without_copies(draft)
-    return Loaded(draft.swept(), model.sha256, tuple(folded), copies, frozen)
+    _declare(base, shapes.types, weights)
+    draft = _without_copies(Draft(base, tuple(nodes), weights, dict(shapes.types), model.opset))
+    return Loaded(draft.swept(), model.sha256, frozen)
 
 
 def open_draft(model: Model) -> Draft:
@@ -147,7 +140,7 @@ def _lacks_values(tensor: onnx.TensorProto) -> bool:
     return bool(np.prod(tensor.dims)) and not any(name.endswith("_data") for name in fields)
 
 
-def _declare(base: onnx.ModelProto, types: dict[str, TensorType], weights: dict[str, Array]) -> None:
+def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: dict[str, Array]) -> None:
     """Write the fixed shapes of the outputs, and take weights off the list of inputs."""
     kept = [value for value in base.graph.input if value.name not in weights]
     del base.graph.input[:]
@@ -159,20 +152,6 @@ def _declare(base: onnx.ModelProto, types: dict[str, TensorType], weights: dict[
             del shape.dim[:]
             for dim in known.shape:
                 shape.dim.add().dim_value = int(dim or 0)
-
-
-def _fold_weights(
-    nodes: list[onnx.NodeProto], weights: dict[str, Array], folded: list[str], opset: int
-) -> list[onnx.NodeProto]:
-    """Compute what depends on weights alone."""
-    kept = []
-    for node in nodes:
-        known = all(name in weights for name in node.input if name) and any(node.input)
-        if not known or node.op_type in _KEPT | _RANDOM or not _fold(node, weights, opset):
-            kept.append(node)
-        else:
-            folded.append(node.name or node.output[0])
-    return kept
 
 
 def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> list[Array] | None:
@@ -191,55 +170,28 @@ def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> li
 
 
 def _fold(node: onnx.NodeProto, weights: dict[str, Array], opset: int) -> bool:
-    feeds = {name: weights[name] for name in node.input if name}
+    """Compute a node that depends on weights alone; whether it was one, and could be computed."""
+    needed = [name for name in node.input if name]
+    if not needed or node.op_type in _KEPT | _RANDOM or any(name not in weights for name in needed):
+        return False
+    feeds = {name: weights[name] for name in needed}
     if sum(value.size for value in feeds.values()) > _LARGEST_FOLD:
         return False
     results = evaluate(node, feeds, opset)
-    if results is None:
-        return False
-    weights.update(zip([name for name in node.output if name], results, strict=False))
-    return True
+    weights.update(zip([name for name in node.output if name], results or (), strict=False))
+    return results is not None
 
 
-def _without_copies(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
+def _without_copies(draft: Draft) -> Draft:
     """Drop Identity, Dropout at inference and Concat of one tensor: the reader takes the original."""
     if any(any(outer_names(node)) for node in draft.nodes):
-        return draft, ()
-    names: dict[str, str] = {}
-    kept, dropped = [], []
-    for node in draft.nodes:
-        if not _copies(node, draft):
-            kept.append(node)
-            continue
-        source = names.get(node.input[0], node.input[0])
-        target = node.output[0]
-        if target in draft.outputs:
-            if source in draft.inputs or source in draft.outputs or source in draft.weights:
-                kept.append(node)
-                continue
-            names = {name: target if known == source else known for name, known in names.items()} | {source: target}
-        else:
-            names[target] = source
-        dropped.append(node.name or target)
-    if not names:
-        return draft, ()
-    resolved = {name: _last(name, names) for name in names}
-    nodes = []
-    for node in kept:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copy.input[:] = [resolved.get(name, name) for name in node.input]
-        copy.output[:] = [resolved.get(name, name) for name in node.output]
-        nodes.append(copy)
-    return replace(draft, nodes=tuple(nodes)), tuple(dropped)
-
-
-def _last(name: str, names: dict[str, str]) -> str:
-    seen = set()
-    while name in names and name not in seen:
-        seen.add(name)
-        name = names[name]
-    return name
+        return draft
+    while True:
+        copies = [(node, Edit(draft, [node])) for node in draft.nodes if _copies(node, draft)]
+        edits = [edit for node, edit in copies if bypassed(draft, edit, node.input[0], node.output[0])]
+        if not edits:
+            return draft
+        draft = draft.apply(edits)
 
 
 def _copies(node: onnx.NodeProto, draft: Draft) -> bool:
