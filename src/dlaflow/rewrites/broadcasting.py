@@ -14,7 +14,7 @@ import onnx
 from dlaflow.graph.layer import Tensor
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import factors, finish
+from dlaflow.rewrites.mean_pooling import factors
 from dlaflow.rewrites.resize import repeated
 from dlaflow.rewrites.settle import BINARY
 from dlaflow.rules.elementwise import broadcast_form
@@ -51,8 +51,7 @@ class Broadcasting(Rewrite):
             return f"no factors of at most {_LARGEST_FACTOR} make up {full[2]}x{full[3]}"
         inputs = list(node.input)
         inputs[small[0]] = made
-        finish(edit, edit.add(node.op_type, inputs, full), node.output[0])
-        return edit
+        return edit.finish(edit.add(node.op_type, inputs, full), node.output[0])
 
 
 def _spread(edit: Edit, x: str, size: tuple[int, int], bounds: Bounds) -> str | None:

@@ -14,7 +14,6 @@ import onnx
 from dlaflow.graph.layer import Convolution
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints
-from dlaflow.rewrites.mean_pooling import finish
 from dlaflow.rules.convolution_buffer import convolution_banks
 
 _MOST_PARTS = 16
@@ -69,8 +68,7 @@ def _split(draft: Draft, node: onnx.NodeProto, parts: int, *, slices: bool) -> E
             inputs += list(node.input[2:])
         y = edit.copy(node, inputs, shape)
         total = edit.add("Add", [total, y], shape) if total else y
-    finish(edit, total, node.output[0])
-    return edit
+    return edit.finish(total, node.output[0])
 
 
 def _slice(edit: Edit, x: str, start: int, end: int, shape: tuple[int, ...]) -> str:

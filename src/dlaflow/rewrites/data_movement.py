@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, integer
 from dlaflow.rewrites.load import evaluate
-from dlaflow.rewrites.mean_pooling import finish
 from dlaflow.rewrites.settle import UNARY, bypassed
 
 Indices = NDArray[np.int64]
@@ -82,7 +81,7 @@ class DataMovement(Rewrite):
             made = _made(edit, source, indices, bounds)
             if made is None or isinstance(made, _Refusal):
                 return made.reason if made is not None else None
-            finish(edit, made, name)
+            edit.finish(made, name)
         if len(outputs) < len([name for name in node.output if name in draft.consumers]):
             return None
         return edit

@@ -258,6 +258,16 @@ class Edit:
         self.moved.add(result)
         return result
 
+    def finish(self, x: str, output: str) -> Edit:
+        """Let `output` be what `x` is, the last tensor made, reshaped when its rank differs."""
+        shape = self.draft.shape(output) or ()
+        if self.shape(x) != shape:
+            self.reshape(x, shape, output=output)
+        else:
+            self.nodes[-1].output[0] = output
+            self.types[output] = self.types.pop(x)
+        return self
+
     def shape(self, name: str) -> Shape | None:
         """The shape of an old or a new tensor."""
         return self.types[name][0] if name in self.types else self.draft.shape(name)

@@ -40,8 +40,7 @@ class MeanPooling(Rewrite):
         x = mean_over(edit, node.input[0], sides, bounds)
         if x is None:
             return f"no windows of at most {bounds.largest('conv.kernel', 32)} make up {sides[0]}x{sides[1]}"
-        finish(edit, x, node.output[0])
-        return edit
+        return edit.finish(x, node.output[0])
 
 
 def replace_global_average_pool(source: Path, out: Path, target: Target) -> int:
@@ -122,14 +121,3 @@ def factors(side: int, largest: int) -> list[int] | None:
         found.append(divisor)
         side //= divisor
     return found or [1]
-
-
-def finish(edit: Edit, x: str, output: str) -> None:
-    """Let `output` be what `x` is, reshaped when its rank differs."""
-    shape = edit.draft.shape(output) or ()
-    if edit.shape(x) != shape:
-        edit.reshape(x, shape, output=output)
-        return
-    last = edit.nodes[-1]
-    last.output[0] = output
-    edit.types[output] = edit.types.pop(x)

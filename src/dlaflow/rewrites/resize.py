@@ -13,7 +13,6 @@ import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, attribute
-from dlaflow.rewrites.mean_pooling import finish
 
 _SCALES_SINCE = 11
 
@@ -44,17 +43,16 @@ class ResizeByScales(Rewrite):
                 return "its rounding does not repeat every pixel the same number of times"
             if available and draft.opset >= _SCALES_SINCE:
                 options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-                finish(edit, _scaled(edit, node, shape, factors, options), node.output[0])
+                edit.finish(_scaled(edit, node, shape, factors, options), node.output[0])
             else:
-                finish(edit, repeated(edit, node.input[0], factors, shape), node.output[0])
+                edit.finish(repeated(edit, node.input[0], factors, shape), node.output[0])
             return edit
         if mode == "linear" and available and len(node.input) > 3 and node.input[3]:
             coordinates = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
             if coordinates == "pytorch_half_pixel" and min(shape[2:]) > 1:
                 coordinates = "half_pixel"
             options = {"coordinate_transformation_mode": coordinates}
-            finish(edit, _scaled(edit, node, shape, factors, options), node.output[0])
-            return edit
+            return edit.finish(_scaled(edit, node, shape, factors, options), node.output[0])
         return None
 
 

@@ -13,7 +13,6 @@ import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Array, Draft, Edit, attribute, integer, ints
-from dlaflow.rewrites.mean_pooling import finish
 
 
 class TransposedConvolution(Rewrite):
@@ -47,8 +46,7 @@ class TransposedConvolution(Rewrite):
             kernel_shape=list(dense.shape[2:]),
             strides=list(strides),
         )
-        finish(edit, crop(edit, y, (pads[0], pads[1]), (shape[2], shape[3]), bounds), node.output[0])
-        return edit
+        return edit.finish(crop(edit, y, (pads[0], pads[1]), (shape[2], shape[3]), bounds), node.output[0])
 
 
 def _ungrouped(kernel: Array, groups: int) -> Array:
