@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper, parser
 from dlaflow.rewrites.base import Bounds, Rewrite
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
-from dlaflow.rewrites.prove import Network, compare
+from dlaflow.rewrites.prove import Executable, compare
 from dlaflow.rewrites.settle import settle
 from dlaflow.targets.target import resolve_target
 
@@ -87,7 +87,7 @@ def rewritten(build: Build) -> Rewritten:
             draft = settle(draft.apply(edits))
         onnx.checker.check_model(draft.proto(), full_check=True)
         shapes = {name: first.shape(name) or () for name in first.inputs}
-        evidence = compare(Network(path), Network(draft.proto()), shapes)
+        evidence = compare(Executable(path), Executable(draft.proto()), shapes)
         error = max(each.relative for each in evidence)
         return Outcome([node.op_type for node in draft.nodes], changed, refused, error, draft)
 

@@ -277,13 +277,13 @@ def test_frozen_statistics_are_the_average_ones(build: Callable[..., Path]) -> N
     """On an image whose statistics are the average ones, frozen and true normalization agree."""
     from dlaflow.rewrites.frozen_statistics import find_blocks, freeze
     from dlaflow.rewrites.load import load_draft
-    from dlaflow.rewrites.prove import Network
+    from dlaflow.rewrites.prove import Executable
 
     draft = load_draft(build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS), None).draft
     one = _samples(1).batches[0][:1].repeat(2, 0)
     (block,) = find_blocks(draft)
     frozen = freeze(draft, block, Samples([one]))
-    old, new = (Network(each.proto()).run({"x": one})["y"] for each in (draft, frozen))
+    old, new = (Executable(each.proto()).run({"x": one})["y"] for each in (draft, frozen))
     np.testing.assert_allclose(old, new, rtol=1e-3, atol=1e-4)
 
 

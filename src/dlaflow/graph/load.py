@@ -94,7 +94,7 @@ class Model:
         from dlaflow.graph.external import read_external
         from dlaflow.graph.verify import verify
 
-        proto, _ = verify(onnx.load(str(self.path), load_external_data=False), self.path)
+        proto, _ = verify(onnx.load(str(self.path), format="protobuf", load_external_data=False), self.path)
         for _, tensor in _tensors(proto.graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 tensor.CopyFrom(read_external(tensor, self.path.parent))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.quantize.model import Graph, index
+from dlaflow.quantize.model import Graph, add_constant, index
 
 if TYPE_CHECKING:
     import onnx
@@ -48,8 +48,6 @@ def fold_batch_norm(model: onnx.ModelProto) -> int:
 
 
 def _fold(graph: Graph, norm: onnx.NodeProto) -> bool:
-    from onnx import numpy_helper
-
     conv = graph.producer.get(norm.input[0])
     if conv is None or conv.op_type != "Conv" or len(graph.consumers[norm.input[0]]) != 1:
         return False
@@ -63,7 +61,7 @@ def _fold(graph: Graph, norm: onnx.NodeProto) -> bool:
     stem, bias = norm.output[0], operands[1] if len(operands) > 1 else None
     names = [f"{stem}.folded_weight", f"{stem}.folded_bias"]
     for name, value in zip(names, folded(operands[0], bias, affine_of(statistics, epsilon)), strict=True):
-        graph.proto.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+        add_constant(graph.proto, name, value.astype(np.float32))
     conv.input[1:] = names
     conv.output[0] = stem
     graph.proto.graph.node.remove(norm)

@@ -17,7 +17,7 @@ import numpy as np
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
 from dlaflow.graph.load import Model, as_model
-from dlaflow.quantize.model import QUANTISED, has_graph, index
+from dlaflow.quantize.model import QUANTISED, has_graph, index, opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -44,7 +44,7 @@ def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     _refuse(graph)
     types = index(model).types
-    ports = [_float_ports(node, _opset(model, node.domain)) for node in graph.node]
+    ports = [_float_ports(node, opset_of(model, node.domain) or 1) for node in graph.node]
     kept = _kept(graph, ports)
     for tensor in graph.initializer:
         if tensor.name not in kept:
@@ -60,11 +60,6 @@ def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
     _cast_inputs(graph, set(stored))
     _cast_outputs(graph)
     return model
-
-
-def _opset(model: onnx.ModelProto, domain: str) -> int:
-    wanted = {"", "ai.onnx"} if domain in {"", "ai.onnx"} else {domain}
-    return next((entry.version for entry in model.opset_import if entry.domain in wanted), 1)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,21 @@ def index(model: onnx.ModelProto) -> Graph:
     return Graph(model, producer, consumers, initializers, _element_types(model), frozenset(constants))
 
 
+def opset_of(model: onnx.ModelProto, domain: str = "") -> int:
+    """The opset of a domain that the model imports; 0 when it imports none."""
+    same = {"", "ai.onnx"} if domain in {"", "ai.onnx"} else {domain}
+    return max((entry.version for entry in model.opset_import if entry.domain in same), default=0)
+
+
+def add_constant(model: onnx.ModelProto, name: str, value: NDArray[np.generic] | np.generic) -> str:
+    """Store an initializer; its name."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return name
+
+
 def has_graph(node: onnx.NodeProto) -> bool:
     """Whether a node holds a graph of its own (If, Loop, Scan), which may read more than the inputs tell."""
     return any(attribute.type in {_GRAPH, _GRAPHS} for attribute in node.attribute)
@@ -141,7 +156,7 @@ def for_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx
 
-    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), _OPSET)
+    version = opset_of(model) or _OPSET
     # Before file version 4 every constant had to be an input too.
     model.ir_version = max(model.ir_version, 4)
     if version >= _OPSET:

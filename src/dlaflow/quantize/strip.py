@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model, as_model
-from dlaflow.quantize.model import Graph, drop_unused_initializers, index
+from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 
 if TYPE_CHECKING:
@@ -154,14 +154,11 @@ class _Reader:
 
     def _put(self, quantised: str, value: NDArray[np.float32]) -> str:
         """Store a weight under the name that it had before quantisation, when that is free."""
-        from onnx import numpy_helper
-
         stem = _SUFFIX.sub("", quantised)
         taken = stem in self._graph.initializers or stem in self._graph.producer or stem in self._put_names
         name = f"{quantised}_folded" if taken else stem
         self._put_names.add(name)
-        self._graph.proto.graph.initializer.append(numpy_helper.from_array(value, name))
-        return name
+        return add_constant(self._graph.proto, name, value)
 
     def _constant(self, node: onnx.NodeProto, position: int) -> NDArray[np.float32]:
         value = self._graph.value(node.input[position])

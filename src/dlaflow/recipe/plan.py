@@ -109,7 +109,7 @@ class Planner:
         fed = {"data": self._fingerprint} if data else {}
         return Step(
             f"fix/{variant.name}",
-            partial(work.fix, work.Fixing(allow, self.recipe.fix, data), self.target, source, files),
+            partial(work.fix, work.FixOptions(allow, self.recipe.fix, data), self.target, source, files),
             (files.model, files.fix),
             {"source": source},
             {"allow": allow, "target": repr(self.target), "answers": self._answers, **fed, **_text(self.recipe.fix)},

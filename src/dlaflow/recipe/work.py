@@ -171,7 +171,7 @@ def rewrite(source: Path, target: Target, out: Path, progress: Progress) -> str:
 
 
 @dataclass(frozen=True)
-class Fixing:
+class FixOptions:
     """How far a fix may go, its options, and the images for it; without `data` the proof takes random numbers."""
 
     allow: str
@@ -179,7 +179,7 @@ class Fixing:
     data: RunData | None
 
 
-def fix(how: Fixing, target: Target, source: Path, files: Files, progress: Progress) -> str:
+def fix(how: FixOptions, target: Target, source: Path, files: Files, progress: Progress) -> str:
     """Rewrite and prove the model at `source` as `dlaflow fix` does; its report stands beside the model."""
     from dlaflow.graph.inputs import dims_of, fed_inputs
     from dlaflow.graph.load import as_model

@@ -11,6 +11,7 @@ A selection of channels of a convolution is that convolution with a part of its 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,26 +121,20 @@ def _trace(draft: Draft, name: str, source: str) -> Indices | None:
     shape = draft.shape(source)
     if shape is None or len(shape) != 4 or int(np.prod(shape)) > _LARGEST or name == source:
         return None
-    values: dict[str, np.ndarray] = {source: np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)}
-    waiting = [name]
-    while waiting:
-        tensor = waiting[-1]
-        node = draft.producers.get(tensor)
-        if tensor in values or node is None:
-            waiting.pop()
-            continue
-        missing = [each for each in node.input if each and each not in values and each not in draft.weights]
-        if any(each not in draft.producers for each in missing):
+    start = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+    return _computed(draft, name, ChainMap({source: start}, dict(draft.weights)))
+
+
+def _computed(draft: Draft, name: str, known: ChainMap[str, np.ndarray]) -> Indices | None:
+    """A tensor from those that are known, which grow on the way."""
+    node = draft.producers.get(name)
+    if name not in known and node is not None and node.op_type in MOVEMENTS:
+        needed = [each for each in node.input if each]
+        if any(_computed(draft, each, known) is None for each in needed):
             return None
-        if missing:
-            waiting.extend(missing)
-            continue
-        feeds = {each: values[each] if each in values else draft.weights[each] for each in node.input if each}
-        results = evaluate(node, feeds, draft.opset)
-        if results is None:
-            return None
-        values.update(zip([each for each in node.output if each], results, strict=False))
-    return values[name]
+        results = evaluate(node, {each: known[each] for each in needed}, draft.opset)
+        known.update(zip([each for each in node.output if each], results or (), strict=False))
+    return known.get(name)
 
 
 def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _Refusal | None:

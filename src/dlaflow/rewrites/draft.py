@@ -6,7 +6,7 @@ costs a list and a dictionary; a search can try a hundred of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model
-from dlaflow.graph.tensor_type import TensorType
+from dlaflow.graph.tensor_type import TensorType, elem_of
 from dlaflow.graph.verify import in_order, outer_names
 
 Array = NDArray[np.generic]
@@ -148,6 +148,24 @@ class Draft:
                 needed.update(name for name in (*node.input, *outer_names(node)) if name)
         weights = {name: value for name, value in self.weights.items() if name in needed}
         return replace(self, nodes=tuple(reversed(kept)), weights=weights)
+
+    def part(self, nodes: Iterable[onnx.NodeProto], inputs: Iterable[str], outputs: Iterable[str]) -> Draft:
+        """Some of the nodes as a model of their own, from the tensors `inputs` to the tensors `outputs`."""
+        base = onnx.ModelProto()
+        base.CopyFrom(self.base)
+        for ports, names in ((base.graph.input, inputs), (base.graph.output, outputs)):
+            declared = [self._declared(name) for name in dict.fromkeys(names)]
+            del ports[:]
+            ports.extend(declared)
+        return replace(self, base=base, nodes=tuple(nodes)).swept()
+
+    def _declared(self, name: str) -> onnx.ValueInfoProto:
+        ports = (*self.base.graph.input, *self.base.graph.output)
+        found: onnx.ValueInfoProto | None = next((value for value in ports if value.name == name), None)
+        if found is not None:
+            return found
+        known = self.types.get(name)
+        return onnx.helper.make_tensor_value_info(name, elem_of(known.dtype if known else "float32"), self.shape(name))
 
     def model(self, path: Path) -> Model:
         """What `placement.check_model` takes: large weights are named and sized, their values left out."""

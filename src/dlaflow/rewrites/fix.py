@@ -17,7 +17,7 @@ from dlaflow.rewrites.cut import cut_automatically, post_path, split
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
-from dlaflow.rewrites.prove import BOUNDS, Network, compare, difference_of_chain
+from dlaflow.rewrites.prove import BOUNDS, Executable, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
@@ -116,14 +116,14 @@ def _proven(
     if config.dry_run:
         return found, [], taken_back
     shapes = {name: start.shape(name) or () for name in start.inputs}
-    original = Network(path)
-    origin = Network(changed.draft.proto()) if changed.applied else original
+    original = Executable(path)
+    origin = Executable(changed.draft.proto()) if changed.applied else original
     safety = (
         Safety.TOLERANCE if any(rewrite.safety is Safety.TOLERANCE for rewrite in search.rewrites) else Safety.EXACT
     )
 
     def errors(draft: Draft) -> list[Evidence]:
-        return compare(origin, Network(search.finish(draft).proto()), shapes, config.samples)
+        return compare(origin, Executable(search.finish(draft).proto()), shapes, config.samples)
 
     while True:
         evidence = errors(found.draft)
@@ -141,10 +141,10 @@ def _proven(
         reason = f"taken back: the outputs differed by more than {BOUNDS[safety]:g}"
         taken_back += [Refused(applied.rewrite, site, reason) for site in applied.sites]
         kept = [rewrite for rewrite in search.rewrites if rewrite.id != applied.rewrite]
-        search = Search(search.target, kept, search.path, search.finish, search.told)
+        search = Search(search.target, kept, search.path, search.finish, search.report)
         found = search.run(changed.draft)
     if changed.applied:
-        final = Network(search.finish(found.draft).proto())
+        final = Executable(search.finish(found.draft).proto())
         evidence = compare(original, final, shapes, config.samples, random=False)
     return found, evidence, taken_back
 
@@ -184,7 +184,7 @@ def chained(whole: Draft, backbone: Draft, post: Draft) -> float:
 
     Raises InputError when it is more than rounding.
     """
-    networks = Network(whole.proto()), Network(backbone.proto()), Network(post.proto())
+    networks = Executable(whole.proto()), Executable(backbone.proto()), Executable(post.proto())
     shapes = {name: whole.shape(name) or () for name in whole.inputs}
     relative = difference_of_chain(*networks, shapes)
     if relative > BOUNDS[Safety.EXACT]:
