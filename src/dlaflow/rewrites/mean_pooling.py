@@ -9,6 +9,7 @@ The steps use factors of H and W, so that every window is full and the weights a
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,7 @@ def mean_over(edit: Edit, x: str, sides: tuple[int, int], bounds: Bounds) -> str
     rows, columns = factors(sides[0], largest), factors(sides[1], largest)
     if rows is None or columns is None:
         return _by_convolution(edit, x, sides, bounds)
-    for step in range(max(len(rows), len(columns))):
-        window = [rows[step] if step < len(rows) else 1, columns[step] if step < len(columns) else 1]
+    for window in map(list, zip_longest(rows, columns, fillvalue=1)):
         n, c, h, w = (int(dim) for dim in edit.shape(x) or ())
         shape = (n, c, h // window[0], w // window[1])
         x = edit.add("AveragePool", [x], shape, kernel_shape=window, strides=window)
