@@ -77,7 +77,8 @@ def rewritten(build: Build) -> Rewritten:
         board = "agx-orin-64gb" if tensorrt >= "8.4" or tensorrt.startswith("10") else "agx-xavier-64gb"
         target = resolve_target(board, tensorrt=tensorrt)
         path = build(nodes, *arguments, **options)
-        first = draft = load_draft(path, None).draft
+        first, _ = load_draft(path, None)
+        draft = first
         bounds, refused, changed = Bounds(target), {}, False
         for _ in range(10):
             edits, refused = rewrite.find(draft, bounds)

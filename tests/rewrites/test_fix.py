@@ -279,7 +279,7 @@ def test_frozen_statistics_are_the_average_ones(build: Callable[..., Path]) -> N
     from dlaflow.rewrites.load import load_draft
     from dlaflow.rewrites.prove import Executable
 
-    draft = load_draft(build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS), None).draft
+    draft = load_draft(build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS), None)[0]
     one = _samples(1).batches[0][:1].repeat(2, 0)
     (block,) = find_blocks(draft)
     frozen = freeze(draft, block, Samples([one]))

@@ -94,7 +94,7 @@ def test_layer_normalization_by_arithmetic(build: Callable[..., Path], channels:
 def _by_arithmetic(path: Path, shape: tuple[int, ...], spread: float) -> None:
     generator = np.random.default_rng(sum(shape))
     samples = Samples([(generator.standard_normal(shape) * spread + 0.5).astype(np.float32) for _ in range(3)])
-    draft = load_draft(path, None).draft
+    draft = load_draft(path, None)[0]
     (block,) = find_blocks(draft)
     made = by_arithmetic(draft, block, samples, Bounds(resolve_target("agx-orin-64gb")))
     if isinstance(made, str):
@@ -110,7 +110,7 @@ def _by_arithmetic(path: Path, shape: tuple[int, ...], spread: float) -> None:
 @few
 def test_frozen_on_one_image(build: Callable[..., Path], groups: int, each: int, side: int, shift: float) -> None:
     shape = (1, groups * each, side, side)
-    draft = load_draft(build(GROUP_NORM, shape, group_weights(1, groups, each, side, side)), None).draft
+    draft = load_draft(build(GROUP_NORM, shape, group_weights(1, groups, each, side, side)), None)[0]
     image = random(*shape) + np.float32(shift)
     (block,) = find_blocks(draft)
     frozen = freeze(draft, block, Samples([image]))

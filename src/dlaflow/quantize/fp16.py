@@ -193,11 +193,7 @@ def _cast_inputs(graph: onnx.GraphProto, constants: set[str]) -> None:
     for value in graph.input:
         if value.type.tensor_type.elem_type != _FLOAT or value.name in constants:
             continue
-        narrow = f"{value.name}_fp16"
-        for node in graph.node:
-            for position, name in enumerate(node.input):
-                if name == value.name:
-                    node.input[position] = narrow
+        narrow = _renamed(graph, value.name)
         cast = helper.make_node("Cast", [value.name], [narrow], name=f"{value.name}/Cast", to=_FLOAT16)
         graph.node.insert(0, cast)
 
@@ -209,10 +205,14 @@ def _cast_outputs(graph: onnx.GraphProto) -> None:
     for value in graph.output:
         if value.type.tensor_type.elem_type != _FLOAT or value.name not in produced:
             continue
-        narrow = f"{value.name}_fp16"
-        for node in graph.node:
-            for names in (node.input, node.output):
-                for position, name in enumerate(names):
-                    if name == value.name:
-                        names[position] = narrow
+        narrow = _renamed(graph, value.name)
         graph.node.append(helper.make_node("Cast", [narrow], [value.name], name=f"{value.name}/Cast", to=_FLOAT))
+
+
+def _renamed(graph: onnx.GraphProto, tensor: str) -> str:
+    """Give a tensor another name wherever a node makes or reads it: the old one is for its float32 version."""
+    narrow = f"{tensor}_fp16"
+    for node in graph.node:
+        node.input[:] = [narrow if name == tensor else name for name in node.input]
+        node.output[:] = [narrow if name == tensor else name for name in node.output]
+    return narrow

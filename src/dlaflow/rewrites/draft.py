@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model
-from dlaflow.graph.tensor_type import TensorType, elem_of
+from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_of
 from dlaflow.graph.verify import in_order, outer_names
 
 Array = NDArray[np.generic]
@@ -74,10 +74,7 @@ class Draft:
         """The dimensions of a tensor, None unless all are known."""
         if name in self.weights:
             return tuple(self.weights[name].shape)
-        known = self.types.get(name)
-        if known is None or known.shape is None or any(dim is None for dim in known.shape):
-            return None
-        return tuple(int(dim) for dim in known.shape if dim is not None)
+        return _whole(self.types.get(name, UNKNOWN))
 
     def image(self, name: str) -> tuple[int, int, int, int] | None:
         """The shape of a tensor when it is N, C, H, W and not a weight."""
@@ -126,7 +123,7 @@ class Draft:
             gone |= touched
             added.setdefault(id(edit.remove[-1]), []).extend(edit.nodes)
             weights.update(edit.weights)
-            types.update({name: TensorType(shape, dtype) for name, (shape, dtype) in edit.types.items()})
+            types.update(edit.types)
             moved |= edit.moved
             renamed.update(edit.rename)
         nodes: list[onnx.NodeProto] = []
@@ -202,6 +199,20 @@ class Draft:
         return proto
 
 
+def _whole(known: TensorType) -> Shape | None:
+    """The dimensions where all of them are known."""
+    if known.shape is None or None in known.shape:
+        return None
+    return tuple(int(dim) for dim in known.shape if dim is not None)
+
+
+def declare(value: onnx.ValueInfoProto, shape: Sequence[int]) -> None:
+    """Write the dimensions of an input or output."""
+    value.type.tensor_type.shape.CopyFrom(
+        onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension(dim_value=size) for size in shape])
+    )
+
+
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
     if not any(name in names for name in (*node.input, *node.output)):
         return node
@@ -231,7 +242,7 @@ class Edit:
         self.remove = tuple(remove)
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, Array] = {}
-        self.types: dict[str, tuple[Shape, str]] = {}
+        self.types: dict[str, TensorType] = {}
         self.moved: set[str] = set()
         self.rename: list[tuple[str, str]] = []
         self._stem = remove[0].name or remove[0].output[0]
@@ -251,7 +262,7 @@ class Edit:
         node = onnx.NodeProto(op_type=op, input=list(inputs), output=[result], name=name)
         node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
         self.nodes.append(node)
-        self.types[result] = (tuple(int(dim) for dim in shape), self._dtype(inputs[0] if inputs else result))
+        self.types[result] = TensorType(tuple(int(dim) for dim in shape), self._dtype(inputs[0] if inputs else result))
         return result
 
     def copy(self, node: onnx.NodeProto, inputs: Sequence[str], shape: Sequence[int], *, output: str = "") -> str:
@@ -288,12 +299,10 @@ class Edit:
 
     def shape(self, name: str) -> Shape | None:
         """The shape of an old or a new tensor."""
-        return self.types[name][0] if name in self.types else self.draft.shape(name)
+        return _whole(self.types[name]) if name in self.types else self.draft.shape(name)
 
     def _dtype(self, name: str) -> str:
-        if name in self.types:
-            return self.types[name][1]
-        known = self.draft.types.get(name)
+        known = self.types.get(name) or self.draft.types.get(name)
         return known.dtype if known else "float32"
 
     def _float_of(self, like: str) -> type[np.floating]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
-from dlaflow.placement.check import check, check_model
+from dlaflow.graph.load import load_model
+from dlaflow.placement.check import check_model
 from dlaflow.progress import Progress, silent
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.config import FixConfig
@@ -43,20 +44,21 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     """
     began = time.monotonic()
     with progress(f"Fixing {path.name}", None) as task:
-        loaded = load_draft(path, target.batch, target.shapes)
+        model = load_model(path)
+        start, frozen = load_draft(model, target.batch, target.shapes)
         target = replace(target, shapes=())  # the draft holds them; a rewrite may rename or drop an input
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow), path, finish, task.describe)
-        before = search.place(loaded.draft) if loaded.frozen else check(path, target)
+        before = search.place(start) if frozen else check_model(model, target)
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
-        changed = change_normalizations(loaded.draft, search, config)
-        found, evidence, taken_back = _proven(path, loaded.draft, changed, search, config)
+        changed = change_normalizations(start, search, config)
+        found, evidence, taken_back = _proven(path, start, changed, search, config)
     draft = finish(found.draft)
     placement = found.placement
     report = FixReport(
         model=str(path),
-        sha256=loaded.sha256,
+        sha256=model.sha256,
         out="",
         target=before.target,
         allow=config.allow.value,
@@ -68,7 +70,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         proof=evidence,
         bound=BOUNDS[config.allow],
         seconds=round(time.monotonic() - began, 2),
-        frozen_inputs=list(loaded.frozen),
+        frozen_inputs=list(frozen),
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
     )
     return Fixed(report, draft, placement)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,11 @@ from onnx.reference import ReferenceEvaluator
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, suggested, told_open
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
-from dlaflow.graph.load import Model, load_model
+from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.shapes import infer
-from dlaflow.graph.tensor_type import TensorType
+from dlaflow.graph.tensor_type import UNKNOWN, TensorType
 from dlaflow.graph.verify import outer_names
-from dlaflow.rewrites.draft import Array, Draft, Edit, integer
+from dlaflow.rewrites.draft import Array, Draft, Edit, declare, integer
 from dlaflow.rewrites.settle import bypassed
 
 _LOWEST_OPSET = 7
@@ -31,27 +30,20 @@ _RANDOM = frozenset(
 _COPIES = frozenset({"Identity", "Dropout"})
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """The draft to start from, the file's sha256, and `frozen`: the inputs whose open dimensions were fixed."""
+def load_draft(
+    model: Model | Path, batch: int | None, fixed: Sequence[FixedShape] = ()
+) -> tuple[Draft, tuple[str, ...]]:
+    """The draft of a model with all its weights, and the inputs whose open dimensions were fixed for it.
 
-    draft: Draft
-    sha256: str
-    frozen: tuple[str, ...]
-
-
-def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Loaded:
-    """Read a model with all its weights; an open batch becomes `batch` (that of `fixed`, 1 without either).
-
-    `fixed` are the shapes of inputs that leave more open. Raises InputError for what is no usable model, for an opset
-    below 7, for a node that lacks an input and for inputs whose shape stays open, UsageError for a shape that does not
-    fit the model.
+    An open batch becomes `batch` (that of `fixed`, 1 without either); `fixed` are the shapes of inputs that leave more
+    open. Raises InputError for what is no usable model, for an opset below 7, for a node that lacks an input and for
+    inputs whose shape stays open, UsageError for a shape that does not fit the model.
     """
-    model = load_model(path)
+    model = as_model(model)
     if model.opset < _LOWEST_OPSET:
-        raise InputError(f"{path} is too old to be rewritten", expected="opset 7 or later", received=model.opset)
+        raise InputError(f"{model.path} is too old to be rewritten", expected="opset 7 or later", received=model.opset)
     if model.proto.graph.sparse_initializer:
-        raise InputError(f"{path} holds sparse weights", expected="dense weights", then="Export it without them.")
+        raise InputError(f"{model.path} holds sparse weights", expected="dense weights", then="Export it without them.")
     graph = model.proto.graph
     for node in graph.node:
         _refuse_incomplete(node, model)
@@ -79,7 +71,7 @@ def load_draft(path: Path, batch: int | None, fixed: Sequence[FixedShape] = ()) 
         del part[:]
     _declare(base, shapes.types, weights)
     draft = _without_copies(Draft(base, tuple(nodes), weights, dict(shapes.types), model.opset))
-    return Loaded(draft.swept(), model.sha256, frozen)
+    return draft.swept(), frozen
 
 
 def open_draft(model: Model) -> Draft:
@@ -146,12 +138,9 @@ def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: di
     del base.graph.input[:]
     base.graph.input.extend(kept)
     for value in base.graph.output:
-        known = types.get(value.name)
-        if known is not None and known.shape is not None and None not in known.shape:
-            shape = value.type.tensor_type.shape
-            del shape.dim[:]
-            for dim in known.shape:
-                shape.dim.add().dim_value = int(dim or 0)
+        shape = types.get(value.name, UNKNOWN).shape
+        if shape is not None and None not in shape:
+            declare(value, [size or 0 for size in shape])
 
 
 def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> list[Array] | None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, integer, ints
+from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, declare, integer, ints
 
 UNARY = frozenset(
     {"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus"}
@@ -245,10 +245,7 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
         edit.rename.append((motion.input[0], value.name))
         edits.append(edit)
         types[value.name] = replace(types[value.name], shape=source)
-        shape = value.type.tensor_type.shape
-        del shape.dim[:]
-        for dim in source:
-            shape.dim.add().dim_value = dim
+        declare(value, source)
     for edit in edits:
         draft = draft.apply([edit])
     return replace(draft, base=base, types=types)
