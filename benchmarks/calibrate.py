@@ -37,8 +37,9 @@ from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.images import Preparation, balanced
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.session import Session
-from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.rewrites.mean_pooling import replace_global_average_pool
 from dlaflow.runtime.ort import OrtRunner
+from dlaflow.targets.target import resolve_target
 from dlaflow.zoo.data import load_dataset
 
 Images = NDArray[np.float32]
@@ -147,7 +148,7 @@ def compare_accuracy(models: Path, cifar: Path, tests: int, work: Path, modelopt
     calibration = prepared(data.train.images[order])
     images, labels = prepared(data.test.images[:tests]), data.test.labels[:tests]
     average = work / "model_bn_averagepool.onnx"
-    replace_global_average_pool(models / "model_bn.onnx", average)
+    replace_global_average_pool(models / "model_bn.onnx", average, resolve_target("agx-orin-64gb", "5.1.1"))
     for model in (models / "model_bn.onnx", average, models / "model_gn.onnx"):
         reference = evaluate(OrtRunner(model), images, labels)
         print(f"\n{model.stem}: {tests} test images, {len(calibration)} calibration images")

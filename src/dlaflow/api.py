@@ -103,19 +103,20 @@ def calibrate(
     EnvironmentLacksError without onnxruntime.
     """
     from dlaflow.cli.batches import select
+    from dlaflow.graph.load import as_model
     from dlaflow.quantize.cache import header_for, write_cache
     from dlaflow.quantize.calibrate import calibrate as run_calibration
     from dlaflow.quantize.calibration import CalibrationConfig, sidecar_of, write_calibration
     from dlaflow.quantize.coverage import cover
     from dlaflow.quantize.images import in_batches
-    from dlaflow.quantize.model import input_shape, load_onnx
+    from dlaflow.quantize.model import input_shape
     from dlaflow.quantize.qdq import write_qdq
 
     source = _source(data, options, ("cache", "qdq", "method", "percentile", "tensorrt", "shape"))
     shapes = fixed_shapes(options.get("shape", ()))
     tensorrt, path = options.get("tensorrt") or "8.5.2", Path(model)
     header_for(tensorrt)
-    chosen = select(source, input_shape(load_onnx(path, shapes)), train=True, default=512, progress=progress)
+    chosen = select(source, input_shape(as_model(path, shapes).proto), train=True, default=512, progress=progress)
     method, kept = options.get("method", "entropy"), options.get("percentile", 99.99)
     how = CalibrationConfig(method, kept, len(chosen.images), shapes=shapes)
     found = run_calibration(path, lambda: in_batches(chosen.images, source.batch), how, progress)

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 
 from dlaflow.cli import main
@@ -87,6 +88,30 @@ def states(folder: Path) -> dict[str, tuple[int, str]]:
             assert sha256_of(folder / name) == digest, f"{name} is not what {path.name} remembers"
         found[path.name] = (path.stat().st_mtime_ns, path.read_text())
     return found
+
+
+def test_variants_that_are_fixed(place: Path) -> None:
+    """`fix` is the real one: its report stands beside the model, which the later steps take."""
+    shorter = RECIPE.replace('"calibrate", "sensitivity", "evaluate"', '"evaluate"').replace(
+        'rewrite = "average-pool"', 'fix = "exact"'
+    )
+    variant = (
+        '[[variant]]\nname = "with_data"\nfrom = "plain"\nfix = "data"\n[fix]\nimages = 10\noutput_4d = true\n[train]'
+    )
+    (place / "tiny.toml").write_text(shorter.replace("[train]", variant) + 'precisions = ["fp32"]\n')
+    out = finish(start(place, "fixed"))
+    assert "fix         pooled" in out
+    reports = {name: json.loads((place / "fixed" / name / "fix.json").read_text()) for name in ("pooled", "with_data")}
+    for name, body in reports.items():
+        assert body["schema"] == "dlaflow.fix/1"
+        assert "mean-pooling" in [each["rewrite"] for each in body["applied"]]
+        placement = json.loads((place / "fixed" / name / "placement.json").read_text())
+        assert placement["summary"]["switches"] == body["after"]["switches"] < body["before"]["switches"]
+    assert [each["inputs"] for each in reports["with_data"]["proof"]][-1] == "8 images"
+    for name in reports:
+        (output,) = onnx.load(place / "fixed" / name / "model.onnx").graph.output
+        assert [dim.dim_value for dim in output.type.tensor_type.shape.dim] == [4, 10, 1, 1]
+    assert finish(start(place, "fixed", "--resume")).count("kept") == out.count("✓")
 
 
 def test_killed_at_any_moment_it_goes_on(place: Path) -> None:

@@ -187,12 +187,13 @@ def _images(model: Path, way: Way, config: BuildConfig, progress: Progress) -> C
     from dlaflow.build.python_build import CalibrationImages
     from dlaflow.cli.batches import Source, select
     from dlaflow.fixed_shape import FixedShape
+    from dlaflow.graph.load import as_model
     from dlaflow.quantize.images import in_batches
-    from dlaflow.quantize.model import input_shape, load_onnx
+    from dlaflow.quantize.model import input_shape
 
     shapes = [FixedShape(each.name, each.shapes.usual) for each in config.shapes]
     # TensorRT calibrates with the batch of the calibration profile, which is the engine's.
-    fixed = load_onnx(model, shapes)
+    fixed = as_model(model, shapes).proto
     dims = fixed.graph.input[0].type.tensor_type.shape.dim
     batch = config.shapes[0].shapes.usual[0] if config.shapes else int(dims[0].dim_value)
     memory = open_memory()

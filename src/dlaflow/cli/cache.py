@@ -12,12 +12,13 @@ from cyclopts import App, Parameter
 from dlaflow.cli import terminal
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import atomic_path, write_atomic
+from dlaflow.graph.load import as_model
 from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, hex_of, read_cache, save_cache, write_cache
 from dlaflow.quantize.calibration import scales_by_name
 from dlaflow.quantize.choices import without_float_nodes
 from dlaflow.quantize.coverage import cover, renamed
 from dlaflow.quantize.lint import lint_cache, lint_for_model
-from dlaflow.quantize.model import index, load_onnx
+from dlaflow.quantize.model import index
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.strip import float_nodes_of, strip_qdq
 from dlaflow.quantize.strip import layer_precisions as precisions_of
@@ -207,6 +208,6 @@ def to_qdq(file: Path, model: Path, /, *, out: Out, layer_precisions: Path | Non
         A file such as from-qdq writes: its layers stay in FP16.
     """
     float_nodes = float_nodes_of(layer_precisions) if layer_precisions is not None else ()
-    without_float_nodes(index(load_onnx(model)), {}, float_nodes)
+    without_float_nodes(index(as_model(model).proto), {}, float_nodes)
     write_qdq(model, scales_by_name(read_cache(file).scales), out, float_nodes=float_nodes)
     terminal.console().print(f"Wrote {out}: INT8 with Q/DQ")

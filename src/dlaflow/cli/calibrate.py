@@ -14,6 +14,7 @@ from dlaflow.cli.batches import Source, select
 from dlaflow.cli.target_options import Shape
 from dlaflow.errors import UsageError
 from dlaflow.fixed_shape import FixedShape, fixed_shapes
+from dlaflow.graph.load import as_model
 from dlaflow.quantize.cache import header_for_reader, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
@@ -21,7 +22,7 @@ from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import index, input_shape, load_onnx
+from dlaflow.quantize.model import index, input_shape
 from dlaflow.quantize.qdq import write_qdq
 
 DEFAULT_SAMPLES = 512
@@ -116,17 +117,18 @@ def _calibrated(
     tensorrt, header = release
     progress = terminal.progress(quiet=how.quiet)
     console = terminal.console()
-    graph = index(load_onnx(model, shapes))
+    held = as_model(model, shapes)
+    graph = index(held.proto)
     float_nodes = tuple(name.strip() for name in (how.fp16_nodes or "").split(",") if name.strip())
     without_float_nodes(graph, {}, float_nodes)
     chosen = select(source, input_shape(graph.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
     config = CalibrationConfig(how.method, how.percentile, len(chosen.images), _checkpoint(outputs), shapes=shapes)
-    calibration = run_calibration(model, lambda: in_batches(chosen.images, source.batch), config, progress)
+    calibration = run_calibration(held, lambda: in_batches(chosen.images, source.batch), config, progress)
     if how.json is not None:
         write_calibration(calibration, how.json)
     warnings = list(calibration.warnings)
     if outputs.cache is not None:
-        covered = cover(model, calibration, tensorrt, shapes)
+        covered = cover(held, calibration, tensorrt, shapes)
         warnings += [f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing]
         scales = without_float_nodes(graph, covered.scales, float_nodes)
         write_cache(with_residual_ones(graph, scales) if how.residual_ones else scales, tensorrt, outputs.cache)

@@ -13,7 +13,8 @@ from dlaflow.cli import terminal
 from dlaflow.cli.batches import Selection, Source, select
 from dlaflow.errors import InputError
 from dlaflow.graph.inputs import fed_inputs
-from dlaflow.quantize.model import input_shape, load_onnx
+from dlaflow.graph.load import as_model
+from dlaflow.quantize.model import input_shape
 from dlaflow.rewrites.prove import Samples
 from dlaflow.runtime.ort import OrtRunner
 
@@ -69,7 +70,7 @@ def real_images(path: Path, source: Data, target: Target, *, quiet: bool) -> Pic
 
     Raises InputError for data that cannot be used, and for fewer images than one batch.
     """
-    model = load_onnx(path, target.shapes)
+    model = as_model(path, target.shapes).proto
     progress = terminal.progress(quiet=quiet)
     known = input_shape(model)
     chosen = Source(data=source.data or "", data_dir=source.data_dir, samples=source.samples)

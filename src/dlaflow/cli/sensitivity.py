@@ -15,10 +15,11 @@ from dlaflow.cli.target_options import Shape
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes
+from dlaflow.graph.load import as_model
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import input_shape, load_onnx
+from dlaflow.quantize.model import input_shape
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.sensitivity import Sample, Sensitivity, rank
 from dlaflow.quantize.strip import layer_precisions
@@ -65,7 +66,7 @@ def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None,
     if how.max_drop < 0:
         raise UsageError("--max-drop makes no sense", expected="0 or more points", received=how.max_drop)
     progress, shapes = terminal.progress(quiet=how.quiet), fixed_shapes(shape)
-    known = input_shape(load_onnx(model, shapes))
+    known = input_shape(as_model(model, shapes).proto)
     chosen = select(source, known, train=True, default=DEFAULT_SAMPLES, progress=progress)
     if len(chosen.images) < 2:
         raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))

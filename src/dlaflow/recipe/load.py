@@ -19,6 +19,7 @@ from dlaflow.recipe.schema import (
     EstimateSection,
     EvaluateSection,
     ExportSection,
+    FixSection,
     Recipe,
     RemoteSection,
     ReportSection,
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "data": DataSection,
     "train": TrainSection,
     "export": ExportSection,
+    "fix": FixSection,
     "estimate": EstimateSection,
     "calibrate": CalibrateSection,
     "sensitivity": SensitivitySection,
@@ -53,6 +55,7 @@ _COUNTS: dict[str, Callable[[Recipe], int | None]] = {
     "train.batch_size": lambda recipe: recipe.train.batch_size,
     "target.batch": lambda recipe: recipe.target.batch,
     "export.batch": lambda recipe: None if recipe.export.batch == "dynamic" else recipe.export.batch,
+    "fix.images": lambda recipe: recipe.fix.images,
     "calibrate.samples": lambda recipe: recipe.calibrate.samples,
     "sensitivity.images": lambda recipe: recipe.sensitivity.images,
     "evaluate.limit": lambda recipe: recipe.evaluate.limit,
@@ -173,11 +176,16 @@ def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) 
         raise InputError(
             f"variant {name!r} comes from an unknown one", expected=expected, received=repr(variant.source), then=then
         )
-    if variant.source and not variant.rewrite:
-        raise InputError(f"variant {name!r} would equal {variant.source!r}", expected="a `rewrite`", received="none")
-    if variant.rewrite and not variant.source:
-        expected = "`from`, the variant that is rewritten"
-        raise InputError(f"variant {name!r} has a rewrite", expected=expected, received=given[0])
+    change = [key for key, value in (("rewrite", variant.rewrite), ("fix", variant.fix)) if value]
+    if variant.source and len(change) != 1:
+        fault = "would equal" if not change else "is changed in two ways from"
+        received = " and ".join(change) or "none"
+        raise InputError(
+            f"variant {name!r} {fault} {variant.source!r}", expected="a `rewrite` or a `fix`", received=received
+        )
+    if change and not variant.source:
+        expected = "`from`, the variant that is changed"
+        raise InputError(f"variant {name!r} has a {change[0]}", expected=expected, received=given[0])
 
 
 def check_sections(body: dict[str, object], sections: Mapping[str, type[msgspec.Struct]], where: str) -> None:

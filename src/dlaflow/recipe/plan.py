@@ -49,7 +49,9 @@ class Planner:
             yield from map(self._train, trained)
         if "export" in wanted:
             yield from map(self._export, trained)
-        yield from (self._rewrite(variant) for variant in recipe.variant if variant.source)
+        for variant in recipe.variant:
+            if variant.source:
+                yield self._fix(variant) if variant.fix else self._rewrite(variant)
         if "check" in wanted:
             yield from map(self._check, recipe.variant)
         if "estimate" in wanted:
@@ -94,11 +96,24 @@ class Planner:
         source, out = self.files[variant.source or ""].model, self.files[variant.name].model
         return Step(
             f"rewrite/{variant.name}",
-            partial(work.rewrite, source, out),
+            partial(work.rewrite, source, self.target, out),
             (out,),
             {"source": source},
-            {"rewrite": variant.rewrite or ""},
+            {"rewrite": variant.rewrite or "", "target": repr(self.target)},
             ("onnx",),
+        )
+
+    def _fix(self, variant: VariantSection) -> Step:
+        source, files, allow = self.files[variant.source or ""].model, self.files[variant.name], variant.fix or ""
+        data = None if allow == "exact" else self.data
+        fed = {"data": self._fingerprint} if data else {}
+        return Step(
+            f"fix/{variant.name}",
+            partial(work.fix, work.FixOptions(allow, self.recipe.fix, data), self.target, source, files),
+            (files.model, files.fix),
+            {"source": source},
+            {"allow": allow, "target": repr(self.target), "answers": self._answers, **fed, **_text(self.recipe.fix)},
+            _RUNS,
         )
 
     def _check(self, variant: VariantSection) -> Step:
@@ -171,6 +186,7 @@ class Planner:
         inputs = {f"{name}/{path}": path for name, each in files.items() for path in each.results(done)}
         inputs |= {f"{name}/model": each.model for name, each in files.items()}
         needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
+        needs_data |= {"fix" for variant in recipe.variant if variant.fix in ("tolerance", "data")}
         return Step(
             "report",
             partial(write_report, Sources(recipe, files, done, about), self.data if needs_data else None, self._folder),

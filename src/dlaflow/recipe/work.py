@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import DlaflowError
+from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress
 from dlaflow.recipe.boards.files import BoardFiles
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.fingerprint import fingerprint
-from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
+from dlaflow.recipe.schema import (
+    CalibrateSection,
+    EvaluateSection,
+    ExportSection,
+    FixSection,
+    SensitivitySection,
+    TrainSection,
+)
 from dlaflow.report.json import measurements_json, placement_json, read_placement
 from dlaflow.report.units import count, percent
 from dlaflow.types import Measurement
@@ -47,6 +54,10 @@ class Files:
     @property
     def placement(self) -> Path:
         return self.folder / "placement.json"
+
+    @property
+    def fix(self) -> Path:
+        return self.folder / "fix.json"
 
     @property
     def estimate(self) -> Path:
@@ -151,12 +162,58 @@ def export(model: str, section: ExportSection, target: Target, files: Files, pro
     return f"opset {result.opset}, {count(result.nodes, 'node')}, within {result.max_difference:.1e} of torch"
 
 
-def rewrite(source: Path, out: Path, progress: Progress) -> str:
+def rewrite(source: Path, target: Target, out: Path, progress: Progress) -> str:
     """Replace each GlobalAveragePool by an AveragePool."""
-    from dlaflow.rewrites.average_pool import replace_global_average_pool
+    from dlaflow.rewrites.mean_pooling import replace_global_average_pool
 
-    replaced = replace_global_average_pool(source, out)
+    replaced = replace_global_average_pool(source, out, target)
     return f"{count(replaced, 'GlobalAveragePool')} became AveragePool"
+
+
+@dataclass(frozen=True)
+class FixOptions:
+    """How far a fix may go, its options, and the images for it; without `data` the proof takes random numbers."""
+
+    allow: str
+    section: FixSection
+    data: RunData | None
+
+
+def fix(how: FixOptions, target: Target, source: Path, files: Files, progress: Progress) -> str:
+    """Rewrite and prove the model at `source` as `dlaflow fix` does; its report stands beside the model."""
+    from dlaflow.graph.inputs import dims_of, fed_inputs
+    from dlaflow.graph.load import as_model
+    from dlaflow.quantize.accuracy import evaluate as run_evaluation
+    from dlaflow.quantize.images import in_batches
+    from dlaflow.report.fix_text import fix_json
+    from dlaflow.rewrites.base import Safety
+    from dlaflow.rewrites.config import FixConfig
+    from dlaflow.rewrites.fix import fix as run_fix
+    from dlaflow.rewrites.fix import write
+    from dlaflow.rewrites.prove import Samples
+    from dlaflow.runtime.ort import OrtRunner
+
+    config = FixConfig(Safety(how.allow), how.section.output_4d, max_drop=how.section.max_drop)
+    if how.data is not None:
+        dims = dims_of(fed_inputs(as_model(source, target.shapes).proto.graph)[0]) or (None,)
+        batch = dims[0] or target.batch or 1
+        images, labels = how.data.test(None)
+        taken, _ = how.data.training(how.section.images)
+        batches = [part for part in in_batches(taken, batch) if len(part) == batch]
+        if not batches:
+            raise InputError("there are too few images", expected=f"{batch}, one batch", received=len(taken))
+        config = replace(
+            config,
+            samples=Samples(batches),
+            accuracy=lambda proto: 100 * run_evaluation(OrtRunner(proto), images, labels).top1,
+            tested=len(labels),
+        )
+    fixed = write(run_fix(source, target, config, progress), files.model)
+    write_atomic(files.fix, fix_json(fixed.report))
+    before, after = fixed.report.before, fixed.report.after
+    applied = ", ".join(f"{each.rewrite} x{len(each.sites)}" for each in fixed.report.applied) or "no rewrite helps"
+    now = f"{count(after.loadables, 'loadable')}, {count(after.switches, 'switch')}"
+    return f"{applied}: {now} (before {before.loadables} and {before.switches})"
 
 
 def check(target: Target, files: Files, progress: Progress) -> str:

@@ -12,7 +12,7 @@ from dlaflow.graph.layer import Dims, ElementWise, Tensor
 from dlaflow.graph.lower.context import Context, Draft, Operand
 from dlaflow.graph.lower.helpers import axis_length, to_scalar
 from dlaflow.graph.lower.tensors import import_unknown
-from dlaflow.graph.shapes import UNKNOWN, TensorType, elem_name, read_type
+from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_name, read_type
 
 if TYPE_CHECKING:
     import numpy as np

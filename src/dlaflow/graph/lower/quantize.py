@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Cast, Quantize, Tensor
 from dlaflow.graph.lower.context import Context, Importer
 from dlaflow.graph.lower.tensors import import_unknown
-from dlaflow.graph.shapes import elem_name
+from dlaflow.graph.tensor_type import elem_name
 
 
 def import_cast(context: Context) -> None:
