@@ -8,7 +8,7 @@ from dlaflow.graph.layer import Convolution, Layer
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, by
 from dlaflow.targets.version import Version
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 
 class _ConvolutionRule(Rule):
@@ -51,10 +51,10 @@ class ConvKernelSize(_Bound):
 
     Why: the convolution engine's buffers are sized for it.
     Use instead: two stacked smaller kernels, or run this layer on the GPU.
-    Fix safety: retrain
     """
 
     id = "DLA110"
+    remedy = Remedy.RETRAIN
     limit = "conv.kernel"
     word = "kernel"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
@@ -69,10 +69,10 @@ class ConvPadding(_Bound):
 
     Why: the padding field of the convolution engine.
     Use instead: a smaller kernel or dilation, which needs less padding.
-    Fix safety: retrain
     """
 
     id = "DLA111"
+    remedy = Remedy.RETRAIN
     limit = "conv.padding"
     word = "padding"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
@@ -87,10 +87,10 @@ class ConvPaddingBelowKernel(_ConvolutionRule):
 
     Why: otherwise a window would see padding alone.
     Use instead: crop the surplus padding; for a dilated kernel use two convolutions with less dilation.
-    Fix safety: exact
     """
 
     id = "DLA112"
+    remedy = Remedy.EXACT
     limit = "conv.padding_below_kernel"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=(("w", "64,64,1,1"),))
@@ -111,10 +111,10 @@ class ConvStride(_Bound):
 
     Why: the stride field of the convolution engine.
     Use instead: a stride within the bound followed by pooling or another strided convolution.
-    Fix safety: retrain
     """
 
     id = "DLA113"
+    remedy = Remedy.RETRAIN
     limit = "conv.stride"
     word = "stride"
     good = Example("y = Conv<strides=[8,8]>(x, w)", weights=_W3)
@@ -129,10 +129,10 @@ class ConvDilation(_Bound):
 
     Why: the dilation field of the convolution engine.
     Use instead: a smaller dilation, or pooling before the convolution.
-    Fix safety: retrain
     """
 
     id = "DLA114"
+    remedy = Remedy.RETRAIN
     limit = "conv.dilation"
     word = "dilation"
     good = Example("y = Conv<dilations=[2,2]>(x, w)", weights=_W3)
@@ -147,10 +147,10 @@ class ConvOutputChannels(_Bound):
 
     Why: the DLA's descriptors hold 13-bit sizes.
     Use instead: several convolutions over parts of the output channels, then Concat.
-    Fix safety: exact
     """
 
     id = "DLA115"
+    remedy = Remedy.EXACT
     limit = "conv.out_channels"
     word = "output channels"
     good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
@@ -165,10 +165,10 @@ class ConvInputChannels(_Bound):
 
     Why: the DLA's descriptors hold 13-bit sizes.
     Use instead: several convolutions over parts of the input channels, then Add.
-    Fix safety: exact
     """
 
     id = "DLA116"
+    remedy = Remedy.EXACT
     limit = "conv.in_channels"
     word = "input channels"
     good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
@@ -183,10 +183,10 @@ class ConvGroups(_Bound):
 
     Why: the limit of the DLA compiler.
     Use instead: split the channels, convolve each part, then Concat.
-    Fix safety: exact
     """
 
     id = "DLA117"
+    remedy = Remedy.EXACT
     limit = "conv.groups"
     word = "groups"
     good = Example("y = Conv<group=64>(x, w)", weights=(("w", "64,1,3,3"),))
@@ -201,23 +201,16 @@ class ConvTwoDimensional(_ConvolutionRule):
 
     Why: the convolution engine walks over H and W. TensorRT 8.6 and later lifts some one-dimensional ones itself.
     Use instead: a 1-D convolution as a 2-D one with height 1; 3-D work has no form on the DLA.
-    Fix safety: exact
     """
 
     id = "DLA118"
+    remedy = Remedy.EXACT
     good = Example("y = Conv(x, w)", weights=_W3)
     bad = Example("y = Conv(x, w)", x="1,8,16,16,16", weights=(("w", "8,8,3,3,3"),))
 
     def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
-        if len(conv.kernel) == 2:
-            return None
-        return self.refuses(
-            layer,
-            f"{len(conv.kernel)} spatial dimensions",
-            expected="2",
-            source="NvInfer.h IConvolutionLayer::setKernelSizeNd",
-            confidence=Confidence.DOCUMENTED if len(conv.kernel) == 3 else Confidence.INFERRED,
-        )
+        seen = Confidence.DOCUMENTED if len(conv.kernel) == 3 else Confidence.INFERRED
+        return self.two_dimensional(layer, len(conv.kernel), "NvInfer.h IConvolutionLayer::setKernelSizeNd", seen)
 
 
 class ConvConstantWeights(_ConvolutionRule):
@@ -226,10 +219,10 @@ class ConvConstantWeights(_ConvolutionRule):
     Why: the DLA compiler lays them out when it builds the loadable. Exporters store equal biases once and hand them to
     the other convolutions through Identity nodes: TensorRT keeps these as layers, and each such convolution falls back.
     Use instead: fold constants (`dlaflow export --simplify`, onnxslim), which gives each convolution its own bias.
-    Fix safety: exact
     """
 
     id = "DLA119"
+    remedy = Remedy.EXACT
     kinds = ("CONVOLUTION", "DECONVOLUTION")
     good = Example("y = Conv(x, w)", weights=_W3)
     bad = Example("i = Identity(b)\ny = Conv(x, w, i)", weights=(*_W3, ("b", "64")))

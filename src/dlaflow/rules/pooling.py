@@ -7,7 +7,7 @@ from typing import ClassVar
 from dlaflow.graph.layer import Layer, Pooling
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, by
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 _GOOD = Example("y = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)")
 
@@ -49,10 +49,10 @@ class PoolWindow(_Bound):
 
     Why: the pooling engine's line buffers.
     Use instead: chained smaller windows: three 5x5 maximum pools of stride 1 equal a 13x13, two equal a 9x9.
-    Fix safety: exact
     """
 
     id = "DLA151"
+    remedy = Remedy.EXACT
     limit = "pool.window"
     word = "window"
     good = _GOOD
@@ -67,10 +67,10 @@ class PoolPadding(_Bound):
 
     Why: the padding field of the pooling engine.
     Use instead: a smaller window.
-    Fix safety: exact
     """
 
     id = "DLA152"
+    remedy = Remedy.EXACT
     limit = "pool.padding"
     word = "padding"
     good = _GOOD
@@ -85,10 +85,10 @@ class PoolPaddingBelowWindow(_PoolingRule):
 
     Why: otherwise a window would see padding alone.
     Use instead: less padding.
-    Fix safety: exact
     """
 
     id = "DLA153"
+    remedy = Remedy.TOLERANCE
     good = _GOOD
     bad = Example("y = AveragePool<kernel_shape=[2,2], pads=[2,2,2,2], count_include_pad=1>(x)")
 
@@ -110,10 +110,10 @@ class PoolStride(_Bound):
 
     Why: the stride field of the pooling engine.
     Use instead: two poolings with smaller strides.
-    Fix safety: exact
     """
 
     id = "DLA154"
+    remedy = Remedy.EXACT
     limit = "pool.stride"
     word = "stride"
     good = _GOOD
@@ -128,10 +128,10 @@ class PoolInclusive(_PoolingRule):
 
     Why: the pooling engine of that generation divides by the whole window.
     Use instead: count_include_pad=1, or no padding.
-    Fix safety: tolerance
     """
 
     id = "DLA155"
+    remedy = Remedy.TOLERANCE
     limit = "pool.inclusive_only"
     good = Example("y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1>(x)", board="xavier-nx")
     bad = Example("y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x)", board="xavier-nx")
@@ -149,10 +149,10 @@ class PoolDilation(_PoolingRule):
 
     Why: TensorRT has no dilated pooling layer.
     Use instead: an undilated window.
-    Fix safety: retrain
     """
 
     id = "DLA156"
+    remedy = Remedy.RETRAIN
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[3,3], dilations=[2,2]>(x)")
 
@@ -173,15 +173,12 @@ class PoolTwoDimensional(_PoolingRule):
 
     Why: the engine walks over H and W.
     Use instead: a 1-D window as a 2-D one with height 1.
-    Fix safety: exact
     """
 
     id = "DLA157"
+    remedy = Remedy.EXACT
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[2,2,2]>(x)", x="1,8,8,8,8")
 
     def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
-        if len(pool.window) == 2:
-            return None
-        source = "NvInfer.h IPoolingLayer::setWindowSizeNd"
-        return self.refuses(layer, f"{len(pool.window)} spatial dimensions", expected="2", source=source)
+        return self.two_dimensional(layer, len(pool.window), "NvInfer.h IPoolingLayer::setWindowSizeNd")

@@ -10,7 +10,7 @@ from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case, make_case
 from dlaflow.targets.target import Target
 from dlaflow.targets.version import Version
-from dlaflow.types import Finding, Verdict
+from dlaflow.types import Finding, Remedy, Verdict
 
 _SHOWN = 4
 _TESTED = Version.parse("10.8")
@@ -42,10 +42,10 @@ class ParserRefuses(ReadingRule):
     importer for, or in a form that it does not take, ends the build: what is predicted of the rest is for the time
     after it is repaired.
     Use instead: another opset, `dlaflow fix` where it has a rewrite, a newer release, or a cut before the node.
-    Fix safety: none
     """
 
     id = "DLA020"
+    remedy = Remedy.ELSEWHERE
     reading = Reading.REFUSED
     verdict = Verdict.FALLBACK
     head = "refuses {model}"
@@ -60,10 +60,10 @@ class ParserNeedsPlugin(ReadingRule):
     Why: the parser hands what it has no importer for to the plugin registry. TensorRT's own plugins lie in
     libnvinfer_plugin, which trtexec loads; any other library must be named. Plugins run on the GPU.
     Use instead: --staticPlugins (--plugins before TensorRT 8.6), or an export without the operator.
-    Fix safety: none
     """
 
     id = "DLA021"
+    remedy = Remedy.ELSEWHERE
     reading = Reading.PLUGIN
     verdict = Verdict.CONDITIONAL
     head = "needs plugins for {model}"
@@ -79,10 +79,10 @@ class ModelContradictsItself(ReadingRule):
     compute nothing, so that no release builds the model. That comes from a size of the input that it was not made for,
     or from a broken file.
     Use instead: a size that fits (--shape), or a new export.
-    Fix safety: none
     """
 
     id = "DLA023"
+    remedy = Remedy.ELSEWHERE
     reading = Reading.CONTRADICTION
     verdict = Verdict.FALLBACK
     head = "cannot read {model}, which contradicts itself"
@@ -97,10 +97,10 @@ class ParserMisreads(ReadingRule):
     Why: the parser of a release knows the opsets of its time. What a later opset moved from an attribute to an input,
     or added, it passes over without a word: the engine computes something else, or a later node is refused.
     Use instead: export with an opset of the release's time: 17 for TensorRT 8.x, 12 for 7.x.
-    Fix safety: exact
     """
 
     id = "DLA022"
+    remedy = Remedy.EXACT
     reading = Reading.MISREAD
     verdict = Verdict.FALLBACK
     head = "misreads {model}"
