@@ -208,7 +208,12 @@ def test_names_taken_apart(name: str, parts: tuple[str, ...]) -> None:
 
 def test_operators_and_causes() -> None:
     assert operators_of(["/l/Conv_1 + /l/Relu", "Conv_2"]) == ("Conv", "Relu")
-    assert cause_of(["Reshape_2 + x", "InstanceNormalization_5", "Mul_8"]) == "GroupNorm"
+    written_out = ["Reshape_2 + x", "InstanceNormalization_5", "(Unnamed Layer* 3) [Shuffle] + Reshape_6", "Mul_8"]
+    assert cause_of(written_out) == "GroupNorm"
+    assert cause_of([*written_out, "InstanceNormalization_9"]) == "InstanceNormalization"
+    assert cause_of(["/n/InstanceNormalization"]) == "InstanceNormalization"
+    assert cause_of(["Conv_1", "InstanceNormalization_2", "Mul_3", "Add_4"]) == "InstanceNormalization"
+    assert cause_of(["/n/GroupNormalization"]) == "GroupNorm"
     assert cause_of(["(Unnamed Layer* 3) [Shuffle]"]) == ""
 
 

@@ -60,8 +60,9 @@ class Estimate:
     is None where no data supports an answer, and `unknown` says why. `split` adds up to `latency.value`. `throughput`
     is one core with one batch in flight; `two_cores` both cores of the board; `with_gpu` both cores and the GPU, each
     with batches of its own. `other_precision` is the latency in the precision that the target does not ask for.
-    `after_fix` assumes that all layers that a named rewrite would make native run on the DLA. `energy_mj` is of one
-    image on the accelerator rails, `gpu_energy_ratio` how many times that the GPU needs.
+    `after_fix` is the latency of what `dlaflow fix` makes of the model with the rewrites `fixes`; None when none helps
+    or nobody searched. `energy_mj` is of one image on the accelerator rails, `gpu_energy_ratio` how many times that
+    the GPU needs.
     """
 
     board: str
@@ -84,6 +85,7 @@ class Estimate:
     advice: Advice
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
 
     def measurements(self) -> list[Measurement]:
         """The totals as the records that reports take."""

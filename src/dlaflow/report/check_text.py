@@ -155,6 +155,6 @@ def _reason(group: FindingGroup) -> list[str]:
     body = textwrap.wrap(f"{where} {finding.message}{known}".strip(), _WIDTH - len(head), break_on_hyphens=False)
     lines = [f"{head} {body[0]}", *(" " * (len(head) + 1) + rest for rest in body[1:])]
     if finding.fix and group.verdict is not Verdict.NATIVE:
-        wrapped = textwrap.wrap(f"use instead: {finding.fix}", _WIDTH - 8, break_on_hyphens=False)
-        lines += [" " * 8 + line for line in wrapped]
+        advice = f"use instead: {finding.fix} {group.fix_call}".rstrip()
+        lines += [" " * 8 + line for line in textwrap.wrap(advice, _WIDTH - 8, break_on_hyphens=False)]
     return lines

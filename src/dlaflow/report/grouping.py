@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlaflow.report.titles import rule_title
+from dlaflow.rules.remedies import fix_call
 from dlaflow.types import Confidence, Finding, Placement, Verdict
 
 _MOVING = {"SHUFFLE", "CONSTANT", "SQUEEZE", "UNSQUEEZE", "SLICE", "CONCATENATION", "CAST"}
@@ -13,9 +14,10 @@ SEVERITY = {Verdict.FALLBACK: 0, Verdict.UNKNOWN: 1, Verdict.CONDITIONAL: 2, Ver
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """One rule's word on several layers. `first` is the finding of the first of them in network order.
+    """What one rule says of several layers. `first` is the finding of the first of them in network order.
 
-    `title` is the rule's condition in one sentence (the message of `first` where the rule is not known).
+    `title` is the rule's condition in one sentence (the message of `first` where the rule is not known), `fix_call`
+    tells what `dlaflow fix` has for them.
     """
 
     rule: str
@@ -23,6 +25,7 @@ class FindingGroup:
     verdict: Verdict
     first: Finding
     layers: list[str]
+    fix_call: str = ""
 
     @property
     def count(self) -> int:
@@ -52,6 +55,7 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
             verdict,
             found[0],
             list(dict.fromkeys(finding.layer for finding in found)),
+            fix_call(found),
         )
         for (rule, verdict, _), found in groups.items()
     ]

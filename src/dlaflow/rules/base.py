@@ -1,7 +1,7 @@
 """What a rule is: one class whose docstring is its message, its `explain` page and its documentation.
 
-The docstring starts with the condition in one sentence, then headed lines: `Why:` and `Use instead:`. The latter is prose
-for people; its kind stands in `remedy`, which is what code reads. `{limit}` is the bound of the release asked for.
+The docstring starts with the condition in one sentence, then headed lines: `Why:` and `Use instead:`. The latter is
+prose for people; its kind stands in `remedy`, which is what code reads. `{limit}` is the release's bound of that id.
 """
 
 from __future__ import annotations

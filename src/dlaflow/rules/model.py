@@ -96,6 +96,12 @@ class GenerationOnRelease(ModelRule):
         return None
 
 
+def nothing_runs(findings: list[Finding]) -> bool:
+    """Whether board and release rule out a DLA, whatever the model is."""
+    blocking = {rule.id for rule in (BoardHasDla, ReleaseHasDla, GenerationOnRelease)}
+    return any(finding.verdict is Verdict.FALLBACK and finding.rule in blocking for finding in findings)
+
+
 class FixedInputs(ModelRule):
     """All inputs must have fixed sizes besides the batch, in the model or by `--shape`.
 

@@ -37,7 +37,8 @@ class NormalizationLayer(Rule):
     """
 
     id = "DLA203"
-    remedy = Remedy.RETRAIN
+    remedy = Remedy.DATA
+    otherwise = Remedy.RETRAIN
     kinds = ("NORMALIZATION", "PLUGIN_V2", "PLUGIN_V3", "PLUGIN")
     good = Example("y = BatchNormalization(x, s, b, m, v)", weights=tuple((name, "64") for name in "sbmv"))
     bad = Example("y = InstanceNormalization(x, s, b)", weights=(("s", "64"), ("b", "64")))
