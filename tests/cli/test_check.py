@@ -205,3 +205,30 @@ def test_only_an_answer_in_a_file_reads_the_whole_model(classifier, tmp_path, mo
         assert len(hashed) == count
     assert json.loads((tmp_path / "json").read_text())["model"]["sha256"] == "0" * 64
     assert "0" * 64 in (tmp_path / "sarif").read_text()
+
+
+def test_a_conditional_layer_falls_back_until_it_is_rewritten(tmp_path, capsys):
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["input", "w"], ["c"], name="/conv"),
+            helper.make_node("GlobalAveragePool", ["c"], ["output"], name="/pool"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 8, 1, 1])],
+        [numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "w")],
+    )
+    path, fixed, sarif, answer = (tmp_path / name for name in ("m.onnx", "fixed.onnx", "m.sarif", "m.json"))
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    target = ["--board", "agx-orin-64gb", "--jetpack", "5.1.1"]
+    for fail_on in ("fallback", "unknown"):
+        options = ["--fail-on", fail_on, "--sarif", str(sarif), "--json", str(answer)]
+        assert main(["check", str(path), *target, *options, "-q"]) == 1
+    layers = json.loads(answer.read_text())["layers"]
+    assert [layer["verdict"] for layer in layers if layer["device"] == "GPU"] == ["conditional"]
+    (result,) = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert result["level"] == "warning"
+    assert (result["properties"]["remedy"], result["properties"]["rewrites"]) == ("exact", ["mean-pooling"])
+    assert main(["fix", str(path), "--out", str(fixed), *target, "-q"]) == 0
+    assert main(["check", str(fixed), *target, "--fail-on", "unknown"]) == 0
+    assert "DLA250" not in capsys.readouterr().out

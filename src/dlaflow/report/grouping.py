@@ -41,8 +41,8 @@ class FindingGroup:
 def group_findings(placement: Placement) -> list[FindingGroup]:
     """Group the findings of a placement by rule, verdict and remedy.
 
-    The worst verdict comes first; layers that compute come before those that only move data, which mostly follow from
-    them; then the most layers.
+    The worst verdict comes first, beside it what falls back until `dlaflow fix` changes it; layers that compute come
+    before those that only move data, which mostly follow from them; then the most layers.
     """
     moving = {layer.name for layer in placement.layers if layer.kind in _MOVING}
     groups: dict[tuple[str, Verdict, str], list[Finding]] = {}
@@ -61,5 +61,9 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
     ]
     return sorted(
         grouped,
-        key=lambda group: (SEVERITY[group.verdict], group.first.layer in moving, -group.count, group.rule),
+        key=lambda group: (_severity(group), group.first.layer in moving, -group.count, group.rule),
     )
+
+
+def _severity(group: FindingGroup) -> int:
+    return 0 if group.verdict is Verdict.CONDITIONAL and group.fix_call else SEVERITY[group.verdict]
