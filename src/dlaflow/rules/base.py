@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dlaflow.graph.layer import Layer
-from dlaflow.rules.case import Case
+from dlaflow.rules.case import Case, by
 from dlaflow.targets.limits import Limit
 from dlaflow.types import Confidence, Device, Finding, Remedy, Verdict
 
@@ -106,6 +106,29 @@ class Rule:
             confidence=confidence,
             remedy=self.otherwise or self.remedy,
         )
+
+
+class Bound(Rule):
+    """A rule that holds numbers of a layer against the bound `limit`, and does no more."""
+
+    attributes: ClassVar[type]
+    """The record that the layer's attributes must be."""
+    fields: ClassVar[tuple[str, ...]]
+    """The numbers in that record."""
+    noun: ClassVar[str]
+    """What a finding calls them."""
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        if limit is None or not isinstance(layer.attributes, self.attributes):
+            return None
+        values = [getattr(layer.attributes, field) for field in self.fields]
+        numbers = tuple(number for value in values for number in (value if isinstance(value, tuple) else (value,)))
+        return None if self.fits(limit, numbers) else self.breaks(layer, limit, f"{self.noun} {by(numbers)}")
+
+    def fits(self, limit: Limit, numbers: tuple[int, ...]) -> bool:
+        """Whether the numbers are allowed."""
+        return limit.allows(*numbers)
 
 
 class ModelRule(Rule):

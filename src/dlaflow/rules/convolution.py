@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from dlaflow.graph.layer import Convolution, Layer
-from dlaflow.rules.base import Example, Rule
-from dlaflow.rules.case import Case, by
+from dlaflow.rules.base import Bound, Example, Rule
+from dlaflow.rules.case import Case
 from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Finding, Remedy
 
@@ -26,27 +26,15 @@ class _ConvolutionRule(Rule):
         raise NotImplementedError
 
 
-class _Bound(_ConvolutionRule):
-    """Shared frame: numbers of a convolution within a bound."""
-
-    word: ClassVar[str]
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        """What is bounded."""
-        raise NotImplementedError
-
-    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
-        limit = case.limit(self.limit)
-        numbers = self.numbers(conv)
-        if limit is None or limit.allows(*numbers):
-            return None
-        return self.breaks(layer, limit, f"{self.word} {by(numbers)}")
+class _ConvolutionBound(Bound):
+    kinds = ("CONVOLUTION",)
+    attributes = Convolution
 
 
 _W3 = (("w", "64,64,3,3"),)
 
 
-class ConvKernelSize(_Bound):
+class ConvKernelSize(_ConvolutionBound):
     """Convolution kernels must lie in {conv.kernel} on each side.
 
     Why: the convolution engine's buffers are sized for it.
@@ -56,15 +44,13 @@ class ConvKernelSize(_Bound):
     id = "DLA110"
     remedy = Remedy.RETRAIN
     limit = "conv.kernel"
-    word = "kernel"
+    noun = "kernel"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv(x, w)", x="1,4,64,64", weights=(("w", "4,4,33,33"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.kernel
+    fields = ("kernel",)
 
 
-class ConvPadding(_Bound):
+class ConvPadding(_ConvolutionBound):
     """Convolution padding must lie in {conv.padding} on each side.
 
     Why: the padding field of the convolution engine.
@@ -74,12 +60,10 @@ class ConvPadding(_Bound):
     id = "DLA111"
     remedy = Remedy.RETRAIN
     limit = "conv.padding"
-    word = "padding"
+    noun = "padding"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv<pads=[32,32,32,32], dilations=[32,32]>(x, w)", weights=_W3)
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.pads_begin + conv.pads_end
+    fields = ("pads_begin", "pads_end")
 
 
 class ConvPaddingBelowKernel(_ConvolutionRule):
@@ -106,7 +90,7 @@ class ConvPaddingBelowKernel(_ConvolutionRule):
         return None
 
 
-class ConvStride(_Bound):
+class ConvStride(_ConvolutionBound):
     """Convolution strides must lie in {conv.stride}.
 
     Why: the stride field of the convolution engine.
@@ -116,15 +100,13 @@ class ConvStride(_Bound):
     id = "DLA113"
     remedy = Remedy.RETRAIN
     limit = "conv.stride"
-    word = "stride"
+    noun = "stride"
     good = Example("y = Conv<strides=[8,8]>(x, w)", weights=_W3)
     bad = Example("y = Conv<strides=[16,16]>(x, w)", weights=(("w", "64,64,16,16"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.stride
+    fields = ("stride",)
 
 
-class ConvDilation(_Bound):
+class ConvDilation(_ConvolutionBound):
     """Convolution dilation must lie in {conv.dilation}.
 
     Why: the dilation field of the convolution engine.
@@ -134,15 +116,13 @@ class ConvDilation(_Bound):
     id = "DLA114"
     remedy = Remedy.RETRAIN
     limit = "conv.dilation"
-    word = "dilation"
+    noun = "dilation"
     good = Example("y = Conv<dilations=[2,2]>(x, w)", weights=_W3)
     bad = Example("y = Conv<dilations=[33,33]>(x, w)", x="1,64,80,80", weights=_W3)
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.dilation
+    fields = ("dilation",)
 
 
-class ConvOutputChannels(_Bound):
+class ConvOutputChannels(_ConvolutionBound):
     """A convolution must have {conv.out_channels} output channels.
 
     Why: the DLA's descriptors hold 13-bit sizes.
@@ -152,15 +132,13 @@ class ConvOutputChannels(_Bound):
     id = "DLA115"
     remedy = Remedy.EXACT
     limit = "conv.out_channels"
-    word = "output channels"
+    noun = "output channels"
     good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
     bad = Example("y = Conv(x, w)", x="1,1,8,8", weights=(("w", "8193,1,1,1"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return (conv.out_channels,)
+    fields = ("out_channels",)
 
 
-class ConvInputChannels(_Bound):
+class ConvInputChannels(_ConvolutionBound):
     """A convolution must have {conv.in_channels} input channels.
 
     Why: the DLA's descriptors hold 13-bit sizes.
@@ -170,15 +148,13 @@ class ConvInputChannels(_Bound):
     id = "DLA116"
     remedy = Remedy.EXACT
     limit = "conv.in_channels"
-    word = "input channels"
+    noun = "input channels"
     good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
     bad = Example("y = Conv(x, w)", x="1,8193,1,1", weights=(("w", "1,8193,1,1"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return (conv.in_channels,)
+    fields = ("in_channels",)
 
 
-class ConvGroups(_Bound):
+class ConvGroups(_ConvolutionBound):
     """A convolution must have {conv.groups} groups.
 
     Why: the limit of the DLA compiler.
@@ -188,12 +164,10 @@ class ConvGroups(_Bound):
     id = "DLA117"
     remedy = Remedy.EXACT
     limit = "conv.groups"
-    word = "groups"
+    noun = "groups"
     good = Example("y = Conv<group=64>(x, w)", weights=(("w", "64,1,3,3"),))
     bad = Example("y = Conv<group=8193>(x, w)", x="1,8193,1,1", weights=(("w", "8193,1,1,1"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return (conv.groups,)
+    fields = ("groups",)
 
 
 class ConvTwoDimensional(_ConvolutionRule):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import Convolution, Layer
-from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.base import Bound, Example, Rule
 from dlaflow.rules.case import Case, by
 from dlaflow.targets.limits import Limit
 from dlaflow.types import Confidence, Finding, Remedy
@@ -27,13 +27,20 @@ class _DeconvolutionRule(Rule):
         raise NotImplementedError
 
 
-def _fits(pair: tuple[int, ...], limit: Limit) -> bool:
-    """Both within the range, or one of the long values with 1 beside it."""
-    low, high = limit.min or 1, limit.max or 1
-    return all(low <= number <= high for number in pair) or (min(pair) == 1 and max(pair) in limit.values)
+class _DeconvolutionBound(Bound):
+    kinds = ("DECONVOLUTION",)
+    attributes = Convolution
 
 
-class DeconvKernelSize(_DeconvolutionRule):
+class _LongBound(_DeconvolutionBound):
+    """Both sides lie within the range, or one is one of the long values with 1 beside it."""
+
+    def fits(self, limit: Limit, numbers: tuple[int, ...]) -> bool:
+        low, high = limit.min or 1, limit.max or 1
+        return all(low <= number <= high for number in numbers) or (min(numbers) == 1 and max(numbers) in limit.values)
+
+
+class DeconvKernelSize(_LongBound):
     """Transposed convolution kernels must lie in {deconv.kernel} on each side.
 
     Why: long kernels are taken only in one direction, with 1 in the other.
@@ -45,14 +52,11 @@ class DeconvKernelSize(_DeconvolutionRule):
     limit = "deconv.kernel"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2]>(x, w)", x="1,4,8,8", weights=(("w", "4,4,40,40"),))
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or _fits(conv.kernel, limit):
-            return None
-        return self.breaks(layer, limit, f"kernel {by(conv.kernel)}")
+    fields = ("kernel",)
+    noun = "kernel"
 
 
-class DeconvStride(_DeconvolutionRule):
+class DeconvStride(_LongBound):
     """Transposed convolution strides must lie in {deconv.stride} on each side.
 
     Why: long strides are taken only in one direction, with 1 in the other.
@@ -64,11 +68,8 @@ class DeconvStride(_DeconvolutionRule):
     limit = "deconv.stride"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[33,33]>(x, w)", x="1,64,4,4", weights=_W2)
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or _fits(conv.stride, limit):
-            return None
-        return self.breaks(layer, limit, f"stride {by(conv.stride)}")
+    fields = ("stride",)
+    noun = "stride"
 
 
 class DeconvLargeSquare(_DeconvolutionRule):
@@ -93,7 +94,7 @@ class DeconvLargeSquare(_DeconvolutionRule):
         )
 
 
-class DeconvPadding(_DeconvolutionRule):
+class DeconvPadding(_DeconvolutionBound):
     """Transposed convolution padding must be {deconv.padding}.
 
     Why: the DLA writes the whole output; cropping it is another operation.
@@ -105,11 +106,8 @@ class DeconvPadding(_DeconvolutionRule):
     limit = "deconv.padding"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2], pads=[1,1,1,1]>(x, w)", weights=(("w", "64,32,4,4"),))
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or limit.allows(*conv.pads_begin, *conv.pads_end):
-            return None
-        return self.breaks(layer, limit, f"padding {by(conv.pads_begin + conv.pads_end)}")
+    fields = ("pads_begin", "pads_end")
+    noun = "padding"
 
 
 class DeconvOutputPadding(_DeconvolutionRule):
@@ -136,7 +134,7 @@ class DeconvOutputPadding(_DeconvolutionRule):
         )
 
 
-class DeconvGroups(_DeconvolutionRule):
+class DeconvGroups(_DeconvolutionBound):
     """Transposed convolutions must have {deconv.groups} group.
 
     Why: grouped transposed convolution is not made.
@@ -148,14 +146,11 @@ class DeconvGroups(_DeconvolutionRule):
     limit = "deconv.groups"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2], group=64>(x, w)", weights=(("w", "64,1,2,2"),))
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or limit.allows(conv.groups):
-            return None
-        return self.breaks(layer, limit, f"{conv.groups} groups")
+    fields = ("groups",)
+    noun = "groups"
 
 
-class DeconvDilation(_DeconvolutionRule):
+class DeconvDilation(_DeconvolutionBound):
     """Transposed convolutions must not be dilated.
 
     Why: dilated transposed convolution is not made.
@@ -167,11 +162,8 @@ class DeconvDilation(_DeconvolutionRule):
     limit = "deconv.dilation"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<dilations=[2,2]>(x, w)", weights=_W2)
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or limit.allows(*conv.dilation):
-            return None
-        return self.breaks(layer, limit, f"dilation {by(conv.dilation)}")
+    fields = ("dilation",)
+    noun = "dilation"
 
 
 class DeconvChannels(_DeconvolutionRule):

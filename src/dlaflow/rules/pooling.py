@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from dlaflow.graph.layer import Layer, Pooling
-from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.base import Bound, Example, Rule
 from dlaflow.rules.case import Case, by
 from dlaflow.types import Confidence, Finding, Remedy
 
@@ -27,24 +25,12 @@ class _PoolingRule(Rule):
         raise NotImplementedError
 
 
-class _Bound(_PoolingRule):
-    """Shared frame: numbers of a pooling layer within a bound."""
-
-    word: ClassVar[str]
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        """What is bounded."""
-        raise NotImplementedError
-
-    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
-        limit = case.limit(self.limit)
-        numbers = self.numbers(pool)
-        if limit is None or limit.allows(*numbers):
-            return None
-        return self.breaks(layer, limit, f"{self.word} {by(numbers)}")
+class _PoolingBound(Bound):
+    kinds = ("POOLING",)
+    attributes = Pooling
 
 
-class PoolWindow(_Bound):
+class PoolWindow(_PoolingBound):
     """Pooling windows must lie in {pool.window} on each side.
 
     Why: the pooling engine's line buffers.
@@ -54,15 +40,13 @@ class PoolWindow(_Bound):
     id = "DLA151"
     remedy = Remedy.EXACT
     limit = "pool.window"
-    word = "window"
+    noun = "window"
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[9,9], pads=[4,4,4,4]>(x)")
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        return pool.window
+    fields = ("window",)
 
 
-class PoolPadding(_Bound):
+class PoolPadding(_PoolingBound):
     """Pooling padding must lie in {pool.padding} on each side.
 
     Why: the padding field of the pooling engine.
@@ -72,12 +56,10 @@ class PoolPadding(_Bound):
     id = "DLA152"
     remedy = Remedy.EXACT
     limit = "pool.padding"
-    word = "padding"
+    noun = "padding"
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[17,17], pads=[8,8,8,8]>(x)")
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        return pool.pads_begin + pool.pads_end
+    fields = ("pads_begin", "pads_end")
 
 
 class PoolPaddingBelowWindow(_PoolingRule):
@@ -105,7 +87,7 @@ class PoolPaddingBelowWindow(_PoolingRule):
         return None
 
 
-class PoolStride(_Bound):
+class PoolStride(_PoolingBound):
     """Pooling strides must lie in {pool.stride}.
 
     Why: the stride field of the pooling engine.
@@ -115,12 +97,10 @@ class PoolStride(_Bound):
     id = "DLA154"
     remedy = Remedy.EXACT
     limit = "pool.stride"
-    word = "stride"
+    noun = "stride"
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[2,2], strides=[17,17]>(x)")
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        return pool.stride
+    fields = ("stride",)
 
 
 class PoolInclusive(_PoolingRule):

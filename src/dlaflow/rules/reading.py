@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dlaflow.graph.layer import Network, Reading, Refusal
+from dlaflow.graph.layer import Reading, Refusal
 from dlaflow.rules.base import Example, ModelRule
-from dlaflow.rules.case import Case, make_case
+from dlaflow.rules.case import Case
 from dlaflow.targets.target import Target
 from dlaflow.targets.version import Version
 from dlaflow.types import Finding, Remedy, Verdict
@@ -131,13 +131,6 @@ def contradictions(findings: Iterable[Finding]) -> list[Finding]:
 def no_engine(findings: Iterable[Finding]) -> list[Finding]:
     """Why no engine comes out of the model as it is, or a wrong one; empty when the parser reads it."""
     return [finding for finding in findings if speaks_first(finding.rule)]
-
-
-def reading_of(network: Network, target: Target) -> list[Finding]:
-    """The same for a network that has not been placed."""
-    case = make_case(network, target)
-    found = [rule().examine_model(case) for rule in READING_RULES if speaks_first(rule.id)]
-    return [finding for finding in found if finding is not None]
 
 
 def told_of(refusals: list[Refusal]) -> str:
