@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tools.fit.energy import write_energy
 
 from dlaflow.errors import InputError
 from dlaflow.estimate.dla import PARAMETER_NAMES
-from dlaflow.estimate.energy import energy_file, gpu_over_dla, write_energy
+from dlaflow.estimate.energy import energy_file, gpu_over_dla
 from dlaflow.estimate.parameters import (
     DLA_SETS,
     GPU_SETS,

@@ -52,7 +52,7 @@ class Advice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What dlaflow expects of a model on a board. Times in ms for the whole batch, rates in images a second.
 
@@ -70,18 +70,18 @@ class Estimate:
     precision: str
     batch: int
     basis: str
-    latency: Range | None
-    throughput: Range | None
-    split: Split | None
-    gpu_alone: Range | None
-    two_cores: Range | None
-    with_gpu: Range | None
-    sparse: Range | None
-    other_precision: Range | None
-    dla_precision_ratio: float | None
-    after_fix: Range | None
-    energy_mj: Range | None
-    gpu_energy_ratio: Range | None
+    latency: Range | None = None
+    throughput: Range | None = None
+    split: Split | None = None
+    gpu_alone: Range | None = None
+    two_cores: Range | None = None
+    with_gpu: Range | None = None
+    sparse: Range | None = None
+    other_precision: Range | None = None
+    dla_precision_ratio: float | None = None
+    after_fix: Range | None = None
+    energy_mj: Range | None = None
+    gpu_energy_ratio: Range | None = None
     advice: Advice
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()

@@ -88,7 +88,6 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
         sparse=_sparse(work, setting, width),
         other_precision=other,
         dla_precision_ratio=ratio,
-        after_fix=None,
         energy_mj=energy_per_image(
             target.board.id, setting.dla.source.key, setting.clocks.dla_mhz or 0, split.dla / batch
         ),
@@ -255,18 +254,7 @@ def _unknown(setting: _Setting, batch: int, gpu_alone: Range | None, reasons: tu
         precision=setting.target.precision,
         batch=batch,
         basis="no data",
-        latency=None,
-        throughput=None,
-        split=None,
         gpu_alone=gpu_alone,
-        two_cores=None,
-        with_gpu=None,
-        sparse=None,
-        other_precision=None,
-        dla_precision_ratio=None,
-        after_fix=None,
-        energy_mj=None,
-        gpu_energy_ratio=None,
         advice=advise(None, None, gpu_alone, fp16_ratio=None, energy_ratio=None, dla_mac_share=0.0),
         unknown=reasons,
     )
