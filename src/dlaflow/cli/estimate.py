@@ -57,7 +57,7 @@ def estimate(model: Path, /, *, on: TargetOptions | None = None, how: EstimateOp
     Parameters
     ----------
     model
-        The ONNX file. Its weights are not read.
+        The ONNX file. Its large weights are not read.
     """
     from dlaflow.estimate.latency import estimate as run_estimate
     from dlaflow.estimate.text import estimate_text

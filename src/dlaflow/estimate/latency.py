@@ -218,10 +218,10 @@ def _other_precision(work: Workload, setting: _Setting, split: Split) -> tuple[R
     """The latency in the other precision, and how many times longer FP16 takes inside the loadables."""
     name = "fp16" if setting.target.precision == "int8" else "int8"
     other = dla_set(setting.dla.engine.generation, name, setting.target.board.id)
-    there = split_of(work, other.engine, setting.conditions, setting.gpu)
-    slow, fast = (there, split) if name == "fp16" else (split, there)
+    swapped = split_of(work, other.engine, setting.conditions, setting.gpu)
+    slow, fast = (swapped, split) if name == "fp16" else (split, swapped)
     return (
-        Range.around(there.total, other.source.spread.network * setting.widening),
+        Range.around(swapped.total, other.source.spread.network * setting.widening),
         slow.dla / fast.dla if fast.dla else None,
     )
 

@@ -83,9 +83,9 @@ def _no_engine(placement: Placement) -> list[str]:
     found = no_engine(placement.findings)
     if not found:
         return []
-    told = [line for each in found for line in (f"{each.message} ({each.rule}).", f"Instead: {each.fix}")]
-    told.append("What follows assumes that this is repaired.")
-    return [*(line for each in told for line in textwrap.wrap(each, _WIDTH, break_on_hyphens=False)), ""]
+    lines = [line for each in found for line in (f"{each.message} ({each.rule}).", f"Instead: {each.fix}")]
+    lines.append("What follows assumes that this is repaired.")
+    return [*(line for each in lines for line in textwrap.wrap(each, _WIDTH, break_on_hyphens=False)), ""]
 
 
 def layer_text(placement: Placement) -> str:

@@ -1,4 +1,4 @@
-"""Rules that can be told only after the layers are placed: the limit of loadables, standalone builds."""
+"""Rules that can be checked only after the layers are placed: the limit of loadables, standalone builds."""
 
 from __future__ import annotations
 

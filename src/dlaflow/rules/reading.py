@@ -29,9 +29,9 @@ class ReadingRule(ModelRule):
         found = [refusal for refusal in case.network.refusals if refusal.reading is self.reading]
         if not found:
             return None
-        told = told_of(found)
-        finding = self.says(self.verdict, told, expected=self.expected, source=_source(case.target))
-        message = f"TensorRT {case.target.version}'s parser {self.head.format(model='this model')}: {told}"
+        nodes = described(found)
+        finding = self.says(self.verdict, nodes, expected=self.expected, source=_source(case.target))
+        message = f"TensorRT {case.target.version}'s parser {self.head.format(model='this model')}: {nodes}"
         return replace(finding, message=message, fix=_advice(found) or finding.fix)
 
 
@@ -133,17 +133,17 @@ def no_engine(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if speaks_first(finding.rule)]
 
 
-def told_of(refusals: list[Refusal]) -> str:
+def described(refusals: list[Refusal]) -> str:
     """The nodes with their reasons: alike ones counted, the first few named."""
     groups: dict[tuple[str, str, str], list[Refusal]] = {}
     for refusal in refusals:
         groups.setdefault((refusal.op, refusal.reason, refusal.since), []).append(refusal)
-    told = [_told(op, reason, since, found) for (op, reason, since), found in list(groups.items())[:_SHOWN]]
+    alike = [_described(op, reason, since, found) for (op, reason, since), found in list(groups.items())[:_SHOWN]]
     rest = sum(len(found) for found in list(groups.values())[_SHOWN:])
-    return "; ".join([*told, *([f"and {rest} more"] if rest else [])])
+    return "; ".join([*alike, *([f"and {rest} more"] if rest else [])])
 
 
-def _told(op: str, reason: str, since: str, found: list[Refusal]) -> str:
+def _described(op: str, reason: str, since: str, found: list[Refusal]) -> str:
     name = found[0].node
     what = f"{op} {name!r}" if op in {"input", "output", "initializer"} else f"node {name!r} ({op})"
     many = f" and {len(found) - 1} more like it" if len(found) > 1 else ""
