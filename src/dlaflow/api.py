@@ -55,9 +55,12 @@ def check(model: File, **on: Unpack[On]) -> ShownPlacement:
 
     Returns a `dlaflow.types.Placement`. Raises UsageError for unknown names and InputError for an unusable file.
     """
-    from dlaflow.placement.check import check as run_check
+    from dlaflow.graph.load import load_model
+    from dlaflow.placement.check import check_model
+    from dlaflow.rewrites.matching import with_rewrites
 
-    return show(ShownPlacement, run_check(Path(model), _target(on)))
+    target, loaded = _target(on), load_model(Path(model))
+    return show(ShownPlacement, with_rewrites(check_model(loaded, target), loaded, target))
 
 
 def fix(
@@ -174,12 +177,15 @@ def estimate(model: File, *, power_mode: str | None = None, **on: Unpack[On]) ->
     from dlaflow.estimate.latency import estimate as run_estimate
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import check_network, network_of
+    from dlaflow.rewrites.gain import with_gain
+    from dlaflow.rewrites.matching import with_rewrites
 
     target = _target(on)
     loaded = load_model(Path(model))
     network = network_of(loaded, target)
-    found = run_estimate(network, check_network(loaded, network, target), target, power_mode)
-    return show(ShownEstimate, found)
+    placement = with_rewrites(check_network(loaded, network, target), loaded, target)
+    found = run_estimate(network, placement, target, power_mode)
+    return show(ShownEstimate, with_gain(found, placement, loaded, target, power_mode))
 
 
 def build(model: File, out: File, *, progress: Progress = silent, **options: Unpack[BuildOptions]) -> ShownBuild:

@@ -81,18 +81,22 @@ def check(
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import check_model, check_network, network_of
     from dlaflow.report.check_text import comparison_text, layer_text, placement_text
+    from dlaflow.rewrites.matching import with_rewrites
 
     options, outputs = on or TargetOptions(), out or Outputs()
     target = options.target()
     loaded = load_model(model, digest=outputs.files)
     network = network_of(loaded, target)
-    placement = check_network(loaded, network, target)
+    placement = with_rewrites(check_network(loaded, network, target), loaded, target)
     _write(placement, outputs)
     if outputs.html or not outputs.quiet:
         from dlaflow.estimate.latency import estimate
 
         expected = estimate(network, placement, target, None)
         if outputs.html:
+            from dlaflow.rewrites.gain import with_gain
+
+            expected = with_gain(expected, placement, loaded, target)
             _write_page(placement, expected.measurements(), outputs.html)
     if not outputs.quiet:
         sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")
@@ -147,6 +151,10 @@ def _fails(placement: Placement, fail_on: str) -> bool:
     from dlaflow.report.verdict import opening
 
     unwanted = {Verdict.FALLBACK} if fail_on == "fallback" else {Verdict.FALLBACK, Verdict.UNKNOWN}
-    found = {layer.verdict for layer in placement.layers if layer.device is not Device.FOLDED}
-    found |= {finding.verdict for finding in placement.findings}
+    running = [layer for layer in placement.layers if layer.device is not Device.FOLDED]
+    found = {finding.verdict for finding in placement.findings} | {layer.verdict for layer in running}
+    if any(
+        finding.verdict is Verdict.CONDITIONAL and finding.rewrites for layer in running for finding in layer.findings
+    ):
+        found.add(Verdict.FALLBACK)  # until `dlaflow fix` has changed the model
     return bool(found & unwanted) or (fail_on == "unknown" and opening(placement) is not None)

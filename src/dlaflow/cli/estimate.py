@@ -57,18 +57,20 @@ def estimate(model: Path, /, *, on: TargetOptions | None = None, how: EstimateOp
     Parameters
     ----------
     model
-        The ONNX file. Its weights are not read.
+        The ONNX file. Its large weights are not read.
     """
     from dlaflow.estimate.latency import estimate as run_estimate
     from dlaflow.estimate.text import estimate_text
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import check_network, network_of
+    from dlaflow.rewrites.gain import with_gain
+    from dlaflow.rewrites.matching import with_rewrites
 
     options = how or EstimateOptions()
     target = (on or TargetOptions()).target()
     loaded = load_model(model)
     network = network_of(loaded, target)
-    placement = check_network(loaded, network, target)
+    placement = with_rewrites(check_network(loaded, network, target), loaded, target)
     if options.learn:
         from dlaflow.estimate.learn import learn
 
@@ -79,6 +81,7 @@ def estimate(model: Path, /, *, on: TargetOptions | None = None, how: EstimateOp
             sys.stdout.write(f"stored in {outcome.stored}\n\n")
     say_unread(placement, quiet=options.quiet)
     found = run_estimate(network, placement, target, options.power_mode)
+    found = with_gain(found, placement, loaded, target, options.power_mode)
     if options.json:
         write_atomic(options.json, estimate_json(found, str(model)))
     if not options.quiet:

@@ -218,11 +218,14 @@ def fix(how: FixOptions, target: Target, source: Path, files: Files, progress: P
 
 def check(target: Target, files: Files, progress: Progress) -> str:
     """Predict the placement."""
-    from dlaflow.placement.check import check as run_check
+    from dlaflow.graph.load import load_model
+    from dlaflow.placement.check import check_model
+    from dlaflow.rewrites.matching import with_rewrites
     from dlaflow.rules.reading import no_engine
 
     with progress(f"Checking {files.folder.name}", None):
-        placement = run_check(files.model, target)
+        model = load_model(files.model)
+        placement = with_rewrites(check_model(model, target), model, target)
     write_atomic(files.placement, placement_json(placement))
     summary = placement.summary
     share = percent(summary.dla_mac_share)
@@ -236,11 +239,12 @@ def estimate(power_mode: str | None, target: Target, files: Files, progress: Pro
     from dlaflow.estimate.latency import estimate as run_estimate
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import network_placed
+    from dlaflow.rewrites.gain import with_gain
 
     with progress(f"Estimating {files.folder.name}", None):
-        placement = read_placement(files.placement)
-        network = network_placed(load_model(files.model), placement)
-        answer = run_estimate(network, placement, target, power_mode)
+        placement, model = read_placement(files.placement), load_model(files.model)
+        answer = run_estimate(network_placed(model, placement), placement, target, power_mode)
+        answer = with_gain(answer, placement, model, target, power_mode)
     write_atomic(files.estimate, measurements_json(answer.measurements()))
     if answer.latency is None:
         return f"no estimate: {'; '.join(answer.unknown)}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dlaflow.errors import UsageError
 from dlaflow.rules.base import title
 from dlaflow.rules.registry import find_rule
+from dlaflow.rules.remedies import fix_call
 from dlaflow.targets.limits import find_limit
 from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Finding, Placement, TargetInfo, Verdict
@@ -24,7 +25,8 @@ SEVERITY = {Verdict.FALLBACK: 0, Verdict.UNKNOWN: 1, Verdict.CONDITIONAL: 2, Ver
 class FindingGroup:
     """What one rule finds in several layers. `first` is the finding of the first of them in network order.
 
-    `title` is the rule's condition in one sentence (the message of `first` where the rule is not known).
+    `title` is the rule's condition in one sentence (the message of `first` where the rule is not known), `fix_call`
+    tells what `dlaflow fix` has for them.
     """
 
     rule: str
@@ -32,6 +34,7 @@ class FindingGroup:
     verdict: Verdict
     first: Finding
     layers: list[str]
+    fix_call: str = ""
 
     @property
     def count(self) -> int:
@@ -47,8 +50,8 @@ class FindingGroup:
 def group_findings(placement: Placement) -> list[FindingGroup]:
     """Group the findings of a placement by rule, verdict and remedy.
 
-    The worst verdict comes first; layers that compute come before those that only move data, which mostly follow from
-    them; then the most layers.
+    The worst verdict comes first, beside it what falls back until `dlaflow fix` changes it; layers that compute come
+    before those that only move data, which mostly follow from them; then the most layers.
     """
     moving = {layer.name for layer in placement.layers if layer.kind in _MOVING}
     groups: dict[tuple[str, Verdict, str], list[Finding]] = {}
@@ -61,13 +64,18 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
             verdict,
             found[0],
             list(dict.fromkeys(finding.layer for finding in found)),
+            fix_call(found),
         )
         for (rule, verdict, _), found in groups.items()
     ]
     return sorted(
         grouped,
-        key=lambda group: (SEVERITY[group.verdict], group.first.layer in moving, -group.count, group.rule),
+        key=lambda group: (_severity(group), group.first.layer in moving, -group.count, group.rule),
     )
+
+
+def _severity(group: FindingGroup) -> int:
+    return 0 if group.verdict is Verdict.CONDITIONAL and group.fix_call else SEVERITY[group.verdict]
 
 
 def release_title(target: TargetInfo) -> str:

@@ -93,12 +93,12 @@ class VariantView:
 
     @property
     def gain(self) -> str:
-        """What the rewrites that the findings name would bring, where an estimate says so."""
+        """What `dlaflow fix` would bring, where an estimate says so."""
         after = number(self.variant, "latency", "after fix")
         if after is None or self.latency is None or after.value >= self.latency.value:
             return ""
         now = f"{self.latency.value:.2f} {self.latency.unit}"
-        return f"with the rewrites named here about {after.value:.2f} {after.unit} instead of {now} (estimated)"
+        return f"after `dlaflow fix` about {after.value:.2f} {after.unit} instead of {now} (estimated)"
 
     def number(self, quantity: str, subject: str) -> Measurement | None:
         return number(self.variant, quantity, subject)

@@ -62,7 +62,6 @@ class DataMovement(Rewrite):
         "DLA242",
         "DLA243",
         "DLA280",
-        "DLA287",
     )
     operators = tuple(sorted(MOVEMENTS))
 

@@ -275,8 +275,9 @@ class Edit:
         """Store an initializer; floats take the type of the tensor `like`."""
         name = self._fresh(label)
         if value.dtype.kind == "f":
-            value = value.astype(self._float_of(like))
-        self.weights[name] = np.ascontiguousarray(value)
+            value = value.astype(self._float_of(like), copy=False)
+        # A stand-in for weights that were not read takes no memory, and stays one.
+        self.weights[name] = np.ascontiguousarray(value) if any(value.strides) else value
         return name
 
     def reshape(self, x: str, shape: Sequence[int], *, output: str = "") -> str:

@@ -19,7 +19,7 @@ class GroupNormalizationShape(Rewrite):
     """Group normalization keeps four dimensions: only its statistics leave the DLA."""
 
     id = "group-normalization"
-    answers = ("DLA203",)
+    answers = ("DLA241",)
     operators = ("InstanceNormalization",)
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:

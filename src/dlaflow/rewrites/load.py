@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, suggested, told_open
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
 from dlaflow.graph.load import Model, as_model
-from dlaflow.graph.shapes import infer
+from dlaflow.graph.shapes import Shapes, infer
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType
 from dlaflow.graph.verify import outer_names
 from dlaflow.rewrites.draft import Array, Draft, Edit, declare, integer
@@ -23,6 +22,7 @@ from dlaflow.rewrites.settle import bypassed
 
 _LOWEST_OPSET = 7
 _LARGEST_FOLD = 1 << 24
+_READ_TO_MATCH = 4096
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -40,13 +40,8 @@ def load_draft(
     inputs whose shape stays open, UsageError for a shape that does not fit the model.
     """
     model = as_model(model)
-    if model.opset < _LOWEST_OPSET:
-        raise InputError(f"{model.path} is too old to be rewritten", expected="opset 7 or later", received=model.opset)
-    if model.proto.graph.sparse_initializer:
-        raise InputError(f"{model.path} holds sparse weights", expected="dense weights", then="Export it without them.")
+    _refuse_unusable(model)
     graph = model.proto.graph
-    for node in graph.node:
-        _refuse_incomplete(node, model)
     frozen, batch = tuple(open_inputs(graph)), batch_of(graph, batch, fixed)
     shapes = infer(model, batch, fixed)
     fix_inputs(graph, batch, fixed)
@@ -55,23 +50,47 @@ def load_draft(
             f"input {told_open(name, dims)}",
             expected=f"one size, such as --shape {suggested(name, dims)}",
         )
-    weights = {tensor.name: model.initializer(tensor.name) for tensor in model.proto.graph.initializer}
-    nodes = []
-    for node in _with_inner_weights(model):
+    return _drafted(model, _with_inner_weights(model), shapes, model.initializer), frozen
+
+
+def draft_to_match(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Draft:
+    """What `load_draft` gives, for predictions alone: `model` stays as it is, and its large weights are not read.
+
+    These are ones of their shape. Raises InputError for a model that `load_draft` refuses, but for open sizes.
+    """
+    _refuse_unusable(model)
+    graph = model.proto.graph
+    batch = batch_of(graph, batch, fixed)
+
+    def value(name: str) -> Array:
+        tensor = model.tensors[name]
+        if np.prod(tensor.dims) <= _READ_TO_MATCH and tensor.data_location != onnx.TensorProto.EXTERNAL:
+            return model.initializer(name)
+        return np.broadcast_to(np.ones((), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)), tuple(tensor.dims))
+
+    draft = _drafted(model, list(graph.node), infer(model, batch, fixed), value)
+    fix_inputs(draft.base.graph, batch, fixed)
+    return draft
+
+
+def _drafted(model: Model, nodes: list[onnx.NodeProto], shapes: Shapes, read: Callable[[str], Array]) -> Draft:
+    """The draft of `nodes` with the weights that `read` gives, the constants folded, and the copies dropped."""
+    weights = {tensor.name: read(tensor.name) for tensor in model.proto.graph.initializer}
+    kept = []
+    for node in nodes:
         made = [name for name in node.output if name]
         if node.op_type == "Constant" and node.output[0] in model.tensors:
-            weights[node.output[0]] = model.initializer(node.output[0])
+            weights[node.output[0]] = read(node.output[0])
         elif all(name in shapes.values for name in made):
             weights.update({name: np.asarray(shapes.values[name]) for name in made})
         elif not _fold(node, weights, model.opset):
-            nodes.append(node)
+            kept.append(node)
     base = onnx.ModelProto()
     base.CopyFrom(model.proto)
     for part in (base.graph.node, base.graph.initializer, base.graph.value_info):
         del part[:]
     _declare(base, shapes.types, weights)
-    draft = _without_copies(Draft(base, tuple(nodes), weights, dict(shapes.types), model.opset))
-    return draft.swept(), frozen
+    return _without_copies(Draft(base, tuple(kept), weights, dict(shapes.types), model.opset)).swept()
 
 
 def open_draft(model: Model) -> Draft:
@@ -86,6 +105,15 @@ def open_draft(model: Model) -> Draft:
     for part in (base.graph.node, base.graph.initializer):
         del part[:]
     return Draft(base, nodes, weights, types, model.opset)
+
+
+def _refuse_unusable(model: Model) -> None:
+    if model.opset < _LOWEST_OPSET:
+        raise InputError(f"{model.path} is too old to be rewritten", expected="opset 7 or later", received=model.opset)
+    if model.proto.graph.sparse_initializer:
+        raise InputError(f"{model.path} holds sparse weights", expected="dense weights", then="Export it without them.")
+    for node in model.proto.graph.node:
+        _refuse_incomplete(node, model)
 
 
 def _refuse_incomplete(node: onnx.NodeProto, model: Model) -> None:
@@ -145,6 +173,8 @@ def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: di
 
 def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> list[Array] | None:
     """The outputs of one node, computed by ONNX's reference implementation; None where it cannot."""
+    from onnx.reference import ReferenceEvaluator  # slow to import
+
     inputs = [onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.input) if name]
     outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
     graph = onnx.helper.make_graph([node], "one", inputs, outputs)

@@ -20,7 +20,7 @@ class PoolingWindows(Rewrite):
     """Pooling windows that are too large become chains of smaller ones."""
 
     id = "pooling-window"
-    answers = ("DLA151", "DLA152", "DLA153", "DLA154", "DLA155")
+    answers = ("DLA151", "DLA152", "DLA154")
     operators = ("MaxPool", "AveragePool")
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
