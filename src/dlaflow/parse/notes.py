@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dlaflow.errors import UsageError
 from dlaflow.parse.log import LogRun, Note
-from dlaflow.targets.features import has
 
+_WITHOUT_DLA = ("11.0.", "11.1.", "11.2.", "11.3.")
+"""As targets/features.toml has it (parse asks no other package)."""
 _ARGUMENT = re.compile(r"--(\w+)(?:=(\S+))?")
 _POOL_SUFFIX = re.compile(r"(dla\w+|workspace):(\d+(?:\.\d+)?)([A-Za-z]+)")
 
@@ -74,16 +74,9 @@ def _of_placement(run: LogRun) -> Iterator[Note]:
         yield Note("candidates_refused", text)
 
 
-def _is_without_dla(tensorrt: str) -> bool:
-    try:
-        return not has("dla", tensorrt)
-    except UsageError:  # a banner that holds no release number
-        return False
-
-
 def _of_options(run: LogRun) -> Iterator[Note]:
     flags = flags_of(run.command)
-    if "useDLACore" in flags and run.tensorrt and _is_without_dla(run.tensorrt):
+    if "useDLACore" in flags and (run.tensorrt or "").startswith(_WITHOUT_DLA):
         yield Note("release_without_dla", f"TensorRT {run.tensorrt} has no DLA support.")
     suffixed = [match.group(0) for match in _POOL_SUFFIX.finditer(flags.get("memPoolSize", ""))]
     if suffixed:
