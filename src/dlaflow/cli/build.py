@@ -30,7 +30,7 @@ from dlaflow.progress import Progress
 from dlaflow.targets.target import Target
 
 if TYPE_CHECKING:
-    from dlaflow.build.python_build import CalibrationImages, Plan
+    from dlaflow.build.python_build import CalibrationImages, EnginePlan
     from dlaflow.parse.log import LogRun
 
 _SWITCH = Parameter(negative="")
@@ -246,7 +246,7 @@ def _about_run(run: LogRun) -> Iterator[str]:
         yield f"Measured: {performance.throughput_qps:,.1f} batches/s" + (f", median {median} ms" if median else "")
 
 
-def _scored(plan: Plan | None, model: Path, target: Target) -> str:
+def _scored(plan: EnginePlan | None, model: Path, target: Target) -> str:
     """How well `dlaflow check` foretold TensorRT's own answers; empty without a DLA."""
     if plan is None or not plan.answers:
         return ""
