@@ -94,7 +94,7 @@ class Model:
         from dlaflow.graph.verify import verify
 
         proto, _ = verify(onnx.load(str(self.path), format="protobuf", load_external_data=False), self.path)
-        for _, tensor in _tensors(proto.graph):
+        for _, tensor in stored_tensors(proto.graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 tensor.CopyFrom(read_external(tensor, self.path.parent))
         try:
@@ -158,7 +158,7 @@ def load_model(path: str | Path, *, digest: bool = True, fixed: Sequence[FixedSh
     functions = called_functions(proto)
     proto, opset = verify(proto, source)
     tensors: dict[str, onnx.TensorProto] = {}
-    for name, tensor in _tensors(proto.graph):
+    for name, tensor in stored_tensors(proto.graph):
         tensors.setdefault(name, tensor)
     for tensor in tensors.values():
         check_tensor(tensor, source)
@@ -168,7 +168,7 @@ def load_model(path: str | Path, *, digest: bool = True, fixed: Sequence[FixedSh
     return Model(source, digested, proto, opset, stripped.spans, tensors, functions, tuple(fixed))
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+def stored_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Initializers and the values of Constant nodes by the names that nodes take them by, the outer graph's first."""
     yield from ((tensor.name, tensor) for tensor in graph.initializer)
     inner = []
@@ -179,7 +179,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
             elif node.op_type == "Constant" and attribute.name == "value" and node.output:
                 yield node.output[0], attribute.t
     for subgraph in inner:
-        yield from _tensors(subgraph)
+        yield from stored_tensors(subgraph)
 
 
 def _read(source: Path) -> Stripped:

@@ -64,7 +64,7 @@ def _refuse_converted(model: Path, graph: Graph) -> None:
             then = f"{then[:-1]}, or take the scales out with `dlaflow cache from-qdq`."
         found = f"{', '.join(quantised)} nodes"
         raise InputError(f"{model} is quantised already", expected="a float32 model", received=found, then=then)
-    if any(tensor.data_type == _FLOAT16 for tensor in graph.initializers.values()):
+    if any(tensor.data_type == _FLOAT16 for tensor in graph.proto.graph.initializer):
         then = "Calibrate before converting to FP16."
         raise InputError(f"{model} is an FP16 model", expected="a float32 model", received="float16 weights", then=then)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import InputError
 from dlaflow.graph.inference import infer_shapes
 from dlaflow.graph.inputs import fed_inputs
-from dlaflow.graph.load import without_weights
+from dlaflow.graph.load import stored_tensors, without_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,7 @@ _OPSET = 13
 class Graph:
     """An ONNX graph with indices over it.
 
+    `stored` are the initializers and the tensors of Constant nodes, by the names that nodes take them by.
     `types` maps a tensor to ONNX's element type where shape inference knows it, `constants` holds the names of tensors
     known before run time (initializers, Constant nodes and everything computed from them alone).
     """
@@ -52,14 +53,14 @@ class Graph:
     proto: onnx.ModelProto
     producer: Mapping[str, onnx.NodeProto] = field(repr=False)
     consumers: Mapping[str, Sequence[onnx.NodeProto]] = field(repr=False)
-    initializers: Mapping[str, onnx.TensorProto] = field(repr=False)
+    stored: Mapping[str, onnx.TensorProto] = field(repr=False)
     types: Mapping[str, int] = field(repr=False)
     constants: frozenset[str] = field(repr=False)
 
     @property
     def inputs(self) -> list[str]:
         """Names of the network's inputs (initializers are not among them)."""
-        return [value.name for value in self.proto.graph.input if value.name not in self.initializers]
+        return [value.name for value in self.proto.graph.input if value.name not in self.stored]
 
     @property
     def outputs(self) -> list[str]:
@@ -74,24 +75,17 @@ class Graph:
         """The value of a constant that is stored in the file; None for everything else."""
         from onnx import numpy_helper
 
-        if name in self.initializers:
-            return numpy_helper.to_array(self.initializers[name])
-        node = self.producer.get(name)
-        if node is None or node.op_type != "Constant":
-            return None
-        for attribute in node.attribute:
-            if attribute.name == "value":
-                return numpy_helper.to_array(attribute.t)
-        return None
+        tensor = self.stored.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
 
 
 def index(model: onnx.ModelProto) -> Graph:
     """Index a model; names that shape inference cannot type are left out of `types`."""
     graph = model.graph
-    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    stored = dict(reversed(list(stored_tensors(graph))))  # the outer graph's come first, and hold
     producer: dict[str, onnx.NodeProto] = {}
     consumers: dict[str, list[onnx.NodeProto]] = {}
-    constants = set(initializers)
+    constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         for name in node.output:
             producer[name] = node
@@ -100,7 +94,7 @@ def index(model: onnx.ModelProto) -> Graph:
         known = all(name in constants or not name for name in node.input)
         if known and not node.op_type.startswith("Random") and not has_graph(node):
             constants.update(node.output)
-    return Graph(model, producer, consumers, initializers, _element_types(model), frozenset(constants))
+    return Graph(model, producer, consumers, stored, _element_types(model), frozenset(constants))
 
 
 def opset_of(model: onnx.ModelProto, domain: str = "") -> int:

@@ -155,7 +155,7 @@ class _Reader:
     def _put(self, quantised: str, value: NDArray[np.float32]) -> str:
         """Store a weight under the name that it had before quantisation, when that is free."""
         stem = _SUFFIX.sub("", quantised)
-        taken = stem in self._graph.initializers or stem in self._graph.producer or stem in self._put_names
+        taken = stem in self._graph.stored or stem in self._graph.producer or stem in self._put_names
         name = f"{quantised}_folded" if taken else stem
         self._put_names.add(name)
         return add_constant(self._graph.proto, name, value)

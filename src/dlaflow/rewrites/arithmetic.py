@@ -12,11 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.building_blocks import scaled, squared
-from dlaflow.rewrites.draft import Array, Draft, Edit, Shape
+from dlaflow.rewrites.draft import Draft, Edit, Shape
 
 _NEEDS_IMAGE = "a square needs (N, C, H, W) for its identity convolution"
 
@@ -55,7 +54,7 @@ def _subtract(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) ->
     if high is not None:
         if "SUB" in bounds.names("elementwise.operations"):
             return None
-        return edit.add("Add", [first, edit.weight("negative", -_wide(high), first)], shape)
+        return edit.add("Add", [first, edit.weight("negative", -np.asarray(high, np.float64), first)], shape)
     if "SUB" in bounds.names("elementwise.operations") and low is None:
         return None
     negative = scaled(edit, second, -1.0, 0.0, bounds)
@@ -106,10 +105,6 @@ def _absolute(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) ->
         return None
     x = node.input[0]
     return edit.add("Max", [x, scaled(edit, x, -1.0, 0.0, bounds)], shape)
-
-
-def _wide(value: Array) -> NDArray[np.float64]:
-    return np.asarray(value, np.float64)
 
 
 def _square(edit: Edit, x: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, suggested, told_open
+from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
-from dlaflow.graph.load import Model, as_model
+from dlaflow.graph.load import Model, as_model, stored_tensors
 from dlaflow.graph.shapes import Shapes, infer
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType
 from dlaflow.graph.verify import outer_names
@@ -142,17 +143,9 @@ def _with_inner_weights(model: Model) -> list[onnx.NodeProto]:
     The branches of one If may give different weights the same name, so that a name does not find them.
     """
     nodes = list(model.proto.graph.node)
-    lacking = any(_lacks_values(tensor) for node in nodes for tensor in _inner_tensors(node))
+    inner = (tensor for node in nodes for graph in subgraphs(node) for _, tensor in stored_tensors(graph))
+    lacking = any(_lacks_values(tensor) for tensor in inner)
     return list(model.whole().graph.node) if lacking else nodes
-
-
-def _inner_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    """The weights inside the graphs that a node holds."""
-    for graph in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
-        yield from graph.initializer
-        for inner in graph.node:
-            yield from (attribute.t for attribute in inner.attribute if attribute.HasField("t"))
-            yield from _inner_tensors(inner)
 
 
 def _lacks_values(tensor: onnx.TensorProto) -> bool:
