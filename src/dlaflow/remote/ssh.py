@@ -22,9 +22,15 @@ from typing import IO
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
 from dlaflow.progress import Task
-from dlaflow.remote.bundle import Bundle
-from dlaflow.remote.channel import ConnectionLostError, ProcessChannel, UnreachableError
-from dlaflow.remote.transport import DEFAULT_ROOT, ProcessTransport, full_disk, last_line
+from dlaflow.remote.transport import (
+    DEFAULT_ROOT,
+    ConnectionLostError,
+    ProcessChannel,
+    ProcessTransport,
+    UnreachableError,
+    full_disk,
+    last_line,
+)
 
 _HOST = re.compile(r"(?:ssh://)?(?P<where>(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9_.][A-Za-z0-9._-]*)(?::(?P<port>\d{1,5}))?")
 _ROOT = re.compile(r"[A-Za-z0-9._/-]+")
@@ -80,12 +86,12 @@ class SshTransport(ProcessTransport):
         command = ["ssh", *self._options(), "-T", "--", self._target.where, shlex.join(["python3", *words])]
         return ProcessChannel(command)
 
-    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+    def push(self, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
         self._connect()
         if rsync and shutil.which("rsync"):
             self._rsync(files, task)
         else:
-            super().push(agent, files, task, rsync=rsync)
+            super().push(files, task, rsync=rsync)
 
     def diagnose(self, complaint: str) -> DlaflowError | None:
         return _refusal(self.name, complaint)
