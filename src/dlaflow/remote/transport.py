@@ -1,4 +1,4 @@
-"""How a board is reached: calls of the agent, and the ways to make them; this machine as a board of its own (`local`)."""
+"""How a board is reached: calls of the agent, and the ways to make them; `local` is this machine as a board."""
 
 from __future__ import annotations
 
