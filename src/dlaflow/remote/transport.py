@@ -35,7 +35,7 @@ class ConnectionLostError(EnvironmentLacksError):
 
 
 class UnreachableError(ConnectionLostError):
-    """The board was never there, and ssh says why: no reason to wait for it."""
+    """The board was never reached, and ssh gives the reason: no use in waiting for it."""
 
 
 class Channel:
@@ -176,7 +176,7 @@ class ProcessTransport(Transport):
         self.root = root
 
     @abstractmethod
-    def python(self, *words: str) -> ProcessChannel:
+    def python(self, *arguments: str) -> ProcessChannel:
         """Start the board's Python with these arguments."""
 
     def call(self, command: str, request: bytes) -> Channel:
@@ -252,8 +252,8 @@ class LocalTransport(ProcessTransport):
     def __init__(self, root: Path) -> None:
         super().__init__("local", str(root))
 
-    def python(self, *words: str) -> ProcessChannel:
-        return ProcessChannel([sys.executable, *words])
+    def python(self, *arguments: str) -> ProcessChannel:
+        return ProcessChannel([sys.executable, *arguments])
 
 
 def full_disk(name: str, detail: str = "") -> EnvironmentLacksError:
