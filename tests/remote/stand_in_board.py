@@ -61,6 +61,8 @@ def samples():
         return 0
 ended, sampled = time.time() + float(setting("seconds", "0.2")), samples() + int(setting("samples", "0"))
 held = os.path.join(board, "held")
+on_dla, on_gpu = setting("layers", "Conv_0...Relu_7 Pool_8").split()
+on_dla = "{ForeignNode[%s]}" % on_dla
 half = options.get("saveEngine")
 if half:
     put(half, b"half an engine")
@@ -83,7 +85,7 @@ if "onnx" in options:
         refused = any(kind in text for kind in setting("refuses", "Erf").encode().split())
         log("[11/22/2026-10:00:02] [I] [TRT] ---------- Layers Running on DLA ----------")
         if not refused:
-            log("[11/22/2026-10:00:02] [I] [TRT] [DlaLayer] {ForeignNode[Conv_0...Relu_7]}")
+            log("[11/22/2026-10:00:02] [I] [TRT] [DlaLayer] " + on_dla)
         log("[11/22/2026-10:00:02] [I] [TRT] ---------- Layers Running on GPU ----------")
         if refused:
             log("[11/22/2026-10:00:02] [I] [TRT] [GpuLayer] UNARY: node_0")
@@ -106,12 +108,12 @@ if "skipInference" not in options and "buildOnly" not in options:
         put(options["exportTimes"], json.dumps(rows).encode())
     if "exportProfile" in options:
         rows = [{"count": 100}]
-        for name, ms in (("{ForeignNode[Conv_0...Relu_7]}", 0.9), ("node_1 finish", 0.1), ("Pool_8", 0.5)):
+        for name, ms in ((on_dla, 0.9), ("node_1 finish", 0.1), (on_gpu, 0.5)):
             rows.append({"name": name, "timeMs": ms * 100, "averageMs": ms, "percentage": ms / 0.015})
         put(options["exportProfile"], json.dumps(rows).encode())
     if "exportLayerInfo" in options:
-        layers = ["{ForeignNode[Conv_0...Relu_7]}", "Pool_8"]
-        put(options["exportLayerInfo"], json.dumps({"Layers": layers, "Bindings": ["input", "output"]}).encode())
+        row = {"Layers": [on_dla, on_gpu], "Bindings": ["input", "output"]}
+        put(options["exportLayerInfo"], json.dumps(row).encode())
     if "exportOutput" in options:
         import array
         name = options["loadInputs"].rpartition(":")[2]
@@ -213,7 +215,7 @@ class StandInBoard:
         return (self.folder / "clocks").read_text()
 
     def setting(self, name: str, value: object) -> None:
-        """For the programs: `seconds` and `samples` (of tegrastats) that a trtexec lasts at least, `version`, ..."""
+        """For the programs: `seconds` and `samples` (of tegrastats) that a trtexec lasts at least, `layers`, ..."""
         (self.folder / name).write_text(str(value))
 
     def hold(self) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
+
 from dlaflow.remote.jobs import JobControl, JobOptions, perform
-from dlaflow.remote.records import Phase, PowerOptions, ProgramRun
+from dlaflow.remote.records import JobState, Phase, PowerOptions, ProgramRun
 
 
 def building(model, *more, name="build", power=None, clocks=False, seconds=60.0):
@@ -21,6 +25,15 @@ def test_a_build_on_this_machine(here, tiny, tmp_path):
     assert (out / "model.engine").stat().st_size == 64 * 200
     assert any("Engine built" in text for text in heard)
     assert (out / "build.log").read_text().splitlines()[-1] == heard[-1]
+
+
+def test_the_wire_and_the_state_files_keep_the_names_of_older_agents(here, tiny, tmp_path, stand_in):
+    state = perform(here, building(tiny), tmp_path)
+    kept = json.loads((stand_in.root / "jobs" / state.id / "state.json").read_text())
+    assert kept["desk"] == state.host != ""
+    assert "host" not in kept
+    older = json.dumps({"id": state.id, "kind": "build", "state": "done", "desk": "ada@bench"})
+    assert msgspec.json.decode(older, type=JobState).host == "ada@bench"
 
 
 def test_a_build_over_ssh_and_nothing_is_sent_twice(connect, tiny, tmp_path):

@@ -57,6 +57,7 @@ def place(tmp_path, monkeypatch, stand_in):
     )
     write_recipe(tmp_path, 'jetpack = "5.1.1"')
     stand_in.setting("seconds", 0.05)
+    stand_in.setting("layers", "conv flatten")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -109,8 +109,7 @@ def _range_query(tables: Tables) -> str:
     own = [(domain, process) for name, domain, process in domains(tables) if name == "TensorRT"]
     where = f"eventType IN ({PUSH_POP}, {START_END}) AND end IS NOT NULL"
     if own or (own := _domains_of_inferences(tables)):
-        pairs = " OR ".join(f"(domainId = {domain} AND globalTid / {PROCESS} = {process})" for domain, process in own)
-        where += f" AND ({pairs})"
+        where += f" AND {_in_domains(own)}"
     return (
         f"SELECT start, end, globalTid, {text_of(tables)} FROM {NVTX} WHERE {where} ORDER BY globalTid, start, end DESC"
     )
@@ -118,15 +117,29 @@ def _range_query(tables: Tables) -> str:
 
 def _domains_of_inferences(tables: Tables) -> list[tuple[int, int]]:
     """Where no domain has TensorRT's name: those that hold inferences, by domain and process."""
-    if not tables.has(NVTX, "domainId"):
+    named = _named(tables, "ExecutionContext::%")
+    if not named or not tables.has(NVTX, "domainId"):
         return []
-    named = ["text LIKE 'ExecutionContext::%'"] if tables.has(NVTX, "text") else []
-    if tables.has(NVTX, "textId") and (ids := tables.string_ids("ExecutionContext::%")):
-        named.append(f"textId IN ({','.join(map(str, ids))})")
-    if not named:
-        return []
-    query = f"SELECT DISTINCT domainId, globalTid / {PROCESS} FROM {NVTX} WHERE {' OR '.join(named)}"
+    query = f"SELECT DISTINCT domainId, globalTid / {PROCESS} FROM {NVTX} WHERE {named}"
     return [(whole(domain), whole(process)) for domain, process in tables.rows(query)]
+
+
+def _in_domains(domains: list[tuple[int, int]]) -> str:
+    """The condition that an NVTX event is of one of these domains, each with its process."""
+    pairs = (f"(domainId = {domain} AND globalTid / {PROCESS} = {process})" for domain, process in domains)
+    return f"({' OR '.join(pairs)})"
+
+
+def _named(tables: Tables, pattern: str) -> str:
+    """The condition that an NVTX event's name matches an SQL LIKE pattern; empty where none can."""
+    parts = [f"text LIKE '{pattern}'"] if tables.has(NVTX, "text") else []
+    if tables.has(NVTX, "textId") and (ids := tables.string_ids(pattern)):
+        parts.append(f"textId IN ({_listed(ids)})")
+    return f"({' OR '.join(parts)})" if parts else ""
+
+
+def _listed(ids: list[int]) -> str:
+    return ",".join(map(str, ids))
 
 
 def _launches(tables: Tables) -> Generator[_Event, None, None]:
@@ -151,27 +164,18 @@ def _launches(tables: Tables) -> Generator[_Event, None, None]:
 def _submits(tables: Tables) -> Generator[_Event, None, None]:
     """Submissions to the DLA: cuDLA ranges, NvMedia calls, or, where neither was traced, what only a DLA layer does."""
     own = [(domain, process) for name, domain, process in domains(tables) if name == "cuDLA"]
-    parts = []
+    sources = []
     guessed = 0
-    named = []
-    if tables.has(NVTX, "textId") and (ids := tables.string_ids("cudlaSubmitTask%")):
-        named.append(f"textId IN ({','.join(map(str, ids))})")
-    if tables.has(NVTX, "text"):
-        named.append("text LIKE 'cudlaSubmitTask%'")
-    if own and named:
-        pairs = " OR ".join(f"(domainId = {domain} AND globalTid / {PROCESS} = {process})" for domain, process in own)
-        parts.append(
-            f"SELECT globalTid AS thread, start AS call FROM {NVTX} WHERE eventType IN ({PUSH_POP}, {START_END}) "
-            f"AND ({pairs}) AND ({' OR '.join(named)})"
-        )
+    if own and (named := _named(tables, "cudlaSubmitTask%")):
+        sources.append(f"{NVTX} WHERE eventType IN ({PUSH_POP}, {START_END}) AND {_in_domains(own)} AND {named}")
     if tables.has(NVMEDIA, "start", "globalTid", "nameId"):
-        names = ",".join(map(str, tables.string_ids("%DlaSubmit%", "%Dla%Submit%", "cudlaSubmitTask%"))) or "NULL"
-        parts.append(f"SELECT globalTid AS thread, start AS call FROM {NVMEDIA} WHERE nameId IN ({names})")
-    if not parts and (waits := tables.string_ids("cuStreamWriteValue32%")) and tables.has(RUNTIME, "nameId", "start"):
-        marks = ",".join(map(str, waits))
-        parts.append(f"SELECT globalTid AS thread, start AS call FROM {RUNTIME} WHERE nameId IN ({marks})")
+        calls = tables.string_ids("%DlaSubmit%", "%Dla%Submit%", "cudlaSubmitTask%")
+        sources.append(f"{NVMEDIA} WHERE nameId IN ({_listed(calls) or 'NULL'})")
+    if not sources and (waits := tables.string_ids("cuStreamWriteValue32%")) and tables.has(RUNTIME, "nameId", "start"):
+        sources.append(f"{RUNTIME} WHERE nameId IN ({_listed(waits)})")
         guessed = _GUESSED
-    if parts:
+    if sources:
+        parts = (f"SELECT globalTid AS thread, start AS call FROM {source}" for source in sources)
         for row in tables.rows(f"{' UNION ALL '.join(parts)} ORDER BY thread, call"):
             thread, call = map(whole, row)
             yield _Event(thread, call, kind=guessed)
@@ -419,7 +423,7 @@ def capture_info(tables: Tables) -> CaptureInfo:
         gpu=_first(tables, "TARGET_INFO_GPU", "name", "1"),
         domains=tuple(sorted({name for name, _, _ in domains(tables)})),
         missing=tuple(table for table in wanted if not tables.has(table)),
-        cuda_graphs=bool(_graph_launches(tables)),
+        cuda_graphs=_launches_graphs(tables),
     )
 
 
@@ -437,12 +441,11 @@ def _first(tables: Tables, table: str, column: str, where: str) -> str:
     return str(found[0][0] or "") if found else ""
 
 
-def _graph_launches(tables: Tables) -> int:
+def _launches_graphs(tables: Tables) -> bool:
     ids = tables.string_ids("cudaGraphLaunch%", "cuGraphLaunch%")
     if not ids or not tables.has(RUNTIME, "nameId"):
-        return 0
-    marks = ",".join(map(str, ids))
-    return sum(1 for _ in tables.rows(f"SELECT 1 FROM {RUNTIME} WHERE nameId IN ({marks}) LIMIT 1"))
+        return False
+    return any(True for _ in tables.rows(f"SELECT 1 FROM {RUNTIME} WHERE nameId IN ({_listed(ids)}) LIMIT 1"))
 
 
 def domains(tables: Tables) -> list[tuple[str, int, int]]:

@@ -16,10 +16,16 @@ import msgspec
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import sha256_of
 from dlaflow.progress import Interruption, Progress, silent
-from dlaflow.remote.bundle import agent_bundle
-from dlaflow.remote.channel import Channel, ConnectionLostError, UnreachableError, lines_of
 from dlaflow.remote.records import Adopted, AgentRefusal, Event, Facts, Have, Hello, JobState, OutputMark
-from dlaflow.remote.transport import Transport, full_disk, last_line
+from dlaflow.remote.transport import (
+    Channel,
+    ConnectionLostError,
+    Transport,
+    UnreachableError,
+    full_disk,
+    last_line,
+    lines_of,
+)
 
 _MARGIN = 64 << 20
 """Bytes that stay free on the board: for logs, engines and the board itself."""
@@ -50,7 +56,6 @@ class RemoteBoard:
         self.progress = progress
         self.interruption = Interruption()
         self.title = ""
-        self._agent = agent_bundle()
         self._hello: Hello | None = None
 
     def __enter__(self) -> RemoteBoard:
@@ -166,7 +171,7 @@ class RemoteBoard:
         """Send the files; returns those that did not arrive whole."""
         total = sum(path.stat().st_size for path in missing.values())
         with self.progress(f"push to {self.name}", total, "bytes") as task:
-            self.transport.push(self._agent, missing, task, rsync=rsync)
+            self.transport.push(missing, task, rsync=rsync)
         return self._ask("adopt", Adopted, {"files": sorted(missing)}).wrong
 
     def _ask(self, command: str, kind: type[T], request: Mapping[str, object]) -> T:
@@ -178,7 +183,7 @@ class RemoteBoard:
                 return self._decode(line, kind)
             if not install or "agent-" not in call.complaint:
                 raise call.lost()
-            self.transport.install(self._agent)
+            self.transport.install()
         raise call.lost()
 
     def _pull(self, job: str, names: tuple[str, ...], folder: Path) -> None:
@@ -218,7 +223,7 @@ class _Call:
 
     def __init__(self, board: RemoteBoard, command: str, request: Mapping[str, object]) -> None:
         self._board = board
-        self.channel = board.transport.call(board._agent, command, msgspec.json.encode(request))
+        self.channel = board.transport.call(command, msgspec.json.encode(request))
         self.complaint = ""
         self.code = 0
 

@@ -100,7 +100,7 @@ def build_on_board(board: RemoteBoard, request: Request, how: RemoteBuild | None
 
 
 def require_passed(board: RemoteBoard, state: JobState, log: Path, seconds: float) -> None:
-    """Raises what the log, or else the job's ending, says of a build that failed."""
+    """Raises what the log, or else the job's ending, shows of a build that failed."""
     if state.state == "done" and ENGINE in state.outputs:
         return
     failed = failed_run(state)

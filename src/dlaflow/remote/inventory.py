@@ -29,7 +29,7 @@ T = TypeVar("T")
 class BoardEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[[board]]: `host` is [USER@]HOST[:PORT], `local` (this machine) or `replay:FOLDER` (a recording).
 
-    `root` is the agent's folder there (default: .dlaflow in the home folder), `ssh_config` stands in place of
+    `root` is the agent's folder on the board (default: .dlaflow in the home folder), `ssh_config` stands in place of
     ~/.ssh/config.
     """
 
@@ -51,7 +51,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def boards_of(text: str, ssh_config: Path | None = None) -> tuple[BoardEntry, ...]:
-    """The boards that a word on the command line means: an inventory (NAME.toml), or one address.
+    """The boards that BOARD on the command line stands for: an inventory (NAME.toml), or one address.
 
     Raises InputError for an inventory that cannot be read.
     """
@@ -112,7 +112,7 @@ def on_every_board(
     """Do `work` for all boards at once; the results come in the order of the inventory.
 
     A board that fails does not disturb the others. Raises KeyboardInterrupt once every board is left in good order and
-    the user was told what goes on there; a second Ctrl-C leaves at once.
+    the user knows what goes on; a second Ctrl-C leaves at once.
     """
     user = user or UserCallbacks()
     results: dict[int, BoardResult[T]] = {}
@@ -152,8 +152,8 @@ def answers_of(
 ) -> dict[str, T]:
     """Board → answer.
 
-    Raises the board's own error where there is one board; else each error is told in a line, and BoardsFailedError is
-    raised.
+    Raises the board's own error where there is one board; else each error is printed as a line, and BoardsFailedError
+    is raised.
     """
     failed = [(result.entry.title, result.error) for result in results if result.error is not None]
     if failed and len(results) == 1:

@@ -19,7 +19,6 @@ import msgspec
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.progress import Interruption
 from dlaflow.remote.board import RemoteBoard
-from dlaflow.remote.channel import ConnectionLostError
 from dlaflow.remote.records import (
     BoardJob,
     JobKind,
@@ -31,6 +30,7 @@ from dlaflow.remote.records import (
     Started,
     Stopping,
 )
+from dlaflow.remote.transport import ConnectionLostError
 
 _BUSY_PAUSE = 0.5
 _SETTLING_SECONDS = 10.0

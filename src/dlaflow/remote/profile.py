@@ -41,7 +41,7 @@ class RemoteProfile:
 def profile_on_board(board: RemoteBoard, engine: Path, folder: Path, how: RemoteProfile | None = None) -> Files:
     """Measure `engine` on the board and write log, layer profile, layer information, times and capture into `folder`.
 
-    Raises InputError for an engine of another release or file than its manifest says, EnvironmentLacksError when the
+    Raises InputError for an engine of another release or file than its manifest has, EnvironmentLacksError when the
     board lacks trtexec or the run fails.
     """
     how = how or RemoteProfile()

@@ -83,7 +83,7 @@ class PhaseSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a job. `power` tells where power came from (tegrastats, sysfs, or empty)."""
+    """What became of a job. `power` is where power came from (tegrastats, sysfs, or empty)."""
 
     id: str
     kind: str

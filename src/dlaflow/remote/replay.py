@@ -16,10 +16,8 @@ import msgspec
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Task
-from dlaflow.remote.bundle import Bundle
-from dlaflow.remote.channel import Channel
 from dlaflow.remote.records import BoardJob
-from dlaflow.remote.transport import Transport
+from dlaflow.remote.transport import Channel, Transport
 
 _CALLS = "calls.jsonl"
 
@@ -51,7 +49,7 @@ class ReplayTransport(Transport):
             raise InputError(f"{folder} is no recording: {error}", then="Record one with --record.") from None
         self._asked: Counter[str] = Counter()
 
-    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
+    def call(self, command: str, request: bytes) -> Channel:
         """Answer from the recording. Raises InputError when it holds no such call."""
         known = [call for call in self._calls if call.command == command]
         mark = _identity(command, request)
@@ -69,10 +67,10 @@ class ReplayTransport(Transport):
         self._asked[command] += 1
         return _ReplayChannel((self._folder / known[place].answer).read_bytes())
 
-    def install(self, agent: Bundle) -> None:
+    def install(self) -> None:
         """Nothing to install."""
 
-    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+    def push(self, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
         """Nobody takes the files."""
         for path in files.values():
             task.advance(path.stat().st_size)
@@ -93,16 +91,16 @@ class RecordingTransport(Transport):
         except OSError as error:
             raise InputError(f"cannot write {folder}: {error.strerror}", then="Choose another folder.") from None
 
-    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
+    def call(self, command: str, request: bytes) -> Channel:
         self._count += 1
         known = RecordedCall(command, _identity(command, request), f"{self._count}.bin")
-        return _RecordingChannel(self._inner.call(agent, command, request), self._folder, known)
+        return _RecordingChannel(self._inner.call(command, request), self._folder, known)
 
-    def install(self, agent: Bundle) -> None:
-        self._inner.install(agent)
+    def install(self) -> None:
+        self._inner.install()
 
-    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
-        self._inner.push(agent, files, task, rsync=rsync)
+    def push(self, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+        self._inner.push(files, task, rsync=rsync)
 
     def diagnose(self, complaint: str) -> DlaflowError | None:
         return self._inner.diagnose(complaint)

@@ -22,9 +22,15 @@ from typing import IO
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
 from dlaflow.progress import Task
-from dlaflow.remote.bundle import Bundle
-from dlaflow.remote.channel import ConnectionLostError, ProcessChannel, UnreachableError
-from dlaflow.remote.transport import DEFAULT_ROOT, ProcessTransport, full_disk, last_line
+from dlaflow.remote.transport import (
+    DEFAULT_ROOT,
+    ConnectionLostError,
+    ProcessChannel,
+    ProcessTransport,
+    UnreachableError,
+    full_disk,
+    last_line,
+)
 
 _HOST = re.compile(r"(?:ssh://)?(?P<where>(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9_.][A-Za-z0-9._-]*)(?::(?P<port>\d{1,5}))?")
 _ROOT = re.compile(r"[A-Za-z0-9._/-]+")
@@ -53,7 +59,7 @@ class SshTarget:
     def parse(cls, text: str, *, config: Path | None = None, root: str = DEFAULT_ROOT) -> SshTarget:
         """Read `[user@]host[:port]`.
 
-        Raises UsageError for what is no such name: anything that ssh could take for an option, or a shell for words.
+        Raises UsageError for anything that ssh could take for an option, or a shell for more than one argument.
         """
         match = _HOST.fullmatch(text)
         if match is None:
@@ -75,17 +81,17 @@ class SshTransport(ProcessTransport):
         if shutil.which("ssh") is None:
             raise EnvironmentLacksError("ssh is not on this computer", then="Install OpenSSH's client.")
 
-    def python(self, *words: str) -> ProcessChannel:
+    def python(self, *arguments: str) -> ProcessChannel:
         self._connect()
-        command = ["ssh", *self._options(), "-T", "--", self._target.where, shlex.join(["python3", *words])]
+        command = ["ssh", *self._options(), "-T", "--", self._target.where, shlex.join(["python3", *arguments])]
         return ProcessChannel(command)
 
-    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+    def push(self, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
         self._connect()
         if rsync and shutil.which("rsync"):
             self._rsync(files, task)
         else:
-            super().push(agent, files, task, rsync=rsync)
+            super().push(files, task, rsync=rsync)
 
     def diagnose(self, complaint: str) -> DlaflowError | None:
         return _refusal(self.name, complaint)
@@ -113,7 +119,7 @@ class SshTransport(ProcessTransport):
             "ControlPersist": "60",
             "ControlPath": f"{self._sockets.name}/%C",
         }
-        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
         if self._target.config is not None:
             options = ["-F", str(self._target.config), *options]
         return options if self._target.port is None else [*options, "-p", str(self._target.port)]
@@ -150,7 +156,7 @@ class SshTransport(ProcessTransport):
                 ) from None
             complaint = _text(stderr)
         if code != 0:
-            # Without a reason, or with these words, the login was under way when the connection broke.
+            # Without a reason, or with this one, the login was under way when the connection broke.
             reason = last_line(complaint)
             cut = not asks and (not reason or _CUT.search(reason))
             kind = ConnectionLostError if cut else UnreachableError

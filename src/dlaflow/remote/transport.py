@@ -1,21 +1,25 @@
-"""How a board is reached: the interface, and this machine as a board of its own (`local`)."""
+"""How a board is reached: calls of the agent, and the ways to make them; `local` is this machine as a board."""
 
 from __future__ import annotations
 
+import os
+import selectors
+import subprocess
 import sys
 import tarfile
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError
 from dlaflow.progress import Task
-from dlaflow.remote.bundle import Bundle
-from dlaflow.remote.channel import Channel, ConnectionLostError, ProcessChannel, lines_of
+from dlaflow.remote.bundle import agent_bundle
 
 DEFAULT_ROOT = ".dlaflow"
 _INSTALL_SECONDS = 60.0
+_END_SECONDS = 5.0
 _CHUNK = 1 << 18
 
 # Written for Python 3.5 and for any login shell: no quotes, dollars or exclamation marks outside of the quoting.
@@ -26,6 +30,113 @@ INSTALLER = (
 )
 
 
+class ConnectionLostError(EnvironmentLacksError):
+    """The connection broke, or the other side is silent. What runs on the board goes on there."""
+
+
+class UnreachableError(ConnectionLostError):
+    """The board was never reached, and ssh gives the reason: no use in waiting for it."""
+
+
+class Channel:
+    """A call that is under way; this one is connected to nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Send to the agent's stdin. Raises ConnectionLostError."""
+
+    def end_input(self) -> None:
+        """Close the agent's stdin."""
+
+    def read(self, timeout: float) -> bytes:
+        """What comes next, empty at the end. Raises ConnectionLostError after `timeout` seconds of silence."""
+        return b""
+
+    def close(self) -> int:
+        """End the call and return its exit code."""
+        return 0
+
+    def complaint(self) -> str:
+        """What the transport wrote to stderr so far."""
+        return ""
+
+
+class ProcessChannel(Channel):
+    """A call through a process (ssh, or Python itself), in a session of its own: Ctrl-C reaches the host alone."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        self._complaint = ""
+        try:
+            self._child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise EnvironmentLacksError(f"cannot start {command[0]}: {error.strerror}") from None
+        assert self._child.stdout is not None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._child.stdout, selectors.EVENT_READ)
+
+    def write(self, data: bytes) -> None:
+        assert self._child.stdin is not None
+        try:
+            self._child.stdin.write(data)
+            self._child.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise ConnectionLostError("the connection to the board broke while sending") from None
+
+    def end_input(self) -> None:
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):
+            self._child.stdin.close()
+
+    def read(self, timeout: float) -> bytes:
+        assert self._child.stdout is not None
+        if not self._selector.select(timeout):
+            raise ConnectionLostError("the board is silent", expected=f"an answer within {timeout:g} s")
+        return os.read(self._child.stdout.fileno(), _CHUNK)
+
+    def close(self) -> int:
+        self.end_input()
+        if self._child.poll() is None:
+            try:
+                self._child.wait(_END_SECONDS if self._at_end() else 0.05)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+        assert self._child.stdout is not None
+        self._selector.close()
+        self._child.stdout.close()
+        self._complaint = self.complaint()
+        self._stderr.close()
+        return self._child.returncode
+
+    def complaint(self) -> str:
+        if self._stderr.closed:
+            return self._complaint
+        self._stderr.seek(0)
+        return self._stderr.read().decode("utf-8", errors="replace").strip()
+
+    def _at_end(self) -> bool:
+        assert self._child.stdout is not None
+        return bool(self._selector.select(0)) and not os.read(self._child.stdout.fileno(), 1)
+
+
+def lines_of(channel: Channel, timeout: float) -> Iterator[bytes]:
+    """Whole lines until the end; a half line at the end is dropped: the connection was cut in it.
+
+    Raises ConnectionLostError after `timeout` seconds of silence.
+    """
+    kept = b""
+    while chunk := channel.read(timeout):
+        *whole, kept = (kept + chunk).split(b"\n")
+        yield from whole
+
+
 class Transport(ABC):
     """A way to one board. `name` is how the user calls it; `sent` counts the bytes that went to it."""
 
@@ -34,18 +145,18 @@ class Transport(ABC):
         self.sent = 0
 
     @abstractmethod
-    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
+    def call(self, command: str, request: bytes) -> Channel:
         """Start the agent with a request (one line of JSON).
 
         Raises ConnectionLostError or EnvironmentLacksError.
         """
 
     @abstractmethod
-    def install(self, agent: Bundle) -> None:
+    def install(self) -> None:
         """Put the agent on the board."""
 
     @abstractmethod
-    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+    def push(self, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
         """Send files into `incoming`, each under its hash; `rsync`: the board has it."""
 
     def diagnose(self, complaint: str) -> DlaflowError | None:
@@ -65,17 +176,18 @@ class ProcessTransport(Transport):
         self.root = root
 
     @abstractmethod
-    def python(self, *words: str) -> ProcessChannel:
+    def python(self, *arguments: str) -> ProcessChannel:
         """Start the board's Python with these arguments."""
 
-    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
-        channel = self.python(f"{self.root}/{agent.name}", command)
+    def call(self, command: str, request: bytes) -> Channel:
+        channel = self.python(f"{self.root}/{agent_bundle().name}", command)
         channel.write(request + b"\n")
         self.sent += len(request) + 1
         return channel
 
-    def install(self, agent: Bundle) -> None:
+    def install(self) -> None:
         """Feed the installer. Raises ConnectionLostError, or EnvironmentLacksError with the board's message."""
+        agent = agent_bundle()
         channel = self.python("-c", INSTALLER, self.root, agent.name, agent.sha256)
         try:
             channel.write(agent.content)
@@ -94,9 +206,9 @@ class ProcessTransport(Transport):
                 then="The board needs python3 and a home folder that can be written.",
             )
 
-    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+    def push(self, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
         """Send files as one tar on the agent's stdin. Raises ConnectionLostError, or EnvironmentLacksError."""
-        channel = self.call(agent, "receive", b"{}")
+        channel = self.call("receive", b"{}")
         try:
             for sha, path in files.items():
                 self._send_member(channel, sha, path, task)
@@ -140,8 +252,8 @@ class LocalTransport(ProcessTransport):
     def __init__(self, root: Path) -> None:
         super().__init__("local", str(root))
 
-    def python(self, *words: str) -> ProcessChannel:
-        return ProcessChannel([sys.executable, *words])
+    def python(self, *arguments: str) -> ProcessChannel:
+        return ProcessChannel([sys.executable, *arguments])
 
 
 def full_disk(name: str, detail: str = "") -> EnvironmentLacksError:

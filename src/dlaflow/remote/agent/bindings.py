@@ -10,7 +10,7 @@ import importlib
 import sys
 import time
 import traceback
-from typing import Any, Dict, List, Tuple  # noqa: UP035
+from typing import Any
 
 from . import generated
 
@@ -48,15 +48,15 @@ def main(arguments: list[str]) -> int:
         _log("E", f"TensorRT's Python bindings cannot be imported: {error}")
         return 1
     line = f"{PROGRAM} [TensorRT v{_number(trt.__version__)}] # {PROGRAM} {' '.join(arguments)}"
-    _say(f"&&&& RUNNING {line}")
+    _print(f"&&&& RUNNING {line}")
     try:
         build(trt, arguments)
     except Exception as error:
         # The log is all that the host sees of this process.
         _log("E", str(error) if isinstance(error, (Wrong, OSError)) else traceback.format_exc())
-        _say(f"&&&& FAILED {line}")
+        _print(f"&&&& FAILED {line}")
         return 1
-    _say(f"&&&& PASSED {line}")
+    _print(f"&&&& PASSED {line}")
     return 0
 
 
@@ -92,7 +92,7 @@ def build(trt: Any, arguments: list[str]) -> None:
     _log("I", f"Engine built in {time.time() - started:.4f} sec.")
 
 
-def _read(arguments: list[str]) -> Dict[str, str]:  # noqa: UP006
+def _read(arguments: list[str]) -> dict[str, str]:
     options = {}
     for argument in arguments:
         name, _, value = argument[2:].partition("=")
@@ -104,13 +104,13 @@ def _read(arguments: list[str]) -> Dict[str, str]:  # noqa: UP006
     return options
 
 
-def _flags(trt: Any, release: Tuple[int, ...], typed: bool) -> int:  # noqa: UP006
+def _flags(trt: Any, release: tuple[int, ...], typed: bool) -> int:
     kinds = trt.NetworkDefinitionCreationFlag
     flags = 1 << int(kinds.EXPLICIT_BATCH) if release[:1] <= generated.EXPLICIT_BATCH_UNTIL else 0
     return flags | (1 << int(kinds.STRONGLY_TYPED)) if typed else flags
 
 
-def _place(trt: Any, builder: Any, config: Any, options: Dict[str, str]) -> None:  # noqa: UP006
+def _place(trt: Any, builder: Any, config: Any, options: dict[str, str]) -> None:
     if "useDLACore" not in options:
         return
     core = int(options["useDLACore"])
@@ -125,7 +125,7 @@ def _place(trt: Any, builder: Any, config: Any, options: Dict[str, str]) -> None
         config.set_flag(trt.BuilderFlag.DIRECT_IO)
 
 
-def _size(trt: Any, config: Any, options: Dict[str, str]) -> None:  # noqa: UP006
+def _size(trt: Any, config: Any, options: dict[str, str]) -> None:
     for part in filter(None, options.get("memPoolSize", "").split(",")):
         pool, _, mebibytes = part.partition(":")
         config.set_memory_pool_limit(getattr(trt.MemoryPoolType, _POOLS[pool]), int(float(mebibytes) * (1 << 20)))
@@ -137,7 +137,7 @@ def _size(trt: Any, config: Any, options: Dict[str, str]) -> None:  # noqa: UP00
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
 
 
-def _shape(builder: Any, config: Any, network: Any, options: Dict[str, str]) -> None:  # noqa: UP006
+def _shape(builder: Any, config: Any, network: Any, options: dict[str, str]) -> None:
     usual = _shapes(options.get("optShapes") or options.get("shapes", ""))
     least, most = _shapes(options.get("minShapes", "")) or usual, _shapes(options.get("maxShapes", "")) or usual
     if not usual:
@@ -148,7 +148,7 @@ def _shape(builder: Any, config: Any, network: Any, options: Dict[str, str]) -> 
     config.add_optimization_profile(profile)
 
 
-def _shapes(text: str) -> Dict[str, Tuple[int, ...]]:  # noqa: UP006
+def _shapes(text: str) -> dict[str, tuple[int, ...]]:
     found = {}
     for part in filter(None, text.split(",")):
         # The last colon: names of TensorFlow tensors hold colons themselves.
@@ -157,11 +157,11 @@ def _shapes(text: str) -> Dict[str, Tuple[int, ...]]:  # noqa: UP006
     return found
 
 
-def _format(trt: Any, network: Any, options: Dict[str, str], typed: bool) -> None:  # noqa: UP006
+def _format(trt: Any, network: Any, options: dict[str, str], typed: bool) -> None:
     inputs = [network.get_input(number) for number in range(network.num_inputs)]
     outputs = [network.get_output(number) for number in range(network.num_outputs)]
     for tensors, text in ((inputs, options.get("inputIOFormats", "")), (outputs, options.get("outputIOFormats", ""))):
-        formats: List[str] = [part for part in text.split(",") if part]  # noqa: UP006
+        formats: list[str] = [part for part in text.split(",") if part]
         wanted = formats * len(tensors) if len(formats) == 1 else formats
         if wanted and len(wanted) != len(tensors):
             raise Wrong(f"{len(wanted)} I/O formats for {len(tensors)} tensors")
@@ -173,7 +173,7 @@ def _format(trt: Any, network: Any, options: Dict[str, str], typed: bool) -> Non
             tensor.allowed_formats = sum(1 << int(getattr(trt.TensorFormat, name)) for name in names)
 
 
-def _precision(trt: Any, config: Any, options: Dict[str, str]) -> Any:  # noqa: UP006
+def _precision(trt: Any, config: Any, options: dict[str, str]) -> Any:
     """The flags of releases up to 10; a calibrator that reads the cache, which must outlive the build."""
     if "fp16" in options:
         config.set_flag(trt.BuilderFlag.FP16)
@@ -226,10 +226,10 @@ def _logger(trt: Any, lowest: str) -> Any:
 
 
 def _log(letter: str, text: str) -> None:
-    _say(f"[{time.strftime('%m/%d/%Y-%H:%M:%S')}] [{letter}] {text}")
+    _print(f"[{time.strftime('%m/%d/%Y-%H:%M:%S')}] [{letter}] {text}")
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from .folder import Record, RefusedRequest, program, say
+from .folder import Record, RefusedRequest, answer, program
 
 _FILES = ("/proc/device-tree/compatible", "/proc/device-tree/model", "/etc/nv_tegra_release")
 _COMMANDS = (
@@ -45,7 +45,7 @@ def facts(request: Record) -> None:
         with suppress(RefusedRequest):
             places[name] = program(name)
     paths = [path for path in request.get("paths", []) if isinstance(path, str) and os.path.exists(path)]
-    say(
+    answer(
         {
             "files": texts,
             "commands": outputs,
@@ -76,7 +76,7 @@ def output_of(*command: str) -> str:
 
 
 def _tensorrt() -> Record:
-    words = output_of(sys.executable, "-c", _TENSORRT).split()
-    if len(words) < 2 or not words[-1].isdigit():
+    printed = output_of(sys.executable, "-c", _TENSORRT).split()
+    if len(printed) < 2 or not printed[-1].isdigit():
         return {"version": "", "dla_cores": None}
-    return {"version": words[-2], "dla_cores": int(words[-1])}
+    return {"version": printed[-2], "dla_cores": int(printed[-1])}

@@ -8,13 +8,13 @@ import sys
 import tarfile
 from contextlib import suppress
 
-from .folder import NAME, SHA, Record, RefusedRequest, digest, free_bytes, job_path, need, place, read, say
+from .folder import NAME, SHA, Record, RefusedRequest, answer, digest, free_bytes, job_path, need, place, read
 
 
 def have(request: Record) -> None:
     """Which of the files are not in the store yet, and how much room there is."""
     wanted = [need(SHA, name, "a hash") for name in request["files"]]
-    say({"missing": [name for name in wanted if not os.path.exists(place("store", name))], "free": free_bytes()})
+    answer({"missing": [name for name in wanted if not os.path.exists(place("store", name))], "free": free_bytes()})
 
 
 def receive(request: Record) -> None:
@@ -35,7 +35,7 @@ def receive(request: Record) -> None:
                 with suppress(OSError):
                     os.unlink(temporary)
             count += 1
-    say({"received": count})
+    answer({"received": count})
 
 
 def adopt(request: Record) -> None:
@@ -54,7 +54,7 @@ def adopt(request: Record) -> None:
         with open(source, "rb") as file:
             os.fsync(file.fileno())
         os.replace(source, target)
-    say({"wrong": wrong})
+    answer({"wrong": wrong})
 
 
 def send(request: Record) -> None:

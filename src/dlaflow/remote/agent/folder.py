@@ -124,7 +124,7 @@ def take_lock() -> int | None:
     return handle
 
 
-def say(record: Record) -> None:
+def answer(record: Record) -> None:
     """One line of answer."""
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()

@@ -14,7 +14,7 @@ from typing import NoReturn
 from . import process
 from .allowed import check_job
 from .clocks import restore_clocks
-from .folder import ID, Record, RefusedRequest, digest, job_path, place, read, say, take_lock, write
+from .folder import ID, Record, RefusedRequest, answer, digest, job_path, place, read, take_lock, write
 from .worker import work
 
 _INNER = ("state.json", "events.jsonl", "reserve", "stop")
@@ -30,19 +30,18 @@ def start(request: Record) -> None:
     path = job_path(job["id"], "state.json")
     known = read(path)
     if known:
-        say({"answer": "known", "state": known})
+        answer({"answer": "known", "state": known})
         return
     lock = recover()
     if lock is None:
-        say({"answer": "busy", "holder": read(place("holder.json"))})
+        answer({"answer": "busy", "holder": read(place("holder.json"))})
         return
     state = _begin(job)
-    say_after = {"answer": "started", "state": state}
     if os.fork() == 0:
         _detach()
         _guard(job, state)
     os.close(lock)
-    say(say_after)
+    answer({"answer": "started", "state": state})
 
 
 def follow(request: Record) -> None:
@@ -51,9 +50,9 @@ def follow(request: Record) -> None:
     path, offset = job_path(job, "events.jsonl"), int(request.get("offset", 0))
     if not read(job_path(job, "state.json")):
         raise RefusedRequest("unknown_job", f"there is no job {job}")
-    said = time.time()
+    last_sign = time.time()
     while True:
-        # The state is read first: what a finished job said last is then surely in its file.
+        # The state is read first: the last events of a finished job are then surely in its file.
         state = read(job_path(job, "state.json"))
         if state.get("state") == "running":
             release(recover())
@@ -64,19 +63,19 @@ def follow(request: Record) -> None:
                     break
                 offset += len(raw)
                 with suppress(ValueError):
-                    say({**json.loads(raw), "at": offset})
-                said = time.time()
+                    answer({**json.loads(raw), "at": offset})
+                last_sign = time.time()
         if state.get("state") != "running":
-            say({"event": "end", "at": offset, "state": state})
+            answer({"event": "end", "at": offset, "state": state})
             return
-        if time.time() > said + _HEARTBEAT_SECONDS:
-            say({"event": "alive", "at": offset})
-            said = time.time()
+        if time.time() > last_sign + _HEARTBEAT_SECONDS:
+            answer({"event": "alive", "at": offset})
+            last_sign = time.time()
         time.sleep(_POLL_SECONDS)
 
 
 def stop(request: Record) -> None:
-    """Ask a job to end; `follow` tells when it has."""
+    """Ask a job to end; `follow` ends when it has."""
     job = str(request["id"])
     state = read(job_path(job, "state.json"))
     if not state:
@@ -84,21 +83,21 @@ def stop(request: Record) -> None:
     if state["state"] == "running":
         with open(job_path(job, "stop"), "w", encoding="ascii"):
             pass
-    say({"state": state})
+    answer({"state": state})
 
 
 def jobs(request: Record) -> None:
     """Every job's state, the oldest first."""
     release(recover())
     states = [read(place("jobs", job, "state.json")) for job in os.listdir(place("jobs")) if ID.fullmatch(job)]
-    say({"jobs": sorted(filter(None, states), key=lambda state: float(state["started"]))})
+    answer({"jobs": sorted(filter(None, states), key=lambda state: float(state["started"]))})
 
 
 def clean(request: Record) -> None:
     """Forget jobs that ended long ago, and files that no job used since."""
     lock = recover()
     if lock is None:
-        say({"answer": "busy", "holder": read(place("holder.json"))})
+        answer({"answer": "busy", "holder": read(place("holder.json"))})
         return
     before = time.time() - float(request["days"]) * 86400
     removed = 0
@@ -112,7 +111,7 @@ def clean(request: Record) -> None:
                 if os.stat(place(folder, name)).st_mtime < before:
                     os.unlink(place(folder, name))
     release(lock)
-    say({"answer": "cleaned", "removed": removed})
+    answer({"answer": "cleaned", "removed": removed})
 
 
 def recover() -> int | None:
@@ -148,7 +147,7 @@ def _begin(job: Record) -> Record:
                 raise RefusedRequest("missing_file", f"{name} was not pushed")
             os.utime(place("store", sha))
             os.link(place("store", sha), os.path.join(folder, name))
-        # Room for the last word on a disk that runs full.
+        # Room for the last state on a disk that runs full.
         with open(os.path.join(folder, "reserve"), "wb") as file:
             file.write(_RESERVE)
         with open(os.path.join(folder, "events.jsonl"), "wb"):
@@ -171,23 +170,23 @@ def _detach() -> None:
 
 def _guard(job: Record, state: Record) -> NoReturn:
     """The guardian: start the worker, wait for its end by the pipe that only it holds, and clear up behind it."""
-    ears, mouth = os.pipe()
+    groups_end, worker_end = os.pipe()
     worker = os.fork()
     if worker == 0:
         code = 1
         try:
-            os.close(ears)
-            process.announce.append(lambda group: _tell(mouth, group))
+            os.close(groups_end)
+            process.announce.append(lambda group: _write_group(worker_end, group))
             ending = work(job)
             _finish(state, ending)
             code = 0
         finally:
             os._exit(code)
-    os.close(mouth)
+    os.close(worker_end)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        with open(ears, "rb") as groups:
+        with open(groups_end, "rb") as groups:
             started = [int(line) for line in groups]
         os.waitpid(worker, 0)
         for group in started:
@@ -204,13 +203,13 @@ def _is_over(state: Record) -> bool:
     return bool(read(job_path(state["id"], "state.json")).get("state") != "running")
 
 
-def _tell(mouth: int, group: int) -> None:
+def _write_group(pipe: int, group: int) -> None:
     with suppress(OSError):
-        os.write(mouth, b"%d\n" % group)
+        os.write(pipe, b"%d\n" % group)
 
 
 def _finish(state: Record, ending: Record) -> None:
-    """The last word on a job, with the hash of all that it leaves."""
+    """Write the final state of a job, with the hash of all that it leaves."""
     folder = job_path(state["id"])
     with suppress(OSError):
         os.unlink(os.path.join(folder, "reserve"))

@@ -11,13 +11,13 @@ import sys
 
 from . import bindings, facts, files, job
 from .allowed import BINDINGS, command_of
-from .folder import Record, RefusedRequest, free_bytes, prepare, root, say
+from .folder import Record, RefusedRequest, answer, free_bytes, prepare, root
 
 
 def hello(request: Record) -> None:
-    """Who is there, and how much room there is."""
+    """The board's name, the agent's folder, and how much room there is."""
     job.release(job.recover())
-    say(
+    answer(
         {
             "host": socket.gethostname(),
             "root": root(),
@@ -60,10 +60,10 @@ def main() -> int:
     except BrokenPipeError:
         return 1
     except RefusedRequest as error:
-        say({"error": error.code, "text": str(error)})
+        answer({"error": error.code, "text": str(error)})
     except OSError as error:
         code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "system"
-        say({"error": code, "text": f"{error.strerror or error} {error.filename or ''}".strip()})
+        answer({"error": code, "text": f"{error.strerror or error} {error.filename or ''}".strip()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        say({"error": "refused", "text": f"the request cannot be read: {type(error).__name__} {error}"})
+        answer({"error": "refused", "text": f"the request cannot be read: {type(error).__name__} {error}"})
     return 0

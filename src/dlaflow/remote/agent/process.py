@@ -13,7 +13,7 @@ from typing import IO
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 5.0
 
-# Who hears of a new group: the worker sets it, so that the guardian can end what the worker leaves.
+# Called with each new group: the worker adds itself, so that the guardian can end what the worker leaves.
 announce: list[Callable[[int], None]] = []
 
 
@@ -28,8 +28,8 @@ def spawn(command: list[str], folder: str, stdout: int | IO[bytes]) -> subproces
         start_new_session=True,
         preexec_fn=_die_with_parent,
     )
-    for tell in announce:
-        tell(child.pid)
+    for notify in announce:
+        notify(child.pid)
     return child
 
 

@@ -27,11 +27,11 @@ _NPY_MAGIC = b"\x93NUMPY"
 
 
 class Stopped(Exception):
-    """The user asked to stop the job, or the worker was told to end."""
+    """The user asked to stop the job, or the worker got a signal to end."""
 
 
 class Failed(Exception):
-    """The job cannot go on; the text says why."""
+    """The job cannot go on; the text is the reason."""
 
 
 def work(job: Record) -> Record:
@@ -113,18 +113,18 @@ class _Worker:
 
     def _idle(self, seconds: float) -> None:
         started = time.time()
-        self._say("phase", name="idle")
+        self._emit("phase", name="idle")
         while time.time() < started + seconds:
             self._listen()
         self.phases.append({"name": "idle", "started": started, "ended": time.time()})
 
     def _phase(self, phase: Record) -> None:
-        self._say("phase", name=phase["name"])
+        self._emit("phase", name=phase["name"])
         started = time.time()
         for run in phase["runs"]:
             log = open(os.path.join(self._folder, f"{run['name']}.log"), "wb")  # noqa: SIM115
             self._children.append(_Running(run, spawn(command_of(run), self._folder, log), log))
-        while any(running.watch(self._say) for running in self._children):
+        while any(running.watch(self._emit) for running in self._children):
             self._listen()
         ended, self._children = self._children, []
         self.phases.append({"name": phase["name"], "started": started, "ended": time.time()})
@@ -142,8 +142,8 @@ class _Worker:
             raise Stopped
         time.sleep(_POLL_SECONDS)
 
-    def _say(self, event: str, **fields: object) -> None:
-        # A full disk silences the events; the programs' own failure tells of it.
+    def _emit(self, event: str, **fields: object) -> None:
+        # A full disk silences the events; the programs' own failure shows it.
         with suppress(OSError):
             self._events.write(json.dumps({"event": event, **fields}).encode() + b"\n")
 
@@ -159,12 +159,12 @@ class _Running:
         self._started = time.time()
         self._seconds = 0.0
         self._timed_out = False
-        self._said = 0
+        self._emitted = 0
 
-    def watch(self, say: _Say) -> bool:
+    def watch(self, emit: _Emit) -> bool:
         """Pass on what is new in the log; whether the program still runs."""
         code = self._child.poll()
-        self._pass_on(say)
+        self._pass_on(emit)
         if code is not None:
             self._seconds = self._seconds or time.time() - self._started
             return False
@@ -188,17 +188,17 @@ class _Running:
             "timed_out": self._timed_out,
         }
 
-    def _pass_on(self, say: _Say) -> None:
+    def _pass_on(self, emit: _Emit) -> None:
         for raw in self._read.readlines(1 << 16):
             # Verbose lines stay in the log, which is pulled whole.
-            if self._said < _LINES_KEPT and b"[V]" not in raw:
-                self._said += 1
+            if self._emitted < _LINES_KEPT and b"[V]" not in raw:
+                self._emitted += 1
                 text = raw.decode("utf-8", "replace").rstrip()[:_LONGEST_LINE]
-                say("line", run=self._run["name"], text=text)
+                emit("line", run=self._run["name"], text=text)
 
 
-class _Say(Protocol):
-    """The shape of `_Worker._say`."""
+class _Emit(Protocol):
+    """The shape of `_Worker._emit`."""
 
     def __call__(self, event: str, **fields: object) -> None: ...
 
