@@ -10,6 +10,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from dlaflow.cli import terminal
+from dlaflow.cli.options import Out
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import atomic_path, write_atomic
 from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, hex_of, read_cache, save_cache, write_cache
@@ -33,7 +34,6 @@ For example:
 """
 cache = App(name="cache", help=_HELP)
 
-Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 Json = Annotated[Path | None, Parameter(help="Also write what was found to this file (schema dlaflow.cache/1).")]
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dlaflow.cli import terminal
+from dlaflow.cli.options import Shape
 from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
-from dlaflow.cli.target_options import Shape
 from dlaflow.errors import EXIT_DONE, EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from dlaflow.cli import remote_build, remote_measure, terminal
 from dlaflow.cli.doctor import facts
+from dlaflow.cli.options import Out
 from dlaflow.cli.remote_options import Connecting, each_board, handling
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
 from dlaflow.remote.board import Board
@@ -48,7 +48,7 @@ Examples:
 `dlaflow remote BOARD COMMAND --help` tells the options of a command.
 """
 
-commands = App(name="dlaflow remote BOARD", result_action="return_value")
+commands = App(name="dlaflow remote BOARD", result_action="return_value", default_parameter=Parameter(negative=""))
 remote = App(name="remote", help=_HELP, help_flags=[], version_flags=[], result_action="return_value")
 
 commands.command(remote_build.build)
@@ -97,8 +97,8 @@ def doctor(board: str, /, *, connecting: Connecting | None = None) -> None:
             console.print(Text(f"{title:<12}{value}"))
         table = Table("what", "there", "missing", "how to get it", title="What works there", title_justify="left")
         for ability in checkup.abilities:
-            there = Text("yes", "green") if ability.works else Text("no", "red")
-            table.add_row(Text(ability.name), there, Text(ability.why), Text(ability.install))
+            works = Text("yes", "green") if ability.works else Text("no", "red")
+            table.add_row(Text(ability.name), works, Text(ability.why), Text(ability.install))
         console.print(table)
 
 
@@ -128,7 +128,7 @@ def attach(
     job: str,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     connecting: Connecting | None = None,
 ) -> None:
     """Follow a job that an earlier call started, and pull all that it left.
@@ -188,5 +188,5 @@ def clean(board: str, /, *, days: float = 14.0, connecting: Connecting | None = 
         return one.ask("clean", Cleaned, {"days": days})
 
     for name, cleaned in each_board(board, connecting, work).items():
-        said = "is busy; nothing was removed" if cleaned.answer == "busy" else f"forgot {cleaned.removed} jobs"
-        terminal.console().print(f"{name} {said}", markup=False)
+        outcome = "is busy; nothing was removed" if cleaned.answer == "busy" else f"forgot {cleaned.removed} jobs"
+        terminal.console().print(f"{name} {outcome}", markup=False)

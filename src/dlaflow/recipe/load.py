@@ -1,8 +1,9 @@
-"""Read a recipe from TOML; each mistake in it is one clear line that names the place."""
+"""Read a recipe from TOML and write one; each mistake in it is one clear line that names the place."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -33,8 +34,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
-SECTIONS: dict[str, type[msgspec.Struct]] = {
+_Section = TypeVar("_Section")
+SECTIONS: dict[str, type] = {
     "target": TargetSection,
     "data": DataSection,
     "train": TrainSection,
@@ -93,7 +94,7 @@ def read_toml(path: str | Path, what: str) -> dict[str, object]:
         raise InputError(f"the {what} {path} is not TOML", received=str(error)) from None
 
 
-def struct_of(body: object, kind: type[_Struct], where: str) -> _Struct:
+def struct_of(body: object, kind: type[_Section], where: str) -> _Section:
     """`body` as a record; `where` is the file in errors, such as `recipe x.toml`. Raises InputError."""
     try:
         return msgspec.convert(body, kind)
@@ -118,7 +119,7 @@ def check_recipe(recipe: Recipe) -> None:
         if value is not None and value < 1:
             raise InputError(f"{place} is too small", expected="1 or more", received=value)
     try:
-        fixed_shapes(recipe.target.shape or ())
+        fixed_shapes(recipe.target.shape)
     except UsageError as error:
         raise InputError(f"target.shape: {error}") from None
     _check_steps(recipe)
@@ -180,17 +181,18 @@ def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) 
         raise InputError(f"variant {name!r} has a rewrite", expected=expected, received=given[0])
 
 
-def check_sections(body: dict[str, object], sections: Mapping[str, type[msgspec.Struct]], where: str) -> None:
+def check_sections(body: dict[str, object], sections: Mapping[str, type], where: str) -> None:
     """`check_keys` for each of these tables of a file."""
     for name, section in sections.items():
         check_keys(body.get(name), section, f"[{name}] ", where)
 
 
-def check_keys(body: object, section: type[msgspec.Struct], place: str, where: str) -> None:
+def check_keys(body: object, section: type, place: str, where: str) -> None:
     """Raise InputError for a key of a table that the record does not know, with the nearest one that it does."""
     if not isinstance(body, dict):
         return
-    known = [field.encode_name for field in msgspec.structs.fields(section)]
+    described = msgspec.inspect.type_info(section)
+    known = [field.encode_name for field in getattr(described, "fields", ())]
     for key in body:
         if key not in known:
             raise InputError(
@@ -204,3 +206,29 @@ def check_keys(body: object, section: type[msgspec.Struct], place: str, where: s
 def _nearest(received: str, known: Iterable[str]) -> str | None:
     near = difflib.get_close_matches(received, list(known), n=1, cutoff=0.4)
     return f"Did you mean {near[0]!r}?" if near else None
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The TOML file with every value of the recipe; None is left out. JSON's strings, numbers and lists are TOML's."""
+    plain: list[str] = []
+    tables: list[str] = []
+    for key, value in msgspec.to_builtins(recipe).items():
+        if isinstance(value, dict):
+            tables += ["", f"[{key}]", *_pairs(value)]
+        elif key == "variant":
+            for variant in value:
+                tables += ["", "[[variant]]", *_pairs(variant)]
+        else:
+            plain += _pairs({key: value})
+    return "\n".join([*plain, *tables]) + "\n"
+
+
+def _pairs(table: dict[str, object]) -> list[str]:
+    return [f"{key} = {_spelled(value)}" for key, value in table.items() if value is not None]
+
+
+def _spelled(value: object) -> str:
+    """A table in a table, such as the shapes of the target, is written inline; names of inputs need their quotes."""
+    if not isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)} = {_spelled(own)}' for key, own in value.items())}}}"

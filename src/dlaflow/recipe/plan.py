@@ -14,11 +14,11 @@ from dlaflow.files import sha256_of
 from dlaflow.placement.answers import known_answers
 from dlaflow.quantize.calibration import sidecar_of
 from dlaflow.recipe import work
-from dlaflow.recipe.boards.plan import steps_there
+from dlaflow.recipe.boards.plan import board_steps
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.engine import Step
 from dlaflow.recipe.results import NO_REMARKS, Remarks, Sources, write_report
 from dlaflow.recipe.schema import Recipe, VariantSection
-from dlaflow.recipe.step import Step
 from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
@@ -167,13 +167,14 @@ class Planner:
         """The last step. `boards` are those whose numbers are there; `about` is told in the report."""
         recipe = self.recipe
         files = {name: replace(each, boards=boards) for name, each in self.files.items()}
-        done = (*recipe.steps, *(f"{step} there" for step in steps_there(recipe, self.target)))
-        inputs = {f"{name}/{path}": path for name, each in files.items() for path in each.results(done)}
+        done, on_boards = recipe.steps, board_steps(recipe, self.target)
+        inputs = {f"{name}/{path}": path for name, each in files.items() for path in each.results(done, on_boards)}
         inputs |= {f"{name}/model": each.model for name, each in files.items()}
+        sources = Sources(recipe, files, done, on_boards, about)
         needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
         return Step(
             "report",
-            partial(write_report, Sources(recipe, files, done, about), self.data if needs_data else None, self._folder),
+            partial(write_report, sources, self.data if needs_data else None, self._folder),
             (self._folder / recipe.report.file, self._folder / "run.json"),
             inputs,
             {"recipe": msgspec.json.encode(recipe).decode(), "about": repr(about)},

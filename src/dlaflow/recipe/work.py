@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress
-from dlaflow.recipe.boards.files import BoardFiles
+from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.fingerprint import fingerprint
 from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
@@ -56,8 +55,8 @@ class Files:
     def cache(self) -> Path:
         return self.folder / "calib.cache"
 
-    def results(self, steps: Collection[str]) -> list[Path]:
-        """The files that the report reads: those of the steps that were asked for, `STEP there` on boards."""
+    def results(self, steps: Collection[str], on_boards: Collection[str] = ()) -> list[Path]:
+        """The files that the report reads: those of `steps`, and on each board those of `on_boards`."""
         found = {
             "check": self.placement,
             "estimate": self.estimate,
@@ -65,8 +64,7 @@ class Files:
             "evaluate": self.accuracy,
         }
         own = [path for step, path in found.items() if step in steps]
-        there = [step.removesuffix(" there") for step in steps if step.endswith(" there")]
-        return own + [path for board in self.boards for path in BoardFiles.of(self.folder, board).results(there)]
+        return own + [path for board in self.boards for path in BoardFiles.of(self.folder, board).results(on_boards)]
 
     @property
     def sensitivity(self) -> Path:
@@ -192,21 +190,19 @@ def estimate(power_mode: str | None, target: Target, files: Files, progress: Pro
 
 
 def calibrate(section: CalibrateSection, target: Target, data: RunData, files: Files, progress: Progress) -> str:
-    """Calibrate INT8 and write both outputs: the cache of the target's TensorRT and the Q/DQ model."""
-    from dlaflow.quantize.cache import write_cache
-    from dlaflow.quantize.calibrate import calibrate as run_calibration
-    from dlaflow.quantize.calibration import CalibrationConfig, sidecar_of, write_calibration
-    from dlaflow.quantize.coverage import cover
-    from dlaflow.quantize.images import in_batches
-    from dlaflow.quantize.qdq import write_qdq
+    """Calibrate INT8, write the cache of the target's TensorRT and the Q/DQ model, and announce the warnings."""
+    from dlaflow.api.calibrate import CalibrateOptions, calibrate_on
 
-    tensorrt, shapes = target.release.tensorrt, target.shapes
-    config = CalibrationConfig(method=section.method, images=section.samples, shapes=shapes)
-    images, _ = data.training(section.samples)
-    calibration = run_calibration(files.model, partial(in_batches, images, _BATCH), config, progress)
-    write_cache(cover(files.model, calibration, tensorrt, shapes).scales, tensorrt, files.cache)
-    write_calibration(calibration, sidecar_of(files.cache))
-    write_qdq(files.model, calibration, files.int8)
+    options = CalibrateOptions(
+        cache=files.cache,
+        qdq=files.int8,
+        method=section.method,
+        tensorrt=target.release.tensorrt,
+        shape=[str(shape) for shape in target.shapes],
+    )
+    calibration = calibrate_on(files.model, data.training(section.samples), _BATCH, options, progress).calibration
+    for warning in calibration.warnings:
+        data.announce(f"{files.folder.name}: {warning}")
     return f"{count(len(calibration.tensors), 'scale')} from {count(calibration.images, 'image')}"
 
 
@@ -222,9 +218,9 @@ def sensitivity(
     from dlaflow.quantize.calibration import read_calibration, sidecar_of
     from dlaflow.quantize.sensitivity import Sample, rank
 
-    images, labels = data.training(section.images, skip)
-    calibration = read_calibration(sidecar_of(files.cache))
-    found = rank(files.model, calibration, Sample(images, labels, _BATCH, shapes), section.max_drop, progress)
+    chosen = data.training(section.images, skip)
+    sample = Sample(chosen.images, chosen.labels, _BATCH, shapes)
+    found = rank(files.model, read_calibration(sidecar_of(files.cache)), sample, section.max_drop, progress)
     rows = [
         Measurement(
             "sensitivity",
@@ -258,18 +254,14 @@ def evaluate(
     progress: Progress,
 ) -> str:
     """Measure each precision on the test images, and how far it agrees with fp32 where that is among them."""
-    from dlaflow.quantize.accuracy import Accuracy
-    from dlaflow.quantize.accuracy import evaluate as run_evaluation
-    from dlaflow.runtime.ort import OrtRunner
+    from dlaflow.api.evaluate import accuracies
 
-    images, labels = data.test(section.limit)
-    reference: Accuracy | None = None
-    measurements, said = [], []
+    found = accuracies(models.values(), data.test(section.limit), section.batch_size, shapes, progress)
+    reference = found[models["fp32"]] if "fp32" in models else None
+    rows, summary = [], []
     for precision, model in models.items():
-        accuracy = run_evaluation(OrtRunner(model, shapes=shapes), images, labels, section.batch_size, progress)
-        measurements += accuracy.measurements(precision, reference, detail=data.dataset.name)
-        said.append(f"{precision} {percent(accuracy.top1)}")
-        if precision == "fp32":
-            reference = accuracy
-    write_atomic(out, measurements_json(measurements))
-    return ", ".join(said)
+        against = reference if precision != "fp32" else None
+        rows += found[model].measurements(precision, against, detail=data.dataset.name)
+        summary.append(f"{precision} {percent(found[model].top1)}")
+    write_atomic(out, measurements_json(rows))
+    return ", ".join(summary)

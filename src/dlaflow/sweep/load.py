@@ -11,7 +11,6 @@ from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.recipe.load import SECTIONS, check_keys, check_sections, read_toml, struct_of
 from dlaflow.sweep.schema import ClusterSection, Range, SearchSection, SpaceSection, Sweep
 from dlaflow.sweep.space import DIMENSIONS, Trial, Value, grid, trial_of, values
-from dlaflow.targets.target import resolve_target
 
 _OWN: dict[str, type[msgspec.Struct]] = {"search": SearchSection, "cluster": ClusterSection, "space": SpaceSection}
 
@@ -55,15 +54,7 @@ def _check(sweep: Sweep) -> None:
                 "space.precisions holds no set", expected='such as ["fp16", "int8"]', received=list(precisions)
             )
     for trial in grid(sweep) if sweep.search.kind == "grid" else _one_value_at_a_time(sweep):
-        wanted = trial.recipe.target
-        resolve_target(
-            wanted.board,
-            wanted.jetpack,
-            precision=wanted.precision,
-            batch=wanted.batch,
-            mode=wanted.mode,
-            tensorrt=wanted.tensorrt,
-        )
+        trial.recipe.target.target()
     for method in (sweep.calibrate.method, *sweep.space.method):
         CalibrationConfig(method)
 

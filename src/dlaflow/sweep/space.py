@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def trial_of(sweep: Sweep, picked: Picked) -> Trial:
     evaluate, target = sweep.evaluate, _target(sweep, picked.get("target"))
     if isinstance(precisions, tuple):
         evaluate = msgspec.structs.replace(evaluate, precisions=("fp32", *precisions))
-        target = msgspec.structs.replace(target, precision="int8" if "int8" in precisions else "fp16")
+        target = replace(target, precision="int8" if "int8" in precisions else "fp16")
     calibrated = "int8" in evaluate.precisions
     model = _model(picked)
     own = model.endswith(".onnx")

@@ -10,7 +10,7 @@ import msgspec
 
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
-from dlaflow.recipe.dump import recipe_toml
+from dlaflow.recipe.load import recipe_toml
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.run import start_over
 from dlaflow.recipe.state import remove_leftovers

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EngineSource:
     """What an engine is built from: the model's file, and the calibration cache where the release reads one."""
 
     model: Path
@@ -30,28 +30,28 @@ def is_typed(tensorrt: str) -> bool:
     return takes_types_from_model(BuildConfig(), tensorrt)
 
 
-def source_of(files: Files, target: Target, tensorrt: str, *, calibrated: bool) -> Source:
+def source_of(files: Files, target: Target, tensorrt: str, *, calibrated: bool) -> EngineSource:
     """The file that a board with this release builds from.
 
     Raises InputError when it is an INT8 model that the recipe does not make.
     """
     int8 = target.precision == "int8"
     if not is_typed(tensorrt):
-        return Source(files.model, files.cache if int8 and calibrated else None)
+        return EngineSource(files.model, files.cache if int8 and calibrated else None)
     if int8 and not calibrated:
         raise InputError(
             f"TensorRT {tensorrt} takes INT8 from the model", expected="`calibrate` among the steps", received="none"
         )
-    return Source(files.int8 if int8 else files.fp16)
+    return EngineSource(files.int8 if int8 else files.fp16)
 
 
-def dla_config(source: Source, target: Target, tensorrt: str) -> BuildConfig:
+def dla_config(source: EngineSource, target: Target, tensorrt: str) -> BuildConfig:
     """The engine for the DLA, as `check` counts on it: FP16 beside INT8, GPU fallback unless standalone."""
     config = replace(gpu_config(source, target, tensorrt), dla_core=0, gpu_fallback=True)
     return standalone_of(config) if target.mode == "standalone" else config
 
 
-def gpu_config(source: Source, target: Target, tensorrt: str) -> BuildConfig:
+def gpu_config(source: EngineSource, target: Target, tensorrt: str) -> BuildConfig:
     """The same network for the GPU alone."""
     int8, typed = target.precision == "int8", is_typed(tensorrt)
     return BuildConfig(
