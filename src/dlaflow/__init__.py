@@ -45,32 +45,22 @@ __all__ = [
     "fix",
 ]
 
-_FUNCTIONS = {
-    "build": "build",
-    "build_command": "build",
-    "calibrate": "calibrate",
-    "check": "check",
-    "compare": "compare",
-    "estimate": "estimate",
-    "evaluate": "evaluate",
-    "fix": "fix",
-}
-"""Each function with the module of `dlaflow.api` that holds it."""
+_ERRORS = {"DlaflowError", "EnvironmentLacksError", "InputError", "UsageError"}
 
 
 def _function(name: str) -> Callable[..., object]:
+    """The function of that name in `dlaflow.api`, whose module bears the name too."""
     from dlaflow.api.keywords import documented
 
-    function: Callable[..., object] = getattr(importlib.import_module(f"dlaflow.api.{_FUNCTIONS[name]}"), name)
+    module = "build" if name == "build_command" else name
+    function: Callable[..., object] = getattr(importlib.import_module(f"dlaflow.api.{module}"), name)
     return documented(function)
 
 
 def __getattr__(name: str) -> object:
-    if name in _FUNCTIONS:
-        return _function(name)
-    if name in __all__:
-        return getattr(importlib.import_module("dlaflow.errors"), name)
-    raise AttributeError(f"module 'dlaflow' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'dlaflow' has no attribute {name!r}")
+    return getattr(importlib.import_module("dlaflow.errors"), name) if name in _ERRORS else _function(name)
 
 
 def __dir__() -> list[str]:

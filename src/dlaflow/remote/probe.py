@@ -18,7 +18,7 @@ from dlaflow.graph.layer import Layer, Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
-from dlaflow.placement.check import check_model, network_of
+from dlaflow.placement.check import check_network, network_of
 from dlaflow.remote.board import Board
 from dlaflow.remote.cut import BOUNDARY, cut_out, give_types
 from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
@@ -117,7 +117,7 @@ def probe(board: Board, path: Path, target: Target, options: ProbeOptions | None
 
 def _wanted(model: Model, network: Network, target: Target, options: ProbeOptions) -> dict[str, Layer]:
     """Signature → a layer with it: equal layers are asked once."""
-    verdicts = {layer.name: layer.verdict for layer in check_model(model, target, {}).layers}
+    verdicts = {layer.name: layer.verdict for layer in check_network(model, network, target, {}).layers}
     layers = [
         layer
         for layer in network.layers
