@@ -52,6 +52,9 @@ def keywords(record: Callable[_P, _Record]) -> Callable[[Callable[[_Record], _An
                     raise unknown_name("option", name, known)
             return function(record(*arguments, **options))
 
+        own = inspect.signature(record).parameters.values()
+        answer = inspect.signature(function).return_annotation
+        called.__signature__ = inspect.Signature(list(own), return_annotation=answer)  # type: ignore[attr-defined]
         vars(called)[_RECORD] = record
         return called
 
@@ -59,19 +62,17 @@ def keywords(record: Callable[_P, _Record]) -> Callable[[Callable[[_Record], _An
 
 
 def documented(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
-    """The function itself, with the signature and the text that `help()` shows; others than those above stay."""
+    """The function itself, with types and a list of options where `help()` looks; others than those above stay."""
     record = vars(function).pop(_RECORD, None)
     if record is not None:
-        answer = inspect.signature(inspect.unwrap(function)).return_annotation
-        function.__signature__ = _signature(record).replace(return_annotation=answer)  # type: ignore[attr-defined]
+        function.__signature__ = _typed(record, inspect.signature(function))  # type: ignore[attr-defined]
         lines = [line for field in dataclasses.fields(record) for line in _about(record, field.name)]
         function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines])
     return function
 
 
-def _signature(record: type) -> inspect.Signature:
-    """The record's signature with types in place of their names, where all of them can be had."""
-    signature = inspect.signature(record)
+def _typed(record: type, signature: inspect.Signature) -> inspect.Signature:
+    """The signature with types in place of their names, where all of them can be had."""
     try:
         hints = typing.get_type_hints(record)
     except NameError:  # a type of a package that is not loaded

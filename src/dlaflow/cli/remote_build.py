@@ -65,7 +65,7 @@ def build(
     named, wanted, running = target or Target(), engine or Engine(), running or Running()
     if wanted.timing_cache is not None:
         raise UsageError(
-            "the board keeps no timing cache for the desk", received="--timing-cache", then="Leave it out."
+            "the board keeps no timing cache for the host", received="--timing-cache", then="Leave it out."
         )
     count = len(boards_of(board))
 

@@ -34,7 +34,7 @@ class Connecting:
     ssh_config: Path | None = None
     """A configuration for ssh in place of ~/.ssh/config."""
     wait: float = 0.0
-    """Seconds to wait while another desk uses the board."""
+    """Seconds to wait while another host uses the board."""
     reconnect: float = 180.0
     """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
     attach: bool = False

@@ -66,7 +66,7 @@ class OnBoards:
     ssh_config: Path | None = None
     """A configuration for ssh in place of ~/.ssh/config."""
     wait: float = 0.0
-    """Seconds to wait while another desk uses the board."""
+    """Seconds to wait while another host uses the board."""
     reconnect: float = 180.0
     """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
 
@@ -154,7 +154,7 @@ def _progress(*, shared: bool, quiet: bool) -> Iterator[Progress]:
 
 
 def _raise_failed(outcome: RunOutcome, errors: Console) -> None:
-    """The boards that failed, once the others' results are told."""
+    """The boards that failed, once the results of the others are printed."""
     if not outcome.failed:
         return
     if len(outcome.sent) == 1:
