@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dlaflow.api.check import predict
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError
+from dlaflow.files import record_json
 from dlaflow.targets.options import TargetOptions
 from dlaflow.types import Placement
 
@@ -63,18 +64,7 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
 
 def estimate_json(found: Estimate, model: str) -> bytes:
     """The file of `--json`: the estimate field by field, and its totals as measurements."""
-    import msgspec
-
-    from dlaflow.version import __version__
-
-    body = {
-        "schema": SCHEMA,
-        "dlaflow": __version__,
-        "model": model,
-        "estimate": msgspec.to_builtins(found),
-        "measurements": msgspec.to_builtins(found.measurements()),
-    }
-    return msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n"
+    return record_json(SCHEMA, {"model": model, "estimate": found, "measurements": found.measurements()})
 
 
 def read_samples(paths: Sequence[Path]) -> list[Sample]:

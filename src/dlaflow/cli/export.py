@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Out
 from dlaflow.errors import UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import record_json, write_atomic
 from dlaflow.targets.release import find_release
-from dlaflow.version import __version__
 from dlaflow.zoo.export import TOLERANCE, ExportConfig
 from dlaflow.zoo.export import export as run_export
 
@@ -82,8 +80,7 @@ def export(
     )
     result = run_export(config)
     if how.json is not None:
-        record = {"schema": SCHEMA, "dlaflow": __version__, "model": model, **msgspec.to_builtins(result, enc_hook=str)}
-        write_atomic(how.json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        write_atomic(how.json, record_json(SCHEMA, {"model": model, **asdict(result)}))
     if not how.quiet:
         batch = f"batch {result.batch}" if result.batch else "dynamic batch"
         lines = [

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import msgspec
 from cyclopts import Parameter
 
 from dlaflow.api.sensitivity import Ranked, SensitivityOptions, rank_layers
 from dlaflow.cli import terminal
 from dlaflow.cli.image_options import Source
 from dlaflow.cli.options import Shape
-from dlaflow.files import write_atomic
-from dlaflow.version import __version__
+from dlaflow.files import record_json, write_atomic
 
 SCHEMA = "dlaflow.sensitivity/1"
 
@@ -48,9 +46,7 @@ def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None)
     how = how or Searching()
     found = rank_layers(model, source.data, source, how, terminal.progress(quiet=how.quiet))
     if how.json is not None:
-        ranking = msgspec.to_builtins(found.sensitivity)
-        record = {"schema": SCHEMA, "dlaflow": __version__, "model": str(model), **ranking}
-        write_atomic(how.json, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        write_atomic(how.json, record_json(SCHEMA, {"model": str(model), **asdict(found.sensitivity)}))
     if not how.quiet:
         _print(found)
 
