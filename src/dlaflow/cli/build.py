@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from cyclopts import Parameter
 
 from dlaflow.api.build import BuildOptions, EngineOptions, build_model, prepared, target_of
 from dlaflow.build.capability import Caution, examine
@@ -19,7 +18,7 @@ from dlaflow.build.model_types import examine_model
 from dlaflow.build.reading import examine_reading
 from dlaflow.build.walkthrough import build_command, walkthrough
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Out, Target
+from dlaflow.cli.options import Out, Target, group
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from dlaflow.targets.target import Target as Wanted
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Engine(EngineOptions):
     """What the engine is like, as a command line says it."""
@@ -43,7 +42,7 @@ class Engine(EngineOptions):
     plugin: tuple[Path, ...] = ()
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Building(Engine, BuildOptions):
     """How to build."""

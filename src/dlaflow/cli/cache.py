@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from dlaflow.api import cache as use
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Out
+from dlaflow.cli.options import Out, group
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
 from dlaflow.files import record_json, write_atomic
 from dlaflow.quantize.cache import hex_of, read_cache
@@ -127,7 +127,7 @@ def diff(left: Path, right: Path, /, *, json: Json = None, quiet: terminal.Quiet
         console.print(f"only in {right.name}  {name}", markup=False)
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Parts(use.FromQdqOptions):
     """What to write of a Q/DQ model."""

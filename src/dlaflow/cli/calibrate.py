@@ -6,18 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclopts import Parameter
-
 from dlaflow.api.calibrate import CalibrateOptions, calibrate_model
 from dlaflow.cli import terminal
-from dlaflow.cli.image_options import Source
-from dlaflow.cli.options import Shape
+from dlaflow.cli.options import Shape, Source, group
 from dlaflow.errors import UsageError
 from dlaflow.quantize.calibration import Calibration, write_calibration
 from dlaflow.quantize.fp16 import write_fp16
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Calibrating(CalibrateOptions):
     """How to calibrate, and what to write: at least one file."""

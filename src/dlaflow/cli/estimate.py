@@ -10,12 +10,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dlaflow.api.estimate import EstimateOptions, estimate_json, estimate_model
-from dlaflow.cli.options import Target
+from dlaflow.cli.options import Target, group
 from dlaflow.cli.terminal import Quiet, say_unread
 from dlaflow.files import write_atomic
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Estimating(EstimateOptions):
     """How to estimate and where the answer goes."""

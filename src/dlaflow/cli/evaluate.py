@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 from dlaflow.api.evaluate import EvaluatedModels, evaluate_models
 from dlaflow.cli import terminal
-from dlaflow.cli.image_options import Source
-from dlaflow.cli.options import Shape
+from dlaflow.cli.options import Shape, Source
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.report.json import measurements_json

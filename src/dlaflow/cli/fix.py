@@ -11,12 +11,12 @@ from cyclopts import Parameter
 
 from dlaflow.api.fix import DataOptions, FixOptions, fix_model, real_inputs
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Target
+from dlaflow.cli.options import Target, group
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Fixing(FixOptions):
     """How far to go."""
@@ -29,7 +29,7 @@ class Fixing(FixOptions):
     quiet: terminal.Quiet = False
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Data(DataOptions):
     """Real images: for the proof, for statistics and for retraining."""

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_type_hints
 
 from cyclopts import Parameter
 
+from dlaflow.api.images import ImageOptions
 from dlaflow.targets.options import TargetOptions
 
-T = TypeVar("T")
-Group = Annotated[T | None, Parameter(name="*")]
-"""The fields of a record as options; their help stands behind each field. None: none of them was given."""
+_Record = TypeVar("_Record")
+
+
+def group(record: type[_Record]) -> type[_Record]:
+    """Make the fields of a dataclass options of a command; their help stands behind each field, inherited ones too.
+
+    The parser looks up the types of a record in the module of the last subclass, where names of its bases are unknown.
+    """
+    record.__init__.__annotations__ = get_type_hints(record, include_extras=True)
+    marked: type[_Record] = Parameter(name="*")(record)
+    return marked
+
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 Shape = Annotated[
@@ -27,9 +37,22 @@ Shape = Annotated[
 """`--shape`, for every command that reads a model."""
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Target(TargetOptions):
     """What the model is for."""
 
     shape: Shape = ()
+
+
+@group
+@dataclass(frozen=True, kw_only=True)
+class Source(ImageOptions):
+    """Where the images come from."""
+
+    data: str
+    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
+    data_dir: Path | None = None
+    resize: str | None = None
+    mean: str | None = None
+    std: str | None = None

@@ -10,8 +10,7 @@ from cyclopts import Parameter
 
 from dlaflow.api.images import select
 from dlaflow.cli import terminal
-from dlaflow.cli.image_options import Source
-from dlaflow.cli.options import Out
+from dlaflow.cli.options import Out, Source
 from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
 from dlaflow.cli.remote_options import Connecting, each_board, handling, own_path
 from dlaflow.files import write_atomic

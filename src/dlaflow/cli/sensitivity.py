@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cyclopts import Parameter
-
 from dlaflow.api.sensitivity import Ranked, SensitivityOptions, rank_layers
 from dlaflow.cli import terminal
-from dlaflow.cli.image_options import Source
-from dlaflow.cli.options import Shape
+from dlaflow.cli.options import Shape, Source, group
 from dlaflow.files import record_json, write_atomic
 
 SCHEMA = "dlaflow.sensitivity/1"
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Searching(SensitivityOptions):
     """What to look for and what to write."""
