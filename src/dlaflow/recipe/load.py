@@ -6,7 +6,8 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,20 +15,7 @@ import msgspec
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import fixed_shapes
-from dlaflow.recipe.schema import (
-    CalibrateSection,
-    DataSection,
-    EstimateSection,
-    EvaluateSection,
-    ExportSection,
-    Recipe,
-    RemoteSection,
-    ReportSection,
-    SensitivitySection,
-    TargetSection,
-    TrainSection,
-    VariantSection,
-)
+from dlaflow.recipe.schema import Recipe, TargetSection, VariantSection
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,32 +24,32 @@ else:
 
 _Section = TypeVar("_Section")
 SECTIONS: dict[str, type] = {
-    "target": TargetSection,
-    "data": DataSection,
-    "train": TrainSection,
-    "export": ExportSection,
-    "estimate": EstimateSection,
-    "calibrate": CalibrateSection,
-    "sensitivity": SensitivitySection,
-    "evaluate": EvaluateSection,
-    "remote": RemoteSection,
-    "report": ReportSection,
+    field.name: type(field.default)
+    for field in msgspec.structs.fields(Recipe)
+    if isinstance(field.default, (msgspec.Struct, TargetSection))
 }
+"""The tables of a recipe by name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_COUNTS: dict[str, Callable[[Recipe], int | None]] = {
-    "train.epochs": lambda recipe: recipe.train.epochs,
-    "train.limit": lambda recipe: recipe.train.limit,
-    "train.batch_size": lambda recipe: recipe.train.batch_size,
-    "target.batch": lambda recipe: recipe.target.batch,
-    "export.batch": lambda recipe: None if recipe.export.batch == "dynamic" else recipe.export.batch,
-    "calibrate.samples": lambda recipe: recipe.calibrate.samples,
-    "sensitivity.images": lambda recipe: recipe.sensitivity.images,
-    "evaluate.limit": lambda recipe: recipe.evaluate.limit,
-    "remote.images": lambda recipe: recipe.remote.images,
-    "remote.duration": lambda recipe: recipe.remote.duration,
-    "remote.repeats": lambda recipe: recipe.remote.repeats,
-    "evaluate.batch_size": lambda recipe: recipe.evaluate.batch_size,
+_COUNTS = (
+    "train.epochs",
+    "train.limit",
+    "train.batch_size",
+    "target.batch",
+    "export.batch",
+    "calibrate.samples",
+    "sensitivity.images",
+    "evaluate.limit",
+    "remote.images",
+    "remote.duration",
+    "remote.repeats",
+    "evaluate.batch_size",
+)
+"""Numbers of 1 or more, where they are given as numbers."""
+_NEEDS = {
+    "estimate": ("check", "an estimate needs a placement"),
+    "sensitivity": ("calibrate", "the sensitivity needs a calibration"),
 }
+"""Steps that go on from another one."""
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -114,9 +102,9 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError("the recipe has nothing to do", expected="at least one name in `steps`", received="none")
     if "/" in recipe.report.file or "\\" in recipe.report.file or recipe.report.file in {"", ".", ".."}:
         raise InputError("report.file leaves the folder", expected="a file name", received=repr(recipe.report.file))
-    for place, count in _COUNTS.items():
-        value = count(recipe)
-        if value is not None and value < 1:
+    for place in _COUNTS:
+        value = attrgetter(place)(recipe)
+        if isinstance(value, int) and value < 1:
             raise InputError(f"{place} is too small", expected="1 or more", received=value)
     try:
         fixed_shapes(recipe.target.shape)
@@ -137,12 +125,9 @@ def _check_steps(recipe: Recipe) -> None:
         raise InputError(
             f"variant {trained[0]!r} has no ONNX file", expected=expected, received=", ".join(recipe.steps)
         )
-    if "estimate" in steps and "check" not in steps:
-        expected = "`check` among the steps"
-        raise InputError("an estimate needs a placement", expected=expected, received=", ".join(recipe.steps))
-    if "sensitivity" in steps and "calibrate" not in steps:
-        expected = "`calibrate` among the steps"
-        raise InputError("the sensitivity needs a calibration", expected=expected, received=", ".join(recipe.steps))
+    for step, (needed, what) in _NEEDS.items():
+        if step in steps and needed not in steps:
+            raise InputError(what, expected=f"`{needed}` among the steps", received=", ".join(recipe.steps))
     if "evaluate" in steps and "int8" in recipe.evaluate.precisions and "calibrate" not in steps:
         expected = "`calibrate` among the steps"
         raise InputError("evaluating int8 needs a calibration", expected=expected, received=", ".join(recipe.steps))

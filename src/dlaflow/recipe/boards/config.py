@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.build.config import BuildConfig, InputShape
+from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.model_types import takes_types_from_model
 from dlaflow.build.shapes import shapes_for
 from dlaflow.build.walkthrough import standalone_of
 from dlaflow.errors import InputError
+from dlaflow.graph.inputs import dims_of, fed_inputs
+from dlaflow.graph.load import load_model
 from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
@@ -70,11 +72,5 @@ def fed(model: Path, target: Target) -> InputShape:
 
 
 def _fixed(model: Path) -> InputShape:
-    from dlaflow.build.config import ShapeRange
-    from dlaflow.graph.load import load_model
-
-    graph = load_model(model).proto.graph
-    stored = {tensor.name for tensor in graph.initializer}
-    value = next(value for value in graph.input if value.name not in stored)
-    dims = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-    return InputShape(value.name, ShapeRange.fixed(dims))
+    value = fed_inputs(load_model(model).proto.graph)[0]
+    return InputShape(value.name, ShapeRange.fixed(tuple(size or 0 for size in dims_of(value) or ())))
