@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.api.check import predict
+from dlaflow.api.check import Prediction, predict
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError
 from dlaflow.files import record_json
@@ -49,8 +49,6 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
 
     Raises UsageError and InputError as `check` does, and InputError for measurements that cannot be used.
     """
-    from dlaflow.estimate.latency import estimate as run_estimate
-
     found = predict(model, target)
     learned = None
     if options.learn:
@@ -58,8 +56,14 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
 
         samples = read_samples([Path(path) for path in options.learn])
         learned = learn(found.network, found.placement, target, options.power_mode, samples)
-    estimated = run_estimate(found.network, found.placement, target, options.power_mode)
-    return Estimated(found.placement, estimated, learned)
+    return Estimated(found.placement, estimate_of(found, target, options.power_mode), learned)
+
+
+def estimate_of(found: Prediction, target: Target, power_mode: str | None = None) -> Estimate:
+    """How long a predicted placement takes. Raises UsageError for a power mode that the board does not have."""
+    from dlaflow.estimate.latency import estimate as run_estimate
+
+    return run_estimate(found.network, found.placement, target, power_mode)
 
 
 def estimate_json(found: Estimate, model: str) -> bytes:

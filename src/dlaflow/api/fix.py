@@ -15,6 +15,8 @@ from dlaflow.targets.options import TargetOptions
 if TYPE_CHECKING:
     import onnx
 
+    from dlaflow.api.images import Selection
+    from dlaflow.quantize.images import Images
     from dlaflow.report.notebook import ShownFix
     from dlaflow.rewrites.prove import Samples
     from dlaflow.rewrites.records import FixReport
@@ -153,45 +155,39 @@ def real_inputs(
         return RealInputs()
     if options.dry_run:
         return RealInputs()
-    import numpy as np
-
     from dlaflow.api.images import ImageOptions, select
     from dlaflow.graph.inputs import fed_inputs
     from dlaflow.quantize.model import input_shape, load_onnx
-    from dlaflow.rewrites.prove import Samples
 
     loaded = load_onnx(model, with_input_shape(target, model, options).shapes)
     known = input_shape(loaded)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
-    step = fed_inputs(loaded.graph)[0].type.tensor_type.shape.dim[0].dim_value or target.batch or 1
-    whole = len(images) // step * step
-    if not whole:
-        raise InputError("there are too few images", expected=f"{step}, one batch", received=len(images))
-    samples = Samples([np.asarray(images[start : start + step]) for start in range(0, whole, step)])
+    batch = fed_inputs(loaded.graph)[0].type.tensor_type.shape.dim[0].dim_value or target.batch or 1
     if options.allow != "data":
-        return RealInputs(samples)
+        return inputs_of(images, None, batch)
     test = select(source.data, replace(reading, samples=_TESTED), known, train=False, progress=progress)
-    if test.labels is None:
-        raise InputError(
-            "the accuracy cannot be measured",
-            expected="images with labels: cifar10, digits, or a folder with one sub-folder a class",
-            received=test.description,
-        )
-    labels = test.labels
+    return inputs_of(images, test, batch)
 
-    def percent_right(proto: onnx.ModelProto) -> float:
-        from dlaflow.runtime.ort import OrtRunner
 
-        runner = OrtRunner(proto)
-        step, right = runner.batch or 100, 0
-        for start in range(0, len(labels), step):
-            part = slice(start, min(start + step, len(labels)))
-            scores = runner.run(np.asarray(test.images[part]))
-            right += int((scores.reshape(len(scores), -1).argmax(1) == labels[part]).sum())
-        return 100 * right / len(labels)
+def inputs_of(images: Images, test: Selection | None, batch: int) -> RealInputs:
+    """`images` in whole batches of the model's own size, and the accuracy on the images of `test`.
 
-    return RealInputs(samples, percent_right, len(labels))
+    Raises InputError for fewer images than one batch, and for test images without labels.
+    """
+    from dlaflow.quantize.accuracy import evaluate
+    from dlaflow.quantize.images import in_batches
+    from dlaflow.rewrites.prove import Samples
+    from dlaflow.runtime.ort import OrtRunner
+
+    whole = len(images) // batch * batch
+    if not whole:
+        raise InputError("there are too few images", expected=f"{batch}, one batch", received=len(images))
+    samples = Samples(list(in_batches(images.only(slice(whole)), batch)))
+    if test is None:
+        return RealInputs(samples)
+    pixels, labels = test.images, test.known_labels
+    return RealInputs(samples, lambda proto: 100 * evaluate(OrtRunner(proto), pixels, labels).top1, len(labels))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,9 +88,9 @@ def check(
     placement = found.placement
     _write(placement, outputs)
     if outputs.html or not outputs.quiet:
-        from dlaflow.estimate.latency import estimate
+        from dlaflow.api.estimate import estimate_of
 
-        expected = estimate(found.network, placement, target, None)
+        expected = estimate_of(found, target)
         if outputs.html:
             _write_page(placement, expected.measurements(), outputs.html)
     if not outputs.quiet:

@@ -159,11 +159,11 @@ def rewrite(source: Path, out: Path, progress: Progress) -> str:
 
 def check(target: Target, files: Files, progress: Progress) -> str:
     """Predict the placement."""
-    from dlaflow.placement.check import check as run_check
+    from dlaflow.api.check import predict
     from dlaflow.rules.reading import no_engine
 
     with progress(f"Checking {files.folder.name}", None):
-        placement = run_check(files.model, target)
+        placement = predict(files.model, target).placement
     write_atomic(files.placement, placement_json(placement))
     summary = placement.summary
     share = percent(summary.dla_mac_share)
@@ -174,14 +174,14 @@ def check(target: Target, files: Files, progress: Progress) -> str:
 
 def estimate(power_mode: str | None, target: Target, files: Files, progress: Progress) -> str:
     """Estimate the latency of the placement on the board."""
-    from dlaflow.estimate.latency import estimate as run_estimate
+    from dlaflow.api.check import Prediction
+    from dlaflow.api.estimate import estimate_of
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import network_placed
 
     with progress(f"Estimating {files.folder.name}", None):
-        placement = read_placement(files.placement)
-        network = network_placed(load_model(files.model), placement)
-        answer = run_estimate(network, placement, target, power_mode)
+        placement, model = read_placement(files.placement), load_model(files.model)
+        answer = estimate_of(Prediction(model, network_placed(model, placement), placement), target, power_mode)
     write_atomic(files.estimate, measurements_json(answer.measurements()))
     if answer.latency is None:
         return f"no estimate: {'; '.join(answer.unknown)}"
