@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dlaflow.api.keywords import File
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
-from dlaflow.report.compare import Regression, merge, parse_limit, read_any_run, regressions
+from dlaflow.report.compare import Limit, Regression, merge, parse_limit, read_any_run, regressions
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.types import Placement
 
@@ -41,16 +41,21 @@ class Compared:
     worse: list[Regression] | None
 
 
-def compare_runs(runs: Sequence[RunRecord], fail_on: Sequence[str], files: ComparedFiles) -> Compared:
-    """Put runs side by side and write the files.
+def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
+    """What counts as a regression of `runs` runs.
 
-    Raises UsageError for a limit in `fail_on` that is none, and for limits without a second run.
+    Raises UsageError for a limit that is none, without a run, and for limits without a second run.
     """
     limits = [parse_limit(text) for part in fail_on for text in part.split(",")]
     if not runs:
         raise UsageError("nothing to compare", expected="at least one run", received="none")
-    if limits and len(runs) < 2:
+    if limits and runs < 2:
         raise UsageError("--fail-on needs something to compare with", expected="at least two runs", received="one")
+    return limits
+
+
+def compare_runs(runs: Sequence[RunRecord], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
+    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last."""
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     merged = merge(runs, now) if len(runs) > 1 else runs[0]
     worse = regressions(runs[0], runs[-1], limits) if limits else None
@@ -88,7 +93,7 @@ def compare(
     """
     from dlaflow.report.notebook import Comparison
 
-    limits = [fail_on] if isinstance(fail_on, str) else list(fail_on)
+    limits = limits_of([fail_on] if isinstance(fail_on, str) else list(fail_on), len(runs))
     files = ComparedFiles(html=html, markdown=markdown, svg=svg, json=json)
     found = compare_runs([_run_of(run) for run in runs], limits, files)
     return Comparison(found.run, found.worse or [])
