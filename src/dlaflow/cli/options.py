@@ -45,14 +45,32 @@ class Target(TargetOptions):
     shape: Shape = ()
 
 
-@group
 @dataclass(frozen=True, kw_only=True)
-class Source(ImageOptions):
+class _Data:
     """Where the images come from."""
 
     data: str
     """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
+
+
+@group
+@dataclass(frozen=True, kw_only=True)
+class Source(ImageOptions, _Data):
+    """Where the images come from, and how they are read."""
+
     data_dir: Path | None = None
     resize: str | None = None
     mean: str | None = None
     std: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaching:
+    """How to reach boards and how long to wait for them."""
+
+    ssh_config: Path | None = None
+    """A configuration for ssh in place of ~/.ssh/config."""
+    wait: float = 0.0
+    """Seconds to wait while another host uses the board."""
+    reconnect: float = 180.0
+    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from cyclopts import Parameter
-
 from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
+from dlaflow.cli.options import Reaching, group
 from dlaflow.errors import UsageError
 from dlaflow.progress import Progress, silent
 from dlaflow.remote.board import Board, Patience
@@ -26,17 +25,11 @@ from dlaflow.targets.options import TargetOptions
 T = TypeVar("T")
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class Connecting:
+class Connecting(Reaching):
     """How to reach the board and how long to wait for it."""
 
-    ssh_config: Path | None = None
-    """A configuration for ssh in place of ~/.ssh/config."""
-    wait: float = 0.0
-    """Seconds to wait while another host uses the board."""
-    reconnect: float = 180.0
-    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
     attach: bool = False
     """Take up the same job that an earlier call started, running or done, rather than start it again."""
     record: Path | None = None

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from dlaflow.cli import terminal
+from dlaflow.cli.options import Reaching, group
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.boards.records import FleetOptions
@@ -56,19 +57,13 @@ class Messages:
     """Also write the record of the run to this file."""
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class OnBoards:
+class OnBoards(Reaching):
     """Where the board's steps are done."""
 
     on: str | None = None
     """A board, [USER@]HOST[:PORT], or an inventory BOARDS.toml: build, profile, evaluate and bench there ([remote])."""
-    ssh_config: Path | None = None
-    """A configuration for ssh in place of ~/.ssh/config."""
-    wait: float = 0.0
-    """Seconds to wait while another host uses the board."""
-    reconnect: float = 180.0
-    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
 
 
 def run(
