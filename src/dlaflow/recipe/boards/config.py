@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from dlaflow.api.build import EngineOptions, configure
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.model_types import takes_types_from_model
 from dlaflow.build.shapes import shapes_for
-from dlaflow.build.walkthrough import standalone_of
 from dlaflow.errors import InputError
 from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import load_model
@@ -47,22 +47,15 @@ def source_of(files: Files, target: Target, tensorrt: str, *, calibrated: bool) 
     return EngineSource(files.int8 if int8 else files.fp16)
 
 
-def dla_config(source: EngineSource, target: Target, tensorrt: str) -> BuildConfig:
-    """The engine for the DLA, as `check` counts on it: FP16 beside INT8, GPU fallback unless standalone."""
-    config = replace(gpu_config(source, target, tensorrt), dla_core=0, gpu_fallback=True)
-    return standalone_of(config) if target.mode == "standalone" else config
+def engine_config(source: EngineSource, target: Target, tensorrt: str, *, gpu: bool = False) -> BuildConfig:
+    """The engine for the DLA as `check` counts on it, FP16 beside INT8; with `gpu` the same network for the GPU alone.
 
-
-def gpu_config(source: EngineSource, target: Target, tensorrt: str) -> BuildConfig:
-    """The same network for the GPU alone."""
+    Raises UsageError for a target without a DLA.
+    """
     int8, typed = target.precision == "int8", is_typed(tensorrt)
-    return BuildConfig(
-        precision="int8" if int8 else "fp16",
-        scales=("qdq" if typed else "cache" if source.cache else "none") if int8 else "none",
-        fp16_too=int8 and not typed,
-        shapes=shapes_for(source.model, target.batch, target.shapes),
-        cache=str(source.cache) if source.cache else None,
-    )
+    scales: Literal["auto", "qdq"] = "qdq" if int8 and typed else "auto"
+    options = EngineOptions(gpu_only=gpu, cache=source.cache, scales=scales, fp16_too=int8 and not typed)
+    return configure(source.model, replace(target, mode="hybrid") if gpu else target, options)
 
 
 def fed(model: Path, target: Target) -> InputShape:

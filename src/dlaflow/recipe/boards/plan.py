@@ -11,7 +11,7 @@ import msgspec
 
 from dlaflow.build.config import BuildConfig
 from dlaflow.recipe.boards import work as board_work
-from dlaflow.recipe.boards.config import EngineSource, dla_config, gpu_config, source_of
+from dlaflow.recipe.boards.config import EngineSource, engine_config, source_of
 from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.boards.work import BoardAtWork, EngineToBuild, files_of_build
 from dlaflow.recipe.data import RunData
@@ -71,8 +71,8 @@ class BoardPlanner:
 
     def _build(self, variant: str, device: str) -> Step:
         source, left = self._source(variant), self._left(variant)
-        make, out = (dla_config, left.dla) if device == "dla" else (gpu_config, left.gpu)
-        config = make(source, self._target, self._board.tensorrt)
+        out = left.dla if device == "dla" else left.gpu
+        config = engine_config(source, self._target, self._board.tensorrt, gpu=device == "gpu")
         inputs = {"model": source.model} | ({"cache": source.cache} if source.cache else {})
         engine = EngineToBuild(source.model, out, config, self._target.board.id)
         return Step(
