@@ -24,26 +24,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """One model's accuracy and what was measured of it."""
-
-    model: Path
-    accuracy: Accuracy
-    measurements: list[Measurement]
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluatedModels:
-    """All models in their order, what agreement is measured against (None: nothing), and in words the images."""
+    """The accuracy of each model in order, what agreement is measured against (None: nothing), and in words the images.
 
-    models: list[Evaluated]
+    `measurements` are the numbers of all models.
+    """
+
+    accuracies: dict[Path, Accuracy]
     reference: Accuracy | None
     images: str
-
-    @property
-    def measurements(self) -> list[Measurement]:
-        """Those of all models."""
-        return [row for each in self.models for row in each.measurements]
+    measurements: list[Measurement]
 
 
 def evaluate_models(
@@ -63,21 +53,15 @@ def evaluate_models(
         raise UsageError("no model to evaluate", expected="at least one ONNX file", received="none")
     chosen = select(data, reading, open_model(models[0], shapes).shape, train=False, progress=progress)
     against = reference or (models[0] if len(models) > 1 else None)
-    wanted = list(dict.fromkeys([*([against] if against else []), *models]))
-    found = accuracies(wanted, chosen, reading.batch, shapes, progress)
-    compared = found[against] if against else None
-    return EvaluatedModels(
-        [
-            Evaluated(
-                path,
-                found[path],
-                found[path].measurements(path.stem, compared, f"{_place(path)}; {chosen.description}"),
-            )
-            for path in models
-        ],
-        compared,
-        chosen.description,
+    found = accuracies(
+        dict.fromkeys([*([against] if against else []), *models]), chosen, reading.batch, shapes, progress
     )
+    compared = found[against] if against else None
+    rows: list[Measurement] = []
+    for path in models:
+        place = "TensorRT" if is_engine(path) else "onnxruntime CPU"
+        rows += found[path].measurements(path.stem, compared, f"{place}; {chosen.description}")
+    return EvaluatedModels({path: found[path] for path in models}, compared, chosen.description, rows)
 
 
 def accuracies(
@@ -105,10 +89,6 @@ def open_model(path: Path, shapes: Sequence[FixedShape] = ()) -> OrtRunner | Ten
             f"{path} is a TensorRT engine, and {error.what}",
             then="Evaluate it on its board: `dlaflow remote USER@HOST evaluate ...`.",
         ) from None
-
-
-def _place(path: Path) -> str:
-    return "TensorRT" if is_engine(path) else "onnxruntime CPU"
 
 
 def evaluate(

@@ -60,11 +60,10 @@ def _print(found: EvaluatedModels) -> None:
     table = Table("model", title=f"Top-1 on {found.images}", title_justify="left")
     for heading in ("top-1", "95% interval", "agreement", "images/s here"):
         table.add_column(heading, justify="right")
-    for each in found.models:
-        accuracy = each.accuracy
+    for model, accuracy in found.accuracies.items():
         low, high = accuracy.interval
         table.add_row(
-            str(each.model),
+            str(model),
             f"{accuracy.top1:.2%}",
             f"{low:.2%} to {high:.2%}",
             f"{accuracy.agreement(found.reference):.2%}" if found.reference else "",
