@@ -34,12 +34,13 @@ from dlaflow.quantize.accuracy import Accuracy, evaluate
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
-from dlaflow.quantize.images import balanced
+from dlaflow.quantize.images import Preparation, balanced
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.session import Session
-from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.rewrites.mean_pooling import replace_global_average_pool
 from dlaflow.runtime.ort import OrtRunner
-from dlaflow.zoo.data import load_dataset, normalise
+from dlaflow.targets.target import resolve_target
+from dlaflow.zoo.data import load_dataset
 
 Images = NDArray[np.float32]
 BATCH = 8
@@ -143,10 +144,11 @@ def compare_accuracy(models: Path, cifar: Path, tests: int, work: Path, modelopt
     """fp32, fp16 and int8 by every method of all sides, on the same images."""
     data = load_dataset("cifar10", cifar)
     order = balanced(data.train.labels, len(data.train), 512)
-    calibration = normalise(data.train.images[order], data.mean, data.std)
-    images, labels = normalise(data.test.images[:tests], data.mean, data.std), data.test.labels[:tests]
+    prepared = Preparation(data.mean, data.std).normalised
+    calibration = prepared(data.train.images[order])
+    images, labels = prepared(data.test.images[:tests]), data.test.labels[:tests]
     average = work / "model_bn_averagepool.onnx"
-    replace_global_average_pool(models / "model_bn.onnx", average)
+    replace_global_average_pool(models / "model_bn.onnx", average, resolve_target("agx-orin-64gb", "5.1.1"))
     for model in (models / "model_bn.onnx", average, models / "model_gn.onnx"):
         reference = evaluate(OrtRunner(model), images, labels)
         print(f"\n{model.stem}: {tests} test images, {len(calibration)} calibration images")

@@ -247,9 +247,9 @@ class Bench:
             times = f"{statistics.median(cpu):6.3f} {min(cpu):6.3f} {statistics.median(wall):6.3f} {min(wall):6.3f}"
             cells.append(f"{times} {memory[side]:5.0f}")
         if "trtcheck" in self.sides:
-            cpu = statistics.median(one["check"].cpu / one["trtcheck"].cpu for one in rounds)
-            wall = statistics.median(one["check"].wall / one["trtcheck"].wall for one in rounds)
-            cells.append(f"{cpu:5.2f} {wall:5.2f}")
+            cpu_share = statistics.median(one["check"].cpu / one["trtcheck"].cpu for one in rounds)
+            wall_share = statistics.median(one["check"].wall / one["trtcheck"].wall for one in rounds)
+            cells.append(f"{cpu_share:5.2f} {wall_share:5.2f}")
         return "   ".join(cells)
 
 

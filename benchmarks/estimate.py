@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from check import resnet50 as write_resnet50
+from check import resnet50 as write_resnet50  # type: ignore[attr-defined]  # not scripts/check
 
 from dlaflow.estimate.answer import Estimate
 from dlaflow.estimate.latency import estimate
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
 from dlaflow.placement.check import check_model
-from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.rewrites.mean_pooling import replace_global_average_pool
 from dlaflow.targets.target import resolve_target
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -108,7 +108,9 @@ def _goals(held: Sequence[HeldOut]) -> None:
 
 
 def _walkthrough(models: Path, folder: Path) -> None:
-    replace_global_average_pool(models / "model_bn.onnx", folder / "model_ap.onnx")
+    replace_global_average_pool(
+        models / "model_bn.onnx", folder / "model_ap.onnx", resolve_target("agx-orin-64gb", "5.1.1")
+    )
     paths = {
         "GroupNorm": models / "model_gn.onnx",
         "BatchNorm": models / "model_bn.onnx",

@@ -39,6 +39,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -46,7 +47,7 @@ from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, manifest_path
 from dlaflow.errors import DlaflowError
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.jobs import LeftRunningError
 from dlaflow.remote.records import JobList
@@ -76,15 +77,16 @@ def load_stand_ins():
 class Scene:
     """The board, its sshd, the desk's folder, and what was found."""
 
-    board: object
-    sshd: object
+    board: Any
+    sshd: Any
     desk: Path
     has_disk: bool
     problems: list[str] = field(default_factory=list)
     endings: Counter = field(default_factory=Counter)
 
-    def connect(self, patience: Patience) -> Board:
-        return Board(SshTransport(SshTarget("board", config=self.sshd.config, root=str(self.board.root))), patience)
+    def connect(self, patience: Patience) -> RemoteBoard:
+        target = SshTarget("board", config=self.sshd.config, root=str(self.board.root))
+        return RemoteBoard(SshTransport(target), patience)
 
 
 def processes(scene: Scene) -> dict[str, int]:
@@ -177,10 +179,10 @@ def one_round(scene: Scene, number: int, fault: str, when: Moment) -> tuple[str,
 
 
 def build(scene: Scene, model: Path, engine: Path, seconds: float, *, attach: bool = False) -> str:
-    from dlaflow.remote.jobs import Handling
+    from dlaflow.remote.jobs import JobControl
 
     request = Request(model, engine, BuildConfig(precision="fp16", dla_core=0, gpu_fallback=True), BUILT_FOR)
-    how = RemoteBuild(seconds=seconds, clocks=True, handling=Handling(attach=attach))
+    how = RemoteBuild(seconds=seconds, clocks=True, control=JobControl(attach=attach))
     try:
         with scene.connect(Patience(answer=30, reconnect=20, busy=30)) as board:
             build_on_board(board, request, how)

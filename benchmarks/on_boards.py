@@ -74,14 +74,14 @@ def sent(said: str) -> list[float]:
 def walkthrough_twice(stand_ins, place: Path, options: argparse.Namespace) -> bool:
     """The whole recipe, then all of it again in another folder: train, export, ..., build, profile, evaluate, bench."""
     (place / "walkthrough.toml").write_text(WALKTHROUGH.read_text() + SHORT)
-    options = ("--data", options.data, "--epochs", str(options.epochs))
+    training = ("--data", options.data, "--epochs", str(options.epochs))
     print(f"{'walk-through on one board':<34}{'seconds':>9}{'steps':>7}{'there':>7}{'MB sent':>10}")
     with ExitStack() as stack:
         _, entry = start_board(stand_ins, place / "orin", stack)
         (place / "board.toml").write_text(entry)
         amounts = []
         for name in ("first", "second", "second --resume"):
-            words = ("walkthrough.toml", "--on", "board.toml", "--out", *name.split(), *options)
+            words = ("walkthrough.toml", "--on", "board.toml", "--out", *name.split(), *training)
             seconds, said = run(*words, cwd=place)
             steps = [line for line in said.splitlines() if line.startswith("✓")]
             there = sum(" on orin" in line for line in steps)

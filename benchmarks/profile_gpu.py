@@ -76,14 +76,14 @@ def convert(events: list[dict[str, object]], path: Path) -> None:
         kind = event.get("cat")
         correlation = arguments(event).get("correlation")
         if kind == "user_annotation":
-            row = (start, end, 59, event["name"], THREAD, None, 3)
-            base.execute("INSERT INTO NVTX_EVENTS VALUES (?,?,?,?,?,?,?)", row)
+            mark = (start, end, 59, event["name"], THREAD, None, 3)
+            base.execute("INSERT INTO NVTX_EVENTS VALUES (?,?,?,?,?,?,?)", mark)
         elif kind in {"cuda_runtime", "cuda_driver"} and correlation is not None:
-            row = (start, end, THREAD, correlation, 0)
-            base.execute("INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES (?,?,?,?,?)", row)
+            call = (start, end, THREAD, correlation, 0)
+            base.execute("INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES (?,?,?,?,?)", call)
         elif kind in {"kernel", "gpu_memset", "gpu_memcpy"} and correlation is not None:
-            row = (start, end, correlation, THREAD // 0x1000000 * 0x1000000)
-            base.execute("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (?,?,?,?)", row)
+            kernel = (start, end, correlation, THREAD // 0x1000000 * 0x1000000)
+            base.execute("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (?,?,?,?)", kernel)
     base.commit()
     base.close()
 
@@ -100,7 +100,7 @@ def arguments(event: dict[str, object]) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def annotations(events: list[dict[str, object]]) -> dict[str, list[tuple[int, int]]]:
+def ranges_on_gpu(events: list[dict[str, object]]) -> dict[str, list[tuple[int, int]]]:
     """What torch tells of every range on the GPU, by name and in order; those of several streams are joined."""
     found: dict[tuple[str, object], tuple[int, int]] = {}
     for event in events:
@@ -128,7 +128,7 @@ def main() -> int:
     events = [event for event in json.loads(record_file.read_text())["traceEvents"] if event.get("ph") == "X"]
     capture = record_file.with_suffix(".sqlite")
     convert(events, capture)
-    told = annotations(events)
+    told = ranges_on_gpu(events)
     worst, compared, late = 0, 0, 0
     for number, enqueue in enumerate(read_enqueues(capture)):
         for layer in enqueue.layers:

@@ -2,7 +2,6 @@
 
     python -P benchmarks/train.py --data-dir ~/data/cifar10            # on a GPU: the table of docs/verified.md
     python -P benchmarks/train.py --data-dir ~/data/cifar10 --cpu      # images/s on two CPU cores
-    python -P benchmarks/train.py --data-dir ~/data/cifar10 --devices 2
 
 -P, because torch imports the standard library's `profile`, which benchmarks/profile.py would hide.
 
@@ -26,9 +25,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from dlaflow.zoo.data import Dataset, Split, load_dataset, normalise
+from dlaflow.quantize.images import Preparation
+from dlaflow.zoo.data import load_dataset
+from dlaflow.zoo.dataset import Dataset, Split
 from dlaflow.zoo.models import build_model
-from dlaflow.zoo.training import TrainConfig, train
+from dlaflow.zoo.plan import TrainConfig
+from dlaflow.zoo.training import train
 from dlaflow.zoo.weights import Sidecar
 
 CORES = 2
@@ -69,7 +71,7 @@ class OneByOne(TorchDataset[tuple[torch.Tensor, int]]):
         image = image[:, down : down + 32, right : right + 32]
         if np.random.random() < 0.5:
             image = image[:, :, ::-1]
-        scaled = normalise(image[None], self._dataset.mean, self._dataset.std)[0]
+        scaled = Preparation(self._dataset.mean, self._dataset.std).normalised(image[None])[0]
         return torch.from_numpy(scaled), int(self._split.labels[index])
 
 
@@ -82,7 +84,7 @@ def tutorial_rate(model: str, dataset: Dataset, device: torch.device, images: in
 def in_memory_rate(model: str, dataset: Dataset, device: torch.device, images: int) -> float:
     """The same loop with its batches ready in memory: fp32, Adam, no augmentation. What the network alone costs."""
     head = dataset.train.head(6400)
-    ready = torch.from_numpy(normalise(head.images, dataset.mean, dataset.std)).to(device).split(64)
+    ready = torch.from_numpy(Preparation(dataset.mean, dataset.std).normalised(head.images)).to(device).split(64)
     labels = torch.from_numpy(head.labels).to(device).split(64)
     return _plain_rate(model, list(zip(ready, labels, strict=True)) * (1 + images // 6400), device, images)
 
@@ -110,7 +112,7 @@ def rate(card: Sidecar) -> float:
     return card.epochs * (card.images - max(1, round(card.images * 0.1))) / card.seconds
 
 
-def run(goal: Goal, seeds: int, dataset: Dataset, devices: int) -> list[Sidecar]:
+def run(goal: Goal, seeds: int, dataset: Dataset) -> list[Sidecar]:
     """One run for each seed."""
     with tempfile.TemporaryDirectory() as folder:
         return [
@@ -121,7 +123,6 @@ def run(goal: Goal, seeds: int, dataset: Dataset, devices: int) -> list[Sidecar]
                     epochs=goal.epochs,
                     seed=seed,
                     step=goal.step,
-                    devices=devices,
                 ),
                 dataset=dataset,
             ).sidecar
@@ -129,19 +130,19 @@ def run(goal: Goal, seeds: int, dataset: Dataset, devices: int) -> list[Sidecar]
         ]
 
 
-def on_gpu(dataset: Dataset, seeds: int, devices: int, goals: tuple[Goal, ...]) -> None:
+def on_gpu(dataset: Dataset, seeds: int, goals: tuple[Goal, ...]) -> None:
     """The table of accuracies and seconds, and the factor over the tutorial's loop."""
-    print("| network | epochs | step | devices | top-1, mean ± sd | least | seconds | warm-up s | images/s | goal |")
+    print("| network | epochs | step | GPUs | top-1, mean ± sd | least | seconds | warm-up s | images/s | goal |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     rates: dict[str, float] = {}
     for goal in goals:
-        cards = run(goal, seeds, dataset, devices)
+        cards = run(goal, seeds, dataset)
         tops = [card.test_top1 for card in cards]
         seconds = [card.seconds for card in cards]
         rates[goal.model] = max(rates.get(goal.model, 0.0), statistics.mean(map(rate, cards)))
         met = statistics.mean(tops) >= goal.top1 and statistics.mean(seconds) <= goal.seconds
         print(
-            f"| {goal.model} | {goal.epochs} | {cards[0].step} | {devices} | {statistics.mean(tops):.2%} ± "
+            f"| {goal.model} | {goal.epochs} | {cards[0].step} | {cards[0].devices} | {statistics.mean(tops):.2%} ± "
             f"{statistics.stdev(tops) if len(tops) > 1 else 0:.2%} | {min(tops):.2%} | {statistics.mean(seconds):.2f} "
             f"(at most {max(seconds):.2f}) | {max(card.warm_up_seconds for card in cards):.1f} first | "
             f"{statistics.mean(map(rate, cards)):,.0f} | ≥ {goal.top1:.1%} in ≤ {goal.seconds} s: "
@@ -184,7 +185,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--turns", type=int, default=3, help="with --cpu: how often each loop is timed")
     parser.add_argument("--goals", type=int, default=len(GOALS), help="how many rows of the table to measure")
@@ -195,7 +195,7 @@ def main() -> None:
         on_cpu(dataset, options.turns)
     else:
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-        on_gpu(dataset, options.seeds, options.devices, GOALS[: options.goals])
+        on_gpu(dataset, options.seeds, GOALS[: options.goals])
 
 
 if __name__ == "__main__":

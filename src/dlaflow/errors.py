@@ -73,3 +73,25 @@ def unknown_name(kind: str, received: str, known: Iterable[str], aliases: Iterab
     near = difflib.get_close_matches(received, [*names, *aliases], n=1, cutoff=0.4)
     then = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
     return UsageError(f"unknown {kind}", expected=f"one of {', '.join(names)}", received=repr(received), then=then)
+
+
+def require(*packages: str, extra: str, what_for: str) -> None:
+    """Import the packages, so that a module that needs them at its top can be imported after this call.
+
+    Raises EnvironmentLacksError, naming the extra of dlaflow to install, when one is absent or broken.
+    """
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    for package in packages:
+        problem = "is not installed" if find_spec(package) is None else ""
+        try:
+            if not problem:
+                import_module(package)
+        except (ImportError, OSError) as error:
+            problem = f"does not load ({' '.join(str(error).split())})"
+        if problem:
+            raise EnvironmentLacksError(
+                f"{what_for} needs the Python package {package}, which {problem}",
+                then=f"Install it with: pip install 'dlaflow[{extra}]'",
+            )

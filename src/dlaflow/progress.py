@@ -1,4 +1,4 @@
-"""How long work tells where it is, without knowing about terminals.
+"""How long work shows where it is and learns that it is to stop, without knowing about terminals.
 
 A function that takes long accepts `progress: Progress = silent`; the command line passes one that draws a bar
 (`dlaflow.cli.terminal`). The numbers are in units of `unit` (images, batches, bytes, steps).
@@ -6,8 +6,11 @@ A function that takes long accepts `progress: Progress = silent`; the command li
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
 from typing import Protocol
 
 
@@ -40,3 +43,48 @@ class _SilentTask:
 def silent(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
     """A progress that shows nothing: the default of library functions."""
     yield _SilentTask()
+
+
+class Interruption:
+    """Whether the user asked to stop. Only the main thread receives Ctrl-C; whoever works asks here.
+
+    `stop`: jobs that would go on on boards are to end too.
+    """
+
+    asked = False
+    stop = False
+
+    def decide(self, *, stop: bool) -> None:
+        """The user asked to stop."""
+        self.stop = stop
+        self.asked = True
+
+    def heed(self) -> None:
+        """Raises KeyboardInterrupt once the user asked."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def stoppable() -> Iterator[Interruption]:
+    """Turn the first Ctrl-C into a request that callbacks pass on to a C++ library; raise KeyboardInterrupt at the end.
+
+    A second Ctrl-C ends the program as usual. Outside the main thread signals do not arrive, so nothing changes there.
+    """
+    requested = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if requested.asked:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+        requested.asked = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield requested
+    finally:
+        signal.signal(signal.SIGINT, before)
+        requested.heed()

@@ -24,7 +24,7 @@ class Verdict(str, Enum):
 
     NATIVE = "native"
     CONDITIONAL = "conditional"
-    """Native after a named rewrite, or with another release."""
+    """Native after an exact rewrite that the finding names, or once a size, a plugin or a type is settled."""
     UNKNOWN = "unknown"
     """The documents are silent or contradict each other."""
     FALLBACK = "fallback"

@@ -81,7 +81,7 @@ class HostBuffer:
 def read_address(address: int, shape: tuple[int, ...]) -> np.ndarray:
     """The floats at an address."""
     count = int(np.prod(shape))
-    return np.frombuffer((ctypes.c_float * count).from_address(address), np.float32).reshape(shape).copy()
+    return np.frombuffer(memoryview((ctypes.c_float * count).from_address(address)), np.float32).reshape(shape).copy()
 
 
 def load_machine(release: str) -> Machine:

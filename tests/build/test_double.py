@@ -16,8 +16,8 @@ import pytest
 from dlaflow.build import surface
 from dlaflow.build.api import Messages, make_logger
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
-from dlaflow.build.plan import Session
-from dlaflow.build.python_build import build_with_python
+from dlaflow.build.python_build import Session, build_with_python
+from dlaflow.targets.features import has
 
 machines = sys.modules["tensorrt_machine"]
 WHEELS = {"10.3.0": "tensorrt-cu12-bindings==10.3.0", "11.4.0": "tensorrt-cu13-bindings==11.4.0.106"}
@@ -38,6 +38,7 @@ from dlaflow.build.api import Messages, load_plugins, make_logger
 from dlaflow.build.calibrator import Feed, make_calibrator
 from dlaflow.build.monitor import Phases, make_monitor
 from dlaflow.progress import silent
+from dlaflow.targets.features import has
 sys.path.insert(0, sys.argv[1])
 from tensorrt_machine import HostMemory
 
@@ -122,7 +123,7 @@ def test_a_build_path_with_a_removed_call_fails(typed_machine, tiny, monkeypatch
     session = Session(typed_machine.trt, messages, make_logger(typed_machine.trt, messages))
     config = BuildConfig(precision="fp16", shapes=(InputShape("input", ShapeRange.fixed((4, 3, 8, 8))),))
     build_with_python(session, tiny, config)
-    monkeypatch.setattr("dlaflow.build.python_build._TYPED", (99, 0, 0))
+    monkeypatch.setattr("dlaflow.build.python_build.has", lambda id, version: id != "typed_only" and has(id, version))
     with pytest.raises(AttributeError, match="FP16"):
         build_with_python(session, tiny, replace(config))
 

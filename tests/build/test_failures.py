@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.build.failures import CAUSES, explain
+from dlaflow.build.failures import explain
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.parse.failures import failures
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
 LOGS = EVIDENCE / "artefacts" / "open"
@@ -23,8 +24,8 @@ def error(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected", "kind"),
     [
-        ("Error[1]: Cannot create DLA engine, 0 not available", "no_dla_core", EnvironmentLacksError),
-        ("1: [x.cpp::f::1] condition: dlaEngineCount > 0", "no_dla_core", EnvironmentLacksError),
+        ("Error[1]: Cannot create DLA engine, 0 not available", "no_dla_available", EnvironmentLacksError),
+        ("1: [x.cpp::f::1] condition: dlaEngineCount > 0", "no_dla_available", EnvironmentLacksError),
         ("Error Code 2: OutOfMemory (Requested size was 8589934592 bytes.)", "out_of_memory", EnvironmentLacksError),
         ("Cuda failure: 2", "out_of_memory", EnvironmentLacksError),
         (
@@ -35,15 +36,15 @@ def error(text: str) -> str:
             InputError,
         ),
         ("3: getPluginCreator could not find plugin: GroupNormPlugin version: 1", "plugin_missing", InputError),
-        ("Error Code 4: kDIRECT_IO specified but no conformant implementation", "wrong_io_format", UsageError),
-        ("Safe DLA is enabled but not all layers are running on DLA", "dla_validation_failed", InputError),
+        ("Error Code 4: kDIRECT_IO specified but no conformant implementation", "direct_io_refused", UsageError),
+        ("Safe DLA is enabled but not all layers are running on DLA", "safe_needs_one_subgraph", InputError),
         (
             "4: Layer 'Gemm' is not supported on DLA and GPU fallback is not enabled.",
             "dla_validation_failed",
             InputError,
         ),
-        ("Calibration table does not match calibrator algorithm type.", "calibration_cache", InputError),
-        ("Int8IO was specified but impossible to read tensor scales", "calibration_cache", InputError),
+        ("Calibration table does not match calibrator algorithm type.", "calibration_cache_header", InputError),
+        ("Int8IO was specified but impossible to read tensor scales", "calibration_cache_header", InputError),
         ("Unknown option: --buildOnly", "unknown_option", UsageError),
         ("Cannot write engine: No space left on device", "disk_full", EnvironmentLacksError),
         ("Failure to submit program to DLA engine.", "dla_submit_failed", EnvironmentLacksError),
@@ -54,7 +55,7 @@ def error(text: str) -> str:
         ),
         (
             "Cannot deserialize serialized engine built with EngineCapability::kDLA_STANDALONE, use cuDLA APIs instead",
-            "standalone_loadable",
+            "standalone_loadable_given",
             UsageError,
         ),
         ("CUDA initialization failure with error: 35", "no_driver", EnvironmentLacksError),
@@ -76,7 +77,7 @@ def test_the_environment_is_blamed_before_the_model():
         error("Safe DLA is enabled but not all layers are running on DLA"),
         error("Cannot create DLA engine, 1 not available"),
     ]
-    assert explain(lines).id == "no_dla_core"
+    assert explain(lines).id == "no_dla_available"
 
 
 def test_generic_last_lines_and_noise_are_no_cause():
@@ -106,9 +107,9 @@ def test_a_log_without_errors_says_so():
 @pytest.mark.parametrize(
     ("name", "expected", "words"),
     [
-        ("trtexec_10.3.0_orin_gpu_int8_qdq_parse_failed.log", "onnx_import", "node"),
+        ("trtexec_10.3.0_orin_gpu_int8_qdq_parse_failed.log", "onnx_import_error", "node"),
         ("trtexec_8.2.3_failed_stdout_only.txt", "silent", ""),
-        ("trtexec_x86_no_dla_core.log", "no_dla_core", ""),
+        ("trtexec_x86_no_dla_core.log", "no_dla_available", ""),
     ],
 )
 def test_real_failures(name, expected, words):
@@ -129,4 +130,4 @@ def test_no_cause_is_seen_in_real_builds_that_passed():
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.text(max_size=80), max_size=12))
 def test_any_text_is_survived(lines):
-    assert explain(lines).id in {"unknown", "silent", *(cause.id for cause in CAUSES)}
+    assert explain(lines).id in {"unknown", "silent", *(cause.id for cause in failures())}

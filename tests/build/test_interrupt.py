@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import Any
 
 import pytest
 
-from dlaflow.build.interrupt import Interruption, stoppable
 from dlaflow.build.monitor import Phases, make_monitor
-from dlaflow.progress import silent
+from dlaflow.progress import Interruption, silent, stoppable
 
 
-def test_the_wish_is_seen_inside_and_raised_at_the_end():
+def test_the_request_is_seen_inside_and_raised_at_the_end():
     before = signal.getsignal(signal.SIGINT)
     seen = []
 
@@ -27,15 +27,15 @@ def test_the_wish_is_seen_inside_and_raised_at_the_end():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_without_a_wish_nothing_happens():
+def test_without_a_request_nothing_happens():
     with stoppable() as requested:
         pass
     assert not requested.asked
 
 
-def test_the_wish_reaches_the_library(typed_machine):
+def test_the_request_reaches_the_library(typed_machine):
     requested = Interruption()
-    monitor = make_monitor(typed_machine.trt, Phases(silent), requested)
+    monitor: Any = make_monitor(typed_machine.trt, Phases(silent), requested)
     monitor.phase_start("Building engine", None, 2)
     assert monitor.step_complete("Building engine", 0) is True
     requested.asked = True

@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dlaflow.build.api import Messages, make_logger
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, MemoryPools, ShapeRange
-from dlaflow.build.plan import CalibrationImages, Plan, Session
-from dlaflow.build.python_build import build_with_python
+from dlaflow.build.python_build import CalibrationImages, Plan, Session, build_with_python
 from dlaflow.build.refusals import RefusedNode
-from dlaflow.build.release import version_of
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.targets.version import Version
 
 machines = sys.modules["tensorrt_machine"]
 SHAPES = (InputShape("input", ShapeRange.fixed((4, 3, 8, 8))),)
@@ -23,7 +23,7 @@ FP16 = BuildConfig(precision="fp16", shapes=SHAPES)
 INT8 = BuildConfig(precision="int8", shapes=SHAPES)
 
 
-def session_of(machine: object) -> Session:
+def session_of(machine: Any) -> Session:
     messages = Messages()
     return Session(machine.trt, messages, make_logger(machine.trt, messages))
 
@@ -32,8 +32,8 @@ def build(machine: object, model: Path, config: BuildConfig, images: Calibration
     return build_with_python(session_of(machine), model, config, images)
 
 
-def typed(machine: object) -> bool:
-    return version_of(machine.surface.version) >= (11, 0, 0)
+def typed(machine: Any) -> bool:
+    return Version.parse(machine.surface.version).since("11.0")
 
 
 def test_gpu_fp16(machine, tiny):
@@ -59,7 +59,7 @@ def test_hybrid_asks_every_layer_and_names_device_core_and_fallback(machine, tin
         ("node3", False),
         ("node4", True),
     ]
-    reports = version_of(machine.surface.version) >= (10, 16, 0)
+    reports = Version.parse(machine.surface.version).since("10.16")
     reasons = (RefusedNode(2, "GlobalAveragePool", "DLA cores do not support AVG Reduce operation."), RefusedNode(3))
     assert plan.refused_nodes == (reasons if reports else None)
 
@@ -121,7 +121,7 @@ def test_a_cache_that_the_dla_cannot_use_is_an_error(implicit_machine, tiny, tmp
 def test_qdq_model(machine, tiny):
     build(machine, tiny, replace(INT8, scales="qdq", dla_core=0, gpu_fallback=True))
     late = ["ADJUST_FOR_DLA", "ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA"]
-    assert machine.requests["parser_flags"] == (late if version_of(machine.surface.version) >= (10, 16, 0) else [])
+    assert machine.requests["parser_flags"] == (late if Version.parse(machine.surface.version).since("10.16") else [])
     assert ("INT8" in machine.requests["flags"]) == (not typed(machine))
     if typed(machine):
         strong = 1 << int(machine.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -189,7 +189,7 @@ def test_pools_layers_levels_and_timing_cache(machine, tiny, tmp_path):
 
 def test_phases_are_reported_where_the_release_has_a_monitor(machine, tiny):
     plan = build(machine, tiny, FP16)
-    has_monitor = version_of(machine.surface.version) >= (10, 0, 0)
+    has_monitor = Version.parse(machine.surface.version).since("10.0")
     assert plan.phases == (("Building engine", "Timing") if has_monitor else ())
 
 

@@ -23,8 +23,9 @@ from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.qdq import write_qdq
-from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.rewrites.mean_pooling import replace_global_average_pool
 from dlaflow.runtime.tensorrt import EngineOptions, TensorRTRunner
+from dlaflow.targets.target import resolve_target
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx")
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
@@ -58,7 +59,7 @@ def test_walk_through_models(name, tmp_path):
 @needs_models
 def test_walk_through_model_with_average_pool(tmp_path):
     changed = tmp_path / "model_bn_ap.onnx"
-    assert replace_global_average_pool(MODELS / "model_bn.onnx", changed) == 1
+    assert replace_global_average_pool(MODELS / "model_bn.onnx", changed, resolve_target("agx-orin-64gb", "5.1.1")) == 1
     check_built(build(changed, tmp_path), 5_000_000)
 
 

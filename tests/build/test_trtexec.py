@@ -16,9 +16,8 @@ import pytest
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor, read_manifest
-from dlaflow.build.measuring import Measuring
 from dlaflow.build.process import run_logged
-from dlaflow.build.trtexec import TrtexecOptions, find_trtexec, run_with_trtexec
+from dlaflow.build.trtexec import TrtexecOptions, find_trtexec
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
@@ -198,24 +197,6 @@ def test_the_cache_names_the_release_that_reads_it(stand_in, tiny, tmp_path, mon
     assert result.engine.read_bytes() == b"TRT-8502-EntropyCalibration2\ninput: 3c010a14\n"
     assert cache.read_bytes().startswith(b"TRT-8400-"), "the given one stays as it is"
     assert result.manifest.cache.path == str(cache)
-
-
-def test_a_finished_engine_is_run_as_its_manifest_says(stand_in, tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("STAND_IN", "passes")
-    engine = build(stand_in, tiny, replace(CONFIG, dla_core=1)).engine
-    options = TrtexecOptions(str(stand_in), 60.0, Measuring(iterations=5))
-    command = run_with_trtexec(engine, tmp_path / "run.log", options)
-    assert command[1:] == (f"--loadEngine={engine}", "--useDLACore=1", "--iterations=5")
-    assert "PASSED" in (tmp_path / "run.log").read_text()
-    monkeypatch.setenv("STAND_IN", "fails")
-    with pytest.raises(EnvironmentLacksError, match="no such DLA core here"):
-        run_with_trtexec(engine, tmp_path / "run.log", options)
-    engine.write_bytes(b"another")
-    with pytest.raises(InputError, match="not the engine that its manifest"):
-        run_with_trtexec(engine, tmp_path / "run.log", options)
-    engine.with_name("model.engine.json").unlink()
-    monkeypatch.setenv("STAND_IN", "passes")
-    assert "--useDLACore=0" in run_with_trtexec(engine, tmp_path / "run.log", options, dla_core=0)
 
 
 def test_the_model_is_never_overwritten(stand_in, tiny, monkeypatch):

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, MemoryPools, ShapeRange
-from dlaflow.build.flags import known_flags
 from dlaflow.build.measuring import BUILD_ONLY, CAPTURE, WALKTHROUGH, Measuring
-from dlaflow.build.release import version_of
 from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
 from dlaflow.errors import UsageError
 from dlaflow.parse.help_text import parse_help
+from dlaflow.targets.features import trtexec_options
+from dlaflow.targets.version import Version
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
 LOGS = EVIDENCE / "artefacts" / "open"
@@ -155,9 +155,9 @@ def test_the_flag_table_agrees_with_the_real_help(release):
     listed = {name.removeprefix("--") for name in parse_help(LOGS / f"trtexec_help_{release}.txt")}
     # 8.6.1 and 10.6.0 accept these without listing them (the help names caffe's and older spellings only in part).
     silent = {"batch", "explicitBatch", "buildOnly", "plugins"}
-    known = {name for name, flag in known_flags().items() if flag.known_to(version_of(release))}
+    known = {name for name, option in trtexec_options().items() if option.known_to(Version.parse(release))}
     assert known - silent <= listed
-    unknown = {name for name, flag in known_flags().items() if not flag.known_to(version_of(release))}
+    unknown = {name for name, option in trtexec_options().items() if not option.known_to(Version.parse(release))}
     assert not unknown & listed
 
 
@@ -181,6 +181,16 @@ def test_meaning_is_kept_on_11():
     assert not {"--int8", "--useSpinWait", "--separateProfileRun"} & set(ours)
     plain = load_arguments("m.engine", "11.4.1", Measuring(cuda_graph=True, data_transfers=False))
     assert plain == ["--loadEngine=m.engine", "--noSpinWait"]
+
+
+@pytest.mark.parametrize("release", ["7.1.3", "8.5.2", "10.3.0", "11.4.1"])
+@pytest.mark.parametrize(("core", "expected"), [(None, []), (0, ["--useDLACore=0"]), (1, ["--useDLACore=1"])])
+def test_the_core_that_was_asked_for_is_named_when_building_and_when_loading(release, core, expected):
+    config = BuildConfig(precision="fp16", dla_core=core, gpu_fallback=core is not None)
+    built = build_arguments("m.onnx", "m.engine", config, release, BUILD_ONLY)
+    loaded = load_arguments("m.engine", release, Measuring(), dla_core=core)
+    assert [argument for argument in built if "DLACore" in argument] == expected
+    assert [argument for argument in loaded if "DLACore" in argument] == expected
 
 
 @pytest.mark.parametrize(
@@ -263,21 +273,7 @@ def test_only_options_that_the_release_knows_are_ever_written(release, core, ver
     ):
         for argument in arguments:
             name = argument.removeprefix("--").partition("=")[0]
-            assert known_flags()[name].known_to(version_of(release)), argument
-
-
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [("8.5.2", (8, 5, 2)), ("10.3", (10, 3, 0)), ("10.3.0.30", (10, 3, 0)), ("8.6.2.3-1+cuda12.2", (8, 6, 2))],
-)
-def test_versions_have_three_parts(text, version):
-    assert version_of(text) == version
-
-
-@pytest.mark.parametrize("text", ["", "8", "v8.5", "eight.five"])
-def test_what_is_no_version(text):
-    with pytest.raises(UsageError, match="TensorRT version"):
-        version_of(text)
+            assert trtexec_options()[name].known_to(Version.parse(release)), argument
 
 
 def test_an_io_format_that_cannot_be_read():

@@ -11,9 +11,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from dlaflow.build.flags import known_flags
-from dlaflow.build.release import version_of
 from dlaflow.cli import main
+from dlaflow.targets.features import trtexec_options
+from dlaflow.targets.version import Version
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 13]>
@@ -84,7 +84,7 @@ def test_all_steps_hold_only_what_the_release_knows(capsys, release, precision):
         for word in shlex.split(trtexec):
             if word.startswith("--"):
                 name = word[2:].partition("=")[0]
-                assert known_flags()[name].known_to(version_of(release)), word
+                assert trtexec_options()[name].known_to(Version.parse(release)), word
     assert ("--fp16" in lines[0].split()) == (precision == "fp16" and release != "11.4.1")
     assert ("tegra-accelerators" in lines[2]) == (release != "8.5.2")
     assert ("--scales qdq" in lines[3]) == bool(scales)
@@ -188,7 +188,7 @@ def test_python_api_with_images(capsys, monkeypatch, release):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     machines, machine = machine_of(release)
     monkeypatch.setattr("dlaflow.build.engine.import_tensorrt", lambda: machine.trt)
-    monkeypatch.setattr("dlaflow.runtime.tensorrt_memory.open_memory", machines.HostMemory)
+    monkeypatch.setattr("dlaflow.build.device_memory.open_memory", machines.HostMemory)
     words = ["build", "model_bn.onnx", "--out", "m.engine", "--via", "python", "--tensorrt", release, "--batch", "32"]
     words += ["--data", "digits", "--samples", "64", "--cache", "calib.cache", "--fp16-too"]
     assert main(words) == 0

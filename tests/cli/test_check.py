@@ -47,6 +47,7 @@ def test_answer_comes_first(classifier, capsys):
     assert lines[3].split() == ["2", "loadables"]
     assert any("DLA250" in line and "/pool" in line for line in lines)
     assert any("use instead: AveragePool" in line for line in lines)
+    assert "`dlaflow fix` does it: mean-pooling." in " ".join(map(str.strip, lines))
 
 
 def test_json_has_every_key_of_the_design(classifier, tmp_path):
@@ -81,7 +82,7 @@ def test_comparison_of_two_releases_and_layers(classifier, capsys):
     assert main(["check", str(classifier), "--jetpack", "5.1.1", "--against", "6.2", "--layers"]) == 0
     out = capsys.readouterr().out
     assert "Under 6.2 (TensorRT 10.3.0.30) instead of 5.1.1" in out
-    assert "GPU         fallback    REDUCE           /pool" in out
+    assert "GPU         conditional REDUCE           /pool" in out
 
 
 def test_sarif_html_and_model_explorer(classifier, tmp_path):
@@ -154,10 +155,28 @@ def test_explain_and_boards(capsys, tmp_path):
     assert main(["explain"]) == 0
     assert "DLA250" in capsys.readouterr().out
     assert main(["explain", "DLA11O"]) == 2
-    capsys.readouterr()
+    assert "Did you mean 'DLA" in capsys.readouterr().err
     assert main(["boards", "--json", str(tmp_path / "b.json")]) == 0
     assert "orin-nano              none" in capsys.readouterr().out
     assert json.loads((tmp_path / "b.json").read_text())["schema"] == "dlaflow.boards/1"
+
+
+def test_explain_knows_failures_and_messages(capsys, tmp_path):
+    assert main(["explain", "no_dla_core"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("# no_dla_available\n")
+    assert "--gpu-only" in page
+    assert main(["explain", "reduce_avg_unsupported"]) == 0
+    assert "dlaflow explain DLA250" in capsys.readouterr().out
+    assert main(["explain", "unsuported_layer"]) == 2
+    assert "Did you mean 'unsupported_layer'?" in capsys.readouterr().err
+    out = tmp_path / "e.json"
+    assert main(["explain", "subgraph_limit", "--json", str(out), "-q"]) == 0
+    body = json.loads(out.read_text())
+    assert (body["rules"], body["failures"], [each["rules"] for each in body["messages"]]) == ([], [], [["DLA010"]])
+    assert main(["explain", "--json", str(out), "-q"]) == 0
+    body = json.loads(out.read_text())
+    assert min(len(body[key]) for key in ("rules", "failures", "messages")) > 20
 
 
 def test_help_names_every_command_and_loads_nothing_heavy():
@@ -181,8 +200,8 @@ def test_every_command_has_help():
 
 
 def test_check_loads_nothing_that_it_does_not_need(classifier):
-    heavy = ("torch", "onnxruntime", "tensorrt", "onnxscript", "onnx_ir", "onnxslim", "sympy", "rich", "jinja2")
-    heavy += ("onnx.reference", "asyncio", "dlaflow.report.notebook", "dlaflow.report.html", "dlaflow.rewrites.base")
+    heavy = ["torch", "onnxruntime", "tensorrt", "onnxscript", "onnx_ir", "onnxslim", "sympy", "rich", "jinja2"]
+    heavy += ["onnx.reference", "asyncio", "dlaflow.report.notebook", "dlaflow.report.html", "dlaflow.rewrites.search"]
     code = (
         f"import sys; from dlaflow.cli import main; main(['check', {str(classifier)!r}])\n"
         f"print([module for module in {heavy!r} if module in sys.modules])"
@@ -204,3 +223,30 @@ def test_only_an_answer_in_a_file_reads_the_whole_model(classifier, tmp_path, mo
         assert len(hashed) == count
     assert json.loads((tmp_path / "json").read_text())["model"]["sha256"] == "0" * 64
     assert "0" * 64 in (tmp_path / "sarif").read_text()
+
+
+def test_a_conditional_layer_falls_back_until_it_is_rewritten(tmp_path, capsys):
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["input", "w"], ["c"], name="/conv"),
+            helper.make_node("GlobalAveragePool", ["c"], ["output"], name="/pool"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 8, 1, 1])],
+        [numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "w")],
+    )
+    path, fixed, sarif, answer = (tmp_path / name for name in ("m.onnx", "fixed.onnx", "m.sarif", "m.json"))
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    target = ["--board", "agx-orin-64gb", "--jetpack", "5.1.1"]
+    for fail_on in ("fallback", "unknown"):
+        options = ["--fail-on", fail_on, "--sarif", str(sarif), "--json", str(answer)]
+        assert main(["check", str(path), *target, *options, "-q"]) == 1
+    layers = json.loads(answer.read_text())["layers"]
+    assert [layer["verdict"] for layer in layers if layer["device"] == "GPU"] == ["conditional"]
+    (result,) = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert result["level"] == "warning"
+    assert (result["properties"]["remedy"], result["properties"]["rewrites"]) == ("exact", ["mean-pooling"])
+    assert main(["fix", str(path), "--out", str(fixed), *target, "-q"]) == 0
+    assert main(["check", str(fixed), *target, "--fail-on", "unknown"]) == 0
+    assert "DLA250" not in capsys.readouterr().out

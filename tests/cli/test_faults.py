@@ -19,7 +19,7 @@ from dlaflow.errors import EXIT_FAULT, EnvironmentLacksError, InputError
 def run(*words: str, **how: object) -> subprocess.CompletedProcess[str]:
     """`python -m dlaflow` with these words, in a process of its own."""
     command = [sys.executable, "-m", "dlaflow", *words]
-    return subprocess.run(command, text=True, stderr=subprocess.PIPE, timeout=120, check=False, **how)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, text=True, stderr=subprocess.PIPE, timeout=600, check=False, **how)  # type: ignore[call-overload,no-any-return]
 
 
 def _broken(error: BaseException) -> Callable[[list[str]], int]:

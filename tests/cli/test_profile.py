@@ -54,7 +54,7 @@ def test_two_logs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
     slow, fast = write_log(tmp_path / "gn.log", 5, 306.0), write_log(tmp_path / "bn.log", 1, 650.0)
     assert main(["profile", str(slow), str(fast)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "bn is 2.12 times as fast. GroupNorm runs on the GPU in gn" in out
+    assert "bn is 2.12 times as fast. InstanceNormalization runs on the GPU in gn" in out
 
 
 def test_json_of_a_profile(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 
 from dlaflow.cli import main
@@ -51,6 +52,8 @@ images = 20
 limit = 60
 """
 STEPS = 16
+SAFETY_NET = 900
+"""Seconds. Nothing here waits for time to pass; this ends a test that hangs."""
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def start(place: Path, out: str, *options: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=SAFETY_NET)
     assert process.returncode == 0, err
     return out
 
@@ -85,6 +88,30 @@ def states(folder: Path) -> dict[str, tuple[int, str]]:
             assert sha256_of(folder / name) == digest, f"{name} is not what {path.name} remembers"
         found[path.name] = (path.stat().st_mtime_ns, path.read_text())
     return found
+
+
+def test_variants_that_are_fixed(place: Path) -> None:
+    """`fix` is the real one: its report stands beside the model, which the later steps take."""
+    shorter = RECIPE.replace('"calibrate", "sensitivity", "evaluate"', '"evaluate"').replace(
+        'rewrite = "average-pool"', 'fix = "exact"'
+    )
+    variant = (
+        '[[variant]]\nname = "with_data"\nfrom = "plain"\nfix = "data"\n[fix]\nimages = 10\noutput_4d = true\n[train]'
+    )
+    (place / "tiny.toml").write_text(shorter.replace("[train]", variant) + 'precisions = ["fp32"]\n')
+    out = finish(start(place, "fixed"))
+    assert "fix         pooled" in out
+    reports = {name: json.loads((place / "fixed" / name / "fix.json").read_text()) for name in ("pooled", "with_data")}
+    for name, body in reports.items():
+        assert body["schema"] == "dlaflow.fix/1"
+        assert "mean-pooling" in [each["rewrite"] for each in body["applied"]]
+        placement = json.loads((place / "fixed" / name / "placement.json").read_text())
+        assert placement["summary"]["switches"] == body["after"]["switches"] < body["before"]["switches"]
+    assert [each["inputs"] for each in reports["with_data"]["proof"]][-1] == "8 images"
+    for name in reports:
+        (output,) = onnx.load(place / "fixed" / name / "model.onnx").graph.output
+        assert [dim.dim_value for dim in output.type.tensor_type.shape.dim] == [4, 10, 1, 1]
+    assert finish(start(place, "fixed", "--resume")).count("kept") == out.count("✓")
 
 
 def test_killed_at_any_moment_it_goes_on(place: Path) -> None:
@@ -199,7 +226,7 @@ def test_ctrl_c_is_clean(place: Path) -> None:
     while process.poll() is None and len(list((place / "run" / "state").glob("*.json"))) < 4:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SAFETY_NET)
     assert process.returncode == 130, err
     assert "--resume goes on" in err
     assert "Traceback" not in err

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tools.fit.builds import with_builds
-from tools.fit.points import Collection, read_collection
 
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import load_model
@@ -17,6 +15,8 @@ from dlaflow.graph.lower import lower
 from dlaflow.placement.check import check_model
 from dlaflow.targets.target import Target
 from dlaflow.types import Placement
+from tools.fit.builds import with_builds
+from tools.fit.points import Collection, read_collection
 
 CLASSIFIER = """
 <ir_version: 8, opset_import: ["" : 17]>

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tools.fit.builds import BUILDS, with_builds
-from tools.fit.points import Collection
 
 from dlaflow.errors import InputError
+from tools.fit.builds import BUILDS, with_builds
+from tools.fit.points import Collection
 
 BATCH_NORM = "tutorial_model_bn-agx_orin_64gb-trt852-1.json"
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tools.fit.draw import Drawing, Window
 
 from dlaflow.errors import UsageError
 from dlaflow.estimate.answer import Range, Worth
@@ -17,6 +16,7 @@ from dlaflow.graph.layer import Network, Reading, Refusal
 from dlaflow.placement.place import place
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import ModelInfo, Placement, Provenance
+from tools.fit.draw import Drawing, Window
 
 Placed = Callable[[Target], tuple[Network, Placement]]
 
@@ -37,10 +37,14 @@ def test_the_answer_is_whole(placed: Placed) -> None:
     assert found.throughput.value == pytest.approx(8e3 / found.latency.value)
     assert found.split.gpu > 0
     assert found.split.switches > 0
-    for other in (found.gpu_alone, found.two_cores, found.with_gpu, found.sparse, found.after_fix, found.energy_mj):
+    for other in (found.gpu_alone, found.two_cores, found.with_gpu, found.sparse, found.energy_mj):
         assert other is not None
-    assert found.after_fix is not None
-    assert found.after_fix.value < found.latency.value
+    assert found.two_cores is not None
+    assert found.throughput.value < found.two_cores.value < 2 * found.throughput.value
+    assert found.with_gpu is not None
+    assert found.with_gpu.value > found.two_cores.value
+    assert found.sparse is not None
+    assert found.sparse.value < found.latency.value
     assert {row.provenance for row in found.measurements()} == {Provenance.ESTIMATED}
     assert "public points of v2-int8" in found.basis
 
@@ -96,6 +100,18 @@ def test_a_power_mode_of_another_board_is_refused(placed: Placed) -> None:
     target = resolve_target("agx-orin-64gb")
     with pytest.raises(UsageError, match="15W"):
         estimate(*placed(target), target, "14W")
+
+
+def test_energy_grows_with_the_time_on_the_dla_and_with_its_clock(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1", batch=8)
+    powers = {}
+    for mode, mhz in (("MAXN", 1600.0), ("15W", 614.4)):
+        found = estimate(*placed(target), target, mode)
+        assert found.energy_mj is not None
+        assert found.split is not None
+        powers[mhz] = found.energy_mj.value / (found.split.dla / found.batch)  # watts
+    low, high = sorted(powers)
+    assert powers[high] / powers[low] == pytest.approx(high / low)
 
 
 def test_power_modes_slow_down_by_less_than_their_clock(placed: Placed) -> None:

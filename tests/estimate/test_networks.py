@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tools.fit.networks import NETWORKS
 
 from dlaflow.estimate.program import Assignment, assemble
 from dlaflow.graph.layer import Network
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Device, Placement
+from tools.fit.networks import NETWORKS
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from dlaflow.errors import InputError
 from dlaflow.estimate.dla import PARAMETER_NAMES
-from dlaflow.estimate.energy import energy_file, gpu_over_dla, write_energy
+from dlaflow.estimate.energy import energy_file, gpu_over_dla
 from dlaflow.estimate.parameters import (
     DLA_SETS,
     GPU_SETS,
@@ -18,6 +18,7 @@ from dlaflow.estimate.parameters import (
     shipped_folder,
     write_set,
 )
+from tools.fit.energy import write_energy
 
 
 @pytest.mark.parametrize("key", DLA_SETS)

@@ -1,10 +1,10 @@
-"""What a placement adds to the parser's network: helper shuffles, vanished reshapes, weights of products, repairs."""
+"""What a placement adds to the parser's network: helper shuffles, vanished reshapes, weights of products."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.estimate.places import assignments_of, repaired, with_helpers
+from dlaflow.estimate.places import assignments_of, with_helpers
 from dlaflow.estimate.program import assemble
 from dlaflow.graph.layer import Network
 from dlaflow.targets.target import Target, resolve_target
@@ -41,13 +41,3 @@ def test_the_weights_of_a_gemm_are_streamed(placed: Placed) -> None:
     (gemm,) = [step for step in program.steps if step.kind == "MATRIX_MULTIPLY"]
     assert 128 * 10 <= gemm.weights <= 128 * 10 + 10
     assert (gemm.reduced, gemm.produced, gemm.positions) == (128, 10, 1)
-
-
-def test_repairs_move_what_has_a_remedy(placed: Placed) -> None:
-    network, placement = placed(TARGET)
-    assignments = repaired(network, placement)
-    assert assignments is not None
-    pooling = next(layer.name for layer in network.layers if layer.kind == "REDUCE")
-    assert assignments_of(placement)[pooling].device is Device.GPU
-    assert assignments[pooling].device is Device.DLA
-    assert len({assignment.loadable for assignment in assignments.values()} - {None}) == 1

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from dlaflow.errors import InputError
+from dlaflow.estimate.parameters import dla_set, gpu_set
 from tools.fit.cases import build_cases
 from tools.fit.crossval import hold_out
 from tools.fit.points import Collection, read_collection
 from tools.fit.train import predict_with, train
-
-from dlaflow.errors import InputError
-from dlaflow.estimate.parameters import dla_set, gpu_set
 
 
 def test_no_point_is_lost_and_no_setting_is_used(collection: Collection) -> None:

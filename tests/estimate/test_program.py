@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tools.fit.draw import Drawing, Window
-
 from dlaflow.estimate.program import Assignment, assemble, on_gpu
 from dlaflow.graph.layer import Network
 from dlaflow.types import Device
+from tools.fit.draw import Drawing, Window
 
 
 def everything_on_dla(network: Network) -> dict[str, Assignment]:

@@ -70,6 +70,23 @@ def test_nodes_are_sorted(tmp_path: Path) -> None:
     assert [node.op_type for node in load_model(_weighted(tmp_path, 64)).proto.graph.node][-1] == "MatMul"
 
 
+@pytest.mark.parametrize("external", [False, True])
+def test_the_whole_model_has_the_weights_and_the_order_of_the_held_one(tmp_path: Path, external: bool) -> None:
+    model = load_model(_weighted(tmp_path, 64, external=external))
+    whole = model.whole()
+    assert [node.op_type for node in whole.graph.node] == [node.op_type for node in model.proto.graph.node]
+    assert [tensor.data_location for tensor in whole.graph.initializer] == [TensorProto.DEFAULT]
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(whole.graph.initializer[0]), model.initializer("w"))
+    del whole.graph.node[:]
+    assert model.whole().graph.node
+
+
+def test_the_whole_model_is_valid_onnx(tmp_path: Path) -> None:
+    model = load_model(_save(tmp_path, GOOD.replace("Relu", "Wonder")))
+    with pytest.raises(InputError, match=r"not a usable model.*Wonder"):
+        model.whole()
+
+
 def test_external_data_is_read_when_asked_only(tmp_path: Path) -> None:
     path = _weighted(tmp_path, 64, external=True)
     model = load_model(path)

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from dlaflow.parse.cudla_csv import parse_cudla_csv
-from dlaflow.parse.device import jetpack_of, parse_device, parse_device_tree
+from dlaflow.parse.device import jetpack_of, parse_device
 from dlaflow.parse.help_text import parse_help
-from dlaflow.parse.tegrastats import Rail, Sample, parse_tegrastats, sample_of
+from dlaflow.parse.tegrastats import Rail, TegrastatsEngine, TegrastatsSample, parse_tegrastats, sample_of
 
 
-def only(line: str) -> Sample:
+def engine(sample: TegrastatsSample, name: str) -> TegrastatsEngine | None:
+    return next((one for one in sample.engines if one.name == name), None)
+
+
+def only(line: str) -> TegrastatsSample:
     sample = sample_of(line)
     assert sample is not None
     return sample
@@ -39,11 +43,11 @@ def test_every_line_is_a_sample(artefacts: Path, name: str, samples: int) -> Non
 
 def test_xavier_dla_clock_without_a_load(artefacts: Path) -> None:
     first = parse_tegrastats(artefacts / "tegrastats_jp5_xavier_dla0.txt").samples[0]
-    dla = first.engine("NVDLA0")
+    dla = engine(first, "NVDLA0")
     assert dla is not None
     assert (dla.off, dla.load_percent, dla.mhz) == (False, None, (1395,))
     assert [rail.name for rail in first.rails] == ["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"]
-    assert first.rail("CV") == Rail("CV", 1705, 1705)
+    assert next(rail for rail in first.rails if rail.name == "CV") == Rail("CV", 1705, 1705)
 
 
 def test_negative_power_of_the_dla_rail(artefacts: Path) -> None:
@@ -53,13 +57,13 @@ def test_negative_power_of_the_dla_rail(artefacts: Path) -> None:
 
 def test_loaded_dla_of_jetpack_6(artefacts: Path) -> None:
     samples = parse_tegrastats(artefacts / "tegrastats_jp6_teg_pm_15W_dla_int8.log").samples
-    engines = [sample.engine("NVDLA0") for sample in samples]
+    engines = [engine(sample, "NVDLA0") for sample in samples]
     assert engines[0] is not None
     assert engines[0].off
-    loads = [engine for engine in engines if engine is not None and engine.load_percent is not None]
+    loads = [one for one in engines if one is not None and one.load_percent is not None]
     assert loads
-    assert {engine.mhz for engine in loads} == {(1369,)}
-    gpu = samples[0].engine("GR3D")
+    assert {one.mhz for one in loads} == {(1369,)}
+    gpu = engine(samples[0], "GR3D")
     assert gpu is not None
     assert gpu.mhz == (407, 305)
 
@@ -84,7 +88,7 @@ def test_three_figures_and_repeated_rails_of_jetpack_7() -> None:
     assert sample.rails[0] == Rail("VDD_GPU", 10, 11, 12)
     assert [rail.current_mw for rail in sample.rails if rail.name == "NC"] == [0, 1]
     assert [cpu.mhz for cpu in sample.cpus] == [2201, None]
-    dla = sample.engine("NVDLA0")
+    dla = engine(sample, "NVDLA0")
     assert dla is not None
     assert (dla.load_percent, dla.mhz) == (82, (1369,))
 
@@ -144,7 +148,8 @@ def test_jetpack_of_a_release(l4t: str, jetpack: str | None) -> None:
 
 def test_jetpack_package_and_device_tree() -> None:
     assert parse_device("ii  nvidia-jetpack  6.2.1+b38  arm64  NVIDIA Jetpack Meta Package").jetpack == "6.2.1"
-    assert parse_device_tree("NVIDIA Jetson AGX Orin Developer Kit\0") == "NVIDIA Jetson AGX Orin Developer Kit"
+    device = parse_device("NVIDIA Jetson AGX Orin Developer Kit\0")
+    assert device.model == "NVIDIA Jetson AGX Orin Developer Kit", "as /proc/device-tree/model has it"
 
 
 def test_help_texts(artefacts: Path) -> None:

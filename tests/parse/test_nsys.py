@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlaflow.errors import InputError
-from dlaflow.parse.nsys import read_enqueues, read_info
-from dlaflow.parse.nsys_hardware import read_hardware_tasks
+from dlaflow.parse.nsys import read_enqueues, read_hardware_tasks, read_info
 
 REAL = "nsys_2023.4.4_orin_dla0_trt8.5.2_enq1-6.sqlite"
 THREAD = 282168144208242

@@ -8,15 +8,27 @@ from pathlib import Path
 import pytest
 
 from dlaflow.errors import InputError, UsageError
+from dlaflow.observed.names import parts_of
 from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.evidence import Evidence, Files
-from dlaflow.profile.names import cause_of, operators_of, parts_of
+from dlaflow.profile.names import cause_of, operators_of
 from dlaflow.profile.profile import Profiled, profile_of, read_profile
-from dlaflow.types import Device, Loadable, ModelInfo, PlacedLayer, Placement, Summary, TargetInfo, Verdict
+from dlaflow.types import (
+    Device,
+    Finding,
+    Loadable,
+    ModelInfo,
+    PlacedLayer,
+    Placement,
+    Remedy,
+    Summary,
+    TargetInfo,
+    Verdict,
+)
 
 STAMP = "[03/31/2022-10:00:00]"
 
@@ -137,6 +149,39 @@ def test_advice_is_ranked_by_cost_and_carries_the_reason() -> None:
     assert any(advice.title == "Calibrate" for advice in rest)
 
 
+def test_advice_promises_only_what_has_a_remedy() -> None:
+    def against(rule: str, fix: str, remedy: Remedy, rewrites: list[str]) -> Finding:
+        seen = Verdict.CONDITIONAL if rewrites else Verdict.FALLBACK
+        return Finding(rule, "", seen, "no", "yes", "no", "here", fix, remedy=remedy, rewrites=rewrites)
+
+    layers = [layer(name, Device.DLA) for name in ("a", "b", "c", "d")]
+    matmul = replace(
+        layer("/m/MatMul", Device.GPU),
+        findings=[against("DLA190", "a convolution.", Remedy.EXACT, ["fully-connected"])],
+    )
+    softmax = replace(
+        layer("/m/Softmax", Device.GPU), findings=[against("DLA260", "leave SoftMax to the GPU.", Remedy.NONE, [])]
+    )
+    predicted = predicted_of([*layers[:2], matmul, *layers[2:], softmax], [])
+    first, second = profiled("both", WITH_ROWS, ROWS, predicted).advice[:2]
+    assert first.title == "Move MatMul to the DLA (/m/MatMul)"
+    assert first.then == "Remedy: a convolution. `dlaflow fix` does it: fully-connected."
+    assert second.title == "Softmax stays on the GPU (/m/Softmax)"
+    assert second.then == "The rules know no remedy (DLA260)."
+
+
+def test_a_scale_on_the_dla_tells_a_group_norm() -> None:
+    rows = ROWS.replace('"/m/MatMul"', '"/g/Reshape + /g/InstanceNormalization + /g/Reshape_1"')
+    log = WITH_ROWS.replace("/m/MatMul", "/g/Reshape + /g/InstanceNormalization + /g/Reshape_1")
+    plain, group = rows, rows.replace("[c...d]", "[/g/Mul.../h/Conv]")
+    titles = [
+        profiled("n", log.replace("c...d", ends), text).advice[0].title
+        for ends, text in (("c...d", plain), ("/g/Mul.../h/Conv", group))
+    ]
+    assert titles[0].startswith("Move InstanceNormalization")
+    assert titles[1].startswith("Move GroupNorm")
+
+
 def layer(name: str, device: Device, macs: int = 10) -> PlacedLayer:
     return PlacedLayer(name, "CONVOLUTION", [f"node_{name}"], device, Verdict.NATIVE, None, macs, 4)
 
@@ -208,7 +253,12 @@ def test_names_taken_apart(name: str, parts: tuple[str, ...]) -> None:
 
 def test_operators_and_causes() -> None:
     assert operators_of(["/l/Conv_1 + /l/Relu", "Conv_2"]) == ("Conv", "Relu")
-    assert cause_of(["Reshape_2 + x", "InstanceNormalization_5", "Mul_8"]) == "GroupNorm"
+    written_out = ["Reshape_2 + x", "InstanceNormalization_5", "(Unnamed Layer* 3) [Shuffle] + Reshape_6", "Mul_8"]
+    assert cause_of(written_out) == "GroupNorm"
+    assert cause_of([*written_out, "InstanceNormalization_9"]) == "InstanceNormalization"
+    assert cause_of(["/n/InstanceNormalization"]) == "InstanceNormalization"
+    assert cause_of(["Conv_1", "InstanceNormalization_2", "Mul_3", "Add_4"]) == "InstanceNormalization"
+    assert cause_of(["/n/GroupNormalization"]) == "GroupNorm"
     assert cause_of(["(Unnamed Layer* 3) [Shuffle]"]) == ""
 
 

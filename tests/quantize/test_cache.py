@@ -73,7 +73,7 @@ def test_headers(release: str, header: str) -> None:
 
 
 def test_a_release_that_is_none() -> None:
-    with pytest.raises(UsageError, match="expected a version"):
+    with pytest.raises(UsageError, match="not a release number"):
         header_for("jetpack")
     with pytest.raises(UsageError, match="Q/DQ"):
         header_for_reader("11.4.1")

@@ -15,6 +15,7 @@ import onnx
 import pytest
 
 from dlaflow.errors import InputError, UsageError
+from dlaflow.graph.load import load_model
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import (
     CalibrationConfig,
@@ -23,16 +24,16 @@ from dlaflow.quantize.calibration import (
     write_calibration,
 )
 from dlaflow.quantize.fp16 import write_fp16
-from dlaflow.quantize.model import load_onnx
-from dlaflow.quantize.observe import set_outputs
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.runtime.ort import OrtRunner
 
 
 def everything(path: Path, pictures: np.ndarray, names: list[str]) -> dict[str, float]:
     """The largest magnitudes, from keeping all activations."""
-    model = load_onnx(path)
-    set_outputs(model, names)
+    model = load_model(path).whole()
+    del model.graph.output[:]
+    for name in names:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     return {
         name: float(np.abs(value).max()) for name, value in zip(names, OrtRunner(model).run_all(pictures), strict=True)
     }
@@ -54,7 +55,7 @@ def test_minmax_equals_the_largest_of_all_activations(small_network: Path, pictu
 
 def test_every_activation_has_a_scale_in_network_order(small_network: Path, pictures: np.ndarray) -> None:
     found = calibrate(small_network, lambda: [pictures], CalibrationConfig("entropy"))
-    nodes = load_onnx(small_network).graph.node
+    nodes = load_model(small_network).whole().graph.node
     assert list(found.scales) == ["input", *(node.output[0] for node in nodes)]
     assert all(np.float32(scale) == scale and scale > 0 for scale in found.scales.values())
 
@@ -76,7 +77,7 @@ def test_other_methods_stay_below_minmax(small_network: Path, pictures: np.ndarr
 def test_a_fixed_batch_is_filled_up_without_counting_twice(
     small_network: Path, pictures: np.ndarray, tmp_path: Path
 ) -> None:
-    model = load_onnx(small_network)
+    model = load_model(small_network).whole()
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_value = 10
     onnx.save(model, str(tmp_path / "fixed.onnx"))

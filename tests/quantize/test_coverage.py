@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlaflow.graph.load import load_model
 from dlaflow.quantize.cache import read_cache, write_cache
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import Calibration, sidecar_of, write_calibration
 from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.lint import lint_cache, lint_for_model
-from dlaflow.quantize.model import index, load_onnx
-from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.quantize.model import index
+from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.targets.target import resolve_target
 
 MODELS = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[2] / "../shared/evidence")).parent / "models"
 
@@ -46,7 +48,7 @@ def test_the_parsers_own_tensors_follow(small_network: Path, calibration: Calibr
 
 
 def read(path: Path, name: str) -> np.ndarray:
-    value = index(load_onnx(path)).value(name)
+    value = index(load_model(path).whole()).value(name)
     assert value is not None
     return np.asarray(value)
 
@@ -57,7 +59,10 @@ def walk_through(name: str, folder: Path) -> Path:
     if not path.is_file():
         pytest.skip("the trained demo models are not there (DLAFLOW_EVIDENCE)")
     if path.stem != name:
-        assert replace_global_average_pool(path, folder / "averagepool.onnx") == 1
+        assert (
+            replace_global_average_pool(path, folder / "averagepool.onnx", resolve_target("agx-orin-64gb", "5.1.1"))
+            == 1
+        )
         return folder / "averagepool.onnx"
     return path
 
@@ -118,7 +123,7 @@ def test_lint_without_a_model() -> None:
 
 
 def test_choices(small_network: Path, calibration: Calibration) -> None:
-    graph = index(load_onnx(small_network))
+    graph = index(load_model(small_network).whole())
     assert set(calibration.scales) - set(without_float_nodes(graph, calibration.scales, ["/output", "/flat"])) == {
         "flat",
         "output",
@@ -126,7 +131,7 @@ def test_choices(small_network: Path, calibration: Calibration) -> None:
 
 
 def test_a_unit_scale_before_the_residual_sum(small_network: Path, calibration: Calibration, tmp_path: Path) -> None:
-    graph = index(load_onnx(small_network))
+    graph = index(load_model(small_network).whole())
     ones = with_residual_ones(graph, calibration.scales)
     assert [name for name, scale in ones.items() if scale == 1.0] == ["c2", "n2"]
     assert with_residual_ones(graph, {"r1": 0.1, "n2": 0.2}) == {"r1": 0.1, "n2": 1.0}

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from dlaflow.errors import InputError
+from dlaflow.graph.load import load_model
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.fp16 import fp16_model, write_fp16
-from dlaflow.quantize.model import load_onnx
 from dlaflow.quantize.numerics import as_on_dla
 from dlaflow.quantize.qdq import qdq_model
 from dlaflow.runtime.ort import OrtRunner
@@ -57,7 +57,7 @@ def test_constants_and_casts_inside() -> None:
 
 
 def test_what_does_not_fit_is_refused(small_network: Path) -> None:
-    model = load_onnx(small_network)
+    model = load_model(small_network).whole()
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((8, 3, 3, 3), 1e6, np.float32), "w1"))
     with pytest.raises(InputError, match=r"'w1' does not fit.*65504"):
         fp16_model(model)
@@ -67,7 +67,7 @@ def test_sigmoid_is_rounded_to_fp16(small_network: Path, pictures: np.ndarray) -
     """Only the Sigmoid is: its output is a float16 value, that of the layer before is not."""
     found = calibrate(small_network, lambda: [pictures])
     tensors = tuple(tensor for tensor in found.tensors if tensor.name in {"input", "r1"})
-    model = qdq_model(load_onnx(small_network), replace(found, tensors=tensors))
+    model = qdq_model(load_model(small_network).whole(), replace(found, tensors=tensors))
     for name in ("c3", "g"):
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     _, before, sigmoid = OrtRunner(model).run_all(pictures)
@@ -76,7 +76,7 @@ def test_sigmoid_is_rounded_to_fp16(small_network: Path, pictures: np.ndarray) -
 
 
 def test_fp16_models_round_every_tensor(small_network: Path, pictures: np.ndarray) -> None:
-    model = fp16_model(load_onnx(small_network))
+    model = fp16_model(load_model(small_network).whole())
     model.graph.output.append(onnx.helper.make_tensor_value_info("m", TensorProto.FLOAT16, None))
     # A product of two tensors that are both rounded themselves: numpy must find the very same.
     for name in ("c3", "g"):
@@ -86,4 +86,4 @@ def test_fp16_models_round_every_tensor(small_network: Path, pictures: np.ndarra
 
 
 def test_float32_models_are_left_alone(small_network: Path) -> None:
-    assert as_on_dla(load_onnx(small_network)) == load_onnx(small_network)
+    assert as_on_dla(load_model(small_network).whole()) == load_model(small_network).whole()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlaflow.quantize.histogram import Histogram
-from dlaflow.quantize.methods import ENTROPY_BINS, LEVELS, METHODS, entropy, minmax, mse, percentile
+from dlaflow.quantize.methods import ENTROPY_BINS, MAGNITUDES, METHODS, entropy, minmax, mse, percentile
 
 
 def counted(values: np.ndarray) -> Histogram:
@@ -26,8 +26,8 @@ def divergence(counts: np.ndarray, edge: int) -> float:
     p = counts[:edge].copy()
     p[-1] += counts[edge:].sum()
     q = np.zeros(edge)
-    for group in range(LEVELS):
-        start, stop = edge * group // LEVELS, edge * (group + 1) // LEVELS
+    for group in range(MAGNITUDES):
+        start, stop = edge * group // MAGNITUDES, edge * (group + 1) // MAGNITUDES
         filled = p[start:stop] > 0
         if filled.any():
             q[start:stop][filled] = counts[start:stop].sum() / filled.sum()
@@ -41,7 +41,7 @@ def test_entropy_finds_the_minimum_of_the_published_divergence(heavy_tail: np.nd
     histogram = counted(heavy_tail)
     counts = histogram.resampled(ENTROPY_BINS)
     counts[0] = counts[1]
-    edges = range(LEVELS, ENTROPY_BINS + 1)
+    edges = range(MAGNITUDES, ENTROPY_BINS + 1)
     slow = min(edges, key=lambda edge: divergence(counts, edge))
     expected = min(histogram.largest, (slow + 0.5) * histogram.largest / ENTROPY_BINS)
     assert entropy(histogram) == pytest.approx(expected)

@@ -10,10 +10,11 @@ import pytest
 from onnx import numpy_helper
 
 from dlaflow.errors import InputError
+from dlaflow.graph.load import load_model
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import Calibration, scales_by_name
 from dlaflow.quantize.fold import fold_batch_norm
-from dlaflow.quantize.model import index, load_onnx
+from dlaflow.quantize.model import index
 from dlaflow.quantize.qdq import qdq_model, quantise, write_qdq
 from dlaflow.quantize.strip import layer_precisions, strip_qdq
 from dlaflow.runtime.ort import OrtRunner
@@ -28,7 +29,7 @@ def test_the_output_stays_close_and_is_rounded(
     small_network: Path, pictures: np.ndarray, calibration: Calibration
 ) -> None:
     exact = OrtRunner(small_network).run(pictures)
-    rounded = OrtRunner(qdq_model(load_onnx(small_network), calibration)).run(pictures)
+    rounded = OrtRunner(qdq_model(load_model(small_network).whole(), calibration)).run(pictures)
     error = np.sqrt(np.mean((rounded - exact) ** 2) / np.mean(exact**2))
     assert 1e-4 < error < 0.1
     steps = rounded / np.float32(calibration.scales["output"])
@@ -65,7 +66,7 @@ def test_every_tensor_is_quantised_and_the_dlas_equal_scales_hold(
     small_network: Path, calibration: Calibration
 ) -> None:
     """TensorRT 11.4: residual sums, Concat, pooling and the output too, with the scales that each wants equal."""
-    graph = index(qdq_model(load_onnx(small_network), calibration))
+    graph = index(qdq_model(load_model(small_network).whole(), calibration))
 
     def scale(name: str) -> float:
         """The scale of the pair around a tensor, seen from either end."""
@@ -115,7 +116,7 @@ def test_weights_are_rounded_per_channel() -> None:
 
 
 def test_nodes_that_stay_in_float(small_network: Path, calibration: Calibration) -> None:
-    model = qdq_model(load_onnx(small_network), calibration, ["/output", "/flat"])
+    model = qdq_model(load_model(small_network).whole(), calibration, ["/output", "/flat"])
     names = {tensor.name for tensor in model.graph.initializer}
     assert "w4" in names
     assert "flat_dequantized_scale" not in names
@@ -123,7 +124,7 @@ def test_nodes_that_stay_in_float(small_network: Path, calibration: Calibration)
 
 
 def test_folding_keeps_the_outputs(small_network: Path, pictures: np.ndarray) -> None:
-    model = load_onnx(small_network)
+    model = load_model(small_network).whole()
     assert fold_batch_norm(model) == 1
     assert np.allclose(OrtRunner(model).run(pictures), OrtRunner(small_network).run(pictures), atol=1e-5)
 
@@ -223,7 +224,7 @@ def test_fake_quantised_weights_of_pytorch_quantization(tmp_path: Path) -> None:
 def test_quantisation_without_a_like_in_a_cache(
     small_network: Path, calibration: Calibration, tmp_path: Path, change: str, message: str
 ) -> None:
-    model = qdq_model(load_onnx(small_network), calibration)
+    model = qdq_model(load_model(small_network).whole(), calibration)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     pair = [node for node in model.graph.node if node.name.startswith("input_dequantized/")]
     if change == "uint8":
@@ -247,10 +248,10 @@ def test_refusals(small_network: Path, calibration: Calibration, tmp_path: Path)
     with pytest.raises(InputError, match="no Q/DQ"):
         strip_qdq(small_network)
     with pytest.raises(InputError, match="already"):
-        qdq_model(qdq_model(load_onnx(small_network), calibration), calibration)
+        qdq_model(qdq_model(load_model(small_network).whole(), calibration), calibration)
     with pytest.raises(InputError, match="knows no tensor"):
-        qdq_model(load_onnx(small_network), scales_by_name({"elsewhere": 1.0}))
-    model = qdq_model(load_onnx(small_network), calibration)
+        qdq_model(load_model(small_network).whole(), scales_by_name({"elsewhere": 1.0}))
+    model = qdq_model(load_model(small_network).whole(), calibration)
     zero = next(tensor for tensor in model.graph.initializer if tensor.name == "input_dequantized_zero_point")
     zero.CopyFrom(numpy_helper.from_array(np.int8(3), zero.name))
     onnx.save(model, str(tmp_path / "asymmetric.onnx"))

@@ -10,8 +10,10 @@ import pytest
 from onnx import TensorProto
 
 from dlaflow.errors import InputError
+from dlaflow.graph.load import load_model
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig, scales_by_name
+from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.fp16 import fp16_model, write_fp16
 from dlaflow.quantize.images import ImageArray, Preparation
 from dlaflow.quantize.model import index
@@ -38,6 +40,26 @@ def test_a_tensor_without_dimensions_gets_a_scale(tmp_path: Path) -> None:
     assert found.scales["mean"] == pytest.approx(abs(float(images.mean())) / 127, rel=1e-5)
     write_qdq(path, found, tmp_path / "q.onnx")
     assert Session(tmp_path / "q.onnx").run(images).shape == images.shape
+
+
+def test_names_are_those_of_the_graph(tmp_path: Path) -> None:
+    """Local functions are inlined and nodes are sorted before anybody looks: one model has one set of names."""
+    text = """
+    net (float[N,3,4,4] x) => (float[N,3,4,4] y) { y = own.twice (a)  a = own.twice (x) }
+    <domain: "own", opset_import: ["" : 17]> twice (v) => (w) { r = Relu (v)  w = Add (r, v) }
+    """
+    path = tmp_path / "m.onnx"
+    header = '<ir_version: 8, opset_import: ["" : 17, "own" : 1]>\n'
+    path.write_bytes(onnx.parser.parse_model(header + text).SerializeToString())
+    images = pictures(4)
+    found = calibrate(path, lambda: [images], CalibrationConfig("minmax"))
+    graph = load_model(path).proto.graph
+    assert list(found.scales) == ["x", *(name for node in graph.node for name in node.output)]
+    assert len(found.scales) == 5
+    covered = cover(path, found, "8.5.2")
+    assert (covered.scales, covered.missing) == (found.scales, ())
+    write_qdq(path, found, tmp_path / "q.onnx")
+    assert float(np.abs(Session(tmp_path / "q.onnx").run(images) - Session(path).run(images)).max()) < 0.2
 
 
 @pytest.mark.parametrize("count", [1, 5, 64])

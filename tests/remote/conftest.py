@@ -8,11 +8,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.ssh import SshTarget, SshTransport
 from dlaflow.remote.transport import LocalTransport
 
@@ -35,22 +36,24 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A board whose programs this process sees too."""
     board = stand_ins.make_board(tmp_path / "board")
     monkeypatch.setenv("PATH", f"{board.programs}:{os.environ['PATH']}")
-    return board
+    yield board
+    board.setting("seconds", 0)
+    (board.folder / "held").unlink(missing_ok=True)
 
 
 @pytest.fixture
-def here(stand_in: object) -> Iterator[Board]:
+def here(stand_in: Any) -> Iterator[RemoteBoard]:
     """The board through the local transport."""
-    with Board(LocalTransport(stand_in.root), PATIENCE) as board:
+    with RemoteBoard(LocalTransport(stand_in.root), PATIENCE) as board:
         yield board
 
 
 @pytest.fixture
-def sshd(tmp_path: Path, stand_in: object) -> Iterator[object]:
+def sshd(tmp_path: Path, stand_in: Any) -> Iterator[Any]:
     if stand_ins.SSHD is None or shutil.which("ssh") is None:
         pytest.skip("no sshd here: apt-get install openssh-server openssh-client rsync")
     server = stand_ins.Sshd(tmp_path / "sshd", stand_in.path)
@@ -61,13 +64,13 @@ def sshd(tmp_path: Path, stand_in: object) -> Iterator[object]:
 
 
 @pytest.fixture
-def connect(sshd: object, stand_in: object) -> Iterator[Callable[..., Board]]:
-    """Open boards over ssh; each is another desk."""
-    opened: list[Board] = []
+def connect(sshd: Any, stand_in: Any) -> Iterator[Callable[..., RemoteBoard]]:
+    """Open boards over ssh; each is another host."""
+    opened: list[RemoteBoard] = []
 
-    def open_one(patience: Patience = PATIENCE, progress: object = None) -> Board:
+    def open_one(patience: Patience = PATIENCE, progress: object = None) -> RemoteBoard:
         target = SshTarget("board", config=sshd.config, root=str(stand_in.root))
-        board = Board(SshTransport(target), patience, *([progress] if progress else []))
+        board = RemoteBoard(SshTransport(target), patience, *([progress] if progress else []))
         opened.append(board)
         return board
 

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.build.flags import known_flags
+from dlaflow.targets.features import trtexec_options
+from dlaflow.targets.version import Version
 
 TRTEXEC = r"""#!{python} -S
 import hashlib, json, os, sys, time
@@ -52,12 +53,19 @@ for name in options:
         os.unlink(busy)
         sys.exit(1)
 log("[11/22/2026-10:00:00] [I] Start parsing network model")
-ended = time.time() + float(setting("seconds", "0.2"))
+def samples():
+    try:
+        with open("tegrastats.log") as file:
+            return file.read().count("RAM")
+    except OSError:
+        return 0
+ended, sampled = time.time() + float(setting("seconds", "0.2")), samples() + int(setting("samples", "0"))
+held = os.path.join(board, "held")
 half = options.get("saveEngine")
 if half:
     put(half, b"half an engine")
 count = 0
-while time.time() < ended:
+while time.time() < ended or samples() < sampled or os.path.exists(held):
     count += 1
     log("[11/22/2026-10:00:%02d] [I] [TRT] Local timing cache in use %d" % (count % 60, count))
     time.sleep(0.05)
@@ -205,7 +213,15 @@ class StandInBoard:
         return (self.folder / "clocks").read_text()
 
     def setting(self, name: str, value: object) -> None:
+        """For the programs: `seconds` and `samples` (of tegrastats) that a trtexec lasts at least, `version`, ..."""
         (self.folder / name).write_text(str(value))
+
+    def hold(self) -> None:
+        """From now on no trtexec ends before `release`."""
+        (self.folder / "held").touch()
+
+    def release(self) -> None:
+        (self.folder / "held").unlink()
 
 
 def make_board(folder: Path) -> StandInBoard:
@@ -227,7 +243,10 @@ def make_board(folder: Path) -> StandInBoard:
         program.chmod(0o755)
     board.setting("clocks", "own")
     # What real trtexec of each release accepts, so that a command line of another release fails as it would there.
-    spans = {name: [list(flag.first), list(flag.last)] for name, flag in known_flags().items()}
+    spans = {
+        name: [list(Version.parse(text).parts) if text else [] for text in (option.since, option.until)]
+        for name, option in trtexec_options().items()
+    }
     board.setting("flags.json", json.dumps(spans))
     return board
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 import dlaflow.remote.agent
-from dlaflow.build.config import BuildConfig, InputShape, MemoryPools, ShapeRange
+from dlaflow.build.config import BuildConfig, InputShape, MemoryPools, ShapeRange, standalone_of
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
-from dlaflow.build.walkthrough import standalone_of
 from dlaflow.remote.agent.allowed import command_of
 from dlaflow.remote.bundle import agent_bundle
 

@@ -19,7 +19,7 @@ from dlaflow.errors import EnvironmentLacksError
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.quantize.cache import header_for
 from dlaflow.remote.agent import bindings
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.build import RemoteBuild, build_on_board, builder_on
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.transport import LocalTransport
@@ -132,7 +132,7 @@ def test_a_board_without_trtexec_builds_through_its_bindings(stand_in, tiny, tmp
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "tensorrt.py").write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
-    with Board(LocalTransport(stand_in.root), Patience(answer=30)) as board:
+    with RemoteBoard(LocalTransport(stand_in.root), Patience(answer=30)) as board:
         _, facts = ask(board)
         how = RemoteBuild(program=builder_on(board, facts))
         config = BuildConfig(precision="fp16", shapes=SHAPES, dla_core=0, gpu_fallback=True)
@@ -146,5 +146,8 @@ def test_a_board_without_trtexec_builds_through_its_bindings(stand_in, tiny, tmp
 
 def test_a_board_with_neither_says_so(stand_in):
     (stand_in.programs / "trtexec").unlink()
-    with Board(LocalTransport(stand_in.root)) as board, pytest.raises(EnvironmentLacksError, match="neither trtexec"):
+    with (
+        RemoteBoard(LocalTransport(stand_in.root)) as board,
+        pytest.raises(EnvironmentLacksError, match="neither trtexec"),
+    ):
         builder_on(board, ask(board)[1])

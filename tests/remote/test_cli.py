@@ -11,6 +11,8 @@ import pytest
 
 from dlaflow.cli import main
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, EXIT_USAGE
+from dlaflow.parse.notes import flags_of
+from dlaflow.parse.trtexec import parse_log
 
 NETWORK = """
 <ir_version: 8, opset_import: ["" : 13]>
@@ -72,6 +74,16 @@ def test_one_board_through_all_commands(board, tmp_path, capsys):
     assert "asked to stop" in said("stop", job)
     assert "another TensorRT" in said("build", "two.onnx", "--out", "x.engine", "--jetpack", "5.1.1", code=EXIT_USAGE)
     assert "forgot 6 jobs" in said("clean", "--days", "0")
+
+
+def test_the_dla_core_reaches_the_boards_trtexec(board, tmp_path):
+    target = ("--precision", "fp16", "--batch", "4", "--dla-core", "1")
+    assert (
+        main(["remote", board, "build", "two.onnx", "--out", "m.engine", "--build-only", "--quiet", *target])
+        == EXIT_DONE
+    )
+    (run,) = parse_log(tmp_path / "m.engine.log").runs
+    assert flags_of(run.command)["useDLACore"] == "1"
 
 
 @pytest.mark.parametrize(

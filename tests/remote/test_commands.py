@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,14 +16,16 @@ from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, read_manifest
 from dlaflow.build.measuring import Measuring
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
+from dlaflow.parse.notes import flags_of
+from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.profile import read_profile
 from dlaflow.remote.bench import BenchOptions, bench
-from dlaflow.remote.board import Board, Patience
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.doctor import examine
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.idle import IdleOptions, power
 from dlaflow.remote.inventory import boards_of, on_every_board, open_board
+from dlaflow.remote.power import IdleOptions, power
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.remote.replay import RecordingTransport, ReplayTransport
@@ -50,6 +53,18 @@ def test_a_build_brings_engine_log_profile_and_manifest(here, tiny, tmp_path):
     assert sorted(path.name for path in engine.parent.iterdir()) == [
         "m.engine", "m.engine.json", "m.engine.log", "m.json",
     ]  # fmt: skip
+
+
+def test_the_core_that_was_asked_for_is_built_for_and_measured_on(here, stand_in, tiny, tmp_path):
+    engine = tmp_path / "m.engine"
+    result = build_on_board(here, request(tiny, engine, replace(DLA, dla_core=1)))
+    assert "--useDLACore=1" in result.manifest.command
+    assert result.manifest.config.dla_core == 1
+    (built,) = parse_log(tmp_path / "m.engine.log").runs
+    assert flags_of(built.command)["useDLACore"] == "1", "what trtexec on the board was given"
+    for core, wanted in ((None, "1"), (0, "0")):
+        files = profile_on_board(here, engine, tmp_path / "profile", RemoteProfile(duration=1, core=core, nsys=False))
+        assert flags_of(parse_log(files.log).runs[-1].command)["useDLACore"] == wanted
 
 
 def test_a_build_that_fails_says_why_and_leaves_the_log_alone(here, stand_in, tiny, tmp_path):
@@ -93,7 +108,8 @@ def engine(here, tiny, tmp_path):
     return path
 
 
-def test_a_profile_answers_where_the_time_goes(here, engine, tmp_path):
+def test_a_profile_answers_where_the_time_goes(here, engine, tmp_path, stand_in):
+    stand_in.setting("samples", 5)
     how = RemoteProfile(duration=1, power=PowerOptions(idle_s=0.2, interval_ms=20))
     files = profile_on_board(here, engine, tmp_path / "profile", how)
     found = read_profile(files)
@@ -109,10 +125,11 @@ def test_an_engine_of_another_release_is_not_even_pushed(here, engine, monkeypat
         profile_on_board(here, engine, engine.parent / "profile")
 
 
-def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path):
+def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path, stand_in):
     gpu = tmp_path / "gpu.engine"
     build_on_board(here, request(tiny, gpu, GPU))
-    rows = bench(here, BenchOptions(gpu=gpu, dla=engine, duration=1, repeats=2, idle=0.3, interval_ms=20))
+    stand_in.setting("samples", 12)
+    rows = bench(here, BenchOptions(gpu=gpu, dla=engine, duration=1, repeats=2, idle=1.0, interval_ms=20))
     found = {(row.quantity, row.subject): row for row in rows}
     assert found["throughput", "gpu"].value == 1650.0
     assert found["throughput", "gpu"].n == 2
@@ -127,7 +144,7 @@ def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path):
 
 
 def test_power_as_it_is(here):
-    rows = power(here, IdleOptions(seconds=0.4, interval_ms=20))
+    rows = power(here, IdleOptions(seconds=1.5, interval_ms=20))
     found = {row.subject: row for row in rows}
     assert found["module"].value == pytest.approx(5.0 + 1.997 + 4.32)
     assert found["VDD_CPU_CV"].value == pytest.approx(1.997)
@@ -139,7 +156,7 @@ def test_power_as_it_is(here):
 
 def test_a_bench_without_engines():
     with pytest.raises(UsageError, match="nothing to measure"):
-        bench(Board(LocalTransport(None)), BenchOptions())
+        bench(RemoteBoard(LocalTransport(None)), BenchOptions())
 
 
 def test_an_evaluation_counts_the_engines_own_answers(here, engine):
@@ -151,7 +168,7 @@ def test_an_evaluation_counts_the_engines_own_answers(here, engine):
     assert (found.correct, found.total) == (9, 10)
 
 
-def test_doctor_asks_the_board_and_not_the_desk(here, stand_in):
+def test_doctor_asks_the_board_and_not_the_host(here, stand_in):
     checkup = examine(here)
     works = {ability.name: ability.works for ability in checkup.abilities}
     assert works["remote build"]
@@ -162,12 +179,12 @@ def test_doctor_asks_the_board_and_not_the_desk(here, stand_in):
 
 def test_a_recording_answers_like_the_board(stand_in, tiny, tmp_path):
     folder = tmp_path / "recording"
-    with Board(RecordingTransport(LocalTransport(stand_in.root), folder)) as board:
+    with RemoteBoard(RecordingTransport(LocalTransport(stand_in.root), folder)) as board:
         first = build_on_board(board, request(tiny, tmp_path / "first.engine"))
-    with Board(ReplayTransport(folder)) as board:
+    with RemoteBoard(ReplayTransport(folder)) as board:
         again = build_on_board(board, request(tiny, tmp_path / "again.engine"))
         assert again.manifest.engine.sha256 == first.manifest.engine.sha256
-    with Board(ReplayTransport(folder)) as board, pytest.raises(InputError, match="another job"):
+    with RemoteBoard(ReplayTransport(folder)) as board, pytest.raises(InputError, match="another job"):
         build_on_board(board, request(tiny, tmp_path / "other.engine", GPU))
 
 
@@ -182,7 +199,7 @@ def test_boards_of_an_inventory_work_side_by_side(stand_in, tiny, tmp_path):
     entries = boards_of(inventory(tmp_path, 3))
 
     def work(entry, interruption):
-        with open_board(entry, Patience(), Board(None).progress, interruption) as board:
+        with open_board(entry, Patience(), RemoteBoard(None).progress, interruption) as board:
             if entry.title == "b1":
                 raise DlaflowError("on purpose")
             return build_on_board(board, request(tiny, tmp_path / f"{entry.title}.engine")).manifest.engine.sha256

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from dlaflow.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.records import JobList
 from dlaflow.remote.transport import LocalTransport
 
@@ -81,7 +81,7 @@ def wait_until(true, seconds=30.0):
 def states(tmp_path, *names):
     found = {}
     for name in names:
-        with Board(LocalTransport(tmp_path / name)) as board:
+        with RemoteBoard(LocalTransport(tmp_path / name)) as board:
             (job,) = board.ask("jobs", JobList).jobs
             found[name] = job.state
     return found
@@ -90,7 +90,7 @@ def states(tmp_path, *names):
 @pytest.mark.parametrize("names", [pytest.param(("one",), marks=pytest.mark.slow), ("one", "two")])
 @pytest.mark.parametrize(("answer", "ending"), [(b"y\n", "stopped"), (b"n\n", "done")])
 def test_the_user_decides_what_becomes_of_the_job(stand_in, tiny, tmp_path, names, answer, ending):
-    stand_in.setting("seconds", 6 if ending == "done" else 60)
+    stand_in.hold()
     words = ["remote", boards(tmp_path, *names), "build", str(tiny), "--out", str(tmp_path / "m.engine")]
     terminal = Terminal(*words, "--tensorrt", "8.5.2", "--precision", "fp16")
     wait_until(lambda: len(os.listdir(stand_in.folder / "busy")) == len(names))
@@ -104,6 +104,7 @@ def test_the_user_decides_what_becomes_of_the_job(stand_in, tiny, tmp_path, name
     if ending == "done":
         assert terminal.text.count(b"goes on on") == len(names)
         assert b"attach" in terminal.text
+        stand_in.release()
         wait_until(lambda: set(states(tmp_path, *names).values()) == {"done"})
     assert set(states(tmp_path, *names).values()) == {ending}
     assert not (tmp_path / "m.engine").exists()

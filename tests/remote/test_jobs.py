@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dlaflow.remote.jobs import Handling, JobOptions, perform
-from dlaflow.remote.records import Phase, PowerOptions, Run
+from dlaflow.remote.jobs import JobControl, JobOptions, perform
+from dlaflow.remote.records import Phase, PowerOptions, ProgramRun
 
 
 def building(model, *more, name="build", power=None, clocks=False, seconds=60.0):
-    run = Run(name=name, arguments=("--onnx=model.onnx", "--saveEngine=model.engine", *more), seconds=seconds)
+    run = ProgramRun(name=name, arguments=("--onnx=model.onnx", "--saveEngine=model.engine", *more), seconds=seconds)
     return JobOptions("build", "a test", {"model.onnx": model}, (Phase(name=name, runs=(run,)),), power, clocks)
 
 
@@ -15,7 +15,7 @@ def test_a_build_on_this_machine(here, tiny, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     heard = []
-    state = perform(here, building(tiny), out, Handling(on_line=lambda run, text: heard.append(text)))
+    state = perform(here, building(tiny), out, JobControl(on_line=lambda run, text: heard.append(text)))
     assert state.state == "done", state
     assert {"build.log", "model.engine", "device.txt"} == set(state.outputs)
     assert (out / "model.engine").stat().st_size == 64 * 200
@@ -39,6 +39,7 @@ def test_a_build_over_ssh_and_nothing_is_sent_twice(connect, tiny, tmp_path):
 def test_power_and_clocks(here, tiny, tmp_path, stand_in):
     out = tmp_path / "out"
     out.mkdir()
+    stand_in.setting("samples", 5)
     state = perform(here, building(tiny, power=PowerOptions(idle_s=0.3, interval_ms=20), clocks=True), out)
     assert state.state == "done", state
     assert state.power == "tegrastats"

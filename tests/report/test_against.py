@@ -10,7 +10,7 @@ from dlaflow.report.against import against_of
 from dlaflow.report.html import render
 from dlaflow.report.json import read_run, run_json
 from dlaflow.report.records import RunRecord, Span, Variant
-from dlaflow.report.timeline_view import timeline_of
+from dlaflow.report.timeline import timeline_of
 from dlaflow.report.units import nice_step
 from dlaflow.types import Measurement
 

@@ -17,9 +17,9 @@ def row(subject, value, quantity="throughput"):
 
 
 def printed(table):
-    console = Console(file=io.StringIO(), width=80)
-    console.print(table)
-    return console.file.getvalue()
+    text = io.StringIO()
+    Console(file=text, width=80).print(table)
+    return text.getvalue()
 
 
 @pytest.mark.parametrize("count", [2, 8])

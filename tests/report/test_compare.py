@@ -10,8 +10,8 @@ import pytest
 from dlaflow.errors import InputError, UsageError
 from dlaflow.report.compare import Limit, Worse, merge, parse_limit, read_any_run, regressions
 from dlaflow.report.json import placement_json, run_json
-from dlaflow.report.markdown import escape, run_markdown
 from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.text import escape, run_markdown
 from dlaflow.types import Measurement
 
 ALL = [Limit(kind) for kind in Worse]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dlaflow.report.grouping import group_findings
+from dlaflow.report.grouping import group_findings, rule_title
 from dlaflow.report.records import RunRecord
-from dlaflow.report.titles import rule_title
 from dlaflow.types import Finding, TargetInfo, Verdict
 
 TARGET = TargetInfo("agx-orin-64gb", "5.1.1", "8.5.2", "v2", "int8", 1, "hybrid")

@@ -12,7 +12,6 @@ from dlaflow.report.graph import graph_data
 from dlaflow.report.html import render
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import tradeoff_of
-from dlaflow.types import Device, Switch
 
 
 def test_nothing_comes_from_outside(walkthrough: RunRecord) -> None:
@@ -71,11 +70,11 @@ def test_what_int8_hurts_comes_worst_first(walkthrough: RunRecord) -> None:
 
 
 def test_tradeoff(walkthrough: RunRecord) -> None:
-    plot = tradeoff_of(walkthrough)
+    plot = tradeoff_of(walkthrough.variants)
     assert plot is not None
     slow, middle, fast = plot.points
     assert fast.x < middle.x < slow.x
     assert fast.y < slow.y, "more accurate is higher up"
     assert plot.front == f"{fast.x},{fast.y}", "the fast one beats the others in both"
     assert fast.x_low < fast.x < fast.x_high
-    assert tradeoff_of(replace(walkthrough, variants=walkthrough.variants[:1])) is None
+    assert tradeoff_of(walkthrough.variants[:1]) is None

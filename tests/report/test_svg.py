@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from dlaflow.report.records import RunRecord, Variant
-from dlaflow.report.svg import strips_svg
+from dlaflow.report.strip import strips_svg
 
 SPACE = "{http://www.w3.org/2000/svg}"
 

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper, parser
 from dlaflow.rewrites.base import Bounds, Rewrite
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
-from dlaflow.rewrites.prove import Network, compare
+from dlaflow.rewrites.prove import Executable, compare
 from dlaflow.rewrites.settle import settle
 from dlaflow.targets.target import resolve_target
 
@@ -77,7 +77,8 @@ def rewritten(build: Build) -> Rewritten:
         board = "agx-orin-64gb" if tensorrt >= "8.4" or tensorrt.startswith("10") else "agx-xavier-64gb"
         target = resolve_target(board, tensorrt=tensorrt)
         path = build(nodes, *arguments, **options)
-        first = draft = load_draft(path, None).draft
+        first, _ = load_draft(path, None)
+        draft = first
         bounds, refused, changed = Bounds(target), {}, False
         for _ in range(10):
             edits, refused = rewrite.find(draft, bounds)
@@ -87,7 +88,7 @@ def rewritten(build: Build) -> Rewritten:
             draft = settle(draft.apply(edits))
         onnx.checker.check_model(draft.proto(), full_check=True)
         shapes = {name: first.shape(name) or () for name in first.inputs}
-        evidence = compare(Network(path), Network(draft.proto()), shapes)
+        evidence = compare(Executable(path), Executable(draft.proto()), shapes)
         error = max(each.relative for each in evidence)
         return Outcome([node.op_type for node in draft.nodes], changed, refused, error, draft)
 

@@ -192,7 +192,7 @@ def test_arithmetic_refuses(build: Callable, text: str, reason: str) -> None:
     from dlaflow.targets.target import resolve_target
 
     weights = {"z": np.zeros((1,), np.float32), "half": np.array(0.5, np.float32)}
-    draft = load_draft(build(text, (1, 4, 8, 8), weights), None).draft
+    draft = load_draft(build(text, (1, 4, 8, 8), weights), None)[0]
     edits, refused = Arithmetic().find(draft, Bounds(resolve_target("agx-orin-64gb")))
     assert not edits
     assert reason in next(iter(refused.values()))

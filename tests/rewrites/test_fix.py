@@ -15,9 +15,11 @@ from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.placement.check import check
 from dlaflow.rewrites import search as search_module
-from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.base import Bounds, Safety
 from dlaflow.rewrites.config import FixConfig
+from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.rewrites.fix import fix, write, write_cut
+from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.mean_pooling import MeanPooling
 from dlaflow.rewrites.prove import Samples
 from dlaflow.targets.target import resolve_target
@@ -37,6 +39,7 @@ def random(*shape: int) -> np.ndarray:
 
 
 WEIGHTS = {"w": random(8, 4, 3, 3), "b": random(8), "g": random(5, 8), "o": random(5)}
+WIDE = {"g": random(5, 32)}
 
 
 def test_a_classifier_ends_as_one_loadable(build: Callable[..., Path], tmp_path: Path) -> None:
@@ -100,6 +103,34 @@ def test_a_wrong_rewrite_is_taken_back(build: Callable[..., Path], monkeypatch: 
     assert "mean-pooling" not in {each.rewrite for each in report.applied}
     assert any(each.rewrite == "mean-pooling" and "taken back" in each.reason for each in report.refused)
     assert max(each.relative for each in report.proof) < 1e-5
+
+
+@pytest.mark.parametrize(("allow", "bound"), [(Safety.EXACT, 1e-4), (Safety.TOLERANCE, 5e-2)])
+@pytest.mark.parametrize("share", [0.98, 1.02])
+def test_a_proof_holds_up_to_its_bound_and_no_further(
+    share: float, allow: Safety, bound: float, build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rewrite whose outputs are too large by a known share is kept just below the bound and taken back above it."""
+    path = build("c = Conv(x, w, b)\nf = Flatten(c)\ny = Gemm<transB=1>(f, g, o)", (1, 4, 4, 4), {**WEIGHTS, **WIDE})
+    right = FullyConnected.match
+
+    def off(self: FullyConnected, draft: Draft, node: onnx.NodeProto, limits: Bounds) -> object:
+        edit = right(self, draft, node, limits)
+        for name, value in edit.weights.items() if isinstance(edit, Edit) else ():
+            if value.dtype.kind == "f":
+                edit.weights[name] = (value * (1 + share * bound)).astype(value.dtype)
+        return edit
+
+    monkeypatch.setattr(FullyConnected, "match", off)
+    report = fix(path, TARGET, FixConfig(allow=allow)).report
+    assert ("fully-connected" in {each.rewrite for each in report.applied}) == (share < 1)
+    if share < 1:
+        assert max(each.relative for each in report.proof) == pytest.approx(share * bound, rel=1e-2)
+    else:
+        assert [each.reason for each in report.refused if each.rewrite == "fully-connected"] == [
+            f"taken back: the outputs differed by more than {bound:g}"
+        ]
+        assert max(each.relative for each in report.proof) < 1e-5
 
 
 def test_layers_in_a_row_that_need_several_rewrites(build: Callable[..., Path]) -> None:
@@ -246,13 +277,13 @@ def test_frozen_statistics_are_the_average_ones(build: Callable[..., Path]) -> N
     """On an image whose statistics are the average ones, frozen and true normalization agree."""
     from dlaflow.rewrites.frozen_statistics import find_blocks, freeze
     from dlaflow.rewrites.load import load_draft
-    from dlaflow.rewrites.prove import Network
+    from dlaflow.rewrites.prove import Executable
 
-    draft = load_draft(build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS), None).draft
+    draft = load_draft(build(NORMALIZED, (2, 4, 8, 8), NORM_WEIGHTS), None)[0]
     one = _samples(1).batches[0][:1].repeat(2, 0)
     (block,) = find_blocks(draft)
     frozen = freeze(draft, block, Samples([one]))
-    old, new = (Network(each.proto()).run({"x": one})["y"] for each in (draft, frozen))
+    old, new = (Executable(each.proto()).run({"x": one})["y"] for each in (draft, frozen))
     np.testing.assert_allclose(old, new, rtol=1e-3, atol=1e-4)
 
 

@@ -16,7 +16,7 @@ from dlaflow.rewrites.frozen_statistics import find_blocks, freeze
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.normalization_arithmetic import by_arithmetic
-from dlaflow.rewrites.prove import Network, Samples
+from dlaflow.rewrites.prove import Executable, Samples
 from dlaflow.targets.target import resolve_target
 
 BOUND = 2e-5
@@ -94,7 +94,7 @@ def test_layer_normalization_by_arithmetic(build: Callable[..., Path], channels:
 def _by_arithmetic(path: Path, shape: tuple[int, ...], spread: float) -> None:
     generator = np.random.default_rng(sum(shape))
     samples = Samples([(generator.standard_normal(shape) * spread + 0.5).astype(np.float32) for _ in range(3)])
-    draft = load_draft(path, None).draft
+    draft = load_draft(path, None)[0]
     (block,) = find_blocks(draft)
     made = by_arithmetic(draft, block, samples, Bounds(resolve_target("agx-orin-64gb")))
     if isinstance(made, str):
@@ -102,7 +102,7 @@ def _by_arithmetic(path: Path, shape: tuple[int, ...], spread: float) -> None:
         return
     assert not {"InstanceNormalization", "LayerNormalization"} & {node.op_type for node in made.nodes}
     for batch in samples.batches:
-        old, new = (Network(each.proto()).run({"x": batch})["y"] for each in (draft, made))
+        old, new = (Executable(each.proto()).run({"x": batch})["y"] for each in (draft, made))
         assert np.abs(old - new).max() < 5e-3 * np.abs(old).max()
 
 
@@ -110,10 +110,10 @@ def _by_arithmetic(path: Path, shape: tuple[int, ...], spread: float) -> None:
 @few
 def test_frozen_on_one_image(build: Callable[..., Path], groups: int, each: int, side: int, shift: float) -> None:
     shape = (1, groups * each, side, side)
-    draft = load_draft(build(GROUP_NORM, shape, group_weights(1, groups, each, side, side)), None).draft
+    draft = load_draft(build(GROUP_NORM, shape, group_weights(1, groups, each, side, side)), None)[0]
     image = random(*shape) + np.float32(shift)
     (block,) = find_blocks(draft)
     frozen = freeze(draft, block, Samples([image]))
     assert [node.op_type for node in frozen.nodes] == ["BatchNormalization"]
-    old, new = (Network(each.proto()).run({"x": image})["y"] for each in (draft, frozen))
+    old, new = (Executable(each.proto()).run({"x": image})["y"] for each in (draft, frozen))
     np.testing.assert_allclose(old, new, rtol=1e-3, atol=1e-3)

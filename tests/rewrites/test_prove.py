@@ -7,15 +7,15 @@ import onnx
 import pytest
 
 from dlaflow.errors import InputError
-from dlaflow.rewrites.prove import Network, compare
+from dlaflow.rewrites.prove import Executable, compare
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'
 TAKEN_APART = "net (float[4] x) => (seq(float[M]) y) <int64 two = {2}> { y = SplitToSequence(x, two) }"
 FIRST = "net (float[1,{length}] x) => (float[1,K] y) <int64[2] keep = {{1, {keep}}}> {{ y = Expand(x, keep) }}"
 
 
-def network(text: str) -> Network:
-    return Network(onnx.parser.parse_model(HEADER + text))
+def network(text: str) -> Executable:
+    return Executable(onnx.parser.parse_model(HEADER + text))
 
 
 def test_outputs_that_are_no_tensors_are_told() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dlaflow.rewrites import gelu, mish, softplus
 from dlaflow.rewrites.base import Rewrite
-from dlaflow.rewrites.prove import Network
+from dlaflow.rewrites.prove import Executable
 
 few = settings(deadline=None, max_examples=8)
 GELU = "d = Div(x, root)\ne = Erf(d)\np = Add(e, one)\nm = Mul(x, p)\ny = Mul(m, half)"
@@ -49,7 +49,7 @@ def test_the_bound_holds(rewritten: Callable, name: str, n: int, c: int, side: i
     assert outcome.changed
     assert not {"Erf", "Softplus", "Tanh", "Mish"} & set(outcome.ops)
     x = np.random.default_rng(side).uniform(-reach, reach, (n, c, side, 7)).astype(np.float32)
-    found = Network(outcome.draft.proto()).run({"x": x})["y"]
+    found = Executable(outcome.draft.proto()).run({"x": x})["y"]
     assert np.abs(found - wanted(x.astype(np.float64))).max() <= bound + 1e-5 * reach
 
 
@@ -58,7 +58,7 @@ def test_the_bound_is_that_of_the_whole_line(rewritten: Callable, name: str) -> 
     rewrite, text, bound, wanted = FORMS[name]
     draft = rewritten(rewrite, text, (1, 1, 100, 400), CONSTANTS).draft
     x = np.linspace(-20, 20, 40000, dtype=np.float32).reshape(1, 1, 100, 400)
-    error = float(np.abs(Network(draft.proto()).run({"x": x})["y"] - wanted(x.astype(np.float64))).max())
+    error = float(np.abs(Executable(draft.proto()).run({"x": x})["y"] - wanted(x.astype(np.float64))).max())
     assert 0.8 * bound < error <= bound
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 from dlaflow.report.records import Variant
-from dlaflow.sweep.page import sweep_headline, sweep_page
-from dlaflow.sweep.records import Outcome, SweepRecord, TrialRecord, fronts, sweep_json
+from dlaflow.sweep.records import Outcome, SweepRecord, TrialRecord, sweep_json, sweep_page, with_fronts
 from dlaflow.types import Measurement, ModelInfo, Placement, Provenance, Summary, TargetInfo
 
 SUMMARY = Summary(1, 1, 0, 0, 0, 1.0, 1, 1, 0, True)
@@ -43,20 +42,15 @@ TRIALS = [
 
 
 def test_the_front_holds_what_nothing_beats_on_its_target() -> None:
-    assert fronts(TRIALS) == {"slow", "fast", "half", "other"}
+    assert {each.name for each in with_fronts(TRIALS) if each.front} == {"slow", "fast", "half", "other"}
 
 
 def test_report_and_json() -> None:
-    front = fronts(TRIALS)
-    trials = [
-        TrialRecord(each.name, each.folder, each.choices, each.outcome, variant=each.variant, front=each.name in front)
-        for each in TRIALS
-    ]
-    record = SweepRecord("s", "2026-01-01T00:00:00Z", "grid", trials=trials)
+    record = SweepRecord("s", "2026-01-01T00:00:00Z", "grid", trials=with_fronts(TRIALS))
     first, second = record.by_target().values()
     assert [each.name for each in first] == ["fast", "half", "slow", "silent", "same", "worse"]
     assert [each.name for each in second] == ["other"]
-    assert sweep_headline(record) == "4 of 7 trials are on the front: from 70.0% in 1 ms to 90.0% in 3 ms, 1 failure."
+    assert record.headline == "4 of 7 trials are on the front: from 70.0% in 1 ms to 90.0% in 3 ms, 1 failure."
     page = sweep_page(record)
     assert 'href="trials/half/report.html"' in page
     assert "it &lt;broke&gt;" in page

@@ -8,7 +8,7 @@ import pytest
 
 from dlaflow.sweep.load import load_sweep
 from dlaflow.sweep.schema import Sweep
-from dlaflow.sweep.search import Search, search_of
+from dlaflow.sweep.search import OptunaSearch, Search
 from dlaflow.sweep.space import Trial
 
 pytest.importorskip("optuna")
@@ -37,13 +37,13 @@ def test_no_trial_twice_and_a_small_space_is_used_up(tmp_path: Path) -> None:
     space = (
         'norm = ["batch", "group"]\nwidth = [0.5, 1.0]\nprecisions = [["fp16"], ["int8"]]\nmethod = ["mse", "minmax"]'
     )
-    asked = drive(search_of(read(tmp_path, 50, space), []))
+    asked = drive(OptunaSearch(read(tmp_path, 50, space), []))
     assert len(asked) == len({trial.name for trial in asked}) == 2 * 2 * (1 + 2)
 
 
 def test_it_learns(tmp_path: Path) -> None:
     asked = drive(
-        search_of(read(tmp_path, 40, "width = { low = 0.1, high = 2.0 }\nsamples = { low = 8, high = 64 }"), [])
+        OptunaSearch(read(tmp_path, 40, "width = { low = 0.1, high = 2.0 }\nsamples = { low = 8, high = 64 }"), [])
     )
     assert len(asked) == 40
     off = [abs(float(trial.choices["width"]) - 0.7) for trial in asked]
@@ -53,16 +53,16 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_what_an_earlier_run_began_comes_first_and_counts(tmp_path: Path) -> None:
     sweep = read(tmp_path, 12, "width = { low = 0.1, high = 2.0 }")
-    search = search_of(sweep, [])
+    search = OptunaSearch(sweep, [])
     first = [search.ask() for _ in range(4)]
     known = [trial for trial in first if trial]
-    later = drive(search_of(sweep, known))
+    later = drive(OptunaSearch(sweep, known))
     assert [trial.name for trial in later[:4]] == [trial.name for trial in known]
     assert len({trial.name for trial in later}) == 12
 
 
 def test_several_at_once_and_failures(tmp_path: Path) -> None:
-    search = search_of(read(tmp_path, 10, "width = [0.25, 0.5, 0.75, 1.0]"), [])
+    search = OptunaSearch(read(tmp_path, 10, "width = [0.25, 0.5, 0.75, 1.0]"), [])
     together = [search.ask() for _ in range(4)]
     assert search.ask() is None
     assert len({trial.name for trial in together if trial}) == 4

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dlaflow.zoo.data import Dataset, Split
+from dlaflow.zoo.dataset import Dataset, Split
 
 TINY_NETWORK = """
 from torch import nn
@@ -61,3 +62,14 @@ def published_weights() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no published weights in {folder}")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums depend on how many threads share them, and threads that wait for each other tell nothing of a network's
+    speed on a busy machine."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

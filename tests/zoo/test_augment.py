@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dlaflow.quantize.images import Preparation
 from dlaflow.zoo.augment import CROP, DeviceImages, draw_epoch
-from dlaflow.zoo.data import Dataset, Split, normalise
+from dlaflow.zoo.dataset import Dataset, Split
 
 CPU = torch.device("cpu")
 
@@ -28,9 +29,9 @@ def batch(dataset: Dataset, seed: int) -> torch.Tensor:
     return images.augmented(draw_epoch(64, seed)).round()
 
 
-def test_plain_batches_equal_numpys(colours: Dataset) -> None:
+def test_training_normalises_as_calibration_and_evaluation_do(colours: Dataset) -> None:
     got = DeviceImages(colours.test, colours, CPU).plain(slice(5, 9))
-    wanted = normalise(colours.test.images[5:9], colours.mean, colours.std)
+    wanted = Preparation(colours.mean, colours.std).normalised(colours.test.images[5:9])
     np.testing.assert_allclose(got.numpy(), wanted, atol=1e-5)
     assert got.is_contiguous(memory_format=torch.channels_last)
 

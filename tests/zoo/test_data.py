@@ -1,26 +1,16 @@
-"""Data sets by name: normalisation, fingerprints, which folder, and the fallback."""
+"""Data sets by name: fingerprints, which folder, and the fallback."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.zoo import cifar, data
-from dlaflow.zoo.data import Dataset, Split, cifar_folder, find_or_digits, load_dataset, normalise
-
-
-def test_normalise_is_the_textbook_formula() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 6), dtype=np.uint8)
-    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    got = normalise(images, mean, std)
-    for channel in range(3):
-        wanted = (images[:, channel] / 255 - mean[channel]) / std[channel]
-        np.testing.assert_allclose(got[:, channel], wanted, atol=1e-6)
-    assert got.dtype == np.float32
+from dlaflow.zoo.data import cifar_folder, find_or_digits, load_dataset
+from dlaflow.zoo.dataset import Dataset, Split
 
 
 def test_fingerprint_follows_content(colours: Dataset) -> None:

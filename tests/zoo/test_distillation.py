@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from dlaflow.errors import UsageError
-from dlaflow.zoo.distillation import DistillationConfig, _Inner, distill, export_distilled, swap_layers
-from dlaflow.zoo.training import TrainConfig, train
+from dlaflow.zoo.distillation import DistillationConfig, _InnerDistance, distill, export_distilled, swap_layers
+from dlaflow.zoo.plan import TrainConfig
+from dlaflow.zoo.training import train
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -48,14 +49,14 @@ def test_distillation_learns_from_the_original(tmp_path: Path) -> None:
     norms = [layer for layer in distilled.module.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert not any(torch.equal(layer.running_mean, torch.zeros_like(layer.running_mean)) for layer in norms)
     assert not any(layer._forward_hooks for layer in distilled.module.modules())
-    assert export_distilled(distilled, tmp_path / "healed.onnx") < 1e-3
+    assert export_distilled(distilled, tmp_path / "distilled.onnx") < 1e-3
 
 
 def test_the_distance_inside_is_that_of_the_swapped_normalizations() -> None:
     teacher = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(4, 8), nn.ReLU(), nn.Conv2d(8, 8, 1)).eval()
     student = copy.deepcopy(teacher)
     swap_layers(student)
-    inner = _Inner(teacher, student)
+    inner = _InnerDistance(teacher, student)
     images = torch.randn(4, 3, 6, 6)
     with torch.no_grad():
         wanted = teacher[1](teacher[0](images)).relu()

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dlaflow.zoo.augment import DeviceImages
-from dlaflow.zoo.data import Dataset, load_dataset
+from dlaflow.zoo.data import load_dataset
+from dlaflow.zoo.dataset import Dataset
 from dlaflow.zoo.loop import accuracy
 from dlaflow.zoo.models import build_model
 from dlaflow.zoo.weights import load_weights

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from dlaflow.zoo.augment import DeviceImages, draw_epoch
-from dlaflow.zoo.data import Dataset
+from dlaflow.zoo.dataset import Dataset
 from dlaflow.zoo.device import Arithmetic
-from dlaflow.zoo.step import LABEL_SMOOTHING, MOMENTUM, WEIGHT_DECAY, Step, make_network, momentum
-from dlaflow.zoo.training import TrainConfig, train
+from dlaflow.zoo.plan import TrainConfig
+from dlaflow.zoo.step import LABEL_SMOOTHING, MOMENTUM, WEIGHT_DECAY, TrainStep, make_learner, momentum
+from dlaflow.zoo.training import train
 
 FP32 = Arithmetic(bf16=False, channels_last=True)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -41,24 +42,26 @@ def small() -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def learned(way: str, colours: Dataset, device: torch.device, steps: int = 4) -> tuple[Step, dict[str, torch.Tensor]]:
+def learned(
+    way: str, colours: Dataset, device: torch.device, steps: int = 4
+) -> tuple[TrainStep, dict[str, torch.Tensor]]:
     """The step after `steps` batches of 20, and the average that it left behind."""
-    network = make_network(small(), FP32, device)
+    learner = make_learner(small(), FP32, device)
     images = DeviceImages(colours.train, colours, device)
-    step = Step(network, images, 0.5, several=False)
+    step = TrainStep(learner, images, 0.5)
     batches = draw_epoch(len(images), 5).to(device).split(20, dim=1)
     step.prepare(way, batches[0], steps)
     for draws in batches[:steps]:
         step(draws, 0.05)
-    return step, {name: tensor.cpu() for name, tensor in network.average.state_dict().items()}
+    return step, {name: tensor.cpu() for name, tensor in learner.average.state_dict().items()}
 
 
 def test_the_update_is_nesterovs_with_decay_on_kernels_alone(colours: Dataset) -> None:
     """Against the formulas, written out."""
-    network = make_network(small(), FP32, torch.device("cpu"))
-    reference = copy.deepcopy(network.model)
+    learner = make_learner(small(), FP32, torch.device("cpu"))
+    reference = copy.deepcopy(learner.model)
     images = DeviceImages(colours.train, colours, torch.device("cpu"))
-    step = Step(network, images, 0.25, several=False)
+    step = TrainStep(learner, images, 0.25)
     velocity = [torch.zeros_like(parameter) for parameter in reference.parameters()]
     average = [parameter.detach().clone() for parameter in reference.parameters()]
     for draws in draw_epoch(200, 1).split(20, dim=1)[:3]:
@@ -73,21 +76,21 @@ def test_the_update_is_nesterovs_with_decay_on_kernels_alone(colours: Dataset) -
                 weight -= 0.1 * (pull + MOMENTUM * speed)
                 mean += 0.25 * (weight - mean)
     for (name, got), wanted, mean in zip(
-        network.model.named_parameters(), reference.parameters(), average, strict=True
+        learner.model.named_parameters(), reference.parameters(), average, strict=True
     ):
         torch.testing.assert_close(got, wanted, msg=name)
-        torch.testing.assert_close(network.average.get_parameter(name), mean, msg=name)
+        torch.testing.assert_close(learner.average.get_parameter(name), mean, msg=name)
 
 
 def test_preparing_changes_nothing(colours: Dataset) -> None:
-    network = make_network(small(), FP32, torch.device("cpu"))
-    before = copy.deepcopy(network.model.state_dict())
-    step = Step(network, DeviceImages(colours.train, colours, torch.device("cpu")), 0.5, several=False)
+    learner = make_learner(small(), FP32, torch.device("cpu"))
+    before = copy.deepcopy(learner.model.state_dict())
+    step = TrainStep(learner, DeviceImages(colours.train, colours, torch.device("cpu")), 0.5)
     step.prepare("auto", draw_epoch(20, 0), 10)
     assert step.way == "plain"
     assert float(step.loss) == 0
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.model.state_dict().items())
-    assert all(float(tensor.abs().max()) == 0 for tensor in momentum(network).values())
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.model.state_dict().items())
+    assert all(float(tensor.abs().max()) == 0 for tensor in momentum(learner).values())
 
 
 @pytest.mark.slow

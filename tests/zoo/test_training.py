@@ -13,8 +13,9 @@ import torch
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.zoo.checkpoint import checkpoint_path
-from dlaflow.zoo.data import Dataset, Split
-from dlaflow.zoo.training import TrainConfig, best_epoch, one_cycle, plan, train
+from dlaflow.zoo.dataset import Dataset, Split
+from dlaflow.zoo.plan import TrainConfig, best_epoch, one_cycle, plan
+from dlaflow.zoo.training import train
 from dlaflow.zoo.weights import Epoch, read_sidecar, read_tensors
 
 
@@ -138,8 +139,8 @@ def test_bf16_trains_too(config: TrainConfig, colours: Dataset) -> None:
         ({"precision": "fp8"}, "unknown precision"),
         ({"device": "tpu"}, "unknown device"),
         ({"step": "fast"}, "unknown way to run a step"),
-        ({"devices": 0}, "devices is too small"),
-        ({"devices": 3}, "multiple of 3, received 20"),
+        ({"devices": 0}, "uses one device: expected --devices 1, received 0"),
+        ({"devices": 2}, "uses one device"),
         ({"model": "model_b"}, "unknown model"),
     ],
 )
@@ -149,6 +150,17 @@ def test_options_that_make_no_sense(
     with pytest.raises(UsageError, match=message):
         train(replace(config, **change), dataset=colours)
     assert not config.out.exists()
+
+
+def test_torchrun_is_refused_before_its_processes_write_one_file(
+    config: TrainConfig, colours: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="training uses one process: expected a start without torchrun"):
+        train(config, dataset=colours)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert train(replace(config, epochs=1), dataset=colours).sidecar.devices == 1
 
 
 def test_divergence_is_told(config: TrainConfig, colours: Dataset) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from tools.fit.points import Collection, Point
 
 from dlaflow.errors import InputError
+from tools.fit.points import Collection, Point
 
 
 class _Build(msgspec.Struct, frozen=True):

@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tools.fit.draw import Drawing, Window
-from tools.fit.networks import NETWORKS, single_conv, single_linear
-from tools.fit.points import Point, Skipped
-
 from dlaflow.estimate.clocks import Clocks, clocks_of
 from dlaflow.estimate.dla import Conditions
 from dlaflow.estimate.program import Assignment, assemble, on_gpu
@@ -19,6 +15,9 @@ from dlaflow.graph.layer import Network
 from dlaflow.targets.board import find_board
 from dlaflow.targets.version import Version
 from dlaflow.types import Device
+from tools.fit.draw import Drawing, Window
+from tools.fit.networks import NETWORKS, single_conv, single_linear
+from tools.fit.points import Point, Skipped
 
 GPU_KINDS = frozenset({"REDUCE", "NORMALIZATION", "SHUFFLE", "SOFTMAX"})
 """What falls back in the hybrid builds among the points (their logs say so)."""

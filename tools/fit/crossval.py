@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tools.fit.cases import Case
-from tools.fit.train import predict_with, train
 
 from dlaflow.estimate.parameters import Spread
 from dlaflow.progress import Progress, silent
+from tools.fit.cases import Case
+from tools.fit.train import predict_with, train
 
 QUANTILE = 0.88
 """Aims between 75 and 90% on points of the same kind."""

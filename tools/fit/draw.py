@@ -94,7 +94,7 @@ class Drawing:
         """Max or average pooling."""
         n, c, h, w = dims(x)
         k, s, p = window.kernel, window.stride, window.padding
-        attributes = Pooling(mode, (k, k), (s, s), (p, p), (p, p), (1, 1), ceil_mode=ceil)
+        attributes = Pooling(mode, (k, k), (s, s), (p, p), (p, p), (1, 1))
         shape = (n, c, window.output(h, ceil=ceil), window.output(w, ceil=ceil))
         return self._add("POOLING", (x,), shape, attributes)
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tools.fit.draw import Drawing, Window, dims
-
 from dlaflow.graph.layer import Network, Tensor
+from tools.fit.draw import Drawing, Window, dims
 
 Builder = Callable[[int, int, int], Network]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tools.fit.cases import Case
-from tools.fit.priors import DLA_PRIORS, GPU_PRIORS, fp16_priors, transferred
 
 from dlaflow.estimate.dla import PARAMETER_NAMES, Array, DlaParameters, Engine
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.estimate.solve import Prior, Solution, solve
 from dlaflow.estimate.split import GpuModel, gpu_only, split_of
+from tools.fit.cases import Case
+from tools.fit.priors import DLA_PRIORS, GPU_PRIORS, fp16_priors, transferred
 
 MACS_PER_CLOCK = {"v2-int8": 8192.0, "v2-fp16": 256.0, "v1-int8": 2048.0, "v1-fp16": 1024.0}
 """INT8 rates follow from the published TOPS; Orin's FP16 rate is not, 256 is only the unit of `efficiency`."""

@@ -13,18 +13,17 @@ from dlaflow.build.capability import Via, examine
 from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Scales
 from dlaflow.build.engine import BuildResult, How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
+from dlaflow.build.measuring import BUILD_ONLY, Measuring, measuring_for
 from dlaflow.build.shapes import shapes_for
 from dlaflow.build.trtexec import TrtexecOptions
-from dlaflow.build.walkthrough import build_command as command_line
-from dlaflow.build.walkthrough import measuring_for
+from dlaflow.build.trtexec_arguments import build_command as command_line
 from dlaflow.errors import UsageError, unknown_name
 from dlaflow.progress import Progress, silent
 from dlaflow.targets.options import TargetOptions
 from dlaflow.targets.target import Target
 
 if TYPE_CHECKING:
-    from dlaflow.build.plan import CalibrationImages
+    from dlaflow.build.python_build import CalibrationImages
     from dlaflow.report.notebook import ShownBuild
 
 
@@ -162,15 +161,16 @@ def measuring_of(engine: Path, tensorrt: str, *, build_only: bool, verbose: bool
 
 def _images(model: Path, config: BuildConfig, options: BuildOptions, progress: Progress) -> CalibrationImages:
     from dlaflow.api.images import ImageOptions, select
-    from dlaflow.build.plan import CalibrationImages
+    from dlaflow.build.device_memory import open_memory
+    from dlaflow.build.python_build import CalibrationImages
     from dlaflow.fixed_shape import FixedShape
+    from dlaflow.graph.load import as_model
     from dlaflow.quantize.images import in_batches
-    from dlaflow.quantize.model import input_shape, load_onnx
-    from dlaflow.runtime.tensorrt_memory import open_memory
+    from dlaflow.quantize.model import input_shape
 
     shapes = [FixedShape(each.name, each.shapes.usual) for each in config.shapes]
     # TensorRT calibrates with the batch of the calibration profile, which is the engine's.
-    fixed = load_onnx(model, shapes)
+    fixed = as_model(model, shapes).proto
     dims = fixed.graph.input[0].type.tensor_type.shape.dim
     batch = config.shapes[0].shapes.usual[0] if config.shapes else int(dims[0].dim_value)
     memory = open_memory()

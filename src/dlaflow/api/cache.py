@@ -9,11 +9,12 @@ from pathlib import Path
 from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import atomic_path, write_atomic
+from dlaflow.graph.load import as_model
 from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, read_cache, save_cache, write_cache
 from dlaflow.quantize.calibration import scales_by_name
 from dlaflow.quantize.choices import without_float_nodes
 from dlaflow.quantize.coverage import cover, renamed
-from dlaflow.quantize.model import index, load_onnx
+from dlaflow.quantize.model import index
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.strip import float_nodes_of, layer_precisions, strip_qdq
 
@@ -112,5 +113,5 @@ def to_qdq(cache: Path, model: Path, out: Path, precisions: Path | None = None) 
     model does not have, InputError for files that cannot be used.
     """
     float_nodes = float_nodes_of(precisions) if precisions is not None else ()
-    without_float_nodes(index(load_onnx(model)), {}, float_nodes)
+    without_float_nodes(index(as_model(model).proto), {}, float_nodes)
     write_qdq(model, scales_by_name(read_cache(cache).scales), out, float_nodes=float_nodes)

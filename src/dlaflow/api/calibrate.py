@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dlaflow.api.images import ImageOptions, Selection, select
 from dlaflow.api.keywords import File, keywords
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
+from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.cache import header_for, header_for_reader, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
@@ -17,7 +18,7 @@ from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar
 from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import index, input_shape, load_onnx
+from dlaflow.quantize.model import index, input_shape
 from dlaflow.quantize.qdq import write_qdq
 
 if TYPE_CHECKING:
@@ -91,36 +92,37 @@ def calibrate_model(
     tensorrt = options.release()
     if options.cache is not None:
         header_for_reader(tensorrt)
-    loaded = load_onnx(model, fixed_shapes(options.shape))
-    without_float_nodes(index(loaded), {}, options.float_nodes())
-    chosen = select(data, reading, input_shape(loaded), train=True, default=DEFAULT_SAMPLES, progress=progress)
-    return calibrate_on(model, chosen, reading.batch, options, progress)
+    held = as_model(model, fixed_shapes(options.shape))
+    without_float_nodes(index(held.proto), {}, options.float_nodes())
+    chosen = select(data, reading, input_shape(held.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
+    return calibrate_on(held, chosen, reading.batch, options, progress)
 
 
 def calibrate_on(
-    model: Path, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress = silent
+    model: Model | Path, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress = silent
 ) -> Calibrated:
     """The same for images that are already chosen, `batch` of them at once."""
     shapes, float_nodes = fixed_shapes(options.shape), options.float_nodes()
+    held = as_model(model, shapes)
     how = CalibrationConfig(options.method, options.percentile, len(chosen.images), _checkpoint(options), shapes=shapes)
-    found = run_calibration(model, partial(in_batches, chosen.images, batch), how, progress)
+    found = run_calibration(held, partial(in_batches, chosen.images, batch), how, progress)
     header, count = "", 0
     if options.cache is not None:
         tensorrt, cache = options.release(), Path(options.cache)
         header = header_for(tensorrt)
-        covered = cover(model, found, tensorrt, shapes)
+        covered = cover(held, found, tensorrt, shapes)
         missing = tuple(f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing)
         found = replace(found, warnings=(*found.warnings, *missing))
         scales = covered.scales
         if float_nodes or options.residual_ones:
-            graph = index(load_onnx(model, shapes))
+            graph = index(held.proto)
             scales = without_float_nodes(graph, scales, float_nodes)
             scales = with_residual_ones(graph, scales) if options.residual_ones else scales
         write_cache(scales, tensorrt, cache)
         write_calibration(found, sidecar_of(cache))
         count = len(scales)
     if options.qdq is not None:
-        write_qdq(model, found, Path(options.qdq), float_nodes=float_nodes)
+        write_qdq(held.path, found, Path(options.qdq), float_nodes=float_nodes)
     return Calibrated(found, chosen.description, header, count)
 
 

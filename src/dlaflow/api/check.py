@@ -10,6 +10,7 @@ from dlaflow.api.keywords import File, keywords
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.placement.check import check_network, network_of
+from dlaflow.rewrites.matching import with_rewrites
 from dlaflow.targets.options import TargetOptions
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Placement, Verdict
@@ -28,13 +29,14 @@ class Prediction:
 
 
 def predict(model: Path, target: Target, *, digest: bool = True) -> Prediction:
-    """Load a model, turn it into layers and place them, each once; without `digest` its sha256 is left empty.
+    """Load a model, turn it into layers and place them, each once; a finding names the rewrites that match there.
 
+    Without `digest` the model's sha256 is left empty.
     Raises InputError for an unusable file and UsageError for shapes that do not fit it.
     """
     loaded = load_model(model, digest=digest)
     network = network_of(loaded, target)
-    return Prediction(loaded, network, check_network(loaded, network, target))
+    return Prediction(loaded, network, with_rewrites(check_network(loaded, network, target), loaded, target))
 
 
 def fails(placement: Placement, fail_on: str) -> bool:
@@ -42,8 +44,12 @@ def fails(placement: Placement, fail_on: str) -> bool:
     from dlaflow.report.verdict import opening
 
     unwanted = {Verdict.FALLBACK} if fail_on == "fallback" else {Verdict.FALLBACK, Verdict.UNKNOWN}
-    found = {layer.verdict for layer in placement.layers if layer.device is not Device.FOLDED}
-    found |= {finding.verdict for finding in placement.findings}
+    running = [layer for layer in placement.layers if layer.device is not Device.FOLDED]
+    found = {finding.verdict for finding in placement.findings} | {layer.verdict for layer in running}
+    if any(
+        finding.verdict is Verdict.CONDITIONAL and finding.rewrites for layer in running for finding in layer.findings
+    ):
+        found.add(Verdict.FALLBACK)  # until `dlaflow fix` has changed the model
     return bool(found & unwanted) or (fail_on == "unknown" and opening(placement) is not None)
 
 

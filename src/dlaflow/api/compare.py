@@ -64,11 +64,11 @@ def compare_runs(runs: Sequence[RunRecord], limits: Sequence[Limit], files: Comp
 
         write_atomic(files.html, render(merged))
     if files.markdown is not None:
-        from dlaflow.report.markdown import run_markdown
+        from dlaflow.report.text import run_markdown
 
         write_atomic(files.markdown, run_markdown(merged, worse))
     if files.svg is not None:
-        from dlaflow.report.svg import strips_svg
+        from dlaflow.report.strip import strips_svg
 
         write_atomic(files.svg, strips_svg(merged))
     if files.json is not None:

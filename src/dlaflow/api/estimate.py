@@ -56,7 +56,8 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
 
         samples = read_samples([Path(path) for path in options.learn])
         learned = learn(found.network, found.placement, target, options.power_mode, samples)
-    return Estimated(found.placement, estimate_of(found, target, options.power_mode), learned)
+    estimated = with_fix(estimate_of(found, target, options.power_mode), found, target, options.power_mode)
+    return Estimated(found.placement, estimated, learned)
 
 
 def estimate_of(found: Prediction, target: Target, power_mode: str | None = None) -> Estimate:
@@ -64,6 +65,13 @@ def estimate_of(found: Prediction, target: Target, power_mode: str | None = None
     from dlaflow.estimate.latency import estimate as run_estimate
 
     return run_estimate(found.network, found.placement, target, power_mode)
+
+
+def with_fix(estimated: Estimate, found: Prediction, target: Target, power_mode: str | None = None) -> Estimate:
+    """The estimate with the latency after what `dlaflow fix` would do."""
+    from dlaflow.rewrites.gain import with_gain
+
+    return with_gain(estimated, found.placement, found.model, target, power_mode)
 
 
 def estimate_json(found: Estimate, model: str) -> bytes:

@@ -156,18 +156,27 @@ def real_inputs(
     if options.dry_run:
         return RealInputs()
     from dlaflow.api.images import ImageOptions, select
-    from dlaflow.graph.inputs import fed_inputs
-    from dlaflow.quantize.model import input_shape, load_onnx
+    from dlaflow.graph.load import as_model
+    from dlaflow.quantize.model import input_shape
 
-    loaded = load_onnx(model, with_input_shape(target, model, options).shapes)
-    known = input_shape(loaded)
+    target = with_input_shape(target, model, options)
+    known = input_shape(as_model(model, target.shapes).proto)
+    batch = batch_of(model, target)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
-    batch = fed_inputs(loaded.graph)[0].type.tensor_type.shape.dim[0].dim_value or target.batch or 1
     if options.allow != "data":
         return inputs_of(images, None, batch)
     test = select(source.data, replace(reading, samples=_TESTED), known, train=False, progress=progress)
     return inputs_of(images, test, batch)
+
+
+def batch_of(model: Path, target: Target) -> int:
+    """The batch that a model takes for `target`: its own, or where that is open the target's."""
+    from dlaflow.graph.inputs import dims_of, fed_inputs
+    from dlaflow.graph.load import as_model
+
+    dims = dims_of(fed_inputs(as_model(model, target.shapes).proto.graph)[0]) or (None,)
+    return dims[0] or target.batch or 1
 
 
 def inputs_of(images: Images, test: Selection | None, batch: int) -> RealInputs:

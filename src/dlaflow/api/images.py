@@ -24,7 +24,7 @@ from dlaflow.quantize.images import (
 )
 
 if TYPE_CHECKING:
-    from dlaflow.zoo.data import Split
+    from dlaflow.zoo.dataset import Split
 
 _NAMED = ("cifar10", "digits")
 

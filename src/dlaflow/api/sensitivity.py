@@ -12,11 +12,12 @@ from dlaflow.api.keywords import File
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
+from dlaflow.graph.load import as_model
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import input_shape, load_onnx
+from dlaflow.quantize.model import input_shape
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.sensitivity import Sample, Sensitivity, rank
 from dlaflow.quantize.strip import layer_precisions
@@ -57,7 +58,7 @@ def rank_layers(
     if options.max_drop < 0:
         raise UsageError("--max-drop makes no sense", expected="0 or more points", received=options.max_drop)
     shapes = fixed_shapes(options.shape)
-    known = input_shape(load_onnx(model, shapes))
+    known = input_shape(as_model(model, shapes).proto)
     chosen = select(data, reading, known, train=True, default=DEFAULT_SAMPLES, progress=progress)
     if len(chosen.images) < 2:
         raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from dlaflow.build.failures import explain
-from dlaflow.errors import DlaflowError, EnvironmentLacksError
+from dlaflow.errors import DlaflowError, EnvironmentLacksError, require
 
 _KEPT_MESSAGES = 20_000
 
@@ -38,12 +38,8 @@ def import_rtx() -> ModuleType:
 
     Raises EnvironmentLacksError when it is not there.
     """
-    try:
-        return importlib.import_module("tensorrt_rtx")
-    except ImportError:
-        raise EnvironmentLacksError(
-            "building for RTX GPUs needs tensorrt_rtx", then="Install it: pip install 'dlaflow[rtx]'."
-        ) from None
+    require("tensorrt_rtx", extra="rtx", what_for="building for RTX GPUs")
+    return importlib.import_module("tensorrt_rtx")
 
 
 def load_plugins(trt: ModuleType, logger: object, libraries: Sequence[str]) -> None:
@@ -63,7 +59,7 @@ def load_plugins(trt: ModuleType, logger: object, libraries: Sequence[str]) -> N
 
 @dataclass
 class Messages:
-    """What the library said, as the lines that trtexec would have printed."""
+    """The messages of the library, as the lines that trtexec would have printed."""
 
     lines: list[str] = field(default_factory=list)
 

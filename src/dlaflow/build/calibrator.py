@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlaflow.build.device_memory import DeviceBuffer, DeviceMemory
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Task
@@ -23,26 +23,12 @@ Batches = Callable[[], Iterable[NDArray[np.float32]]]
 """Opens the calibration images: float32 batches [n, ...] of one size, normalised as the model wants them."""
 
 
-class Buffer(Protocol):
-    """A piece of device memory."""
-
-    @property
-    def address(self) -> int: ...
-    def upload(self, values: NDArray[np.float32]) -> None: ...
-
-
-class Allocator(Protocol):
-    """Where device memory comes from (`dlaflow.runtime.tensorrt_memory`)."""
-
-    def allocate(self, size: int) -> Buffer: ...
-
-
 @dataclass
 class Feed:
     """What the calibrator hands to TensorRT, and what TensorRT asked of it.
 
     Without images `cache` is read. With images it is written and never read, since a cache left from another model
-    would be taken without a word. `asked_in_vain` turns true when TensorRT was given a cache and still wanted images:
+    would be taken silently. `asked_in_vain` turns true when TensorRT was given a cache and still wanted images:
     it did not accept that cache.
     """
 
@@ -50,12 +36,12 @@ class Feed:
     batch_size: int
     cache: Path | None
     tensorrt: str
-    memory: Allocator | None = None
+    memory: DeviceMemory | None = None
     task: Task | None = None
     asked_in_vain: bool = False
     written: bytes = b""
     _images: Iterable[NDArray[np.float32]] | None = field(default=None, repr=False)
-    _buffer: Buffer | None = field(default=None, repr=False)
+    _buffer: DeviceBuffer | None = field(default=None, repr=False)
 
     def next_address(self) -> int | None:
         """Upload the next batch and return its device address; None after the last one."""

@@ -1,6 +1,6 @@
 """What a release cannot do, said before the build: an error where it would surely fail, a caution where it may.
 
-Sources: shared facts on releases (NVIDIA/TensorRT headers, trtexec sources of each tag, TensorRT 11.4.1 documentation).
+Since when a release can do what stands in targets/features.toml.
 """
 
 from __future__ import annotations
@@ -10,19 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dlaflow.build.config import BuildConfig, IOFormat
-from dlaflow.build.release import Version, version_of
 from dlaflow.errors import UsageError
+from dlaflow.targets.features import find_feature, has, trtexec_options
+from dlaflow.targets.version import Version
 
 Via = Literal["trtexec", "python", "rtx"]
-
-_LAST_IMPLICIT = (10, 99, 0)
-_LAST_NAMED_WITH_DLA = (10, 7, 99)
-_NO_DLA = ((11, 0, 0), (11, 3, 99))
-_DLA_AGAIN = (11, 4, 1)
-_PYTHON_FIRST = (8, 4, 0)
-_TYPED_FIRST = (9, 1, 0)
-_QDQ_ON_DLA = (10, 11, 0)
-_STOCK_STANDALONE = (8, 6, 1)
 
 _INPUT_LAYOUTS = {
     "int8": {"dla_linear", "dla_hwc4", "chw4", "chw32"},
@@ -44,7 +36,7 @@ def examine(config: BuildConfig, tensorrt: str, via: Via) -> list[Caution]:
 
     Raises UsageError for what the release, or the way of building, surely cannot do.
     """
-    release = version_of(tensorrt)
+    release = Version.parse(tensorrt)
     _refuse_precision(config, release, tensorrt)
     if via == "rtx":
         _refuse_rtx(config)
@@ -63,12 +55,12 @@ def examine(config: BuildConfig, tensorrt: str, via: Via) -> list[Caution]:
 
 
 def _refuse_precision(config: BuildConfig, release: Version, tensorrt: str) -> None:
-    typed = config.strongly_typed or release > _LAST_IMPLICIT
+    typed = config.strongly_typed or has("typed_only", release)
     if config.precision == "model" and not typed:
         raise UsageError(
             f"TensorRT {tensorrt} chooses types itself", expected="fp16 or int8", received="the model's own types"
         )
-    if typed and release < _TYPED_FIRST:
+    if typed and not has("typed_networks", release):
         raise UsageError(
             "strongly typed networks came with TensorRT 9.1", received=tensorrt, then="Leave `strongly_typed` out."
         )
@@ -101,7 +93,7 @@ def _refuse_rtx(config: BuildConfig) -> None:
 
 
 def _refuse_way(config: BuildConfig, release: Version, tensorrt: str, via: Via) -> None:
-    if via == "python" and release < _PYTHON_FIRST:
+    if via == "python" and not has("python_builder", release):
         raise UsageError(
             "the Python builder covers TensorRT 8.4 and later", received=tensorrt, then="Use --via trtexec."
         )
@@ -112,7 +104,7 @@ def _refuse_way(config: BuildConfig, release: Version, tensorrt: str, via: Via) 
             received="calibration data",
             then="Make one with `dlaflow calibrate MODEL --cache calib.cache`, or build with --via python.",
         )
-    if via == "python" and config.precision == "int8" and config.scales == "none" and release <= _LAST_IMPLICIT:
+    if via == "python" and config.precision == "int8" and config.scales == "none" and has("implicit_int8", release):
         raise UsageError(
             "the Python API invents no INT8 scales as trtexec does; without any it would use INT8 nowhere",
             expected="--cache FILE or --data NAME",
@@ -124,7 +116,7 @@ def _refuse_way(config: BuildConfig, release: Version, tensorrt: str, via: Via) 
 
 
 def _refuse_dla(config: BuildConfig, release: Version, tensorrt: str) -> None:
-    if _NO_DLA[0] <= release <= _NO_DLA[1]:
+    if not has("dla", release):
         raise UsageError(
             f"TensorRT {tensorrt} has no DLA: NVIDIA took it out in 11.0 and brought it back in 11.4",
             expected="TensorRT up to 10.7, or 11.4.1 and later",
@@ -150,7 +142,7 @@ def _refuse_dla(config: BuildConfig, release: Version, tensorrt: str) -> None:
             received="both",
             then="Drop one of the two.",
         )
-    if config.scales == "qdq" and release < _QDQ_ON_DLA:
+    if config.scales == "qdq" and not has("qdq_on_dla", release):
         raise UsageError(
             f"Q/DQ layers are no DLA layers in TensorRT {tensorrt}, and a standalone loadable may hold nothing else",
             expected="a calibration cache",
@@ -176,7 +168,7 @@ def _refuse_layouts(formats: tuple[IOFormat, ...], allowed: dict[str, set[str]],
 
 
 def _about_scales(config: BuildConfig, release: Version) -> Iterator[Caution]:
-    if config.precision != "int8" or release > _LAST_IMPLICIT:
+    if config.precision != "int8" or not has("implicit_int8", release):
         return
     if config.scales == "none":
         yield Caution(
@@ -189,7 +181,7 @@ def _about_scales(config: BuildConfig, release: Version) -> Iterator[Caution]:
             "fails the build where there is no fallback. `dlaflow check` counts on FP16 beside INT8.",
             "Build what was checked with --fp16-too.",
         )
-    if config.scales == "qdq" and config.on_dla and release < _QDQ_ON_DLA:
+    if config.scales == "qdq" and config.on_dla and not has("qdq_on_dla", release):
         yield Caution(
             "Before DLA software 3.16 Q/DQ layers run on the GPU: the model will be cut around each of them.",
             "Build the plain model with a calibration cache instead.",
@@ -199,12 +191,13 @@ def _about_scales(config: BuildConfig, release: Version) -> Iterator[Caution]:
 def _about_dla(config: BuildConfig, release: Version, tensorrt: str, via: Via) -> Iterator[Caution]:
     if not config.on_dla:
         return
-    if _LAST_NAMED_WITH_DLA < release < _NO_DLA[0]:
+    on_jetson = find_feature("dla_on_jetson", release)
+    if on_jetson is not None and on_jetson.value == "uncertain":
         yield Caution(
             f"NVIDIA names 10.7 as the last 10.x with a DLA; whether {tensorrt} still builds for it is not known.",
             "If the build reports no DLA core, use JetPack 6 (10.3) or TensorRT 11.4.1 and later.",
         )
-    elif _NO_DLA[1] < release < _DLA_AGAIN:
+    elif not has("dla_on_jetson", release):
         yield Caution(
             f"TensorRT {tensorrt} has the DLA on Windows on ARM only; on Jetson it returns with 11.4.1.",
             "Update to TensorRT 11.4.1 or later.",
@@ -214,7 +207,7 @@ def _about_dla(config: BuildConfig, release: Version, tensorrt: str, via: Via) -
             "Without GPU fallback trtexec also refuses to reformat: linear FP32 inputs fail even if every layer fits.",
             "Give DLA formats, for example --input-format int8:dla_hwc4 --output-format int8:chw32.",
         )
-    if config.standalone and via == "trtexec" and release < _STOCK_STANDALONE:
+    if config.standalone and via == "trtexec" and not trtexec_options()["buildDLAStandalone"].known_to(release):
         yield Caution(
             f"trtexec of {tensorrt} has no --buildDLAStandalone; `--safe` with a DLA core is its older spelling.",
             "If the loadable is refused, patch trtexec as NVIDIA's cuDLA samples do, or move to TensorRT 8.6.1.",

@@ -6,7 +6,7 @@ Nothing here knows how a release spells a request; `trtexec_arguments` and the A
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dlaflow.errors import UsageError
@@ -83,7 +83,7 @@ class MemoryPools:
 
 @dataclass(frozen=True, slots=True)
 class LayerOptions:
-    """A requested for one layer by its TensorRT name: a precision (`fp16`) or a device (`GPU`)."""
+    """A request for one layer by its TensorRT name: a precision (`fp16`) or a device (`GPU`)."""
 
     layer: str
     value: str
@@ -136,3 +136,10 @@ class BuildConfig:
         if self.standalone:
             return "standalone"
         return "hybrid" if self.gpu_fallback else "dla-only"
+
+
+def standalone_of(config: BuildConfig) -> BuildConfig:
+    """The standalone counterpart of a hybrid configuration: no fallback, linear DLA formats of its precision."""
+    kind = "int8" if config.precision == "int8" else "fp16"
+    linear = (IOFormat(kind, ("dla_linear",)),)
+    return replace(config, gpu_fallback=False, standalone=True, input_formats=linear, output_formats=linear)

@@ -1,4 +1,4 @@
-"""Build one engine, whichever way: examine the requests, build, write the manifest, tell what should be known."""
+"""Build one engine, whichever way: examine the request, build, write the manifest, collect the cautions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from dlaflow.build.api import Messages, import_rtx, import_tensorrt, make_logger
 from dlaflow.build.calibrator import fitted_cache, names_release
 from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
+from dlaflow.build.device_memory import open_memory
 from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_manifest
 from dlaflow.build.model_types import examine_model, takes_types_from_model
-from dlaflow.build.plan import CalibrationImages, Plan, Session
-from dlaflow.build.python_build import build_with_python
-from dlaflow.build.release import version_of
-from dlaflow.build.rtx import build_for_rtx
+from dlaflow.build.python_build import RTX_AS, CalibrationImages, Plan, Session, build_for_rtx, build_with_python
 from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
 from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
@@ -27,8 +25,7 @@ from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.cache import header_for
-
-_TYPED = "11.0.0"
+from dlaflow.targets.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult
 
 
 def _with_python(request: Request, how: How, session: Session) -> BuildResult:
-    release = ".".join(map(str, version_of(session.trt.__version__)))
+    release = str(Version.parse(session.trt.__version__).release)
     cautions = examine(request.config, release, "python")
     cautions += _about_model(request, release)
     cautions += _about_release(release, request.built_for.tensorrt)
@@ -124,7 +121,7 @@ def _with_python(request: Request, how: How, session: Session) -> BuildResult:
 
 
 def _for_rtx(request: Request, how: How, session: Session) -> BuildResult:
-    cautions = examine(request.config, _TYPED, "rtx")
+    cautions = examine(request.config, RTX_AS, "rtx")
     with atomic_path(request.engine) as unfinished:
         plan = build_for_rtx(session, request.model, request.config, how.gpus)
         unfinished.write_bytes(plan.content)
@@ -153,7 +150,7 @@ def _read_cache(path: str | None) -> bytes | None:
 
 
 def about_cache(config: BuildConfig, tensorrt: str) -> list[Caution]:
-    """A caution for a command that is only printed: nobody will fit the first line of the cache there."""
+    """A caution for a command that is only printed: nobody will fit the first line of the cache."""
     content = _read_cache(config.cache)
     if content is None or names_release(content, tensorrt):
         return []
@@ -174,7 +171,7 @@ def _about_model(request: Request, tensorrt: str) -> list[Caution]:
 
 
 def _about_release(actual: str, wanted: str) -> list[Caution]:
-    if not actual or not wanted or version_of(actual)[:2] == version_of(wanted)[:2]:
+    if not actual or not wanted or Version.parse(actual).parts[:2] == Version.parse(wanted).parts[:2]:
         return []
     return [
         Caution(f"The target says TensorRT {wanted}, but {actual} built the engine.", "Name the release that is here.")
@@ -183,8 +180,6 @@ def _about_release(actual: str, wanted: str) -> list[Caution]:
 
 def _capability(how: How) -> str:
     """This machine's compute capability where it can be asked; empty where neither cuda-python nor torch can tell."""
-    from dlaflow.runtime.tensorrt_memory import open_memory
-
     if how.images is not None:
         return getattr(how.images.memory, "compute_capability", "")
     try:

@@ -60,22 +60,19 @@ class System(Protocol):
         """The version of the Python that runs dlaflow."""
 
 
-class LocalSystem:
+class LocalSystem(System):
     """This machine."""
 
     def read(self, path: str) -> str:
-        """See System."""
         try:
             return Path(path).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
     def exists(self, path: str) -> bool:
-        """See System."""
         return os.path.exists(path)
 
     def run(self, *command: str) -> str:
-        """See System."""
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_SECONDS, errors="replace", check=False
@@ -85,11 +82,9 @@ class LocalSystem:
         return done.stdout + done.stderr if done.returncode == 0 else ""
 
     def which(self, program: str) -> str:
-        """See System."""
         return shutil.which(program) or ""
 
     def package(self, name: str) -> str:
-        """See System."""
         if importlib.util.find_spec(name.partition(".")[0]) is None:
             return ""
         try:
@@ -99,15 +94,12 @@ class LocalSystem:
             return "installed"
 
     def architecture(self) -> str:
-        """See System."""
         return platform.machine()
 
     def kernel(self) -> str:
-        """See System."""
         return platform.release()
 
     def python(self) -> str:
-        """See System."""
         return platform.python_version()
 
 
@@ -116,7 +108,7 @@ _DISTRIBUTIONS = {"cuda": "cuda-python", "sklearn": "scikit-learn"}
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a machine is; empty strings and None are what it does not tell.
+    """What a machine is; empty strings and None stand for what is not known.
 
     `tensorrt` is the library's version, `bindings` that of its Python module. `dla_cores` comes from `dla_source`
     (TensorRT itself, or device nodes, which are only a hint). Clocks are in MHz. `host_l4t` holds the release lines
@@ -183,7 +175,7 @@ def inspect(system: System | None = None) -> Machine:
 
 
 def _device(system: System) -> DeviceText:
-    """What NVIDIA's files and tools tell, read by the parser of such texts."""
+    """NVIDIA's files and what its tools print, read by the parser of such texts."""
     texts = [
         system.read("/etc/nv_tegra_release"),
         system.run("dpkg-query", "--show", "nvidia-l4t-core"),

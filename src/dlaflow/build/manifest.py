@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.release import version_of
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of, write_atomic
+from dlaflow.targets.version import Version
 from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.engine/1"
@@ -174,7 +174,7 @@ def verify(engine: Path, here: Here) -> EngineManifest | None:
 
 def _release(text: str) -> str:
     """Without the build number, which trtexec and the bindings do not both tell."""
-    return ".".join(map(str, version_of(text))) if text else ""
+    return str(Version.parse(text).release) if text else ""
 
 
 def _require_same(what: str, built: str, here: str, engine: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from dlaflow.targets.features import trtexec_options
+from dlaflow.targets.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,13 @@ WALKTHROUGH = Measuring(spin_wait=True, separate_profile_run=True)
 
 CAPTURE = Measuring(iterations=10, idle=500, duration=0, spin_wait=True)
 """Ten runs half a second apart: a time line under nsys in which each run can be told apart."""
+
+
+def measuring_for(tensorrt: str, profile: str) -> Measuring:
+    """The walk-through's measurement with the layer profile in the file `profile`, as far as the release can do both.
+
+    Before 7.2.1 a profile would disturb the measurement, so there is none.
+    """
+    if not trtexec_options()["separateProfileRun"].known_to(Version.parse(tensorrt)):
+        return replace(WALKTHROUGH, separate_profile_run=False)
+    return replace(WALKTHROUGH, export_profile=profile)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from dlaflow.build.capability import Caution
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.release import version_of
 from dlaflow.graph.load import load_model
+from dlaflow.targets.features import has
 
-_TYPED = (11, 0, 0)
 _QUANTISING = {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -45,7 +44,7 @@ def types_of(model: Path) -> ModelTypes:
 
 def takes_types_from_model(config: BuildConfig, tensorrt: str) -> bool:
     """Whether the model's types are all there is for this build."""
-    return config.strongly_typed or version_of(tensorrt) >= _TYPED
+    return config.strongly_typed or has("typed_only", tensorrt)
 
 
 def examine_model(model: Path, config: BuildConfig, tensorrt: str) -> list[Caution]:

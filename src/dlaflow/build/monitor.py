@@ -1,4 +1,4 @@
-"""TensorRT's own progress (IProgressMonitor, from release 10) → our Progress."""
+"""TensorRT's own progress (IProgressMonitor, from release 10) → our Progress, and Ctrl-C the other way round."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import threading
 from contextlib import AbstractContextManager
 from types import ModuleType
 
-from dlaflow.build.interrupt import Interruption
-from dlaflow.progress import Progress, Task
+from dlaflow.progress import Interruption, Progress, Task
 
 
 class Phases:

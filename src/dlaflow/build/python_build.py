@@ -1,24 +1,28 @@
-"""`--via python`: one way through TensorRT's Python API for every release that has had a DLA since 8.4.
+"""A build through TensorRT's Python API (`--via python`), and through TensorRT-RTX's (`--via rtx`).
 
-Up to 10.x types are the builder's choice within flags, and INT8 scales come from a calibrator or a cache; 11.x and
-TensorRT-RTX take all types from the model. The two differ in `_implicit` and `_typed`; all else is shared.
+One way for every release that has had a DLA since 8.4. Up to 10.x types are the builder's choice within flags, and INT8
+scales come from a calibrator or a cache; 11.x and TensorRT-RTX take all types from the model. TensorRT-RTX builds ahead
+of time for RTX GPUs, on any x86 computer, GPU or not; it has no DLA and refuses Hopper (compute capability 9.0) when
+the engine runs. It shares parser, settings and progress with the builder for Jetson, so a real build exercises those.
 """
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
-from dlaflow.build.api import load_plugins
-from dlaflow.build.calibrator import Feed, make_calibrator
+from dlaflow.build.api import Messages, load_plugins
+from dlaflow.build.calibrator import Batches, Feed, make_calibrator
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.interrupt import stoppable
+from dlaflow.build.device_memory import DeviceMemory
 from dlaflow.build.monitor import Phases, make_monitor
-from dlaflow.build.parsing import flags_for_dla, parse_onnx
-from dlaflow.build.plan import CalibrationImages, Plan, Session, finished, require_core
-from dlaflow.build.refusals import ask_layers, ask_parser
-from dlaflow.build.release import version_of
+from dlaflow.build.refusals import LayerAnswer, RefusedNode, ask_layers, ask_parser
 from dlaflow.build.settings import (
     add_profile,
     apply_common,
@@ -29,11 +33,59 @@ from dlaflow.build.settings import (
     load_timing_cache,
     save_timing_cache,
 )
-from dlaflow.build.surface import BuilderObject, NetworkObject, ParserObject, Settings
-from dlaflow.errors import InputError, UsageError
+from dlaflow.build.surface import (
+    BuilderObject,
+    NetworkObject,
+    ParserComplaint,
+    ParserObject,
+    RtxSettings,
+    Serialized,
+    Settings,
+)
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.progress import Progress, silent, stoppable
+from dlaflow.targets.features import has
+from dlaflow.targets.version import Version
 
-_EXPLICIT_BATCH_ASKED = (10, 0, 0)
-_TYPED = (11, 0, 0)
+RTX_AS = "11.0.0"
+"""TensorRT-RTX has version numbers of its own; it behaves as this TensorRT does."""
+
+_GPU = re.compile(r"^sm\d{2,3}$")
+_HOPPER = "sm90"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The bindings in use, their messages and logger, and how to show progress."""
+
+    trt: ModuleType
+    messages: Messages
+    logger: object
+    progress: Progress = silent
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationImages:
+    """Images for TensorRT's calibrator: batches of `batch_size`, and where device memory for them comes from."""
+
+    batches: Batches
+    batch_size: int
+    memory: DeviceMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A serialised engine. `answers` are TensorRT's for each layer (empty without a DLA), `refused_nodes` the ONNX
+    nodes that its parser refused for the DLA (None: this release cannot tell), `phases` what it worked through.
+    """
+
+    content: bytes
+    seconds: float
+    layers: int
+    answers: tuple[LayerAnswer, ...] = ()
+    refused_nodes: tuple[RefusedNode, ...] | None = None
+    phases: tuple[str, ...] = ()
+    messages: tuple[str, ...] = field(default=(), repr=False)
 
 
 def build_with_python(
@@ -45,11 +97,11 @@ def build_with_python(
     UsageError or EnvironmentLacksError with the cause in plain words.
     """
     trt = session.trt
-    release = version_of(trt.__version__)
+    release = Version.parse(trt.__version__).release
     load_plugins(trt, session.logger, config.plugins)
     builder: BuilderObject = trt.Builder(session.logger)
     require_core(builder.num_DLA_cores, config.dla_core, trt.__version__)
-    typed = release >= _TYPED or config.strongly_typed
+    typed = has("typed_only", release) or config.strongly_typed
     network = builder.create_network(_network_flags(session, config, typed=typed))
     parser: ParserObject = trt.OnnxParser(network, session.logger)
     settings = builder.create_builder_config()
@@ -75,6 +127,28 @@ def build_with_python(
     save_timing_cache(settings, config.timing_cache)
     lines = tuple(session.messages.lines)
     return Plan(content, seconds, network.num_layers, answers, refused, phases, lines)
+
+
+def build_for_rtx(session: Session, model: Path, config: BuildConfig, gpus: Sequence[str]) -> Plan:
+    """Build `model` for the GPUs named (`sm86`, `sm89`, ...), which need not be here.
+
+    Raises UsageError for a GPU that TensorRT-RTX does not serve, InputError when the model cannot be read or built.
+    """
+    trt = session.trt
+    capabilities = [getattr(trt.ComputeCapability, name.upper()) for name in _checked(session, gpus)]
+    load_plugins(trt, session.logger, config.plugins)
+    builder: BuilderObject = trt.Builder(session.logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser: ParserObject = trt.OnnxParser(network, session.logger)
+    parse_onnx(parser, model, session.messages)
+    settings = cast(RtxSettings, builder.create_builder_config())
+    settings.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        settings.set_compute_capability(capability, index)
+    apply_common(trt, settings, config, Version.parse(RTX_AS))
+    add_profile(builder, settings, network, config.shapes)
+    content, seconds, phases = build_serialized(session, builder, network, settings)
+    return Plan(content, seconds, network.num_layers, phases=phases, messages=tuple(session.messages.lines))
 
 
 def build_serialized(
@@ -109,10 +183,73 @@ def build_serialized(
     return finished(serialized, session.messages), seconds, tuple(phases.names)
 
 
+def finished(serialized: Serialized | None, messages: Messages) -> bytes:
+    """The engine's bytes.
+
+    Raises the error that the messages explain when TensorRT returned nothing.
+    """
+    if serialized is None:
+        raise messages.failure()
+    content = bytes(memoryview(serialized))
+    if not content:
+        raise InputError("TensorRT returned an empty engine", then="Look at its messages with --verbose.")
+    return content
+
+
+def require_core(cores: int, wanted: int | None, tensorrt: str) -> None:
+    """Raises EnvironmentLacksError unless DLA core `wanted` exists (None: no DLA asked for)."""
+    if wanted is not None and not 0 <= wanted < cores:
+        raise EnvironmentLacksError(
+            f"this machine has no DLA core {wanted}",
+            expected=f"a core below {cores}" if cores else "a DLA",
+            received=f"{cores} DLA cores, says TensorRT {tensorrt}",
+            then="Build on a board with a DLA (`dlaflow boards`), or for the GPU with --gpu-only.",
+        )
+
+
+def parse_onnx(parser: ParserObject, model: Path, messages: Messages) -> None:
+    """Parse `model` into the network of `parser`.
+
+    Raises InputError with node, operator and reason of the first complaint; EnvironmentLacksError or InputError from
+    the log when the parser itself says nothing.
+    """
+    if not model.is_file():
+        raise InputError(f"cannot read {model}", received="no such file", then="Check the path.")
+    # The path lets the parser find weights that lie beside the model.
+    if parser.parse_from_file(str(model)):
+        return
+    if parser.num_errors:
+        raise _parse_error(model, parser.get_error(0))
+    raise messages.failure()
+
+
+def flags_for_dla(trt: ModuleType, *, quantized_in_model: bool) -> list[object]:
+    """The parser flags that a DLA build wants, as far as this release has them (10.11 and 10.16)."""
+    known = getattr(trt, "OnnxParserFlag", None)  # came with 8.6
+    wanted = ["ADJUST_FOR_DLA"]
+    if quantized_in_model:
+        wanted.append("ENABLE_UINT8_AND_ASYMMETRIC_QUANTIZATION_DLA")
+    return [getattr(known, name) for name in wanted if hasattr(known, name)]
+
+
+def _parse_error(model: Path, error: ParserComplaint) -> InputError:
+    reason = " ".join(str(error.desc()).split())
+    where = f"node {error.node()}" if error.node() >= 0 else "the file"
+    # Names of node and operator came to the parser's errors with TensorRT 10.
+    if hasattr(error, "node_operator") and error.node_operator():
+        where += f" ({error.node_operator()} {error.node_name()!r})"
+    return InputError(
+        f"TensorRT cannot read {model}: {where}",
+        expected="operators and attributes that this release imports",
+        received=reason[:300],
+        then="`dlaflow check` names unknown operators; a broken file is best exported again.",
+    )
+
+
 def _network_flags(session: Session, config: BuildConfig, *, typed: bool) -> int:
     known = session.trt.NetworkDefinitionCreationFlag
     flags = 0
-    if version_of(session.trt.__version__) < _EXPLICIT_BATCH_ASKED:
+    if has("explicit_batch_flag", session.trt.__version__):
         flags |= 1 << int(known.EXPLICIT_BATCH)
     if typed:
         flags |= 1 << int(known.STRONGLY_TYPED)
@@ -143,3 +280,20 @@ def _set_implicit_precision(
             raise InputError(f"cannot read the calibration cache {config.cache}", received="no such file")
         return Feed(None, 1, cache, session.trt.__version__)
     return None
+
+
+def _checked(session: Session, gpus: Sequence[str]) -> Sequence[str]:
+    known = sorted(name.lower() for name in dir(session.trt.ComputeCapability) if _GPU.match(name.lower()))
+    if not gpus:
+        raise UsageError("no GPU was named", expected=f"--gpu with some of {', '.join(known)}", received="none")
+    for name in gpus:
+        if name.lower() == _HOPPER:
+            raise UsageError(
+                "TensorRT-RTX does not run on Hopper (compute capability 9.0)",
+                expected=f"some of {', '.join(known)}",
+                received=name,
+                then="Use full TensorRT there.",
+            )
+        if name.lower() not in known:
+            raise UsageError("unknown GPU", expected=f"some of {', '.join(known)}", received=name)
+    return gpus

@@ -8,7 +8,7 @@ from dlaflow.build.capability import Caution
 from dlaflow.graph.layer import Reading
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
-from dlaflow.rules.reading import READING_RULES, told_of
+from dlaflow.rules.reading import READING_RULES, described
 
 _WORST_FIRST = (Reading.REFUSED, Reading.CONTRADICTION, Reading.MISREAD, Reading.PLUGIN)
 _HEADS = {rule.reading: rule.head for rule in READING_RULES}
@@ -24,6 +24,6 @@ def examine_reading(model: Path, tensorrt: str) -> list[Caution]:
     for reading in _WORST_FIRST:
         found = [refusal for refusal in refusals if refusal.reading is reading]
         if found:
-            message = f"TensorRT {tensorrt}'s parser {_HEADS[reading].format(model=model)}: {told_of(found)}."
+            message = f"TensorRT {tensorrt}'s parser {_HEADS[reading].format(model=model)}: {described(found)}."
             cautions.append(Caution(message, f"`dlaflow check {model}` tells what to do."))
     return cautions

@@ -1,4 +1,4 @@
-"""What TensorRT itself says of the DLA before building, and how well `dlaflow check` foretold it.
+"""TensorRT's own answers about the DLA before building, and how well `dlaflow check` predicted them.
 
 Two ways to ask: `can_run_on_DLA` for every layer of the parsed network (all releases), and the parser's capability
 report over ONNX nodes (REPORT_CAPABILITY_DLA, from 10.15). Both answer on a board only.
@@ -18,7 +18,7 @@ _REPORT = "REPORT_CAPABILITY_DLA"
 
 @dataclass(frozen=True, slots=True)
 class LayerAnswer:
-    """TensorRT's word on one layer of its network; `kind` is its LayerType name."""
+    """TensorRT's answer about one layer of its network; `kind` is its LayerType name."""
 
     name: str
     kind: str
@@ -54,9 +54,9 @@ class Agreement:
 
     @property
     def share(self) -> float | None:
-        """The share of layers foretold rightly among those that `check` committed itself on; None without any."""
-        said = self.agreed + len(self.disagreements)
-        return self.agreed / said if said else None
+        """The share of layers predicted rightly among those that `check` decided; None without any."""
+        decided = self.agreed + len(self.disagreements)
+        return self.agreed / decided if decided else None
 
 
 def ask_layers(settings: Settings, network: NetworkObject) -> tuple[LayerAnswer, ...]:
@@ -68,7 +68,7 @@ def ask_layers(settings: Settings, network: NetworkObject) -> tuple[LayerAnswer,
 def ask_parser(
     trt: ModuleType, builder: BuilderObject, settings: Settings, model: Path, logger: object
 ) -> tuple[RefusedNode, ...] | None:
-    """The ONNX nodes that the parser reports as unfit for the DLA, in order; None where the release cannot tell.
+    """The ONNX nodes that the parser reports as unfit for the DLA, in order; None where the release has no such report.
 
     Needs a builder config whose default device is the DLA. A network of its own is used, as the report spoils it.
     """
@@ -79,12 +79,12 @@ def ask_parser(
     parser.set_flag(getattr(trt.OnnxParserFlag, _REPORT))
     parser.supports_model_v2(model.read_bytes(), str(model))
     complaints = [parser.get_error(index) for index in range(parser.num_errors)]
-    said = {one.node(): RefusedNode(one.node(), one.node_operator(), _line(one.desc())) for one in complaints}
+    complained = {one.node(): RefusedNode(one.node(), one.node_operator(), _line(one.desc())) for one in complaints}
     refused: list[int] = []
     for index in range(parser.num_subgraphs):
         if not parser.is_subgraph_supported(index):
             refused.extend(parser.get_subgraph_nodes(index))
-    return tuple(said.get(index, RefusedNode(index)) for index in sorted(refused))
+    return tuple(complained.get(index, RefusedNode(index)) for index in sorted(refused))
 
 
 def _line(text: str) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import ModuleType
 
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat
-from dlaflow.build.release import Version
 from dlaflow.build.surface import BuilderObject, NetworkObject, ProfileObject, Settings, TensorObject
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import write_atomic
+from dlaflow.targets.features import has
+from dlaflow.targets.version import Version
 
 _MIB = 1 << 20
-_NAMED_LEVELS = (8, 6, 0)
 
 _LAYOUTS: Mapping[str, str] = {
     "chw": "LINEAR",
@@ -59,8 +59,9 @@ def apply_common(trt: ModuleType, settings: Settings, config: BuildConfig, relea
         )
     if config.sparsity == "enable":
         settings.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-    if config.optimization_level is not None or config.version_compatible:
-        _need(release, _NAMED_LEVELS, "optimisation levels and version compatibility")
+    wants_levels = config.optimization_level is not None or config.version_compatible
+    if wants_levels and not has("optimization_levels", release):
+        raise UsageError("optimisation levels and version compatibility came with TensorRT 8.6", received=release)
     if config.optimization_level is not None:
         settings.builder_optimization_level = config.optimization_level
     if config.version_compatible:
@@ -212,10 +213,3 @@ def _check_shape(one: InputShape, inputs: Mapping[str, TensorObject]) -> None:
             size not in (-1, requested) for size, requested in zip(have, shape, strict=True)
         ):
             raise UsageError(f"the shape of {one.name} does not fit the model", expected=have, received=shape)
-
-
-def _need(release: Version, since: Version, what: str) -> None:
-    if release < since:
-        raise UsageError(
-            f"{what} came with TensorRT {'.'.join(map(str, since[:2]))}", received=".".join(map(str, release))
-        )

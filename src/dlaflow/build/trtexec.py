@@ -15,10 +15,9 @@ from pathlib import Path
 
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.failures import explain
-from dlaflow.build.manifest import Here, verify
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.process import Outcome, run_logged
-from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
+from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
 from dlaflow.parse.trtexec import version_of
@@ -26,9 +25,6 @@ from dlaflow.progress import Progress, Task, silent
 
 USUAL_PLACES = ("/usr/src/tensorrt/bin/trtexec", "/usr/local/TensorRT/bin/trtexec")
 """Where JetPack and NVIDIA's archives put it; neither is on PATH by default."""
-
-_UNKNOWN_RELEASE = "10.3.0"
-"""Without a manifest the options of the newest release with public DLA use are written."""
 
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
 _MILESTONES = (
@@ -109,36 +105,6 @@ class TrtexecOptions:
     program: str | None = None
     timeout: float | None = None
     measuring: Measuring = BUILD_ONLY
-
-
-def run_with_trtexec(
-    engine: Path,
-    log: Path,
-    options: TrtexecOptions | None = None,
-    dla_core: int | None = None,
-    progress: Progress = silent,
-) -> tuple[str, ...]:
-    """Load `engine` with trtexec and measure it as `options.measuring` says; returns the command, the rest is in `log`.
-
-    The engine's manifest is checked first and gives release, shapes and DLA core (unless `dla_core` is given).
-    Raises InputError, UsageError or EnvironmentLacksError with the cause in plain words.
-    """
-    options = options or TrtexecOptions(measuring=Measuring())
-    program = find_trtexec(options.program)
-    manifest = verify(engine, Here("tensorrt", ""))
-    if manifest is None:
-        arguments = load_arguments(str(engine), _UNKNOWN_RELEASE, options.measuring, (), dla_core)
-    else:
-        config = manifest.config
-        core = config.dla_core if dla_core is None else dla_core
-        arguments = load_arguments(str(engine), manifest.built_for.tensorrt, options.measuring, config.shapes, core)
-    seen = _Watcher()
-    command = [str(program), *arguments]
-    with progress(f"trtexec {engine.name}", None) as task:
-        seen.task = task
-        outcome = run_logged(command, log, on_line=seen.line, timeout=options.timeout)
-        _raise_unless_passed(outcome, seen, engine, log, options.timeout)
-    return tuple(command)
 
 
 class _Watcher:

@@ -7,22 +7,15 @@ UsageError that says what to do instead (`dlaflow.build.capability` words most o
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from dlaflow.build.config import BuildConfig, InputShape
-from dlaflow.build.flags import known_flags
 from dlaflow.build.measuring import Measuring
-from dlaflow.build.release import Version, version_of
 from dlaflow.errors import UsageError
-
-_IMPLIED = (11, 0, 0)
-_POOLS = (8, 4, 0)
-_SKIP_INFERENCE = (8, 6, 0)
-_STANDALONE = (8, 6, 1)
-_STATIC_PLUGINS = (8, 6, 0)
-_ADJUST = (10, 16, 0)
-_ASYMMETRIC = (10, 11, 0)
+from dlaflow.targets.features import has, trtexec_options
+from dlaflow.targets.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +25,17 @@ class _Writer:
     release: Version
     written: list[str]
 
+    def knows(self, name: str) -> bool:
+        return trtexec_options()[name].known_to(self.release)
+
     def add(self, name: str, value: object = None) -> None:
-        flag = known_flags()[name]
-        if not flag.known_to(self.release):
-            known = (
-                f"{_dotted(flag.first)} or later" if self.release < flag.first else f"{_dotted(flag.last)} or earlier"
-            )
+        if not self.knows(name):
+            option = trtexec_options()[name]
+            too_old = self.release.before(option.since)
             raise UsageError(
-                f"trtexec of TensorRT {_dotted(self.release)} has no --{name}",
-                expected=f"TensorRT {known}",
-                received=_dotted(self.release),
+                f"trtexec of TensorRT {self.release} has no --{name}",
+                expected=f"TensorRT {option.since} or later" if too_old else f"TensorRT {option.until} or earlier",
+                received=self.release,
                 then="Leave that request out or choose another release.",
             )
         self.written.append(f"--{name}" if value is None else f"--{name}={value}")
@@ -63,8 +57,7 @@ def build_arguments(
     Raises UsageError for a request that trtexec of this release has no option for.
     """
     measuring = measuring or Measuring()
-    release = version_of(tensorrt)
-    to = _Writer(release, [])
+    to = _Writer(Version.parse(tensorrt).release, [])
     to.add("deploy" if PurePath(model).suffix == ".prototxt" else "onnx", model)
     to.add_value("batch", config.implicit_batch)
     for name in config.outputs:
@@ -76,9 +69,23 @@ def build_arguments(
     _add_placement(to, config)
     _add_resources(to, config)
     if measuring.skip and not config.standalone:
-        to.add("skipInference" if release >= _SKIP_INFERENCE else "buildOnly")
+        to.add("skipInference" if to.knows("skipInference") else "buildOnly")
     _add_measuring(to, measuring)
     return to.written
+
+
+def build_command(
+    model: str, engine: str, config: BuildConfig, tensorrt: str, measuring: Measuring | None = None
+) -> str:
+    """The trtexec line that builds `engine`; its output goes to a log beside it, warnings included.
+
+    Raises UsageError as `build_arguments` does.
+    """
+    path = PurePath(engine)
+    log = path.with_suffix(".log") if path.suffix in {".engine", ".plan"} else f"{path}.log"
+    line = shlex.join(["trtexec", *build_arguments(model, engine, config, tensorrt, measuring)])
+    # Warnings and errors go to stderr: a log of stdout alone lacks every reason for a fallback.
+    return f"{line} > {shlex.quote(str(log))} 2>&1"
 
 
 def load_arguments(
@@ -86,10 +93,10 @@ def load_arguments(
 ) -> list[str]:
     """The arguments that make trtexec load a finished engine and run it.
 
-    An engine keeps no core number, so `dla_core` is said again; None leaves the choice to trtexec (core 0).
+    An engine keeps no core number, so `dla_core` is given again; None leaves the choice to trtexec (core 0).
     Raises UsageError as `build_arguments` does.
     """
-    to = _Writer(version_of(tensorrt), [])
+    to = _Writer(Version.parse(tensorrt).release, [])
     to.add("loadEngine", engine)
     _add_shapes(to, shapes)
     to.add_value("useDLACore", dla_core)
@@ -109,12 +116,12 @@ def _add_shapes(to: _Writer, shapes: tuple[InputShape, ...]) -> None:
 
 
 def _add_precision(to: _Writer, config: BuildConfig) -> None:
-    if to.release < _IMPLIED and not config.strongly_typed:
+    if config.strongly_typed and not has("typed_only", to.release):
+        to.add("stronglyTyped")
+    elif not has("typed_only", to.release):
         to.add_if(config.precision == "fp16", "fp16")
         to.add_if(config.precision == "int8", "int8")
         to.add_if(config.precision == "int8" and config.fp16_too, "fp16")
-    elif to.release < _IMPLIED:
-        to.add("stronglyTyped")
     to.add_value("calib", config.cache)
     if config.precision_constraints != "default":
         to.add("precisionConstraints", config.precision_constraints)
@@ -127,10 +134,10 @@ def _add_placement(to: _Writer, config: BuildConfig) -> None:
     to.add_value("useDLACore", config.dla_core)
     to.add_if(config.gpu_fallback, "allowGPUFallback")
     if config.standalone:
-        to.add("buildDLAStandalone" if to.release >= _STANDALONE else "safe")
-    if config.on_dla and to.release >= _ADJUST:
+        to.add("buildDLAStandalone" if to.knows("buildDLAStandalone") else "safe")
+    if config.on_dla and to.knows("adjustForDLA"):
         to.add("adjustForDLA")
-    if config.on_dla and config.scales == "qdq" and to.release >= _ASYMMETRIC:
+    if config.on_dla and config.scales == "qdq" and to.knows("uint8AsymmetricQuantizationDLA"):
         to.add("uint8AsymmetricQuantizationDLA")
     to.add_value(
         "layerDeviceTypes", ",".join(f"{requested.layer}:{requested.value}" for requested in config.layer_devices)
@@ -146,7 +153,7 @@ def _add_resources(to: _Writer, config: BuildConfig) -> None:
         ("dlaLocalDRAM", pools.dla_local_dram),
         ("dlaGlobalDRAM", pools.dla_global_dram),
     )
-    if to.release >= _POOLS or any(size is not None for _, size in dla_pools):
+    if to.knows("memPoolSize") or any(size is not None for _, size in dla_pools):
         # A bare number is MiB in every release; from 10.1 only the last letter of a suffix counts: "1024MiB" is bytes.
         sizes = [(name, size) for name, size in (("workspace", pools.workspace), *dla_pools) if size is not None]
         to.add_value("memPoolSize", ",".join(f"{name}:{size:g}" for name, size in sizes))
@@ -160,7 +167,7 @@ def _add_resources(to: _Writer, config: BuildConfig) -> None:
         to.add("profilingVerbosity", config.profiling_verbosity)
     to.add_if(config.version_compatible, "versionCompatible")
     for plugin in config.plugins:
-        to.add("staticPlugins" if to.release >= _STATIC_PLUGINS else "plugins", plugin)
+        to.add("staticPlugins" if to.knows("staticPlugins") else "plugins", plugin)
 
 
 def _add_measuring(to: _Writer, measuring: Measuring) -> None:
@@ -172,7 +179,7 @@ def _add_measuring(to: _Writer, measuring: Measuring) -> None:
         ("avgRuns", measuring.average_runs),
     ):
         to.add_value(name, value)
-    if to.release < _IMPLIED:
+    if not to.knows("noSpinWait"):  # 11.0 made the opposite of each the default
         to.add_if(not measuring.data_transfers, "noDataTransfers")
         to.add_if(measuring.spin_wait, "useSpinWait")
         to.add_if(measuring.cuda_graph, "useCudaGraph")
@@ -197,7 +204,3 @@ def _add_measuring(to: _Writer, measuring: Measuring) -> None:
 
 def _spell_shapes(shapes: tuple[InputShape, ...], which: str) -> str:
     return ",".join(f"{one.name}:{'x'.join(map(str, getattr(one.shapes, which)))}" for one in shapes)
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))

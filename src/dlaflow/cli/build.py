@@ -16,14 +16,15 @@ from dlaflow.build.engine import BuildResult, How, Request, about_cache
 from dlaflow.build.manifest import manifest_path
 from dlaflow.build.model_types import examine_model
 from dlaflow.build.reading import examine_reading
-from dlaflow.build.walkthrough import build_command, walkthrough
+from dlaflow.build.trtexec_arguments import build_command
+from dlaflow.build.walkthrough import walkthrough
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Out, Target, group
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 
 if TYPE_CHECKING:
-    from dlaflow.build.plan import Plan
+    from dlaflow.build.python_build import Plan
     from dlaflow.parse.log import LogRun
     from dlaflow.targets.target import Target as Wanted
 
@@ -105,10 +106,7 @@ def _print_commands(request: Request, how: How, options: Building) -> None:
     cautions = [*examine(config, tensorrt, "trtexec"), *examine_model(model, config, tensorrt)]
     cautions += [*about_cache(config, tensorrt), *examine_reading(model, tensorrt)]
     if options.all_steps:
-        lines = [f"# On the board, TensorRT {tensorrt}: alias trtexec=/usr/src/tensorrt/bin/trtexec"]
-        steps = walkthrough(str(model), str(out), config, tensorrt, str(options.data or "cifar10"))
-        for number, step in enumerate(steps, 1):
-            lines += [f"# {number}. {step.title}", *([f"#    {step.note}"] if step.note else []), step.command]
+        lines = list(walkthrough(str(model), str(out), config, tensorrt, options.data or "cifar10"))
     else:
         lines = [build_command(str(model), str(out), config, tensorrt, measuring)]
     sys.stdout.write("\n".join(lines) + "\n")

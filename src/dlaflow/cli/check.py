@@ -88,10 +88,11 @@ def check(
     placement = found.placement
     _write(placement, outputs)
     if outputs.html or not outputs.quiet:
-        from dlaflow.api.estimate import estimate_of
+        from dlaflow.api.estimate import estimate_of, with_fix
 
         expected = estimate_of(found, target)
         if outputs.html:
+            expected = with_fix(expected, found, target)
             _write_page(placement, expected.measurements(), outputs.html)
     if not outputs.quiet:
         sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from dlaflow.cli import COMMANDS
+from dlaflow.cli.commands import COMMANDS
 from dlaflow.cli.terminal import fitted_output
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
 from dlaflow.version import __version__

@@ -57,7 +57,7 @@ def _print(checkup: Checkup, console: Console) -> None:
 
 
 def facts(machine: Machine) -> list[tuple[str, str]]:
-    """The lines about a machine, without those that it does not tell."""
+    """The lines about a machine, without those that are not known."""
     cores = "not known" if machine.dla_cores is None else str(machine.dla_cores)
     clocks = ", ".join(f"{clock:.0f} MHz" for clock in machine.dla_clocks_mhz)
     release = f"JetPack {machine.jetpack} (L4T {machine.l4t})" if machine.l4t else machine.jetpack

@@ -42,7 +42,7 @@ def estimate(model: Path, /, *, on: Target | None = None, how: Estimating | None
     Parameters
     ----------
     model
-        The ONNX file. Its weights are not read.
+        The ONNX file. Its large weights are not read.
     """
     from dlaflow.estimate.text import estimate_text
 

@@ -1,4 +1,4 @@
-"""`dlaflow explain`: a rule's id → its page."""
+"""`dlaflow explain`: the id of a rule, of a failure or of a log's message → its page."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 
 from dlaflow.cli.terminal import Quiet
-from dlaflow.errors import EXIT_DONE
+from dlaflow.errors import EXIT_DONE, unknown_name
 from dlaflow.files import write_atomic
+from dlaflow.parse.failures import Failure, Reason, failures, reasons
+from dlaflow.rules.base import Rule
 from dlaflow.rules.page import page, summary
-from dlaflow.rules.registry import RULES, find_rule
+from dlaflow.rules.registry import RULES
 from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.rules/1"
@@ -20,28 +22,57 @@ SCHEMA = "dlaflow.rules/1"
 def explain(rule: str | None = None, /, *, json: Path | None = None, quiet: Quiet = False) -> int:
     """Print the page of a rule: what it asks, why, what to use instead, for which releases, and how it is known.
 
-    Without a rule, list them all.
+    The same for a failure of a build or a run, and for the code of a message in a log: what it means, what to do, and
+    which rule foresees it. Without an id, list them all.
 
     For example:
 
         dlaflow explain DLA110
+
+        dlaflow explain no_dla_available
 
         dlaflow explain
 
     Parameters
     ----------
     rule
-        A rule's id as `dlaflow check` prints it, such as DLA110, or its name, such as ConvKernelSize.
+        A rule's id as `dlaflow check` prints it, such as DLA110, or its name, such as ConvKernelSize; or the id of a
+        failure or message as `dlaflow parse` and `dlaflow profile` print it, such as unsupported_layer.
     json
         Also write the rule, or all of them, to this file (schema dlaflow.rules/1).
     """
-    chosen = RULES if rule is None else (find_rule(rule),)
+    rules = [each for each in RULES if rule is None or _is(rule, each.id, each.__name__)]
+    known = [each for each in failures() if rule is None or _is(rule, each.id, *each.aliases)]
+    codes = [each for each in reasons() if rule is None or _is(rule, each.id)]
+    if rule is not None and not (rules or known or codes):
+        others = [*(each.id for each in failures()), *(each.id for each in reasons())]
+        aliases = [*(each.__name__ for each in RULES), *others, *(name for each in failures() for name in each.aliases)]
+        raise unknown_name("rule", rule, [each.id for each in RULES], aliases)
     if json is not None:
-        rules = [{"id": each.id, "summary": summary(each), "page": page(each)} for each in chosen]
-        body = {"schema": SCHEMA, "dlaflow": __version__, "rules": rules}
+        body = {
+            "schema": SCHEMA,
+            "dlaflow": __version__,
+            "rules": [{"id": each.id, "summary": summary(each), "page": page(each)} for each in rules],
+            "failures": [{**msgspec.to_builtins(each), "page": each.page} for each in known],
+            "messages": [{**msgspec.to_builtins(each), "page": each.page} for each in codes],
+        }
         write_atomic(json, msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n")
-    if quiet:
-        return EXIT_DONE
-    lines = [f"{each.id}  {summary(each)}" for each in chosen] if rule is None else [page(chosen[0])]
-    sys.stdout.write("\n".join(lines) + "\n")
+    if not quiet:
+        sys.stdout.write(_listing(rules, known, codes) if rule is None else _pages(rules, known, codes))
     return EXIT_DONE
+
+
+def _is(wanted: str, *names: str) -> bool:
+    return wanted.strip().lower() in {name.lower() for name in names}
+
+
+def _pages(rules: list[type[Rule]], known: list[Failure], codes: list[Reason]) -> str:
+    texts = [*map(page, rules), *(each.page for each in known), *(each.page for each in codes)]
+    return "\n\n".join(texts) + "\n"
+
+
+def _listing(rules: list[type[Rule]], known: list[Failure], codes: list[Reason]) -> str:
+    lines = [f"{each.id}  {summary(each)}" for each in rules]
+    lines += ["", "Failures of a build or a run:", *(f"{each.id}  {each.what}" for each in known)]
+    lines += ["", "Messages about layers in a log:", *(f"{each.id}  {each.meaning}" for each in codes)]
+    return "\n".join(lines) + "\n"

@@ -179,13 +179,14 @@ def _expected(predicted: Predicted) -> tuple[Placement | None, list[Measurement]
     from dlaflow.estimate.latency import estimate
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import check_network, network_of
+    from dlaflow.rewrites.matching import with_rewrites
     from dlaflow.targets.target import resolve_target
 
     named = resolve_target(predicted.board, predicted.jetpack, precision=predicted.precision, batch=predicted.batch)
     target = replace(named, shapes=fixed_shapes(predicted.shape))
     loaded = load_model(predicted.model)
     network = network_of(loaded, target)
-    placement = check_network(loaded, network, target)
+    placement = with_rewrites(check_network(loaded, network, target), loaded, target)
     return placement, estimate(network, placement, target, None).measurements()
 
 

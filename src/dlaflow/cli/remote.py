@@ -12,9 +12,9 @@ from rich.text import Text
 from dlaflow.cli import remote_build, remote_measure, terminal
 from dlaflow.cli.doctor import facts
 from dlaflow.cli.options import Out
-from dlaflow.cli.remote_options import Connecting, each_board, handling
+from dlaflow.cli.remote_options import Connecting, control, each_board
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.doctor import examine
 from dlaflow.remote.inventory import BoardEntry
 from dlaflow.remote.jobs import find_exactly, finish
@@ -106,19 +106,19 @@ def doctor(board: str, /, *, connecting: Connecting | None = None) -> None:
 def jobs(board: str, /, *, connecting: Connecting | None = None) -> None:
     """List what runs on the board, and what ran."""
 
-    def work(one: Board, entry: BoardEntry) -> tuple[JobState, ...]:
+    def work(one: RemoteBoard, entry: BoardEntry) -> tuple[JobState, ...]:
         one.hello()
         return one.ask("jobs", JobList).jobs
 
     found = each_board(board, connecting, work)
     table = Table("board")
     table.add_column("job", no_wrap=True, min_width=28)
-    for title in ("state", "what", "desk"):
+    for title in ("state", "what", "host"):
         table.add_column(title, overflow="fold")
     for name, states in found.items():
         for state in states:
             ended = f"{state.state} {state.why}".strip() if state.state != "running" else state.state
-            table.add_row(*map(Text, (name, state.id, ended, state.title, state.desk)))
+            table.add_row(*map(Text, (name, state.id, ended, state.title, state.host)))
     terminal.console().print(table if table.rows else "no jobs")
 
 
@@ -145,9 +145,9 @@ def attach(
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}", then="Choose another folder.") from None
 
-    def work(one: Board, entry: BoardEntry) -> JobState:
+    def work(one: RemoteBoard, entry: BoardEntry) -> JobState:
         one.hello()
-        return finish(one, find_exactly(one, job), out, handling(connecting))
+        return finish(one, find_exactly(one, job), out, control(connecting))
 
     (state,) = each_board(board, connecting, work).values()
     terminal.console().print(f"{state.id} {state.state} {state.why}: {len(state.outputs)} files in {out}", markup=False)
@@ -163,7 +163,7 @@ def stop(board: str, job: str, /, *, connecting: Connecting | None = None) -> No
         Its name, as `jobs` lists it.
     """
 
-    def work(one: Board, entry: BoardEntry) -> Stopping:
+    def work(one: RemoteBoard, entry: BoardEntry) -> Stopping:
         one.hello()
         return one.ask("stop", Stopping, {"id": job})
 
@@ -183,7 +183,7 @@ def clean(board: str, /, *, days: float = 14.0, connecting: Connecting | None = 
     if days < 0:
         raise UsageError("days cannot be negative", expected="0 or more", received=days)
 
-    def work(one: Board, entry: BoardEntry) -> Cleaned:
+    def work(one: RemoteBoard, entry: BoardEntry) -> Cleaned:
         one.hello()
         return one.ask("clean", Cleaned, {"days": days})
 

@@ -13,10 +13,10 @@ from dlaflow.build.manifest import BuiltFor
 from dlaflow.cli import terminal
 from dlaflow.cli.build import Engine, print_cautions, print_result
 from dlaflow.cli.options import Out, Target
-from dlaflow.cli.remote_options import Connecting, each_board, handling, options_on, own_path
+from dlaflow.cli.remote_options import Connecting, control, each_board, options_on, own_path
 from dlaflow.errors import UsageError
 from dlaflow.placement.answers import keep
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board, builder_on
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.inventory import BoardEntry, boards_of
@@ -65,11 +65,11 @@ def build(
     named, wanted, running = target or Target(), engine or Engine(), running or Running()
     if wanted.timing_cache is not None:
         raise UsageError(
-            "the board keeps no timing cache for the host", received="--timing-cache", then="Leave it out."
+            "the board keeps no timing cache for another host", received="--timing-cache", then="Leave it out."
         )
     count = len(boards_of(board))
 
-    def work(one: Board, entry: BoardEntry) -> BuildResult:
+    def work(one: RemoteBoard, entry: BoardEntry) -> BuildResult:
         machine, facts = ask(one)
         on_board = target_of(options_on(machine, named, entry.title), wanted)
         config = configure(model, on_board, wanted)
@@ -79,7 +79,7 @@ def build(
             measuring_of(path, release.tensorrt, build_only=only, verbose=running.verbose),
             running.timeout,
             running.lock_clocks,
-            handling(connecting),
+            control(connecting),
             builder_on(one, facts),
         )
         built_for = BuiltFor("tensorrt", release.tensorrt, on_board.board.id, release.name)
@@ -114,9 +114,9 @@ def probe(
     """
     options = target or Target()
 
-    def work(one: Board, entry: BoardEntry) -> Probed:
+    def work(one: RemoteBoard, entry: BoardEntry) -> Probed:
         machine, _ = ask(one)
-        probing = ProbeOptions(everything=every_layer, again=again, handling=handling(connecting))
+        probing = ProbeOptions(everything=every_layer, again=again, control=control(connecting))
         return run_probe(one, model, options_on(machine, options, entry.title).target(), probing)
 
     console = terminal.console()

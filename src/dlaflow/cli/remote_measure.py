@@ -12,18 +12,18 @@ from dlaflow.api.images import select
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Out, Source
 from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
-from dlaflow.cli.remote_options import Connecting, each_board, handling, own_path
+from dlaflow.cli.remote_options import Connecting, control, each_board, own_path
 from dlaflow.files import write_atomic
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.profile import Files, read_profile
 from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.idle import IdleOptions
-from dlaflow.remote.idle import power as run_power
 from dlaflow.remote.inventory import BoardEntry, boards_of
+from dlaflow.remote.power import IdleOptions
+from dlaflow.remote.power import power as run_power
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.report.boards_text import board_table
@@ -76,7 +76,7 @@ def profile(
     length = length or Length()
     count = len(boards_of(board))
 
-    def work(one: Board, entry: BoardEntry) -> Files:
+    def work(one: RemoteBoard, entry: BoardEntry) -> Files:
         power = PowerOptions(idle_s=length.idle) if length.power and _has_power(one) else None
         how = RemoteProfile(
             length.duration,
@@ -84,7 +84,7 @@ def profile(
             not no_nsys,
             power,
             clocks=length.lock_clocks,
-            handling=handling(connecting),
+            control=control(connecting),
         )
         return profile_on_board(one, engine, own_path(out, entry.title, count), how)
 
@@ -131,7 +131,7 @@ def bench(
     """
     length = length or Length()
 
-    def work(one: Board, entry: BoardEntry) -> list[Measurement]:
+    def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
         options = BenchOptions(
             gpu=gpu,
             dla=dla,
@@ -141,7 +141,7 @@ def bench(
             idle=length.idle,
             power=length.power and _has_power(one),
             clocks=length.lock_clocks,
-            handling=handling(connecting),
+            control=control(connecting),
         )
         return run_bench(one, options)
 
@@ -166,8 +166,8 @@ def power(
         Also write the measurements to this file.
     """
 
-    def work(one: Board, entry: BoardEntry) -> list[Measurement]:
-        return run_power(one, IdleOptions(seconds, handling=handling(connecting)))
+    def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
+        return run_power(one, IdleOptions(seconds, control=control(connecting)))
 
     _tell(each_board(board, connecting, work), json, connecting)
 
@@ -204,9 +204,9 @@ def evaluate(
     chosen = select(source.data, source, shape, train=False, default=512, progress=progress)
     labels = chosen.known_labels
     batch = None if shapes else source.batch
-    how = RemoteEvaluation(input=input, batch=batch, handling=handling(connecting))
+    how = RemoteEvaluation(input=input, batch=batch, control=control(connecting))
 
-    def work(one: Board, entry: BoardEntry) -> Accuracy:
+    def work(one: RemoteBoard, entry: BoardEntry) -> Accuracy:
         return evaluate_on_board(one, engine, chosen.images, labels, how)
 
     found = each_board(board, connecting, work)
@@ -245,7 +245,7 @@ def _tell(found: dict[str, list[Measurement]], json: Path | None, connecting: Co
                 terminal.console().print(detail, style="dim", markup=False)
 
 
-def _has_power(board: Board) -> bool:
+def _has_power(board: RemoteBoard) -> bool:
     """Whether the board can tell its power; a desktop cannot, and is measured without."""
     board.hello()
     return "tegrastats" in board.facts().places

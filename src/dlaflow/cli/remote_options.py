@@ -13,12 +13,11 @@ from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Reaching, group
 from dlaflow.errors import UsageError
-from dlaflow.progress import Progress, silent
-from dlaflow.remote.board import Board, Patience
+from dlaflow.progress import Interruption, Progress, silent
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
-from dlaflow.remote.interruption import Interruption
-from dlaflow.remote.inventory import BoardEntry, Person, answers_of, boards_of, on_every_board, open_board
-from dlaflow.remote.jobs import Handling
+from dlaflow.remote.inventory import BoardEntry, UserCallbacks, answers_of, boards_of, on_every_board, open_board
+from dlaflow.remote.jobs import JobControl
 from dlaflow.remote.replay import RecordingTransport
 from dlaflow.targets.options import TargetOptions
 
@@ -37,7 +36,7 @@ class Connecting(Reaching):
     quiet: terminal.Quiet = False
 
 
-def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, BoardEntry], T]) -> dict[str, T]:
+def each_board(text: str, connecting: Connecting | None, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
     """Do `work` on the board, or on all of an inventory at once; board → answer.
 
     Raises the board's own error where there is one board, else BoardsFailedError once all have ended.
@@ -57,7 +56,7 @@ def each_board(text: str, connecting: Connecting | None, work: Callable[[Board, 
 
         if len(entries) == 1:
             return {entries[0].title: one(entries[0])}
-        results = on_every_board(entries, one, Person(ask_to_stop, tell))
+        results = on_every_board(entries, one, UserCallbacks(ask_to_stop, tell))
     return answers_of(results, tell)
 
 
@@ -66,13 +65,13 @@ def tell(text: str) -> None:
     terminal.console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
-def handling(connecting: Connecting | None) -> Handling:
+def control(connecting: Connecting | None) -> JobControl:
     """How Ctrl-C and --attach are handled."""
-    return Handling(attach=bool(connecting and connecting.attach), ask_to_stop=ask_to_stop)
+    return JobControl(attach=bool(connecting and connecting.attach), ask_to_stop=ask_to_stop)
 
 
 def ask_to_stop() -> bool:
-    """Only a person can decide; without one the job goes on."""
+    """Only a user can decide; without one the job goes on."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     with terminal.hidden_bars():
@@ -89,19 +88,19 @@ def options_on(machine: Machine, options: TargetOptions, name: str) -> TargetOpt
 
     Raises UsageError when it does, or when neither tells the release.
     """
-    here = release_of(machine)
+    installed = release_of(machine)
     if not options.tensorrt and not options.jetpack:
-        if not here:
+        if not installed:
             raise UsageError(
                 f"{name} does not tell its TensorRT", expected="--tensorrt or --jetpack", received="neither"
             )
-        options = replace(options, tensorrt=here)
+        options = replace(options, tensorrt=installed)
     target = options.target()
     if has_other_release(machine, target):
         raise UsageError(
             f"{name} has another TensorRT",
             expected=f"{target.release.tensorrt} (--tensorrt, --jetpack)",
-            received=here,
+            received=installed,
             then="Leave the release out: the board's own is taken.",
         )
     if has_other_chip(machine, target):

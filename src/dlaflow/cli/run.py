@@ -22,7 +22,7 @@ from dlaflow.recipe.load import check_recipe, load_recipe
 from dlaflow.recipe.run import RunOptions, RunOutcome, run_recipe
 from dlaflow.recipe.schema import Recipe
 from dlaflow.remote.board import Patience
-from dlaflow.remote.inventory import BoardsFailedError, Person, boards_of
+from dlaflow.remote.inventory import BoardsFailedError, UserCallbacks, boards_of
 from dlaflow.report.boards_text import board_table, of_run
 from dlaflow.report.json import run_json
 from dlaflow.report.text import run_table, table_notes
@@ -133,7 +133,7 @@ def _fleet(boards: OnBoards) -> FleetOptions | None:
     from dlaflow.cli.remote_options import ask_to_stop, tell
 
     patience = Patience(reconnect=boards.reconnect, busy=boards.wait)
-    return FleetOptions(boards_of(boards.on, boards.ssh_config), patience, Person(ask_to_stop, tell))
+    return FleetOptions(boards_of(boards.on, boards.ssh_config), patience, UserCallbacks(ask_to_stop, tell))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +13,8 @@ from cyclopts import Parameter
 from dlaflow.cli import terminal
 from dlaflow.errors import EXIT_DONE, EXIT_USAGE, UsageError
 from dlaflow.files import write_atomic
-from dlaflow.report.units import count, percent
+from dlaflow.report.units import count
 from dlaflow.sweep.load import load_sweep
-from dlaflow.sweep.page import sweep_headline
 from dlaflow.sweep.records import SweepRecord, TrialRecord, sweep_json
 from dlaflow.sweep.run import SweepOptions, run_sweep
 from dlaflow.zoo.models import check_name
@@ -87,6 +88,7 @@ def sweep(
         expected = "1 or more" if where.cores < 1 else "--cores only without --address"
         raise UsageError("--cores makes no sense", expected=expected, received=where.cores)
     console, errors = terminal.console(), terminal.console(stderr=True)
+    console.file = sys.stdout
 
     def announce(text: str) -> None:
         errors.print(f"! {text}", markup=False)
@@ -97,7 +99,9 @@ def sweep(
 
     options = SweepOptions(out or Path("runs") / wanted.name, resume, where.address, where.cores, announce, listen)
     try:
-        record = run_sweep(wanted, options, terminal.progress(quiet=talk.quiet))
+        # Ray prints on stdout what it logs of a lost machine, whatever its options say.
+        with redirect_stdout(sys.stderr):
+            record = run_sweep(wanted, options, terminal.progress(quiet=talk.quiet))
     except KeyboardInterrupt:
         if not talk.quiet:
             errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
@@ -120,22 +124,14 @@ def _print_trial(trial: TrialRecord, kept: bool, console: Console) -> None:
         console.print(Text.assemble(("✗ ", "red"), f"{trial.name}  ", trial.outcome.error))
         return
     seconds = "kept" if kept else f"{trial.outcome.seconds:.1f} s"
-    console.print(
-        Text.assemble(("✓ ", "green"), f"{trial.name}  ", "  ".join(_numbers(trial)), (f"  {seconds}", "dim"))
-    )
-
-
-def _numbers(trial: TrialRecord) -> tuple[str, str]:
-    top1, time = trial.top1, trial.latency
-    accuracy = f"{percent(top1.value)} {top1.subject}" if top1 else "–"
-    return accuracy, f"{time.value:.3g} {time.unit}" if time else "latency unknown"
+    console.print(Text.assemble(("✓ ", "green"), f"{trial.name}  ", "  ".join(trial.numbers), (f"  {seconds}", "dim")))
 
 
 def _print_record(record: SweepRecord, folder: Path, console: Console) -> None:
     from rich.text import Text
 
     console.print()
-    console.print(Text(sweep_headline(record), "bold"))
+    console.print(Text(record.headline, "bold"))
     for notice in record.notices:
         console.print(Text(notice, "dim"))
     for target, trials in record.by_target().items():
@@ -154,5 +150,5 @@ def _front_table(target: str, front: list[TrialRecord]) -> Table:
     for title in ("top-1", "latency"):
         table.add_column(title, justify="right", no_wrap=True)
     for trial in front:
-        table.add_row(Text(trial.name), *map(Text, _numbers(trial)))
+        table.add_row(Text(trial.name), *map(Text, trial.numbers))
     return table

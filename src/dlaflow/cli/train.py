@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +13,9 @@ from dlaflow.cli import terminal
 from dlaflow.files import write_atomic
 from dlaflow.version import __version__
 from dlaflow.zoo.checkpoint import checkpoint_path
-from dlaflow.zoo.training import TrainConfig, TrainResult
+from dlaflow.zoo.plan import TrainConfig, TrainResult
 from dlaflow.zoo.training import train as run_training
-from dlaflow.zoo.weights import Sidecar, sidecar_path
+from dlaflow.zoo.weights import sidecar_path
 
 SCHEMA = "dlaflow.training/1"
 
@@ -48,7 +47,7 @@ class Training:
     """plain, graph (CUDA) or compile (with a graph on CUDA). auto: a graph on CUDA, compiled too in a long run; plain
     elsewhere."""
     devices: int = 1
-    """GPUs (or processes on a CPU) that train together; a batch is shared by them. torchrun works as well."""
+    """Can only be 1: for networks this small, exchanging gradients takes longer than a second GPU saves."""
     resume: Annotated[bool, Parameter(negative="")] = False
     """Go on from the last checkpoint beside OUT, if there is one."""
 
@@ -83,8 +82,6 @@ def train(
 
         dlaflow train model_bn --data cifar10 --data-dir ~/data/cifar10 --epochs 10 --out bn.safetensors
 
-        dlaflow train model_bn --data-dir ~/data/cifar10 --epochs 150 --devices 2 --out bn.safetensors
-
         dlaflow train mypackage.nets:small --data-dir ~/data/cifar10 --out small.safetensors --resume
 
     Parameters
@@ -95,9 +92,6 @@ def train(
         The weights to write (.safetensors).
     """
     how, talk = how or Training(), talk or Talk()
-    if int(os.environ.get("RANK", "0")):
-        # torchrun starts this command several times; the first speaks and writes for all.
-        talk = Talk(quiet=True)
     config = TrainConfig(model=model, out=out, **vars(how))
     console = terminal.console(stderr=True)
     try:
@@ -118,7 +112,7 @@ def _lines(result: TrainResult) -> list[str]:
     card = result.sidecar
     lines = [
         f"{card.model} on {card.data}: top-1 {card.test_top1:.2%} on the test images, {card.val_top1:.2%} on the "
-        f"validation images (epoch {card.best_epoch} of {card.epochs}), {card.seconds:.1f} s on {_where(card)} "
+        f"validation images (epoch {card.best_epoch} of {card.epochs}), {card.seconds:.1f} s on {card.device} "
         f"after {card.warm_up_seconds:.1f} s of warm-up ({card.arithmetic}, {card.step} steps)",
         f"Weights: {result.weights}  (about them: {sidecar_path(result.weights)})",
     ]
@@ -127,7 +121,3 @@ def _lines(result: TrainResult) -> list[str]:
     if result.resumed_from:
         return [f"Went on after epoch {result.resumed_from}.", *lines]
     return lines
-
-
-def _where(card: Sidecar) -> str:
-    return card.device if card.devices == 1 else f"{card.devices} devices ({card.device} and so on)"

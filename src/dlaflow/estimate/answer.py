@@ -52,7 +52,7 @@ class Advice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What dlaflow expects of a model on a board. Times in ms for the whole batch, rates in images a second.
 
@@ -60,8 +60,9 @@ class Estimate:
     is None where no data supports an answer, and `unknown` says why. `split` adds up to `latency.value`. `throughput`
     is one core with one batch in flight; `two_cores` both cores of the board; `with_gpu` both cores and the GPU, each
     with batches of its own. `other_precision` is the latency in the precision that the target does not ask for.
-    `after_fix` assumes that all layers that a named rewrite would make native run on the DLA. `energy_mj` is of one
-    image on the accelerator rails, `gpu_energy_ratio` how many times that the GPU needs.
+    `after_fix` is the latency of what `dlaflow fix` makes of the model with the rewrites `fixes`; None when none helps
+    or nobody searched. `energy_mj` is of one image on the accelerator rails, `gpu_energy_ratio` how many times that
+    the GPU needs.
     """
 
     board: str
@@ -69,21 +70,22 @@ class Estimate:
     precision: str
     batch: int
     basis: str
-    latency: Range | None
-    throughput: Range | None
-    split: Split | None
-    gpu_alone: Range | None
-    two_cores: Range | None
-    with_gpu: Range | None
-    sparse: Range | None
-    other_precision: Range | None
-    dla_precision_ratio: float | None
-    after_fix: Range | None
-    energy_mj: Range | None
-    gpu_energy_ratio: Range | None
+    latency: Range | None = None
+    throughput: Range | None = None
+    split: Split | None = None
+    gpu_alone: Range | None = None
+    two_cores: Range | None = None
+    with_gpu: Range | None = None
+    sparse: Range | None = None
+    other_precision: Range | None = None
+    dla_precision_ratio: float | None = None
+    after_fix: Range | None = None
+    energy_mj: Range | None = None
+    gpu_energy_ratio: Range | None = None
     advice: Advice
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
 
     def measurements(self) -> list[Measurement]:
         """The totals as the records that reports take."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
 import msgspec
 
 from dlaflow.estimate.answer import Range
-from dlaflow.files import write_atomic
 
 
 class ModeRatio(msgspec.Struct, frozen=True):
@@ -67,13 +65,3 @@ def energy_file() -> EnergyFile:
     """The shipped file."""
     text = resources.files(__package__).joinpath("energy.toml").read_bytes()
     return msgspec.toml.decode(text, type=EnergyFile)
-
-
-def write_energy(found: EnergyFile, path: Path) -> None:
-    """Write the ratios into the file, keeping its remarks and the measured power."""
-    head, rest = path.read_text().split("ratio = [\n", 1)
-    rows = "".join(
-        f'  {{ mode = "{r.mode}", ratio = {r.ratio}, half_width = {r.half_width}, models = {r.models} }},\n'
-        for r in found.ratio
-    )
-    write_atomic(path, head + "ratio = [\n" + rows + "]\n" + rest.split("]\n", 1)[1])

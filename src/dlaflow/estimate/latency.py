@@ -11,8 +11,8 @@ from dlaflow.estimate.clocks import Clocks, clocks_of
 from dlaflow.estimate.dla import Conditions, step_times
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
-from dlaflow.estimate.places import assignments_of, repaired, with_helpers
-from dlaflow.estimate.program import Assignment, assemble, on_gpu
+from dlaflow.estimate.places import assignments_of, with_helpers
+from dlaflow.estimate.program import assemble, on_gpu
 from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.targets.target import Target
@@ -88,7 +88,6 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
         sparse=_sparse(work, setting, width),
         other_precision=other,
         dla_precision_ratio=ratio,
-        after_fix=_after_fix(network, placement, setting),
         energy_mj=energy_per_image(
             target.board.id, setting.dla.source.key, setting.clocks.dla_mhz or 0, split.dla / batch
         ),
@@ -219,21 +218,12 @@ def _other_precision(work: Workload, setting: _Setting, split: Split) -> tuple[R
     """The latency in the other precision, and how many times longer FP16 takes inside the loadables."""
     name = "fp16" if setting.target.precision == "int8" else "int8"
     other = dla_set(setting.dla.engine.generation, name, setting.target.board.id)
-    there = split_of(work, other.engine, setting.conditions, setting.gpu)
-    slow, fast = (there, split) if name == "fp16" else (split, there)
+    swapped = split_of(work, other.engine, setting.conditions, setting.gpu)
+    slow, fast = (swapped, split) if name == "fp16" else (split, swapped)
     return (
-        Range.around(there.total, other.source.spread.network * setting.widening),
+        Range.around(swapped.total, other.source.spread.network * setting.widening),
         slow.dla / fast.dla if fast.dla else None,
     )
-
-
-def _after_fix(network: Network, placement: Placement, setting: _Setting) -> Range | None:
-    assignments: dict[str, Assignment] | None = repaired(network, placement)
-    if assignments is None:
-        return None
-    work = Workload.of(assemble(network, assignments))
-    split = split_of(work, setting.dla.engine, setting.conditions, setting.gpu)
-    return Range.around(split.total, _half_width(setting, work))
 
 
 def _basis(setting: _Setting) -> str:
@@ -264,18 +254,7 @@ def _unknown(setting: _Setting, batch: int, gpu_alone: Range | None, reasons: tu
         precision=setting.target.precision,
         batch=batch,
         basis="no data",
-        latency=None,
-        throughput=None,
-        split=None,
         gpu_alone=gpu_alone,
-        two_cores=None,
-        with_gpu=None,
-        sparse=None,
-        other_precision=None,
-        dla_precision_ratio=None,
-        after_fix=None,
-        energy_mj=None,
-        gpu_energy_ratio=None,
         advice=advise(None, None, gpu_alone, fp16_ratio=None, energy_ratio=None, dla_mac_share=0.0),
         unknown=reasons,
     )

@@ -8,7 +8,6 @@ never replaces a shipped file.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,7 +19,6 @@ from dlaflow.errors import InputError
 from dlaflow.estimate.dla import PARAMETER_NAMES, DlaParameters, Engine
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.files import write_atomic
-from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.estimate-parameters/1"
 DLA_SETS = ("v2-int8", "v2-fp16", "v1-int8", "v1-fp16")
@@ -165,20 +163,6 @@ def write_set(found: ParameterSet, path: Path) -> None:
             f"why = {_text(number.why)} }}"
         )
     write_atomic(path, "\n".join(lines) + "\n")
-
-
-def new_set(key: str, data: str, subjects: Sequence[str], points: int, spread: Spread) -> ParameterSet:
-    """A set without numbers yet."""
-    return ParameterSet(
-        schema=SCHEMA,
-        dlaflow=__version__,
-        key=key,
-        data=data,
-        points=points,
-        subjects=tuple(subjects),
-        spread=spread,
-        parameters={},
-    )
 
 
 def shipped_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Where layers run: as a placement says, and as it would be after the rewrites that it names."""
+"""Where layers run, as a placement says, and the helper layers that it names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dlaflow.estimate.program import Assignment
 from dlaflow.graph.layer import Layer, Network, Shuffle, Tensor
-from dlaflow.types import Device, Placement, Verdict
+from dlaflow.types import Device, Placement
 
 
 def assignments_of(placement: Placement) -> dict[str, Assignment]:
@@ -46,35 +46,3 @@ def with_helpers(network: Network, placement: Placement) -> Network:
 def _read(tensor: Tensor, name: str, made: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Tensor:
     """What a layer reads: a helper's output where there is one. An erased reshape keeps its own output's form."""
     return tensors[name] if name in made else tensor
-
-
-def repaired(network: Network, placement: Placement) -> dict[str, Assignment] | None:
-    """The places if every layer with a named rewrite ran on the DLA; None when no layer has one.
-
-    Loadables are runs of DLA layers in network order, which is how a repaired graph groups.
-    """
-    movable = {
-        layer.name
-        for layer in placement.layers
-        if layer.device is Device.GPU
-        and layer.verdict in (Verdict.CONDITIONAL, Verdict.FALLBACK)
-        and layer.findings
-        and all(finding.fix for finding in layer.findings if finding.verdict is not Verdict.NATIVE)
-    }
-    if not movable:
-        return None
-    before = assignments_of(placement)
-    assignments: dict[str, Assignment] = {}
-    loadable, inside = -1, False
-    for layer in network.layers:
-        assignment = before.get(layer.name, Assignment(Device.GPU))
-        if assignment.device is Device.FOLDED or layer.folded:
-            assignments[layer.name] = Assignment(Device.FOLDED)
-        elif assignment.device is Device.DLA or layer.name in movable:
-            loadable += 0 if inside else 1
-            inside = True
-            assignments[layer.name] = Assignment(Device.DLA, loadable)
-        else:
-            inside = False
-            assignments[layer.name] = Assignment(Device.GPU)
-    return assignments

@@ -46,9 +46,8 @@ def _what_if(found: Estimate) -> list[str]:
     lines = []
     if found.after_fix and found.latency:
         change = found.latency.value / found.after_fix.value
-        lines.append(
-            f"  with every layer that has a remedy on the DLA   {_ms(found.after_fix)}, {change:.2g} times as fast"
-        )
+        rewrites = ", ".join(dict.fromkeys(found.fixes))
+        lines.append(f"  {'after `dlaflow fix`':<48}{_ms(found.after_fix)}, {change:.2f} times as fast ({rewrites})")
     if found.other_precision:
         other = "FP16" if found.precision == "int8" else "INT8"
         lines.append(f"  in {other:<45}{_ms(found.other_precision)}{_trap(found)}")

@@ -162,15 +162,21 @@ def holds_long_list(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray])
     )
 
 
+_SIZED = frozenset({"Expand", "Tile", "Reshape", "Resize", "Upsample", "Pad"})
+_MAKES = _SIZED | {"Range", "ConstantOfShape", "RandomNormal", "RandomUniform"}
+
+
 def _made(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> float:
     """How many elements a node makes where constants alone decide it; 0 where they do not."""
+    if node.op_type not in _MAKES:
+        return 0.0
     lists = [constants[name].reshape(-1).tolist() for name in node.input if name in constants]
     values = [value for each in lists for value in each if isinstance(value, int | float) and isfinite(value)]
     if node.op_type == "Range" and len(values) == 3 and values[2]:
         return abs(float(values[1]) - float(values[0])) / abs(float(values[2]))
     if node.op_type == "ConstantOfShape":
         return abs(float(prod(values)))
-    if node.op_type in {"Expand", "Tile", "Reshape", "Resize", "Upsample", "Pad"}:
+    if node.op_type in _SIZED:
         return float(max((abs(value) for value in values), default=0))
     if node.op_type in {"RandomNormal", "RandomUniform"}:
         return abs(float(prod(size for each in node.attribute if each.name == "shape" for size in each.ints)))

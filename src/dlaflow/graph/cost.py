@@ -1,4 +1,4 @@
-"""What a layer costs: multiply-accumulates and bytes.
+"""What a layer costs in multiply-accumulates.
 
 Only convolutions, deconvolutions and matrix products count multiply-accumulates; everything else counts 0, as in the
 usual MAC figures of model papers. A dimension that is not known counts as 0 MACs.
@@ -9,24 +9,6 @@ from __future__ import annotations
 from math import prod
 
 from dlaflow.graph.layer import Convolution, Dims, Layer, MatrixMultiply
-
-_WIDTH = {
-    "float64": 8,
-    "int64": 8,
-    "uint64": 8,
-    "float32": 4,
-    "int32": 4,
-    "uint32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "int16": 2,
-    "uint16": 2,
-    "int8": 1,
-    "uint8": 1,
-    "bool": 1,
-    "float8e4m3fn": 1,
-    "float8e5m2": 1,
-}
 
 
 def elements(shape: Dims | None) -> int:
@@ -61,22 +43,3 @@ def has_known_macs(layer: Layer) -> bool:
 def _counted_over(layer: Layer) -> Dims | None:
     # a deconvolution spreads each input element, a convolution gathers for each output element
     return layer.inputs[0].shape if layer.kind == "DECONVOLUTION" else layer.outputs[0].shape
-
-
-def byte_width(dtype: str) -> int:
-    """Bytes of one element; 4 for a type that is not known."""
-    return _WIDTH.get(dtype, 4)
-
-
-def layer_bytes(layer: Layer, width: int | None = None) -> int:
-    """Bytes of a layer's outputs and own weights; `width` replaces the float types' width (1 for INT8, 2 for FP16)."""
-    total = 0
-    for tensor in layer.outputs:
-        total += elements(tensor.shape) * _width_in(tensor.dtype, width)
-    return total + layer.weight_elements * (width or 4)
-
-
-def _width_in(dtype: str, width: int | None) -> int:
-    if width is not None and dtype.startswith(("float", "bfloat")):
-        return width
-    return byte_width(dtype)

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
 
 _DIGITS = 18
 """An offset of more digits is beyond any file system."""
 
 
-def read_external(tensor: onnx.TensorProto, folder: Path) -> np.ndarray:
-    """The values of a tensor with external data.
+def read_external(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
+    """A tensor with external data as one that holds its data itself.
 
     Raises InputError when the location leaves `folder`, is absent, is no file or holds too few bytes.
     """
     import onnx
-    from onnx import numpy_helper
 
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = _inside(entries.get("location", ""), folder, tensor.name)
@@ -45,9 +43,7 @@ def read_external(tensor: onnx.TensorProto, folder: Path) -> np.ndarray:
             expected=f"{wanted} bytes at offset {offset}",
             received=f"{len(data)} bytes",
         )
-    return numpy_helper.to_array(
-        onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
-    )
+    return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
 
 
 def _inside(location: str, folder: Path, tensor: str) -> Path:

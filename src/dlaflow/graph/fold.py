@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlaflow.graph.tensor_type import TensorType
+
 if TYPE_CHECKING:
     import onnx
-
-    from dlaflow.graph.shapes import TensorType
 
 Array = np.ndarray
 MAX_ELEMENTS = 65_536

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ MAX_NESTING = 30
 """Subgraphs inside subgraphs: protobuf reads 100 messages deep, and each subgraph is three."""
 
 _FAR = 1_000_000
-"""A number that is so many times too large is not told in full: it may have thousands of digits."""
+"""A number that is so many times too large is not printed in full: it may have thousands of digits."""
 
 _Id = tuple[str, str, str]
 
@@ -61,13 +62,20 @@ def inline(proto: onnx.ModelProto, source: Path) -> onnx.ModelProto:
         raise InputError(f"the local functions of {source} cannot be inlined: {first_line(error)}") from None
 
 
+def called_functions(proto: onnx.ModelProto) -> tuple[tuple[str, str], ...]:
+    """The nodes that call a function of the model's own, as (name of the node, name of the function)."""
+    defined = {(function.domain, function.name) for function in proto.functions}
+    nodes = all_nodes(proto.graph.node) if defined else ()
+    return tuple((node.name, node.op_type) for node, _ in nodes if (node.domain, node.op_type) in defined)
+
+
 def is_onnx_error(error: Exception) -> bool:
     """Whether onnx itself raised this: its own classes, or those of C++ and Python for bad values."""
     return type(error).__module__.split(".")[0] in ("onnx", "builtins") and not isinstance(error, MemoryError)
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what another library says, or the name of the exception when it says nothing."""
+    """The first line of the message of another library, or the name of the exception when it is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -134,30 +142,15 @@ def _read(nodes: Iterable[onnx.NodeProto], known: set[_Id]) -> _Body:
 
 def _callees_first(bodies: dict[_Id, _Body], source: Path) -> list[_Id]:
     """The functions in an order in which each stands behind those that it calls."""
-    order: list[_Id] = []
-    done: set[_Id] = set()
-    for start in bodies:
-        path: list[tuple[_Id, Iterator[_Id]]] = []
-        entered: set[_Id] = set()
-        coming: _Id | None = start
-        while coming is not None or path:
-            if coming is not None and coming not in done:
-                if coming in entered:
-                    raise InputError(
-                        f"{source}: the local function {coming[1]!r} calls itself",
-                        then="ONNX has no recursion; export the model again.",
-                    )
-                entered.add(coming)
-                path.append((coming, iter(dict.fromkeys(callee for callee, _ in bodies[coming].calls))))
-            if not path:
-                break
-            coming = next(path[-1][1], None)
-            if coming is None:
-                finished, _ = path.pop()
-                entered.discard(finished)
-                done.add(finished)
-                order.append(finished)
-    return order
+    try:
+        return list(
+            TopologicalSorter({one: [callee for callee, _ in bodies[one].calls] for one in bodies}).static_order()
+        )
+    except CycleError as error:
+        raise InputError(
+            f"{source}: the local function {error.args[1][0][1]!r} calls itself",
+            then="ONNX has no recursion; export the model again.",
+        ) from None
 
 
 def _add_up(body: _Body, bodies: dict[_Id, _Body]) -> None:

@@ -39,9 +39,9 @@ def open_inputs(graph: onnx.GraphProto) -> dict[str, OpenDims]:
 
 
 def batch_of(graph: onnx.GraphProto, batch: int | None, shapes: Sequence[FixedShape] = ()) -> int:
-    """What an open first dimension becomes: `batch`, else what the first of `shapes` says, else 1 as with trtexec.
+    """What an open first dimension becomes: `batch`, else that of the first of `shapes`, else 1 as with trtexec.
 
-    Raises UsageError when both say something, and not the same.
+    Raises UsageError when both are there and differ.
     """
     given = [(name, dims) for name, dims in _given(graph, shapes).items() if dims]
     if batch is None:

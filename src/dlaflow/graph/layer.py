@@ -53,7 +53,6 @@ class Pooling:
     pads_end: tuple[int, ...]
     dilation: tuple[int, ...]
     count_include_pad: bool = False
-    ceil_mode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,11 @@ class Activation:
 class ElementWise:
     """ELEMENTWISE. `operation` is TensorRT's name (SUM, PROD, MAX, MIN, SUB, DIV, POW, FLOOR_DIV, AND, EQUAL, ...).
 
-    `constant_input` is the index of the operand known at build time (None: both vary); `constant_uniform` tells whether
-    all its values are equal.
+    `constant_input` is the index of the operand known at build time (None: both vary).
     """
 
     operation: str
     constant_input: int | None = None
-    constant_uniform: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +129,9 @@ class Slice:
     standalone builds.
     """
 
-    start: tuple[int, ...]
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
+    start: tuple[int, ...] = ()
+    size: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
     mode: str = "STRICT_BOUNDS"
     fill: float = 0.0
     parameters_from_nodes: bool = False
@@ -191,7 +188,6 @@ class Quantize:
     """QUANTIZE and DEQUANTIZE. `axis` is None for per-tensor scales."""
 
     axis: int | None
-    zero_point_is_zero: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,25 @@
-"""An ONNX file as a checked graph, without its weights.
+"""The one way to hold an ONNX file: a checked graph without its weights, which are read when they are asked for.
 
-`load_model` reads the structure and small tensors only; a rule that needs a weight asks `Model.initializer` for it,
-which reads those bytes and no others.
+`load_model` reads the structure and small tensors only. What needs one weight asks `Model.initializer`, which reads
+those bytes and no others; what executes the model or writes another one from it asks for `Model.whole`.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
+from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.bounds import check_tensor
-from dlaflow.graph.functions import called_functions
-from dlaflow.graph.inline import first_line
-from dlaflow.graph.wire import MAX_DEPTH, Span, Stripped, WireError, strip
+from dlaflow.graph.inline import called_functions, first_line
+from dlaflow.graph.inputs import batch_of, fix_inputs
+from dlaflow.graph.tensor_type import TensorType
+from dlaflow.graph.wire import KEEP_BYTES, MAX_DEPTH, Span, Stripped, WireError, strip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +51,10 @@ class Model:
     tensors: Mapping[str, onnx.TensorProto] = field(default_factory=dict, repr=False)
     functions: tuple[tuple[str, str], ...] = ()
     """The nodes that called local functions, as (name of the node, name of the function)."""
+    fixed: tuple[FixedShape, ...] = ()
+    """The shapes that were put in for inputs that the file leaves open."""
+    types: Mapping[str, TensorType] = field(default_factory=dict, repr=False)
+    """The types of tensors where whoever made the model knows them: inference only does the rest."""
 
     def initializer(self, name: str) -> np.ndarray:
         """The values of an initializer, or of the tensor of the Constant node whose output is `name`.
@@ -70,16 +76,68 @@ class Model:
                 file.seek(span.start)
                 tensor = onnx.TensorProto.FromString(file.read(span.end - span.start))
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            return read_external(tensor, self.path.parent)
+            tensor = read_external(tensor, self.path.parent)
         try:
             return numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise InputError(f"initializer {name!r} of {self.path} cannot be read: {first_line(error)}") from None
 
+    def whole(self) -> onnx.ModelProto:
+        """The graph with all its weights, read anew each time, so that the caller may change it.
 
-def load_model(path: str | Path, *, digest: bool = True) -> Model:
+        Nodes and tensors have the names and the order of `proto`; weights in other files come along. Raises InputError
+        for what ONNX's own checker refuses and for external data that cannot be read.
+        """
+        import onnx
+
+        from dlaflow.graph.external import read_external
+        from dlaflow.graph.verify import verify
+
+        proto, _ = verify(onnx.load(str(self.path), format="protobuf", load_external_data=False), self.path)
+        for _, tensor in _tensors(proto.graph):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                tensor.CopyFrom(read_external(tensor, self.path.parent))
+        try:
+            onnx.checker.check_model(proto)
+        except Exception as error:  # the checker raises its own ValidationError, and what protobuf raises
+            raise InputError(
+                f"{self.path} is not a usable model",
+                expected="a valid ONNX file",
+                received=first_line(error),
+                then="Export it again.",
+            ) from None
+        if self.fixed:
+            fix_inputs(proto.graph, batch_of(proto.graph, None, self.fixed), self.fixed)
+        return proto
+
+
+def as_model(model: Model | str | Path, fixed: Sequence[FixedShape] = ()) -> Model:
+    """`model` itself, or what `load_model` makes of the file of that name and `fixed`."""
+    return model if isinstance(model, Model) else load_model(model, digest=False, fixed=fixed)
+
+
+def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model in memory whose large initializers have a type and a shape, and no data."""
+    import onnx
+
+    slim = onnx.ModelProto(
+        ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions, graph=onnx.GraphProto()
+    )
+    graph = slim.graph
+    graph.name = proto.graph.name
+    for field_name in ("node", "input", "output", "value_info"):
+        getattr(graph, field_name).extend(getattr(proto.graph, field_name))
+    for tensor in proto.graph.initializer:
+        large = tensor.ByteSize() >= KEEP_BYTES
+        kept = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims) if large else tensor
+        graph.initializer.append(kept)
+    return slim
+
+
+def load_model(path: str | Path, *, digest: bool = True, fixed: Sequence[FixedShape] = ()) -> Model:
     """Read and check an ONNX file; without `digest` its sha256 stays empty, as only that reads every byte of it.
 
+    `fixed` are the shapes of inputs that it leaves open, the batch too; UsageError says which one does not fit.
     Raises InputError, with one line that says what is wrong, for anything that is not a usable ONNX model: no such
     file, a folder or a pipe, another format, a truncated file, an opset newer than known, an input that nothing
     produces, an output that is produced twice, a cycle, local functions or subgraphs without end, a tensor of an
@@ -100,26 +158,28 @@ def load_model(path: str | Path, *, digest: bool = True) -> Model:
     functions = called_functions(proto)
     proto, opset = verify(proto, source)
     tensors: dict[str, onnx.TensorProto] = {}
-    _collect_tensors(proto.graph, tensors)
+    for name, tensor in _tensors(proto.graph):
+        tensors.setdefault(name, tensor)
     for tensor in tensors.values():
         check_tensor(tensor, source)
+    if fixed:
+        fix_inputs(proto.graph, batch_of(proto.graph, None, fixed), fixed)
     digested = sha256_of(source) if digest else ""
-    return Model(source, digested, proto, opset, stripped.spans, tensors, functions)
+    return Model(source, digested, proto, opset, stripped.spans, tensors, functions, tuple(fixed))
 
 
-def _collect_tensors(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto]) -> None:
-    """Initializers and the values of Constant nodes, those of the outer graph first."""
-    for tensor in graph.initializer:
-        tensors.setdefault(tensor.name, tensor)
+def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Initializers and the values of Constant nodes by the names that nodes take them by, the outer graph's first."""
+    yield from ((tensor.name, tensor) for tensor in graph.initializer)
     inner = []
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 inner.append(attribute.g)
             elif node.op_type == "Constant" and attribute.name == "value" and node.output:
-                tensors.setdefault(node.output[0], attribute.t)
+                yield node.output[0], attribute.t
     for subgraph in inner:
-        _collect_tensors(subgraph, tensors)
+        yield from _tensors(subgraph)
 
 
 def _read(source: Path) -> Stripped:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dlaflow.graph.layer import Dims
+from dlaflow.graph.tensor_type import TensorType
 
 if TYPE_CHECKING:
     import onnx
-
-    from dlaflow.graph.shapes import TensorType
 
 _LIST_AT = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0}
 """Which input lists the sizes of the output."""

@@ -16,10 +16,10 @@ from dlaflow.graph.cost import elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.inference import infer_shapes
 from dlaflow.graph.inline import all_nodes
-from dlaflow.graph.inputs import fix_inputs, open_inputs, symbol_of
-from dlaflow.graph.layer import Dims
+from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.load import Model
 from dlaflow.graph.ranks import open_shape
+from dlaflow.graph.tensor_type import UNKNOWN, TensorType, dtype_name, elem_name, elem_of, read_type, symbolic
 from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names
 
 if TYPE_CHECKING:
@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 _ROUNDS = 200
 ANY_RANK = 8
 """TensorRT's own limit of dimensions."""
-
-
-@dataclass(frozen=True)
-class TensorType:
-    """`shape` is None when the rank is unknown; `dtype` is ONNX's lower-case name, '' when unknown."""
-
-    shape: Dims | None
-    dtype: str
-
-
-UNKNOWN = TensorType(None, "")
 
 
 @dataclass(frozen=True)
@@ -103,22 +92,35 @@ class _Rounds:
         self.types: dict[str, TensorType] = {}
         self.only_declared: set[str] = set()
         self._outer = _outer_names(model.proto.graph)
+        if model.types and not self._starts_from(model.types):
+            return
         for _ in range(_ROUNDS):
             if not self._round():
                 break
 
+    def _starts_from(self, types: Mapping[str, TensorType]) -> bool:
+        """Take types that are known already as the first round; whether another one could find more."""
+        graph = self.scratch.graph
+        self.types.update(types)
+        for tensor in graph.initializer:
+            self.types[tensor.name] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+        self._fold()
+        return self._shrink()
+
     def _round(self) -> bool:
         """One turn; whether another one could find more."""
-        graph = self.scratch.graph
         before = self._known()
         self._take_in(infer_shapes(self.scratch, self.values, self.model.path).graph)
-        fresh = fold(graph.node, self.types, self.values, self.model.opset, self.deepest)
-        for name, value in fresh.items():
-            self.values[name] = value
-            self.types[name] = TensorType(tuple(value.shape), dtype_name(value))
-        if not fresh and self._known() == before:
+        if not self._fold() and self._known() == before:
             return False
         return self._shrink()
+
+    def _fold(self) -> bool:
+        """Compute the values that follow from those that are known; whether there are any."""
+        fresh = fold(self.scratch.graph.node, self.types, self.values, self.model.opset, self.deepest)
+        self.values |= fresh
+        self.types |= {name: TensorType(tuple(value.shape), dtype_name(value)) for name, value in fresh.items()}
+        return bool(fresh)
 
     def _take_in(self, graph: onnx.GraphProto) -> None:
         """What inference says, earlier rounds where it says less, then what the exporter wrote down."""
@@ -209,7 +211,7 @@ def _remember(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> None:
     for name in dict.fromkeys(name for node in graph.node for name in (*_taken(node), *node.output)):
         known = types.get(name)
         if name and name not in stored and known is not None and known.shape is not None and known.dtype:
-            graph.value_info.append(helper.make_tensor_value_info(name, _elem(known.dtype), list(known.shape)))
+            graph.value_info.append(helper.make_tensor_value_info(name, elem_of(known.dtype), list(known.shape)))
 
 
 _TAKES_SIZES = frozenset(
@@ -294,27 +296,13 @@ class _Declared:
 
 def _declared(graph: onnx.GraphProto) -> dict[str, _Declared]:
     """What the exporter wrote down: used only where inference finds nothing."""
-    found = {value.name: _Declared(_symbolic(value.type), read_type(value.type).dtype) for value in graph.value_info}
+    found = {value.name: _Declared(symbolic(value.type), read_type(value.type).dtype) for value in graph.value_info}
     for value in graph.output:
-        found[value.name] = _Declared(_symbolic(value.type), read_type(value.type).dtype)
+        found[value.name] = _Declared(symbolic(value.type), read_type(value.type).dtype)
     del graph.value_info[:]
     for value in graph.output:
         value.ClearField("type")
     return found
-
-
-def _symbolic(type_proto: onnx.TypeProto) -> tuple[int | str | None, ...] | None:
-    tensor = type_proto.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    dims: list[int | str | None] = []
-    for dim in tensor.shape.dim:
-        which = dim.WhichOneof("value")
-        if which == "dim_value" and dim.dim_value >= 0:
-            dims.append(dim.dim_value)
-        else:
-            dims.append(symbol_of(dim) or None)
-    return tuple(dims)
 
 
 def _with_symbols(declared: _Declared, symbols: Mapping[str, int]) -> TensorType:
@@ -336,36 +324,3 @@ def _normalise_domains(scratch: onnx.ModelProto) -> None:
         if node.domain not in imported and node.domain not in DEFAULT_DOMAINS:
             scratch.opset_import.add(domain=node.domain, version=1)
             imported.add(node.domain)
-
-
-def read_type(type_proto: onnx.TypeProto) -> TensorType:
-    """A TypeProto as a record; symbolic dimensions become None."""
-    tensor = type_proto.tensor_type
-    dims = _symbolic(type_proto)
-    shape = None if dims is None else tuple(dim if isinstance(dim, int) else None for dim in dims)
-    return TensorType(shape, elem_name(tensor.elem_type))
-
-
-def elem_name(elem_type: int) -> str:
-    """ONNX's lower-case name of an element type, '' for undefined."""
-    from onnx import TensorProto
-
-    if elem_type == 0:
-        return ""
-    try:
-        name = str(TensorProto.DataType.Name(elem_type)).lower()
-    except ValueError:
-        return ""
-    return "float32" if name == "float" else "float64" if name == "double" else name
-
-
-def _elem(dtype: str) -> int:
-    from onnx import TensorProto
-
-    name = {"float32": "FLOAT", "float64": "DOUBLE"}.get(dtype, dtype.upper())
-    return int(TensorProto.DataType.Value(name))
-
-
-def dtype_name(array: np.ndarray) -> str:
-    """ONNX's lower-case name of an array's element type."""
-    return str(array.dtype)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,34 +95,32 @@ def _sort(graph: onnx.GraphProto, available: set[str], source: Path) -> None:
                 )
             mine.add(producer[name])
         needs.append(mine)
-    if all(max(mine, default=-1) < number for number, mine in enumerate(needs)):
+    try:
+        order = in_order(needs)
+    except CycleError as error:
+        first = min(error.args[1])
+        raise InputError(
+            f"{source}: the graph has a cycle", received=f"node {label(graph.node[first], first)}"
+        ) from None
+    if order == list(range(len(needs))):
         return
-    order = _topological(needs)
-    if len(order) < len(needs):
-        stuck = min(set(range(len(needs))) - set(order))
-        raise InputError(f"{source}: the graph has a cycle", received=f"node {label(graph.node[stuck], stuck)}")
     nodes = [graph.node[number] for number in order]
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
 
 
-def _topological(needs: list[set[int]]) -> list[int]:
-    waiting = [len(mine) for mine in needs]
-    users: list[list[int]] = [[] for _ in needs]
+def in_order(needs: Sequence[Collection[int]]) -> list[int]:
+    """The numbers from 0 on, each behind those that it needs; the given order where that is one.
+
+    Raises graphlib.CycleError, which lists the cycle.
+    """
+    if all(max(mine, default=-1) < number for number, mine in enumerate(needs)):
+        return list(range(len(needs)))
+    sorter: TopologicalSorter[int] = TopologicalSorter(dict.fromkeys(range(len(needs)), ()))
     for number, mine in enumerate(needs):
-        for other in mine:
-            users[other].append(number)
-    ready = deque(number for number, count in enumerate(waiting) if count == 0)
-    order: list[int] = []
-    while ready:
-        number = ready.popleft()
-        order.append(number)
-        for user in users[number]:
-            waiting[user] -= 1
-            if waiting[user] == 0:
-                ready.append(user)
-    return order
+        sorter.add(number, *mine)
+    return list(sorter.static_order())
 
 
 def label(node: onnx.NodeProto, number: int) -> str:

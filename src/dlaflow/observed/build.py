@@ -18,7 +18,7 @@ from dlaflow.errors import InputError
 from dlaflow.observed.names import parts_of
 from dlaflow.parse.capture import LayerRange
 from dlaflow.parse.layer_info import LayerInfo, parse_layer_info
-from dlaflow.parse.log import DlaNode, LogRun, Profile, Tensor, ValidatorMessage
+from dlaflow.parse.log import DlaNode, LogRun, PrintedTensor, Profile, ValidatorMessage
 from dlaflow.parse.messages import PLACEMENT_RULES, Effect
 from dlaflow.parse.nodes import brace_groups, dla_node, foreign_ends
 from dlaflow.parse.nsys import read_enqueues
@@ -43,7 +43,7 @@ class ObservedLayer:
     name: str
     kind: str
     device: Device
-    outputs: tuple[Tensor, ...] = ()
+    outputs: tuple[PrintedTensor, ...] = ()
     messages: tuple[ValidatorMessage, ...] = ()
     members: tuple[str, ...] | None = None
     idle: bool = False
@@ -261,7 +261,7 @@ def _of_layer_info(sources: Sources) -> list[ObservedLayer]:
             layer.name,
             layer.type,
             Device.DLA if known and layer.name in known else _device_of(layer.type),
-            tuple(Tensor(tensor.name, tensor.datatype, tensor.dimensions) for tensor in layer.outputs),
+            tuple(PrintedTensor(tensor.name, tensor.datatype, tensor.dimensions) for tensor in layer.outputs),
             members=_members(layer.name),
         )
         for layer in info.layers

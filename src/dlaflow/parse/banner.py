@@ -1,11 +1,13 @@
-"""What trtexec says of itself before and around the work: options, device, model, bindings, build figures."""
+"""What trtexec prints about itself before and around the work: options, device, model, bindings, build figures."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from dlaflow.parse.log import Binding, BuildFigures, Device, OnnxFile, Option
+from dlaflow.parse.log import Binding, BuildFigures, DeviceInfo, OnnxFile, Option
 from dlaflow.parse.text import integer, number
 
 _VERSION = re.compile(r"(?:TensorRT version:? *|Loaded Module: tensorrt +\| Version: )(\d+\.\d+\.\d+)")
@@ -17,13 +19,25 @@ _BINDING = re.compile(
     r"|Created (input|output) binding for (.+) with dimensions (\S*))\s*$"
 )
 _NETWORK_OUTPUT = re.compile(r"Marking .+ as output: (.+)")
-_DETECTED = re.compile(r"Detected (\d+) inputs? and (\d+) output")
 _NETWORK_INPUT = re.compile(r"Adding network input: (.+) with dtype: \w+, dimensions: \(([^)]*)\)")
-_ONNX_KEYS = ("Input filename:", "ONNX IR version:", "Opset version:", "Producer name:", "Producer version:")
+_FIGURES = re.compile(
+    r"Warmup completed (?P<warmup_queries>\d+) queries over"
+    r"|Timing trace has (?P<timed_queries>\d+) queries over"
+    r"|Finished parsing network model\. Parse time: (?P<parse_s>\S+)"
+    r"|Engine built in (?P<build_s>\S+)"
+    r"|Engine deserialized in (?P<deserialize_s>\S+)"
+    r"|Created execution context with device memory size: (?P<context_mib>\S+) Mi?B"
+    r"|Created engine with size: (?P<engine_mib>\S+) Mi?B"
+    r"|Loaded engine size: (?P<rounded_mib>\S+) Mi?B"
+    r"|Detected (?P<network_inputs>\d+) inputs? and (?P<network_outputs>\d+) output"
+    r"|\[MemUsageStats\] Peak memory usage of TRT CPU/GPU memory allocators: "
+    r"CPU (?P<peak_cpu_mib>\d+) MiB, GPU (?P<peak_gpu_mib>\d+) MiB"
+)
+_FRACTIONS = frozenset({"parse_s", "build_s", "deserialize_s", "context_mib", "engine_mib", "rounded_mib"})
 
 
 def version_in(text: str) -> str | None:
-    """The version of a line that tells it (trtexec from 8.0, jetson-inference, Polygraphy), or None."""
+    """The version of a line that states it (trtexec from 8.0, jetson-inference, Polygraphy), or None."""
     match = _VERSION.match(text)
     return match.group(1) if match else None
 
@@ -34,49 +48,55 @@ def option_of(section: str, text: str) -> Option | None:
     return Option(section, key.strip(), value.strip()) if colon and key.strip() else None
 
 
-def device_with(device: Device, text: str) -> Device:
-    """`device` with what one line of `Device Information` adds."""
-    if match := _AVAILABLE.search(text):
-        return replace(device, available=(*device.available, match.group(1)))
-    key, _, value = (part.strip() for part in text.partition(":"))
-    if key == "Selected Device":
-        return replace(device, name=value)
-    if key == "Compute Capability":
-        return replace(device, compute_capability=value)
-    if key == "SMs":
-        return replace(device, sms=integer(value))
-    if key.endswith("Compute Clock Rate"):
-        return replace(device, compute_clock_ghz=_clock(value))
-    if key.endswith("Memory Clock Rate"):
-        return replace(device, memory_clock_ghz=_clock(value))
-    if key == "Device Global Memory":
-        return replace(device, global_memory_mib=integer(value.split(" ")[0]))
-    if key == "Shared Memory per SM":
-        return replace(device, shared_memory_per_sm_kib=integer(value.split(" ")[0]))
-    if key == "Memory Bus Width" and (bus := _BUS.match(value)):
-        ecc = None if bus.group(2) is None else bus.group(2) == "enabled"
-        return replace(device, memory_bus_bits=int(bus.group(1)), ecc=ecc)
-    return device
-
-
 def _clock(value: str) -> float | None:
     match = _CLOCK.match(value)
     return number(match.group(1)) if match else None
 
 
+def _first_integer(value: str) -> int | None:
+    return integer(value.split(" ")[0])
+
+
+_DEVICE_FIELDS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "Selected Device": ("name", str),
+    "Compute Capability": ("compute_capability", str),
+    "SMs": ("sms", integer),
+    "Compute Clock Rate": ("compute_clock_ghz", _clock),
+    "Memory Clock Rate": ("memory_clock_ghz", _clock),
+    "Device Global Memory": ("global_memory_mib", _first_integer),
+    "Shared Memory per SM": ("shared_memory_per_sm_kib", _first_integer),
+}
+_MODEL_FIELDS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "Input filename": ("filename", str),
+    "ONNX IR version": ("ir_version", str),
+    "Opset version": ("opset", integer),
+    "Producer name": ("producer", str),
+    "Producer version": ("producer_version", str),
+}
+
+
+def device_with(device: DeviceInfo, text: str) -> DeviceInfo:
+    """`device` with what one line of `Device Information` adds."""
+    if match := _AVAILABLE.search(text):
+        return replace(device, available=(*device.available, match.group(1)))
+    key, _, value = (part.strip() for part in text.partition(":"))
+    if key == "Memory Bus Width" and (bus := _BUS.match(value)):
+        ecc = None if bus.group(2) is None else bus.group(2) == "enabled"
+        return replace(device, memory_bus_bits=int(bus.group(1)), ecc=ecc)
+    known = _DEVICE_FIELDS.get(key.removeprefix("Application "))
+    return _with(device, known, value) if known else device
+
+
 def model_with(model: OnnxFile | None, text: str) -> OnnxFile | None:
     """`model` with what a line of the parser's header adds, or None when `text` is no such line."""
-    if not text.startswith(_ONNX_KEYS):
-        return None
-    known = model or OnnxFile()
-    key, _, value = (part.strip() for part in text.partition(":"))
-    if key == "Input filename":
-        return replace(known, filename=value)
-    if key == "ONNX IR version":
-        return replace(known, ir_version=value)
-    if key == "Opset version":
-        return replace(known, opset=integer(value))
-    return replace(known, producer=value) if key == "Producer name" else replace(known, producer_version=value)
+    key, colon, value = text.partition(":")
+    known = _MODEL_FIELDS.get(key) if colon else None
+    return _with(model or OnnxFile(), known, value.strip()) if known else None
+
+
+def _with(record: Any, field: tuple[str, Callable[[str], object]], value: str) -> Any:
+    name, convert = field
+    return replace(record, **{name: convert(value)})
 
 
 def binding_of(text: str) -> Binding | None:
@@ -96,36 +116,16 @@ def _sizes(parts: list[str]) -> tuple[int, ...]:
     return tuple(size for part in parts if (size := integer(part.strip())) is not None)
 
 
-_PEAK = re.compile(
-    r"\[MemUsageStats\] Peak memory usage of TRT CPU/GPU memory allocators: CPU (\d+) MiB, GPU (\d+) MiB"
-)
-_SECONDS = re.compile(r"(Finished parsing network model\. Parse time:|Engine built in|Engine deserialized in) (\S+)")
-_SIZE = re.compile(
-    r"(Created engine with size:|Loaded engine size:|Created execution context with device memory size:) (\S+) Mi?B"
-)
-_QUERIES = re.compile(r"(Warmup completed|Timing trace has) (\d+) queries over")
-
-
 def figures_with(figures: BuildFigures, text: str) -> BuildFigures | None:
     """`figures` with what one line adds, or None when it is no such line. The exact engine size beats the rounded."""
-    if match := _QUERIES.match(text):
-        count = int(match.group(2))
-        if text.startswith("Warmup"):
-            return replace(figures, warmup_queries=count)
-        return replace(figures, timed_queries=count)
-    if match := _SECONDS.match(text):
-        seconds = number(match.group(2).rstrip(","))
-        if text.startswith("Finished"):
-            return replace(figures, parse_s=seconds)
-        return replace(figures, build_s=seconds) if "built" in text else replace(figures, deserialize_s=seconds)
-    if match := _SIZE.match(text):
-        size = number(match.group(2))
-        if "context" in match.group(1):
-            return replace(figures, context_mib=size)
-        exact = text.startswith("Created") or figures.engine_mib is None
-        return replace(figures, engine_mib=size) if exact else figures
-    if match := _DETECTED.match(text):
-        return replace(figures, network_inputs=int(match.group(1)), network_outputs=int(match.group(2)))
-    if match := _PEAK.match(text):
-        return replace(figures, peak_cpu_mib=int(match.group(1)), peak_gpu_mib=int(match.group(2)))
-    return None
+    match = _FIGURES.match(text)
+    if match is None:
+        return None
+    found: dict[str, Any] = {
+        name: number(value.rstrip(",")) if name in _FRACTIONS else int(value)
+        for name, value in match.groupdict().items()
+        if value is not None
+    }
+    if "rounded_mib" in found:
+        found = {"engine_mib": found["rounded_mib"] if figures.engine_mib is None else figures.engine_mib}
+    return replace(figures, **found)

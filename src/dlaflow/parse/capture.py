@@ -52,7 +52,7 @@ class HardwareTask:
 
 @dataclass(frozen=True, slots=True)
 class CaptureInfo:
-    """What the export tells of itself. `exporter` and `schema` are versions, empty in very old exports.
+    """What the export states about itself. `exporter` and `schema` are versions, empty in very old exports.
 
     `l4t` is the device's Linux for Tegra (`35.4.1`), `command` what was profiled; nothing else of the system's
     environment is read. `domains` are the NVTX domains, `missing` the tables that are not there (exports are lazy: no

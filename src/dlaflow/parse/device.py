@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dlaflow.parse.text import Source, lines_of, text_of
+from dlaflow.parse.text import Source, lines_of
 
 UNCAPPED = frozenset({-1, 2**31 - 1, 2**63 - 1})
 """The frequencies by which nvpmodel and its configuration mean no cap."""
@@ -16,7 +16,7 @@ UNCAPPED = frozenset({-1, 2**31 - 1, 2**63 - 1})
 
 @dataclass(frozen=True, slots=True)
 class L4tRelease:
-    """The release of Linux for Tegra, such as 36.4.4. `board` and `date` are empty where dpkg told it."""
+    """The release of Linux for Tegra, such as 36.4.4. `board` and `date` are empty where dpkg names it."""
 
     version: str
     board: str = ""
@@ -38,7 +38,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class PowerMode:
+class NvpMode:
     """A power mode. `id` is None where only the name is printed."""
 
     name: str
@@ -49,11 +49,11 @@ class PowerMode:
 class ModeLimit:
     """A cap of a mode: unit `DLA0_CORE`, setting `MAX_FREQ`. None is no cap.
 
-    From `nvpmodel -p --verbose`, its configuration file, or `nvpmodel -q --verbose`, which alone tells the value in
-    force (`real`).
+    From `nvpmodel -p --verbose`, its configuration file, or `nvpmodel -q --verbose`, which alone prints the value
+    in force (`real`).
     """
 
-    mode: PowerMode
+    mode: NvpMode
     unit: str
     setting: str
     value: int | None
@@ -62,7 +62,7 @@ class ModeLimit:
 
 @dataclass(frozen=True, slots=True)
 class DeviceText:
-    """All that a text tells of a device; what it lacks is None or empty.
+    """All that a text states about a device; what it lacks is None or empty.
 
     `model` is the board's own name, `module` the number of its module (`p3701-0005`), `tensorrt` the installed release.
     """
@@ -71,8 +71,8 @@ class DeviceText:
     jetpack: str
     soc: str
     machine: str
-    mode: PowerMode | None
-    modes: tuple[PowerMode, ...]
+    mode: NvpMode | None
+    modes: tuple[NvpMode, ...]
     limits: tuple[ModeLimit, ...]
     clocks: tuple[Clock, ...]
     model: str = ""
@@ -114,30 +114,19 @@ def parse_device(source: Source) -> DeviceText:
 
     Raises InputError when the file cannot be read.
     """
-    reader = _Reader()
+    reader = _DeviceReader()
     for line in lines_of(source):
         reader.feed(line)
-    return DeviceText(
-        release=reader.release,
-        jetpack=reader.jetpack,
-        soc=reader.soc,
-        machine=reader.machine,
-        mode=reader.mode,
-        modes=tuple(reader.modes),
-        limits=tuple(reader.limits),
-        clocks=tuple(reader.clocks),
-        model=reader.model,
-        module=reader.module,
-        tensorrt=reader.tensorrt,
-    )
+    texts, modes, limits, clocks = reader.texts, tuple(reader.modes), tuple(reader.limits), tuple(reader.clocks)
+    return DeviceText(reader.release, mode=reader.mode, modes=modes, limits=limits, clocks=clocks, **texts)
 
 
-class _Reader:
+class _DeviceReader:
     def __init__(self) -> None:
         self.release: L4tRelease | None = None
-        self.jetpack = self.soc = self.machine = self.model = self.module = self.tensorrt = ""
-        self.mode: PowerMode | None = None
-        self.modes: list[PowerMode] = []
+        self.texts = dict.fromkeys(("jetpack", "soc", "machine", "model", "module", "tensorrt"), "")
+        self.mode: NvpMode | None = None
+        self.modes: list[NvpMode] = []
         self.limits: list[ModeLimit] = []
         self.clocks: list[Clock] = []
         self._await_id = self._await_version = False
@@ -145,36 +134,40 @@ class _Reader:
     def feed(self, line: str) -> None:
         stripped = line.strip("\0 \t\r\n")
         if self._await_id and stripped.isdigit() and self.mode is not None:
-            self.mode = PowerMode(self.mode.name, int(stripped))
+            self.mode = NvpMode(self.mode.name, int(stripped))
             self._await_id = False
         elif match := _MODE.search(line):
-            self.mode = PowerMode(match.group(2), int(match.group(1)) if match.group(1) else None)
+            self.mode = NvpMode(match.group(2), int(match.group(1)) if match.group(1) else None)
             self._await_id = match.group(1) is None
         elif match := _MODE_ENTRY.search(line):
-            self.modes.append(PowerMode(match.group(2), int(match.group(1))))
+            self.modes.append(NvpMode(match.group(2), int(match.group(1))))
         elif match := _MACHINE.search(line):
-            self.soc, self.machine = match.group(1), match.group(2).strip()
+            self.texts["soc"], self.texts["machine"] = match.group(1), match.group(2).strip()
         elif not self._limit_or_clock(line):
             self._identity(stripped)
 
     def _identity(self, text: str) -> None:
-        """Names and releases; one line may tell several. What is told first stays, the release file beats all."""
+        """Names and releases; one line may hold several. The first of each stays, the release file beats all."""
         if match := _RELEASE.search(text):
             major, revision, board, date = match.groups()
             self.release = L4tRelease(f"{major}.{revision}", board or "", date or "")
         elif match := _CORE_PACKAGE.search(text) or _OTHER_L4T.search(text):
-            self.release = self.release or L4tRelease(_told(match))
+            self.release = self.release or L4tRelease(_first_group(match))
         if match := (_VERSION.match(text) if self._await_version else None) or _JETPACK.search(text):
-            self.jetpack = self.jetpack or _told(match)
+            self._keep("jetpack", _first_group(match))
         self._await_version = text == "Package: nvidia-jetpack" or (self._await_version and bool(text))
         if match := _TENSORRT.search(text):
-            self.tensorrt = self.tensorrt or _told(match)
+            self._keep("tensorrt", _first_group(match))
         if match := _SOC.search(text):
-            self.soc = self.soc or match.group(1)
-        modules = [name for name in _MODULE.findall(text) if not name.startswith(_CARRIERS)]
-        self.module = self.module or (modules[0] if modules else "")
+            self._keep("soc", match.group(1))
+        for name in _MODULE.findall(text):
+            if not name.startswith(_CARRIERS):
+                self._keep("module", name)
         if not text.startswith(("ii ", "#")) and "Module:" not in text and (match := _MODEL.search(text)):
-            self.model = self.model or match.group(1).strip()
+            self._keep("model", match.group(1).strip())
+
+    def _keep(self, name: str, text: str) -> None:
+        self.texts[name] = self.texts[name] or text
 
     def _limit_or_clock(self, line: str) -> bool:
         if match := _CLOCK.match(line):
@@ -193,7 +186,7 @@ class _Reader:
         return False
 
 
-def _told(match: re.Match[str]) -> str:
+def _first_group(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group)
 
 
@@ -218,8 +211,3 @@ def jetpack_of(l4t: str) -> str | None:
         if l4t == prefix or l4t.startswith(f"{prefix}.") or f"{l4t}.0" == prefix:
             return jetpack
     return None
-
-
-def parse_device_tree(source: Source) -> str:
-    """The model of `/proc/device-tree/model`, which ends with a NUL."""
-    return text_of(source).replace("\0", "").strip()

@@ -1,112 +1,110 @@
-"""Errors and warnings of a build or a run that concern the DLA: a code, the words they are known by, and what to do."""
+"""Why a build, a load or a run fails: the table failures.toml, and the heads that TensorRT gives its errors."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import msgspec
+
+from dlaflow.parse.messages import PLACEMENT_RULES
+
+Blame = Literal["environment", "model", "usage", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One known error: every one of `words` must occur in the text."""
+class Failure(msgspec.Struct, frozen=True):
+    """One known cause; see failures.toml for the fields. `what` reads inside a sentence, `then` is a sentence."""
 
-    reason: str
-    words: tuple[str, ...]
+    id: str
+    patterns: tuple[tuple[str, ...], ...]
+    blame: Blame
+    what: str
+    source: str
+    then: str = ""
+    aliases: tuple[str, ...] = ()
+    option: str = ""
+    rules: tuple[str, ...] = ()
+    general: bool = False
+
+    @property
+    def page(self) -> str:
+        """What `dlaflow explain` prints, as Markdown."""
+        blame = {
+            "environment": "the machine that builds or runs",
+            "model": "the model or a file made from it",
+            "usage": "the command line",
+            "none": "nobody: worth knowing, not the cause of a failure",
+        }[self.blame]
+        facts = {
+            "Whose part": blame,
+            "What to do": self.then,
+            "Option of `dlaflow build`": f"`{self.option}`" if self.option else "",
+            "Foreseen by": _listed(self.rules),
+            "Also called": ", ".join(f"`{name}`" for name in self.aliases),
+            "Known by": "; ".join(" … ".join(f"`{part}`" for part in pattern) for pattern in self.patterns),
+            "Source": self.source,
+        }
+        return _page(self.id, f"{self.what[0].upper()}{self.what[1:]}.", facts)
+
+    def shows_in(self, text: str) -> bool:
+        """Whether one of the patterns occurs in a message."""
+        return any(all(fragment in text for fragment in pattern) for pattern in self.patterns)
+
+
+class _File(msgspec.Struct):
+    failure: tuple[Failure, ...]
+    predicted_by: dict[str, tuple[str, ...]]
+
+
+@cache
+def _file() -> _File:
+    return msgspec.toml.decode(resources.files(__package__).joinpath("failures.toml").read_bytes(), type=_File)
+
+
+def failures() -> tuple[Failure, ...]:
+    """Every known cause, the most telling first."""
+    return _file().failure
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """The code of what the DLA's validators may say of a layer, what it means, and the rules that predict it."""
+
+    id: str
     meaning: str
+    rules: tuple[str, ...]
+
+    @property
+    def page(self) -> str:
+        """What `dlaflow explain` prints, as Markdown."""
+        source = "messages of TensorRT's DLA validators in public build logs"
+        return _page(self.id, self.meaning, {"Foreseen by": _listed(self.rules), "Source": source})
 
 
-_NO_CORE = (
-    "There is no such DLA core (Nano, Orin Nano, Thor and desktop GPUs have none), or the container lacks the device."
-)
-_SUBMIT = "The driver refused the task: often too little memory or too many loadables at once."
-_INTERNAL = "TensorRT's DLA part failed by itself; another release or a smaller subgraph may pass."
-_STANDALONE = "A standalone or safe build takes the whole network in one DLA subgraph: see which layers fall back."
-_CACHE = (
-    "The calibration cache does not fit this library: its first line must carry the library's version and algorithm."
-)
+def _listed(rules: tuple[str, ...]) -> str:
+    return ", ".join(f"{rule} (`dlaflow explain {rule}`)" for rule in rules)
 
-FAILURES: tuple[Failure, ...] = (
-    Failure("no_dla_available", ("Cannot create DLA engine",), _NO_CORE),
-    Failure("no_dla_available", ("dlaEngineCount",), _NO_CORE),
-    Failure("no_dla_available", ("getDLACore() < mCore.numEngines",), _NO_CORE),
-    Failure("no_dla_available", ("dlaCore", "numEngines()"), _NO_CORE),
-    Failure("no_dla_available", ("No DLA core available",), _NO_CORE),
-    Failure("no_dla_available", ("dlaContext != nullptr",), _NO_CORE),
-    Failure("safe_needs_one_subgraph", ("Safety certified DLA should only have one graph",), _STANDALONE),
-    Failure("safe_needs_one_subgraph", ("Safe DLA is enabled but not all layers",), _STANDALONE),
-    Failure(
-        "direct_io_refused",
-        ("kDIRECT_IO specified but no conformant",),
-        "Without GPU fallback inputs and outputs need DLA formats: give --inputIOFormats and --outputIOFormats.",
-    ),
-    Failure(
-        "direct_io_refused",
-        ("reformatting nodes are needed",),
-        "The I/O formats given need a reformat, which only a GPU does.",
-    ),
-    Failure(
-        "io_consumer_not_on_dla",
-        ("forceToUseNvmIO",),
-        "A network input or output touches a layer that is not on the DLA.",
-    ),
-    Failure(
-        "builder_internal_error",
-        ("RegionType::kNVM",),
-        "A network input or output touches a layer that is not on the DLA.",
-    ),
-    Failure("builder_internal_error", ("nvmediaTensorCache",), _INTERNAL),
-    Failure(
-        "noise",
-        ("kPREFER_PRECISION_CONSTRAINTS cannot be set",),
-        "Noise of trtexec 8.2 to 8.5 and 10.3, not the cause.",
-    ),
-    Failure("dla_submit_failed", ("submit program to DLA engine",), _SUBMIT),
-    Failure("dla_submit_failed", ("DLA Error in submit",), _SUBMIT),
-    Failure("dla_runtime_error", ("NVMEDIA_DLA :", "ERROR"), _SUBMIT),
-    Failure("dla_runtime_error", ("DLA Error in",), _SUBMIT),
-    Failure(
-        "out_of_memory", ("NvMapMem", "error"), "The board's memory is used up: the DLA shares it with all others."
-    ),
-    Failure("out_of_memory", ("OutOfMemory",), "The board's memory is used up: CPU, GPU and DLA share it."),
-    Failure("crashed", ("core dumped",), "The program crashed: the log ends where it did."),
-    Failure("crashed", ("Killed",), "The program was killed, mostly by the kernel for want of memory."),
-    Failure(
-        "standalone_loadable_given",
-        ("use cuDLA APIs instead",),
-        "This file is a DLA loadable: it runs with cuDLA, not with --loadEngine.",
-    ),
-    Failure(
-        "dla_compiler_missing",
-        ("libnvdla_compiler",),
-        "The package nvidia-l4t-dla-compiler is missing (often in containers).",
-    ),
-    Failure("calibration_cache_header", ("Calibration table does not match",), _CACHE),
-    Failure("calibration_cache_header", ("impossible to read tensor scales",), _CACHE),
-    Failure(
-        "missing_scale",
-        ("Missing scale and zero-point for tensor",),
-        "The tensor has no scale, so its layers do not run in INT8: the cache lacks it, or was refused as a whole.",
-    ),
-    Failure(
-        "calibrator_restriction",
-        ("only supports kENTROPY_CALIBRATOR_2",),
-        "The DLA takes scales of the entropy calibrator (version 2) alone.",
-    ),
-    Failure(
-        "no_implementation_for_dla_node",
-        ("Could not find any implementation for node",),
-        "No implementation passed. GPU (Myelin) nodes carry the same name form: look at the placement.",
-    ),
-    Failure(
-        "made_up_ranges",
-        ("Calibrator is not being used",),
-        "INT8 without a calibration: every tensor gets an invented range. Speed is real, accuracy is not.",
-    ),
-    Failure("onnx_import_error", ("While parsing node number",), "The ONNX importer refused this node."),
-    Failure("onnx_import_error", ("Assertion failed", "mporter"), "The ONNX importer refused a node."),
-    Failure("onnx_import_error", ("Assertion failed", "onnx2trt"), "The ONNX importer refused a node."),
-    Failure("unknown_option", ("Unknown option:",), "This release of trtexec does not know the option."),
-)
+
+def _page(id: str, text: str, facts: dict[str, str]) -> str:
+    lines = [f"# {id}", "", text, ""]
+    for heading, fact in facts.items():
+        if fact:
+            lines += [f"**{heading}:** {fact}", ""]
+    return "\n".join(lines).rstrip()
+
+
+@cache
+def reasons() -> tuple[Reason, ...]:
+    """The codes that messages of a log carry, and that measured findings have as their rule."""
+    meanings: dict[str, dict[str, None]] = {
+        "other_restriction": {"A refusal that no template knows, stated by the line before the layer's fallback.": None}
+    }
+    for template in PLACEMENT_RULES:
+        meanings.setdefault(template.reason, {})[template.meaning] = None
+    return tuple(Reason(id, " ".join(meanings[id]), rules) for id, rules in _file().predicted_by.items())
+
 
 GENERIC_TAILS = (
     "Engine could not be created from network",
@@ -155,11 +153,8 @@ def driver_level(text: str) -> str:
 
 
 def failure_of(text: str) -> Failure | None:
-    """The known error that `text` is, or None."""
-    for failure in FAILURES:
-        if all(word in text for word in failure.words):
-            return failure
-    return None
+    """The known cause that `text` shows, or None."""
+    return next((failure for failure in failures() if failure.shows_in(text)), None)
 
 
 def head_of(text: str) -> Head | None:

@@ -1,15 +1,21 @@
-"""One line of a TensorRT log: its level, whether the library itself speaks, and the text.
+"""The lines of a TensorRT log as TensorRT printed them, out of files as they are kept: level, speaker, text.
 
 The same library prints through trtexec, Python, C++ samples and ONNX Runtime, each with its own prefix; under threads
-prefixes interleave, so any number of dates is tolerated.
+prefixes interleave, so any number of dates is tolerated. Around them stand the prefixes of docker, ROS, journald or a
+timestamper, and colours. Two threads that write into one file tear lines: a warning then starts in the middle of
+another line, whose rest follows without a prefix.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable, Iterator
+
+from dlaflow.parse.json_documents import as_fields, as_text
 
 Line = tuple[str, bool, str]
-"""Level (F, E, W, I, V, or empty for a line without a prefix), whether the library speaks, and the text.
+"""Level (F, E, W, I, V, or empty for a line without a prefix), whether the library printed it, and the text.
 
 A plain tuple, since a verbose log has millions of them.
 """
@@ -56,3 +62,127 @@ def _split_slowly(raw: str) -> Line:
             return _WORDS[word.group(1).upper()], True, text[word.end() :]
         return inside.group(3) or "", True, text
     return "", False, raw
+
+
+_STAMP = r"\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] "
+_INNER = re.compile(
+    rf"{_STAMP}|\[(?:TRT\] \[)?[FEWIV]\] |&&&& |\[TensorRT\] [A-Z]+: |(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]"
+    r"|\[TRT\] |\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +[A-Z_]+\] "
+)
+_PREFIX = re.compile(rf"(?:{_STAMP})+(?:\[TRT\] )?\[([FEWIV])\] ")
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_WRAPPERS = tuple(
+    re.compile(expression)
+    for expression in (
+        r"[\w./-]+ *\| ?",  # docker compose
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? (?:std(?:out|err) [FP] )?",
+        r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:\S+ [^\s:\[]+(?:\[\d+\])?: )?",  # journald, syslog, ts
+        r"\[[A-Za-z][\w./-]*-\d+\] ",  # ROS launch
+        r"\[(?:DEBUG|INFO|WARN|ERROR|FATAL)\] \[\d+\.\d+\](?: \[[^\]]*\])?: ",  # a ROS node
+        r"\[[A-Z]:onnxruntime:[^\]]*\] ",
+        r"\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\]]*\] ",
+        r"\[ *\d+\.\d+\] |\d\d:\d\d:\d\d(?:\.\d+)? ",
+        r"\d+[:\t]",  # grep -n, cat -n
+        r"[#>] ?",  # a comment, a quotation
+    )
+)
+_INDENT = re.compile(r"[ \t]+")
+_HEAD = 240
+"""No wrapper is longer than this."""
+
+
+class Unwrapper:
+    """Takes wrappers off the lines of one file; what it met before a TensorRT prefix it takes off bare lines too."""
+
+    def __init__(self) -> None:
+        self._met: tuple[re.Pattern[str], ...] = ()
+
+    def line(self, raw: str) -> str:
+        """`raw` as TensorRT printed it, as far as can be known."""
+        if "\r" in raw:
+            # A progress bar draws over its line: its last state runs into the next text.
+            raw = raw.rpartition("\r")[2]
+        if raw.startswith('{"log":'):
+            raw = _of_docker(raw)
+        if "\x1b" in raw:
+            raw = _COLOUR.sub("", raw)
+        if _INNER.match(raw):
+            return raw
+        if inner := _INNER.search(raw, 1, _HEAD):
+            found = _consumed(raw[: inner.start()])
+            if found is not None:
+                self._met = found or self._met
+                return raw[inner.start() :]
+        rest = raw
+        for wrapper in self._met:
+            if wrapper.fullmatch(f"{rest} "):
+                # An empty line often loses the blank at the wrapper's end.
+                return ""
+            if (match := wrapper.match(rest)) is None:
+                return raw
+            rest = rest[match.end() :]
+        return rest
+
+
+def _of_docker(raw: str) -> str:
+    """The line inside docker's own log file: `{"log":"...\\n","stream":"stdout","time":"..."}`."""
+    try:
+        return as_text(as_fields(json.loads(raw)).get("log")).rstrip("\r\n")
+    except (ValueError, RecursionError):
+        return raw
+
+
+def _consumed(head: str) -> tuple[re.Pattern[str], ...] | None:
+    """The wrappers that `head` is made of (none for an indent), or None when it is something else."""
+    found: list[re.Pattern[str]] = []
+    while head:
+        if indent := _INDENT.match(head):
+            head = head[indent.end() :]
+            continue
+        match = next((match for wrapper in _WRAPPERS if (match := wrapper.match(head))), None)
+        if match is None or len(found) == 4:
+            return None
+        found.append(match.re)
+        head = head[match.end() :]
+    return tuple(found)
+
+
+def whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of every line, unwrapped, torn ones put together again."""
+    unwrapper = Unwrapper()
+    torn = ""
+    for number, raw in enumerate(lines, start=1):
+        # Nearly every line of a verbose log is plain: two cheap looks settle it.
+        if raw[:1] != "[" or raw[20:23] != "] [" or raw[24:26] != "] ":
+            raw = unwrapper.line(raw)
+            if torn and not _INNER.match(raw):
+                yield number, torn + raw
+                torn = ""
+                continue
+        if torn:
+            yield number, torn
+            torn = ""
+        if raw.find("/20", 20) < 0:
+            yield number, raw
+            continue
+        pieces = _pieces(raw)
+        if _is_torn(pieces):
+            torn = pieces.pop(0)
+        for piece in pieces:
+            yield number, piece
+    if torn:
+        yield number, torn
+
+
+def _pieces(raw: str) -> list[str]:
+    """The lines in `raw`: a second prefix with text before it starts another one."""
+    first = _PREFIX.match(raw)
+    starts = [match.start() for match in _PREFIX.finditer(raw, first.end())] if first else []
+    return [raw[start:end] for start, end in zip([0, *starts], [*starts, len(raw)], strict=True)]
+
+
+def _is_torn(pieces: list[str]) -> bool:
+    """Whether an error or a warning broke into an unfinished line of information."""
+    levels = [match.group(1) for piece in pieces if (match := _PREFIX.match(piece))]
+    unfinished = not pieces[0].rstrip().endswith(".")
+    return len(levels) == 2 and levels[0] in "IV" and levels[1] in "FEW" and unfinished

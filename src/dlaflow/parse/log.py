@@ -18,7 +18,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceInfo:
     """`Device Information`. The clocks are application clocks, not what the chip ran at; there is no board name."""
 
     name: str = ""
@@ -90,7 +90,7 @@ class PlacementList:
 
 @dataclass(frozen=True, slots=True)
 class ValidatorMessage:
-    """What TensorRT said of a layer and the DLA.
+    """A message of TensorRT about a layer and the DLA.
 
     `reason` is a code of `dlaflow.parse.messages`; `layer` and `type` are empty where neither this line nor its
     neighbour names them. `operation`, `received` and `limit` are the values printed in the text.
@@ -108,7 +108,7 @@ class ValidatorMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class LogProblem:
     """An error or a warning, whole: continuation lines are joined by line breaks.
 
     `reason` is a code of `dlaflow.parse.messages` or empty; `file`, `function` and `code` come from the library's head.
@@ -133,7 +133,7 @@ class DlaMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Loadable:
+class CompiledSubgraph:
     """A subgraph that the DLA compiler accepted, with what it needs."""
 
     name: str
@@ -151,7 +151,7 @@ class DlaTactic:
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class PrintedTensor:
     """A tensor as the engine prints it. `vector` is the channel vector width (16 in `Half[1,2048:16,7,7]`)."""
 
     name: str
@@ -168,8 +168,8 @@ class DlaLayer:
     kind: str
     name: str
     precision: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[PrintedTensor, ...]
+    outputs: tuple[PrintedTensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,8 @@ class EngineLayer:
     kind: str
     name: str
     tactic: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[PrintedTensor, ...]
+    outputs: tuple[PrintedTensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +289,7 @@ class DlaBuild:
     """What the DLA compiler did with the candidates. All empty unless the log is verbose."""
 
     pools: DlaMemory | None = None
-    loadables: tuple[Loadable, ...] = ()
+    loadables: tuple[CompiledSubgraph, ...] = ()
     offloaded: int | None = None
     candidates: int | None = None
     total: DlaMemory | None = None
@@ -302,8 +302,8 @@ class LogRun:
     """One run of trtexec (or of another program that uses TensorRT).
 
     `result` is PASSED, FAILED, WAIVED or SKIPPED, empty when the run has no end in the file. `tensorrt` is None where
-    the log does not tell (5.x to 7.x print no version). `levels` counts lines by level, `unknown` keeps the first lines
-    that nothing here understands.
+    the log does not state it (5.x to 7.x print no version). `levels` counts lines by level, `unknown` keeps the first
+    lines that nothing here understands.
     """
 
     program: str = ""
@@ -312,12 +312,12 @@ class LogRun:
     build_number: int | None = None
     result: str = ""
     options: tuple[Option, ...] = ()
-    device: Device | None = None
+    device: DeviceInfo | None = None
     model: OnnxFile | None = None
     bindings: tuple[Binding, ...] = ()
     placement: PlacementList = field(default_factory=PlacementList)
     messages: tuple[ValidatorMessage, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[LogProblem, ...] = ()
     dla: DlaBuild = field(default_factory=DlaBuild)
     engine_layers: tuple[EngineLayer, ...] = ()
     layer_information: tuple[str, ...] = ()

@@ -1,42 +1,32 @@
-"""Nsight Systems captures of TensorRT: inferences, their layers, and which of them used the DLA.
+"""Nsight Systems captures of TensorRT (SQLite exports): inferences, their layers, and which of them used the DLA.
 
 The DLA is invisible in the CUDA tables. Its tasks show as `cudlaSubmitTask` ranges of the NVTX domain `cuDLA` (or as
 NvMedia calls in older releases) inside the layer that submits them. Everything is streamed: a capture of millions of
 rows is read once, in order, with a few inferences in memory.
+
+Exports of ten years differ, so they are asked by table and column name: tables are lazy (a missing one means "no such
+event"), columns come and go, names move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+import json
+import sqlite3
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlaflow.parse.capture import CaptureInfo, Enqueue, LayerRange
-from dlaflow.parse.nsys_tables import (
-    KERNEL,
-    MEMCPY,
-    MEMSET,
-    NVMEDIA,
-    NVTX,
-    PROCESS,
-    PUSH_POP,
-    RUNTIME,
-    START_END,
-    Row,
-    Tables,
-    capture_info,
-    domains,
-    text_of,
-    whole,
-)
+from dlaflow.errors import InputError
+from dlaflow.parse.capture import CaptureInfo, Enqueue, HardwareTask, LayerRange
+from dlaflow.parse.json_documents import as_fields, as_int
 
 _OUTER = ("ExecutionContext::enqueue", "ExecutionContext::execute")
 _COPY, _GUESSED = 1, 2
 
 
 def read_info(path: str | Path) -> CaptureInfo:
-    """What the export tells of itself. Raises InputError when it is no readable export."""
+    """What the export states about itself. Raises InputError when it is no readable export."""
     with Tables(path) as tables:
         return capture_info(tables)
 
@@ -155,7 +145,7 @@ def _launches(tables: Tables) -> Generator[_Event, None, None]:
         )
     if parts:
         for row in tables.rows(f"{' UNION ALL '.join(parts)} ORDER BY thread, call"):
-            yield _Event(*_integers(row))
+            yield _Event(*map(whole, row))
 
 
 def _submits(tables: Tables) -> Generator[_Event, None, None]:
@@ -183,12 +173,8 @@ def _submits(tables: Tables) -> Generator[_Event, None, None]:
         guessed = _GUESSED
     if parts:
         for row in tables.rows(f"{' UNION ALL '.join(parts)} ORDER BY thread, call"):
-            thread, call = _integers(row)
+            thread, call = map(whole, row)
             yield _Event(thread, call, kind=guessed)
-
-
-def _integers(row: Row) -> Iterator[int]:
-    return map(whole, row)
 
 
 def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enqueue:
@@ -239,7 +225,7 @@ class _Walk:
 def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Event]) -> LayerRange:
     if not works and not tasks:
         return LayerRange(name, start, end, "")
-    # Where only stream writes tell, which GPU layers may make as well, the layer must be a DLA candidate without work.
+    # Stream writes alone may come from GPU layers as well: then the layer must be a DLA candidate without work.
     guessed = bool(tasks) and tasks[0].kind == _GUESSED
     on_dla = bool(tasks) and (not guessed or (not works and name.startswith("{ForeignNode[")))
     return LayerRange(
@@ -250,10 +236,229 @@ def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Ev
         submits=len(tasks) if on_dla else 0,
         launches=len(works),
         gpu_ns=sum(event.gpu_end - event.gpu_start for event in works),
-        gpu_start=_edge(min, [event.gpu_start for event in works]),
-        gpu_end=_edge(max, [event.gpu_end for event in works]),
+        gpu_start=min((event.gpu_start for event in works), default=None),
+        gpu_end=max((event.gpu_end for event in works), default=None),
     )
 
 
-def _edge(pick: Callable[[list[int]], int], values: list[int]) -> int | None:
-    return pick(values) if values else None
+_ENGINES = {0xF3: "DLA0", 0xF4: "DLA1", 0xF1: "PVA", 0xF2: "PVA"}
+
+
+def read_hardware_tasks(path: str | Path) -> tuple[HardwareTask, ...]:
+    """The tasks of DLA and PVA by their end (`--accelerator-trace`): the only place where the true busy time stands.
+
+    Begin and end are paired by class, syncpoint and threshold. Written from the schema that reports carry (provider
+    mm_nvhost): no filled capture is public, so what does not fit is skipped and this is untested on real data.
+    Raises InputError when the file is no readable export.
+    """
+    with Tables(path) as tables:
+        return tuple(_tasks(tables))
+
+
+def _tasks(tables: Tables) -> Iterator[HardwareTask]:
+    if not tables.has(GENERIC, "rawTimestamp", "typeId", "data"):
+        return
+    time = "coalesce(timestamp, rawTimestamp)" if tables.has(GENERIC, "timestamp") else "rawTimestamp"
+    names = _type_names(tables)
+    open_tasks: dict[tuple[int, int, int], int] = {}
+    for at, kind, data in tables.rows(f"SELECT {time}, typeId, data FROM {GENERIC} ORDER BY 1"):
+        fields = _fields(data)
+        name = names.get(kind if isinstance(kind, int) else 0, "") or str(fields.get("name", ""))
+        key = _key(fields)
+        if key is None or not isinstance(at, int):
+            continue
+        if name.endswith("task_begin"):
+            open_tasks[key] = at
+        elif name.endswith("task_end") and key in open_tasks:
+            yield HardwareTask(_ENGINES.get(key[0], f"0x{key[0]:x}"), open_tasks.pop(key), at)
+
+
+def _type_names(tables: Tables) -> dict[int, str]:
+    if not tables.has("GENERIC_EVENT_TYPES", "typeId", "data"):
+        return {}
+    names = {}
+    for key, data in tables.rows("SELECT typeId, data FROM GENERIC_EVENT_TYPES"):
+        fields = _fields(data)
+        name = fields.get("Name") or fields.get("name")
+        if isinstance(key, int) and isinstance(name, str):
+            names[key] = name
+    return names
+
+
+def _fields(data: object) -> dict[str, object]:
+    """The fields of a JSON text, those of a nested `data` or `Fields` object lifted to the top."""
+    try:
+        fields = as_fields(json.loads(data)) if isinstance(data, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    nested = as_fields(fields.get("data")) or as_fields(fields.get("Fields"))
+    return {**fields, **nested}
+
+
+def _key(fields: dict[str, object]) -> tuple[int, int, int] | None:
+    values = []
+    for name in ("class_id", "syncpt_id", "syncpt_thresh"):
+        value = fields.get(name)
+        number = int(value, 0) if isinstance(value, str) and value.strip().isdigit() else as_int(value)
+        if number is None:
+            return None
+        values.append(number)
+    return values[0], values[1], values[2]
+
+
+RUNTIME = "CUPTI_ACTIVITY_KIND_RUNTIME"
+KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
+MEMCPY = "CUPTI_ACTIVITY_KIND_MEMCPY"
+MEMSET = "CUPTI_ACTIVITY_KIND_MEMSET"
+NVTX = "NVTX_EVENTS"
+NVMEDIA = "TRACE_PROCESS_EVENT_NVMEDIA"
+GENERIC = "GENERIC_EVENTS"
+
+DOMAIN_CREATED, PUSH_POP, START_END = 75, 59, 60
+"""Values of `NVTX_EVENTS.eventType`."""
+
+PROCESS = 0x1000000
+"""A globalTid divided by this is the process."""
+
+Row = tuple[int | float | str | None, ...]
+
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
+"""What SQLite raises on a damaged file: its own messages may quote bytes that are no UTF-8."""
+
+
+class Tables:
+    """The open export. Use it as a context; every damage of the file becomes an InputError."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"cannot read {self.path}: no such file", then="Check the path.")
+        # `immutable` keeps SQLite from making lock files beside a report that may lie in a read-only folder.
+        uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
+        try:
+            self._connection = sqlite3.connect(uri, uri=True)
+            self._connection.text_factory = _decoded
+            self._connection.execute("PRAGMA cache_size = -65536")
+            names = [row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            self.columns = {
+                str(name): frozenset(
+                    str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({_quoted(name)})")
+                )
+                for name in names
+            }
+        except _DAMAGE as error:
+            raise self._damaged(error) from None
+        self._strings: dict[int, str] = {}
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self.path} is not a readable Nsight Systems export ({error})",
+            expected="an SQLite file of `nsys export --type sqlite`",
+            then="Export the report again.",
+        )
+
+    def has(self, table: str, *columns: str) -> bool:
+        """Whether the table is there with all these columns."""
+        return table in self.columns and self.columns[table].issuperset(columns)
+
+    def rows(self, query: str, parameters: tuple[int | str, ...] = ()) -> Iterator[Row]:
+        """The rows of a query, one at a time."""
+        try:
+            yield from self._connection.execute(query, parameters)
+        except _DAMAGE as error:
+            raise self._damaged(error) from None
+
+    def string(self, key: int | float | str | None) -> str:
+        """The text of a string id; unknown ids are empty."""
+        if not isinstance(key, int):
+            return ""
+        if key not in self._strings:
+            found = list(self.rows("SELECT value FROM StringIds WHERE id = ?", (key,))) if self.has("StringIds") else []
+            self._strings[key] = str(found[0][0]) if found else ""
+        return self._strings[key]
+
+    def string_ids(self, *patterns: str) -> list[int]:
+        """The ids of strings that match any SQL LIKE pattern."""
+        if not self.has("StringIds", "id", "value"):
+            return []
+        where = " OR ".join("value LIKE ?" for _ in patterns)
+        return [whole(row[0]) for row in self.rows(f"SELECT id FROM StringIds WHERE {where}", patterns)]
+
+
+def whole(value: int | float | str | None) -> int:
+    """An integer column's value; SQLite keeps any type anywhere, so what is no number counts as 0."""
+    return value if isinstance(value, int) else int(value) if isinstance(value, float) and abs(value) < 2**62 else 0
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode(errors="replace")
+
+
+def _quoted(name: object) -> str:
+    return '"' + str(name).replace('"', '""') + '"'
+
+
+def capture_info(tables: Tables) -> CaptureInfo:
+    """What the export states about itself, personal entries left out."""
+    pairs = list(_metadata(tables))
+    values = dict(pairs)
+    command = [value for name, value in pairs if name == "PROCESS_0:COMMAND"]
+    arguments = [value for name, value in pairs if name.startswith("PROCESS_0:ARGUMENT_")]
+    wanted = (NVTX, RUNTIME, KERNEL, MEMCPY)
+    return CaptureInfo(
+        exporter=values.get("EXPORT_PRODUCT_VERSION", ""),
+        schema=values.get("EXPORT_SCHEMA_VERSION", ""),
+        l4t=_first(tables, "TARGET_INFO_SYSTEM_ENV", "value", "name = 'L4TVersion'"),
+        command=" ".join(command + arguments),
+        gpu=_first(tables, "TARGET_INFO_GPU", "name", "1"),
+        domains=tuple(sorted({name for name, _, _ in domains(tables)})),
+        missing=tuple(table for table in wanted if not tables.has(table)),
+        cuda_graphs=bool(_graph_launches(tables)),
+    )
+
+
+def _metadata(tables: Tables) -> Iterator[tuple[str, str]]:
+    for table in ("EXPORT_META_DATA", "META_DATA_EXPORT", "META_DATA_CAPTURE"):
+        if tables.has(table, "name", "value"):
+            for name, value in tables.rows(f"SELECT name, value FROM {table}"):
+                yield str(name), str(value)
+
+
+def _first(tables: Tables, table: str, column: str, where: str) -> str:
+    if not tables.has(table, column, *(["name"] if "name" in where else [])):
+        return ""
+    found = list(tables.rows(f"SELECT {column} FROM {table} WHERE {where} LIMIT 1"))
+    return str(found[0][0] or "") if found else ""
+
+
+def _graph_launches(tables: Tables) -> int:
+    ids = tables.string_ids("cudaGraphLaunch%", "cuGraphLaunch%")
+    if not ids or not tables.has(RUNTIME, "nameId"):
+        return 0
+    marks = ",".join(map(str, ids))
+    return sum(1 for _ in tables.rows(f"SELECT 1 FROM {RUNTIME} WHERE nameId IN ({marks}) LIMIT 1"))
+
+
+def domains(tables: Tables) -> list[tuple[str, int, int]]:
+    """The NVTX domains as (name, domainId, process): ids are a process's own."""
+    if not tables.has(NVTX, "eventType", "domainId", "globalTid"):
+        return []
+    query = f"SELECT {text_of(tables)}, domainId, globalTid / {PROCESS} FROM {NVTX} WHERE eventType = {DOMAIN_CREATED}"
+    return [
+        (name if isinstance(name, str) else tables.string(name), whole(domain), whole(process))
+        for name, domain, process in tables.rows(query)
+    ]
+
+
+def text_of(tables: Tables) -> str:
+    """The column expression of an NVTX event's name: its own text, or the id of a string."""
+    has_text, has_id = tables.has(NVTX, "text"), tables.has(NVTX, "textId")
+    if has_text and has_id:
+        return "coalesce(text, textId)"
+    return "text" if has_text else "textId" if has_id else "NULL"

@@ -1,10 +1,14 @@
-"""The performance summary in every release's wording: 5.x and 6.x averages, the blocks of 7.x, the lines of 8.0 on."""
+"""The figures that a run prints: the performance summary, and the layer times of `--dumpProfile`.
+
+The summary in every release's wording: averages (5.x, 6.x), blocks (7.x), lines (8.0 on). The table is read by its
+header, with the layer's name first (7.x to 8.5) or last (8.6 on).
+"""
 
 from __future__ import annotations
 
 import re
 
-from dlaflow.parse.log import Percentile, Performance, Times, TraceAverage
+from dlaflow.parse.log import Percentile, Performance, Profile, ProfileRow, Times, TraceAverage
 from dlaflow.parse.text import number
 
 _AVERAGE = re.compile(
@@ -60,7 +64,7 @@ def trace_average(text: str) -> TraceAverage | None:
 
 
 class SummaryReader:
-    """Collects the lines of one summary; `feed` tells whether a line belonged to it."""
+    """Collects the lines of one summary; `feed` returns whether a line belonged to it."""
 
     def __init__(self) -> None:
         self._fields: dict[str, dict[str, float]] = {}
@@ -143,3 +147,64 @@ class SummaryReader:
         fields = self._fields.get(name, {})
         percentiles = tuple(self._percentiles.get(name, ()))
         return Times(fields.get("min"), fields.get("max"), fields.get("mean"), fields.get("median"), percentiles)
+
+
+_TITLE = re.compile(r"=== Profile \((\d+) iterations ?\) ===")
+
+
+def profile_title(text: str) -> int | None:
+    """The number of iterations in a `=== Profile (N iterations ) ===` line, or None."""
+    match = _TITLE.match(text)
+    return int(match.group(1)) if match else None
+
+
+class TableReader:
+    """Reads the rows after the title; `feed` returns whether the line still belonged to the table."""
+
+    def __init__(self, iterations: int) -> None:
+        self._iterations = iterations
+        self._columns = 0
+        self._name_last = False
+        self._rows: list[ProfileRow] = []
+        self._total: ProfileRow | None = None
+
+    def feed(self, text: str) -> bool:
+        """Take in a header or a row."""
+        if not self._columns:
+            return self._header(text)
+        if self._total is not None:
+            return False
+        row = self._row(text)
+        if row is None:
+            return False
+        if row.name == "Total":
+            self._total = row
+        else:
+            self._rows.append(row)
+        return True
+
+    def _header(self, text: str) -> bool:
+        words = text.split()
+        if "Layer" not in words or not any(word.startswith("Time") for word in words):
+            return False
+        self._name_last = words[-1] == "Layer"
+        self._columns = 4 if any(word.startswith("Median") for word in words) else 3
+        return True
+
+    def _row(self, text: str) -> ProfileRow | None:
+        columns = self._columns
+        if self._name_last:
+            parts = text.split(None, columns)
+            name, figures = (parts[-1].strip(), parts[:-1]) if len(parts) == columns + 1 else ("", [])
+        else:
+            parts = text.rsplit(None, columns)
+            name, figures = (parts[0].strip(), parts[1:]) if len(parts) == columns + 1 else ("", [])
+        values = [value for figure in figures if (value := number(figure.rstrip("%"))) is not None]
+        if not name or len(values) != columns:
+            return None
+        median = values[2] if columns == 4 else None
+        return ProfileRow(name, values[0], values[1], median, values[-1])
+
+    def finish(self) -> Profile:
+        """The table so far."""
+        return Profile(self._iterations, tuple(self._rows), self._total)

@@ -1,7 +1,8 @@
-"""Read any artefact: the kind is told by content, the record by the kind's own parser."""
+"""Read any artefact: the kind is known by its content, the record by the kind's own parser."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dlaflow.errors import InputError
@@ -31,8 +32,6 @@ Record = (
     | tuple[OutputTensor, ...]
     | tuple[CudlaLayer, ...]
 )
-
-
 UNTESTED = "read by the manual's description; untested on real data, since no real file of the kind is public"
 
 
@@ -40,7 +39,7 @@ UNTESTED = "read by the manual's description; untested on real data, since no re
 class Artefact:
     """A file's kind with its record; None for kinds that are known and not read here (caches, reports, SQL).
 
-    `note` tells where a reader was written from descriptions because no real file of the kind is public.
+    `note` is for a reader that was written from descriptions, because no real file of the kind is public.
     """
 
     kind: Kind
@@ -67,27 +66,25 @@ def _note(kind: Kind, record: Record | None) -> str:
 
 
 def _record(kind: Kind, source: Source) -> Record | None:
-    if kind in {Kind.TRTEXEC_LOG, Kind.TENSORRT_LOG}:
-        return parse_log(source)
-    if kind in {Kind.TRTEXEC_HELP, Kind.NSYS_HELP}:
-        return parse_help(source)
-    if kind is Kind.PROFILE:
-        return parse_profile(source)
-    if kind is Kind.LAYER_INFO:
-        return parse_layer_info(source)
-    if kind is Kind.TIMES:
-        return parse_times(source)
-    if kind is Kind.OUTPUT:
-        return parse_output(source)
-    if kind is Kind.TEGRASTATS:
-        return parse_tegrastats(source)
-    if kind is Kind.DEVICE:
-        return parse_device(source)
-    if kind is Kind.CUDLA_CSV:
-        return parse_cudla_csv(source)
-    if kind is Kind.NSYS_SQLITE:
-        path = path_of(source)
-        if path is None:
-            raise InputError("an SQLite export is read from its file, not from text", then="Give the path.")
-        return read_info(path)
-    return None
+    if kind is not Kind.NSYS_SQLITE:
+        reader = _READERS.get(kind)
+        return reader(source) if reader else None
+    path = path_of(source)
+    if path is None:
+        raise InputError("an SQLite export is read from its file, not from text", then="Give the path.")
+    return read_info(path)
+
+
+_READERS: dict[Kind, Callable[[Source], Record]] = {
+    Kind.TRTEXEC_LOG: parse_log,
+    Kind.TENSORRT_LOG: parse_log,
+    Kind.TRTEXEC_HELP: parse_help,
+    Kind.NSYS_HELP: parse_help,
+    Kind.PROFILE: parse_profile,
+    Kind.LAYER_INFO: parse_layer_info,
+    Kind.TIMES: parse_times,
+    Kind.OUTPUT: parse_output,
+    Kind.TEGRASTATS: parse_tegrastats,
+    Kind.DEVICE: parse_device,
+    Kind.CUDLA_CSV: parse_cudla_csv,
+}

@@ -57,7 +57,7 @@ _PROFILE_SUFFIX = re.compile(r" \[profile \d+\]$")
 
 
 def dla_names(placement: PlacementList | None, engine: Iterable[EngineLayer] = ()) -> frozenset[str] | None:
-    """The names that are known to be DLA nodes, or None when nothing tells."""
+    """The names that are known to be DLA nodes, or None when nothing states it."""
     layers = list(engine)
     if layers:
         return frozenset(layer.name for layer in layers if layer.kind == "DLA")
@@ -111,7 +111,7 @@ def dla_regions(rows: Iterable[Row]) -> tuple[Region, ...]:
 def switch_count(rows: Iterable[Row]) -> int:
     """Changes between DLA and GPU along the rows; rows of zero time leave no work and do not count."""
     devices = [row.kind in {RowKind.DLA, RowKind.DLA_COPY} for row in rows if row.row.average_ms or row.row.total_ms]
-    return sum(here != there for here, there in itertools.pairwise(devices))
+    return sum(first != second for first, second in itertools.pairwise(devices))
 
 
 def _sum(rows: Iterable[Row]) -> float:

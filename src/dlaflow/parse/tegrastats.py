@@ -22,8 +22,8 @@ class Cpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """A clocked unit. `off` where the line says so; load and clock only where it prints them."""
+class TegrastatsEngine:
+    """A clocked unit, named without `_FREQ` (`EMC`, `GR3D`, `NVDLA0`, `VIC`, ...); `off` where the line says so."""
 
     name: str
     off: bool
@@ -50,7 +50,7 @@ class Rail:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TegrastatsSample:
     """One line. `date` is as printed (empty in JetPack 4), `epoch` the prefix of a wrapper. Memory is MB;
     the largest free block is printed as a count of blocks of a size.
     """
@@ -65,24 +65,16 @@ class Sample:
     free_blocks: int | None
     free_block_kb: int | None
     cpus: tuple[Cpu, ...]
-    engines: tuple[Engine, ...]
+    engines: tuple[TegrastatsEngine, ...]
     temperatures: tuple[Temperature, ...]
     rails: tuple[Rail, ...]
-
-    def engine(self, name: str) -> Engine | None:
-        """The unit of that name without `_FREQ`: `EMC`, `GR3D`, `NVDLA0`, `VIC`, ..."""
-        return next((engine for engine in self.engines if engine.name == name), None)
-
-    def rail(self, name: str) -> Rail | None:
-        """The first rail of that name."""
-        return next((rail for rail in self.rails if rail.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Tegrastats:
     """A log: its samples in order, and how many lines were none."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[TegrastatsSample, ...]
     other_lines: int
 
 
@@ -115,7 +107,7 @@ def parse_tegrastats(source: Source) -> Tegrastats:
     return Tegrastats(tuple(samples), other)
 
 
-def sample_of(line: str) -> Sample | None:
+def sample_of(line: str) -> TegrastatsSample | None:
     """One line as a sample, or None."""
     head = _HEAD.search(line)
     if head is None:
@@ -124,8 +116,8 @@ def sample_of(line: str) -> Sample | None:
     cpus = _CPU.search(line)
     temperatures = list(_TEMPERATURE.finditer(line))
     after_cpus = cpus.end() if cpus else head.end()
-    after = temperatures[-1].end() if temperatures else after_cpus
-    return Sample(
+    before, after = (temperatures[0].start(), temperatures[-1].end()) if temperatures else (len(line), after_cpus)
+    return TegrastatsSample(
         date=head.group(2) or "",
         epoch=float(head.group(1)) if head.group(1) else None,
         ram_used_mb=_megabytes(head.group(3), head.group(5)),
@@ -136,14 +128,10 @@ def sample_of(line: str) -> Sample | None:
         free_blocks=int(head.group(6)) if head.group(6) else None,
         free_block_kb=round(int(head.group(7)) * _UNITS[head.group(8)] * 1024) if head.group(7) else None,
         cpus=_cores(cpus) if cpus and cpus.group(1) else (),
-        engines=tuple(_engine(match) for match in _ENGINE.finditer(line, after_cpus, _end(line, temperatures))),
+        engines=tuple(_engine(match) for match in _ENGINE.finditer(line, after_cpus, before)),
         temperatures=tuple(Temperature(match.group(1), float(match.group(2))) for match in temperatures),
         rails=tuple(_rail(match) for match in _RAIL.finditer(line, after)),
     )
-
-
-def _end(line: str, temperatures: list[re.Match[str]]) -> int:
-    return temperatures[0].start() if temperatures else len(line)
 
 
 def _megabytes(text: str, unit: str) -> int:
@@ -163,16 +151,12 @@ def _core(text: str, shared: str | None) -> Cpu:
     return Cpu(int(match.group(1)), int(clock) if clock else None)
 
 
-def _engine(match: re.Match[str]) -> Engine:
+def _engine(match: re.Match[str]) -> TegrastatsEngine:
     name, off, load, several, other_load, single, load_alone, clock = match.groups()
-    clocks = [_mhz(part) for part in (several or single or clock or "").split(",") if part.strip()]
+    # A clock of several that is off reads 0, so that the others keep their places.
+    clocks = [integer(part.strip()) or 0 for part in (several or single or clock or "").split(",") if part.strip()]
     percent = load or other_load or load_alone
-    return Engine(name, off is not None, int(percent) if percent else None, tuple(clocks))
-
-
-def _mhz(text: str) -> int:
-    """A clock of several; one that is off reads 0, so that the others keep their places."""
-    return integer(text.strip()) or 0
+    return TegrastatsEngine(name, off is not None, int(percent) if percent else None, tuple(clocks))
 
 
 def _rail(match: re.Match[str]) -> Rail:

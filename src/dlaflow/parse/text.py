@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from dlaflow.errors import InputError
@@ -88,7 +90,7 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 
 def encoding_of(path: Path) -> str:
-    """UTF-8, or what a byte order mark or its pattern of NULs says (PowerShell redirects as UTF-16). Raises OSError."""
+    """UTF-8, or what a byte order mark or the NULs show (PowerShell redirects as UTF-16). Raises OSError."""
     with path.open("rb") as file:
         return _encoding(file.read(64))
 
@@ -112,17 +114,9 @@ def _is_gzip(path: Path) -> bool:
 
 def _unzipped(path: Path) -> Iterator[bytes]:
     """The contents in pieces, as far as a torn or damaged file goes."""
-    unzip = zlib.decompressobj(wbits=31)
-    with path.open("rb") as file:
-        while packed := file.read(1 << 18):
-            while packed:
-                try:
-                    yield unzip.decompress(packed)
-                except zlib.error:
-                    return
-                packed = unzip.unused_data
-                if unzip.eof:
-                    unzip = zlib.decompressobj(wbits=31)
+    with gzip.open(path) as file, suppress(EOFError, zlib.error, gzip.BadGzipFile):
+        while piece := file.read1(1 << 18):
+            yield piece
 
 
 def _gzip_lines(path: Path) -> Iterator[str]:

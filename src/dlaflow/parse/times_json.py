@@ -9,7 +9,7 @@ from dlaflow.parse.text import Source, integer, text_of
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class QuerySpan:
     """Milliseconds since the run began; None where the release does not write it."""
 
     start: float | None
@@ -20,10 +20,10 @@ class Span:
 class Query:
     """One inference. `end_to_end_ms` is missing from 8.4 on, `enqueue` in 7.0."""
 
-    enqueue: Span
-    h2d: Span
-    compute: Span
-    d2h: Span
+    enqueue: QuerySpan
+    h2d: QuerySpan
+    compute: QuerySpan
+    d2h: QuerySpan
     h2d_ms: float | None
     compute_ms: float | None
     d2h_ms: float | None
@@ -35,7 +35,7 @@ class Query:
 class TimesFile:
     """All queries of a file, warm-ups included up to 8.4.
 
-    `swapped` tells that the file is of 7.1 or 7.2, which write the start of enqueue and input under each other's name;
+    `swapped`: the file is of 7.1 or 7.2, which write the start of enqueue and input under each other's name;
     the record has them right.
     """
 
@@ -91,9 +91,9 @@ def _length(record: dict[str, object], name: str) -> float | None:
 
 
 def _query(record: dict[str, object], swapped: bool) -> Query:
-    def span(*names: str) -> Span:
+    def span(*names: str) -> QuerySpan:
         name = next((each for each in names if f"start{each}Ms" in record), names[0])
-        return Span(as_float(record.get(f"start{name}Ms")), as_float(record.get(f"end{name}Ms")))
+        return QuerySpan(as_float(record.get(f"start{name}Ms")), as_float(record.get(f"end{name}Ms")))
 
     enqueue, copy_in = span("Enq"), span("H2d", "In")
     if swapped:

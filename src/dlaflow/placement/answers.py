@@ -1,4 +1,4 @@
-"""What boards answered to `probe`: facts by layer, kept on the desk with board, release and date.
+"""What boards answered to `probe`: facts by layer, kept on the host with board, release and date.
 
 A layer is known by its signature: kind, operator, attributes and the shapes and types of its tensors, not by its name.
 An answer holds for the chip, the TensorRT release and the precision that it was given for, and for nothing else. It

@@ -15,6 +15,7 @@ from dlaflow.placement.switches import switches
 from dlaflow.rules.case import Case, elements, make_case
 from dlaflow.rules.examine import Examiner, verdict
 from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, StandaloneLeftovers
+from dlaflow.rules.model import nothing_runs
 from dlaflow.rules.moving import ShuffleBesideSlice
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Verdict
@@ -40,7 +41,7 @@ def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[s
     case = make_case(network, target)
     examiner = Examiner()
     findings = examiner.model(case)
-    nodes = _examine(case, examiner, answers or {}, blocked=_is_blocked(findings))
+    nodes = _examine(case, examiner, answers or {}, blocked=nothing_runs(findings))
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
     too_large = LoadableMemory().examine_placement(placement, case)
@@ -53,14 +54,6 @@ def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[s
     if target.mode == "standalone":
         findings = [*findings, leftovers]
     return replace(placement, findings=findings, summary=replace(placement.summary, standalone_ok=False))
-
-
-_BLOCKING = frozenset({"DLA001", "DLA002", "DLA003"})
-"""Findings on the target after which nothing can run on a DLA."""
-
-
-def _is_blocked(findings: list[Finding]) -> bool:
-    return any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
 
 
 def _examine(case: Case, examiner: Examiner, answers: Mapping[str, Known], *, blocked: bool) -> list[Node]:
@@ -164,7 +157,7 @@ def _summary(layers: list[PlacedLayer], built: _Built, switches: int, mac_share:
 def _mac_share(layers: list[PlacedLayer], network: Network, findings: list[Finding]) -> float | None:
     """The DLA's share; None where the size of an input, or of a layer that counts, is not known."""
     on_dla, on_gpu = ([layer for layer in layers if layer.device is device] for device in (Device.DLA, Device.GPU))
-    if _is_blocked(findings) or not (on_dla or network.dynamic_inputs):
+    if nothing_runs(findings) or not (on_dla or network.dynamic_inputs):
         return 0.0
     if network.dynamic_inputs or not all(map(has_known_macs, network.layers)):
         return None

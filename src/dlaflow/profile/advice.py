@@ -12,8 +12,9 @@ from dlaflow.parse.messages import is_harmless
 from dlaflow.profile.breakdown import Breakdown
 from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.iteration import REFORMAT
-from dlaflow.profile.names import cause_of
-from dlaflow.types import Device, Placement, Verdict
+from dlaflow.profile.names import GROUP_NORM, cause_of
+from dlaflow.rules.remedies import fix_call, has_remedy
+from dlaflow.types import Device, Finding, Placement, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,12 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
+    """Neighbouring GPU layers, TensorRT's reason, and the name of the DLA layer or subgraph behind them."""
+
     names: tuple[str, ...]
     between: bool
     reason: str
+    behind: str
 
 
 def advise(
@@ -50,11 +54,12 @@ def advise(
     found = []
     for subject, stretches in alike.items():
         costs = [times[name] for stretch in stretches for name in stretch.names if name in times]
+        findings = _findings(stretches, predicted) if predicted else []
         found.append(
             Advice(
-                title=_title(subject, stretches),
+                title=_title(subject, stretches, stays=bool(findings) and not any(map(has_remedy, findings))),
                 why=_why(stretches),
-                then=_fix(stretches, predicted),
+                then=_then(findings) if predicted else "`dlaflow check` on the model tells the rule and the remedy.",
                 gain_ms=sum(costs) if costs else None,
             )
         )
@@ -90,6 +95,7 @@ def _stretches(placement: ObservedBuild) -> list[_Stretch]:
                 names=tuple(layer.name for layer in layers),
                 between=0 < place < len(runs) - 1,
                 reason=reasons[0].text if reasons else "",
+                behind=runs[place + 1][1][0].name if place + 1 < len(runs) else "",
             )
         )
     return [stretch for stretch in found if _working(stretch) or stretch.between]
@@ -100,19 +106,24 @@ def _working(stretch: _Stretch) -> list[str]:
 
 
 def _subject(stretch: _Stretch) -> str:
-    """What stretches of the same kind have in common."""
+    """What stretches of the same kind have in common.
+
+    The scale of a GroupNorm may run on the DLA behind its normalization, so that the name there may tell what it is.
+    """
     names = _working(stretch)
     if not names:
         return ""
+    if cause_of([*names, *parts_of(stretch.behind)[:1]]) == GROUP_NORM:
+        return GROUP_NORM
     return cause_of(names) or parts_of(names[0])[0]
 
 
-def _title(subject: str, stretches: list[_Stretch]) -> str:
+def _title(subject: str, stretches: list[_Stretch], *, stays: bool) -> str:
     if not subject:
         return "Join neighbouring DLA subgraphs that only a reformat parts"
     first = parts_of(_working(stretches[0])[0])[0]
     where = first if len(stretches) == 1 else f"{len(stretches)} places, {first} first"
-    return f"Move {subject} to the DLA ({where})"
+    return f"{subject} stays on the GPU ({where})" if stays else f"Move {subject} to the DLA ({where})"
 
 
 def _why(stretches: list[_Stretch]) -> str:
@@ -126,17 +137,23 @@ def _why(stretches: list[_Stretch]) -> str:
     return f"{text} TensorRT: {reason}" if reason else text
 
 
-def _fix(stretches: list[_Stretch], predicted: Placement | None) -> str:
-    """The remedy that the rules know for one of these layers, rather for one that works than for a reshape."""
-    if predicted is None:
-        return "`dlaflow check` on the model tells the rule and the remedy."
+def _findings(stretches: list[_Stretch], predicted: Placement) -> list[Finding]:
+    """What the rules have against the layers of these stretches; reshapes count only where nothing else is there."""
     names = {part for stretch in stretches for name in stretch.names for part in parts_of(name)}
     layers = [layer for layer in predicted.layers if layer.name in names]
-    for layer in sorted(layers, key=lambda layer: is_harmless(layer.name, layer.kind)):
-        for finding in layer.findings:
-            if finding.fix and finding.verdict is not Verdict.NATIVE:
-                return f"Remedy: {finding.fix}"
-    return ""
+    layers = [layer for layer in layers if not is_harmless(layer.name, layer.kind)] or layers
+    return [finding for layer in layers for finding in layer.findings if finding.verdict is not Verdict.NATIVE]
+
+
+def _then(findings: list[Finding]) -> str:
+    """The remedy of the first layer that has one, with the call of `dlaflow fix` where a rewrite matches."""
+    if not findings:
+        return ""
+    first = next((finding for finding in findings if has_remedy(finding)), None)
+    if first is None:
+        return f"The rules know no remedy ({findings[0].rule})."
+    call = fix_call([finding for finding in findings if finding.rule == first.rule])
+    return f"Remedy: {first.fix} {call}".rstrip()
 
 
 def _settings(run: LogRun | None) -> list[Advice]:

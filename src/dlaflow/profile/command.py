@@ -6,11 +6,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlaflow.errors import UsageError
+from dlaflow.targets.features import find_feature
+from dlaflow.targets.version import Version
+
 _TRACES = {
     "nvmedia": ("cuda", "nvtx", "cublas", "cudnn", "cudla", "nvmedia"),
-    "tegra": ("cuda", "nvtx", "cublas", "cudnn", "cudla", "cudla-verbose", "tegra-accelerators"),
+    "tegra-accelerators": ("cuda", "nvtx", "cublas", "cudnn", "cudla", "cudla-verbose", "tegra-accelerators"),
 }
-_ACCELERATORS = {"nvmedia": "nvmedia", "tegra": "tegra-accelerators"}
 _FLAG = "--accelerator-trace"
 
 
@@ -52,7 +55,7 @@ def capture_commands(config: CaptureConfig) -> CaptureCommands:
     traces = _TRACES.get(dialect, ("cuda", "nvtx", "cublas", "cudnn"))
     flags = [f"--trace={','.join(traces)}", "--force-overwrite=true", f"--output={out}"]
     if dialect:
-        flags.append(f"{_FLAG}={_ACCELERATORS[dialect]}")
+        flags.append(f"{_FLAG}={dialect}")
     core = [] if config.dla_core is None else [f"--useDLACore={config.dla_core}"]
     run = [
         config.trtexec,
@@ -81,7 +84,8 @@ def _dialect(config: CaptureConfig) -> str:
     """How this release's nsys calls the DLA's traces; empty where it knows none."""
     if config.known_flags is not None and _FLAG not in config.known_flags:
         return ""
-    parts = [int(part) if part.isdigit() else 0 for part in config.jetpack.split(".")]
-    if not config.jetpack or parts[0] < 5:
+    try:
+        found = find_feature("nsys_accelerators", Version.parse(config.jetpack))
+    except UsageError:  # no JetPack, or a DRIVE OS
         return ""
-    return "nvmedia" if parts[0] == 5 and [*parts, 0, 0][1:3] < [1, 2] else "tegra"
+    return str(found.value) if found else ""

@@ -11,7 +11,7 @@ from dlaflow.parse.capture import HardwareTask
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.layer_info import LayerInfo, parse_dumped_layers, parse_layer_info
 from dlaflow.parse.log import LogRun, Profile
-from dlaflow.parse.nsys_hardware import read_hardware_tasks
+from dlaflow.parse.nsys import read_hardware_tasks
 from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.tegrastats import Tegrastats, parse_tegrastats
 from dlaflow.parse.times_json import TimesFile, parse_times

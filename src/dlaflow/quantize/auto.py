@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from dlaflow.progress import Progress, silent
 from dlaflow.quantize.calibration import LEVELS
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.methods import entropy, minmax, mse, percentile
-from dlaflow.quantize.model import Graph
+from dlaflow.quantize.model import Graph, add_constant
 from dlaflow.quantize.plan import PASS_THROUGH
 from dlaflow.quantize.session import Session
 
@@ -45,14 +45,14 @@ class Proposal:
 
 def proposals(histogram: Histogram) -> list[Proposal]:
     """What the methods say of a tensor, without near duplicates; nothing for a tensor of zeros."""
-    said = [
+    candidates = [
         Proposal("mse", mse(histogram)),
         Proposal("entropy", entropy(histogram)),
         Proposal("minmax", minmax(histogram)),
         *(Proposal(f"percentile {share}", percentile(histogram, share)) for share in (99.9, 99.99, 99.999)),
     ]
     kept: list[Proposal] = []
-    for proposal in said:
+    for proposal in candidates:
         apart = all(abs(other.threshold - proposal.threshold) > _CLOSE * other.threshold for other in kept)
         if proposal.threshold > 0 and apart:
             kept.append(proposal)
@@ -66,14 +66,14 @@ def best_proposals(
     progress: Progress = silent,
 ) -> dict[str, Proposal]:
     """For each tensor the proposal with the least squared error behind the next layers, over `batches`."""
-    open_choices = {name: said for name, said in proposed.items() if len(said) > 1}
-    chosen = {name: said[0] for name, said in proposed.items() if len(said) == 1}
+    open_choices = {name: candidates for name, candidates in proposed.items() if len(candidates) > 1}
+    chosen = {name: candidates[0] for name, candidates in proposed.items() if len(candidates) == 1}
     if not open_choices:
         return chosen
     model = _probe(graph, open_choices)
     runner = Session(model)
     model.Clear()
-    total: list[NDArray[np.float64]] = [np.zeros(len(said), np.float64) for said in open_choices.values()]
+    total: list[NDArray[np.float64]] = [np.zeros(len(candidates), np.float64) for candidates in open_choices.values()]
     with progress("compare methods", None, "images") as task:
         for batch in batches:
             step = runner.batch or 8
@@ -82,8 +82,8 @@ def best_proposals(
                 for sums, errors in zip(total, runner.run_all(part), strict=True):
                     sums += errors.reshape(-1).astype(np.float64)
                 task.advance(len(part))
-    for (name, said), sums in zip(open_choices.items(), total, strict=True):
-        chosen[name] = said[int(np.argmin(sums))]
+    for (name, candidates), sums in zip(open_choices.items(), total, strict=True):
+        chosen[name] = candidates[int(np.argmin(sums))]
     return chosen
 
 
@@ -94,46 +94,37 @@ def _probe(graph: Graph, proposed: Mapping[str, Sequence[Proposal]]) -> onnx.Mod
     model = onnx.ModelProto()
     model.CopyFrom(graph.proto)
     del model.graph.output[:]
-    writer = _Writer(graph, model)
-    for position, (name, said) in enumerate(proposed.items()):
+    writer = _ProbeWriter(graph, model)
+    for position, (name, candidates) in enumerate(proposed.items()):
         rows = [
             writer.error(name, proposal.threshold / LEVELS, f"probe{position}_{row}")
-            for row, proposal in enumerate(said)
+            for row, proposal in enumerate(candidates)
         ]
         output = writer.node("Concat", rows, f"probe{position}", axis=0)
         model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
     return model
 
 
-class _Writer:
+class _ProbeWriter:
     """Adds nodes to the probe."""
 
     def __init__(self, graph: Graph, model: onnx.ModelProto) -> None:
         self._graph = graph
         self._model = model
-        self._flat = self.constant(np.array([-1], np.int64), "probe_flat")
-        self._zero = self.constant(np.int8(0), "probe_zero")
-        self._tiny = self.constant(np.array([1e-30], np.float32), "probe_tiny")
+        self._flat = add_constant(model, "probe_flat", np.array([-1], np.int64))
+        self._zero = add_constant(model, "probe_zero", np.int8(0))
+        self._tiny = add_constant(model, "probe_tiny", np.array([1e-30], np.float32))
         self._norms: dict[str, str] = {}
 
-    def constant(self, value: NDArray[np.generic] | np.generic, name: str) -> str:
-        from onnx import numpy_helper
-
-        self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def node(self, op: str, inputs: Sequence[str], output: str, *, axis: int | None = None) -> str:
+    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         from onnx import helper
 
-        node = helper.make_node(op, list(inputs), [output], name=output)
-        if axis is not None:
-            node.attribute.append(helper.make_attribute("axis", axis))
-        self._model.graph.node.append(node)
+        self._model.graph.node.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
     def error(self, name: str, scale: float, stem: str) -> str:
         """The sum over the layers behind `name` of (rounded - exact)² / exact², shape [1]."""
-        step = self.constant(np.float32(scale), f"{stem}_scale")
+        step = add_constant(self._model, f"{stem}_scale", np.float32(scale))
         quantised = self.node("QuantizeLinear", [name, step, self._zero], f"{stem}_q")
         rounded = self.node("DequantizeLinear", [quantised, step, self._zero], f"{stem}_r")
         terms = [

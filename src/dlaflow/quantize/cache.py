@@ -15,13 +15,13 @@ from pathlib import Path
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import write_atomic
+from dlaflow.parse.trtexec import version_of
+from dlaflow.targets.features import has
+from dlaflow.targets.version import Version
 
 _HEADER = re.compile(r"^TRT-(\d+)-(\w+)$")
 _ENTRY = re.compile(r"^(.+): ([0-9a-fA-F]{1,8})$")
 _DECIMAL = re.compile(r"^\S.* -?\d+(\.\d+)?(e[-+]?\d+)?$")
-
-_WITHOUT_CACHE = 11
-"""From this major release on, types and scales come from the ONNX file (TensorRT's release notes for 11.0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class CacheFile:
     def tensorrt(self) -> str:
         """The release in the header, such as "8.5.2"; "" without a header."""
         match = _HEADER.match(self.header)
-        return version_of(int(match.group(1))) if match else ""
+        return version_of(match.group(1)) if match else ""
 
 
 def header_for(tensorrt: str) -> str:
@@ -61,10 +61,7 @@ def header_for(tensorrt: str) -> str:
 
     Raises UsageError when `tensorrt` is no version.
     """
-    numbers = re.match(r"^(\d+)\.(\d+)(?:\.(\d+))?", tensorrt)
-    if not numbers:
-        raise UsageError("unknown TensorRT release", expected="a version such as 8.5.2", received=repr(tensorrt))
-    major, minor, patch = (int(part or 0) for part in numbers.groups())
+    major, minor, patch = Version.parse(tensorrt).release.parts
     number = major * 10_000 + minor * 100 + patch if major >= 10 else major * 1_000 + minor * 100 + patch
     return f"TRT-{number}-EntropyCalibration2"
 
@@ -75,7 +72,7 @@ def header_for_reader(tensorrt: str) -> str:
     Raises UsageError when `tensorrt` is no version, or one that reads no cache.
     """
     header = header_for(tensorrt)
-    if int(tensorrt.partition(".")[0]) >= _WITHOUT_CACHE:
+    if not has("implicit_int8", Version.parse(tensorrt)):
         raise UsageError(
             f"TensorRT {tensorrt} reads no calibration cache",
             expected="a release before 11",
@@ -83,12 +80,6 @@ def header_for_reader(tensorrt: str) -> str:
             then="Write a Q/DQ model instead (`dlaflow calibrate --qdq`, `dlaflow cache to-qdq`).",
         )
     return header
-
-
-def version_of(number: int) -> str:
-    """The release behind a header's number: 8502 → 8.5.2, 100300 → 10.3.0."""
-    major, rest = divmod(number, 10_000 if number >= 100_000 else 1_000)
-    return f"{major}.{rest // 100}.{rest % 100}"
 
 
 def hex_of(scale: float) -> str:

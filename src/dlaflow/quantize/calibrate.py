@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
+from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize import auto
 from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig, TensorScale
 from dlaflow.quantize.checkpoint import Checkpoint, RunningFingerprint, State, key_of, skip
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.methods import AUTO, METHODS, percentile
-from dlaflow.quantize.model import QUANTISED, Graph, for_qdq, index, load_onnx
+from dlaflow.quantize.model import QUANTISED, Graph, for_qdq, index
 from dlaflow.quantize.observe import Observer
 from dlaflow.quantize.plan import Plan, plan
 
@@ -28,23 +29,24 @@ Batches = Callable[[], Iterable[NDArray[np.float32]]]
 
 
 def calibrate(
-    model: Path, batches: Batches, config: CalibrationConfig | None = None, progress: Progress = silent
+    model: Model | Path, batches: Batches, config: CalibrationConfig | None = None, progress: Progress = silent
 ) -> Calibration:
     """Scales for every activation of `model`, from one pass over `batches` (`auto`: a second one over a part of them).
 
     Raises InputError for a model or images that cannot be used: not float32, no images, NaN or infinite activations.
     """
     config = config or CalibrationConfig()
-    graph = index(load_onnx(model, config.shapes))
+    held = as_model(model, config.shapes)
+    graph = index(held.proto)
     tensors = plan(graph)
-    _refuse_converted(model, graph)
+    _refuse_converted(held.path, graph)
     if not tensors.observed:
-        raise InputError(f"{model} has no float32 activations", expected="a float32 model", received="none")
-    model_sha256 = sha256_of(model)
+        raise InputError(f"{held.path} has no float32 activations", expected="a float32 model", received="none")
+    model_sha256 = held.sha256 or sha256_of(held.path)
     checkpoint = Checkpoint(config.checkpoint, key_of(model_sha256, tensors.observed), config.checkpoint_seconds)
-    seen = _observe(Observer(graph.proto, tensors.observed), batches, config, checkpoint, progress)
+    seen = _observe(Observer(held.whole(), tensors.observed), batches, config, checkpoint, progress)
     if config.method == AUTO:
-        again = index(for_qdq(load_onnx(model, config.shapes)))
+        again = index(for_qdq(held.whole()))
         chosen = _auto(again, seen, limited(batches(), min(seen.images, auto.IMAGES)), progress)
     else:
         chosen = {histogram.name: choose(histogram, config) for histogram in seen.histograms}

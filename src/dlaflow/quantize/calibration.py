@@ -78,19 +78,6 @@ class Calibration:
         return {tensor.name: tensor.scale for tensor in self.tensors}
 
 
-class _File(msgspec.Struct, frozen=True):
-    """The sidecar as it stands on disk."""
-
-    schema: str
-    dlaflow: str
-    method: str
-    images: int
-    model_sha256: str
-    data_sha256: str
-    warnings: tuple[str, ...]
-    tensors: tuple[TensorScale, ...]
-
-
 def sidecar_of(cache: str | Path) -> Path:
     """The file beside a cache that says which model and which images it was made from."""
     return Path(f"{cache}.json")
@@ -98,16 +85,7 @@ def sidecar_of(cache: str | Path) -> Path:
 
 def write_calibration(calibration: Calibration, path: str | Path) -> None:
     """Write a calibration as JSON, whole or not at all."""
-    content = _File(
-        SCHEMA,
-        __version__,
-        calibration.method,
-        calibration.images,
-        calibration.model_sha256,
-        calibration.data_sha256,
-        calibration.warnings,
-        calibration.tensors,
-    )
+    content = {"schema": SCHEMA, "dlaflow": __version__, **msgspec.to_builtins(calibration)}
     write_atomic(path, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
@@ -117,21 +95,16 @@ def read_calibration(path: str | Path) -> Calibration:
     Raises InputError when the file cannot be read or holds something else.
     """
     try:
-        content = msgspec.json.decode(Path(path).read_bytes(), type=_File)
+        content = Path(path).read_bytes()
+        schema = msgspec.json.decode(content, type=dict[str, object]).get("schema")
+        calibration = msgspec.json.decode(content, type=Calibration)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
     except msgspec.DecodeError as error:
         raise InputError(f"{path} is no calibration record", expected=SCHEMA, received=str(error)) from None
-    if content.schema != SCHEMA:
-        raise InputError(f"{path} is no calibration record", expected=SCHEMA, received=content.schema)
-    return Calibration(
-        content.tensors,
-        content.method,
-        content.images,
-        content.model_sha256,
-        content.data_sha256,
-        content.warnings,
-    )
+    if schema != SCHEMA:
+        raise InputError(f"{path} is no calibration record", expected=SCHEMA, received=schema)
+    return calibration
 
 
 def scales_by_name(tensors: Mapping[str, float]) -> Calibration:

@@ -16,7 +16,7 @@ import numpy as np
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.layer import Layer, Network
-from dlaflow.graph.load import Model, load_model
+from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.lower import lower
 from dlaflow.quantize.calibration import LEVELS, Calibration
 
@@ -41,21 +41,21 @@ class Coverage:
     missing: tuple[str, ...]
 
 
-def cover(model: Path, calibration: Calibration, tensorrt: str, shapes: Sequence[FixedShape] = ()) -> Coverage:
+def cover(model: Model | Path, calibration: Calibration, tensorrt: str, shapes: Sequence[FixedShape] = ()) -> Coverage:
     """Complete a calibration for the network that TensorRT `tensorrt` makes of `model`, built with `shapes`.
 
     Raises InputError when the model cannot be read, UsageError for a `tensorrt` that is no version.
     """
-    loaded = load_model(model)
+    loaded = as_model(model)
     return complete(lower(loaded, tensorrt=tensorrt, fixed=shapes), calibration.scales, _largest_of(loaded))
 
 
-def renamed(model: Path, scales: Mapping[str, float], before: str, after: str) -> Coverage:
+def renamed(model: Model | Path, scales: Mapping[str, float], before: str, after: str) -> Coverage:
     """The scales of one release's cache under the names that another release gives; strange names are kept.
 
     The parser's own tensors have other names and numbers there and are derived anew.
     """
-    loaded = load_model(model)
+    loaded = as_model(model)
     old = lower(loaded, tensorrt=before)
     graph = loaded.proto.graph
     onnx_names = {value.name for value in graph.input} | {name for node in graph.node for name in node.output}

@@ -1,79 +1,68 @@
-"""Fold inference-mode BatchNormalization into the convolution before it, as TensorRT and onnxruntime do.
+"""Fold inference-mode BatchNormalization into the product or convolution before it, as TensorRT and onnxruntime do.
 
-    y = gamma * (conv(x) - mean) / sqrt(var + eps) + beta
-      = conv'(x)  with  W' = W * f,  b' = (b - mean) * f + beta,  f = gamma / sqrt(var + eps) per output channel
+    y = gamma * (W x + c - mean) / sqrt(var + eps) + beta
+      = (a W) x + (a c + b)      with  a = gamma / sqrt(var + eps),  b = beta - a mean  per output channel
 
 Q/DQ between the two would round a tensor that the hardware never makes; after folding there is none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dlaflow.quantize.model import Graph, index
+from dlaflow.quantize.model import Graph, add_constant, index
 
 if TYPE_CHECKING:
     import onnx
 
-_DEFAULT_EPSILON = 1e-5
+Floats = NDArray[np.float64]
+DEFAULT_EPSILON = 1e-5
+
+
+def affine_of(statistics: Sequence[NDArray[np.generic]], epsilon: float) -> tuple[Floats, Floats]:
+    """a and b of a x + b, from gamma, beta, mean and variance."""
+    gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in statistics)
+    factor = gamma / np.sqrt(variance + epsilon)
+    return factor, beta - factor * mean
+
+
+def folded(
+    weight: NDArray[np.generic], bias: NDArray[np.generic] | None, affine: tuple[Floats, Floats], axis: int = 0
+) -> tuple[Floats, Floats]:
+    """Weight and bias with `affine` behind them; `axis` of the weight holds the output channels."""
+    factor, offset = affine
+    shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
+    added = offset if bias is None else np.asarray(bias, np.float64).reshape(-1) * factor + offset
+    return np.asarray(weight, np.float64) * factor.reshape(shape), added
 
 
 def fold_batch_norm(model: onnx.ModelProto) -> int:
     """Fold in place; returns how many were folded. Outputs keep their names, results change by rounding only."""
-    folded = 0
     graph = index(model)
-    for node in list(model.graph.node):
-        if node.op_type == "BatchNormalization" and _fold(graph, node):
-            folded += 1
-    return folded
+    norms = [node for node in model.graph.node if node.op_type == "BatchNormalization"]
+    return sum(_fold(graph, norm) for norm in norms)
 
 
 def _fold(graph: Graph, norm: onnx.NodeProto) -> bool:
-    from onnx import numpy_helper
-
     conv = graph.producer.get(norm.input[0])
     if conv is None or conv.op_type != "Conv" or len(graph.consumers[norm.input[0]]) != 1:
         return False
     if norm.input[0] in graph.outputs or any(norm.output[1:]):
         return False
-    values = [graph.value(name) for name in norm.input[1:5]]
-    weight = graph.value(conv.input[1])
-    bias = graph.value(conv.input[2]) if len(conv.input) > 2 and conv.input[2] else None
-    if (
-        weight is None
-        or any(value is None for value in values)
-        or (bias is None and len(conv.input) > 2 and conv.input[2])
-    ):
+    statistics = [value for name in norm.input[1:5] if (value := graph.value(name)) is not None]
+    operands = [value for name in conv.input[1:] if name and (value := graph.value(name)) is not None]
+    if len(statistics) < 4 or not operands or len(operands) < len([name for name in conv.input[1:] if name]):
         return False
-    gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
-    epsilon = next((attribute.f for attribute in norm.attribute if attribute.name == "epsilon"), _DEFAULT_EPSILON)
-    factor = gamma / np.sqrt(variance + epsilon)
-    old_bias = np.zeros_like(mean) if bias is None else np.asarray(bias, np.float64)
-    new_weight = np.asarray(weight, np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))
-    new_bias = (old_bias - mean) * factor + beta
-    stem = norm.output[0]
-    for suffix, value in (("weight", new_weight), ("bias", new_bias)):
-        graph.proto.graph.initializer.append(
-            numpy_helper.from_array(value.astype(np.float32), f"{stem}.folded_{suffix}")
-        )
-    inputs = [conv.input[0], f"{stem}.folded_weight", f"{stem}.folded_bias"]
-    del conv.input[:]
-    conv.input.extend(inputs)
+    epsilon = next((attribute.f for attribute in norm.attribute if attribute.name == "epsilon"), DEFAULT_EPSILON)
+    stem, bias = norm.output[0], operands[1] if len(operands) > 1 else None
+    names = [f"{stem}.folded_weight", f"{stem}.folded_bias"]
+    for name, value in zip(names, folded(operands[0], bias, affine_of(statistics, epsilon)), strict=True):
+        add_constant(graph.proto, name, value.astype(np.float32))
+    conv.input[1:] = names
     conv.output[0] = stem
     graph.proto.graph.node.remove(norm)
     return True
-
-
-def drop_unused_initializers(model: onnx.ModelProto) -> None:
-    """Remove the weights that no node reads any more, also from the inputs, where older files list them too."""
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    if len(kept) < len(model.graph.initializer):
-        dropped = {tensor.name for tensor in model.graph.initializer} - used
-        inputs = [value for value in model.graph.input if value.name not in dropped]
-        del model.graph.input[:]
-        model.graph.input.extend(inputs)
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)

@@ -16,7 +16,8 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
-from dlaflow.quantize.model import QUANTISED, has_graph, index, load_onnx
+from dlaflow.graph.load import Model, as_model
+from dlaflow.quantize.model import QUANTISED, has_graph, index, opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -26,14 +27,14 @@ _LARGEST = float(np.finfo(np.float16).max)
 _TYPE_ATTRIBUTES = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "EyeLike": "dtype"}
 
 
-def write_fp16(model: Path, out: Path) -> None:
+def write_fp16(model: Model | Path, out: Path) -> None:
     """Write the FP16 version of `model`.
 
     Raises InputError when the model cannot be read, holds Q/DQ or nested graphs, or has weights beyond float16's range.
     """
     import onnx
 
-    converted = fp16_model(load_onnx(model))
+    converted = fp16_model(as_model(model).whole())
     with atomic_path(out) as temporary:
         onnx.save(converted, str(temporary))
 
@@ -43,7 +44,7 @@ def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     _refuse(graph)
     types = index(model).types
-    ports = [_float_ports(node, _opset(model, node.domain)) for node in graph.node]
+    ports = [_float_ports(node, opset_of(model, node.domain) or 1) for node in graph.node]
     kept = _kept(graph, ports)
     for tensor in graph.initializer:
         if tensor.name not in kept:
@@ -59,11 +60,6 @@ def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
     _cast_inputs(graph, set(stored))
     _cast_outputs(graph)
     return model
-
-
-def _opset(model: onnx.ModelProto, domain: str) -> int:
-    wanted = {"", "ai.onnx"} if domain in {"", "ai.onnx"} else {domain}
-    return next((entry.version for entry in model.opset_import if entry.domain in wanted), 1)
 
 
 @dataclass(frozen=True)
@@ -197,11 +193,7 @@ def _cast_inputs(graph: onnx.GraphProto, constants: set[str]) -> None:
     for value in graph.input:
         if value.type.tensor_type.elem_type != _FLOAT or value.name in constants:
             continue
-        narrow = f"{value.name}_fp16"
-        for node in graph.node:
-            for position, name in enumerate(node.input):
-                if name == value.name:
-                    node.input[position] = narrow
+        narrow = _renamed(graph, value.name)
         cast = helper.make_node("Cast", [value.name], [narrow], name=f"{value.name}/Cast", to=_FLOAT16)
         graph.node.insert(0, cast)
 
@@ -213,10 +205,14 @@ def _cast_outputs(graph: onnx.GraphProto) -> None:
     for value in graph.output:
         if value.type.tensor_type.elem_type != _FLOAT or value.name not in produced:
             continue
-        narrow = f"{value.name}_fp16"
-        for node in graph.node:
-            for names in (node.input, node.output):
-                for position, name in enumerate(names):
-                    if name == value.name:
-                        names[position] = narrow
+        narrow = _renamed(graph, value.name)
         graph.node.append(helper.make_node("Cast", [narrow], [value.name], name=f"{value.name}/Cast", to=_FLOAT))
+
+
+def _renamed(graph: onnx.GraphProto, tensor: str) -> str:
+    """Give a tensor another name wherever a node makes or reads it: the old one is for its float32 version."""
+    narrow = f"{tensor}_fp16"
+    for node in graph.node:
+        node.input[:] = [narrow if name == tensor else name for name in node.input]
+        node.output[:] = [narrow if name == tensor else name for name in node.output]
+    return narrow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.errors import InputError, UsageError, require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -161,12 +161,7 @@ def image_files(folder: Path) -> list[Path]:
 
     Raises InputError when there are none, EnvironmentLacksError without Pillow.
     """
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise EnvironmentLacksError(
-            "reading image files needs Pillow", then="Install it: pip install pillow."
-        ) from None
+    require("PIL", extra="run", what_for="reading image files")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise InputError(

@@ -60,19 +60,19 @@ def lint_for_model(cache: CacheFile, path: Path, model: Path, tensorrt: str | No
     """
     release = tensorrt or cache.tensorrt or "8.5.2"
     network = lower(load_model(model), tensorrt=release)
-    constants = {tensor.name for layer in network.layers for tensor in layer.outputs if tensor.constant}
-    known = {tensor.name for layer in network.layers for tensor in layer.outputs}
-    known |= {tensor.name for tensor in network.inputs}
+    made = (tensor for layer in network.layers for tensor in layer.outputs)
+    known = {tensor.name: tensor for tensor in (*network.inputs, *made)}
+    constants = {name for name, tensor in known.items() if tensor.constant}
     found = [item for item in lint_cache(cache) if item.kind != "zero" or item.tensor not in constants]
     if tensorrt and cache.tensorrt and cache.tensorrt != tensorrt:
         message = f"the header is for TensorRT {cache.tensorrt}, not {tensorrt}: `dlaflow cache rename` changes it"
         found.append(Problem("header", "", message))
     found += _fingerprint(path, model)
     scales = cache.scales
-    for name in known - set(scales) - constants:
-        if name in _float_names(network):
+    for name, tensor in known.items():
+        if name not in scales and name not in constants and tensor.dtype in _FLOATS:
             found.append(Problem("missing", name, "no scale: the layers that touch it rise to FP16 or leave the DLA"))
-    strangers = sorted(set(scales) - known)
+    strangers = sorted(set(scales) - set(known))
     found += [
         Problem("stranger", name, f"{model.name} has no such tensor under TensorRT {release}") for name in strangers
     ]
@@ -107,11 +107,6 @@ def _fingerprint(path: Path, model: Path) -> Iterator[Problem]:
         yield Problem(
             "other model", "", f"{sidecar.name} says that the cache was made for another file than {model.name}"
         )
-
-
-def _float_names(network: Network) -> set[str]:
-    tensors = [tensor for layer in network.layers for tensor in layer.outputs] + list(network.inputs)
-    return {tensor.name for tensor in tensors if tensor.dtype in _FLOATS}
 
 
 def _unequal(layer: Layer, scales: dict[str, float]) -> Iterator[Problem]:

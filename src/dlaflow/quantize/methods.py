@@ -17,7 +17,7 @@ from dlaflow.errors import UsageError
 from dlaflow.quantize.histogram import Histogram
 
 ENTROPY_BINS = 2048
-LEVELS = 128
+MAGNITUDES = 128
 """Magnitudes of symmetric INT8: 0..127."""
 
 _MSE_CANDIDATES = 128
@@ -49,12 +49,12 @@ def mse(histogram: Histogram) -> float:
     # Bin zero mostly holds exact zeros (ReLU): they cost nothing at any threshold.
     centres[0] = 0.0
     candidates: NDArray[np.float64] = histogram.largest * np.linspace(1 / 16, 1.0, _MSE_CANDIDATES)
-    errors = [_squared_error(centres, counts, candidate / (LEVELS - 1)) for candidate in candidates]
+    errors = [_squared_error(centres, counts, candidate / (MAGNITUDES - 1)) for candidate in candidates]
     return float(candidates[int(np.argmin(errors))])
 
 
 def _squared_error(centres: NDArray[np.float64], counts: NDArray[np.float64], scale: float) -> float:
-    restored = np.minimum(np.rint(centres / scale), LEVELS - 1) * scale
+    restored = np.minimum(np.rint(centres / scale), MAGNITUDES - 1) * scale
     return float(np.dot(counts, (centres - restored) ** 2))
 
 
@@ -65,7 +65,7 @@ def entropy(histogram: Histogram) -> float:
     counts = histogram.resampled(ENTROPY_BINS)
     # The first bin holds the exact zeros of ReLU, which any scale represents; the published procedure leaves them out.
     counts[0] = counts[1]
-    edges = np.arange(LEVELS, ENTROPY_BINS + 1)
+    edges = np.arange(MAGNITUDES, ENTROPY_BINS + 1)
     divergence = _divergences(counts, edges)
     best = int(edges[int(np.argmin(divergence))])
     return min(histogram.largest, (best + 0.5) * histogram.largest / ENTROPY_BINS)
@@ -85,7 +85,7 @@ def _divergences(counts: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArr
 
     last = counts[edges - 1]
     outliers = total - sums[edges]
-    bounds = (edges[:, None] * np.arange(LEVELS + 1)[None, :]) // LEVELS
+    bounds = (edges[:, None] * np.arange(MAGNITUDES + 1)[None, :]) // MAGNITUDES
     mass = np.diff(sums[bounds], axis=1)
     occupied = np.diff(filled[bounds], axis=1).astype(np.float64)
     occupied[:, -1] += (last == 0) & (outliers > 0)

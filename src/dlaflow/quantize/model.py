@@ -1,4 +1,4 @@
-"""The model as quantisation needs it: with its weights, checked, and with the types of its inner tensors."""
+"""An index over a model: who makes a tensor, who reads it, and of which type it is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
-from dlaflow.fixed_shape import FixedShape
-from dlaflow.graph.inputs import batch_of, fed_inputs, fix_inputs
+from dlaflow.graph.inference import infer_shapes
+from dlaflow.graph.inputs import fed_inputs
+from dlaflow.graph.load import without_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,30 +85,6 @@ class Graph:
         return None
 
 
-def load_onnx(path: str | Path, shapes: Sequence[FixedShape] = ()) -> onnx.ModelProto:
-    """Read an ONNX file with its weights; `shapes` fix inputs that it leaves open, the batch too.
-
-    Raises InputError when it cannot be read, is no ONNX file or is damaged, UsageError for a shape that does not fit.
-    """
-    import onnx
-
-    try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
-    except Exception as error:  # protobuf's and the checker's errors share no base
-        reason = next(iter(str(error).strip().splitlines()), "cannot be decoded")
-        raise InputError(
-            f"{path} is not a usable model", expected="a valid ONNX file", received=reason, then="Export it again."
-        ) from None
-    if not model.graph.node:
-        raise InputError(f"{path} is not a usable model", expected="at least one node", received="none")
-    if shapes:
-        fix_inputs(model.graph, batch_of(model.graph, None, shapes), shapes)
-    return model
-
-
 def index(model: onnx.ModelProto) -> Graph:
     """Index a model; names that shape inference cannot type are left out of `types`."""
     graph = model.graph
@@ -126,39 +103,41 @@ def index(model: onnx.ModelProto) -> Graph:
     return Graph(model, producer, consumers, initializers, _element_types(model), frozenset(constants))
 
 
+def opset_of(model: onnx.ModelProto, domain: str = "") -> int:
+    """The opset of a domain that the model imports; 0 when it imports none."""
+    same = {"", "ai.onnx"} if domain in {"", "ai.onnx"} else {domain}
+    return max((entry.version for entry in model.opset_import if entry.domain in same), default=0)
+
+
+def add_constant(model: onnx.ModelProto, name: str, value: NDArray[np.generic] | np.generic) -> str:
+    """Store an initializer; its name."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return name
+
+
 def has_graph(node: onnx.NodeProto) -> bool:
     """Whether a node holds a graph of its own (If, Loop, Scan), which may read more than the inputs tell."""
     return any(attribute.type in {_GRAPH, _GRAPHS} for attribute in node.attribute)
 
 
 def _element_types(model: onnx.ModelProto) -> dict[str, int]:
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(_without_weights(model)).graph
+    inferred = infer_shapes(without_weights(model), {}, Path("the model")).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
-    return {value.name: value.type.tensor_type.elem_type for value in values}
+    found = {value.name: value.type.tensor_type.elem_type for value in values}
+    return found | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
 
 
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose large initializers became typed inputs: shape inference then copies kilobytes, not the model."""
-    import onnx
-
-    slim = onnx.ModelProto()
-    slim.ir_version = model.ir_version
-    slim.opset_import.extend(model.opset_import)
-    slim.functions.extend(model.functions)
-    slim.graph.name = model.graph.name
-    slim.graph.node.extend(model.graph.node)
-    slim.graph.output.extend(model.graph.output)
-    slim.graph.value_info.extend(model.graph.value_info)
-    named = {value.name for value in model.graph.input}
-    slim.graph.input.extend(model.graph.input)
-    for tensor in model.graph.initializer:
-        if tensor.ByteSize() < 4096:
-            slim.graph.initializer.append(tensor)
-        elif tensor.name not in named:
-            slim.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    return slim
+def drop_unused_initializers(model: onnx.ModelProto) -> None:
+    """Remove the weights that no node reads any more, also from the inputs, where older files list them too."""
+    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    dropped = {tensor.name for tensor in model.graph.initializer} - used
+    for listed in (model.graph.initializer, model.graph.input):
+        for place in reversed(range(len(listed))):
+            if listed[place].name in dropped:
+                del listed[place]
 
 
 def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
@@ -177,7 +156,7 @@ def for_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx
 
-    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), _OPSET)
+    version = opset_of(model) or _OPSET
     # Before file version 4 every constant had to be an input too.
     model.ir_version = max(model.ir_version, 4)
     if version >= _OPSET:

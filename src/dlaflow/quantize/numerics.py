@@ -15,7 +15,11 @@ Not modelled: the DLA's internal formats between fused layers, and TensorRT's ch
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlaflow.quantize.model import add_constant, index, opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -29,8 +33,7 @@ _AXES_INPUT_OPSET = 13
 
 def as_on_dla(model: onnx.ModelProto) -> onnx.ModelProto:
     """Put the roundings into a Q/DQ or FP16 model; `model` itself is changed and returned."""
-    opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
-    if opset < _AXES_INPUT_OPSET:
+    if opset_of(model) < _AXES_INPUT_OPSET:
         return model
     if _has_qdq(model):
         _round_around(model)
@@ -50,7 +53,7 @@ def _has_qdq(model: onnx.ModelProto) -> bool:
 
 def _round_around(model: onnx.ModelProto) -> None:
     """Round the inputs and outputs of the operators that the DLA runs in FP16."""
-    writer = _Writer(model)
+    writer = _Rounding(model)
     for node in list(model.graph.node):
         if node.op_type not in FP16_OPS:
             writer.keep(node)
@@ -65,12 +68,8 @@ def _round_around(model: onnx.ModelProto) -> None:
 
 def _round_everything(model: onnx.ModelProto) -> None:
     """Round what each operator of an FP16 model puts out."""
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = [*inferred.value_info, *inferred.output]
-    halves = {value.name for value in values if value.type.tensor_type.elem_type == _FLOAT16}
-    writer = _Writer(model)
+    halves = {name for name, kind in index(model).types.items() if kind == _FLOAT16}
+    writer = _Rounding(model)
     for node in list(model.graph.node):
         targets = [name for name in node.output if name in halves]
         node.output[:] = [f"{name}_exact" if name in halves else name for name in node.output]
@@ -80,16 +79,14 @@ def _round_everything(model: onnx.ModelProto) -> None:
     writer.finish()
 
 
-class _Writer:
+class _Rounding:
     """Rebuilds the list of nodes."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        from onnx import TensorProto, helper
-
         self._model = model
         self._nodes: list[onnx.NodeProto] = []
         model.ir_version = max(model.ir_version, 4)  # before, every constant had to be an input too
-        model.graph.initializer.append(helper.make_tensor(_AXES, TensorProto.INT64, [1], [0]))
+        add_constant(model, _AXES, np.zeros(1, np.int64))
 
     def keep(self, node: onnx.NodeProto) -> None:
         """Put in a node as it is now."""
@@ -113,11 +110,8 @@ class _Writer:
         del self._model.graph.node[:]
         self._model.graph.node.extend(self._nodes)
 
-    def _add(self, op: str, inputs: list[str], output: str, *, to: int | None = None) -> str:
+    def _add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         from onnx import helper
 
-        node = helper.make_node(op, inputs, [output], name=f"{output}/{op}")
-        if to is not None:
-            node.attribute.append(helper.make_attribute("to", to))
-        self._nodes.append(node)
+        self._nodes.append(helper.make_node(op, inputs, [output], name=f"{output}/{op}", **attributes))
         return output

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Activations = Sequence[NDArray[np.float32]]
 
+_FLOAT = 1  # onnx.TensorProto.FLOAT
 _BUDGET = 24 << 20
 """Bytes of observed activations in the buffers."""
 
@@ -39,7 +40,9 @@ class Observer:
         # onnxruntime does not write an input that is also an output into a bound buffer: count what is fed instead.
         self._inputs = [index for index, name in enumerate(names) if name in fed]
         self._computed = [index for index, name in enumerate(names) if name not in fed]
-        set_outputs(model, [names[index] for index in self._computed])
+        del model.graph.output[:]
+        for index in self._computed:
+            model.graph.output.add(name=names[index]).type.tensor_type.elem_type = _FLOAT
         self._runner = Session(model, SessionOptions(spin=False))
         model.Clear()
         self._workers = ThreadPoolExecutor(max_workers=available_cores())
@@ -100,12 +103,3 @@ class Observer:
         self._count = max(1, min(len(batch), _BUDGET // max(needed, 1)))
         self._buffers = []
         return self._count
-
-
-def set_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Make the float tensors `names` the outputs of the model, in that order."""
-    import onnx
-
-    del model.graph.output[:]
-    for name in names:
-        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))

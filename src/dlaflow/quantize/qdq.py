@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
+from dlaflow.graph.load import Model, as_model
 from dlaflow.quantize.calibration import LEVELS, Calibration
 from dlaflow.quantize.choices import only_float
-from dlaflow.quantize.fold import drop_unused_initializers, fold_batch_norm
-from dlaflow.quantize.model import Graph, for_qdq, index, load_onnx
+from dlaflow.quantize.fold import fold_batch_norm
+from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, for_qdq, index
 from dlaflow.quantize.plan import LINEAR
 
 if TYPE_CHECKING:
     import onnx
 
 
-def write_qdq(model: Path, calibration: Calibration, out: Path, *, float_nodes: Collection[str] = ()) -> None:
+def write_qdq(model: Model | Path, calibration: Calibration, out: Path, *, float_nodes: Collection[str] = ()) -> None:
     """Write the INT8 version of `model`.
 
     `float_nodes` names nodes that stay in FP16: their weights are kept, and a tensor that only they touch gets no pair.
@@ -39,7 +40,7 @@ def write_qdq(model: Path, calibration: Calibration, out: Path, *, float_nodes: 
     """
     import onnx
 
-    quantised = qdq_model(load_onnx(model), calibration, float_nodes)
+    quantised = qdq_model(as_model(model).whole(), calibration, float_nodes)
     with atomic_path(out) as temporary:
         onnx.save(quantised, str(temporary))
 
@@ -116,8 +117,11 @@ class _Pairs:
         if (name, axis) not in self._weights:
             values, scale = quantise(np.asarray(weight, np.float32), axis)
             stem = f"{name}.axis{axis}" if any(known == name for known, _ in self._weights) else name
-            inputs = [self._constant(f"{stem}_int8", values), self._constant(f"{stem}_scale", scale)]
-            inputs.append(self._constant(f"{stem}_zero_point", np.zeros(scale.shape, np.int8)))
+            inputs = [
+                add_constant(self._graph.proto, f"{stem}_int8", values),
+                add_constant(self._graph.proto, f"{stem}_scale", scale),
+            ]
+            inputs.append(add_constant(self._graph.proto, f"{stem}_zero_point", np.zeros(scale.shape, np.int8)))
             output = f"{stem}_dequantized"
             self._nodes.setdefault("", []).append(
                 helper.make_node("DequantizeLinear", inputs, [output], name=f"{stem}/DequantizeLinear", axis=axis)
@@ -160,17 +164,11 @@ class _Pairs:
         from onnx import helper
 
         shared = [
-            self._constant(f"{behind}_scale", np.float32(scale)),
-            self._constant(f"{behind}_zero_point", np.int8(0)),
+            add_constant(self._graph.proto, f"{behind}_scale", np.float32(scale)),
+            add_constant(self._graph.proto, f"{behind}_zero_point", np.int8(0)),
         ]
         middle = f"{behind}_int8"
         return [
             helper.make_node("QuantizeLinear", [before, *shared], [middle], name=f"{behind}/QuantizeLinear"),
             helper.make_node("DequantizeLinear", [middle, *shared], [behind], name=f"{behind}/DequantizeLinear"),
         ]
-
-    def _constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
-        from onnx import numpy_helper
-
-        self._graph.proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        return name

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, Task, silent
 from dlaflow.quantize.calibration import Calibration
 from dlaflow.quantize.images import Images, in_batches
-from dlaflow.quantize.model import load_onnx
 from dlaflow.quantize.numerics import as_on_dla
 from dlaflow.quantize.plan import LINEAR
 from dlaflow.quantize.qdq import qdq_model
@@ -69,17 +69,18 @@ class Sample:
 
 
 def rank(
-    model: Path, calibration: Calibration, sample: Sample, max_drop: float, progress: Progress = silent
+    model: Model | Path, calibration: Calibration, sample: Sample, max_drop: float, progress: Progress = silent
 ) -> Sensitivity:
     """Measure every layer alone, then find how many of the worst must stay in FP16.
 
     Raises InputError for a model without layers to quantise or without images.
     """
-    nodes = [node for node in load_onnx(model).graph.node if node.op_type in LINEAR]
+    held = as_model(model, sample.shapes)
+    nodes = [node for node in held.proto.graph.node if node.op_type in LINEAR]
     if not nodes or not len(sample.images):
-        raise InputError("nothing to compare", expected="layers with weights, and images", received=str(model))
+        raise InputError("nothing to compare", expected="layers with weights, and images", received=str(held.path))
     with progress("sensitivity", None, "runs of the network") as task:
-        meter = _Meter(model, calibration, sample, task)
+        meter = _Meter(held, calibration, sample, task)
         reference = meter.scores(None)
         names = [node.name for node in nodes]
         damage = []
@@ -127,7 +128,7 @@ def _one_row_each(batch: NDArray[np.float32], output: NDArray[np.float32]) -> ND
 class _Meter:
     """Runs versions of the network over the same images."""
 
-    def __init__(self, model: Path, calibration: Calibration, sample: Sample, task: Task) -> None:
+    def __init__(self, model: Model, calibration: Calibration, sample: Sample, task: Task) -> None:
         self._model = model
         self._calibration = calibration
         self._sample = sample
@@ -135,7 +136,7 @@ class _Meter:
 
     def scores(self, float_nodes: Collection[str] | None, only: str = "") -> NDArray[np.float32]:
         """The outputs, [n, values]; None: the float32 network; `only`: no tensor besides those of that node."""
-        proto = load_onnx(self._model, self._sample.shapes)
+        proto = self._model.whole()
         if float_nodes is not None:
             calibration = self._around(only) if only else self._calibration
             proto = as_on_dla(qdq_model(proto, calibration, float_nodes))
@@ -160,8 +161,7 @@ class _Meter:
         return float(np.mean(scores.argmax(axis=1) == right))
 
     def _around(self, node_name: str) -> Calibration:
-        graph = load_onnx(self._model).graph
-        node = next(node for node in graph.node if node.name == node_name)
+        node = next(node for node in self._model.proto.graph.node if node.name == node_name)
         touched = {*node.input, *node.output}
         tensors = tuple(tensor for tensor in self._calibration.tensors if tensor.name in touched)
         return Calibration(tensors, self._calibration.method, self._calibration.images, "", "")

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.errors import InputError, require
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_NUMBERS = frozenset({"float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"})
+_OTHERWISE = {"float": "float32", "double": "float64"}
 _PROTOBUF_LIMIT = 2**31 - 1
 
 
@@ -47,9 +48,10 @@ class Session:
     """
 
     def __init__(self, model: str | Path | onnx.ModelProto, options: SessionOptions | None = None) -> None:
-        session = _session(model, options or SessionOptions())
+        session = open_session(model, options or SessionOptions())
         inputs = session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in _DTYPES:
+        dtype = dtype_of(inputs[0].type) if len(inputs) == 1 else None
+        if dtype is None or dtype.kind != "f":
             raise InputError(
                 "the model's inputs cannot be fed with images",
                 expected="one input of a float type",
@@ -57,7 +59,7 @@ class Session:
                 then="Export the part of the model that takes the image.",
             )
         self._session = session
-        self._dtype = _DTYPES[inputs[0].type]
+        self._dtype = dtype
         self.input_name: str = inputs[0].name
         self.output_names: list[str] = [value.name for value in session.get_outputs()]
         dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in inputs[0].shape]
@@ -111,22 +113,18 @@ class Session:
         )
 
 
-def onnxruntime_module() -> object:
-    """The onnxruntime package.
+def dtype_of(kind: str) -> np.dtype[np.generic] | None:
+    """numpy's type for onnxruntime's `tensor(...)`; None for what is no tensor of numbers."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return np.dtype(_OTHERWISE.get(name, name)) if name in _NUMBERS or name in _OTHERWISE else None
 
-    Raises EnvironmentLacksError when it is not installed.
+
+def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -> onnxruntime.InferenceSession:
+    """onnxruntime's own session on the CPU.
+
+    Raises InputError for a model that it cannot run, EnvironmentLacksError when onnxruntime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise EnvironmentLacksError(
-            "running a model needs onnxruntime", then="Install it: pip install 'dlaflow[run]'."
-        ) from None
-    return onnxruntime
-
-
-def _session(model: str | Path | onnx.ModelProto, options: SessionOptions) -> onnxruntime.InferenceSession:
-    onnxruntime_module()
+    require("onnxruntime", extra="run", what_for="running a model")
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

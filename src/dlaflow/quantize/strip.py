@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
-from dlaflow.quantize.fold import drop_unused_initializers
-from dlaflow.quantize.model import Graph, index, load_onnx
+from dlaflow.graph.load import Model, as_model
+from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 
 if TYPE_CHECKING:
@@ -38,16 +38,17 @@ class Stripped:
     float_nodes: tuple[str, ...]
 
 
-def strip_qdq(path: Path) -> Stripped:
+def strip_qdq(path: Model | Path) -> Stripped:
     """Separate a Q/DQ model into its parts.
 
     Raises InputError when there is no Q/DQ, values are not INT8, a zero point is not symmetric, a weight is quantised
     in blocks, or an activation has a scale per channel.
     """
-    model = load_onnx(path)
+    held = as_model(path)
+    model = held.whole()
     graph = index(model)
     if not any(node.op_type in _QDQ for node in model.graph.node):
-        raise InputError(f"{path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")
+        raise InputError(f"{held.path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")
     reader = _Reader(graph)
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
@@ -153,14 +154,11 @@ class _Reader:
 
     def _put(self, quantised: str, value: NDArray[np.float32]) -> str:
         """Store a weight under the name that it had before quantisation, when that is free."""
-        from onnx import numpy_helper
-
         stem = _SUFFIX.sub("", quantised)
         taken = stem in self._graph.initializers or stem in self._graph.producer or stem in self._put_names
         name = f"{quantised}_folded" if taken else stem
         self._put_names.add(name)
-        self._graph.proto.graph.initializer.append(numpy_helper.from_array(value, name))
-        return name
+        return add_constant(self._graph.proto, name, value)
 
     def _constant(self, node: onnx.NodeProto, position: int) -> NDArray[np.float32]:
         value = self._graph.value(node.input[position])

@@ -15,7 +15,7 @@ from dlaflow.recipe.schema import DataSection
 
 if TYPE_CHECKING:
     from dlaflow.api.images import Selection
-    from dlaflow.zoo.data import Dataset, Split
+    from dlaflow.zoo.dataset import Dataset, Split
 
 
 class RunData:

@@ -36,6 +36,7 @@ _COUNTS = (
     "train.batch_size",
     "target.batch",
     "export.batch",
+    "fix.images",
     "calibrate.samples",
     "sensitivity.images",
     "evaluate.limit",
@@ -88,7 +89,7 @@ def struct_of(body: object, kind: type[_Section], where: str) -> _Section:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
         place = str(error).replace("`$.", "`").replace("Object missing", f"the {where.partition(' ')[0]} misses")
-        raise InputError(f"the {where} has a wrong value", received=place) from None
+        raise InputError(f"the {where} has a wrong value: {place}") from None
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -159,11 +160,16 @@ def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) 
         raise InputError(
             f"variant {name!r} comes from an unknown one", expected=expected, received=repr(variant.source), then=then
         )
-    if variant.source and not variant.rewrite:
-        raise InputError(f"variant {name!r} would equal {variant.source!r}", expected="a `rewrite`", received="none")
-    if variant.rewrite and not variant.source:
-        expected = "`from`, the variant that is rewritten"
-        raise InputError(f"variant {name!r} has a rewrite", expected=expected, received=given[0])
+    change = [key for key, value in (("rewrite", variant.rewrite), ("fix", variant.fix)) if value]
+    if variant.source and len(change) != 1:
+        fault = "would equal" if not change else "is changed in two ways from"
+        received = " and ".join(change) or "none"
+        raise InputError(
+            f"variant {name!r} {fault} {variant.source!r}", expected="a `rewrite` or a `fix`", received=received
+        )
+    if change and not variant.source:
+        expected = "`from`, the variant that is changed"
+        raise InputError(f"variant {name!r} has a {change[0]}", expected=expected, received=given[0])
 
 
 def check_sections(body: dict[str, object], sections: Mapping[str, type], where: str) -> None:

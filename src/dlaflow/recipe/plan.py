@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dlaflow.api.fix import FixOptions
 from dlaflow.files import sha256_of
 from dlaflow.placement.answers import known_answers
 from dlaflow.quantize.calibration import sidecar_of
@@ -49,7 +50,9 @@ class Planner:
             yield from map(self._train, trained)
         if "export" in wanted:
             yield from map(self._export, trained)
-        yield from (self._rewrite(variant) for variant in recipe.variant if variant.source)
+        for variant in recipe.variant:
+            if variant.source:
+                yield self._fix(variant) if variant.fix else self._rewrite(variant)
         if "check" in wanted:
             yield from map(self._check, recipe.variant)
         if "estimate" in wanted:
@@ -94,11 +97,26 @@ class Planner:
         source, out = self.files[variant.source or ""].model, self.files[variant.name].model
         return Step(
             f"rewrite/{variant.name}",
-            partial(work.rewrite, source, out),
+            partial(work.rewrite, source, self.target, out),
             (out,),
             {"source": source},
-            {"rewrite": variant.rewrite or ""},
+            {"rewrite": variant.rewrite or "", "target": repr(self.target)},
             ("onnx",),
+        )
+
+    def _fix(self, variant: VariantSection) -> Step:
+        source, files, section = self.files[variant.source or ""].model, self.files[variant.name], self.recipe.fix
+        allow = variant.fix or "exact"
+        options = FixOptions(allow=allow, max_drop=section.max_drop, output_4d=section.output_4d)
+        data = None if allow == "exact" else self.data
+        fed = {"data": self._fingerprint} if data else {}
+        return Step(
+            f"fix/{variant.name}",
+            partial(work.fix, options, section.images, data, self.target, source, files),
+            (files.model, files.fix),
+            {"source": source},
+            {"allow": allow, "target": repr(self.target), "answers": self._answers, **fed, **_text(section)},
+            _RUNS,
         )
 
     def _check(self, variant: VariantSection) -> Step:
@@ -172,6 +190,7 @@ class Planner:
         inputs |= {f"{name}/model": each.model for name, each in files.items()}
         sources = Sources(recipe, files, done, on_boards, about)
         needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
+        needs_data |= {"fix" for variant in recipe.variant if variant.fix in ("tolerance", "data")}
         return Step(
             "report",
             partial(write_report, sources, self.data if needs_data else None, self._folder),

@@ -72,7 +72,7 @@ def _variant(section: VariantSection, sources: Sources) -> Variant:
     numbers = [path for path in files.results(sources.done, sources.on_boards) if path != files.placement]
     measurements = [measurement for path in numbers for measurement in read_measurements(path)]
     connections = edges(placement.layers) if placement and recipe.report.graph else []
-    note = section.note or (f"{section.source}, {section.rewrite}" if section.source else "")
+    note = section.note or (f"{section.source}, {section.rewrite or f'fix {section.fix}'}" if section.source else "")
     return Variant(section.name, note, placement, measurements, connections)
 
 

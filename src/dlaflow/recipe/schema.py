@@ -41,7 +41,8 @@ class VariantSection(msgspec.Struct, frozen=True, kw_only=True):
     """[[variant]]: one model of the run; its ONNX file comes from exactly one of three places.
 
     `model` is trained here (a name of the zoo or `package.module:factory`), `onnx` is a file of your own, and `from`
-    takes the ONNX file of another variant and applies `rewrite` to it.
+    takes the ONNX file of another variant and changes it: `rewrite` replaces each GlobalAveragePool and nothing else,
+    `fix` is `dlaflow fix` for the recipe's target, its value how far that may go.
     """
 
     name: str
@@ -49,6 +50,7 @@ class VariantSection(msgspec.Struct, frozen=True, kw_only=True):
     onnx: str | None = None
     source: str | None = msgspec.field(default=None, name="from")
     rewrite: Literal["average-pool"] | None = None
+    fix: Literal["exact", "tolerance", "data"] | None = None
     note: str = ""
 
 
@@ -68,6 +70,17 @@ class ExportSection(msgspec.Struct, frozen=True, kw_only=True):
     batch: int | Literal["dynamic"] = "dynamic"
     opset: int | Literal["auto"] = "auto"
     simplify: bool = False
+
+
+class FixSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[fix]: for variants with `fix`. `images` training images are for statistics and the proof (not for `exact`).
+
+    Statistics may cost at most `max_drop` points of accuracy; `output_4d` lets outputs become (N, C, 1, 1).
+    """
+
+    images: int = 256
+    max_drop: float = 1.0
+    output_4d: bool = False
 
 
 class EstimateSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +148,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     data: DataSection = DataSection()
     train: TrainSection = TrainSection()
     export: ExportSection = ExportSection()
+    fix: FixSection = FixSection()
     estimate: EstimateSection = EstimateSection()
     calibrate: CalibrateSection = CalibrateSection()
     sensitivity: SensitivitySection = SensitivitySection()

@@ -20,8 +20,9 @@ from dlaflow.report.units import count, percent
 from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
+    from dlaflow.api.fix import FixOptions
     from dlaflow.targets.target import Target
-    from dlaflow.zoo.training import TrainConfig
+    from dlaflow.zoo.plan import TrainConfig
 
 _BATCH = 64
 TRAINING_KEY = "training.key"
@@ -46,6 +47,10 @@ class Files:
     @property
     def placement(self) -> Path:
         return self.folder / "placement.json"
+
+    @property
+    def fix(self) -> Path:
+        return self.folder / "fix.json"
 
     @property
     def estimate(self) -> Path:
@@ -85,7 +90,7 @@ class Files:
 
 def train(model: str, section: TrainSection, data: RunData, out: Path, progress: Progress) -> str:
     """Train; an interrupted training of the same plan goes on from its checkpoint."""
-    from dlaflow.zoo.training import TrainConfig
+    from dlaflow.zoo.plan import TrainConfig
     from dlaflow.zoo.training import train as run_training
 
     dataset = data.dataset
@@ -113,7 +118,7 @@ def _clear_for_training(config: TrainConfig, data: RunData, key: Path) -> None:
     Finished weights go too: the step is being done because they are stale, and `resume` would take them for its result.
     """
     from dlaflow.zoo.checkpoint import checkpoint_path, load_checkpoint
-    from dlaflow.zoo.training import plan
+    from dlaflow.zoo.plan import plan
     from dlaflow.zoo.weights import sidecar_path
 
     code = fingerprint({}, {}, ("torch",))
@@ -149,12 +154,38 @@ def export(model: str, section: ExportSection, target: Target, files: Files, pro
     return f"opset {result.opset}, {count(result.nodes, 'node')}, within {result.max_difference:.1e} of torch"
 
 
-def rewrite(source: Path, out: Path, progress: Progress) -> str:
+def rewrite(source: Path, target: Target, out: Path, progress: Progress) -> str:
     """Replace each GlobalAveragePool by an AveragePool."""
-    from dlaflow.rewrites.average_pool import replace_global_average_pool
+    from dlaflow.rewrites.mean_pooling import replace_global_average_pool
 
-    replaced = replace_global_average_pool(source, out)
+    replaced = replace_global_average_pool(source, out, target)
     return f"{count(replaced, 'GlobalAveragePool')} became AveragePool"
+
+
+def fix(
+    options: FixOptions,
+    images: int,
+    data: RunData | None,
+    target: Target,
+    source: Path,
+    files: Files,
+    progress: Progress,
+) -> str:
+    """Rewrite and prove the model at `source` as `dlaflow fix` does; its report stands beside the model.
+
+    `images` training images are for the proof and for statistics; without `data` the proof takes random numbers.
+    """
+    from dlaflow.api.fix import batch_of, fix_model, inputs_of
+    from dlaflow.report.fix_text import fix_json
+
+    inputs = None
+    if data is not None:
+        inputs = inputs_of(data.training(images).images, data.test(None), batch_of(source, target))
+    report = fix_model(source, files.model, target, options, inputs, progress)
+    write_atomic(files.fix, fix_json(report))
+    applied = ", ".join(f"{each.rewrite} x{len(each.sites)}" for each in report.applied) or "no rewrite helps"
+    now = f"{count(report.after.loadables, 'loadable')}, {count(report.after.switches, 'switch')}"
+    return f"{applied}: {now} (before {report.before.loadables} and {report.before.switches})"
 
 
 def check(target: Target, files: Files, progress: Progress) -> str:
@@ -175,13 +206,14 @@ def check(target: Target, files: Files, progress: Progress) -> str:
 def estimate(power_mode: str | None, target: Target, files: Files, progress: Progress) -> str:
     """Estimate the latency of the placement on the board."""
     from dlaflow.api.check import Prediction
-    from dlaflow.api.estimate import estimate_of
+    from dlaflow.api.estimate import estimate_of, with_fix
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import network_placed
 
     with progress(f"Estimating {files.folder.name}", None):
         placement, model = read_placement(files.placement), load_model(files.model)
-        answer = estimate_of(Prediction(model, network_placed(model, placement), placement), target, power_mode)
+        found = Prediction(model, network_placed(model, placement), placement)
+        answer = with_fix(estimate_of(found, target, power_mode), found, target, power_mode)
     write_atomic(files.estimate, measurements_json(answer.measurements()))
     if answer.latency is None:
         return f"no estimate: {'; '.join(answer.unknown)}"

@@ -6,25 +6,22 @@ spreads over all of them. Numbers are means over the repeats with the 95% interv
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlaflow.build.config import InputShape
 from dlaflow.build.measuring import Measuring
 from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.parse.device import parse_device
 from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
-from dlaflow.profile.spread import Running, Spread
-from dlaflow.remote.board import Board
+from dlaflow.profile.spread import Spread
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.doctor import ask
-from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
-from dlaflow.remote.power import PowerSample, mean_power, rails_said, read_power
-from dlaflow.remote.profile import checked_engine
-from dlaflow.remote.records import JobState, Phase, PowerOptions, Run
+from dlaflow.remote.jobs import JobControl, JobOptions, performed
+from dlaflow.remote.power import mean_power, rails_counted, read_device, read_power, spread_of
+from dlaflow.remote.profile import CheckedEngine, checked_engine
+from dlaflow.remote.records import JobState, Phase, PowerOptions, ProgramRun
 from dlaflow.types import Measurement
 
 TOGETHER = "together"
@@ -49,23 +46,22 @@ class BenchOptions:
     interval_ms: int = 100
     power: bool = True
     clocks: bool = False
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """One thing that can run: its name, the desk's engine, that file's name on the board, how to load it."""
+    """One thing that can run: its name, the engine's file here and its name on the board, how to load it where."""
 
     name: str
-    engine: Path
+    path: Path
     file: str
-    tensorrt: str
-    shapes: tuple[InputShape, ...]
+    engine: CheckedEngine
     core: int | None
 
 
-def bench(board: Board, options: BenchOptions) -> list[Measurement]:
-    """Measure and return the numbers; each tells its count, spread, clocks, power mode and release.
+def bench(board: RemoteBoard, options: BenchOptions) -> list[Measurement]:
+    """Measure and return the numbers, each with its count, spread, clocks, power mode and release.
 
     Raises UsageError for no engines, InputError for engines of another release, EnvironmentLacksError when
     the board lacks a program.
@@ -77,27 +73,22 @@ def bench(board: Board, options: BenchOptions) -> list[Measurement]:
     units = _units(board, options)
     plan = [[unit] for unit in units] + ([units] if len(units) > 1 else [])
     phases = tuple(_phase(together, repeat, options) for repeat in range(options.repeats) for together in plan)
-    files = {unit.file: unit.engine for unit in units}
+    files = {unit.file: unit.path for unit in units}
     power = PowerOptions(idle_s=options.idle, interval_ms=options.interval_ms) if options.power else None
     job = JobOptions("bench", ", ".join(path.name for path in files.values()), files, phases, power, options.clocks)
-    with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
-        state = perform(board, job, Path(folder), options.handling)
-        require_done(board, state)
-        return _Results(board.name, state, Path(folder), units[0].tensorrt).measurements([unit.name for unit in units])
+    with performed(board, job, options.control) as (state, folder):
+        results = _Results(board.name, state, folder, units[0].engine.tensorrt)
+        return results.measurements([unit.name for unit in units])
 
 
-def _units(board: Board, options: BenchOptions) -> list[_Unit]:
+def _units(board: RemoteBoard, options: BenchOptions) -> list[_Unit]:
     machine, _ = ask(board)
     found = []
     if options.gpu is not None:
-        manifest, tensorrt = checked_engine(options.gpu, machine)
-        found.append(
-            _Unit("gpu", options.gpu, "gpu.engine", tensorrt, manifest.config.shapes if manifest else (), None)
-        )
+        found.append(_Unit("gpu", options.gpu, "gpu.engine", checked_engine(options.gpu, machine), None))
     if options.dla is not None:
-        manifest, tensorrt = checked_engine(options.dla, machine)
-        shapes = manifest.config.shapes if manifest else ()
-        found += [_Unit(f"dla{core}", options.dla, "dla.engine", tensorrt, shapes, core) for core in options.cores]
+        engine = checked_engine(options.dla, machine)
+        found += [_Unit(f"dla{core}", options.dla, "dla.engine", engine, core) for core in options.cores]
     return found
 
 
@@ -107,8 +98,8 @@ def _phase(together: list[_Unit], repeat: int, options: BenchOptions) -> Phase:
     for unit in together:
         run = f"{name}.{unit.name}.{repeat}"
         measuring = Measuring(duration=options.duration, warm_up=options.warm_up, export_times=f"{run}.times.json")
-        words = load_arguments(unit.file, unit.tensorrt, measuring, unit.shapes, unit.core)
-        runs.append(Run(name=run, arguments=tuple(words), seconds=4 * options.duration + _MARGIN_SECONDS))
+        arguments = load_arguments(unit.file, unit.engine.tensorrt, measuring, unit.engine.shapes, unit.core)
+        runs.append(ProgramRun(name=run, arguments=tuple(arguments), seconds=4 * options.duration + _MARGIN_SECONDS))
     return Phase(name=f"{name}.{repeat}", runs=tuple(runs))
 
 
@@ -119,12 +110,11 @@ class _Results:
         self._board = board
         self._state = state
         self._folder = folder
-        self._samples: list[PowerSample] = read_power(folder)
-        device = folder / "device.txt"
-        about = parse_device(device) if device.is_file() else None
-        mode = about.mode.name if about and about.mode else "not told"
+        self._samples = read_power(folder)
+        device = read_device(folder)
+        mode = device.mode.name if device and device.mode else "not told"
         clocks = ", ".join(
-            f"{clock.name} {clock.current_hz / 1e6:.0f} MHz" for clock in (about.clocks if about else ())
+            f"{clock.name} {clock.current_hz / 1e6:.0f} MHz" for clock in (device.clocks if device else ())
         )
         self._detail = f"{board}; TensorRT {release}; power mode {mode}; clocks {clocks or 'not told'}"
 
@@ -190,7 +180,7 @@ class _Results:
             whole.append(1000 * load.mean / sum(together))
             if idle is not None:
                 above.append(1000 * (load.mean - idle.mean) / sum(together))
-        rails = rails_said(self._samples)
+        rails = rails_counted(self._samples)
         found = self._number("power", phase, watts, "W", rails)
         if idle is not None:
             found += self._spread("idle power", phase, idle, "W", f"{rails}; samples, not repeats")
@@ -208,10 +198,7 @@ class _Results:
     def _number(
         self, quantity: str, subject: str, values: Iterable[float], unit: str, more: str = ""
     ) -> list[Measurement]:
-        running = Running()
-        for value in values:
-            running.add(value)
-        spread = running.finish()
+        spread = spread_of(values)
         return [] if spread is None else self._spread(quantity, subject, spread, unit, more)
 
     def _spread(self, quantity: str, subject: str, spread: Spread, unit: str, more: str) -> list[Measurement]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,18 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TypeVar, cast
 
 import msgspec
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import sha256_of
-from dlaflow.progress import Progress, silent
+from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.remote.bundle import agent_bundle
 from dlaflow.remote.channel import Channel, ConnectionLostError, UnreachableError, lines_of
-from dlaflow.remote.interruption import Interruption
-from dlaflow.remote.records import Adopted, Event, Facts, Have, Hello, JobState, OutputMark, Refusal
-from dlaflow.remote.transport import Transport, last_line
+from dlaflow.remote.records import Adopted, AgentRefusal, Event, Facts, Have, Hello, JobState, OutputMark
+from dlaflow.remote.transport import Transport, full_disk, last_line
 
 _MARGIN = 64 << 20
 """Bytes that stay free on the board: for logs, engines and the board itself."""
@@ -30,9 +28,6 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _SILENCE = 30.0
 """The agent gives a sign of life every 2 seconds while a job is followed."""
 _CHUNK = 1 << 18
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 T = TypeVar("T")
 
@@ -46,7 +41,7 @@ class Patience:
     busy: float = 0.0
 
 
-class Board:
+class RemoteBoard:
     """A board behind a transport. A context manager: connections are given back at its end."""
 
     def __init__(self, transport: Transport, patience: Patience | None = None, progress: Progress = silent) -> None:
@@ -58,7 +53,7 @@ class Board:
         self._agent = agent_bundle()
         self._hello: Hello | None = None
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> RemoteBoard:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -70,19 +65,19 @@ class Board:
         return self.title or self.transport.name
 
     def hello(self) -> Hello:
-        """Who is there; the agent is installed on the first call. Raises as `ask` does."""
+        """The board's name, folder and room; the agent is installed on the first call. Raises as `ask` does."""
         if self._hello is None:
             try:
                 self._hello = self._ask("hello", Hello, {})
             except UnreachableError:
-                # A board that was never there is told at once.
+                # A board that was never reached is an error at once.
                 raise
             except ConnectionLostError:
                 self._hello = self.ask("hello", Hello)
         return self._hello
 
     def facts(self, paths: tuple[str, ...] = ()) -> Facts:
-        """What the machine tells of itself, and which of `paths` it has. Raises as `ask` does."""
+        """The board's facts for `dlaflow doctor`, and which of `paths` it has. Raises as `ask` does."""
         self.hello()
         return self.ask("facts", Facts, {"paths": list(paths)})
 
@@ -96,7 +91,7 @@ class Board:
     def patiently(self, work: Callable[[], T], heard: Callable[[], float] | None = None) -> T:
         """Do `work` again while the connection breaks, until the board was away for `patience.reconnect` seconds.
 
-        `heard` tells when the board last gave a sign of life (monotonic seconds) while `work` went on.
+        `heard` returns when the board last gave a sign of life (monotonic seconds) while `work` went on.
         """
         away: float | None = None
         pause = _SHORTEST_PAUSE
@@ -146,12 +141,10 @@ class Board:
         with self.progress(f"pull from {self.name}", total, "bytes") as task:
 
             def rest() -> None:
-                left = tuple(name for name in names if not _is_whole(folder / name, state.outputs[name]))
-                if left:
+                if left := _not_whole(state, names, folder):
                     self._pull(state.id, left, folder)
-                    raise_for = [name for name in left if not _is_whole(folder / name, state.outputs[name])]
-                    if raise_for:
-                        raise ConnectionLostError(f"{raise_for[0]} did not arrive whole from {self.name}")
+                    if broken := _not_whole(state, left, folder):
+                        raise ConnectionLostError(f"{broken[0]} did not arrive whole from {self.name}")
 
             self.patiently(rest)
             task.advance(total)
@@ -191,9 +184,9 @@ class Board:
     def _pull(self, job: str, names: tuple[str, ...], folder: Path) -> None:
         with _Call(self, "send", {"id": job, "names": list(names)}) as call:
             call.channel.end_input()
-            source_of_tar = _Readable(call.channel, self.patience.answer)
+            stream = cast("IO[bytes]", _Stream(call.channel, self.patience.answer))
             try:
-                with tarfile.open(fileobj=io.BufferedReader(source_of_tar), mode="r|") as tar:
+                with tarfile.open(fileobj=stream, mode="r|") as tar:
                     for member in tar:
                         source = tar.extractfile(member) if member.isfile() and member.name in names else None
                         if source is None:
@@ -208,7 +201,7 @@ class Board:
 
     def _decode(self, line: bytes, kind: type[T]) -> T:
         try:
-            refusal = msgspec.json.decode(line, type=Refusal)
+            refusal = msgspec.json.decode(line, type=AgentRefusal)
             if refusal.error:
                 raise refused(self.name, refusal)
             return msgspec.json.decode(line, type=kind)
@@ -221,9 +214,9 @@ class Board:
 
 
 class _Call:
-    """A call that is surely closed; afterwards it tells what was said on stderr."""
+    """A call that is surely closed; afterwards it has the exit code and what stood on stderr."""
 
-    def __init__(self, board: Board, command: str, request: Mapping[str, object]) -> None:
+    def __init__(self, board: RemoteBoard, command: str, request: Mapping[str, object]) -> None:
         self._board = board
         self.channel = board.transport.call(board._agent, command, msgspec.json.encode(request))
         self.complaint = ""
@@ -241,52 +234,43 @@ class _Call:
         known = self._board.transport.diagnose(self.complaint)
         if known is not None:
             return known
-        said = last_line(self.complaint)
-        if self.code == 127 or "python3: not found" in said:
+        reason = last_line(self.complaint)
+        if self.code == 127 or "python3: not found" in reason:
             return EnvironmentLacksError(f"{self._board.name} has no python3", then="Install it on the board.")
-        if "SyntaxError" in said:
+        if "SyntaxError" in reason:
             return EnvironmentLacksError(
-                f"the Python of {self._board.name} is too old: {said}", expected="3.8 or later"
+                f"the Python of {self._board.name} is too old: {reason}", expected="3.8 or later"
             )
-        return ConnectionLostError(f"the connection to {self._board.name} broke" + (f": {said}" if said else ""))
+        return ConnectionLostError(f"the connection to {self._board.name} broke" + (f": {reason}" if reason else ""))
 
 
-class _Readable(io.RawIOBase):
-    """A channel as the file that tarfile reads."""
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A channel as tarfile reads a stream: piece by piece, whatever their size."""
 
-    def __init__(self, channel: Channel, timeout: float) -> None:
-        super().__init__()
-        self._channel = channel
-        self._timeout = timeout
-        self._kept = b""
+    channel: Channel
+    timeout: float
 
-    def readable(self) -> bool:
-        """See io.RawIOBase."""
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """See io.RawIOBase."""
-        view = memoryview(buffer).cast("B")
-        self._kept = self._kept or self._channel.read(self._timeout)
-        size = min(len(view), len(self._kept))
-        view[:size], self._kept = self._kept[:size], self._kept[size:]
-        return size
+    def read(self, size: int, /) -> bytes:
+        return self.channel.read(self.timeout)
 
 
-def refused(name: str, refusal: Refusal) -> DlaflowError:
+def refused(name: str, refusal: AgentRefusal) -> DlaflowError:
     """The agent's refusal as an exception."""
     if refusal.error == "disk_full":
-        return EnvironmentLacksError(
-            f"the disk of {name} is full ({refusal.text})", then="Free some space there: `dlaflow remote BOARD clean`."
-        )
+        return full_disk(name, f" ({refusal.text})")
     if refusal.error == "unknown_job":
         return UsageError(f"{name}: {refusal.text}", then="`dlaflow remote BOARD jobs` lists them.")
     if refusal.error in {"missing", "clocks", "system"}:
-        return EnvironmentLacksError(
-            f"{name}: {refusal.text}", then="`dlaflow remote BOARD doctor` tells what is there."
-        )
+        then = "`dlaflow remote BOARD doctor` tells what is there."
+        return EnvironmentLacksError(f"{name}: {refusal.text}", then=then)
     return UsageError(f"the agent on {name} refused: {refusal.text}")
 
 
-def _is_whole(path: Path, mark: OutputMark) -> bool:
-    return path.is_file() and path.stat().st_size == mark.bytes and sha256_of(path) == mark.sha256
+def _not_whole(state: JobState, names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """Those of the files in `folder` that are not what the job left."""
+
+    def is_whole(path: Path, mark: OutputMark) -> bool:
+        return path.is_file() and path.stat().st_size == mark.bytes and sha256_of(path) == mark.sha256
+
+    return tuple(name for name in names if not is_whole(folder / name, state.outputs[name]))

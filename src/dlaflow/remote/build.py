@@ -17,14 +17,14 @@ from dlaflow.build.failures import explain
 from dlaflow.build.manifest import BuildRecord, write_manifest
 from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.model_types import examine_model, takes_types_from_model
-from dlaflow.build.release import version_of
 from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import atomic_path
 from dlaflow.parse.trtexec import parse_log
-from dlaflow.remote.board import Board
-from dlaflow.remote.jobs import Handling, JobOptions, failed_run, perform
-from dlaflow.remote.records import Facts, JobState, Phase, Program, Run
+from dlaflow.remote.board import RemoteBoard
+from dlaflow.remote.jobs import JobControl, JobOptions, failed_run, perform
+from dlaflow.remote.records import Facts, JobState, Phase, Program, ProgramRun
+from dlaflow.targets.version import Version
 
 MODEL, ENGINE, CACHE, PROFILE = "model.onnx", "model.engine", "model.cache", "profile.json"
 RUN = "build"
@@ -33,7 +33,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteBuild:
-    """How to build there: what to measure afterwards (its files are on the desk), time limit in seconds, clocks.
+    """How to build on a board: what to measure afterwards (its files are the host's), time limit in seconds, clocks.
 
     `program` is trtexec, or `bindings`: TensorRT's Python API, which measures nothing.
     """
@@ -41,7 +41,7 @@ class RemoteBuild:
     measuring: Measuring = BUILD_ONLY
     seconds: float = 6 * HOUR
     clocks: bool = False
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
     program: Program = "trtexec"
 
     @property
@@ -50,8 +50,8 @@ class RemoteBuild:
         return "trtexec" if self.program == "trtexec" else "python"
 
 
-def builder_on(board: Board, facts: Facts) -> Program:
-    """What can build there.
+def builder_on(board: RemoteBoard, facts: Facts) -> Program:
+    """The program that can build on the board.
 
     Raises EnvironmentLacksError for a board with neither trtexec nor TensorRT's bindings.
     """
@@ -65,12 +65,12 @@ def builder_on(board: Board, facts: Facts) -> Program:
     )
 
 
-def build_on_board(board: Board, request: Request, how: RemoteBuild | None = None) -> BuildResult:
+def build_on_board(board: RemoteBoard, request: Request, how: RemoteBuild | None = None) -> BuildResult:
     """Build the engine of `request` with the board's trtexec and pull it; on any error nothing is left at its path.
 
     `request.built_for.tensorrt` must be the board's release. ENGINE.log stays whatever happens.
     Raises UsageError before anything runs for what the release cannot do, InputError or EnvironmentLacksError with the
-    cause in plain words, LeftRunningError when the desk leaves and the build goes on.
+    cause in plain words, LeftRunningError when the connection or the user leaves and the build goes on.
     """
     how = how or RemoteBuild()
     if request.engine.resolve() == request.model.resolve():
@@ -84,20 +84,22 @@ def build_on_board(board: Board, request: Request, how: RemoteBuild | None = Non
         requested = how.measuring if how.program == "trtexec" else BUILD_ONLY
         measuring = replace(requested, export_profile=PROFILE if requested.export_profile else None)
         arguments = tuple(build_arguments(MODEL, ENGINE, config, tensorrt, measuring))
-        phase = Phase(name=RUN, runs=(Run(name=RUN, program=how.program, arguments=arguments, seconds=how.seconds),))
+        phase = Phase(
+            name=RUN, runs=(ProgramRun(name=RUN, program=how.program, arguments=arguments, seconds=how.seconds),)
+        )
         title = f"{request.model.name} for {request.config.mode}"
-        state = perform(board, JobOptions("build", title, files, (phase,), clocks=how.clocks), folder, how.handling)
+        state = perform(board, JobOptions("build", title, files, (phase,), clocks=how.clocks), folder, how.control)
         log = request.engine.with_name(f"{request.engine.name}.log")
         if f"{RUN}.log" in state.outputs:
-            _put(folder / f"{RUN}.log", log)
+            put(folder / f"{RUN}.log", log)
         require_passed(board, state, log, how.seconds)
         if how.measuring.export_profile and PROFILE in state.outputs:
-            _put(folder / PROFILE, Path(how.measuring.export_profile))
-        _put(folder / ENGINE, request.engine)
+            put(folder / PROFILE, Path(how.measuring.export_profile))
+        put(folder / ENGINE, request.engine)
     return _recorded(request, how, state, log, cautions)
 
 
-def require_passed(board: Board, state: JobState, log: Path, seconds: float) -> None:
+def require_passed(board: RemoteBoard, state: JobState, log: Path, seconds: float) -> None:
     """Raises what the log, or else the job's ending, says of a build that failed."""
     if state.state == "done" and ENGINE in state.outputs:
         return
@@ -132,7 +134,7 @@ def _recorded(request: Request, how: RemoteBuild, state: JobState, log: Path, ca
     if run and run.tensorrt:
         wanted = built_for.tensorrt
         built_for = replace(built_for, tensorrt=run.tensorrt)
-        if version_of(run.tensorrt)[:2] != version_of(wanted)[:2]:
+        if Version.parse(run.tensorrt).parts[:2] != Version.parse(wanted).parts[:2]:
             cautions.append(
                 Caution(
                     f"The target says TensorRT {wanted}, but {run.tensorrt} built the engine.", "Name that release."
@@ -177,6 +179,7 @@ def _staged(request: Request, tensorrt: str) -> Iterator[tuple[dict[str, Path], 
         yield {**files, **plugins}, config
 
 
-def _put(source: Path, target: Path) -> None:
+def put(source: Path, target: Path) -> None:
+    """Copy a pulled file to where it stays, whole or not at all."""
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)

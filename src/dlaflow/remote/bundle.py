@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import textwrap
 import zipfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+
+from dlaflow.targets.features import features, trtexec_options
+from dlaflow.targets.version import Version
 
 _MAIN = "import sys\nfrom dlaflow_agent.main import main\nsys.exit(main())\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -20,6 +24,28 @@ class Bundle:
     name: str
     sha256: str
     content: bytes
+
+
+def agent_facts() -> str:
+    """The text of the agent's module `generated`: what it must know of TensorRT without our tables."""
+    since = {each.id: each.since for each in features()}
+    until = {each.id: each.until for each in features()}
+    lines = [
+        '"""What the agent knows of TensorRT: written by scripts/generate_docs from targets/features.toml."""',
+        "",
+        f"TYPED_ONLY_SINCE = {_numbers(since['typed_only'])}",
+        f"EXPLICIT_BATCH_UNTIL = {_numbers(until['explicit_batch_flag'])}",
+    ]
+    for kind in ("file", "files", "tensors", "text"):
+        names = sorted(name for name, option in trtexec_options().items() if option.takes == kind)
+        wrapped = textwrap.fill(" ".join(names), 110, initial_indent="    ", subsequent_indent="    ")
+        lines.append(f'TAKES_{kind.upper()} = """\n{wrapped}\n"""')
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(release: str | None) -> tuple[int, ...]:
+    assert release is not None
+    return Version.parse(release).parts
 
 
 @cache

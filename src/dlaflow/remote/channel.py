@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from dlaflow.errors import EnvironmentLacksError
 
@@ -24,8 +23,8 @@ class UnreachableError(ConnectionLostError):
     """The board was never there, and ssh says why: no reason to wait for it."""
 
 
-class Channel(Protocol):
-    """A call that is under way."""
+class Channel:
+    """A call that is under way; this one is connected to nothing."""
 
     def write(self, data: bytes) -> None:
         """Send to the agent's stdin. Raises ConnectionLostError."""
@@ -35,16 +34,19 @@ class Channel(Protocol):
 
     def read(self, timeout: float) -> bytes:
         """What comes next, empty at the end. Raises ConnectionLostError after `timeout` seconds of silence."""
+        return b""
 
     def close(self) -> int:
         """End the call and return its exit code."""
+        return 0
 
     def complaint(self) -> str:
         """What the transport wrote to stderr so far."""
+        return ""
 
 
-class ProcessChannel:
-    """A call through a process (ssh, or Python itself), in a session of its own: Ctrl-C is for the desk to decide."""
+class ProcessChannel(Channel):
+    """A call through a process (ssh, or Python itself), in a session of its own: Ctrl-C reaches the host alone."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
@@ -65,7 +67,6 @@ class ProcessChannel:
         self._selector.register(self._child.stdout, selectors.EVENT_READ)
 
     def write(self, data: bytes) -> None:
-        """See Channel."""
         assert self._child.stdin is not None
         try:
             self._child.stdin.write(data)
@@ -74,20 +75,17 @@ class ProcessChannel:
             raise ConnectionLostError("the connection to the board broke while sending") from None
 
     def end_input(self) -> None:
-        """See Channel."""
         assert self._child.stdin is not None
         with suppress(BrokenPipeError):
             self._child.stdin.close()
 
     def read(self, timeout: float) -> bytes:
-        """See Channel."""
         assert self._child.stdout is not None
         if not self._selector.select(timeout):
             raise ConnectionLostError("the board is silent", expected=f"an answer within {timeout:g} s")
         return os.read(self._child.stdout.fileno(), _CHUNK)
 
     def close(self) -> int:
-        """See Channel."""
         self.end_input()
         if self._child.poll() is None:
             try:
@@ -103,7 +101,6 @@ class ProcessChannel:
         return self._child.returncode
 
     def complaint(self) -> str:
-        """See Channel."""
         if self._stderr.closed:
             return self._complaint
         self._stderr.seek(0)

@@ -1,4 +1,4 @@
-"""`dlaflow doctor` for a board: the same questions, answered by the facts that the agent brings."""
+"""`dlaflow doctor` for a board: its questions, answered by the facts that the agent brings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from dlaflow.build.doctor import Ability, Checkup
 from dlaflow.build.machine import Machine, inspect
-from dlaflow.remote.board import Board
-from dlaflow.remote.records import Bindings, Facts
+from dlaflow.remote.board import RemoteBoard
+from dlaflow.remote.records import Facts
 from dlaflow.targets.target import Target
 from dlaflow.targets.version import agree
 
@@ -28,54 +28,35 @@ class RemoteSystem:
         self.asked: list[str] = []
 
     def read(self, path: str) -> str:
-        """See System."""
         return self._facts.files.get(path, "")
 
     def exists(self, path: str) -> bool:
-        """See System."""
         self.asked.append(path)
         return path in self._facts.paths or path in self._facts.files
 
     def run(self, *command: str) -> str:
-        """See System."""
         return self._outputs.get(command, "")
 
     def which(self, program: str) -> str:
-        """See System."""
         return self._facts.places.get(program, "")
 
     def package(self, name: str) -> str:
-        """Always none: the desk must not import a package in the board's place. `machine_of` adds the bindings."""
+        """Always none: the host must not import a package in the board's place. `machine_of` adds the bindings."""
         return ""
 
     def architecture(self) -> str:
-        """See System."""
         return self._facts.architecture
 
     def kernel(self) -> str:
-        """See System."""
         return self._facts.kernel
 
     def python(self) -> str:
-        """See System."""
         return self._facts.python
 
 
-_NOTHING = Facts(
-    files={},
-    commands=(),
-    places={},
-    paths=(),
-    architecture="",
-    kernel="",
-    python="",
-    tensorrt=Bindings(version="", dla_cores=None),
-)
-
-
-def ask(board: Board) -> tuple[Machine, Facts]:
-    """What the board is. Raises as `Board.ask` does."""
-    questions = RemoteSystem(_NOTHING)
+def ask(board: RemoteBoard) -> tuple[Machine, Facts]:
+    """What the board is. Raises as `RemoteBoard.ask` does."""
+    questions = RemoteSystem(Facts())
     inspect(questions)
     facts = board.facts(tuple(dict.fromkeys(questions.asked)))
     return machine_of(facts), facts
@@ -90,23 +71,23 @@ def machine_of(facts: Facts) -> Machine:
 
 
 def release_of(machine: Machine) -> str:
-    """The TensorRT that is on the board, such as 8.5.2; empty where nothing tells."""
+    """The TensorRT that is on the board, such as 8.5.2; empty where it is not known."""
     return machine.tensorrt or ".".join(machine.bindings.split(".")[:3])
 
 
 def has_other_release(machine: Machine, target: Target) -> bool:
-    """Whether the machine tells of another TensorRT than the target's."""
-    here = release_of(machine)
-    return bool(here) and not agree(here, target.release.tensorrt)
+    """Whether the machine has another TensorRT than the target's, as far as its release is known."""
+    installed = release_of(machine)
+    return bool(installed) and not agree(installed, target.release.tensorrt)
 
 
 def has_other_chip(machine: Machine, target: Target) -> bool:
-    """Whether the machine tells of another chip than the target's board has."""
+    """Whether the machine has another chip than the target's board, as far as its chip is known."""
     chip = machine.soc.partition(" ")[0].removeprefix("tegra")
     return bool(chip) and target.board.soc.removeprefix("T") != chip
 
 
-def examine(board: Board) -> Checkup:
+def examine(board: RemoteBoard) -> Checkup:
     """What the board is and which commands of `dlaflow remote` work on it."""
     machine, facts = ask(board)
     root = "sudo" in facts.places

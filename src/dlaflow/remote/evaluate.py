@@ -1,7 +1,7 @@
-"""`dlaflow remote BOARD evaluate`: the engine's own answers to pushed batches, counted on the desk.
+"""`dlaflow remote BOARD evaluate`: the engine's own answers to pushed batches, counted on the host.
 
 trtexec loads the engine for each batch, which is slow but needs nothing on the board but trtexec; so take a large batch
-and a share of the images. Times measured this way say nothing, and none are reported.
+and a share of the images. Times measured this way mean nothing, and none are reported.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.parse.times_json import parse_output
 from dlaflow.quantize.accuracy import Accuracy, Images, classes
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import ENGINE
 from dlaflow.remote.doctor import ask
-from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
+from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.profile import checked_engine
-from dlaflow.remote.records import Phase, Run
+from dlaflow.remote.records import Phase, ProgramRun
 
 _ONE_RUN = Measuring(iterations=1, warm_up=0, duration=0)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteEvaluation:
-    """How to feed the engine. `input` and `batch` are needed where its manifest does not tell them."""
+    """How to feed the engine. `input` and `batch` are needed where its manifest does not have them."""
 
     input: str | None = None
     batch: int | None = None
     seconds: float = 600.0
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
 def evaluate_on_board(
-    board: Board, engine: Path, images: Images, labels: NDArray[np.int64], how: RemoteEvaluation | None = None
+    board: RemoteBoard, engine: Path, images: Images, labels: NDArray[np.int64], how: RemoteEvaluation | None = None
 ) -> Accuracy:
     """Run `images`, float32 [n, C, H, W] as the engine expects them, against `labels`, int64 [n].
 
@@ -47,14 +47,12 @@ def evaluate_on_board(
     `profile_on_board` does. `seconds` of the result is the time of the whole job.
     """
     how = how or RemoteEvaluation()
-    machine, _ = ask(board)
-    manifest, release = checked_engine(engine, machine)
-    shapes = manifest.config.shapes if manifest else ()
-    name = how.input or (shapes[0].name if shapes else None)
-    batch = how.batch or (shapes[0].shapes.usual[0] if shapes else None)
+    checked = checked_engine(engine, ask(board)[0])
+    first = checked.shapes[0] if checked.shapes else None
+    name = how.input or (first.name if first else None)
+    batch = how.batch or (first.shapes.usual[0] if first else None)
     if name is None or batch is None:
         raise UsageError("the engine's manifest tells neither input nor batch", expected="--input NAME and --batch N")
-    core = manifest.config.dla_core if manifest else None
     count = -(-len(labels) // batch)
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
         files, phases = {ENGINE: engine}, []
@@ -65,21 +63,18 @@ def evaluate_on_board(
             path = Path(folder) / f"batch{number}.npy"
             np.save(path, padded)
             files[path.name] = path
-            words = load_arguments(ENGINE, release, _ONE_RUN, shapes, core)
+            loading = load_arguments(ENGINE, checked.tensorrt, _ONE_RUN, checked.shapes, checked.core)
             inputs = [f"--loadInputs={name}:batch{number}.bin", f"--exportOutput=output{number}.json"]
-            run = Run(name=f"evaluate{number}", arguments=(*words, *inputs), seconds=how.seconds)
+            run = ProgramRun(name=f"evaluate{number}", arguments=(*loading, *inputs), seconds=how.seconds)
             phases.append(Phase(name=run.name, runs=(run,)))
-        pulled = Path(folder) / "pulled"
-        pulled.mkdir()
-        title = f"{engine.name} on {len(labels)} images"
-        state = perform(board, JobOptions("evaluate", title, files, tuple(phases)), pulled, how.handling)
-        require_done(board, state)
-        scores = [_scores(board, pulled / f"output{number}.json", batch) for number in range(count)]
+        job = JobOptions("evaluate", f"{engine.name} on {len(labels)} images", files, tuple(phases))
+        with performed(board, job, how.control) as (state, pulled):
+            scores = [_scores(board, pulled / f"output{number}.json", batch) for number in range(count)]
     found = classes(np.concatenate(scores)[: len(labels)], len(labels))
     return Accuracy(int(np.sum(found == labels)), len(labels), state.ended - state.started, found)
 
 
-def _scores(board: Board, path: Path, batch: int) -> NDArray[np.float32]:
+def _scores(board: RemoteBoard, path: Path, batch: int) -> NDArray[np.float32]:
     """The first output, float32 [batch, classes]."""
     tensors = parse_output(path) if path.is_file() else ()
     if not tensors or len(tensors[0].values) % batch:

@@ -12,9 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from dlaflow.errors import DlaflowError, InputError, UsageError
-from dlaflow.progress import Progress
-from dlaflow.remote.board import Board, Patience
-from dlaflow.remote.interruption import Interruption
+from dlaflow.progress import Interruption, Progress
+from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.replay import ReplayTransport
 from dlaflow.remote.ssh import SshTarget, SshTransport
 from dlaflow.remote.transport import DEFAULT_ROOT, LocalTransport, Transport
@@ -78,9 +77,9 @@ def boards_of(text: str, ssh_config: Path | None = None) -> tuple[BoardEntry, ..
 
 def open_board(
     entry: BoardEntry, patience: Patience, progress: Progress, interruption: Interruption | None = None
-) -> Board:
+) -> RemoteBoard:
     """The board of an entry; nothing is connected yet. Raises UsageError for an address that is none."""
-    board = Board(_transport(entry), patience, progress)
+    board = RemoteBoard(_transport(entry), patience, progress)
     board.title = entry.title
     board.interruption = interruption or board.interruption
     return board
@@ -100,22 +99,22 @@ class BoardsFailedError(DlaflowError):
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """Whom to turn to: `ask_to_stop` at Ctrl-C whether the boards' jobs are to end too, `tell` with a line."""
+class UserCallbacks:
+    """`ask_to_stop` asks at Ctrl-C whether the boards' jobs are to end too, `tell` prints a line."""
 
     ask_to_stop: Callable[[], bool] = lambda: False
     tell: Callable[[str], None] = lambda text: None
 
 
 def on_every_board(
-    entries: Sequence[BoardEntry], work: Callable[[BoardEntry, Interruption], T], person: Person | None = None
+    entries: Sequence[BoardEntry], work: Callable[[BoardEntry, Interruption], T], user: UserCallbacks | None = None
 ) -> list[BoardResult[T]]:
     """Do `work` for all boards at once; the results come in the order of the inventory.
 
     A board that fails does not disturb the others. Raises KeyboardInterrupt once every board is left in good order and
-    the person was told what goes on there; a second Ctrl-C leaves at once.
+    the user was told what goes on there; a second Ctrl-C leaves at once.
     """
-    person = person or Person()
+    user = user or UserCallbacks()
     results: dict[int, BoardResult[T]] = {}
     interruption = Interruption()
     # Not joined: after Ctrl-C within a join, Python 3.11 takes a running thread for ended.
@@ -139,11 +138,11 @@ def on_every_board(
     try:
         _wait(ended)
     except KeyboardInterrupt:
-        interruption.decide(stop=person.ask_to_stop())
+        interruption.decide(stop=user.ask_to_stop())
         _wait(ended)
         for result in results.values():
             if result.error is not None:
-                person.tell(f"{result.entry.title}: {result.error}")
+                user.tell(f"{result.entry.title}: {result.error}")
         raise
     return [results[place] for place in range(len(entries))]
 

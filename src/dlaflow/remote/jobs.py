@@ -1,4 +1,4 @@
-"""Jobs from the desk's side: start under the board's lock, follow over broken connections, find again, pull."""
+"""Jobs as the host sees them: start under the board's lock, follow over broken connections, find again, pull."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import hashlib
 import re
 import secrets
 import socket
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.progress import Task
-from dlaflow.remote.board import Board
+from dlaflow.progress import Interruption
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.channel import ConnectionLostError
-from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.records import (
-    Event,
-    Job,
+    BoardJob,
     JobKind,
     JobList,
     JobState,
@@ -40,7 +40,7 @@ _ATTACHABLE = {"running", "done"}
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What to do on a board. `files` maps names in the job's folder to the desk's files."""
+    """What to do on a board. `files` maps names in the job's folder to files of the host."""
 
     kind: JobKind
     title: str
@@ -51,7 +51,7 @@ class JobOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Handling:
+class JobControl:
     """How to go about a job.
 
     `attach` takes the same job that an earlier call started, where there is one. `ask_to_stop` is asked at Ctrl-C
@@ -64,16 +64,22 @@ class Handling:
 
 
 class LeftRunningError(EnvironmentLacksError):
-    """The desk leaves, the job goes on; the message says how to find it."""
+    """The connection or the user left, the job goes on; the message names the way to find it."""
+
+    def __init__(self, board: RemoteBoard, job: str, why: str = "") -> None:
+        super().__init__(
+            f"{why}the job {job} goes on on {board.name}",
+            then=f"Find it again with --attach, or with `dlaflow remote {board.transport.name} attach {job}`.",
+        )
 
 
-def perform(board: Board, options: JobOptions, folder: Path, handling: Handling | None = None) -> JobState:
+def perform(board: RemoteBoard, options: JobOptions, folder: Path, control: JobControl | None = None) -> JobState:
     """Do a job and bring everything that it left into `folder`, whatever its ending; returns its state.
 
     Raises LeftRunningError when the connection or the user leaves, EnvironmentLacksError when the board is busy, full
     or lacks a program, KeyboardInterrupt when the user stopped the job.
     """
-    handling = handling or Handling()
+    control = control or JobControl()
     try:
         hashes = board.push(options.files)
     except ConnectionLostError as error:
@@ -82,44 +88,52 @@ def perform(board: Board, options: JobOptions, folder: Path, handling: Handling 
             then="Run the same command again: what arrived is not sent twice.",
         ) from None
     job = _job_of(options, hashes)
-    known = find(board, job.id.rsplit("-", 1)[0]) if handling.attach else None
+    known = find(board, job.id.rsplit("-", 1)[0]) if control.attach else None
     state = known or _start(board, job)
-    return finish(board, state, folder, handling)
+    return finish(board, state, folder, control)
 
 
-def finish(board: Board, state: JobState, folder: Path, handling: Handling | None = None) -> JobState:
+@contextmanager
+def performed(
+    board: RemoteBoard, options: JobOptions, control: JobControl | None = None
+) -> Iterator[tuple[JobState, Path]]:
+    """Do a job that must end well; gives its state and the folder with what it left, which goes with the context.
+
+    Raises as `perform` and `require_done` do.
+    """
+    with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
+        state = perform(board, options, Path(folder), control)
+        require_done(board, state)
+        yield state, Path(folder)
+
+
+def finish(board: RemoteBoard, state: JobState, folder: Path, control: JobControl | None = None) -> JobState:
     """Follow a job to its end and pull what it left. Raises as `perform` does."""
-    handling = handling or Handling()
+    control = control or JobControl()
     try:
-        state = _follow(board, state, handling)
+        state = _follow(board, state, control)
     except ConnectionLostError as error:
-        raise LeftRunningError(
-            f"{error.what}; the job {state.id} goes on on {board.name}",
-            then=f"Find it again with --attach, or with `dlaflow remote {board.transport.name} attach {state.id}`.",
-        ) from None
+        raise LeftRunningError(board, state.id, f"{error.what}; ") from None
     except KeyboardInterrupt:
-        wanted = board.interruption.stop if board.interruption.happened else handling.ask_to_stop()
+        wanted = board.interruption.stop if board.interruption.asked else control.ask_to_stop()
         if not wanted:
-            raise LeftRunningError(
-                f"the job {state.id} goes on on {board.name}",
-                then=f"Find it again with --attach, or with `dlaflow remote {board.transport.name} attach {state.id}`.",
-            ) from None
+            raise LeftRunningError(board, state.id) from None
         board.ask("stop", Stopping, {"id": state.id})
         board.interruption = Interruption()
-        _follow(board, state, Handling())
+        _follow(board, state, JobControl())
         raise
     board.pull(state, tuple(state.outputs), folder)
     return state
 
 
-def find(board: Board, start: str) -> JobState | None:
+def find(board: RemoteBoard, start: str) -> JobState | None:
     """The newest job whose id begins with `start` and that runs or is done."""
     jobs = board.ask("jobs", JobList).jobs
     found = [job for job in jobs if job.id.startswith(start) and job.state in _ATTACHABLE]
     return found[-1] if found else None
 
 
-def find_exactly(board: Board, job: str) -> JobState:
+def find_exactly(board: RemoteBoard, job: str) -> JobState:
     """A job by its id. Raises UsageError when the board has none of that name."""
     jobs = board.ask("jobs", JobList).jobs
     found = next((state for state in jobs if state.id == job), None)
@@ -134,28 +148,28 @@ def failed_run(state: JobState) -> RunEnd | None:
     return next((run for run in state.runs if run.exit != 0), None)
 
 
-def require_done(board: Board, state: JobState) -> None:
-    """Raises EnvironmentLacksError for a job that ended otherwise than well, where no log tells the cause."""
+def require_done(board: RemoteBoard, state: JobState) -> None:
+    """Raises EnvironmentLacksError for a job that ended otherwise than well."""
     if state.state != "done":
-        raise EnvironmentLacksError(f"the job {state.id} on {board.name} {_ended(state)}: {state.why}")
+        ending = {"stopped": "was stopped", "died": "was killed"}.get(state.state, state.state)
+        raise EnvironmentLacksError(f"the job {state.id} on {board.name} {ending}: {state.why}")
 
 
-def _ended(state: JobState) -> str:
-    return {"failed": "failed", "stopped": "was stopped", "died": "was killed"}.get(state.state, state.state)
-
-
-def _job_of(options: JobOptions, hashes: dict[str, str]) -> Job:
-    """The id is the job's content and a random part: one finds the same job again, the other tells runs apart."""
+def _job_of(options: JobOptions, hashes: dict[str, str]) -> BoardJob:
+    """The id is the job's content, by which it is found again, and a random part, by which its runs differ."""
     # The title is the user's text, the only one that the board sees; control characters are none of its business.
     title = re.sub(r"[\x00-\x1f]", "?", options.title)[:200]
-    desk = f"{_user()}@{socket.gethostname()}"[:200]
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"
     body = msgspec.json.encode((options.kind, hashes, options.phases, options.power, options.clocks), order="sorted")
     name = f"{options.kind}-{hashlib.sha256(body).hexdigest()[:12]}-{secrets.token_hex(4)}"
-    return Job(
+    return BoardJob(
         id=name,
         kind=options.kind,
         title=title,
-        desk=desk,
+        host=f"{user}@{socket.gethostname()}"[:200],
         files=hashes,
         phases=options.phases,
         power=options.power,
@@ -163,7 +177,7 @@ def _job_of(options: JobOptions, hashes: dict[str, str]) -> Job:
     )
 
 
-def _start(board: Board, job: Job) -> JobState:
+def _start(board: RemoteBoard, job: BoardJob) -> JobState:
     """Repeating is safe: the agent answers a known id with that job."""
     last = time.monotonic() + max(board.patience.busy, _SETTLING_SECONDS)
     with board.progress(f"{job.kind} on {board.name}", None) as task:
@@ -173,17 +187,17 @@ def _start(board: Board, job: Job) -> JobState:
             if answer.answer != "busy" and answer.state is not None:
                 return answer.state
             holder = answer.holder
+            whose = holder.get("desk", "another host")
             if time.monotonic() > last:
                 raise EnvironmentLacksError(
-                    f"{board.name} is busy with {holder.get('kind', 'a job')} {holder.get('id', '')} "
-                    f"of {holder.get('desk', 'another desk')}",
+                    f"{board.name} is busy with {holder.get('kind', 'a job')} {holder.get('id', '')} of {whose}",
                     then="Wait for it (--wait SECONDS), or look at it with `dlaflow remote BOARD jobs`.",
                 )
-            task.describe(f"waits for {holder.get('desk', 'another desk')}")
+            task.describe(f"waits for {whose}")
             time.sleep(_BUSY_PAUSE)
 
 
-def _follow(board: Board, state: JobState, handling: Handling) -> JobState:
+def _follow(board: RemoteBoard, state: JobState, control: JobControl) -> JobState:
     """To the end of the job; each broken connection starts the patience anew, and no event is heard twice."""
     offset, heard = 0, time.monotonic()
     with board.progress(f"{state.kind} on {board.name}", None) as task:
@@ -195,21 +209,10 @@ def _follow(board: Board, state: JobState, handling: Handling) -> JobState:
                 offset, heard = event.at, time.monotonic()
                 if event.state is not None:
                     return event.state
-                _tell(event, task, handling)
+                if event.event == "phase":
+                    task.describe(event.name)
+                elif event.event == "line":
+                    control.on_line(event.run, event.text)
             raise ConnectionLostError(f"the connection to {board.name} broke")
 
         return board.patiently(listen, lambda: heard)
-
-
-def _tell(event: Event, task: Task, handling: Handling) -> None:
-    if event.event == "phase":
-        task.describe(event.name)
-    elif event.event == "line":
-        handling.on_line(event.run, event.text)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"

@@ -19,10 +19,10 @@ from dlaflow.graph.load import Model, load_model
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
 from dlaflow.placement.check import check_network, network_of
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.cut import BOUNDARY, cut_out, give_types
-from dlaflow.remote.jobs import Handling, JobOptions, perform, require_done
-from dlaflow.remote.records import Phase, Run
+from dlaflow.remote.jobs import JobControl, JobOptions, performed
+from dlaflow.remote.records import Phase, ProgramRun
 from dlaflow.targets.target import Target
 from dlaflow.types import Verdict
 
@@ -43,10 +43,10 @@ class ProbeOptions:
     everything: bool = False
     again: bool = False
     seconds: float = 600.0
-    handling: Handling = field(default_factory=Handling)
+    control: JobControl = field(default_factory=JobControl)
 
 
-def probe(board: Board, path: Path, target: Target, options: ProbeOptions | None = None) -> Probed:
+def probe(board: RemoteBoard, path: Path, target: Target, options: ProbeOptions | None = None) -> Probed:
     """Ask the board about the layers of `path` that `check` cannot decide for `target`, its own release.
 
     Raises UsageError for a release without a DLA, EnvironmentLacksError when the board's trtexec
@@ -87,14 +87,11 @@ def probe(board: Board, path: Path, target: Target, options: ProbeOptions | None
         if not asked:
             return Probed(None, known, tuple(skipped))
         phases = tuple(_phase(number, config, tensorrt, options.seconds) for number in range(len(asked)))
-        pulled = folder / "pulled"
-        pulled.mkdir()
         job = JobOptions("probe", f"{len(asked)} layers of {path.name}", files, phases)
-        state = perform(board, job, pulled, options.handling)
-        require_done(board, state)
-        answers = tuple(
-            _answer(mark, layer, pulled / f"layer{number}.log") for number, (mark, layer) in enumerate(asked)
-        )
+        with performed(board, job, options.control) as (state, pulled):
+            answers = tuple(
+                _answer(mark, layer, pulled / f"layer{number}.log") for number, (mark, layer) in enumerate(asked)
+            )
     if all(answer.device == "failed" for answer in answers):
         raise EnvironmentLacksError(
             f"trtexec on {board.name} built none of {len(answers)} layers: {answers[0].reason}",
@@ -128,8 +125,8 @@ def _wanted(model: Model, network: Network, target: Target, options: ProbeOption
 
 def _phase(number: int, config: BuildConfig, tensorrt: str, seconds: float) -> Phase:
     name = f"layer{number}"
-    words = build_arguments(f"{name}.onnx", f"{name}.engine", config, tensorrt, BUILD_ONLY)
-    return Phase(name=name, runs=(Run(name=name, arguments=tuple(words), seconds=seconds),), may_fail=True)
+    arguments = tuple(build_arguments(f"{name}.onnx", f"{name}.engine", config, tensorrt, BUILD_ONLY))
+    return Phase(name=name, runs=(ProgramRun(name=name, arguments=arguments, seconds=seconds),), may_fail=True)
 
 
 def _answer(mark: str, layer: Layer, log: Path) -> Answer:
@@ -144,8 +141,8 @@ def _read(log: Path) -> tuple[Answered, str]:
             known = explain(lines)
         return "failed", f"{known.what} ({known.evidence})" if known.evidence else known.what
     run = runs[-1]
-    said = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
+    messages = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
     gpu = [entry for entry in run.placement.gpu if not entry.name.endswith(BOUNDARY)]
     if run.placement.dla and gpu:
-        return "both", said
-    return ("DLA", "") if run.placement.dla else ("GPU", said)
+        return "both", messages
+    return ("DLA", "") if run.placement.dla else ("GPU", messages)

@@ -1,4 +1,7 @@
-"""What desk and agent tell each other, as records. The agent's side of the same lines is plain JSON."""
+"""The messages between the host and a board's agent, as records. The agent's side of the same lines is plain JSON.
+
+`desk` is the host's name on the wire and in the state files of older agents.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ Program = Literal["trtexec", "bindings", "nsys-profile", "nsys-export"]
 Ending = Literal["running", "done", "failed", "stopped", "died"]
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class ProgramRun(msgspec.Struct, frozen=True, kw_only=True):
     """One program of a job; its output goes to NAME.log. File names are those of the job's own folder.
 
     `seconds` is its time limit, `flags` those of `nsys profile`, `report` the capture that nsys-export converts.
@@ -29,7 +32,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """Runs that go together; the next phase begins when all have ended. A run that fails ends the job unless it may."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[ProgramRun, ...]
     may_fail: bool = False
 
 
@@ -40,13 +43,13 @@ class PowerOptions(msgspec.Struct, frozen=True, kw_only=True):
     interval_ms: int = 100
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class BoardJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the agent takes it. `files` maps names in the job's folder to hashes of pushed files."""
 
     id: str
     kind: JobKind
     title: str
-    desk: str
+    host: str = msgspec.field(name="desk")
     files: dict[str, str]
     phases: tuple[Phase, ...]
     power: PowerOptions | None = None
@@ -86,7 +89,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     state: Ending
     why: str = ""
-    desk: str = ""
+    host: str = msgspec.field(default="", name="desk")
     title: str = ""
     started: float = 0.0
     ended: float = 0.0
@@ -108,15 +111,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     state: JobState | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent's word when it does not serve a request; `error` is empty in every other answer."""
+class AgentRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the agent does not serve a request; `error` is empty in every other answer."""
 
     error: str = ""
     text: str = ""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is there. `free` is in bytes."""
+    """The board's own name and the agent's folder. `free` is in bytes."""
 
     host: str
     root: str
@@ -136,12 +139,6 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     """The files that did not arrive whole."""
 
     wrong: tuple[str, ...]
-
-
-class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """How many files came in a tar."""
-
-    received: int
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,18 +178,18 @@ class CommandText(msgspec.Struct, frozen=True, kw_only=True):
 class Bindings(msgspec.Struct, frozen=True, kw_only=True):
     """TensorRT's Python bindings; an empty version is none."""
 
-    version: str
-    dla_cores: int | None
+    version: str = ""
+    dla_cores: int | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """A machine's answers to the questions of `dlaflow doctor`."""
 
-    files: dict[str, str]
-    commands: tuple[CommandText, ...]
-    places: dict[str, str]
-    paths: tuple[str, ...]
-    architecture: str
-    kernel: str
-    python: str
-    tensorrt: Bindings
+    files: dict[str, str] = {}
+    commands: tuple[CommandText, ...] = ()
+    places: dict[str, str] = {}
+    paths: tuple[str, ...] = ()
+    architecture: str = ""
+    kernel: str = ""
+    python: str = ""
+    tensorrt: Bindings = Bindings()

@@ -18,7 +18,7 @@ from dlaflow.files import write_atomic
 from dlaflow.progress import Task
 from dlaflow.remote.bundle import Bundle
 from dlaflow.remote.channel import Channel
-from dlaflow.remote.records import Job
+from dlaflow.remote.records import BoardJob
 from dlaflow.remote.transport import Transport
 
 _CALLS = "calls.jsonl"
@@ -33,15 +33,14 @@ class RecordedCall(msgspec.Struct, frozen=True):
 
 
 class _StartRequest(msgspec.Struct, frozen=True):
-    job: Job
+    job: BoardJob
 
 
-class ReplayTransport:
+class ReplayTransport(Transport):
     """Answers from a recording. The nth call of a command gets the nth recorded answer, the last one again after it."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = f"replay:{folder}"
-        self.sent = 0
+        super().__init__(f"replay:{folder}")
         self._folder = folder
         try:
             lines = (folder / _CALLS).read_bytes().splitlines()
@@ -53,7 +52,7 @@ class ReplayTransport:
         self._asked: Counter[str] = Counter()
 
     def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
-        """See Transport. Raises InputError when the recording holds no such call."""
+        """Answer from the recording. Raises InputError when it holds no such call."""
         known = [call for call in self._calls if call.command == command]
         mark = _identity(command, request)
         if command == "start":
@@ -71,26 +70,19 @@ class ReplayTransport:
         return _ReplayChannel((self._folder / known[place].answer).read_bytes())
 
     def install(self, agent: Bundle) -> None:
-        """See Transport: nothing to install."""
+        """Nothing to install."""
 
     def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
-        """See Transport: nobody is there to take them."""
+        """Nobody takes the files."""
         for path in files.values():
             task.advance(path.stat().st_size)
 
-    def diagnose(self, complaint: str) -> DlaflowError | None:
-        """See Transport."""
-        return None
 
-    def close(self) -> None:
-        """See Transport."""
-
-
-class RecordingTransport:
+class RecordingTransport(Transport):
     """Passes everything on to another transport and writes the answers down."""
 
     def __init__(self, inner: Transport, folder: Path) -> None:
-        self.name = inner.name
+        super().__init__(inner.name)
         self._inner = inner
         self._folder = folder
         self._count = 0
@@ -101,40 +93,26 @@ class RecordingTransport:
         except OSError as error:
             raise InputError(f"cannot write {folder}: {error.strerror}", then="Choose another folder.") from None
 
-    @property
-    def sent(self) -> int:
-        """See Transport."""
-        return self._inner.sent
-
-    @sent.setter
-    def sent(self, value: int) -> None:
-        self._inner.sent = value
-
     def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
-        """See Transport."""
         self._count += 1
         known = RecordedCall(command, _identity(command, request), f"{self._count}.bin")
         return _RecordingChannel(self._inner.call(agent, command, request), self._folder, known)
 
     def install(self, agent: Bundle) -> None:
-        """See Transport."""
         self._inner.install(agent)
 
     def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
-        """See Transport."""
         self._inner.push(agent, files, task, rsync=rsync)
 
     def diagnose(self, complaint: str) -> DlaflowError | None:
-        """See Transport."""
         return self._inner.diagnose(complaint)
 
     def close(self) -> None:
-        """See Transport."""
         self._inner.close()
 
 
 def _identity(command: str, request: bytes) -> str:
-    """What makes a request the same one: a job without its random id, its desk and its title."""
+    """What makes a request the same one: a job without its random id, its host and its title."""
     if command != "start":
         return ""
     job = msgspec.json.decode(request, type=_StartRequest).job
@@ -142,28 +120,16 @@ def _identity(command: str, request: bytes) -> str:
     return hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
 
 
-class _ReplayChannel:
+class _ReplayChannel(Channel):
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
-
-    def write(self, data: bytes) -> None:
-        return None
-
-    def end_input(self) -> None:
-        return None
 
     def read(self, timeout: float) -> bytes:
         answer, self._answer = self._answer, b""
         return answer
 
-    def close(self) -> int:
-        return 0
 
-    def complaint(self) -> str:
-        return ""
-
-
-class _RecordingChannel:
+class _RecordingChannel(Channel):
     """Keeps what is read and writes it down at the end; a call without an answer (a cut connection) is forgotten."""
 
     def __init__(self, inner: Channel, folder: Path, call: RecordedCall) -> None:
@@ -178,6 +144,9 @@ class _RecordingChannel:
     def end_input(self) -> None:
         self._inner.end_input()
 
+    def complaint(self) -> str:
+        return self._inner.complaint()
+
     def read(self, timeout: float) -> bytes:
         data = self._inner.read(timeout)
         self._answer += data
@@ -189,6 +158,3 @@ class _RecordingChannel:
             with (self._folder / _CALLS).open("ab") as calls:
                 calls.write(msgspec.json.encode(self._call) + b"\n")
         return self._inner.close()
-
-    def complaint(self) -> str:
-        return self._inner.complaint()

@@ -18,12 +18,13 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
 from dlaflow.progress import Task
 from dlaflow.remote.bundle import Bundle
-from dlaflow.remote.channel import Channel, ConnectionLostError, ProcessChannel, UnreachableError
-from dlaflow.remote.transport import DEFAULT_ROOT, INSTALLER, begin, install_through, last_line, push_as_tar
+from dlaflow.remote.channel import ConnectionLostError, ProcessChannel, UnreachableError
+from dlaflow.remote.transport import DEFAULT_ROOT, ProcessTransport, full_disk, last_line
 
 _HOST = re.compile(r"(?:ssh://)?(?P<where>(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9_.][A-Za-z0-9._-]*)(?::(?P<port>\d{1,5}))?")
 _ROOT = re.compile(r"[A-Za-z0-9._/-]+")
@@ -63,52 +64,38 @@ class SshTarget:
         return cls(match.group("where"), int(port) if port else None, config, root)
 
 
-class SshTransport:
-    """See Transport."""
+class SshTransport(ProcessTransport):
+    """A board behind the system's ssh. Files go by rsync where both sides have it: it goes on after a cut; else tar."""
 
     def __init__(self, target: SshTarget) -> None:
-        self.name = target.where if target.port is None else f"{target.where}:{target.port}"
-        self.sent = 0
+        super().__init__(target.where if target.port is None else f"{target.where}:{target.port}", target.root)
         self._target = target
         self._sockets = tempfile.TemporaryDirectory(prefix="dlaflow-", ignore_cleanup_errors=True)
         self._connected = False
         if shutil.which("ssh") is None:
             raise EnvironmentLacksError("ssh is not on this computer", then="Install OpenSSH's client.")
 
-    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
-        """See Transport."""
+    def python(self, *words: str) -> ProcessChannel:
         self._connect()
-        words = ["python3", f"{self._target.root}/{agent.name}", command]
-        return begin(ProcessChannel([*self._ssh(), shlex.join(words)]), request, self)
-
-    def install(self, agent: Bundle) -> None:
-        """See Transport."""
-        self._connect()
-        words = ["python3", "-c", INSTALLER, self._target.root, agent.name, agent.sha256]
-        install_through(ProcessChannel([*self._ssh(), shlex.join(words)]), agent, self)
+        command = ["ssh", *self._options(), "-T", "--", self._target.where, shlex.join(["python3", *words])]
+        return ProcessChannel(command)
 
     def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
-        """See Transport. rsync where both sides have it, because it goes on where a cut push stopped; else tar."""
         self._connect()
         if rsync and shutil.which("rsync"):
             self._rsync(files, task)
         else:
-            push_as_tar(self, agent, files, task)
+            super().push(agent, files, task, rsync=rsync)
 
     def diagnose(self, complaint: str) -> DlaflowError | None:
-        """See Transport."""
         return _refusal(self.name, complaint)
 
     def close(self) -> None:
-        """End the shared connection."""
         if self._connected:
             with suppress(OSError, subprocess.SubprocessError):
                 command = ["ssh", *self._options(), "-O", "exit", "--", self._target.where]
                 subprocess.run(command, capture_output=True, timeout=_ALIVE_SECONDS, check=False)
         self._sockets.cleanup()
-
-    def _ssh(self) -> list[str]:
-        return ["ssh", *self._options(), "-T", "--", self._target.where]
 
     def _options(self) -> list[str]:
         """Host keys are never waved through, whatever the user's configuration says; the agent is not forwarded."""
@@ -146,14 +133,14 @@ class SshTransport:
             options[options.index("BatchMode=yes")] = "BatchMode=no"
             options[options.index("StrictHostKeyChecking=yes")] = "StrictHostKeyChecking=ask"
         # A file, not a pipe: the shared connection stays in the background and would keep a pipe open.
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as stderr:
             command = ["ssh", *options, "-T", "--", self._target.where, "exit 0"]
             try:
                 code = subprocess.run(
                     command,
                     stdin=None if asks else subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    stderr=None if asks else said,
+                    stderr=None if asks else stderr,
                     timeout=None if asks else _CONNECT_SECONDS + 10,
                     check=False,
                 ).returncode
@@ -161,8 +148,7 @@ class SshTransport:
                 raise UnreachableError(
                     f"{self.name} does not answer", expected=f"a login within {_CONNECT_SECONDS} s"
                 ) from None
-            said.seek(0)
-            complaint = said.read().decode("utf-8", errors="replace")
+            complaint = _text(stderr)
         if code != 0:
             # Without a reason, or with these words, the login was under way when the connection broke.
             reason = last_line(complaint)
@@ -174,7 +160,7 @@ class SshTransport:
 
     def _rsync(self, files: Mapping[str, Path], task: Task) -> None:
         """A folder of links named by hash is what rsync sees: names of the user's files cannot mislead it."""
-        with tempfile.TemporaryDirectory(prefix="dlaflow-push-") as staging, tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryDirectory(prefix="dlaflow-push-") as staging, tempfile.TemporaryFile() as stderr:
             for sha, path in files.items():
                 (Path(staging) / sha).symlink_to(path.resolve())
             command = [
@@ -183,7 +169,7 @@ class SshTransport:
                 f"{staging}/", f"{self._target.where}:{self._target.root}/incoming/",
             ]  # fmt: skip
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
             )
             try:
                 self._watch(child, task)
@@ -192,32 +178,34 @@ class SshTransport:
                 if child.poll() is None:
                     child.kill()
                     child.wait()
-            said.seek(0)
-            complaint = said.read().decode("utf-8", errors="replace")
+            complaint = _text(stderr)
         if code == 0:
             return
         if code == _RSYNC_DISK or "No space left" in complaint:
-            raise EnvironmentLacksError(
-                f"the disk of {self.name} is full", then="Free some space there: `dlaflow remote BOARD clean`."
-            )
+            raise full_disk(self.name)
         kind: type[DlaflowError] = ConnectionLostError if code in _RSYNC_CUT else EnvironmentLacksError
         raise kind(f"rsync to {self.name} ended with {code}: {last_line(complaint)}")
 
     def _watch(self, child: subprocess.Popen[bytes], task: Task) -> None:
         """rsync repeats one line with the bytes so far, each ended by a carriage return."""
         assert child.stdout is not None
-        told, rest = 0, b""
+        counted, rest = 0, b""
         with child.stdout:
             while chunk := os.read(child.stdout.fileno(), 1 << 12):
                 *whole, rest = (rest + chunk).split(b"\r")
                 for line in whole:
                     if match := _PERCENT.search(line):
                         now = int(match.group(1).replace(b",", b""))
-                        task.advance(now - told)
-                        self.sent += now - told
-                        told = now
+                        task.advance(now - counted)
+                        self.sent += now - counted
+                        counted = now
             if match := _PERCENT.search(rest):
-                self.sent += int(match.group(1).replace(b",", b"")) - told
+                self.sent += int(match.group(1).replace(b",", b"")) - counted
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", errors="replace")
 
 
 def _refusal(name: str, complaint: str) -> DlaflowError | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import tarfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError
 from dlaflow.progress import Task
@@ -26,135 +26,131 @@ INSTALLER = (
 )
 
 
-class Transport(Protocol):
+class Transport(ABC):
     """A way to one board. `name` is how the user calls it; `sent` counts the bytes that went to it."""
 
-    name: str
-    sent: int
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sent = 0
 
+    @abstractmethod
     def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
         """Start the agent with a request (one line of JSON).
 
         Raises ConnectionLostError or EnvironmentLacksError.
         """
 
+    @abstractmethod
     def install(self, agent: Bundle) -> None:
         """Put the agent on the board."""
 
+    @abstractmethod
     def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
-        """Send files into `incoming`, each under its hash; `rsync` tells whether the board has it."""
+        """Send files into `incoming`, each under its hash; `rsync`: the board has it."""
 
     def diagnose(self, complaint: str) -> DlaflowError | None:
         """The error that no second try can mend (a changed host key, a refused login); None for any other."""
-
-    def close(self) -> None:
-        """Give connections back."""
-
-
-class LocalTransport:
-    """This machine as the board: the same agent, started as a process. `root` is the agent's folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.name = "local"
-        self.sent = 0
-        self._root = root
-
-    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
-        """See Transport."""
-        channel = ProcessChannel([sys.executable, str(self._root / agent.name), command])
-        return begin(channel, request, self)
-
-    def install(self, agent: Bundle) -> None:
-        """See Transport."""
-        command = [sys.executable, "-c", INSTALLER, str(self._root), agent.name, agent.sha256]
-        install_through(ProcessChannel(command), agent, self)
-
-    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
-        """See Transport."""
-        push_as_tar(self, agent, files, task)
-
-    def diagnose(self, complaint: str) -> DlaflowError | None:
-        """See Transport."""
         return None
 
     def close(self) -> None:
-        """See Transport."""
+        """Give connections back."""
+        return
 
 
-def begin(channel: Channel, request: bytes, transport: Transport) -> Channel:
-    """Send the request line."""
-    channel.write(request + b"\n")
-    transport.sent += len(request) + 1
-    return channel
+class ProcessTransport(Transport):
+    """Every call is a process on this computer. `root` is the agent's folder on the board."""
+
+    def __init__(self, name: str, root: str) -> None:
+        super().__init__(name)
+        self.root = root
+
+    @abstractmethod
+    def python(self, *words: str) -> ProcessChannel:
+        """Start the board's Python with these arguments."""
+
+    def call(self, agent: Bundle, command: str, request: bytes) -> Channel:
+        channel = self.python(f"{self.root}/{agent.name}", command)
+        channel.write(request + b"\n")
+        self.sent += len(request) + 1
+        return channel
+
+    def install(self, agent: Bundle) -> None:
+        """Feed the installer. Raises ConnectionLostError, or EnvironmentLacksError with the board's message."""
+        channel = self.python("-c", INSTALLER, self.root, agent.name, agent.sha256)
+        try:
+            channel.write(agent.content)
+            channel.end_input()
+            self.sent += len(agent.content)
+            while channel.read(_INSTALL_SECONDS):
+                pass
+        finally:
+            code = channel.close()
+        reason = last_line(channel.complaint())
+        if code == 255:
+            raise ConnectionLostError(f"cannot reach {self.name}: {reason}")
+        if code != 0:
+            raise EnvironmentLacksError(
+                f"cannot put dlaflow's agent on {self.name}: {reason or f'code {code}'}",
+                then="The board needs python3 and a home folder that can be written.",
+            )
+
+    def push(self, agent: Bundle, files: Mapping[str, Path], task: Task, *, rsync: bool) -> None:
+        """Send files as one tar on the agent's stdin. Raises ConnectionLostError, or EnvironmentLacksError."""
+        channel = self.call(agent, "receive", b"{}")
+        try:
+            for sha, path in files.items():
+                self._send_member(channel, sha, path, task)
+            channel.write(b"\0" * tarfile.BLOCKSIZE * 2)
+            channel.end_input()
+            answer = b"".join(lines_of(channel, _INSTALL_SECONDS))
+        except ConnectionLostError:
+            # A full disk ends the agent before it has read everything; its answer is the better reason.
+            answer = b""
+            with suppress(ConnectionLostError):
+                answer = channel.read(5.0)
+            if b'"error"' not in answer:
+                raise
+        finally:
+            channel.close()
+        if b'"disk_full"' in answer:
+            raise full_disk(self.name)
+        if b'"received"' not in answer:
+            text = answer.decode(errors="replace")[:300]
+            raise ConnectionLostError(f"the push to {self.name} did not end: {text}")
+
+    def _send_member(self, channel: Channel, sha: str, path: Path, task: Task) -> None:
+        size = path.stat().st_size
+        member = tarfile.TarInfo(sha)
+        member.size, member.mode = size, 0o600
+        channel.write(member.tobuf())
+        left = size
+        with path.open("rb") as file:
+            while left and (chunk := file.read(min(_CHUNK, left))):
+                channel.write(chunk)
+                left -= len(chunk)
+                self.sent += len(chunk)
+                task.advance(len(chunk))
+        # A file that shrank meanwhile still fills its place; its hash will be wrong and it is sent again.
+        channel.write(b"\0" * (left + (-size % tarfile.BLOCKSIZE)))
 
 
-def install_through(channel: Channel, agent: Bundle, transport: Transport) -> None:
-    """Feed the installer. Raises ConnectionLostError, or EnvironmentLacksError with what the board says."""
-    try:
-        channel.write(agent.content)
-        channel.end_input()
-        transport.sent += len(agent.content)
-        while channel.read(_INSTALL_SECONDS):
-            pass
-    finally:
-        code = channel.close()
-    if code == 255:
-        raise ConnectionLostError(f"cannot reach {transport.name}: {last_line(channel.complaint())}")
-    if code != 0:
-        raise EnvironmentLacksError(
-            f"cannot put dlaflow's agent on {transport.name}: {last_line(channel.complaint()) or f'code {code}'}",
-            then="The board needs python3 and a home folder that can be written.",
-        )
+class LocalTransport(ProcessTransport):
+    """This machine as the board: the same agent, started as a process."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__("local", str(root))
+
+    def python(self, *words: str) -> ProcessChannel:
+        return ProcessChannel([sys.executable, *words])
 
 
-def push_as_tar(transport: Transport, agent: Bundle, files: Mapping[str, Path], task: Task) -> None:
-    """Send files as one tar on the agent's stdin. Raises ConnectionLostError; a refusal is the caller's to read."""
-    channel = transport.call(agent, "receive", b"{}")
-    try:
-        for sha, path in files.items():
-            _send_member(channel, sha, path, transport, task)
-        channel.write(b"\0" * tarfile.BLOCKSIZE * 2)
-        channel.end_input()
-        answer = b"".join(lines_of(channel, _INSTALL_SECONDS))
-    except ConnectionLostError:
-        # A full disk ends the agent before it has read everything; what it said is the better reason.
-        answer = _last_words(channel)
-        if b'"error"' not in answer:
-            raise
-    finally:
-        channel.close()
-    if b'"disk_full"' in answer:
-        raise EnvironmentLacksError(
-            f"the disk of {transport.name} is full", then="Free some space there: `dlaflow remote BOARD clean`."
-        )
-    if b'"received"' not in answer:
-        raise ConnectionLostError(f"the push to {transport.name} did not end: {answer.decode(errors='replace')[:300]}")
+def full_disk(name: str, detail: str = "") -> EnvironmentLacksError:
+    """The error for a board without room."""
+    return EnvironmentLacksError(
+        f"the disk of {name} is full{detail}", then="Free some space there: `dlaflow remote BOARD clean`."
+    )
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """The last line that is not empty."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-
-
-def _send_member(channel: Channel, sha: str, path: Path, transport: Transport, task: Task) -> None:
-    size = path.stat().st_size
-    member = tarfile.TarInfo(sha)
-    member.size, member.mode = size, 0o600
-    channel.write(member.tobuf())
-    left = size
-    with path.open("rb") as file:
-        while left and (chunk := file.read(min(_CHUNK, left))):
-            channel.write(chunk)
-            left -= len(chunk)
-            transport.sent += len(chunk)
-            task.advance(len(chunk))
-    # A file that shrank meanwhile still fills its place; its hash will be wrong and it is sent again.
-    padding = left + (-size % tarfile.BLOCKSIZE)
-    channel.write(io.BytesIO(b"\0" * padding).getvalue())
-
-
-def _last_words(channel: Channel) -> bytes:
-    try:
-        return channel.read(5.0)
-    except ConnectionLostError:
-        return b""

@@ -52,17 +52,17 @@ def of_run(record: RunRecord, boards: Sequence[str]) -> dict[str, list[Measureme
     """What each board measured in a run, with the variant in front of the subject."""
     return {
         board: [
-            replace(row, subject=f"{variant.name} {said}".strip())
+            replace(row, subject=f"{variant.name} {rest}".strip())
             for variant in record.variants
             for row in variant.measurements
-            if row.quantity in _OF_RUNS and (said := _without(board, row.subject)) is not None
+            if row.quantity in _OF_RUNS and (rest := _without(board, row.subject)) is not None
         ]
         for board in boards
     }
 
 
 def _without(board: str, subject: str) -> str | None:
-    """The subject without its board (`orin dla0`, `int8 on orin`, `orin`); None for another board's, or the desk's."""
+    """The subject without its board (`orin dla0`, `int8 on orin`, `orin`); None for another board's, or the host's."""
     if subject == board:
         return ""
     if subject.endswith(f" on {board}"):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-from dlaflow.report.grouping import FindingGroup, group_findings
-from dlaflow.report.titles import release_title
+from dlaflow.report.grouping import FindingGroup, group_findings, release_title
 from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
 from dlaflow.rules.reading import no_engine, speaks_first
@@ -83,9 +82,9 @@ def _no_engine(placement: Placement) -> list[str]:
     found = no_engine(placement.findings)
     if not found:
         return []
-    told = [line for each in found for line in (f"{each.message} ({each.rule}).", f"Instead: {each.fix}")]
-    told.append("What follows assumes that this is repaired.")
-    return [*(line for each in told for line in textwrap.wrap(each, _WIDTH, break_on_hyphens=False)), ""]
+    lines = [line for each in found for line in (f"{each.message} ({each.rule}).", f"Instead: {each.fix}")]
+    lines.append("What follows assumes that this is repaired.")
+    return [*(line for each in lines for line in textwrap.wrap(each, _WIDTH, break_on_hyphens=False)), ""]
 
 
 def layer_text(placement: Placement) -> str:
@@ -155,6 +154,6 @@ def _reason(group: FindingGroup) -> list[str]:
     body = textwrap.wrap(f"{where} {finding.message}{known}".strip(), _WIDTH - len(head), break_on_hyphens=False)
     lines = [f"{head} {body[0]}", *(" " * (len(head) + 1) + rest for rest in body[1:])]
     if finding.fix and group.verdict is not Verdict.NATIVE:
-        wrapped = textwrap.wrap(f"use instead: {finding.fix}", _WIDTH - 8, break_on_hyphens=False)
-        lines += [" " * 8 + line for line in wrapped]
+        advice = f"use instead: {finding.fix} {group.fix_call}".rstrip()
+        lines += [" " * 8 + line for line in textwrap.wrap(advice, _WIDTH - 8, break_on_hyphens=False)]
     return lines

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import msgspec
 
+from dlaflow.report.units import count, percent
 from dlaflow.rewrites.records import Applied, FixReport, Gain, Refused
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
@@ -65,20 +66,16 @@ def _before_after(before: Summary, after: Summary) -> str:
         ("switches", str(before.switches), str(after.switches)),
         ("loadables", str(before.loadables), str(after.loadables)),
         ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
-        ("multiply-accumulates on the DLA", *(_share(each.dla_mac_share) for each in (before, after))),
+        ("multiply-accumulates on the DLA", *(percent(each.dla_mac_share) for each in (before, after))),
     )
     return "\n".join(f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows)
 
 
 def _placed(summary: Summary) -> str:
     return (
-        f"{_count(summary.loadables, 'loadable')}, {_count(summary.switches, 'switch')}, "
-        f"{_share(summary.dla_mac_share)} of the multiply-accumulates on the DLA"
+        f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}, "
+        f"{percent(summary.dla_mac_share)} of the multiply-accumulates on the DLA"
     )
-
-
-def _share(share: float | None) -> str:
-    return "unknown" if share is None else f"{share:.1%}"
 
 
 def _applied(each: Applied) -> list[str]:
@@ -91,16 +88,11 @@ def _applied(each: Applied) -> list[str]:
 
 def _gain(gain: Gain) -> str:
     parts = [
-        _count(number, name)
+        count(number, name)
         for number, name in ((gain.switches, "switch"), (gain.loadables, "loadable"), (gain.gpu_layers, "GPU layer"))
         if number
     ]
     return f"removes {', '.join(parts)}" if parts else "removes no switch by itself; the next ones build on it"
-
-
-def _count(number: int, name: str) -> str:
-    plural = "es" if name.endswith("ch") else "s"
-    return f"{number} {name}{'' if number == 1 else plural}"
 
 
 def _refusals(refused: list[Refused]) -> list[str]:

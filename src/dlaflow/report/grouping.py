@@ -1,21 +1,32 @@
-"""Findings that say the same of many layers become one, with a count and the first layer's name."""
+"""Findings that are the same for many layers become one, with a count and the first layer's name.
+
+Releases and rules in words: a rule in one sentence, with the bounds that hold for a target put in.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from dlaflow.report.titles import rule_title
-from dlaflow.types import Confidence, Finding, Placement, Verdict
+from dlaflow.errors import UsageError
+from dlaflow.rules.base import title
+from dlaflow.rules.registry import find_rule
+from dlaflow.rules.remedies import fix_call
+from dlaflow.targets.limits import find_limit
+from dlaflow.targets.version import Version
+from dlaflow.types import Confidence, Finding, Placement, TargetInfo, Verdict
 
 _MOVING = {"SHUFFLE", "CONSTANT", "SQUEEZE", "UNSQUEEZE", "SLICE", "CONCATENATION", "CAST"}
+_BOUND = re.compile(r"\{([a-z0-9_.]+)\}")
 SEVERITY = {Verdict.FALLBACK: 0, Verdict.UNKNOWN: 1, Verdict.CONDITIONAL: 2, Verdict.NATIVE: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """One rule's word on several layers. `first` is the finding of the first of them in network order.
+    """What one rule finds in several layers. `first` is the finding of the first of them in network order.
 
-    `title` is the rule's condition in one sentence (the message of `first` where the rule is not known).
+    `title` is the rule's condition in one sentence (the message of `first` where the rule is not known), `fix_call`
+    tells what `dlaflow fix` has for them.
     """
 
     rule: str
@@ -23,6 +34,7 @@ class FindingGroup:
     verdict: Verdict
     first: Finding
     layers: list[str]
+    fix_call: str = ""
 
     @property
     def count(self) -> int:
@@ -38,8 +50,8 @@ class FindingGroup:
 def group_findings(placement: Placement) -> list[FindingGroup]:
     """Group the findings of a placement by rule, verdict and remedy.
 
-    The worst verdict comes first; layers that compute come before those that only move data, which mostly follow from
-    them; then the most layers.
+    The worst verdict comes first, beside it what falls back until `dlaflow fix` changes it; layers that compute come
+    before those that only move data, which mostly follow from them; then the most layers.
     """
     moving = {layer.name for layer in placement.layers if layer.kind in _MOVING}
     groups: dict[tuple[str, Verdict, str], list[Finding]] = {}
@@ -52,10 +64,40 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
             verdict,
             found[0],
             list(dict.fromkeys(finding.layer for finding in found)),
+            fix_call(found),
         )
         for (rule, verdict, _), found in groups.items()
     ]
     return sorted(
         grouped,
-        key=lambda group: (SEVERITY[group.verdict], group.first.layer in moving, -group.count, group.rule),
+        key=lambda group: (_severity(group), group.first.layer in moving, -group.count, group.rule),
     )
+
+
+def _severity(group: FindingGroup) -> int:
+    return 0 if group.verdict is Verdict.CONDITIONAL and group.fix_call else SEVERITY[group.verdict]
+
+
+def release_title(target: TargetInfo) -> str:
+    """The release as people say it: `JetPack 5.1.1`, `drive-6.0.9.0`, `TensorRT 8.5.2`."""
+    if target.jetpack.startswith(("TensorRT", "drive")):
+        return target.jetpack
+    return f"JetPack {target.jetpack.removeprefix('jetpack-')}"
+
+
+def rule_title(rule: str, target: TargetInfo) -> str:
+    """The rule's condition as a sentence; empty for a rule that this dlaflow does not know (a file of another one)."""
+    try:
+        sentence = title(find_rule(rule))
+        version = Version.parse(target.tensorrt)
+    except (UsageError, ValueError):
+        return ""
+
+    def bound(match: re.Match[str]) -> str:
+        limit = find_limit(match.group(1), version, target.dla)
+        return limit.text if limit else "what the release allows"
+
+    try:
+        return _BOUND.sub(bound, sentence)
+    except KeyError:
+        return ""

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from dlaflow.report.accuracy import AccuracyRow, DamageRow, accuracy_facts, accuracy_rows, damage_rows
 from dlaflow.report.against import Against, against_of
 from dlaflow.report.graph import graph_data
-from dlaflow.report.grouping import FindingGroup, group_findings
+from dlaflow.report.grouping import FindingGroup, group_findings, release_title
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.strip import Strip, run_label, strip_of
-from dlaflow.report.timeline_view import Timeline, timeline_of
-from dlaflow.report.titles import release_title
+from dlaflow.report.timeline import Timeline, timeline_of
 from dlaflow.report.tradeoff import latency_of, tradeoff_of
 from dlaflow.report.units import byte_size, count, percent, si
 from dlaflow.report.verdict import PRECISIONS, Answer, answer, headline, number
@@ -94,12 +93,12 @@ class VariantView:
 
     @property
     def gain(self) -> str:
-        """What the rewrites that the findings name would bring, where an estimate says so."""
+        """What `dlaflow fix` would bring, where an estimate says so."""
         after = number(self.variant, "latency", "after fix")
         if after is None or self.latency is None or after.value >= self.latency.value:
             return ""
         now = f"{self.latency.value:.2f} {self.latency.unit}"
-        return f"with the rewrites named here about {after.value:.2f} {after.unit} instead of {now} (estimated)"
+        return f"after `dlaflow fix` about {after.value:.2f} {after.unit} instead of {now} (estimated)"
 
     def number(self, quantity: str, subject: str) -> Measurement | None:
         return number(self.variant, quantity, subject)
@@ -141,7 +140,7 @@ def render(run: RunRecord) -> str:
         precisions=[name for name in PRECISIONS if any(number(v, "top1", name) for v in run.variants)],
         latency=any(view.latency for view in views),
         latency_source=_latency_source(run),
-        tradeoff=tradeoff_of(run),
+        tradeoff=tradeoff_of(run.variants),
         graphs=Markup(graphs),
     )
 

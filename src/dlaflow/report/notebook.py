@@ -22,9 +22,9 @@ from dlaflow.report.check_text import placement_text
 from dlaflow.report.compare import Regression
 from dlaflow.report.fix_text import fix_text
 from dlaflow.report.grouping import group_findings
-from dlaflow.report.markdown import run_markdown
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.strip import strip_of
+from dlaflow.report.text import run_markdown
 from dlaflow.report.units import percent
 from dlaflow.report.verdict import answer, headline
 from dlaflow.rewrites.records import FixReport

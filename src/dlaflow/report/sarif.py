@@ -61,6 +61,8 @@ def _result(finding: Finding, index: int, placement: Placement) -> dict[str, obj
             "received": finding.received,
             "source": finding.source,
             "fix": finding.fix,
+            "remedy": finding.remedy.value,
+            "rewrites": finding.rewrites,
         },
     }
 

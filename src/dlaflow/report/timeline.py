@@ -1,4 +1,4 @@
-"""A capture as pictures: an SVG strip of one inference, and Trace Event JSON that ui.perfetto.dev opens.
+"""A capture as pictures: an SVG strip of one inference, its timeline on the page, and Trace Events for ui.perfetto.dev.
 
 DLA spans are the windows on the stream around each task (see `dlaflow.profile.iteration`), GPU spans the busy
 time of what a layer launched. The colours are those of the report.
@@ -7,6 +7,7 @@ time of what a layer launched. The colours are those of the report.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -15,6 +16,7 @@ from dlaflow.parse.capture import Enqueue, HardwareTask, LayerRange
 from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.report.records import Span
+from dlaflow.report.units import nice_step
 from dlaflow.version import __version__
 
 TRACE_SCHEMA = "dlaflow.trace/1"
@@ -23,6 +25,8 @@ COLOURS = {"dla": "#6aa716", "gpu": "#9aa2a8", "reformat": "#d92d3a", "copy": "#
 
 _TRACKS = ("DLA", "GPU", "host")
 _WIDTH, _LEFT, _ROW, _TOP = 1000.0, 48.0, 26.0, 6.0
+_THIN = 0.08
+"""Percent of the page's width that a span has at least: switches are short, and they are what the picture is about."""
 
 
 def spans_of(enqueue: Enqueue) -> list[Span]:
@@ -50,7 +54,7 @@ def _kind(layer: LayerRange) -> str:
 def trace_json(capture: CaptureSummary, tasks: Iterable[HardwareTask] = ()) -> bytes:
     """The kept inferences as Trace Events: complete events in microseconds, one track a device.
 
-    `tasks` are the accelerators' own (`dlaflow.parse.nsys_hardware`), on tracks of their own.
+    `tasks` are the accelerators' own (`dlaflow.parse.nsys`), on tracks of their own.
     """
     events: list[dict[str, object]] = [_meta("process_name", 0, "dlaflow")]
     events += [_meta("thread_name", place, track) for place, track in enumerate(_TRACKS)]
@@ -132,13 +136,7 @@ def _box(span: Span, top: float, start: int, scale: float) -> str:
 def _axis(top: float, length: int, scale: float) -> list[str]:
     """Round ticks in milliseconds, five to ten of them."""
     total = length / 1e6
-    step = 10.0**-6
-    for factor in (1, 2, 5) * 12:
-        if total / (step * factor) <= 10:
-            step *= factor
-            break
-        if factor == 5:
-            step *= 10
+    step = nice_step(total, 10)
     found = []
     for tick in range(int(total / step) + 1):
         left = _LEFT + tick * step * 1e6 * scale
@@ -147,3 +145,47 @@ def _axis(top: float, length: int, scale: float) -> list[str]:
         label = f"{tick * step:.6g}{unit}"
         found.append(f'<text x="{left:.2f}" y="{top + 17:g}" fill="currentColor" text-anchor="middle">{label}</text>')
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A span on the page."""
+
+    name: str
+    kind: str
+    text: str
+    left: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One inference on the page, positions as percents of its length.
+
+    The tracks with their bars, the ticks as (percent, label), and the length in milliseconds.
+    """
+
+    tracks: list[tuple[str, list[Bar]]]
+    ticks: list[tuple[float, str]]
+    milliseconds: float
+
+
+def timeline_of(spans: Sequence[Span]) -> Timeline | None:
+    """Lay out the spans of one inference for the page; None without any."""
+    if not spans:
+        return None
+    start, end = min(span.start for span in spans), max(span.end for span in spans)
+    length = max(end - start, 1)
+
+    def bar(span: Span) -> Bar:
+        taken = (span.end - span.start) / 1e6
+        left = 100 * (span.start - start) / length
+        wide = max(100 * (span.end - span.start) / length, _THIN)
+        return Bar(span.name, span.kind, f"{taken:.3g} ms, from {(span.start - start) / 1e6:.3g} ms", left, wide)
+
+    tracks = [name for name in _TRACKS if any(span.track == name for span in spans)]
+    rows = [(name, [bar(span) for span in spans if span.track == name]) for name in tracks]
+    total = length / 1e6
+    step = nice_step(total, 8)
+    ticks = [(100 * number * step / total, f"{number * step:.6g}") for number in range(int(total / step) + 1)]
+    return Timeline(rows, ticks, total)

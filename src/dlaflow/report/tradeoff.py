@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.records import Variant
 from dlaflow.report.units import nice_step, percent
 from dlaflow.report.verdict import number
 from dlaflow.types import Measurement, Provenance
@@ -88,12 +88,12 @@ def _pairs(variants: Iterable[Variant]) -> list[tuple[Variant, Measurement, Meas
     return [(variant, time, top1) for variant, time, top1 in found if time and top1]
 
 
-def tradeoff_of(run: RunRecord) -> Tradeoff | None:
-    """The drawing of a run, when at least two variants have an accuracy and a latency in one unit; else None."""
-    pairs = _pairs(run.variants)
+def tradeoff_of(variants: Sequence[Variant]) -> Tradeoff | None:
+    """The drawing of the variants, when at least two variants have an accuracy and a latency in one unit; else None."""
+    pairs = _pairs(variants)
     if len(pairs) < 2 or len({time.unit for _, time, _ in pairs}) > 1:
         return None
-    front = [variant.name for variant in front_of(run.variants)]
+    front = [variant.name for variant in front_of(variants)]
     slowest = max(time.value + (time.spread or 0) for _, time, _ in pairs) * 1.1 or 1.0
     low = max(min(top1.value - (top1.spread or 0) for _, _, top1 in pairs) - 0.02, 0.0)
     high = min(max(top1.value + (top1.spread or 0) for _, _, top1 in pairs) + 0.02, 1.0)

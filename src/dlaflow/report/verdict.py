@@ -73,8 +73,8 @@ def headline(run: RunRecord) -> str:
     """The one sentence at the top of a report: the best variant, and what the worst one loses against it."""
     checked = [(variant, variant.placement) for variant in run.variants if variant.placement]
     if not checked:
-        said = [answer(variant).sentence for variant in run.variants if variant.measurements]
-        return " ".join(said) or "Nothing was checked in this run."
+        sentences = [answer(variant).sentence for variant in run.variants if variant.measurements]
+        return " ".join(sentences) or "Nothing was checked in this run."
     ranked = sorted(checked, key=lambda pair: rank(pair[1]))
     best, worst = ranked[0], ranked[-1]
     few, many = best[1].summary.loadables, worst[1].summary.loadables

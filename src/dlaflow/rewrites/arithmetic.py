@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.building_blocks import scaled, squared
 from dlaflow.rewrites.draft import Array, Draft, Edit, Shape
-from dlaflow.rewrites.mean_pooling import finish
 
 _NEEDS_IMAGE = "a square needs (N, C, H, W) for its identity convolution"
 
@@ -37,8 +36,7 @@ class Arithmetic(Rewrite):
         found = _FORMS[node.op_type](edit, node, shape, bounds)
         if found is None or (isinstance(found, str) and not edit.nodes):
             return found
-        finish(edit, found, node.output[0])
-        return edit
+        return edit.finish(found, node.output[0])
 
 
 def _divide(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from dlaflow.quantize.fold import DEFAULT_EPSILON, affine_of, folded
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.building_blocks import Floats
 from dlaflow.rewrites.draft import Array, Draft, Edit, integer, number
@@ -48,38 +49,26 @@ def scale_of(draft: Draft, node: onnx.NodeProto) -> tuple[Floats, Floats] | None
     values = [draft.value(node, index) for index in range(1, 5)]
     if integer(node, "training_mode", 0) or len([name for name in node.output if name]) != 1:
         return None
-    if any(value is None for value in values):
-        return None
-    scale, bias, mean, variance = (np.asarray(value, np.float64) for value in values)
-    factor = scale / np.sqrt(variance + number(node, "epsilon", 1e-5))
-    return factor, bias - factor * mean
+    known = [value for value in values if value is not None]
+    return affine_of(known, number(node, "epsilon", DEFAULT_EPSILON)) if len(known) == 4 else None
 
 
 def _behind(draft: Draft, before: onnx.NodeProto, node: onnx.NodeProto, scale: tuple[Floats, Floats]) -> Edit | None:
-    factor, offset = scale
     edit, shape = Edit(draft, [before, node]), draft.shape(node.output[0]) or ()
     if before.op_type in {"Gemm", "MatMul"} and len(shape) == 2:
         product = constant_product(draft, before)
-        if product is None:
-            return None
-        matrix, bias = np.asarray(product[0], np.float64), product[1]
-        return _gemm(edit, before.input[0], matrix * factor, _wide(bias, len(factor)) * factor + offset, node)
+        return None if product is None else _gemm(edit, before.input[0], *folded(*product, scale, 1), node)
     kernel, own = draft.value(before, 1), draft.value(before, 2)
     if before.op_type not in {"Conv", "ConvTranspose"} or kernel is None:
         return None
     if len(before.input) > 2 and before.input[2] and own is None:
         return None
-    wide = np.asarray(kernel, np.float64)
-    if before.op_type == "Conv":
-        changed = wide * factor.reshape(-1, *(1,) * (wide.ndim - 1))
-    elif integer(before, "group", 1) == 1:
-        changed = wide * factor.reshape(1, -1, *(1,) * (wide.ndim - 2))
-    else:
+    transposed = before.op_type == "ConvTranspose"
+    if transposed and integer(before, "group", 1) != 1:
         return None
-    x = before.input[0]
-    inputs = [x, edit.weight("weight", changed, x), edit.weight("bias", _wide(own, len(factor)) * factor + offset, x)]
-    values = {each.name: onnx.helper.get_attribute_value(each) for each in before.attribute}
-    edit.add(before.op_type, inputs, shape, output=node.output[0], **values)
+    x, (weight, bias) = before.input[0], folded(kernel, own, scale, int(transposed))
+    inputs = [x, edit.weight("weight", weight, x), edit.weight("bias", bias, x)]
+    edit.copy(before, inputs, shape, output=node.output[0])
     return edit
 
 
@@ -89,7 +78,8 @@ def _in_front(draft: Draft, node: onnx.NodeProto, after: onnx.NodeProto, scale: 
         return None
     matrix, bias = np.asarray(product[0], np.float64), product[1]
     factor, offset = scale
-    changed = _wide(bias, matrix.shape[1]) + offset @ matrix
+    own = np.zeros(matrix.shape[1]) if bias is None else np.asarray(bias, np.float64).reshape(-1)
+    changed = own + offset @ matrix
     return _gemm(Edit(draft, [node, after]), node.input[0], matrix * factor[:, None], changed, after)
 
 
@@ -97,7 +87,3 @@ def _gemm(edit: Edit, x: str, matrix: Array, bias: Floats, last: onnx.NodeProto)
     inputs = [x, edit.weight("weight", matrix, x), edit.weight("bias", bias, x)]
     edit.add("Gemm", inputs, edit.draft.shape(last.output[0]) or (), output=last.output[0])
     return edit
-
-
-def _wide(bias: Array | None, size: int) -> Floats:
-    return np.zeros(size) if bias is None else np.broadcast_to(np.asarray(bias, np.float64).reshape(-1), (size,))

@@ -8,19 +8,21 @@ The first is the gate of squeeze-and-excite on releases before 8.5, the second t
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 import onnx
 
 from dlaflow.graph.layer import Tensor
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import resized
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import factors, finish
-from dlaflow.rewrites.resize import repeated
+from dlaflow.rewrites.mean_pooling import factors
+from dlaflow.rewrites.resize import SCALES_SINCE, repeated
 from dlaflow.rewrites.settle import BINARY
 from dlaflow.rules.elementwise import broadcast_form
 
 _LARGEST_FACTOR = 32
-_SCALES_SINCE = 11
 
 
 class Broadcasting(Rewrite):
@@ -51,25 +53,21 @@ class Broadcasting(Rewrite):
             return f"no factors of at most {_LARGEST_FACTOR} make up {full[2]}x{full[3]}"
         inputs = list(node.input)
         inputs[small[0]] = made
-        finish(edit, edit.add(node.op_type, inputs, full), node.output[0])
-        return edit
+        return edit.finish(edit.add(node.op_type, inputs, full), node.output[0])
 
 
 def _spread(edit: Edit, x: str, size: tuple[int, int], bounds: Bounds) -> str | None:
     """Append what repeats the rows and columns of `x` up to `size`; None where it cannot be had."""
     n, c, *now = (int(dim) for dim in edit.shape(x) or ())
-    resizes = bounds.limit("resize.available") is not None and edit.draft.opset >= _SCALES_SINCE
+    resizes = bounds.limit("resize.available") is not None and edit.draft.opset >= SCALES_SINCE
     largest = bounds.largest("resize.nearest_scale", _LARGEST_FACTOR) if resizes else _smaller_than_square_off(bounds)
     found = [factors(side // have, largest) for side, have in zip(size, now, strict=True)]
     if found[0] is None or found[1] is None:
         return None
-    rows, columns = found[0], found[1]
-    for step in range(max(len(rows), len(columns))):
-        by = (rows[step] if step < len(rows) else 1, columns[step] if step < len(columns) else 1)
-        if by == (1, 1):
-            continue
-        now = [side * factor for side, factor in zip(now, by, strict=True)]
-        x = _resized(edit, x, by, (n, c, *now)) if resizes else repeated(edit, x, by, (n, c, *now))
+    for by in zip_longest(found[0], found[1], fillvalue=1):
+        if by != (1, 1):
+            now = [side * factor for side, factor in zip(now, by, strict=True)]
+            x = (resized if resizes else repeated)(edit, x, by, (n, c, *now))
     return x
 
 
@@ -77,9 +75,3 @@ def _smaller_than_square_off(bounds: Bounds) -> int:
     """The largest stride of a transposed convolution that is also fast when square."""
     off = bounds.limit("deconv.square_off")
     return off.min - 1 if off is not None and off.min is not None else bounds.largest("deconv.stride", _LARGEST_FACTOR)
-
-
-def _resized(edit: Edit, x: str, by: tuple[int, int], shape: tuple[int, ...]) -> str:
-    scales = edit.weight("scales", np.array([1, 1, *by], np.float32))
-    options = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return edit.add("Resize", [x, "", scales], shape, **options)

@@ -1,6 +1,8 @@
-"""Small groups of layers that several rewrites append: a scale per channel, a copy, a square."""
+"""Small groups of layers that several rewrites append: a scale per channel, a copy, a square, a slice, a resize."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from dlaflow.rewrites.base import Bounds
 from dlaflow.rewrites.draft import Edit
 
 Floats = NDArray[np.float64]
+_SLICE_WITH_INPUTS_SINCE = 10
 
 
 def affine(edit: Edit, x: str, factor: float | Floats, offset: float | Floats, output: str = "") -> str:
@@ -52,3 +55,19 @@ def depthwise(edit: Edit, x: str, factor: float | Floats, offset: float | Floats
 def squared(edit: Edit, x: str) -> str:
     """x * x with one side through a convolution that copies: an element-wise layer wants two tensors."""
     return edit.add("Mul", [x, depthwise(edit, x, 1.0)], edit.shape(x) or ())
+
+
+def sliced(edit: Edit, x: str, cuts: Mapping[int, tuple[int, int]], shape: Sequence[int]) -> str:
+    """A Slice in the form of the draft's opset; `cuts` maps an axis to where it begins and ends."""
+    starts, ends = ([cut[place] for cut in cuts.values()] for place in (0, 1))
+    if edit.draft.opset < _SLICE_WITH_INPUTS_SINCE:
+        return edit.add("Slice", [x], shape, starts=starts, ends=ends, axes=list(cuts))
+    lists = (("starts", starts), ("ends", ends), ("axes", list(cuts)))
+    return edit.add("Slice", [x, *(edit.weight(label, np.array(each, np.int64)) for label, each in lists)], shape)
+
+
+def resized(edit: Edit, x: str, factors: Sequence[int], shape: Sequence[int], **options: str) -> str:
+    """A Resize of H and W by whole factors: nearest, asymmetric and floor unless `options` say otherwise."""
+    scales = edit.weight("scales", np.array([1, 1, *factors], np.float32))
+    nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return edit.add("Resize", [x, "", scales], shape, **(options or nearest))

@@ -10,7 +10,7 @@ import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import finish, reduced_axes
+from dlaflow.rewrites.mean_pooling import reduced_axes
 
 
 class ChannelReduction(Rewrite):
@@ -40,5 +40,4 @@ class ChannelReduction(Rewrite):
         kernel = edit.weight("weights", np.full((channels, inside, *window), weight), x)
         out = (n, channels, h // window[0], w // window[1])
         groups = 1 if 1 in axes else c
-        finish(edit, edit.add("Conv", [x, kernel], out, kernel_shape=list(window), group=groups), node.output[0])
-        return edit
+        return edit.finish(edit.add("Conv", [x, kernel], out, kernel_shape=list(window), group=groups), node.output[0])

@@ -13,8 +13,8 @@ import onnx
 
 from dlaflow.graph.layer import Convolution
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import sliced
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints
-from dlaflow.rewrites.mean_pooling import finish
 from dlaflow.rules.convolution_buffer import convolution_banks
 
 _MOST_PARTS = 16
@@ -58,27 +58,21 @@ class ConvolutionParts(Rewrite):
 def _split(draft: Draft, node: onnx.NodeProto, parts: int, *, slices: bool) -> Edit:
     image, shape = draft.image(node.input[0]) or (0, 0, 0, 0), draft.shape(node.output[0]) or ()
     kernel = np.asarray(draft.value(node, 1))
-    options = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     edit, total = Edit(draft, [node]), ""
     step = -(-image[1] // parts)
     for number, start in enumerate(range(0, image[1], step)):
         end = min(start + step, image[1])
-        take = _slice if slices else _selected
-        part = take(edit, node.input[0], start, end, (image[0], end - start, *image[2:]))
+        taken = (image[0], end - start, *image[2:])
+        if slices:
+            part = sliced(edit, node.input[0], {1: (start, end)}, taken)
+        else:
+            part = _selected(edit, node.input[0], start, end, taken)
         inputs = [part, edit.weight(f"weight_{number}", kernel[:, start:end], node.input[0])]
         if number == 0:
             inputs += list(node.input[2:])
-        y = edit.add("Conv", inputs, shape, **options)
+        y = edit.copy(node, inputs, shape)
         total = edit.add("Add", [total, y], shape) if total else y
-    finish(edit, total, node.output[0])
-    return edit
-
-
-def _slice(edit: Edit, x: str, start: int, end: int, shape: tuple[int, ...]) -> str:
-    if edit.draft.opset < 10:
-        return edit.add("Slice", [x], shape, starts=[start], ends=[end], axes=[1])
-    values = [edit.weight(label, np.array([v], np.int64)) for label, v in (("start", start), ("end", end), ("axis", 1))]
-    return edit.add("Slice", [x, *values], shape)
+    return edit.finish(total, node.output[0])
 
 
 def _selected(edit: Edit, x: str, start: int, end: int, shape: tuple[int, ...]) -> str:

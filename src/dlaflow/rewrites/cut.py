@@ -7,13 +7,11 @@ what follows it, becomes `post`; the tensors that enter it are the cut. Named te
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
 from dlaflow.errors import InputError, unknown_name
-from dlaflow.graph.shapes import TensorType
 from dlaflow.rewrites.draft import Draft
 from dlaflow.types import Device, Placement
 
@@ -78,10 +76,10 @@ def split(draft: Draft, tensors: Iterable[str]) -> tuple[Draft, Draft]:
     entering = {name for node in draft.nodes if id(node) in post for name in node.input if name in made}
     leaving = [*cuts, *sorted(entering - set(cuts))]
     outputs = [value.name for value in draft.base.graph.output]
-    first = _part(draft, back, list(draft.inputs), [*leaving, *(name for name in outputs if name in made)])
+    first = draft.part(back, list(draft.inputs), [*leaving, *(name for name in outputs if name in made)])
     later = [node for node in draft.nodes if id(node) in post]
     fed = [name for name in draft.inputs if any(name in node.input for node in later)]
-    second = _part(draft, later, [*leaving, *fed], [name for name in outputs if name not in made])
+    second = draft.part(later, [*leaving, *fed], [name for name in outputs if name not in made])
     return first, second
 
 
@@ -98,27 +96,6 @@ def _between(draft: Draft, cuts: list[str]) -> set[int]:
             post.add(id(node))
             needed.update(name for name in node.input if name not in cuts)
     return post
-
-
-def _part(draft: Draft, nodes: list[onnx.NodeProto], inputs: list[str], outputs: list[str]) -> Draft:
-    base = onnx.ModelProto()
-    base.CopyFrom(draft.base)
-    declared = {value.name: value for value in (*draft.base.graph.input, *draft.base.graph.output)}
-    del base.graph.input[:]
-    del base.graph.output[:]
-    base.graph.input.extend(_declared(draft, name, declared) for name in inputs)
-    base.graph.output.extend(_declared(draft, name, declared) for name in dict.fromkeys(outputs))
-    types: dict[str, TensorType] = dict(draft.types)
-    part = replace(draft, base=base, nodes=tuple(nodes), types=types)
-    return part.swept()
-
-
-def _declared(draft: Draft, name: str, declared: dict[str, onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
-    if name in declared:
-        return declared[name]
-    known, shape = draft.types.get(name), draft.shape(name)
-    kind = onnx.TensorProto.DataType.Value((known.dtype if known else "float32").upper().replace("FLOAT32", "FLOAT"))
-    return onnx.helper.make_tensor_value_info(name, kind, shape)
 
 
 def post_path(out: Path) -> Path:

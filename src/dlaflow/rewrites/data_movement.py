@@ -11,6 +11,7 @@ A selection of channels of a convolution is that convolution with a part of its 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, integer
 from dlaflow.rewrites.load import evaluate
-from dlaflow.rewrites.mean_pooling import finish
 from dlaflow.rewrites.settle import UNARY, bypassed
 
 Indices = NDArray[np.int64]
@@ -62,7 +62,6 @@ class DataMovement(Rewrite):
         "DLA242",
         "DLA243",
         "DLA280",
-        "DLA287",
     )
     operators = tuple(sorted(MOVEMENTS))
 
@@ -82,7 +81,7 @@ class DataMovement(Rewrite):
             made = _made(edit, source, indices, bounds)
             if made is None or isinstance(made, _Refusal):
                 return made.reason if made is not None else None
-            finish(edit, made, name)
+            edit.finish(made, name)
         if len(outputs) < len([name for name in node.output if name in draft.consumers]):
             return None
         return edit
@@ -121,26 +120,20 @@ def _trace(draft: Draft, name: str, source: str) -> Indices | None:
     shape = draft.shape(source)
     if shape is None or len(shape) != 4 or int(np.prod(shape)) > _LARGEST or name == source:
         return None
-    values: dict[str, np.ndarray] = {source: np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)}
-    waiting = [name]
-    while waiting:
-        tensor = waiting[-1]
-        node = draft.producers.get(tensor)
-        if tensor in values or node is None:
-            waiting.pop()
-            continue
-        missing = [each for each in node.input if each and each not in values and each not in draft.weights]
-        if any(each not in draft.producers for each in missing):
+    start = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+    return _computed(draft, name, ChainMap({source: start}, dict(draft.weights)))
+
+
+def _computed(draft: Draft, name: str, known: ChainMap[str, np.ndarray]) -> Indices | None:
+    """A tensor from those that are known, which grow on the way."""
+    node = draft.producers.get(name)
+    if name not in known and node is not None and node.op_type in MOVEMENTS:
+        needed = [each for each in node.input if each]
+        if any(_computed(draft, each, known) is None for each in needed):
             return None
-        if missing:
-            waiting.extend(missing)
-            continue
-        feeds = {each: values[each] if each in values else draft.weights[each] for each in node.input if each}
-        results = evaluate(node, feeds, draft.opset)
-        if results is None:
-            return None
-        values.update(zip([each for each in node.output if each], results, strict=False))
-    return values[name]
+        results = evaluate(node, {each: known[each] for each in needed}, draft.opset)
+        known.update(zip([each for each in node.output if each], results or (), strict=False))
+    return known.get(name)
 
 
 def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _Refusal | None:
@@ -212,7 +205,6 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
     if node is None or shape is None or x in draft.outputs:
         return None
     out = (shape[0], len(channels), *shape[2:])
-    values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if node.op_type == "Conv" and integer(node, "group", 1) == 1:
         kernel, bias = draft.value(node, 1), draft.value(node, 2)
         if kernel is None or (bias is None and len(node.input) > 2 and node.input[2]):
@@ -220,19 +212,17 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
         inputs = [node.input[0], edit.weight("part", kernel[channels], x)]
         if bias is not None:
             inputs.append(edit.weight("bias", bias[channels], x))
-        return edit.add("Conv", inputs, out, **values)
+        return edit.copy(node, inputs, out)
     if node.op_type in UNARY and len(node.input) == 1 and len(draft.consumers.get(node.input[0], [])) == 1:
         inner = _part_of_convolution(edit, node.input[0], channels)
-        return None if inner is None else edit.add(node.op_type, [inner], out, **values)
+        return None if inner is None else edit.copy(node, [inner], out)
     if node.op_type == "BatchNormalization" and len(draft.consumers.get(node.input[0], [])) == 1:
-        inner, vectors = (
-            _part_of_convolution(edit, node.input[0], channels),
-            [draft.value(node, i) for i in range(1, 5)],
-        )
-        if inner is None or any(vector is None for vector in vectors):
+        inner = _part_of_convolution(edit, node.input[0], channels)
+        vectors = [vector for i in range(1, 5) if (vector := draft.value(node, i)) is not None]
+        if inner is None or len(vectors) < 4:
             return None
-        own = [edit.weight("part", vector[channels], x) for vector in vectors if vector is not None]
-        return edit.add("BatchNormalization", [inner, *own], out, **values)
+        own = [edit.weight("part", vector[channels], x) for vector in vectors]
+        return edit.copy(node, [inner, *own], out)
     if node.op_type == "Mul":
         return _part_of_gated(edit, node, channels, out)
     return None
@@ -250,8 +240,7 @@ def _part_of_gated(edit: Edit, node: onnx.NodeProto, channels: Indices, out: tup
         inner = _part_of_convolution(edit, x, channels)
         if inner is None:
             return None
-        values = {each.name: onnx.helper.get_attribute_value(each) for each in maker.attribute}
-        return edit.add("Mul", [inner, edit.add(maker.op_type, [inner], out, **values)], out)
+        return edit.add("Mul", [inner, edit.copy(maker, [inner], out)], out)
     return None
 
 

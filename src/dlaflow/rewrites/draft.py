@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model
-from dlaflow.graph.shapes import TensorType
-from dlaflow.graph.verify import outer_names
+from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_of
+from dlaflow.graph.verify import in_order, outer_names
 
 Array = NDArray[np.generic]
 Value = int | float | str | list[int] | list[float]
@@ -75,10 +74,7 @@ class Draft:
         """The dimensions of a tensor, None unless all are known."""
         if name in self.weights:
             return tuple(self.weights[name].shape)
-        known = self.types.get(name)
-        if known is None or known.shape is None or any(dim is None for dim in known.shape):
-            return None
-        return tuple(int(dim) for dim in known.shape if dim is not None)
+        return _whole(self.types.get(name, UNKNOWN))
 
     def image(self, name: str) -> tuple[int, int, int, int] | None:
         """The shape of a tensor when it is N, C, H, W and not a weight."""
@@ -93,11 +89,6 @@ class Draft:
             return self.weights[name].dtype.kind == "f"
         known = self.types.get(name)
         return known is not None and known.dtype in _FLOATS
-
-    def float_type(self, name: str) -> type[np.floating]:
-        """The type that weights beside this tensor must have."""
-        known = self.types.get(name)
-        return _FLOATS.get(known.dtype if known else "", np.float32)
 
     def value(self, node: onnx.NodeProto, index: int) -> Array | None:
         """A constant input of a node, None when it is absent or computed at run time."""
@@ -132,7 +123,7 @@ class Draft:
             gone |= touched
             added.setdefault(id(edit.remove[-1]), []).extend(edit.nodes)
             weights.update(edit.weights)
-            types.update({name: TensorType(shape, dtype) for name, (shape, dtype) in edit.types.items()})
+            types.update(edit.types)
             moved |= edit.moved
             renamed.update(edit.rename)
         nodes: list[onnx.NodeProto] = []
@@ -155,11 +146,29 @@ class Draft:
         weights = {name: value for name, value in self.weights.items() if name in needed}
         return replace(self, nodes=tuple(reversed(kept)), weights=weights)
 
+    def part(self, nodes: Iterable[onnx.NodeProto], inputs: Iterable[str], outputs: Iterable[str]) -> Draft:
+        """Some of the nodes as a model of their own, from the tensors `inputs` to the tensors `outputs`."""
+        base = onnx.ModelProto()
+        base.CopyFrom(self.base)
+        for ports, names in ((base.graph.input, inputs), (base.graph.output, outputs)):
+            declared = [self._declared(name) for name in dict.fromkeys(names)]
+            del ports[:]
+            ports.extend(declared)
+        return replace(self, base=base, nodes=tuple(nodes)).swept()
+
+    def _declared(self, name: str) -> onnx.ValueInfoProto:
+        ports = (*self.base.graph.input, *self.base.graph.output)
+        found: onnx.ValueInfoProto | None = next((value for value in ports if value.name == name), None)
+        if found is not None:
+            return found
+        known = self.types.get(name)
+        return onnx.helper.make_tensor_value_info(name, elem_of(known.dtype if known else "float32"), self.shape(name))
+
     def model(self, path: Path) -> Model:
         """What `placement.check_model` takes: large weights are named and sized, their values left out."""
         proto = self._frame()
         tensors = {
-            name: numpy_helper.from_array(value, name) for name, value in self.weights.items() if _is_small(value)
+            name: numpy_helper.from_array(value, name) for name, value in self.weights.items() if value.size <= _SMALL
         }
         for name, value in self.weights.items():
             if name in tensors:
@@ -167,7 +176,7 @@ class Draft:
             else:
                 kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
                 proto.graph.initializer.append(onnx.TensorProto(name=name, data_type=kind, dims=value.shape))
-        return Model(path, "", proto, self.opset, {}, tensors)
+        return Model(path, "", proto, self.opset, {}, tensors, types=self.types)
 
     def proto(self) -> onnx.ModelProto:
         """The whole model with its weights.
@@ -190,8 +199,18 @@ class Draft:
         return proto
 
 
-def _is_small(value: Array) -> bool:
-    return value.size <= _SMALL
+def _whole(known: TensorType) -> Shape | None:
+    """The dimensions where all of them are known."""
+    if known.shape is None or None in known.shape:
+        return None
+    return tuple(int(dim) for dim in known.shape if dim is not None)
+
+
+def declare(value: onnx.ValueInfoProto, shape: Sequence[int]) -> None:
+    """Write the dimensions of an input or output."""
+    value.type.tensor_type.shape.CopyFrom(
+        onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension(dim_value=size) for size in shape])
+    )
 
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
@@ -207,28 +226,8 @@ def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 def _sorted(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Topological order, the given one where it is one."""
     producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    order: list[onnx.NodeProto] = []
-    state = [0] * len(nodes)
-    for start in range(len(nodes)):
-        stack = [start]
-        while stack:
-            index = stack[-1]
-            if state[index] == 2:
-                stack.pop()
-                continue
-            waiting = [
-                producer[name]
-                for name in (*nodes[index].input, *outer_names(nodes[index]))
-                if name in producer and state[producer[name]] == 0
-            ]
-            if state[index] == 0 and waiting:
-                state[index] = 1
-                stack.extend(waiting)
-                continue
-            state[index] = 2
-            order.append(nodes[index])
-            stack.pop()
-    return order
+    needs = [{producer[name] for name in (*node.input, *outer_names(node)) if name in producer} for node in nodes]
+    return [nodes[index] for index in in_order(needs)]
 
 
 class Edit:
@@ -243,7 +242,7 @@ class Edit:
         self.remove = tuple(remove)
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, Array] = {}
-        self.types: dict[str, tuple[Shape, str]] = {}
+        self.types: dict[str, TensorType] = {}
         self.moved: set[str] = set()
         self.rename: list[tuple[str, str]] = []
         self._stem = remove[0].name or remove[0].output[0]
@@ -263,15 +262,22 @@ class Edit:
         node = onnx.NodeProto(op_type=op, input=list(inputs), output=[result], name=name)
         node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
         self.nodes.append(node)
-        self.types[result] = (tuple(int(dim) for dim in shape), self._dtype(inputs[0] if inputs else result))
+        self.types[result] = TensorType(tuple(int(dim) for dim in shape), self._dtype(inputs[0] if inputs else result))
+        return result
+
+    def copy(self, node: onnx.NodeProto, inputs: Sequence[str], shape: Sequence[int], *, output: str = "") -> str:
+        """Append the operator of `node` with its attributes to other inputs."""
+        result = self.add(node.op_type, inputs, shape, output=output)
+        self.nodes[-1].attribute.extend(node.attribute)
         return result
 
     def weight(self, label: str, value: Array, like: str = "") -> str:
         """Store an initializer; floats take the type of the tensor `like`."""
         name = self._fresh(label)
         if value.dtype.kind == "f":
-            value = value.astype(self._float_of(like))
-        self.weights[name] = np.ascontiguousarray(value)
+            value = value.astype(self._float_of(like), copy=False)
+        # A stand-in for weights that were not read takes no memory, and stays one.
+        self.weights[name] = np.ascontiguousarray(value) if any(value.strides) else value
         return name
 
     def reshape(self, x: str, shape: Sequence[int], *, output: str = "") -> str:
@@ -282,14 +288,22 @@ class Edit:
         self.moved.add(result)
         return result
 
+    def finish(self, x: str, output: str) -> Edit:
+        """Let `output` be what `x` is, the last tensor made, reshaped when its rank differs."""
+        shape = self.draft.shape(output) or ()
+        if self.shape(x) != shape:
+            self.reshape(x, shape, output=output)
+        else:
+            self.nodes[-1].output[0] = output
+            self.types[output] = self.types.pop(x)
+        return self
+
     def shape(self, name: str) -> Shape | None:
         """The shape of an old or a new tensor."""
-        return self.types[name][0] if name in self.types else self.draft.shape(name)
+        return _whole(self.types[name]) if name in self.types else self.draft.shape(name)
 
     def _dtype(self, name: str) -> str:
-        if name in self.types:
-            return self.types[name][1]
-        known = self.draft.types.get(name)
+        known = self.types.get(name) or self.draft.types.get(name)
         return known.dtype if known else "float32"
 
     def _float_of(self, like: str) -> type[np.floating]:
@@ -307,13 +321,10 @@ class Edit:
 
 def attribute(node: onnx.NodeProto, name: str, default: Value) -> Value:
     """An attribute's value, or `default`."""
-    for each in node.attribute:
-        if each.name == name:
-            found = onnx.helper.get_attribute_value(each)
-            if isinstance(found, bytes):
-                return found.decode()
-            return found if isinstance(found, (int, float, str)) else list(found)
-    return default
+    found = next((onnx.helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
+    if isinstance(found, bytes):
+        return found.decode()
+    return found if isinstance(found, (int, float, str)) else list(found)
 
 
 def ints(node: onnx.NodeProto, name: str, default: Sequence[int]) -> tuple[int, ...]:
@@ -332,8 +343,3 @@ def number(node: onnx.NodeProto, name: str, default: float) -> float:
     """A number among the attributes."""
     found = attribute(node, name, default)
     return float(found) if isinstance(found, (int, float)) else default
-
-
-def size(shape: Iterable[int]) -> int:
-    """How many elements a shape holds."""
-    return prod(shape)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
-from dlaflow.placement.check import check, check_model
+from dlaflow.graph.load import load_model
+from dlaflow.placement.check import check_model
 from dlaflow.progress import Progress, silent
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.config import FixConfig
@@ -17,7 +18,7 @@ from dlaflow.rewrites.cut import cut_automatically, post_path, split
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
-from dlaflow.rewrites.prove import BOUNDS, Network, compare, difference_of_chain
+from dlaflow.rewrites.prove import BOUNDS, Executable, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
@@ -43,20 +44,21 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     """
     began = time.monotonic()
     with progress(f"Fixing {path.name}", None) as task:
-        loaded = load_draft(path, target.batch, target.shapes)
+        model = load_model(path)
+        start, frozen = load_draft(model, target.batch, target.shapes)
         target = replace(target, shapes=())  # the draft holds them; a rewrite may rename or drop an input
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow), path, finish, task.describe)
-        before = search.place(loaded.draft) if loaded.frozen else check(path, target)
+        before = search.place(start) if frozen else check_model(model, target)
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
-        changed = change_normalizations(loaded.draft, search, config)
-        found, evidence, taken_back = _proven(path, loaded.draft, changed, search, config)
+        changed = change_normalizations(start, search, config)
+        found, evidence, taken_back = _proven(path, start, changed, search, config)
     draft = finish(found.draft)
     placement = found.placement
     report = FixReport(
         model=str(path),
-        sha256=loaded.sha256,
+        sha256=model.sha256,
         out="",
         target=before.target,
         allow=config.allow.value,
@@ -68,7 +70,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         proof=evidence,
         bound=BOUNDS[config.allow],
         seconds=round(time.monotonic() - began, 2),
-        frozen_inputs=list(loaded.frozen),
+        frozen_inputs=list(frozen),
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
     )
     return Fixed(report, draft, placement)
@@ -116,14 +118,14 @@ def _proven(
     if config.dry_run:
         return found, [], taken_back
     shapes = {name: start.shape(name) or () for name in start.inputs}
-    original = Network(path)
-    origin = Network(changed.draft.proto()) if changed.applied else original
+    original = Executable(path)
+    origin = Executable(changed.draft.proto()) if changed.applied else original
     safety = (
         Safety.TOLERANCE if any(rewrite.safety is Safety.TOLERANCE for rewrite in search.rewrites) else Safety.EXACT
     )
 
     def errors(draft: Draft) -> list[Evidence]:
-        return compare(origin, Network(search.finish(draft).proto()), shapes, config.samples)
+        return compare(origin, Executable(search.finish(draft).proto()), shapes, config.samples)
 
     while True:
         evidence = errors(found.draft)
@@ -141,10 +143,10 @@ def _proven(
         reason = f"taken back: the outputs differed by more than {BOUNDS[safety]:g}"
         taken_back += [Refused(applied.rewrite, site, reason) for site in applied.sites]
         kept = [rewrite for rewrite in search.rewrites if rewrite.id != applied.rewrite]
-        search = Search(search.target, kept, search.path, search.finish, search.told)
+        search = Search(search.target, kept, search.path, search.finish, search.report)
         found = search.run(changed.draft)
     if changed.applied:
-        final = Network(search.finish(found.draft).proto())
+        final = Executable(search.finish(found.draft).proto())
         evidence = compare(original, final, shapes, config.samples, random=False)
     return found, evidence, taken_back
 
@@ -184,7 +186,7 @@ def chained(whole: Draft, backbone: Draft, post: Draft) -> float:
 
     Raises InputError when it is more than rounding.
     """
-    networks = Network(whole.proto()), Network(backbone.proto()), Network(post.proto())
+    networks = Executable(whole.proto()), Executable(backbone.proto()), Executable(post.proto())
     shapes = {name: whole.shape(name) or () for name in whole.inputs}
     relative = difference_of_chain(*networks, shapes)
     if relative > BOUNDS[Safety.EXACT]:

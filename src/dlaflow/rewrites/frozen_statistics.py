@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dlaflow.rewrites.building_blocks import Floats, affine
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints, number
-from dlaflow.rewrites.prove import Network, Samples
+from dlaflow.rewrites.prove import Executable, Samples
 
 ID, TITLE = "frozen-statistics", "Normalization gets frozen statistics, which make it a scale"
 
@@ -153,19 +153,9 @@ def _statistics(draft: Draft, block: Block, samples: Samples) -> tuple[Floats, F
 
 def activations(draft: Draft, name: str, samples: Samples) -> Iterator[Floats]:
     """The tensor `name` for each batch of images."""
-    network = Network(_tapped(draft, name))
+    network = Executable(draft.part(draft.nodes, draft.inputs, [name]).proto())
     for batch in samples.batches:
         yield np.asarray(network.run({draft.inputs[0]: batch.astype(np.float32)})[name], np.float64)
-
-
-def _tapped(draft: Draft, name: str) -> onnx.ModelProto:
-    """The model that ends in the tensor `name`."""
-    base = onnx.ModelProto()
-    base.CopyFrom(draft.base)
-    del base.graph.output[:]
-    base.graph.output.add(name=name)
-    base.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    return replace(draft, base=base).swept().proto()
 
 
 def freeze_all(

@@ -16,7 +16,6 @@ import onnx
 from dlaflow.rewrites.base import Bounds, Match, Rewrite, Safety
 from dlaflow.rewrites.building_blocks import affine, squared
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import finish
 
 LARGEST_ERROR = 4.8e-4
 _SLOPE = 2 * math.sqrt(2 / math.pi)
@@ -42,8 +41,7 @@ class GeluBySigmoid(Rewrite):
         edit = Edit(draft, nodes)
         slope = affine(edit, squared(edit, x), _SLOPE * _CUBIC, _SLOPE)
         gate = edit.add("Sigmoid", [edit.add("Mul", [slope, x], image)], image)
-        finish(edit, edit.add("Mul", [x, gate], image), y)
-        return edit
+        return edit.finish(edit.add("Mul", [x, gate], image), y)
 
 
 def _written_out(draft: Draft, erf: onnx.NodeProto) -> tuple[str, str, list[onnx.NodeProto]] | None:

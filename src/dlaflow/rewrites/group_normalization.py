@@ -19,7 +19,7 @@ class GroupNormalizationShape(Rewrite):
     """Group normalization keeps four dimensions: only its statistics leave the DLA."""
 
     id = "group-normalization"
-    answers = ("DLA203",)
+    answers = ("DLA241",)
     operators = ("InstanceNormalization",)
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
@@ -37,7 +37,6 @@ class GroupNormalizationShape(Rewrite):
         shape = (n, groups, c // groups * h, w)
         edit = Edit(draft, [before, node, after])
         grouped = edit.reshape(before.input[0], shape)
-        values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-        normal = edit.add("InstanceNormalization", [grouped, *node.input[1:]], shape, **values)
+        normal = edit.copy(node, [grouped, *node.input[1:]], shape)
         edit.reshape(normal, image, output=after.output[0])
         return edit

@@ -12,7 +12,6 @@ import onnx
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.building_blocks import scalar, scaled
 from dlaflow.rewrites.draft import Draft, Edit, Shape, number
-from dlaflow.rewrites.mean_pooling import finish
 
 _CLIP_WITH_INPUTS_SINCE = 11
 
@@ -38,11 +37,9 @@ class HardActivation(Rewrite):
         edit, x = Edit(draft, [node]), node.input[0]
         if node.op_type == "HardSwish":
             gate = clip(edit, scaled(edit, x, 1.0, 3.0, bounds), 0.0, 6.0, shape, x)
-            finish(edit, edit.add("Mul", [x, scaled(edit, gate, 1 / 6, 0.0, bounds)], shape), node.output[0])
-            return edit
+            return edit.finish(edit.add("Mul", [x, scaled(edit, gate, 1 / 6, 0.0, bounds)], shape), node.output[0])
         shifted = scaled(edit, x, number(node, "alpha", 0.2), number(node, "beta", 0.5), bounds)
-        finish(edit, clip(edit, shifted, 0.0, 1.0, shape, x), node.output[0])
-        return edit
+        return edit.finish(clip(edit, shifted, 0.0, 1.0, shape, x), node.output[0])
 
 
 class ClipByElements(Rewrite):
@@ -63,16 +60,14 @@ class ClipByElements(Rewrite):
             return None
         edit, x = Edit(draft, [node]), node.input[0]
         if low == 0 and high is None:
-            finish(edit, edit.add("Relu", [x], shape), node.output[0])
-            return edit
+            return edit.finish(edit.add("Relu", [x], shape), node.output[0])
         if low is not None:
             x = edit.add("Max", [x, scalar(edit, "low", low, node.input[0])], shape)
         if high is not None:
             x = edit.add("Min", [x, scalar(edit, "high", high, node.input[0])], shape)
         if not edit.nodes:
             return None
-        finish(edit, x, node.output[0])
-        return edit
+        return edit.finish(x, node.output[0])
 
 
 def clip_range(draft: Draft, node: onnx.NodeProto) -> tuple[float | None, float | None] | None:
@@ -117,5 +112,4 @@ class LeakyByElements(Rewrite):
             smaller = scaled(edit, x, float(slope.reshape(-1)[0]), 0.0, bounds)
         else:
             smaller = edit.add("Mul", [x, edit.weight("slope", slope, x)], shape)
-        finish(edit, edit.add("Max", [x, smaller], shape), node.output[0])
-        return edit
+        return edit.finish(edit.add("Max", [x, smaller], shape), node.output[0])

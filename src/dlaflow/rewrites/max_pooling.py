@@ -13,7 +13,7 @@ import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import factors, finish, reduced_axes
+from dlaflow.rewrites.mean_pooling import factors, reduced_axes
 from dlaflow.rewrites.pooling_windows import links
 
 
@@ -39,8 +39,7 @@ class MaxPooling(Rewrite):
             window, strides = [row[0], column[0]], [row[1], column[1]]
             out = (n, c, (h - window[0]) // strides[0] + 1, (w - window[1]) // strides[1] + 1)
             x = edit.add("MaxPool", [x], out, kernel_shape=window, strides=strides)
-        finish(edit, x, node.output[0])
-        return edit
+        return edit.finish(x, node.output[0])
 
 
 def _steps(side: int, largest: int) -> list[tuple[int, int]]:

@@ -9,11 +9,19 @@ The steps use factors of H and W, so that every window is full and the weights a
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from pathlib import Path
+
 import numpy as np
 import onnx
 
+from dlaflow.errors import InputError
+from dlaflow.files import write_atomic
+from dlaflow.graph.load import load_model
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints
+from dlaflow.rewrites.load import open_draft
+from dlaflow.targets.target import Target
 
 
 class MeanPooling(Rewrite):
@@ -33,8 +41,34 @@ class MeanPooling(Rewrite):
         x = mean_over(edit, node.input[0], sides, bounds)
         if x is None:
             return f"no windows of at most {bounds.largest('conv.kernel', 32)} make up {sides[0]}x{sides[1]}"
-        finish(edit, x, node.output[0])
-        return edit
+        return edit.finish(x, node.output[0])
+
+
+def replace_global_average_pool(source: Path, out: Path, target: Target) -> int:
+    """Write `source` to `out` with every GlobalAveragePool replaced, and nothing else; returns how many were.
+
+    A batch that is open stays open, and the tensors keep their names. Weights that `source` keeps in other files come
+    along into the one file that is written. Raises InputError for a file that is no ONNX model, and for a pool whose
+    input height or width is not known.
+    """
+    draft, rewrite = open_draft(load_model(source, digest=False)), MeanPooling()
+    edits: list[Edit] = []
+    for node in draft.nodes:
+        if node.op_type != "GlobalAveragePool" or node.domain not in ("", "ai.onnx"):
+            continue
+        found = rewrite.match(draft, node, Bounds(target))
+        if not isinstance(found, Edit):
+            known = draft.types.get(node.input[0])
+            sides = (known.shape or ())[2:] if known else ()
+            raise InputError(
+                f"the GlobalAveragePool {node.name or node.output[0]!r} has no windows",
+                expected="a known height and width of its input",
+                received=found or "x".join("?" if side is None else str(side) for side in sides) or "an unknown shape",
+                then="Export the model with a fixed height and width.",
+            )
+        edits.append(found)
+    write_atomic(out, draft.apply(edits).proto().SerializeToString())
+    return len(edits)
 
 
 def reduced_axes(draft: Draft, node: onnx.NodeProto, rank: int) -> tuple[int, ...] | None:
@@ -58,8 +92,7 @@ def mean_over(edit: Edit, x: str, sides: tuple[int, int], bounds: Bounds) -> str
     rows, columns = factors(sides[0], largest), factors(sides[1], largest)
     if rows is None or columns is None:
         return _by_convolution(edit, x, sides, bounds)
-    for step in range(max(len(rows), len(columns))):
-        window = [rows[step] if step < len(rows) else 1, columns[step] if step < len(columns) else 1]
+    for window in map(list, zip_longest(rows, columns, fillvalue=1)):
         n, c, h, w = (int(dim) for dim in edit.shape(x) or ())
         shape = (n, c, h // window[0], w // window[1])
         x = edit.add("AveragePool", [x], shape, kernel_shape=window, strides=window)
@@ -88,14 +121,3 @@ def factors(side: int, largest: int) -> list[int] | None:
         found.append(divisor)
         side //= divisor
     return found or [1]
-
-
-def finish(edit: Edit, x: str, output: str) -> None:
-    """Let `output` be what `x` is, reshaped when its rank differs."""
-    shape = edit.draft.shape(output) or ()
-    if edit.shape(x) != shape:
-        edit.reshape(x, shape, output=output)
-        return
-    last = edit.nodes[-1]
-    last.output[0] = output
-    edit.types[output] = edit.types.pop(x)

@@ -15,7 +15,6 @@ import onnx
 from dlaflow.rewrites.base import Bounds, Match, Rewrite, Safety
 from dlaflow.rewrites.building_blocks import affine
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import finish
 
 LARGEST_ERROR = 5.4e-4
 _CUBIC = (1.00958289, -1.16590401, -0.32729630, 0.49301022)
@@ -44,8 +43,7 @@ class MishBySigmoid(Rewrite):
         value = affine(edit, q, c3, c2)
         for constant in (c1, c0, 1.0):
             value = affine(edit, edit.add("Mul", [value, q], shape), 1.0, constant)
-        finish(edit, edit.add("Mul", [swish, value], shape), y)
-        return edit
+        return edit.finish(edit.add("Mul", [swish, value], shape), y)
 
 
 def written_out(draft: Draft, tanh: onnx.NodeProto) -> tuple[str, str, list[onnx.NodeProto]] | None:

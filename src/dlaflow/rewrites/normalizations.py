@@ -17,7 +17,7 @@ from dlaflow.rewrites.frozen_statistics import Block, find_blocks, freeze_all
 from dlaflow.rewrites.normalization_arithmetic import ID as ARITHMETIC
 from dlaflow.rewrites.normalization_arithmetic import TITLE as ARITHMETIC_TITLE
 from dlaflow.rewrites.normalization_arithmetic import by_arithmetic
-from dlaflow.rewrites.prove import BOUNDS, Network, Samples, compare
+from dlaflow.rewrites.prove import BOUNDS, Executable, Samples, compare
 from dlaflow.rewrites.records import Applied, Refused
 from dlaflow.rewrites.search import Search, gain_of, score_of
 from dlaflow.types import Measurement, Provenance
@@ -97,7 +97,7 @@ def _by_arithmetic(changed: Changed, search: Search, samples: Samples) -> Change
     if not sites:
         return Changed(draft, changed.applied, tuple(refused), changed.measurements)
     shapes = {name: draft.shape(name) or () for name in draft.inputs}
-    evidence = compare(Network(changed.draft.proto()), Network(draft.proto()), shapes, samples, random=False)[0]
+    evidence = compare(Executable(changed.draft.proto()), Executable(draft.proto()), shapes, samples, random=False)[0]
     reason = ""
     if evidence.relative > BOUNDS[Safety.TOLERANCE]:
         reason = f"taken back: the outputs differ by {evidence.relative:.1%} on {evidence.inputs}"

@@ -13,14 +13,14 @@ import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, Value, attribute, integer, ints
-from dlaflow.rewrites.mean_pooling import finish, mean_over
+from dlaflow.rewrites.mean_pooling import mean_over
 
 
 class PoolingWindows(Rewrite):
     """Pooling windows that are too large become chains of smaller ones."""
 
     id = "pooling-window"
-    answers = ("DLA151", "DLA152", "DLA153", "DLA154", "DLA155")
+    answers = ("DLA151", "DLA152", "DLA154")
     operators = ("MaxPool", "AveragePool")
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
@@ -56,8 +56,7 @@ def _chained(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
         stride = list(strides) if step == count - 1 else [1, 1]
         size = [(size[a] + padding[a] + padding[a + 2] - kernel[a]) // stride[a] + 1 for a in (0, 1)]
         x = edit.add("MaxPool", [x], (n, c, *size), kernel_shape=kernel, pads=padding, strides=stride)
-    finish(edit, x, node.output[0])
-    return edit
+    return edit.finish(x, node.output[0])
 
 
 def links(window: int, largest: int) -> list[int]:
@@ -90,8 +89,7 @@ def _averaged(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
     if whole or tiled:
         mean = mean_over(edit, x, (window[0], window[1]), bounds)
         if mean is not None:
-            finish(edit, mean, node.output[0])
-            return edit
+            return edit.finish(mean, node.output[0])
     kernel_limit, stride_limit = bounds.limit("conv.kernel"), bounds.limit("conv.stride")
     if kernel_limit is not None and not kernel_limit.allows(*window):
         return f"the window {window[0]}x{window[1]} is larger than a convolution's {kernel_limit.text}"
@@ -100,5 +98,4 @@ def _averaged(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
     kernel = edit.weight("mean", np.full((c, 1, *window), 1 / (window[0] * window[1])), x)
     shape = draft.shape(node.output[0]) or ()
     options: dict[str, Value] = {"kernel_shape": list(window), "pads": list(pads), "strides": list(strides), "group": c}
-    finish(edit, edit.add("Conv", [x, kernel], shape, output="", **options), node.output[0])
-    return edit
+    return edit.finish(edit.add("Conv", [x, kernel], shape, output="", **options), node.output[0])

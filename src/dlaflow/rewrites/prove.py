@@ -9,38 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from dlaflow.errors import EnvironmentLacksError, InputError
-from dlaflow.quantize.session import reason_of
+from dlaflow.errors import InputError
+from dlaflow.quantize.session import SessionOptions, dtype_of, open_session, reason_of
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.records import Evidence
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 Array = NDArray[np.generic]
 BOUNDS = {Safety.EXACT: 1e-4, Safety.TOLERANCE: 5e-2, Safety.DATA: float("inf"), Safety.RETRAIN: float("inf")}
 """The largest error, relative to the largest value of the output, that each class may have."""
 _SCALES = (0.1, 1.0, 10.0)
-_DTYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(int16)": np.int16,
-    "tensor(int8)": np.int8,
-    "tensor(uint64)": np.uint64,
-    "tensor(uint32)": np.uint32,
-    "tensor(uint16)": np.uint16,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
-}
 
 
 @dataclass(frozen=True)
@@ -50,29 +32,15 @@ class Samples:
     batches: Sequence[NDArray[np.float32]]
 
 
-class Network:
-    """A model on onnxruntime.
+class Executable:
+    """A model on onnxruntime, with the types of its `inputs` and the names of its `outputs`.
 
     Raises InputError when onnxruntime cannot run it, EnvironmentLacksError without onnxruntime.
     """
 
     def __init__(self, model: Path | onnx.ModelProto) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise EnvironmentLacksError(
-                "the proof of a rewrite needs onnxruntime", then="Install it: pip install 'dlaflow[run]'."
-            ) from None
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
-        try:
-            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-                source, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors share no public base
-            raise InputError("onnxruntime cannot run the model", received=reason_of(error)) from None
-        strange = [value.type for value in self._session.get_outputs() if value.type not in _DTYPES]
+        self._session = open_session(model, SessionOptions(integer=True))
+        strange = [value.type for value in self._session.get_outputs() if dtype_of(value.type) is None]
         if strange:
             raise InputError(
                 "the outputs of the model cannot be compared",
@@ -81,7 +49,9 @@ class Network:
                 then="`--dry-run` lists the rewrites without the proof.",
             )
         self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
-        self.inputs: dict[str, str] = {value.name: value.type for value in self._session.get_inputs()}
+        self.inputs: dict[str, np.dtype[np.generic]] = {
+            value.name: dtype_of(value.type) or np.dtype(np.float32) for value in self._session.get_inputs()
+        }
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name."""
@@ -93,8 +63,8 @@ class Network:
 
 
 def compare(
-    before: Network,
-    after: Network,
+    before: Executable,
+    after: Executable,
     shapes: Mapping[str, Sequence[int]],
     samples: Samples | None = None,
     *,
@@ -109,8 +79,7 @@ def compare(
     if samples is not None and len(shapes) == 1:
         name = next(iter(shapes))
         count = sum(len(batch) for batch in samples.batches)
-        dtype = np.dtype(_DTYPES.get(before.inputs[name], np.float32))
-        fed: list[dict[str, Array]] = [{name: batch.astype(dtype)} for batch in samples.batches]
+        fed: list[dict[str, Array]] = [{name: batch.astype(before.inputs[name])} for batch in samples.batches]
         pairs = [(before.run(feeds), after.run(feeds)) for feeds in fed]
         evidence = _difference(f"{count} images", pairs)
         if evidence is not None:
@@ -120,7 +89,9 @@ def compare(
     return found
 
 
-def difference_of_chain(whole: Network, first: Network, second: Network, shapes: Mapping[str, Sequence[int]]) -> float:
+def difference_of_chain(
+    whole: Executable, first: Executable, second: Executable, shapes: Mapping[str, Sequence[int]]
+) -> float:
     """The largest relative difference between `whole` and `first` followed by `second`, over random inputs."""
     worst = 0.0
     for label, feeds in _random(whole, shapes):
@@ -131,12 +102,11 @@ def difference_of_chain(whole: Network, first: Network, second: Network, shapes:
     return worst
 
 
-def _random(network: Network, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, dict[str, Array]]]:
+def _random(network: Executable, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, dict[str, Array]]]:
     generator = np.random.default_rng(0)
     for scale in _SCALES:
         feeds: dict[str, Array] = {}
-        for name, kind in network.inputs.items():
-            dtype = np.dtype(_DTYPES.get(kind, np.float32))
+        for name, dtype in network.inputs.items():
             if dtype.kind == "f":
                 feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
             else:

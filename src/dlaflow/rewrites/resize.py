@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import resized
 from dlaflow.rewrites.draft import Draft, Edit, attribute
-from dlaflow.rewrites.mean_pooling import finish
 
-_SCALES_SINCE = 11
+SCALES_SINCE = 11
 
 
 class ResizeByScales(Rewrite):
@@ -42,34 +42,21 @@ class ResizeByScales(Rewrite):
                 _repeats(node, draft.opset, side, factor) for side, factor in zip(image[2:], factors, strict=True)
             ):
                 return "its rounding does not repeat every pixel the same number of times"
-            if available and draft.opset >= _SCALES_SINCE:
-                options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-                finish(edit, _scaled(edit, node, shape, factors, options), node.output[0])
-            else:
-                finish(edit, repeated(edit, node.input[0], factors, shape), node.output[0])
-            return edit
+            form = resized if available and draft.opset >= SCALES_SINCE else repeated
+            return edit.finish(form(edit, node.input[0], factors, shape), node.output[0])
         if mode == "linear" and available and len(node.input) > 3 and node.input[3]:
             coordinates = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
             if coordinates == "pytorch_half_pixel" and min(shape[2:]) > 1:
                 coordinates = "half_pixel"
-            options = {"coordinate_transformation_mode": coordinates}
-            finish(edit, _scaled(edit, node, shape, factors, options), node.output[0])
-            return edit
+            options = {"mode": mode, "coordinate_transformation_mode": coordinates}
+            return edit.finish(resized(edit, node.input[0], factors, shape, **options), node.output[0])
         return None
 
 
 def _is_plain(draft: Draft, node: onnx.NodeProto) -> bool:
     """Whether it is given by scales in the one form that every release with a Resize takes."""
     form = attribute(node, "coordinate_transformation_mode", "half_pixel"), attribute(node, "nearest_mode", "")
-    return draft.opset >= _SCALES_SINCE and len(node.input) == 3 and form == ("asymmetric", "floor")
-
-
-def _scaled(
-    edit: Edit, node: onnx.NodeProto, shape: tuple[int, ...], factors: tuple[int, int], options: dict[str, str]
-) -> str:
-    scales = edit.weight("scales", np.array([1, 1, *factors], np.float32))
-    mode = str(attribute(node, "mode", "nearest"))
-    return edit.add("Resize", [node.input[0], "", scales], shape, mode=mode, **options)
+    return draft.opset >= SCALES_SINCE and len(node.input) == 3 and form == ("asymmetric", "floor")
 
 
 def repeated(edit: Edit, x: str, factors: tuple[int, int], shape: tuple[int, ...]) -> str:
@@ -97,7 +84,7 @@ _ROUNDING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def _repeats(node: onnx.NodeProto, opset: int, side: int, factor: int) -> bool:
     """Whether a nearest Resize along one axis repeats every pixel `factor` times."""
-    old = node.op_type == "Upsample" or opset < _SCALES_SINCE
+    old = node.op_type == "Upsample" or opset < SCALES_SINCE
     coordinates = str(attribute(node, "coordinate_transformation_mode", "asymmetric" if old else "half_pixel"))
     rounding = str(attribute(node, "nearest_mode", "floor" if old else "round_prefer_floor"))
     if coordinates not in _COORDINATES or rounding not in _ROUNDING:

@@ -29,7 +29,7 @@ _NO_GAIN = "it would bring neither fewer switches and loadables nor less work on
 
 
 @dataclass(frozen=True)
-class Step:
+class Taken:
     """One rewrite taken, and the draft after it."""
 
     applied: Applied
@@ -42,7 +42,7 @@ class Found:
 
     draft: Draft
     placement: Placement
-    steps: tuple[Step, ...]
+    steps: tuple[Taken, ...]
     refused: tuple[Refused, ...]
 
 
@@ -54,20 +54,20 @@ class Search:
     rewrites: Sequence[Rewrite]
     path: Path
     finish: Callable[[Draft], Draft] = lambda draft: draft
-    told: Callable[[str], None] = lambda text: None
+    report: Callable[[str], None] = lambda text: None
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
     _singles: int = _SINGLE_PLACES
 
     def run(self, draft: Draft) -> Found:
         """Rewrite until nothing lowers the score."""
-        steps: list[Step] = []
+        steps: list[Taken] = []
         placement = self.place(draft)
         while True:
             taken = self._next(draft, placement)
             if not taken:
                 break
             for step in taken:
-                self.told(step.applied.title)
+                self.report(step.applied.title)
             steps += taken
             draft = taken[-1].draft
             placement = self.place(draft)
@@ -85,7 +85,7 @@ class Search:
         """What boards answered, read once for the many predictions of a search."""
         return known_answers(self.target.board.soc, self.target.release.tensorrt, self.target.precision)
 
-    def _next(self, draft: Draft, placement: Placement) -> list[Step]:
+    def _next(self, draft: Draft, placement: Placement) -> list[Taken]:
         score = score_of(placement)
         options: list[tuple[Score, Rewrite, Draft, list[str]]] = []
         for rewrite in self._relevant(placement):
@@ -132,7 +132,7 @@ class Search:
             draft = settle(draft.apply(edits))
         return draft, list(dict.fromkeys(sites))
 
-    def _together(self, draft: Draft, score: Score, rewrites: list[Rewrite]) -> list[Step]:
+    def _together(self, draft: Draft, score: Score, rewrites: list[Rewrite]) -> list[Taken]:
         """All kinds at once, and those that answer to what these leave: layers in a row may each need another one."""
         made: list[tuple[Rewrite, Draft, list[str]]] = []
         tried: set[str] = set()
@@ -154,9 +154,11 @@ class Search:
             before = now
         return steps
 
-    def _single(self, draft: Draft, score: Score, options: list[tuple[Score, Rewrite, Draft, list[str]]]) -> list[Step]:
+    def _single(
+        self, draft: Draft, score: Score, options: list[tuple[Score, Rewrite, Draft, list[str]]]
+    ) -> list[Taken]:
         """The best single place among the first ones; a whole search tries only a few, since each is a prediction."""
-        best: tuple[Score, Step] | None = None
+        best: tuple[Score, Taken] | None = None
         for _, rewrite, _, sites in options:
             for site in sites[: self._singles] if len(sites) > 1 else ():
                 self._singles -= 1
@@ -181,9 +183,9 @@ def score_of(placement: Placement) -> Score:
     )
 
 
-def _step(rewrite: Rewrite, draft: Draft, sites: list[str], scores: tuple[Score, Score]) -> Step:
+def _step(rewrite: Rewrite, draft: Draft, sites: list[str], scores: tuple[Score, Score]) -> Taken:
     before, after = scores
-    return Step(Applied(rewrite.id, rewrite.title, rewrite.safety.value, sites, gain_of(before, after)), draft)
+    return Taken(Applied(rewrite.id, rewrite.title, rewrite.safety.value, sites, gain_of(before, after)), draft)
 
 
 def gain_of(before: Score, after: Score) -> Gain:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, attribute, integer, ints
+from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, declare, integer, ints
 
 UNARY = frozenset(
     {"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus"}
@@ -85,11 +85,6 @@ def again(edit: Edit, motion: onnx.NodeProto, x: str, output: str) -> None:
         edit.reshape(x, shape, output=output)
 
 
-def _copy(edit: Edit, node: onnx.NodeProto, inputs: list[str], shape: Shape) -> str:
-    values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-    return edit.add(node.op_type, inputs, shape, **values)
-
-
 def _below_unary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     motion = _motion(draft, node.input[0])
     if motion is None or any(
@@ -97,7 +92,7 @@ def _below_unary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     ):
         return None
     edit = Edit(draft, [node])
-    moved = _copy(edit, node, [motion.input[0], *node.input[1:]], draft.shape(motion.input[0]) or ())
+    moved = edit.copy(node, [motion.input[0], *node.input[1:]], draft.shape(motion.input[0]) or ())
     again(edit, motion, moved, node.output[0])
     return edit
 
@@ -123,7 +118,7 @@ def _below_binary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
         if back is None:
             return None
         inputs.append(edit.weight("constant", back, node.output[0]) if back is not value else name)
-    moved = _copy(edit, node, inputs, source)
+    moved = edit.copy(node, inputs, source)
     again(edit, motion, moved, node.output[0])
     return edit
 
@@ -199,7 +194,7 @@ def _below_batch_norm(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     if motion is None or source is None or (*(draft.shape(node.input[0]) or ()), 1, 1) != source:
         return None
     edit = Edit(draft, [node])
-    again(edit, motion, _copy(edit, node, [motion.input[0], *node.input[1:]], source), node.output[0])
+    again(edit, motion, edit.copy(node, [motion.input[0], *node.input[1:]], source), node.output[0])
     return edit
 
 
@@ -221,7 +216,7 @@ def _below_concat(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     """Vectors (N, C) that come from (N, C, 1, 1), joined along C."""
     motions = [_motion(draft, name, "Reshape") for name in node.input]
     shape = draft.shape(node.output[0])
-    if shape is None or len(shape) != 2 or int(attribute_axis(node)) % 2 != 1:
+    if shape is None or len(shape) != 2 or integer(node, "axis", 1) % 2 != 1:
         return None
     sources = [motion.input[0] for motion in motions if motion is not None]
     images = [draft.image(name) for name in sources]
@@ -231,12 +226,6 @@ def _below_concat(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     joined = edit.add("Concat", sources, (*shape, 1, 1), axis=1)
     edit.reshape(joined, shape, output=node.output[0])
     return edit
-
-
-def attribute_axis(node: onnx.NodeProto) -> int:
-    """The axis of a Concat."""
-    found = attribute(node, "axis", 1)
-    return found if isinstance(found, int) else 1
 
 
 def four_dimensional_outputs(draft: Draft) -> Draft:
@@ -256,10 +245,7 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
         edit.rename.append((motion.input[0], value.name))
         edits.append(edit)
         types[value.name] = replace(types[value.name], shape=source)
-        shape = value.type.tensor_type.shape
-        del shape.dim[:]
-        for dim in source:
-            shape.dim.add().dim_value = dim
+        declare(value, source)
     for edit in edits:
         draft = draft.apply([edit])
     return replace(draft, base=base, types=types)

@@ -14,7 +14,6 @@ import onnx
 from dlaflow.rewrites.base import Bounds, Match, Rewrite, Safety
 from dlaflow.rewrites.building_blocks import affine, squared
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import finish
 from dlaflow.rewrites.mish import written_out
 
 LARGEST_ERROR = 6.6e-4
@@ -42,8 +41,7 @@ class SoftplusBySigmoid(Rewrite):
         c0, c1, c2 = _CONSTANTS
         value = affine(edit, edit.add("Mul", [affine(edit, v, c2, c1), v], shape), 1.0, c0)
         entropy = edit.add("Mul", [squared(edit, v), value], shape)
-        finish(edit, edit.add("Add", [swish, entropy], shape), node.output[0])
-        return edit
+        return edit.finish(edit.add("Add", [swish, entropy], shape), node.output[0])
 
 
 def _is_tanh(node: onnx.NodeProto) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import sliced
 from dlaflow.rewrites.draft import Array, Draft, Edit, attribute, integer, ints
-from dlaflow.rewrites.mean_pooling import finish
 
 
 class TransposedConvolution(Rewrite):
@@ -47,8 +47,7 @@ class TransposedConvolution(Rewrite):
             kernel_shape=list(dense.shape[2:]),
             strides=list(strides),
         )
-        finish(edit, crop(edit, y, (pads[0], pads[1]), (shape[2], shape[3]), bounds), node.output[0])
-        return edit
+        return edit.finish(crop(edit, y, (pads[0], pads[1]), (shape[2], shape[3]), bounds), node.output[0])
 
 
 def _ungrouped(kernel: Array, groups: int) -> Array:
@@ -84,10 +83,4 @@ def crop(edit: Edit, x: str, begin: tuple[int, int], size: tuple[int, int], boun
         return edit.add(
             "Conv", [x, edit.weight("crop", kernel, x)], shape, kernel_shape=list(kernel.shape[2:]), group=c
         )
-    starts, ends = list(begin), [begin[0] + size[0], begin[1] + size[1]]
-    if edit.draft.opset < 10:
-        return edit.add("Slice", [x], shape, starts=starts, ends=ends, axes=[2, 3])
-    values = [
-        edit.weight(name, np.array(v, np.int64)) for name, v in (("starts", starts), ("ends", ends), ("axes", [2, 3]))
-    ]
-    return edit.add("Slice", [x, *values], shape)
+    return sliced(edit, x, {axis + 2: (begin[axis], begin[axis] + size[axis]) for axis in (0, 1)}, shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Activation, Layer, ParametricRelu
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 
 class ActivationType(Rule):
@@ -13,10 +13,11 @@ class ActivationType(Rule):
 
     Why: TensorRT hands only these to the DLA, although the DLA's own compiler knows more.
     Use instead: ReLU; HardSwish and HardSigmoid as Clip and Mul; SiLU as Sigmoid and Mul, which the DLA takes.
-    Fix safety: retrain
     """
 
     id = "DLA170"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.RETRAIN
     kinds = ("ACTIVATION",)
     limit = "act.types"
     good = Example("y = Relu(x)")
@@ -35,10 +36,11 @@ class ClipRange(Rule):
 
     Why: the DLA knows clipped ReLU, of which ReLU6 is one.
     Use instead: Clip(0, 6), or Max and Min with constants.
-    Fix safety: retrain
     """
 
     id = "DLA171"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.RETRAIN
     kinds = ("ACTIVATION",)
     limit = "act.clip_max"
     good = Example("y = Clip(x, low, high)", constants=(("low", "float", "0"), ("high", "float", "6")))
@@ -68,10 +70,10 @@ class SmoothInInt8(Rule):
 
     Why: the DLA raises them by itself; they stay on the DLA and cost more than a ReLU.
     Use instead: ReLU where the accuracy allows it.
-    Fix safety: retrain
     """
 
     id = "DLA172"
+    remedy = Remedy.RETRAIN
     kinds = ("ACTIVATION",)
     good = Example("y = Relu(x)")
     bad = Example("y = Sigmoid(x)")
@@ -88,10 +90,11 @@ class PreluSlope(Rule):
 
     Why: the DLA compiler writes it into the loadable.
     Use instead: a constant slope, or LeakyReLU.
-    Fix safety: exact
     """
 
     id = "DLA173"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.RETRAIN
     kinds = ("PARAMETRIC_RELU",)
     limit = "prelu.available"
     good = Example("y = PRelu(x, s)", constants=(("s", "float[1]", "0.25"),))

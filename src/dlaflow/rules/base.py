@@ -1,21 +1,21 @@
 """What a rule is: one class whose docstring is its message, its `explain` page and its documentation.
 
-The docstring starts with the condition in one sentence, then headed lines: `Why:`, `Use instead:`, `Fix safety:`
-(exact, tolerance, data, retrain, or none). `{limit}` stands for the bound of the release that is asked for.
+The docstring starts with the condition in one sentence, then headed lines: `Why:` and `Use instead:`. The latter is
+prose for people; its kind stands in `remedy`, which is what code reads. `{limit}` is the release's bound of that id.
 """
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dlaflow.graph.layer import Layer
-from dlaflow.rules.case import Case
+from dlaflow.rules.case import Case, by
 from dlaflow.targets.limits import Limit
-from dlaflow.types import Confidence, Device, Finding, Verdict
+from dlaflow.types import Confidence, Device, Finding, Remedy, Verdict
 
-HEADINGS = ("Why", "Use instead", "Fix safety")
+HEADINGS = ("Why", "Use instead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,10 @@ class Rule:
     """TensorRT LayerType names that the rule looks at; `*` is every kind that does work."""
     limit: ClassVar[str] = ""
     """The id in limits.toml, when the rule is about a bound."""
+    remedy: ClassVar[Remedy]
+    """The cheapest remedy that there is. EXACT without a rewrite of `dlaflow fix`: the author of the model does it."""
+    otherwise: ClassVar[Remedy | None] = None
+    """What is left where no rewrite of `dlaflow fix` matches; None: `remedy`, done by the author."""
     unknown_runs_on: ClassVar[Device] = Device.GPU
     """The likelier device when the rule answers `unknown`, and that of a `conditional` layer as things stand."""
     good: ClassVar[Example]
@@ -76,6 +80,15 @@ class Rule:
         """The finding for a layer that the DLA takes once something outside of it is settled."""
         return self._finding(layer, Verdict.CONDITIONAL, expected, received, (source, Confidence.DOCUMENTED))
 
+    def two_dimensional(
+        self, layer: Layer, sides: int, source: str, confidence: Confidence = Confidence.DOCUMENTED
+    ) -> Finding | None:
+        """The finding unless a window has two sides: with one it has a two-dimensional form, with three it has none."""
+        if sides == 2:
+            return None
+        found = self.refuses(layer, f"{sides} spatial dimensions", expected="2", source=source, confidence=confidence)
+        return found if sides == 1 else replace(found, remedy=Remedy.NONE)
+
     def _finding(
         self, layer: Layer, verdict: Verdict, expected: str, received: str, ground: tuple[str, Confidence]
     ) -> Finding:
@@ -91,7 +104,31 @@ class Rule:
             source=source,
             fix=section(type(self), "Use instead"),
             confidence=confidence,
+            remedy=self.otherwise or self.remedy,
         )
+
+
+class Bound(Rule):
+    """A rule that holds numbers of a layer against the bound `limit`, and does no more."""
+
+    attributes: ClassVar[type]
+    """The record that the layer's attributes must be."""
+    fields: ClassVar[tuple[str, ...]]
+    """The numbers in that record."""
+    noun: ClassVar[str]
+    """What a finding calls them."""
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
+        if limit is None or not isinstance(layer.attributes, self.attributes):
+            return None
+        values = [getattr(layer.attributes, field) for field in self.fields]
+        numbers = tuple(number for value in values for number in (value if isinstance(value, tuple) else (value,)))
+        return None if self.fits(limit, numbers) else self.breaks(layer, limit, f"{self.noun} {by(numbers)}")
+
+    def fits(self, limit: Limit, numbers: tuple[int, ...]) -> bool:
+        """Whether the numbers are allowed."""
+        return limit.allows(*numbers)
 
 
 class ModelRule(Rule):
@@ -123,6 +160,7 @@ class ModelRule(Rule):
             source=source,
             fix=section(type(self), "Use instead"),
             confidence=confidence,
+            remedy=self.otherwise or self.remedy,
         )
 
 
@@ -143,6 +181,13 @@ def section(rule: type[Rule], heading: str) -> str:
         if taking:
             collected.append(line.strip())
     return " ".join(" ".join(collected).split())
+
+
+def fix_safety(rule: type[Rule]) -> str:
+    """What a page says of the rule's remedy."""
+    if rule.otherwise is None:
+        return rule.remedy.value
+    return f"{rule.remedy.value} where `dlaflow fix` has a rewrite for the layer, otherwise {rule.otherwise.value}"
 
 
 def _document(rule: type[Rule]) -> str:

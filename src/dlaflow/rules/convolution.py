@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from dlaflow.graph.layer import Convolution, Layer
-from dlaflow.rules.base import Example, Rule
-from dlaflow.rules.case import Case, by
+from dlaflow.rules.base import Bound, Example, Rule
+from dlaflow.rules.case import Case
 from dlaflow.targets.version import Version
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 
 class _ConvolutionRule(Rule):
@@ -26,60 +26,44 @@ class _ConvolutionRule(Rule):
         raise NotImplementedError
 
 
-class _Bound(_ConvolutionRule):
-    """Shared frame: numbers of a convolution within a bound."""
-
-    word: ClassVar[str]
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        """What is bounded."""
-        raise NotImplementedError
-
-    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
-        limit = case.limit(self.limit)
-        numbers = self.numbers(conv)
-        if limit is None or limit.allows(*numbers):
-            return None
-        return self.breaks(layer, limit, f"{self.word} {by(numbers)}")
+class _ConvolutionBound(Bound):
+    kinds = ("CONVOLUTION",)
+    attributes = Convolution
 
 
 _W3 = (("w", "64,64,3,3"),)
 
 
-class ConvKernelSize(_Bound):
+class ConvKernelSize(_ConvolutionBound):
     """Convolution kernels must lie in {conv.kernel} on each side.
 
     Why: the convolution engine's buffers are sized for it.
     Use instead: two stacked smaller kernels, or run this layer on the GPU.
-    Fix safety: retrain
     """
 
     id = "DLA110"
+    remedy = Remedy.RETRAIN
     limit = "conv.kernel"
-    word = "kernel"
+    noun = "kernel"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv(x, w)", x="1,4,64,64", weights=(("w", "4,4,33,33"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.kernel
+    fields = ("kernel",)
 
 
-class ConvPadding(_Bound):
+class ConvPadding(_ConvolutionBound):
     """Convolution padding must lie in {conv.padding} on each side.
 
     Why: the padding field of the convolution engine.
     Use instead: a smaller kernel or dilation, which needs less padding.
-    Fix safety: retrain
     """
 
     id = "DLA111"
+    remedy = Remedy.RETRAIN
     limit = "conv.padding"
-    word = "padding"
+    noun = "padding"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv<pads=[32,32,32,32], dilations=[32,32]>(x, w)", weights=_W3)
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.pads_begin + conv.pads_end
+    fields = ("pads_begin", "pads_end")
 
 
 class ConvPaddingBelowKernel(_ConvolutionRule):
@@ -87,10 +71,10 @@ class ConvPaddingBelowKernel(_ConvolutionRule):
 
     Why: otherwise a window would see padding alone.
     Use instead: crop the surplus padding; for a dilated kernel use two convolutions with less dilation.
-    Fix safety: exact
     """
 
     id = "DLA112"
+    remedy = Remedy.EXACT
     limit = "conv.padding_below_kernel"
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=(("w", "64,64,1,1"),))
@@ -106,94 +90,84 @@ class ConvPaddingBelowKernel(_ConvolutionRule):
         return None
 
 
-class ConvStride(_Bound):
+class ConvStride(_ConvolutionBound):
     """Convolution strides must lie in {conv.stride}.
 
     Why: the stride field of the convolution engine.
     Use instead: a stride within the bound followed by pooling or another strided convolution.
-    Fix safety: retrain
     """
 
     id = "DLA113"
+    remedy = Remedy.RETRAIN
     limit = "conv.stride"
-    word = "stride"
+    noun = "stride"
     good = Example("y = Conv<strides=[8,8]>(x, w)", weights=_W3)
     bad = Example("y = Conv<strides=[16,16]>(x, w)", weights=(("w", "64,64,16,16"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.stride
+    fields = ("stride",)
 
 
-class ConvDilation(_Bound):
+class ConvDilation(_ConvolutionBound):
     """Convolution dilation must lie in {conv.dilation}.
 
     Why: the dilation field of the convolution engine.
     Use instead: a smaller dilation, or pooling before the convolution.
-    Fix safety: retrain
     """
 
     id = "DLA114"
+    remedy = Remedy.RETRAIN
     limit = "conv.dilation"
-    word = "dilation"
+    noun = "dilation"
     good = Example("y = Conv<dilations=[2,2]>(x, w)", weights=_W3)
     bad = Example("y = Conv<dilations=[33,33]>(x, w)", x="1,64,80,80", weights=_W3)
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return conv.dilation
+    fields = ("dilation",)
 
 
-class ConvOutputChannels(_Bound):
+class ConvOutputChannels(_ConvolutionBound):
     """A convolution must have {conv.out_channels} output channels.
 
     Why: the DLA's descriptors hold 13-bit sizes.
     Use instead: several convolutions over parts of the output channels, then Concat.
-    Fix safety: exact
     """
 
     id = "DLA115"
+    remedy = Remedy.EXACT
     limit = "conv.out_channels"
-    word = "output channels"
+    noun = "output channels"
     good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
     bad = Example("y = Conv(x, w)", x="1,1,8,8", weights=(("w", "8193,1,1,1"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return (conv.out_channels,)
+    fields = ("out_channels",)
 
 
-class ConvInputChannels(_Bound):
+class ConvInputChannels(_ConvolutionBound):
     """A convolution must have {conv.in_channels} input channels.
 
     Why: the DLA's descriptors hold 13-bit sizes.
     Use instead: several convolutions over parts of the input channels, then Add.
-    Fix safety: exact
     """
 
     id = "DLA116"
+    remedy = Remedy.EXACT
     limit = "conv.in_channels"
-    word = "input channels"
+    noun = "input channels"
     good = Example("y = Conv(x, w)", weights=(("w", "128,64,1,1"),))
     bad = Example("y = Conv(x, w)", x="1,8193,1,1", weights=(("w", "1,8193,1,1"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return (conv.in_channels,)
+    fields = ("in_channels",)
 
 
-class ConvGroups(_Bound):
+class ConvGroups(_ConvolutionBound):
     """A convolution must have {conv.groups} groups.
 
     Why: the limit of the DLA compiler.
     Use instead: split the channels, convolve each part, then Concat.
-    Fix safety: exact
     """
 
     id = "DLA117"
+    remedy = Remedy.EXACT
     limit = "conv.groups"
-    word = "groups"
+    noun = "groups"
     good = Example("y = Conv<group=64>(x, w)", weights=(("w", "64,1,3,3"),))
     bad = Example("y = Conv<group=8193>(x, w)", x="1,8193,1,1", weights=(("w", "8193,1,1,1"),))
-
-    def numbers(self, conv: Convolution) -> tuple[int, ...]:
-        return (conv.groups,)
+    fields = ("groups",)
 
 
 class ConvTwoDimensional(_ConvolutionRule):
@@ -201,23 +175,16 @@ class ConvTwoDimensional(_ConvolutionRule):
 
     Why: the convolution engine walks over H and W. TensorRT 8.6 and later lifts some one-dimensional ones itself.
     Use instead: a 1-D convolution as a 2-D one with height 1; 3-D work has no form on the DLA.
-    Fix safety: exact
     """
 
     id = "DLA118"
+    remedy = Remedy.EXACT
     good = Example("y = Conv(x, w)", weights=_W3)
     bad = Example("y = Conv(x, w)", x="1,8,16,16,16", weights=(("w", "8,8,3,3,3"),))
 
     def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
-        if len(conv.kernel) == 2:
-            return None
-        return self.refuses(
-            layer,
-            f"{len(conv.kernel)} spatial dimensions",
-            expected="2",
-            source="NvInfer.h IConvolutionLayer::setKernelSizeNd",
-            confidence=Confidence.DOCUMENTED if len(conv.kernel) == 3 else Confidence.INFERRED,
-        )
+        seen = Confidence.DOCUMENTED if len(conv.kernel) == 3 else Confidence.INFERRED
+        return self.two_dimensional(layer, len(conv.kernel), "NvInfer.h IConvolutionLayer::setKernelSizeNd", seen)
 
 
 class ConvConstantWeights(_ConvolutionRule):
@@ -226,10 +193,10 @@ class ConvConstantWeights(_ConvolutionRule):
     Why: the DLA compiler lays them out when it builds the loadable. Exporters store equal biases once and hand them to
     the other convolutions through Identity nodes: TensorRT keeps these as layers, and each such convolution falls back.
     Use instead: fold constants (`dlaflow export --simplify`, onnxslim), which gives each convolution its own bias.
-    Fix safety: exact
     """
 
     id = "DLA119"
+    remedy = Remedy.EXACT
     kinds = ("CONVOLUTION", "DECONVOLUTION")
     good = Example("y = Conv(x, w)", weights=_W3)
     bad = Example("i = Identity(b)\ny = Conv(x, w, i)", weights=(*_W3, ("b", "64")))

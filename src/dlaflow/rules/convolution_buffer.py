@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from dlaflow.graph.layer import Convolution, Layer
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
-from dlaflow.types import Confidence, Device, Finding
+from dlaflow.types import Confidence, Device, Finding, Remedy
 
 _BANK_BYTES = 32768
 _BANK_ENTRIES = 256
@@ -56,10 +56,10 @@ class ConvBuffer(Rule):
 
     Why: TensorRT tests it before handing the layer to the DLA compiler; wide inputs with many channels fail first.
     Use instead: split the input channels into two convolutions and Add them, lower the resolution, or use INT8.
-    Fix safety: exact
     """
 
     id = "DLA120"
+    remedy = Remedy.EXACT
     kinds = ("CONVOLUTION",)
     limit = "conv.buffer_banks"
     unknown_runs_on = Device.DLA

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import Convolution, Layer
-from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.base import Bound, Example, Rule
 from dlaflow.rules.case import Case, by
 from dlaflow.targets.limits import Limit
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 _W2 = (("w", "64,32,2,2"),)
 
@@ -27,48 +27,49 @@ class _DeconvolutionRule(Rule):
         raise NotImplementedError
 
 
-def _fits(pair: tuple[int, ...], limit: Limit) -> bool:
-    """Both within the range, or one of the long values with 1 beside it."""
-    low, high = limit.min or 1, limit.max or 1
-    return all(low <= number <= high for number in pair) or (min(pair) == 1 and max(pair) in limit.values)
+class _DeconvolutionBound(Bound):
+    kinds = ("DECONVOLUTION",)
+    attributes = Convolution
 
 
-class DeconvKernelSize(_DeconvolutionRule):
+class _LongBound(_DeconvolutionBound):
+    """Both sides lie within the range, or one is one of the long values with 1 beside it."""
+
+    def fits(self, limit: Limit, numbers: tuple[int, ...]) -> bool:
+        low, high = limit.min or 1, limit.max or 1
+        return all(low <= number <= high for number in numbers) or (min(numbers) == 1 and max(numbers) in limit.values)
+
+
+class DeconvKernelSize(_LongBound):
     """Transposed convolution kernels must lie in {deconv.kernel} on each side.
 
     Why: long kernels are taken only in one direction, with 1 in the other.
     Use instead: a kernel that equals the stride, or a Resize followed by a convolution.
-    Fix safety: retrain
     """
 
     id = "DLA130"
+    remedy = Remedy.RETRAIN
     limit = "deconv.kernel"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2]>(x, w)", x="1,4,8,8", weights=(("w", "4,4,40,40"),))
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or _fits(conv.kernel, limit):
-            return None
-        return self.breaks(layer, limit, f"kernel {by(conv.kernel)}")
+    fields = ("kernel",)
+    noun = "kernel"
 
 
-class DeconvStride(_DeconvolutionRule):
+class DeconvStride(_LongBound):
     """Transposed convolution strides must lie in {deconv.stride} on each side.
 
     Why: long strides are taken only in one direction, with 1 in the other.
     Use instead: two transposed convolutions with smaller strides.
-    Fix safety: retrain
     """
 
     id = "DLA131"
+    remedy = Remedy.RETRAIN
     limit = "deconv.stride"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[33,33]>(x, w)", x="1,64,4,4", weights=_W2)
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or _fits(conv.stride, limit):
-            return None
-        return self.breaks(layer, limit, f"stride {by(conv.stride)}")
+    fields = ("stride",)
+    noun = "stride"
 
 
 class DeconvLargeSquare(_DeconvolutionRule):
@@ -76,10 +77,10 @@ class DeconvLargeSquare(_DeconvolutionRule):
 
     Why: they take too long to compile.
     Use instead: two transposed convolutions with smaller strides.
-    Fix safety: retrain
     """
 
     id = "DLA132"
+    remedy = Remedy.RETRAIN
     limit = "deconv.square_off"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[24,24]>(x, w)", x="1,4,4,4", weights=(("w", "4,4,24,24"),))
@@ -93,23 +94,20 @@ class DeconvLargeSquare(_DeconvolutionRule):
         )
 
 
-class DeconvPadding(_DeconvolutionRule):
+class DeconvPadding(_DeconvolutionBound):
     """Transposed convolution padding must be {deconv.padding}.
 
     Why: the DLA writes the whole output; cropping it is another operation.
     Use instead: kernel equal to stride without padding, or padding 0 and a Slice that crops (TensorRT 8.4 and later).
-    Fix safety: exact
     """
 
     id = "DLA133"
+    remedy = Remedy.EXACT
     limit = "deconv.padding"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2], pads=[1,1,1,1]>(x, w)", weights=(("w", "64,32,4,4"),))
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or limit.allows(*conv.pads_begin, *conv.pads_end):
-            return None
-        return self.breaks(layer, limit, f"padding {by(conv.pads_begin + conv.pads_end)}")
+    fields = ("pads_begin", "pads_end")
+    noun = "padding"
 
 
 class DeconvOutputPadding(_DeconvolutionRule):
@@ -117,10 +115,10 @@ class DeconvOutputPadding(_DeconvolutionRule):
 
     Why: the ONNX parser turns it into further padding around the layer.
     Use instead: kernel equal to stride, which needs none.
-    Fix safety: exact
     """
 
     id = "DLA134"
+    remedy = Remedy.EXACT
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2], output_padding=[1,1]>(x, w)", weights=(("w", "64,32,3,3"),))
 
@@ -136,42 +134,36 @@ class DeconvOutputPadding(_DeconvolutionRule):
         )
 
 
-class DeconvGroups(_DeconvolutionRule):
+class DeconvGroups(_DeconvolutionBound):
     """Transposed convolutions must have {deconv.groups} group.
 
     Why: grouped transposed convolution is not made.
     Use instead: split the channels, one transposed convolution each, then Concat.
-    Fix safety: exact
     """
 
     id = "DLA135"
+    remedy = Remedy.EXACT
     limit = "deconv.groups"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2], group=64>(x, w)", weights=(("w", "64,1,2,2"),))
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or limit.allows(conv.groups):
-            return None
-        return self.breaks(layer, limit, f"{conv.groups} groups")
+    fields = ("groups",)
+    noun = "groups"
 
 
-class DeconvDilation(_DeconvolutionRule):
+class DeconvDilation(_DeconvolutionBound):
     """Transposed convolutions must not be dilated.
 
     Why: dilated transposed convolution is not made.
     Use instead: an undilated kernel with zeros in it.
-    Fix safety: exact
     """
 
     id = "DLA136"
+    remedy = Remedy.EXACT
     limit = "deconv.dilation"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<dilations=[2,2]>(x, w)", weights=_W2)
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if limit is None or limit.allows(*conv.dilation):
-            return None
-        return self.breaks(layer, limit, f"dilation {by(conv.dilation)}")
+    fields = ("dilation",)
+    noun = "dilation"
 
 
 class DeconvChannels(_DeconvolutionRule):
@@ -179,10 +171,10 @@ class DeconvChannels(_DeconvolutionRule):
 
     Why: the DLA's descriptors hold 13-bit sizes.
     Use instead: several layers over parts of the channels.
-    Fix safety: exact
     """
 
     id = "DLA137"
+    remedy = Remedy.EXACT
     limit = "deconv.channels"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose(x, w)", x="1,8193,1,1", weights=(("w", "8193,1,1,1"),))
@@ -198,10 +190,10 @@ class DeconvStrideIsKernel(_DeconvolutionRule):
 
     Why: a limit of that release.
     Use instead: TensorRT 8.4 or later, or a kernel that equals the stride.
-    Fix safety: retrain
     """
 
     id = "DLA138"
+    remedy = Remedy.ELSEWHERE
     limit = "deconv.stride_is_kernel"
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2, board="xavier-nx", tensorrt="8.2.1")
     bad = Example(
@@ -221,15 +213,12 @@ class DeconvTwoDimensional(_DeconvolutionRule):
 
     Why: the engine walks over H and W.
     Use instead: a 1-D layer as a 2-D one with height 1.
-    Fix safety: exact
     """
 
     id = "DLA139"
+    remedy = Remedy.EXACT
     good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose(x, w)", x="1,4,4,4,4", weights=(("w", "4,4,2,2,2"),))
 
     def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        if len(conv.kernel) == 2:
-            return None
-        source = "NvInfer.h IDeconvolutionLayer::setKernelSizeNd"
-        return self.refuses(layer, f"{len(conv.kernel)} spatial dimensions", expected="2", source=source)
+        return self.two_dimensional(layer, len(conv.kernel), "NvInfer.h IDeconvolutionLayer::setKernelSizeNd")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import ElementWise, Layer, Tensor
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, dims
-from dlaflow.types import Confidence, Device, Finding
+from dlaflow.types import Confidence, Device, Finding, Remedy
 
 COMPARISONS = frozenset({"EQUAL", "GREATER", "LESS", "GREATER_EQUAL", "LESS_EQUAL"})
 _SECOND = (("x2", "float[1,64,32,32]"),)
@@ -20,10 +20,11 @@ class ElementWiseOperation(Rule):
 
     Why: the point-wise engine adds, multiplies and compares; TensorRT offers no more of it.
     Use instead: division by a constant as multiplication by its reciprocal, Pow 2 as Mul, Neg as Mul by -1.
-    Fix safety: exact
     """
 
     id = "DLA180"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("ELEMENTWISE",)
     limit = "elementwise.operations"
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)
@@ -46,10 +47,10 @@ class Broadcast(Rule):
 
     Why: the point-wise engine reads an operand per element, per channel, or one number per image.
     Use instead: repeat the operand beforehand, fold it into a convolution, or use a 1x1 convolution.
-    Fix safety: exact
     """
 
     id = "DLA181"
+    remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE",)
     limit = "elementwise.broadcast"
     good = Example("y = Mul(x, s)", more_inputs=(("s", "float[1,64,1,1]"),))
@@ -107,10 +108,10 @@ class SameTensorTwice(Rule):
 
     Why: an author's standalone builds with TensorRT 10.3 did not compile with x * x and x + x.
     Use instead: x + x as x * 2, x * x through a 1x1 identity convolution on one side.
-    Fix safety: exact
     """
 
     id = "DLA182"
+    remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE",)
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)
     bad = Example("y = Mul(x, x)")
@@ -132,10 +133,10 @@ class ConstantOperand(Rule):
 
     Why: what does not fold stays a Constant layer, which the DLA refuses; it would then enter the loadable as an input.
     Use instead: one value per channel, or fold the constant into the convolution before it.
-    Fix safety: exact
     """
 
     id = "DLA183"
+    remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE",)
     unknown_runs_on = Device.DLA
     good = Example("y = Mul(x, s)", weights=(("s", "1,64,1,1"),))
@@ -163,10 +164,10 @@ class Comparison(Rule):
 
     Why: TensorRT offers them to the DLA in that pattern alone, with device and precision set by hand on both layers.
     Use instead: arithmetic on masks (Clip, Mul), or leave the comparison behind the DLA.
-    Fix safety: none
     """
 
     id = "DLA184"
+    remedy = Remedy.NONE
     kinds = ("ELEMENTWISE",)
     limit = "comparison.operations"
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)

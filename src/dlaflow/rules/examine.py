@@ -1,4 +1,4 @@
-"""Ask every rule about every layer: all that fail are told, not only the first."""
+"""Ask every rule about every layer and report all that fail, not only the first."""
 
 from __future__ import annotations
 

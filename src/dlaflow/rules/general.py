@@ -6,7 +6,7 @@ from dlaflow.graph.layer import Layer
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, channel_and_space, dims, effective_batch, rank, varying
 from dlaflow.targets.version import Version
-from dlaflow.types import Confidence, Device, Finding
+from dlaflow.types import Confidence, Device, Finding, Remedy
 
 GUIDE = "TensorRT developer guide, DLA general restrictions"
 _FLOATS = frozenset({"float32", "float16", "int8", "uint8", "float8e4m3fn", "undefined", ""})
@@ -27,10 +27,10 @@ class EffectiveBatch(Rule):
 
     Why: the DLA takes that product as its batch.
     Use instead: split the batch, or keep rows and tokens in H or W instead of folding them into the batch.
-    Fix safety: exact
     """
 
     id = "DLA101"
+    remedy = Remedy.EXACT
     kinds = ("*",)
     limit = "any.batch"
     good = Example("y = Relu(x)", x="4096,8,2,2")
@@ -49,10 +49,10 @@ class Dimensions(Rule):
 
     Why: the DLA's descriptors hold 13-bit sizes.
     Use instead: tile the tensor, or move a part of the long axis into another one with a reshape.
-    Fix safety: exact
     """
 
     id = "DLA102"
+    remedy = Remedy.EXACT
     kinds = ("*",)
     limit = "any.dims"
     good = Example("y = Relu(x)", x="1,8,1,8192")
@@ -73,10 +73,10 @@ class StaticShapes(Rule):
 
     Why: a loadable is compiled for one shape; a wildcard is taken only when minimum, optimum and maximum agree.
     Use instead: name the size of each open input with --shape, or export with fixed height and width.
-    Fix safety: exact
     """
 
     id = "DLA103"
+    remedy = Remedy.ELSEWHERE
     kinds = ("*",)
     good = Example("y = Relu(x)")
     bad = Example("y = Relu(x)", x="1,64,h,w")
@@ -96,10 +96,10 @@ class KnownShapes(Rule):
 
     Why: nothing can be said of a layer whose shapes follow from data or from an operator that nobody knows.
     Use instead: simplify the model (`dlaflow export --simplify` or onnxslim), or fix the input shapes.
-    Fix safety: exact
     """
 
     id = "DLA104"
+    remedy = Remedy.EXACT
     kinds = ("*",)
     good = Example("y = Relu(x)")
     bad = Example("m = my.domain.Mystery(x)\ny = Relu(m)")
@@ -122,10 +122,10 @@ class NumberTypes(Rule):
 
     Why: the DLA has no FP32, integer index or boolean arithmetic.
     Use instead: keep index arithmetic and masks out of the graph, or leave this part to the GPU behind the DLA.
-    Fix safety: none
     """
 
     id = "DLA105"
+    remedy = Remedy.NONE
     kinds = ("*",)
     good = Example("y = Add(x, x2)", more_inputs=(("x2", "float[1,64,32,32]"),))
     bad = Example("i = Cast<to=7>(x)\nj = Add(i, i)\ny = Cast<to=1>(j)")
@@ -150,10 +150,10 @@ class FourDimensions(Rule):
 
     Why: two spatial dimensions is all that the DLA knows.
     Use instead: rewrite 1-D work as Hx1 and 3-D work as folded channels; keep NCHW through reshapes.
-    Fix safety: exact
     """
 
     id = "DLA106"
+    remedy = Remedy.EXACT
     kinds = ("*",)
     good = Example("y = Relu(x)")
     bad = Example("y = Relu(x)", x="1,8,4,4,4")
@@ -179,10 +179,10 @@ class LiftedRank(Rule):
 
     Why: TensorRT inserts a Shuffle before and after such a layer; the DLA refuses it, so the loadable ends there.
     Use instead: keep four dimensions, for instance (N, C, 1, 1) instead of (N, C).
-    Fix safety: exact
     """
 
     id = "DLA107"
+    remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE", "ACTIVATION", "UNARY", "SCALE")
     unknown_runs_on = Device.DLA
     good = Example("y = Relu(x)")

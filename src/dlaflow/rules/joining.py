@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Concatenation, Layer, Resize
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, rank
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 _TWICE = (("roi", "float[0]", ""), ("s", "float[4]", "1,1,2,2"))
 
@@ -15,10 +15,10 @@ class ConcatAxis(Rule):
 
     Why: the DLA writes each input into its channels of one output.
     Use instead: keep four dimensions and concatenate channels; do the rest behind the DLA.
-    Fix safety: none
     """
 
     id = "DLA210"
+    remedy = Remedy.NONE
     kinds = ("CONCATENATION",)
     limit = "concat.axis_from_last"
     good = Example("y = Concat<axis=1>(x, x2)", more_inputs=(("x2", "float[1,8,32,32]"),))
@@ -39,10 +39,10 @@ class ConcatInputs(Rule):
 
     Why: seen in the logs of TensorRT 5 to 7.
     Use instead: remove a Concat of one tensor.
-    Fix safety: exact
     """
 
     id = "DLA211"
+    remedy = Remedy.EXACT
     kinds = ("CONCATENATION",)
     good = Example("y = Concat<axis=1>(x, x2)", more_inputs=(("x2", "float[1,8,32,32]"),))
     bad = Example("y = Concat<axis=1>(x)")
@@ -64,10 +64,10 @@ class ConcatConstant(Rule):
 
     Why: the constant stays a layer of its own, which the DLA refuses.
     Use instead: make the constant channels with a convolution that has zero weights and a bias.
-    Fix safety: exact
     """
 
     id = "DLA212"
+    remedy = Remedy.EXACT
     kinds = ("CONCATENATION",)
     good = Example("y = Concat<axis=1>(x, x2)", more_inputs=(("x2", "float[1,8,32,32]"),))
     bad = Example("y = Concat<axis=1>(x, k)", weights=(("k", "1,8,32,32"),))
@@ -89,10 +89,10 @@ class ResizeAvailable(Rule):
 
     Why: added by that release.
     Use instead: a transposed convolution with kernel equal to stride and constant weights.
-    Fix safety: exact
     """
 
     id = "DLA220"
+    remedy = Remedy.EXACT
     kinds = ("RESIZE",)
     limit = "resize.available"
     good = Example(
@@ -124,10 +124,11 @@ class ResizeMode(Rule):
 
     Why: the resampler has these forms; align_corners and cubic are none of them.
     Use instead: nearest with asymmetric coordinates and floor, or a transposed convolution.
-    Fix safety: retrain
     """
 
     id = "DLA221"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.RETRAIN
     kinds = ("RESIZE",)
     good = ResizeAvailable.good
     bad = Example(
@@ -158,10 +159,11 @@ class ResizeScales(Rule):
 
     Why: the resampler repeats or interpolates by whole steps and does not shrink.
     Use instead: whole factors; shrink by pooling or a strided convolution.
-    Fix safety: retrain
     """
 
     id = "DLA222"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.RETRAIN
     kinds = ("RESIZE",)
     good = ResizeAvailable.good
     bad = Example(
@@ -189,10 +191,10 @@ class ResizeBySize(Rule):
 
     Why: the DLA refuses setOutputDimensions; exporters write sizes when the scale factor was not named.
     Use instead: `interpolate(scale_factor=2)` instead of `size=...`; `dlaflow fix` turns sizes into scales.
-    Fix safety: exact
     """
 
     id = "DLA223"
+    remedy = Remedy.EXACT
     kinds = ("RESIZE",)
     good = ResizeAvailable.good
     bad = Example(

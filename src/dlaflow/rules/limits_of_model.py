@@ -1,4 +1,4 @@
-"""Rules that can be told only after the layers are placed: the limit of loadables, standalone builds."""
+"""Rules that can be checked only after the layers are placed: the limit of loadables, standalone builds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dlaflow.graph.layer import Layer, Slice
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case, elements
 from dlaflow.targets.limits import Limit
-from dlaflow.types import Confidence, Device, Finding, Placement, Verdict
+from dlaflow.types import Confidence, Device, Finding, Placement, Remedy, Verdict
 
 
 class PlacementRule(ModelRule):
@@ -21,10 +21,10 @@ class LoadableLimit(PlacementRule):
 
     Why: the limit counts over all engines that are loaded on a core. The builder keeps the larger loadables.
     Use instead: fewer fallbacks, so that fewer and longer loadables remain.
-    Fix safety: none
     """
 
     id = "DLA010"
+    remedy = Remedy.NONE
     limit = "model.loadables"
     good = Example("y = Relu(x)")
     bad = Example(
@@ -42,10 +42,10 @@ class StandaloneLeftovers(PlacementRule):
 
     Why: there is no GPU to fall back to, and even a constant that would fold in a hybrid build ends it.
     Use instead: `dlaflow fix`; cut what comes before and after, fold constants, split convolutions instead of slicing.
-    Fix safety: exact
     """
 
     id = "DLA011"
+    remedy = Remedy.ELSEWHERE
     good = Example("y = Relu(x)")
     bad = Example("y = GlobalAveragePool(x)")
 
@@ -78,10 +78,10 @@ class LoadableMemory(PlacementRule):
 
     Why: these are the default pools of global and local DRAM; beyond them TensorRT cuts the loadable or gives it up.
     Use instead: a smaller input or batch, or larger pools (--memPoolSize=dlaLocalDRAM:2048).
-    Fix safety: none
     """
 
     id = "DLA012"
+    remedy = Remedy.ELSEWHERE
     good = Example("y = Relu(x)")
     bad = Example("a = Relu(x)\ny = Sigmoid(a)", x="64,64,512,512")
 

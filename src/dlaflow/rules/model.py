@@ -5,8 +5,8 @@ from __future__ import annotations
 from dlaflow.fixed_shape import suggested, told_open
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
-from dlaflow.targets.version import Version
-from dlaflow.types import Confidence, Finding, Verdict
+from dlaflow.targets.features import has
+from dlaflow.types import Confidence, Finding, Remedy, Verdict
 
 _PLAIN = Example("y = Relu(x)")
 
@@ -24,10 +24,10 @@ class BoardHasDla(ModelRule):
 
     Why: Orin Nano, Thor and all desktop GPUs have none.
     Use instead: Xavier NX, AGX Xavier, Orin NX or AGX Orin, or build for the GPU.
-    Fix safety: none
     """
 
     id = "DLA001"
+    remedy = Remedy.ELSEWHERE
     good = _PLAIN
     bad = Example("y = Relu(x)", board="orin-nano", tensorrt="10.3.0")
 
@@ -44,10 +44,10 @@ class ReleaseHasDla(ModelRule):
 
     Why: TensorRT 11.0 to 11.4.0 have none on Jetson; 10.7 was the last 10.x, although later headers keep the switches.
     Use instead: JetPack 6.1 or 6.2 (TensorRT 10.3), or JetPack 7.2.2 with TensorRT 11.4.1 on AGX Orin.
-    Fix safety: none
     """
 
     id = "DLA002"
+    remedy = Remedy.ELSEWHERE
     good = _PLAIN
     bad = Example("y = Relu(x)", tensorrt="11.0.0")
 
@@ -69,16 +69,16 @@ class GenerationOnRelease(ModelRule):
 
     Why: JetPack 6 left Xavier; the 11.4.1 documentation names AGX Orin with JetPack 7.2.2.
     Use instead: JetPack 5.1.x on Xavier, JetPack 6.2 on Orin NX.
-    Fix safety: none
     """
 
     id = "DLA003"
+    remedy = Remedy.ELSEWHERE
     good = _PLAIN
     bad = Example("y = Relu(x)", board="xavier-nx", tensorrt="10.3.0")
 
     def examine_model(self, case: Case) -> Finding | None:
         target = case.target
-        if target.dla == "v1" and target.version >= Version.parse("8.6"):
+        if target.dla == "v1" and not has("xavier", target.version):
             return self.says(
                 Verdict.FALLBACK,
                 f"{target.board.name} with TensorRT {target.version}",
@@ -86,7 +86,7 @@ class GenerationOnRelease(ModelRule):
                 source="the 10.0 headers dropped every Xavier remark",
                 confidence=Confidence.INFERRED,
             )
-        if target.version >= Version.parse("11.4.1") and target.dla and "agx-orin" not in target.board.id:
+        if target.dla == "v2" and "agx-orin" not in target.board.id and not has("orin_nx", target.version):
             return self.says(
                 Verdict.UNKNOWN,
                 f"{target.board.name} with TensorRT {target.version}",
@@ -96,16 +96,22 @@ class GenerationOnRelease(ModelRule):
         return None
 
 
+def nothing_runs(findings: list[Finding]) -> bool:
+    """Whether board and release rule out a DLA, whatever the model is."""
+    blocking = {rule.id for rule in (BoardHasDla, ReleaseHasDla, GenerationOnRelease)}
+    return any(finding.verdict is Verdict.FALLBACK and finding.rule in blocking for finding in findings)
+
+
 class FixedInputs(ModelRule):
     """All inputs must have fixed sizes besides the batch, in the model or by `--shape`.
 
     Why: a loadable is compiled for one shape.
     Use instead: name the size with --shape, here and for `dlaflow build`, which makes it minimum, optimum and maximum;
     or export with fixed sizes. A build with a real range of shapes puts nothing on the DLA that depends on them.
-    Fix safety: exact
     """
 
     id = "DLA004"
+    remedy = Remedy.ELSEWHERE
     good = _PLAIN
     bad = Example("y = Relu(x)", x="1,3,h,w")
 
@@ -125,10 +131,10 @@ class ExplicitQuantization(ModelRule):
 
     Why: the DLA takes INT8 scales from a calibration cache there; an explicit model is refused, also in its constants.
     Use instead: `dlaflow cache from-qdq` turns it into a plain model, a cache and a --layerPrecisions list.
-    Fix safety: exact
     """
 
     id = "DLA005"
+    remedy = Remedy.EXACT
     good = _PLAIN
     bad = Example(
         "q = QuantizeLinear(x, s, z)\ny = DequantizeLinear(q, s, z)",
@@ -136,7 +142,7 @@ class ExplicitQuantization(ModelRule):
     )
 
     def examine_model(self, case: Case) -> Finding | None:
-        if case.target.version >= Version.parse("10.11"):
+        if has("qdq_on_dla", case.target.version):
             return None
         count = sum(layer.kind in {"QUANTIZE", "DEQUANTIZE"} for layer in case.network.layers)
         if not count:
@@ -150,15 +156,15 @@ class StronglyTyped(ModelRule):
 
     Why: the flags for FP16 and INT8 and the calibrators are gone.
     Use instead: `dlaflow calibrate --qdq` for INT8, or an FP16 model; the prediction assumes that this is done.
-    Fix safety: exact
     """
 
     id = "DLA006"
+    remedy = Remedy.DATA
     good = Example("y = Relu(x)", tensorrt="10.3.0")
     bad = Example("y = Relu(x)", tensorrt="11.4.1")
 
     def examine_model(self, case: Case) -> Finding | None:
-        if case.target.version < Version.parse("11.0"):
+        if not has("typed_only", case.target.version):
             return None
         quantized = any(layer.kind == "QUANTIZE" for layer in case.network.layers)
         if quantized or all(tensor.dtype != "float32" for tensor in case.network.inputs):
@@ -172,10 +178,10 @@ class Fp16OnOrin(ModelRule):
 
     Why: Orin traded FP16 for INT8: ResNet-50 took 17.7 ms in FP16 and 1.28 ms in INT8 on one core, the same placement.
     Use instead: INT8 before judging the DLA on Orin.
-    Fix safety: tolerance
     """
 
     id = "DLA007"
+    remedy = Remedy.DATA
     good = _PLAIN
     bad = Example("y = Conv(x, w)", weights=(("w", "64,64,3,3"),), precision="fp16")
 
@@ -203,10 +209,10 @@ class SliceNumbers(ModelRule):
     standalone one ends at the first of them.
     Use instead: write starts, ends, axes and steps of each Slice as INT32 initializers, all four of them, and fix the
     batch.
-    Fix safety: exact
     """
 
     id = "DLA013"
+    remedy = Remedy.EXACT
     good = Example("y = Slice(x, a, b, c, d)", tensorrt="10.3.0", constants=_slice("int32"))
     bad = Example("y = Slice(x, a, b, c, d)", tensorrt="10.3.0", constants=_slice("int64"))
 

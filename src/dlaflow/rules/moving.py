@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Layer, Shuffle, Slice
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, by, dims, rank
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 _HALF = Example("y, z = Split<axis=1, num_outputs=2>(x)", tensorrt="10.3.0")
 
@@ -19,10 +19,11 @@ class SliceAvailable(Rule):
 
     Why: added by that release.
     Use instead: two convolutions with parts of the weights instead of one and a split.
-    Fix safety: exact
     """
 
     id = "DLA230"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.ELSEWHERE
     kinds = ("SLICE",)
     limit = "slice.available"
     good = _HALF
@@ -40,10 +41,10 @@ class SliceStatic(Rule):
 
     Why: the DLA copies fixed regions.
     Use instead: fixed shapes, and a simplified model.
-    Fix safety: exact
     """
 
     id = "DLA231"
+    remedy = Remedy.EXACT
     kinds = ("SLICE",)
     good = _HALF
     bad = Example("y = Slice(x, b, e)", more_inputs=(("b", "int64[4]"), ("e", "int64[4]")))
@@ -59,10 +60,10 @@ class SliceSteps(Rule):
 
     Why: the copy engine moves whole runs. The old YOLOv5 Focus block uses steps of 2.
     Use instead: a convolution with stride 2 that computes the same.
-    Fix safety: exact
     """
 
     id = "DLA232"
+    remedy = Remedy.EXACT
     kinds = ("SLICE",)
     good = _HALF
     bad = Example(
@@ -87,10 +88,10 @@ class SliceBatch(Rule):
 
     Why: a loadable works on one batch.
     Use instead: split the batch outside of the network.
-    Fix safety: none
     """
 
     id = "DLA233"
+    remedy = Remedy.NONE
     kinds = ("SLICE",)
     good = _HALF
     bad = Example(
@@ -113,10 +114,10 @@ class SliceRank(Rule):
 
     Why: the log says so in words: DLA only supports slicing 4 dimensional tensors.
     Use instead: keep NCHW.
-    Fix safety: exact
     """
 
     id = "DLA234"
+    remedy = Remedy.EXACT
     kinds = ("SLICE",)
     good = _HALF
     bad = Example("y, z = Split<axis=1, num_outputs=2>(x)", x="1,64,49", tensorrt="10.3.0")
@@ -139,10 +140,10 @@ class SliceMode(Rule):
 
     Why: Pad, Tile and Expand become slices that reach beyond; TensorRT 10.4 takes wrapping and zero filling.
     Use instead: padding as an attribute of the next Conv or Pool; a nearest Resize instead of Tile.
-    Fix safety: exact
     """
 
     id = "DLA235"
+    remedy = Remedy.EXACT
     kinds = ("SLICE",)
     limit = "slice.modes"
     good = _HALF
@@ -165,10 +166,10 @@ class Repeat(Rule):
 
     Why: it becomes a Slice with step 0.
     Use instead: let the element-wise operation broadcast, or use a nearest Resize or a 1x1 convolution.
-    Fix safety: exact
     """
 
     id = "DLA236"
+    remedy = Remedy.EXACT
     kinds = ("SLICE",)
     good = _HALF
     bad = Example("y = Expand(x, n)", x="1,64,1,1", constants=(("n", "int64[4]", "1,64,4,4"),))
@@ -185,10 +186,11 @@ class ShuffleAvailable(Rule):
 
     Why: added around that release.
     Use instead: avoid them, or move to TensorRT 8.5 or later.
-    Fix safety: none
     """
 
     id = "DLA240"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.ELSEWHERE
     kinds = ("SHUFFLE",)
     limit = "shuffle.available"
     good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
@@ -212,10 +214,11 @@ class ShuffleRank(Rule):
 
     Why: logs show every other one on the GPU.
     Use instead: keep (N, C, H, W); a classifier's Flatten and Gemm as a 1x1 convolution.
-    Fix safety: exact
     """
 
     id = "DLA241"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("SHUFFLE", "SQUEEZE", "UNSQUEEZE")
     good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
     bad = Example("y = Flatten(x)")
@@ -240,10 +243,11 @@ class ShuffleBatch(Rule):
 
     Why: a loadable works on one batch.
     Use instead: keep N first; do channel shuffles with a 1x1 permutation convolution.
-    Fix safety: exact
     """
 
     id = "DLA242"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("SHUFFLE",)
     good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
     bad = Example("y = Transpose<perm=[1,0,2,3]>(x)")
@@ -270,10 +274,11 @@ class ShuffleBesideSlice(Rule):
 
     Why: 8.5.2 says `This version of DLA does not support reshape layers directly connected to Slice or Concat`.
     Use instead: TensorRT 10.3, or split the convolution before it instead of its output.
-    Fix safety: exact
     """
 
     id = "DLA243"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.ELSEWHERE
     kinds = ("SHUFFLE",)
     limit = "shuffle.beside_slice"
     good = Example("t = Transpose<perm=[0,1,3,2]>(x)\ny, z = Split<axis=1, num_outputs=2>(t)", tensorrt="10.3.0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Layer, Lrn
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 
 class LrnWindow(Rule):
@@ -13,10 +13,10 @@ class LrnWindow(Rule):
 
     Why: the LRN engine has these sizes. An INT8 network computes it in FP16.
     Use instead: BatchNormalization.
-    Fix safety: retrain
     """
 
     id = "DLA202"
+    remedy = Remedy.RETRAIN
     kinds = ("LRN",)
     limit = "lrn.window"
     good = Example("y = LRN<size=5>(x)")
@@ -34,10 +34,11 @@ class NormalizationLayer(Rule):
 
     Why: they compute statistics of each image, and the DLA has no average reduction. Each one hops to the GPU and back.
     Use instead: train with BatchNormalization, which folds into the convolution before it.
-    Fix safety: retrain
     """
 
     id = "DLA203"
+    remedy = Remedy.DATA
+    otherwise = Remedy.RETRAIN
     kinds = ("NORMALIZATION", "PLUGIN_V2", "PLUGIN_V3", "PLUGIN")
     good = Example("y = BatchNormalization(x, s, b, m, v)", weights=tuple((name, "64") for name in "sbmv"))
     bad = Example("y = InstanceNormalization(x, s, b)", weights=(("s", "64"), ("b", "64")))

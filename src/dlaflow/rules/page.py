@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dlaflow.rules.base import HEADINGS, Example, Rule, section, title
+from dlaflow.rules.base import HEADINGS, Example, Rule, fix_safety, section, title
 from dlaflow.targets.limits import Limit, limits
 
 _PLACE = re.compile(r"\{([a-z_.]+)\}")
@@ -21,6 +21,7 @@ def page(rule: type[Rule]) -> str:
     for heading in HEADINGS:
         if text := section(rule, heading):
             lines += [f"**{heading}:** {text}", ""]
+    lines += [f"**Fix safety:** {fix_safety(rule)}", ""]
     names = dict.fromkeys([*([rule.limit] if rule.limit else []), *_PLACE.findall(title(rule))])
     bounds = [limit for name in names for limit in limits() if limit.id == name]
     if bounds:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from dlaflow.graph.layer import Layer, Pooling
-from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.base import Bound, Example, Rule
 from dlaflow.rules.case import Case, by
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 _GOOD = Example("y = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)")
 
@@ -27,57 +25,41 @@ class _PoolingRule(Rule):
         raise NotImplementedError
 
 
-class _Bound(_PoolingRule):
-    """Shared frame: numbers of a pooling layer within a bound."""
-
-    word: ClassVar[str]
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        """What is bounded."""
-        raise NotImplementedError
-
-    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
-        limit = case.limit(self.limit)
-        numbers = self.numbers(pool)
-        if limit is None or limit.allows(*numbers):
-            return None
-        return self.breaks(layer, limit, f"{self.word} {by(numbers)}")
+class _PoolingBound(Bound):
+    kinds = ("POOLING",)
+    attributes = Pooling
 
 
-class PoolWindow(_Bound):
+class PoolWindow(_PoolingBound):
     """Pooling windows must lie in {pool.window} on each side.
 
     Why: the pooling engine's line buffers.
     Use instead: chained smaller windows: three 5x5 maximum pools of stride 1 equal a 13x13, two equal a 9x9.
-    Fix safety: exact
     """
 
     id = "DLA151"
+    remedy = Remedy.EXACT
     limit = "pool.window"
-    word = "window"
+    noun = "window"
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[9,9], pads=[4,4,4,4]>(x)")
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        return pool.window
+    fields = ("window",)
 
 
-class PoolPadding(_Bound):
+class PoolPadding(_PoolingBound):
     """Pooling padding must lie in {pool.padding} on each side.
 
     Why: the padding field of the pooling engine.
     Use instead: a smaller window.
-    Fix safety: exact
     """
 
     id = "DLA152"
+    remedy = Remedy.EXACT
     limit = "pool.padding"
-    word = "padding"
+    noun = "padding"
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[17,17], pads=[8,8,8,8]>(x)")
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        return pool.pads_begin + pool.pads_end
+    fields = ("pads_begin", "pads_end")
 
 
 class PoolPaddingBelowWindow(_PoolingRule):
@@ -85,10 +67,10 @@ class PoolPaddingBelowWindow(_PoolingRule):
 
     Why: otherwise a window would see padding alone.
     Use instead: less padding.
-    Fix safety: exact
     """
 
     id = "DLA153"
+    remedy = Remedy.TOLERANCE
     good = _GOOD
     bad = Example("y = AveragePool<kernel_shape=[2,2], pads=[2,2,2,2], count_include_pad=1>(x)")
 
@@ -105,22 +87,20 @@ class PoolPaddingBelowWindow(_PoolingRule):
         return None
 
 
-class PoolStride(_Bound):
+class PoolStride(_PoolingBound):
     """Pooling strides must lie in {pool.stride}.
 
     Why: the stride field of the pooling engine.
     Use instead: two poolings with smaller strides.
-    Fix safety: exact
     """
 
     id = "DLA154"
+    remedy = Remedy.EXACT
     limit = "pool.stride"
-    word = "stride"
+    noun = "stride"
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[2,2], strides=[17,17]>(x)")
-
-    def numbers(self, pool: Pooling) -> tuple[int, ...]:
-        return pool.stride
+    fields = ("stride",)
 
 
 class PoolInclusive(_PoolingRule):
@@ -128,10 +108,10 @@ class PoolInclusive(_PoolingRule):
 
     Why: the pooling engine of that generation divides by the whole window.
     Use instead: count_include_pad=1, or no padding.
-    Fix safety: tolerance
     """
 
     id = "DLA155"
+    remedy = Remedy.TOLERANCE
     limit = "pool.inclusive_only"
     good = Example("y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1>(x)", board="xavier-nx")
     bad = Example("y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x)", board="xavier-nx")
@@ -149,10 +129,10 @@ class PoolDilation(_PoolingRule):
 
     Why: TensorRT has no dilated pooling layer.
     Use instead: an undilated window.
-    Fix safety: retrain
     """
 
     id = "DLA156"
+    remedy = Remedy.RETRAIN
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[3,3], dilations=[2,2]>(x)")
 
@@ -173,15 +153,12 @@ class PoolTwoDimensional(_PoolingRule):
 
     Why: the engine walks over H and W.
     Use instead: a 1-D window as a 2-D one with height 1.
-    Fix safety: exact
     """
 
     id = "DLA157"
+    remedy = Remedy.EXACT
     good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[2,2,2]>(x)", x="1,8,8,8,8")
 
     def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
-        if len(pool.window) == 2:
-            return None
-        source = "NvInfer.h IPoolingLayer::setWindowSizeNd"
-        return self.refuses(layer, f"{len(pool.window)} spatial dimensions", expected="2", source=source)
+        return self.two_dimensional(layer, len(pool.window), "NvInfer.h IPoolingLayer::setWindowSizeNd")

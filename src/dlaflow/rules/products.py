@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Layer, MatrixMultiply
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, dims, rank
-from dlaflow.types import Confidence, Device, Finding
+from dlaflow.types import Confidence, Device, Finding, Remedy
 
 
 class ConstantMatrix(Rule):
@@ -13,10 +13,11 @@ class ConstantMatrix(Rule):
 
     Why: TensorRT turns such a product into a 1x1 convolution; the DLA has no product of two activations.
     Use instead: a convolution; attention has no form on the DLA and stays on the GPU.
-    Fix safety: retrain
     """
 
     id = "DLA190"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("MATRIX_MULTIPLY",)
     good = Example("y = MatMul(x, w)", x="1,512", weights=(("w", "512,10"),))
     bad = Example("y = MatMul(x, k)", x="1,4,16,16", more_inputs=(("k", "float[1,4,16,16]"),))
@@ -39,10 +40,10 @@ class FeatureCount(Rule):
 
     Why: it becomes a convolution with that many channels.
     Use instead: a convolution with a full-size window instead of Flatten and Gemm, or pooling before it.
-    Fix safety: exact
     """
 
     id = "DLA191"
+    remedy = Remedy.EXACT
     kinds = ("MATRIX_MULTIPLY", "FULLY_CONNECTED")
     limit = "conv.in_channels"
     good = Example("y = MatMul(x, w)", x="1,512", weights=(("w", "512,10"),))
@@ -63,10 +64,10 @@ class ProductRank(Rule):
 
     Why: TensorRT reshapes (1, L, C) to (L, C, 1, 1) around it, and these reshapes run on the GPU.
     Use instead: a 1x1 convolution on N, C, H, W.
-    Fix safety: exact
     """
 
     id = "DLA192"
+    remedy = Remedy.EXACT
     kinds = ("MATRIX_MULTIPLY",)
     unknown_runs_on = Device.DLA
     good = Example("y = MatMul(x, w)", x="1,512", weights=(("w", "512,10"),))

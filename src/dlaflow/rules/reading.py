@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dlaflow.graph.layer import Network, Reading, Refusal
+from dlaflow.graph.layer import Reading, Refusal
 from dlaflow.rules.base import Example, ModelRule
-from dlaflow.rules.case import Case, make_case
+from dlaflow.rules.case import Case
 from dlaflow.targets.target import Target
 from dlaflow.targets.version import Version
-from dlaflow.types import Finding, Verdict
+from dlaflow.types import Finding, Remedy, Verdict
 
 _SHOWN = 4
 _TESTED = Version.parse("10.8")
@@ -29,9 +29,9 @@ class ReadingRule(ModelRule):
         found = [refusal for refusal in case.network.refusals if refusal.reading is self.reading]
         if not found:
             return None
-        told = told_of(found)
-        finding = self.says(self.verdict, told, expected=self.expected, source=_source(case.target))
-        message = f"TensorRT {case.target.version}'s parser {self.head.format(model='this model')}: {told}"
+        nodes = described(found)
+        finding = self.says(self.verdict, nodes, expected=self.expected, source=_source(case.target))
+        message = f"TensorRT {case.target.version}'s parser {self.head.format(model='this model')}: {nodes}"
         return replace(finding, message=message, fix=_advice(found) or finding.fix)
 
 
@@ -42,10 +42,10 @@ class ParserRefuses(ReadingRule):
     importer for, or in a form that it does not take, ends the build: what is predicted of the rest is for the time
     after it is repaired.
     Use instead: another opset, `dlaflow fix` where it has a rewrite, a newer release, or a cut before the node.
-    Fix safety: none
     """
 
     id = "DLA020"
+    remedy = Remedy.ELSEWHERE
     reading = Reading.REFUSED
     verdict = Verdict.FALLBACK
     head = "refuses {model}"
@@ -60,10 +60,10 @@ class ParserNeedsPlugin(ReadingRule):
     Why: the parser hands what it has no importer for to the plugin registry. TensorRT's own plugins lie in
     libnvinfer_plugin, which trtexec loads; any other library must be named. Plugins run on the GPU.
     Use instead: --staticPlugins (--plugins before TensorRT 8.6), or an export without the operator.
-    Fix safety: none
     """
 
     id = "DLA021"
+    remedy = Remedy.ELSEWHERE
     reading = Reading.PLUGIN
     verdict = Verdict.CONDITIONAL
     head = "needs plugins for {model}"
@@ -79,10 +79,10 @@ class ModelContradictsItself(ReadingRule):
     compute nothing, so that no release builds the model. That comes from a size of the input that it was not made for,
     or from a broken file.
     Use instead: a size that fits (--shape), or a new export.
-    Fix safety: none
     """
 
     id = "DLA023"
+    remedy = Remedy.ELSEWHERE
     reading = Reading.CONTRADICTION
     verdict = Verdict.FALLBACK
     head = "cannot read {model}, which contradicts itself"
@@ -97,10 +97,10 @@ class ParserMisreads(ReadingRule):
     Why: the parser of a release knows the opsets of its time. What a later opset moved from an attribute to an input,
     or added, it passes over without a word: the engine computes something else, or a later node is refused.
     Use instead: export with an opset of the release's time: 17 for TensorRT 8.x, 12 for 7.x.
-    Fix safety: exact
     """
 
     id = "DLA022"
+    remedy = Remedy.EXACT
     reading = Reading.MISREAD
     verdict = Verdict.FALLBACK
     head = "misreads {model}"
@@ -133,24 +133,17 @@ def no_engine(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if speaks_first(finding.rule)]
 
 
-def reading_of(network: Network, target: Target) -> list[Finding]:
-    """The same for a network that has not been placed."""
-    case = make_case(network, target)
-    found = [rule().examine_model(case) for rule in READING_RULES if speaks_first(rule.id)]
-    return [finding for finding in found if finding is not None]
-
-
-def told_of(refusals: list[Refusal]) -> str:
+def described(refusals: list[Refusal]) -> str:
     """The nodes with their reasons: alike ones counted, the first few named."""
     groups: dict[tuple[str, str, str], list[Refusal]] = {}
     for refusal in refusals:
         groups.setdefault((refusal.op, refusal.reason, refusal.since), []).append(refusal)
-    told = [_told(op, reason, since, found) for (op, reason, since), found in list(groups.items())[:_SHOWN]]
+    alike = [_described(op, reason, since, found) for (op, reason, since), found in list(groups.items())[:_SHOWN]]
     rest = sum(len(found) for found in list(groups.values())[_SHOWN:])
-    return "; ".join([*told, *([f"and {rest} more"] if rest else [])])
+    return "; ".join([*alike, *([f"and {rest} more"] if rest else [])])
 
 
-def _told(op: str, reason: str, since: str, found: list[Refusal]) -> str:
+def _described(op: str, reason: str, since: str, found: list[Refusal]) -> str:
     name = found[0].node
     what = f"{op} {name!r}" if op in {"input", "output", "initializer"} else f"node {name!r} ({op})"
     many = f" and {len(found) - 1} more like it" if len(found) > 1 else ""

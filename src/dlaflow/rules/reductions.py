@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from dlaflow.graph.layer import Layer, Reduce, SoftMax, Unary
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, dims, rank
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 
 class ReduceOperation(Rule):
@@ -15,10 +16,11 @@ class ReduceOperation(Rule):
 
     Why: GlobalAveragePool becomes a Reduce, not a Pooling: logs say `DLA cores do not support AVG Reduce operation`.
     Use instead: AveragePool with the window of the feature map (up to 8x8, cascaded above); a sum as a convolution.
-    Fix safety: exact
     """
 
     id = "DLA250"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("REDUCE",)
     limit = "reduce.operations"
     good = Example("y = ReduceMax<axes=[2,3], keepdims=1>(x)", tensorrt="10.3.0")
@@ -47,10 +49,10 @@ class ReduceAxes(Rule):
 
     Why: the guide as remembered.
     Use instead: keepdims=1 and a reshape behind the DLA.
-    Fix safety: exact
     """
 
     id = "DLA251"
+    remedy = Remedy.EXACT
     kinds = ("REDUCE",)
     good = ReduceOperation.good
     bad = Example("y = ReduceMax<axes=[2,3], keepdims=0>(x)", tensorrt="10.3.0")
@@ -77,10 +79,10 @@ class SoftmaxAvailable(Rule):
 
     Why: Xavier's DLA has no exponential.
     Use instead: leave SoftMax to the GPU or CPU behind the network; for the largest class it is not needed.
-    Fix safety: exact
     """
 
     id = "DLA260"
+    remedy = Remedy.NONE
     kinds = ("SOFTMAX",)
     limit = "softmax.available"
     good = Example("y = Softmax<axis=1>(x)", x="1,64,1,1", tensorrt="10.3.0")
@@ -91,7 +93,8 @@ class SoftmaxAvailable(Rule):
             return None
         source = "NvInfer.h ISoftMaxLayer; build log of TensorRT 8.5.2 on Xavier"
         received = f"{case.target.board.soc} with TensorRT {case.target.version}"
-        return self.refuses(layer, received, expected="Orin with TensorRT 8.4 or later", source=source)
+        found = self.refuses(layer, received, expected="Orin with TensorRT 8.4 or later", source=source)
+        return replace(found, remedy=Remedy.ELSEWHERE) if case.target.dla == "v2" else found
 
 
 class SoftmaxAxis(Rule):
@@ -99,10 +102,10 @@ class SoftmaxAxis(Rule):
 
     Why: the batch is never normalised over; lower ranks are lifted by shuffles that the DLA refuses.
     Use instead: keep (N, C, 1, 1) up to the end.
-    Fix safety: exact
     """
 
     id = "DLA261"
+    remedy = Remedy.EXACT
     kinds = ("SOFTMAX",)
     good = SoftmaxAvailable.good
     bad = Example("y = Softmax<axis=0>(x)", x="4,8,4,4", tensorrt="10.3.0")
@@ -129,10 +132,10 @@ class SoftmaxSize(Rule):
 
     Why: with other dimensions the DLA switches to an approximate mode with a smaller table.
     Use instead: leave a longer SoftMax to the GPU.
-    Fix safety: exact
     """
 
     id = "DLA262"
+    remedy = Remedy.NONE
     kinds = ("SOFTMAX",)
     good = SoftmaxAvailable.good
     bad = Example("y = Softmax<axis=1>(x)", x="1,2048,4,4", tensorrt="10.3.0")
@@ -176,10 +179,11 @@ class UnaryOperation(Rule):
 
     Why: TensorRT offers no more, although the DLA's own compiler knows Ceil, Floor and others.
     Use instead: Neg as multiplication by -1; Sqrt, Exp and Log have no form on the DLA.
-    Fix safety: exact
     """
 
     id = "DLA270"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("UNARY",)
     limit = "unary.operations"
     good = Example("y = Abs(x)")

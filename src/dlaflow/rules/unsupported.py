@@ -7,7 +7,7 @@ from typing import ClassVar
 from dlaflow.graph.layer import Layer
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
-from dlaflow.types import Confidence, Finding
+from dlaflow.types import Confidence, Finding, Remedy
 
 MATRIX = "Deep-Learning-Accelerator-SW operators/README.md; absent from every published DLA layer list"
 JUDGED_ELSEWHERE = frozenset(
@@ -37,10 +37,11 @@ class GatherLayer(_Never):
 
     Why: indexed reads have no engine there.
     Use instead: constant channel indices as a 1x1 selection convolution; the rest behind the DLA.
-    Fix safety: exact
     """
 
     id = "DLA280"
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("GATHER",)
     source = "NvInfer.h IGatherLayer: no DLA support"
     good = Example("y = Relu(x)")
@@ -52,10 +53,10 @@ class SelectLayer(_Never):
 
     Why: seen refused in a log of TensorRT 10.3.
     Use instead: arithmetic with a constant mask (Mul and Add).
-    Fix safety: exact
     """
 
     id = "DLA281"
+    remedy = Remedy.EXACT
     kinds = ("SELECT",)
     source = "build log of TensorRT 10.3.0"
     confidence = Confidence.MEASURED
@@ -68,10 +69,10 @@ class IdentityLayer(_Never):
 
     Why: it is a copy for TensorRT. Marking inner tensors as outputs adds such layers and cuts the graph.
     Use instead: remove it; build a shorter model instead of tapping inner tensors.
-    Fix safety: exact
     """
 
     id = "DLA282"
+    remedy = Remedy.EXACT
     kinds = ("IDENTITY",)
     source = "an author's logs of INT8 builds with tapped outputs; absent from the DLA layer lists"
     good = Example("y = Relu(x)")
@@ -83,10 +84,10 @@ class CastLayer(_Never):
 
     Why: types are converted where data enters and leaves a loadable, not inside it.
     Use instead: remove integer detours; keep one floating-point type.
-    Fix safety: exact
     """
 
     id = "DLA283"
+    remedy = Remedy.EXACT
     kinds = ("CAST",)
     source = "logs list CAST among the refused layers; the guide allows it behind Equal, Greater and Less"
     confidence = Confidence.MEASURED
@@ -100,10 +101,10 @@ class ConstantLayer(Rule):
     Why: weights live inside layers; a tensor of its own is computed on the GPU. With GPU fallback it folds into its
     consumer or costs nothing; without fallback, and in a standalone build, it ends the build.
     Use instead: fold constants (`--simplify`), keep decode grids out, split a convolution instead of slicing.
-    Fix safety: exact
     """
 
     id = "DLA284"
+    remedy = Remedy.EXACT
     kinds = ("CONSTANT",)
     good = Example("y = Relu(x)")
     bad = Example("y = Mul(x, s)", weights=(("s", "1,64,1,1"),))
@@ -123,10 +124,10 @@ class NotListed(Rule):
 
     Why: sorting, searching, loops, recurrent layers, random numbers and plugins have no engine there.
     Use instead: keep it behind the DLA part, for example by cutting the model before its decode step.
-    Fix safety: none
     """
 
     id = "DLA287"
+    remedy = Remedy.NONE
     kinds = ("*",)
     good = Example("y = Relu(x)")
     bad = Example("y, i = TopK<axis=1>(x, k)", constants=(("k", "int64[1]", "5"),))
@@ -142,10 +143,11 @@ class UnknownOperator(Rule):
 
     Why: it is neither an ONNX operator with a TensorRT importer nor a plugin that is known here.
     Use instead: standard ONNX operators; as a plugin it would run on the GPU.
-    Fix safety: none
     """
 
     id = "DLA288"
+    remedy = Remedy.TOLERANCE
+    otherwise = Remedy.NONE
     kinds = ("UNKNOWN",)
     good = Example("y = Relu(x)")
     bad = Example("y = my.domain.Mystery(x)")
@@ -165,10 +167,10 @@ class QuantizeLayer(Rule):
 
     Why: implicit quantisation was the only form up to 10.10; the layers need DLA software 3.16.
     Use instead: `dlaflow cache from-qdq` turns a Q/DQ model into a plain one, a cache and layer precisions.
-    Fix safety: exact
     """
 
     id = "DLA290"
+    remedy = Remedy.EXACT
     kinds = ("QUANTIZE", "DEQUANTIZE")
     limit = "quantize.available"
     good = Example("y = Relu(x)")

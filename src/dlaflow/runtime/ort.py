@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.fixed_shape import FixedShape
-from dlaflow.graph.load import load_model
-from dlaflow.quantize.model import load_onnx
+from dlaflow.graph.load import as_model
 from dlaflow.quantize.numerics import as_on_dla, is_rounded
 from dlaflow.quantize.session import Session, SessionOptions
 
@@ -38,5 +37,5 @@ class OrtRunner(Session):
             super().__init__(as_on_dla(copy), options)
             return
         # The structure alone tells whether to round; a float32 model then loads straight from its file.
-        rounded = is_rounded(load_model(model).proto)
-        super().__init__(as_on_dla(load_onnx(model, shapes)) if rounded or shapes else model, options)
+        held = as_model(model, shapes)
+        super().__init__(as_on_dla(held.whole()) if shapes or is_rounded(held.proto) else model, options)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dlaflow.build.api import Messages, import_rtx, import_tensorrt, load_plugins, make_logger
+from dlaflow.build.device_memory import Array, DeviceBuffer, DeviceMemory, open_memory
 from dlaflow.build.manifest import Here, read_manifest, verify
-from dlaflow.build.release import version_of
 from dlaflow.errors import EnvironmentLacksError, InputError
-from dlaflow.runtime.tensorrt_memory import DeviceBuffer, DeviceMemory, open_memory
-from dlaflow.runtime.tensorrt_tensors import IndexedTensors, IOTensor, NamedTensors, Tensors, require_plain
+from dlaflow.targets.features import has
 
-_NAMES_FIRST = (10, 0, 0)
 _RTX = "tensorrt_rtx"
+_NUMPY: Mapping[str, DTypeLike] = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT8": np.int8}
+_FED = ("FLOAT", "HALF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class TensorRTRunner:
         if self._context is None:
             raise self._messages.failure()
         self._tensors: Tensors
-        if trt.__name__ == _RTX or version_of(trt.__version__) >= _NAMES_FIRST:
+        if trt.__name__ == _RTX or has("tensors_by_name", trt.__version__):
             self._tensors = NamedTensors(trt, self._engine, self._context)
         else:
             self._tensors = IndexedTensors(self._engine, self._context)
@@ -176,3 +178,135 @@ def _only_input(tensors: tuple[IOTensor, ...]) -> IOTensor:
             received=", ".join(tensor.name for tensor in inputs) or "none",
         )
     return inputs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class IOTensor:
+    """One input or output. `shape` has -1 for an open dimension; `dtype` and `layout` are TensorRT's names.
+
+    `smallest` and `largest` are what the engine's first profile allows an input with open dimensions, else `shape`.
+    """
+
+    name: str
+    is_input: bool
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str
+    smallest: tuple[int, ...] = ()
+    largest: tuple[int, ...] = ()
+
+    def empty(self, shape: Sequence[int]) -> Array:
+        """A host array of this type for `shape`."""
+        return np.zeros(tuple(shape), dtype=_NUMPY[self.dtype])
+
+
+class Tensors(Protocol):
+    """An engine's execution context seen through its tensors."""
+
+    @property
+    def all(self) -> tuple[IOTensor, ...]: ...
+    def set_shape(self, name: str, shape: Sequence[int]) -> None: ...
+    def shape_now(self, name: str) -> tuple[int, ...]: ...
+    def enqueue(self, addresses: Mapping[str, int], stream: int) -> bool: ...
+
+
+class NamedTensors:
+    """TensorRT 10 and later: everything goes by the tensor's name."""
+
+    def __init__(self, trt: ModuleType, engine: object, context: object) -> None:
+        self._engine = cast(Any, engine)  # the bindings have no types
+        self._context = cast(Any, context)
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = {name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT}
+        self.all = tuple(
+            _with_range(
+                IOTensor(
+                    name,
+                    name in inputs,
+                    tuple(self._engine.get_tensor_shape(name)),
+                    self._engine.get_tensor_dtype(name).name,
+                    self._engine.get_tensor_format(name).name,
+                ),
+                lambda name=name: self._engine.get_tensor_profile_shape(name, 0),  # type: ignore[misc]
+            )
+            for name in names
+        )
+
+    def set_shape(self, name: str, shape: Sequence[int]) -> None:
+        """Choose the shape of an input with open dimensions."""
+        if not self._context.set_input_shape(name, tuple(shape)):
+            raise _refused(name, shape)
+
+    def shape_now(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor once the inputs have theirs."""
+        return tuple(self._context.get_tensor_shape(name))
+
+    def enqueue(self, addresses: Mapping[str, int], stream: int) -> bool:
+        """Queue one run on the stream."""
+        for name, address in addresses.items():
+            self._context.set_tensor_address(name, address)
+        return bool(self._context.execute_async_v3(stream))
+
+
+class IndexedTensors:
+    """TensorRT 8.x: tensors are bindings with an index."""
+
+    def __init__(self, engine: object, context: object) -> None:
+        self._engine = cast(Any, engine)  # the bindings have no types
+        self._context = cast(Any, context)
+        self.all = tuple(
+            _with_range(
+                IOTensor(
+                    self._engine.get_binding_name(index),
+                    self._engine.binding_is_input(index),
+                    tuple(self._engine.get_binding_shape(index)),
+                    self._engine.get_binding_dtype(index).name,
+                    self._engine.get_binding_format(index).name,
+                ),
+                lambda index=index: self._engine.get_profile_shape(0, index),  # type: ignore[misc]
+            )
+            for index in range(self._engine.num_bindings)
+        )
+        self._index = {tensor.name: index for index, tensor in enumerate(self.all)}
+
+    def set_shape(self, name: str, shape: Sequence[int]) -> None:
+        """Choose the shape of an input with open dimensions."""
+        if not self._context.set_binding_shape(self._index[name], tuple(shape)):
+            raise _refused(name, shape)
+
+    def shape_now(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor once the inputs have theirs."""
+        return tuple(self._context.get_binding_shape(self._index[name]))
+
+    def enqueue(self, addresses: Mapping[str, int], stream: int) -> bool:
+        """Queue one run on the stream."""
+        return bool(self._context.execute_async_v2([addresses[tensor.name] for tensor in self.all], stream))
+
+
+def _with_range(tensor: IOTensor, ask: Callable[[], Sequence[Sequence[int]]]) -> IOTensor:
+    """The tensor with its allowed shapes; `ask` gives smallest, usual and largest of an input with open dimensions."""
+    if not tensor.is_input or min(tensor.shape, default=0) >= 0:
+        return replace(tensor, smallest=tensor.shape, largest=tensor.shape)
+    smallest, _, largest = ask()
+    return replace(tensor, smallest=tuple(smallest), largest=tuple(largest))
+
+
+def require_plain(tensors: Sequence[IOTensor]) -> None:
+    """Raises InputError for a tensor that is not linear FP32 or FP16: images cannot be fed to it as they are."""
+    for tensor in tensors:
+        if tensor.layout != "LINEAR" or tensor.dtype not in _FED:
+            raise InputError(
+                f"{'input' if tensor.is_input else 'output'} {tensor.name} has a format for the DLA",
+                expected="FLOAT or HALF, LINEAR",
+                received=f"{tensor.dtype}, {tensor.layout}",
+                then="To evaluate it, build with GPU fallback and without I/O formats.",
+            )
+
+
+def _refused(name: str, shape: Sequence[int]) -> InputError:
+    return InputError(
+        f"the engine refuses this shape for {name}",
+        expected="a shape within its profile",
+        received=tuple(shape),
+        then="Build it for that batch, or feed the batch it was built for.",
+    )

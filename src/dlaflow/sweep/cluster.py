@@ -1,6 +1,6 @@
 """The Ray cluster: one of this machine alone, or one that runs already. All that dlaflow knows of Ray stands here.
 
-Ray tries a task again whose worker or machine died (`retries`), and gives a task's result to the tasks that need it.
+Ray tries a task again whose worker or machine died, and gives a task's result to the tasks that need it.
 """
 
 from __future__ import annotations
@@ -12,112 +12,48 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dlaflow.errors import EnvironmentLacksError, InputError
-from dlaflow.sweep.extra import require
+from dlaflow.errors import EnvironmentLacksError, InputError, require
 
 if TYPE_CHECKING:
-    import ray
+    from ray import ObjectRef
 
 _T = TypeVar("_T")
 _OBJECT_STORE = 100 * 2**20
-"""Bytes. Results are a few words; files go through the folder."""
+"""Bytes. Results are small records; files go through the folder."""
 _ANSWER = 5.0
 _CANCEL = 15.0
 """Seconds that tasks have to end by themselves after Ctrl-C: they keep what they can go on from."""
 
 
-@dataclass(frozen=True)
-class Task(Generic[_T]):
-    """A call that the cluster does or will do."""
-
-    reference: ray.ObjectRef[_T]
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a task takes: cores, GPUs, and how often it is tried again when its worker or machine dies."""
-
-    cpus: float
-    gpus: float
-    retries: int
-
-
-class Cluster:
-    """A connection to Ray; make one with `connect`."""
-
-    def submit(self, function: Callable[..., _T], needs: Needs, *arguments: object) -> Task[_T]:
-        """Call `function` somewhere; a Task among the arguments is waited for and becomes its result."""
-        import ray
-
-        remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=needs.retries)(function)
-        given = [argument.reference if isinstance(argument, Task) else argument for argument in arguments]
-        return Task(remote.remote(*given))
-
-    def wait(self, tasks: list[Task[_T]], seconds: float) -> list[Task[_T]]:
-        """Those of the tasks that are over, after at most so many seconds."""
-        import ray
-
-        over, _ = ray.wait([task.reference for task in tasks], num_returns=1, timeout=seconds)
-        return [task for task in tasks if task.reference in over]
-
-    def result(self, task: Task[_T]) -> _T:
-        """The result of a task that is over.
-
-        Raises EnvironmentLacksError when its workers died each time, or dlaflow is missing where they ran.
-        """
-        import ray
-
-        try:
-            return ray.get(task.reference)
-        except ray.exceptions.RayError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            said = " ".join(lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0].split())
-            raise EnvironmentLacksError(f"the cluster gave it up ({type(error).__name__}: {said[:300]})") from None
-
-    def cancel(self, tasks: Iterable[object]) -> None:
-        """Interrupt the tasks as Ctrl-C would, and wait until they have put their things in order."""
-        import ray
-
-        references = [task.reference for task in tasks if isinstance(task, Task)]
-        for reference in references:
-            ray.cancel(reference, force=False)
-        if references:
-            ray.wait(references, num_returns=len(references), timeout=_CANCEL)
-
-    def nodes(self) -> int:
-        """Machines (or `ray start` processes) that are alive."""
-        import ray
-
-        return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call,unused-ignore]
-
-    def room(self, needs: Needs) -> int:
-        """How many such tasks fit at once."""
-        import ray
-
-        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
-        return max(1, int(found.get("CPU", 1.0) / needs.cpus + 1e-9))
-
-
 @contextmanager
-def connect(address: str | None, cores: int | None) -> Iterator[Cluster]:
+def connected(address: str | None, cores: int | None) -> Iterator[None]:
     """A cluster of this machine alone with `cores` cores (None: all), on loopback; or with `address` one that runs.
 
-    Raises EnvironmentLacksError without Ray, InputError where no cluster answers.
+    Within the context the functions below work. Raises EnvironmentLacksError without Ray, InputError where no cluster
+    answers.
     """
-    require("ray")
     if address is not None:
         _look_for(address)
     _set_up(own=address is None, loopback=address is None or address.startswith(("127.0.0.1:", "localhost:")))
+    require("ray", extra="sweep", what_for="this sweep")
     import ray
 
     with ExitStack() as stack:
         try:
             if address is None:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-", ignore_cleanup_errors=True))
-                _start(cores, folder)
+                ray.init(
+                    "local",
+                    num_cpus=cores,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=folder,
+                    _node_ip_address="127.0.0.1",
+                )
             else:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -126,24 +62,67 @@ def connect(address: str | None, cores: int | None) -> Iterator[Cluster]:
                 raise EnvironmentLacksError(f"Ray cannot be started here ({reason})") from None
             raise _no_cluster(address, reason) from None
         stack.callback(ray.shutdown)
-        # Ray prints pages of a lost node's log on stdout, whatever its options say; the driver tells it in a line.
-        vars(ray._private.worker)["print_to_stdstream"] = lambda *_, **__: None
-        yield Cluster()
+        yield
 
 
-def _start(cores: int | None, folder: str) -> None:
+def submit(function: Callable[..., _T], *arguments: object, cpus: float, gpus: float, retries: int) -> ObjectRef[_T]:
+    """Call `function` on a machine of the cluster that has so many cores and GPUs free; returns the task.
+
+    A task among the arguments is waited for and becomes its result. `retries` is how often the call is made again when
+    its worker or machine dies.
+    """
     import ray
 
-    ray.init(
-        "local",
-        num_cpus=cores,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=folder,
-        _node_ip_address="127.0.0.1",
-    )
+    task: ObjectRef[_T] = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(function).remote(*arguments)
+    return task
+
+
+def ended(tasks: Iterable[ObjectRef[_T]], seconds: float) -> list[ObjectRef[_T]]:
+    """Those of the tasks that are over, after at most so many seconds."""
+    import ray
+
+    return ray.wait(list(tasks), num_returns=1, timeout=seconds)[0]
+
+
+def result(task: ObjectRef[_T]) -> _T:
+    """The result of a task that is over.
+
+    Raises EnvironmentLacksError when its workers died each time, or dlaflow is missing where they ran.
+    """
+    import ray
+
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = " ".join(lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0].split())
+        raise EnvironmentLacksError(f"the cluster gave it up ({type(error).__name__}: {reason[:300]})") from None
+
+
+def cancel(tasks: Iterable[ObjectRef[Any]]) -> None:
+    """Interrupt the tasks as Ctrl-C would, and wait until they have put their things in order."""
+    import ray
+
+    listed = list(tasks)
+    for task in listed:
+        ray.cancel(task, force=False)
+    if listed:
+        ray.wait(listed, num_returns=len(listed), timeout=_CANCEL)
+
+
+def machines() -> int:
+    """Machines (or `ray start` processes) that are alive."""
+    import ray
+
+    return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def room(cpus: float) -> int:
+    """How many tasks of so many cores fit at once."""
+    import ray
+
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
+    return max(1, int(found.get("CPU", 1.0) / cpus + 1e-9))
 
 
 def _look_for(address: str) -> None:

@@ -1,20 +1,20 @@
-"""What a sweep leaves behind: one outcome a trial, and the record that reports are made of."""
+"""What a sweep leaves behind: one outcome a trial, the record of all, and its report and JSON."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
 
-from dlaflow.files import write_atomic
-from dlaflow.report.records import RunRecord, Variant
-from dlaflow.report.tradeoff import accuracy_of, front_of, latency_of
+from dlaflow.report.html import render_page
+from dlaflow.report.records import Variant
+from dlaflow.report.tradeoff import accuracy_of, front_of, latency_of, tradeoff_of
+from dlaflow.report.units import count, percent
 from dlaflow.types import Measurement
 from dlaflow.version import __version__
 
-TRIAL_SCHEMA, SWEEP_SCHEMA = "dlaflow.trial/1", "dlaflow.sweep/1"
+SWEEP_SCHEMA = "dlaflow.sweep/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,13 @@ class TrialRecord:
     def latency(self) -> Measurement | None:
         return latency_of(self.variant) if self.variant else None
 
+    @property
+    def numbers(self) -> tuple[str, str]:
+        """Accuracy and latency as text."""
+        top1, time = self.top1, self.latency
+        accuracy = f"{percent(top1.value)} {top1.subject}" if top1 else "–"
+        return accuracy, f"{time.value:.3g} {time.unit}" if time else "latency unknown"
+
 
 @dataclass(frozen=True, slots=True)
 class SweepRecord:
@@ -80,6 +87,23 @@ class SweepRecord:
     def failed(self) -> list[TrialRecord]:
         return [trial for trial in self.trials if trial.outcome.status == "failed"]
 
+    @property
+    def headline(self) -> str:
+        """The answer in a sentence: how wide the front is."""
+        done = len(self.trials) - len(self.failed)
+        failed = f", {count(len(self.failed), 'failure')}" if self.failed else ""
+        points = sorted(
+            (latency.value, latency.unit, top1.value)
+            for trial in self.trials
+            if trial.front and (latency := trial.latency) and (top1 := trial.top1)
+        )
+        if not points:
+            return f"{count(done, 'trial')}{failed}; none has both an accuracy and a latency."
+        best = max(points, key=lambda point: point[2])
+        ends = [f"{percent(top1)} in {latency:.3g} {unit}" for latency, unit, top1 in (points[0], best)]
+        span = ends[0] if points[0] == best else f"from {ends[0]} to {ends[1]}"
+        return f"{len(points)} of {count(done, 'trial')} are on the front: {span}{failed}."
+
     def by_target(self) -> dict[str, list[TrialRecord]]:
         """The trials that are done: those on the front first, fast before slow, then the others by accuracy."""
         found: dict[str, list[TrialRecord]] = {}
@@ -94,33 +118,23 @@ def _rank(trial: TrialRecord) -> tuple[bool, float]:
     return not trial.front, (latency.value if latency else 0.0) if trial.front else -(top1.value if top1 else 0.0)
 
 
-def fronts(trials: list[TrialRecord]) -> set[str]:
-    """The names of the trials on the front of their target."""
+def with_fronts(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """The trials, marked where they are on the front of their target."""
     grouped: dict[str, list[Variant]] = {}
     for trial in trials:
         if trial.variant is not None:
             grouped.setdefault(trial.target, []).append(trial.variant)
-    return {variant.name for variants in grouped.values() for variant in front_of(variants)}
+    front = {variant.name for variants in grouped.values() for variant in front_of(variants)}
+    return [replace(trial, front=trial.name in front) for trial in trials]
 
 
-def tradeoff_run(name: str, trials: list[TrialRecord]) -> RunRecord:
-    """The trials of one target as a run, for the drawing."""
-    return RunRecord(name, "", variants=[trial.variant for trial in trials if trial.variant])
-
-
-def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Remember how the trial in this folder ended."""
-    body = {"schema": TRIAL_SCHEMA, **msgspec.to_builtins(outcome)}
-    write_atomic(folder / "result.json", msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n")
-
-
-def read_outcome(folder: Path) -> Outcome | None:
-    """How the trial in this folder ended; None when it did not, or by another version of dlaflow."""
-    try:
-        outcome = msgspec.json.decode((folder / "result.json").read_bytes(), type=Outcome)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return outcome if outcome.dlaflow == __version__ else None
+def sweep_page(record: SweepRecord) -> str:
+    """One self-contained HTML file: each target's drawing, front and trials, which link to their reports beside it."""
+    views = [
+        (target, trials, tradeoff_of([trial.variant for trial in trials if trial.variant]))
+        for target, trials in record.by_target().items()
+    ]
+    return render_page("sweep.html.j2", record=record, views=views)
 
 
 def sweep_json(record: SweepRecord) -> bytes:

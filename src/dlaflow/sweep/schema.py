@@ -5,9 +5,10 @@ What all trials share stands in a recipe's own sections (`dlaflow.recipe.schema`
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from dlaflow.recipe.schema import (
     CalibrateSection,
@@ -20,6 +21,9 @@ from dlaflow.recipe.schema import (
     TrainSection,
 )
 
+_Count = Annotated[int, Meta(ge=1)]
+_Positive = Annotated[float, Meta(gt=0)]
+
 
 class SearchSection(msgspec.Struct, frozen=True, kw_only=True):
     """[search]: `grid` tries every combination; `optuna` looks for high accuracy and low latency in `trials` of them.
@@ -28,8 +32,8 @@ class SearchSection(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Literal["grid", "optuna"] = "grid"
-    trials: int | None = None
-    seed: int = 0
+    trials: _Count | None = None
+    seed: Annotated[int, Meta(ge=0)] = 0
 
 
 class ClusterSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,19 +43,34 @@ class ClusterSection(msgspec.Struct, frozen=True, kw_only=True):
     (default: as many as fit; Optuna learns more from an earlier trial the fewer run beside it).
     """
 
-    cpus: float = 1.0
-    gpus: float = 0.0
-    retries: int = 3
-    parallel: int | None = None
+    cpus: _Positive = 1.0
+    gpus: Annotated[float, Meta(ge=0)] = 0.0
+    retries: Annotated[int, Meta(ge=0)] = 3
+    parallel: _Count | None = None
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers from `low` to `high`. A grid needs the `step`; `log` lets Optuna look on a logarithmic scale."""
 
-    low: float
-    high: float
-    step: float | None = None
+    low: _Positive
+    high: _Positive
+    step: _Positive | None = None
     log: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"expected `low` below `high`, received {self.low} and {self.high}")
+        if self.log and self.step is not None:
+            raise ValueError("expected `step` or `log`, received both")
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The range counted up by its step; without a step its two ends."""
+        if self.step is None:
+            return (self.low, self.high)
+        return tuple(
+            self.low + index * self.step for index in range(int((self.high - self.low) / self.step + 1e-9) + 1)
+        )
 
 
 class SpaceSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,10 +84,10 @@ class SpaceSection(msgspec.Struct, frozen=True, kw_only=True):
 
     model: tuple[str, ...] = ()
     norm: tuple[str, ...] = ()
-    width: tuple[float, ...] | Range = ()
-    precisions: tuple[tuple[Literal["fp16", "int8"], ...], ...] = ()
+    width: tuple[_Positive, ...] | Range = ()
+    precisions: tuple[Annotated[tuple[Literal["fp16", "int8"], ...], Meta(min_length=1)], ...] = ()
     method: tuple[str, ...] = ()
-    samples: tuple[int, ...] | Range = ()
+    samples: tuple[_Count, ...] | Range = ()
     target: tuple[dict[str, str | int], ...] = ()
 
 

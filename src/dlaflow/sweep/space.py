@@ -23,7 +23,7 @@ Picked = Mapping[str, Value]
 """One value for each dimension that the space names."""
 
 DIMENSIONS = ("model", "norm", "width", "precisions", "method", "samples", "target")
-OF_CALIBRATION = ("method", "samples")
+_OF_CALIBRATION = ("method", "samples")
 VARIANT = "model"
 """The name of the one variant of each trial, so that trials can share what was trained."""
 
@@ -33,7 +33,7 @@ _LONGEST_LABEL = 80
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One recipe of a sweep. `picked` is what it was made from, `choices` the same in words."""
+    """One recipe of a sweep. `picked` is what it was made from, `choices` the same as text."""
 
     name: str
     picked: Picked
@@ -49,24 +49,29 @@ class Trial:
         return _digest(model, users_source(model), self.recipe.train, self.recipe.data)
 
 
-def values(space: SpaceSection, dimension: str) -> tuple[Value, ...]:
-    """The values of a dimension, those of a range with a step counted up; empty where the space says nothing.
+def dimensions(space: SpaceSection) -> dict[str, tuple[Value, ...] | Range]:
+    """What the space varies, in the order of `DIMENSIONS`."""
+    return {name: found for name in DIMENSIONS if (found := getattr(space, name))}
 
-    Raises InputError for a range without a step, which has no end of values.
-    """
-    found = getattr(space, dimension)
-    if not isinstance(found, Range):
-        return tuple(found)
-    if found.step is None or found.step <= 0:
-        raise InputError(f"space.{dimension} has no end of values", expected="a `step` above 0 (or kind = 'optuna')")
-    count = int((found.high - found.low) / found.step + 1e-9) + 1
-    numbers = [found.low + index * found.step for index in range(count)]
-    return tuple(round(number) for number in numbers) if dimension == "samples" else tuple(numbers)
+
+def values(space: SpaceSection) -> dict[str, tuple[Value, ...]]:
+    """The values of each dimension: those listed, a range counted up, or the ends of one that has no step."""
+    return {
+        name: found
+        if isinstance(found, tuple)
+        else tuple(map(round, found.numbers))
+        if name == "samples"
+        else found.numbers
+        for name, found in dimensions(space).items()
+    }
 
 
 def every_pick(space: SpaceSection) -> Iterator[Picked]:
-    """Every combination."""
-    named = {dimension: found for dimension in DIMENSIONS if (found := values(space, dimension))}
+    """Every combination. Raises InputError for a range without a step, which has no end of values."""
+    for name, found in dimensions(space).items():
+        if isinstance(found, Range) and found.step is None:
+            raise InputError(f"space.{name} has no end of values", expected="a `step` above 0 (or kind = 'optuna')")
+    named = values(space)
     for combination in product(*named.values()):
         yield dict(zip(named, combination, strict=True))
 
@@ -76,9 +81,8 @@ def grid(sweep: Sweep) -> list[Trial]:
 
     Raises InputError for what no recipe can be.
     """
-    return list(
-        {trial.name: trial for picked in every_pick(sweep.space) for trial in [trial_of(sweep, picked)]}.values()
-    )
+    trials = (trial_of(sweep, picked) for picked in every_pick(sweep.space))
+    return list({trial.name: trial for trial in trials}.values())
 
 
 def trial_of(sweep: Sweep, picked: Picked) -> Trial:
@@ -89,9 +93,12 @@ def trial_of(sweep: Sweep, picked: Picked) -> Trial:
     precisions = picked.get("precisions")
     evaluate, target = sweep.evaluate, _target(sweep, picked.get("target"))
     if isinstance(precisions, tuple):
-        evaluate = msgspec.structs.replace(evaluate, precisions=("fp32", *precisions))
+        evaluate = msgspec.structs.replace(evaluate, precisions=("fp32", *dict.fromkeys(precisions)))
         target = replace(target, precision="int8" if "int8" in precisions else "fp16")
     calibrated = "int8" in evaluate.precisions
+    if not calibrated:
+        picked = {name: value for name, value in picked.items() if name not in _OF_CALIBRATION}
+    changed = {name: picked[name] for name in _OF_CALIBRATION if name in picked}
     model = _model(picked)
     own = model.endswith(".onnx")
     steps: list[StepName] = [] if own else ["train", "export"]
@@ -105,16 +112,14 @@ def trial_of(sweep: Sweep, picked: Picked) -> Trial:
         train=TrainSection() if own else sweep.train,
         export=sweep.export,
         estimate=sweep.estimate,
-        calibrate=_calibrate(sweep, picked) if calibrated else CalibrateSection(),
+        calibrate=msgspec.structs.replace(sweep.calibrate, **changed) if calibrated else CalibrateSection(),
         evaluate=evaluate,
         report=sweep.report,
     )
-    choices = {
-        dimension: _words(dimension, value)
-        for dimension, value in picked.items()
-        if calibrated or dimension not in OF_CALIBRATION
-    }
-    label = "-".join(_slug(dimension, choices[dimension]) for dimension in _varied(sweep.space) if dimension in choices)
+    choices = {name: _text(value) for name, value in picked.items()}
+    # The name shows what tells trials apart.
+    varied = [name for name, found in dimensions(sweep.space).items() if isinstance(found, Range) or len(found) > 1]
+    label = "-".join(_slug(name, choices[name]) for name in varied if name in choices)
     source = sha256_of(Path(model)) if own else users_source(model)
     name = f"{label[:_LONGEST_LABEL].strip('-') or 'trial'}-{_digest(recipe, source)}"
     recipe = msgspec.structs.replace(recipe, name=name)
@@ -122,13 +127,8 @@ def trial_of(sweep: Sweep, picked: Picked) -> Trial:
     return Trial(name, picked, choices, recipe)
 
 
-def _varied(space: SpaceSection) -> list[str]:
-    """The dimensions that tell trials apart."""
-    found = {dimension: getattr(space, dimension) for dimension in DIMENSIONS}
-    return [name for name, value in found.items() if isinstance(value, Range) or len(value) > 1]
-
-
 def _model(picked: Picked) -> str:
+    """The model of a choice, with its arguments behind an @."""
     model, norm, width = (picked.get(name) for name in ("model", "norm", "width"))
     arguments = {} if width in (None, 1.0) else {"width": f"{width:g}"}
     if model is None:
@@ -155,12 +155,7 @@ def _target(sweep: Sweep, table: Value | None) -> TargetSection:
     return struct_of({**msgspec.to_builtins(sweep.target), **table}, TargetSection, where)
 
 
-def _calibrate(sweep: Sweep, picked: Picked) -> CalibrateSection:
-    changed = {key: picked[key] for key in OF_CALIBRATION if key in picked}
-    return msgspec.structs.replace(sweep.calibrate, **changed)
-
-
-def _words(dimension: str, value: Value) -> str:
+def _text(value: Value) -> str:
     if isinstance(value, Mapping):
         return " ".join(str(part) if key != "batch" else f"batch {part}" for key, part in value.items())
     if isinstance(value, tuple):
@@ -168,9 +163,9 @@ def _words(dimension: str, value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _slug(dimension: str, words: str) -> str:
-    text = Path(words).stem if words.endswith(".onnx") else words.rpartition(":")[2]
-    return {"width": "w", "samples": "s"}.get(dimension, "") + re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
+def _slug(dimension: str, text: str) -> str:
+    short = Path(text).stem if text.endswith(".onnx") else text.rpartition(":")[2]
+    return {"width": "w", "samples": "s"}.get(dimension, "") + re.sub(r"[^A-Za-z0-9._]+", "-", short).strip("-.")
 
 
 def _digest(*parts: object) -> str:

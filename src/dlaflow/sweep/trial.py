@@ -10,84 +10,63 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import atomic_path
 from dlaflow.recipe.engine import StepDone
+from dlaflow.recipe.load import read_toml, struct_of
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.run import RunOptions, run_recipe
 from dlaflow.recipe.schema import Recipe
 from dlaflow.recipe.state import read_state, write_state
-from dlaflow.sweep.records import Outcome, write_outcome
+from dlaflow.sweep.records import Outcome
 from dlaflow.sweep.space import VARIANT
 
+RECIPE = "recipe.toml"
 _WAIT = 120.0
 """Seconds until a worker whose machine was lost must have let go of a folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A recipe (as JSON) in a folder, started in the folder `cwd`.
-
-    `token` is a file that the driver wrote: where it is not seen, the machines share no file system. `training` is the
-    folder whose weights the trial takes, None when it has none to take.
-    """
-
-    recipe: bytes
-    folder: Path
-    cwd: Path
-    token: Path
-    training: Path | None = None
-
-
-def run_training(job: Job) -> str:
+def run_training(folder: Path, current: Path) -> str:
     """Train what several trials share. Returns the error in one line, empty when it is done."""
-    return _guarded(lambda: _run(job))[1]
+    return _run(folder, current, None)[1]
 
 
-def run_trial(job: Job, training_error: str) -> Outcome:
-    """Run a trial, or go on with it, and leave its outcome in its folder; `training_error` is of what it builds on."""
+def run_trial(folder: Path, current: Path, training: Path | None, training_error: str | None) -> Outcome:
+    """Run the recipe in `folder`, or go on with it; paths in it count from the folder `current`.
+
+    `training` is the folder whose weights it takes (None: it trains nothing), `training_error` why they are missing.
+    """
     began = time.monotonic()
-    done, error = ([], training_error) if training_error else _guarded(lambda: _run(job))
-    outcome = Outcome(
+    done, error = ([], training_error) if training_error else _run(folder, current, training)
+    return Outcome(
         "failed" if error else "done",
         error,
         round(time.monotonic() - began, 2),
         sum(step.kept for step in done),
         f"{socket.gethostname()}/{os.getpid()}",
     )
-    if job.token.is_file():
-        write_outcome(job.folder, outcome)
-    return outcome
 
 
-def _guarded(work: Callable[[], list[StepDone]]) -> tuple[list[StepDone], str]:
+def _run(folder: Path, current: Path, training: Path | None) -> tuple[list[StepDone], str]:
     """The steps, or the error in one line: a trial that cannot work must not end the others."""
     try:
-        return work(), ""
+        if not (folder / RECIPE).is_file():
+            raise InputError(
+                f"{socket.gethostname()} does not see {folder}",
+                then="Put --out on a file system that all machines of the cluster share.",
+            )
+        os.chdir(current)
+        with locked(folder, _WAIT):
+            if training is not None:
+                _take_weights(training, folder)
+        recipe = struct_of(read_toml(folder / RECIPE, "recipe"), Recipe, f"recipe {folder / RECIPE}")
+        return run_recipe(recipe, RunOptions(folder, resume=True, wait=_WAIT)).done, ""
     except DlaflowError as error:
         return [], str(error)
     except Exception as error:
         return [], f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def _run(job: Job) -> list[StepDone]:
-    if not job.token.is_file():
-        raise InputError(
-            f"{socket.gethostname()} does not see {job.token.parent}",
-            then="Put --out on a file system that all machines of the cluster share.",
-        )
-    os.chdir(job.cwd)
-    recipe = msgspec.json.decode(job.recipe, type=Recipe)
-    if job.training is not None:
-        with locked(job.folder, _WAIT):
-            _take_weights(job.training, job.folder)
-    return run_recipe(recipe, RunOptions(job.folder, resume=True, wait=_WAIT)).done
 
 
 def _take_weights(training: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ from importlib import resources
 
 import msgspec
 
-from dlaflow.targets.version import Version, within
+from dlaflow.targets.version import Version, spelled_range, within
 from dlaflow.types import Confidence
 
 
@@ -51,11 +51,7 @@ class Limit(msgspec.Struct, frozen=True):
     @property
     def releases(self) -> str:
         """The releases that the bound holds for, such as `TensorRT 8.4 to 10.3`."""
-        if self.since and self.until:
-            return f"TensorRT {self.since} to {self.until}" if self.since != self.until else f"TensorRT {self.since}"
-        if self.since:
-            return f"TensorRT {self.since} and later"
-        return f"TensorRT up to {self.until}" if self.until else "every TensorRT"
+        return spelled_range(self.since, self.until)
 
 
 class _File(msgspec.Struct):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dlaflow.targets.board import Board, Figure, boards
+from dlaflow.targets.features import features, trtexec_options, trtexec_source
 from dlaflow.targets.release import Release, releases
-
-_USABLE = {"yes": "yes", "no": "no", "uncertain": "uncertain"}
 
 
 def boards_text() -> str:
@@ -14,14 +13,13 @@ def boards_text() -> str:
     lines += [f"{board.id:<22} {_cores(board):<14} {board.name}" for board in boards()]
     lines += ["", f"{'release':<16} {'TensorRT':<10} {'DLA':<10} boards"]
     lines += [
-        f"{release.name:<16} {release.tensorrt:<10} {_USABLE[release.usable]:<10} {_families(release)}"
-        for release in releases()
+        f"{release.name:<16} {release.tensorrt:<10} {release.usable:<10} {_families(release)}" for release in releases()
     ]
     return "\n".join(lines)
 
 
 def boards_page() -> str:
-    """The generated page: every board with its figures and how each is known, every release."""
+    """The generated page: every board with its figures and how each is known, every release and what it can do."""
     lines = [
         "# Boards and releases",
         "",
@@ -46,6 +44,15 @@ def boards_page() -> str:
         name = release.name if release.family != "JetPack" else f"JetPack {release.name}"
         cells = (name, release.l4t, release.tensorrt, release.tensorrt_known, release.usable, release.dla_sw)
         lines.append("| " + " | ".join([*cells, ", ".join(release.boards), release.note]) + " |")
+    lines += ["", "## What a release can do", "", "| feature | value | releases | known | note | source |"]
+    lines += ["|---|---|---|---|---|---|"]
+    lines += [
+        f"| `{each.id}` | {each.value} | {each.releases} | {each.confidence.value} | {each.note} | {each.source} |"
+        for each in features()
+    ]
+    options = [f"`--{name}` ({option.releases})" for name, option in trtexec_options().items()]
+    lines += ["", "## The options of trtexec that dlaflow writes", "", ", ".join(options) + ".", ""]
+    lines += [f"Source: {trtexec_source()}."]
     return "\n".join(lines) + "\n"
 
 

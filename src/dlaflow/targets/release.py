@@ -9,7 +9,10 @@ from typing import Literal
 import msgspec
 
 from dlaflow.errors import UsageError, unknown_name
+from dlaflow.targets.features import find_feature
 from dlaflow.targets.version import Version
+
+Usable = Literal["yes", "no", "uncertain"]
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -22,7 +25,7 @@ class Release(msgspec.Struct, frozen=True):
     name: str
     family: str
     tensorrt: str
-    usable: Literal["yes", "no", "uncertain"]
+    usable: Usable
     boards: tuple[str, ...]
     l4t: str = ""
     tensorrt_known: str = "sourced"
@@ -39,20 +42,9 @@ class Release(msgspec.Struct, frozen=True):
     @property
     def max_opset(self) -> int:
         """The newest ONNX opset that this TensorRT's parser reads."""
-        return max_opset(self.version)
-
-
-_OPSETS = (("8.0", 13), ("8.2", 13), ("8.4", 16), ("8.5", 17), ("8.6", 17), ("10.0", 20), ("10.8", 22), ("11.0", 24))
-"""First release → newest opset. onnx-tensorrt's operators.md of each branch, as far as read: 8.5 reads 17 (facts)."""
-
-
-def max_opset(version: Version) -> int:
-    """The newest ONNX opset that a TensorRT release reads: 17 for 8.5; never above what is known to be read."""
-    newest = 11
-    for since, opset in _OPSETS:
-        if version >= Version.parse(since):
-            newest = opset
-    return newest
+        found = find_feature("opset", self.version)
+        assert found is not None
+        return msgspec.convert(found.value, int)
 
 
 class _File(msgspec.Struct):
@@ -81,26 +73,22 @@ def find_release(name: str) -> Release:
 def release_of_tensorrt(version: str, board: str) -> Release:
     """The release that brings a TensorRT version to a board, or one made up for a version that no release names.
 
-    A made-up release is named `TensorRT X.Y.Z`; whether it can build for a DLA follows NVIDIA's own words: up to 10.7
-    and from 11.4.1 yes, 10.8 to 10.16 uncertain, 11.0 to 11.4.0 no.
+    A made-up release is named `TensorRT X.Y.Z`; whether it can build for a DLA stands in features.toml.
     """
     wanted = Version.parse(version)
     matching = [release for release in releases() if release.version == wanted]
     for release in matching:
         if board in release.boards:
             return release
-    if wanted < Version.parse("5"):
+    if wanted.before("5"):
         raise UsageError("TensorRT before 5.0 has no DLA on Jetson", expected="5.0 or later", received=version)
-    usable: Literal["yes", "no", "uncertain"] = "yes"
-    if Version.parse("10.8") <= wanted < Version.parse("11.0"):
-        usable = "uncertain"
-    elif Version.parse("11.0") <= wanted < Version.parse("11.4.1"):
-        usable = "no"
+    found = find_feature("dla_on_jetson", wanted)
+    assert found is not None
     return Release(
         name=f"TensorRT {version}",
         family="TensorRT",
         tensorrt=version,
-        usable=usable,
+        usable=msgspec.convert(found.value, Usable),
         boards=(board,),
         tensorrt_known="given",
     )

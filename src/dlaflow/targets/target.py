@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from dlaflow.errors import UsageError, unknown_name
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.targets.board import Board, find_board
+from dlaflow.targets.features import has
 from dlaflow.targets.release import Release, find_release, release_of_tensorrt, releases
 from dlaflow.targets.version import Version
 from dlaflow.types import TargetInfo
@@ -103,12 +104,12 @@ def _fitting(release: Release, board: Board) -> Release:
 
 
 def _newest(board: Board) -> Release:
-    """The newest release of a board, preferring one that can build for its DLA and is not from the 11.x line.
+    """The newest release of a board, preferring one that can build for its DLA and takes FP32 models.
 
     11.4 needs a model whose types are already INT8 or FP16, so it must be asked for by name.
     """
     own = [release for release in releases() if board.id in release.boards]
-    usable = [release for release in own if release.usable == "yes" and release.version < Version.parse("11")]
+    usable = [release for release in own if release.usable == "yes" and not has("typed_only", release.version)]
     if not own:
         raise UsageError(f"no release is known for {board.id}", then="Name one with --tensorrt.")
     candidates = usable or own

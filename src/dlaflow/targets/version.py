@@ -1,14 +1,14 @@
-"""Release numbers that compare as numbers."""
+"""TensorRT's and JetPack's release numbers: the one reader of version texts, and ranges of releases."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import total_ordering
+from functools import cache, total_ordering
 
 from dlaflow.errors import UsageError
 
-_NUMBER = re.compile(r"^\d+(\.\d+){0,3}$")
+_SPELLING = re.compile(r"^(\d+(?:\.\d+){0,3})(?:\.?(?:a|b|rc|post|dev)\d.*|[+~-].*)?$")
 
 
 @total_ordering
@@ -18,15 +18,30 @@ class Version:
 
     parts: tuple[int, ...]
 
-    @classmethod
-    def parse(cls, text: str) -> Version:
-        """Read `8.5.2`, `10.3` or `10.3.0.30`.
+    @staticmethod
+    @cache
+    def parse(text: str) -> Version:
+        """Read `8.5.2`, `10.3` or `10.3.0.30`; a package's suffix (`8.5.2-1+cuda11.4`, `10.0.0b6`) is dropped.
 
-        Raises UsageError when it is not a dotted number.
+        Raises UsageError for anything else.
         """
-        if not _NUMBER.match(text):
-            raise UsageError("not a release number", expected="dotted numbers such as 8.5.2", received=repr(text))
-        return cls(tuple(int(part) for part in text.split(".")))
+        found = _SPELLING.match(text.strip())
+        if found is None:
+            raise UsageError("not a release number", expected="a release such as 8.5.2", received=repr(text))
+        return Version(tuple(int(part) for part in found.group(1).split(".")))
+
+    @property
+    def release(self) -> Version:
+        """Major, minor and patch alone: not everything that names a release tells its build number."""
+        return Version(self._padded()[:3])
+
+    def since(self, first: str) -> bool:
+        """Whether this is the release `first` or a later one."""
+        return self >= Version.parse(first)
+
+    def before(self, first: str) -> bool:
+        """Whether this comes before the release `first`."""
+        return self < Version.parse(first)
 
     def _padded(self) -> tuple[int, ...]:
         return (*self.parts, 0, 0, 0, 0)[:4]
@@ -61,3 +76,12 @@ def within(version: Version, since: str | None, until: str | None) -> bool:
         return True
     last = Version.parse(until)
     return version.parts[: len(last.parts)] <= last.parts
+
+
+def spelled_range(since: str | None, until: str | None, product: str = "TensorRT") -> str:
+    """A range in words, such as `TensorRT 8.4 to 10.3`."""
+    if since and until:
+        return f"{product} {since} to {until}" if since != until else f"{product} {since}"
+    if since:
+        return f"{product} {since} and later"
+    return f"{product} up to {until}" if until else f"every {product}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from dlaflow.zoo.data import Dataset, Split
+from dlaflow.zoo.dataset import Dataset, Split
 
 CROP = 4
 """A crop moves by up to this many pixels on each axis; the border is mirrored into what it uncovers."""
@@ -41,6 +41,11 @@ class DeviceImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def batches(self, seed: int, count: int, size: int) -> tuple[torch.Tensor, ...]:
+        """What `augmented` takes for `count` whole batches of `size` images, drawn without repetition from `seed`."""
+        draws = draw_epoch(len(self), seed)[:, : count * size].to(self.labels.device)
+        return draws.view(4, count, size).transpose(0, 1).contiguous().unbind()
 
     def plain(self, chosen: torch.Tensor | slice) -> torch.Tensor:
         """The images as they are."""

@@ -13,7 +13,7 @@ import msgspec
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.version import __version__
-from dlaflow.zoo.training import Plan
+from dlaflow.zoo.plan import TrainPlan
 from dlaflow.zoo.weights import Epoch, read_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _GROUPS = ("weights", "momentum", "average", "best")
 class State:
     """The part of a checkpoint that is no tensor. `seconds` is the time spent so far."""
 
-    plan: Plan
+    plan: TrainPlan
     bf16: bool
     channels_last: bool
     history: tuple[Epoch, ...]
@@ -60,7 +60,7 @@ def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
     save_tensors(checkpoint_path(out), tensors, {_STATE_KEY: msgspec.json.encode(checkpoint.state).decode()})
 
 
-def load_checkpoint(out: Path, plan: Plan) -> Checkpoint | None:
+def load_checkpoint(out: Path, plan: TrainPlan) -> Checkpoint | None:
     """The checkpoint beside `out`; None when there is none.
 
     Raises InputError when it is damaged, UsageError when it belongs to a run with another plan.
@@ -73,7 +73,7 @@ def load_checkpoint(out: Path, plan: Plan) -> Checkpoint | None:
         state = msgspec.json.decode(metadata.get(_STATE_KEY, ""), type=State)
     except msgspec.MsgspecError as error:
         raise InputError(f"{path} is not a checkpoint of dlaflow ({error})", then="Remove it to start anew.") from None
-    for field in fields(Plan):
+    for field in fields(TrainPlan):
         before, now = getattr(state.plan, field.name), getattr(plan, field.name)
         if before != now:
             raise UsageError(

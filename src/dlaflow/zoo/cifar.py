@@ -18,7 +18,7 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
-from dlaflow.zoo.data import Dataset, Split
+from dlaflow.zoo.dataset import Dataset, Split
 from dlaflow.zoo.download import Archive, download
 
 ARCHIVE = Archive(
@@ -37,13 +37,13 @@ RECORDS_A_FILE = 10_000
 _CHUNK = 1 << 20
 
 
-def load_cifar10(place: Path, progress: Progress = silent, *, archive: Archive = ARCHIVE) -> Dataset:
+def load_cifar10(place: Path, progress: Progress = silent) -> Dataset:
     """CIFAR-10 from `place`: the archive, a folder with the archive, the unpacked folder or the folder around it.
 
     When none of it is there the archive is downloaded into `place`. 50,000 training and 10,000 test images.
     Raises InputError when what is there is not CIFAR-10, EnvironmentLacksError when it cannot be downloaded.
     """
-    return dataset_from(_read(_locate(place) or download(archive, place, progress)))
+    return dataset_from(_read(_locate(place) or download(ARCHIVE, place, progress)))
 
 
 def dataset_from(files: Mapping[str, bytes]) -> Dataset:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlaflow.zoo.data import Dataset, Images, Split
-from dlaflow.zoo.lazy import require
+from dlaflow.errors import require
+from dlaflow.zoo.dataset import Dataset, Images, Split
 
 SIDE = 32
 TEST_IMAGES = 360

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import InputError, UsageError, require
 from dlaflow.progress import Progress, silent
-from dlaflow.zoo.data import Dataset, load_dataset
-from dlaflow.zoo.lazy import require, require_torch
+from dlaflow.zoo.data import load_dataset
+from dlaflow.zoo.dataset import Dataset
 from dlaflow.zoo.models import build_model, check_name
-from dlaflow.zoo.training import one_cycle
+from dlaflow.zoo.plan import one_cycle
 from dlaflow.zoo.weights import load_weights
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ _TEMPERATURE = 2.0
 _LABELS = 0.1
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
 _STATISTICS_BATCHES = 60
-_AT_ONCE = 500
 _WORTH_A_PROBE = 200
-"""Steps from which on a test pays of whether bf16 is faster here."""
+"""Steps from which on it pays to test whether bf16 is faster here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +78,11 @@ def distill(config: DistillationConfig, progress: Progress = silent, dataset: Da
     check_name(config.model)
     if config.epochs < 0:
         raise UsageError("the epochs make no sense", expected="0 or more", received=config.epochs)
-    require_torch("retraining")
+    require("torch", "safetensors", extra="train", what_for="retraining")
     import torch
 
     from dlaflow.zoo.augment import DeviceImages
+    from dlaflow.zoo.loop import accuracy, try_out
 
     began = time.monotonic()
     data = dataset or load_dataset(config.data, config.data_dir, progress)
@@ -98,11 +98,13 @@ def distill(config: DistillationConfig, progress: Progress = silent, dataset: Da
     train, test = (DeviceImages(split, data, device) for split in (data.train, data.test))
     teacher.to(device)
     student.to(device)
-    before = _first_accuracy(teacher, test)
+    classes = len(data.classes)
+    try_out(teacher, test, classes)
+    before = accuracy(teacher, test, classes)
     _estimate(student, train, config)
-    after_swap = _accuracy(student, test)
+    after_swap = accuracy(student, test, classes)
     _learn(student, teacher, train, config, progress)
-    after = _accuracy(student, test)
+    after = accuracy(student, test, classes)
     module = student.eval().cpu()
     return Distilled(module, swapped, before, after_swap, after, len(test), round(time.monotonic() - began, 1))
 
@@ -151,44 +153,31 @@ def _replacement(child: nn.Module) -> nn.Module | None:
     return new
 
 
-def _batches(images: DeviceImages, config: DistillationConfig, epoch: int) -> list[torch.Tensor]:
-    """The draws of an epoch (int64 [4, n]), whole batches only."""
-    from dlaflow.zoo.augment import draw_epoch
+def _estimate(student: nn.Module, images: DeviceImages, config: DistillationConfig) -> None:
+    """Give the BatchNorms statistics: the plain average over some batches of training images."""
+    from torch.optim.swa_utils import update_bn
 
-    draws = draw_epoch(len(images), config.seed * 100_003 + epoch)
+    batches = _batches(images, config, 0)[:_STATISTICS_BATCHES]
+    update_bn((images.augmented(draws) for draws in batches), student.train())
+
+
+def _batches(images: DeviceImages, config: DistillationConfig, epoch: int) -> tuple[torch.Tensor, ...]:
+    """The draws of an epoch (int64 [4, n]), whole batches only."""
     count = min(config.limit or len(images), len(images)) // config.batch_size
     if not count:
         raise UsageError("there are too few images", expected=f"{config.batch_size} or more", received=len(images))
-    moved = draws[:, : count * config.batch_size].to(images.labels.device)
-    return list(moved.view(4, count, config.batch_size).transpose(0, 1).contiguous().unbind())
-
-
-def _estimate(student: nn.Module, images: DeviceImages, config: DistillationConfig) -> None:
-    """Statistics of the new BatchNorms: the plain average over some batches."""
-    import torch
-    from torch import nn
-
-    norms = [layer for layer in student.modules() if isinstance(layer, nn.BatchNorm2d)]
-    kept = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.reset_running_stats()
-        layer.momentum = None
-    student.train()
-    with torch.no_grad():
-        for draws in _batches(images, config, 0)[:_STATISTICS_BATCHES]:
-            student(images.augmented(draws))
-    for layer, momentum in zip(norms, kept, strict=True):
-        layer.momentum = momentum
+    return images.batches(config.seed * 100_003 + epoch, count, config.batch_size)
 
 
 def _learn(
     student: nn.Module, teacher: nn.Module, images: DeviceImages, config: DistillationConfig, progress: Progress
 ) -> None:
+    """Fine-tune the student for all epochs under one cycle."""
     import torch
 
     from dlaflow.zoo.device import pick_arithmetic
 
-    steps = config.epochs * len(_batches(images, config, 0)) if config.epochs else 0
+    steps = config.epochs * len(_batches(images, config, 0))
     shown = images.plain(slice(0, config.batch_size))
     arithmetic = pick_arithmetic("auto", student, shown, probe=steps >= _WORTH_A_PROBE)
     arithmetic.prepare(student, shown.device)
@@ -197,8 +186,7 @@ def _learn(
         student.parameters(), lr=config.lr, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY, nesterov=True
     )
     student.train()
-    loss_of = _distillation()
-    inner = _Inner(teacher, student)
+    inner = _InnerDistance(teacher, student)
     with progress(f"Distilling {config.model}", steps, "steps") as task:
         for epoch in range(config.epochs):
             for index, draws in enumerate(batches := _batches(images, config, epoch)):
@@ -210,7 +198,7 @@ def _learn(
                     with torch.no_grad():
                         wanted = teacher(pixels)
                     answers = student(pixels)
-                loss = loss_of(answers.float(), wanted.float(), images.labels[draws[0]])
+                loss = _loss(answers.float(), wanted.float(), images.labels[draws[0]])
                 loss = loss + (1 - done / steps) * inner.distance()
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
@@ -222,74 +210,48 @@ def _learn(
     inner.close()
 
 
-class _Inner:
+def _loss(logits: torch.Tensor, wanted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """A tenth of the labels, and the rest of the teacher's logits (`wanted`) at the temperature."""
+    from torch.nn import functional as F
+
+    soft = F.kl_div(F.log_softmax(logits / _TEMPERATURE, 1), F.softmax(wanted / _TEMPERATURE, 1), reduction="batchmean")
+    return _LABELS * F.cross_entropy(logits, labels) + (1 - _LABELS) * _TEMPERATURE**2 * soft
+
+
+class _InnerDistance:
     """How far the student's swapped normalizations are from the teacher's in the last forward pass of both."""
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
         from torch import nn
 
-        self._pairs: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
-        self._handles = []
-        for name, layer in teacher.named_modules():
-            if not isinstance(_replacement(layer), nn.BatchNorm2d):
-                continue
-            pair: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
-            for place, own in zip(pair, (layer, student.get_submodule(name)), strict=True):
-                self._handles.append(own.register_forward_hook(_keep(place)))
-            self._pairs.append(pair)
+        self._outputs: dict[tuple[str, str], torch.Tensor] = {}
+        self._names = [
+            name for name, layer in teacher.named_modules() if isinstance(_replacement(layer), nn.BatchNorm2d)
+        ]
+        self._handles = [
+            network.get_submodule(name).register_forward_hook(self._keep(whose, name))
+            for name in self._names
+            for whose, network in (("teacher", teacher), ("student", student))
+        ]
 
     def distance(self) -> torch.Tensor | float:
         """The sum over the layers of the mean square of the difference behind a ReLU, over the teacher's variance."""
         total: torch.Tensor | float = 0.0
-        for wanted, found in self._pairs:
-            target = wanted.pop().float().relu()
-            total = total + (found.pop().float().relu() - target).square().mean() / target.var().clamp_min(1e-6)
+        for name in self._names:
+            wanted, found = (self._outputs.pop((whose, name)).float().relu() for whose in ("teacher", "student"))
+            total = total + (found - wanted).square().mean() / wanted.var().clamp_min(1e-6)
         return total
 
     def close(self) -> None:
-        """Stop listening."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
+    def _keep(self, whose: str, name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
+        def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+            self._outputs[whose, name] = output
 
-def _keep(place: list[torch.Tensor]) -> Callable[[nn.Module, object, torch.Tensor], None]:
-    def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        place[:] = [output]
-
-    return hook
-
-
-def _distillation() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    from torch.nn import functional as F
-
-    def loss(logits: torch.Tensor, wanted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        soft = F.kl_div(
-            F.log_softmax(logits / _TEMPERATURE, 1), F.softmax(wanted / _TEMPERATURE, 1), reduction="batchmean"
-        )
-        return _LABELS * F.cross_entropy(logits, labels) + (1 - _LABELS) * _TEMPERATURE**2 * soft
-
-    return loss
-
-
-def _first_accuracy(model: nn.Module, images: DeviceImages) -> float:
-    """The accuracy of the user's network; what it raises is told in one line."""
-    try:
-        return _accuracy(model, images)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"the network fails on images of the data set: {reason}") from error
-
-
-def _accuracy(model: nn.Module, images: DeviceImages) -> float:
-    import torch
-
-    model.eval()
-    right = 0
-    with torch.inference_mode():
-        for start in range(0, len(images), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            right += int((model(images.plain(part)).argmax(1) == images.labels[part]).sum())
-    return right / len(images)
+        return hook
 
 
 def export_distilled(distilled: Distilled, out: Path, input_shape: tuple[int, int, int] = (3, 32, 32)) -> float:
@@ -297,32 +259,9 @@ def export_distilled(distilled: Distilled, out: Path, input_shape: tuple[int, in
 
     Raises InputError when torch cannot export it, EnvironmentLacksError without onnxruntime.
     """
+    from dlaflow.zoo.export import DEFAULT_OPSET, largest_difference, write_onnx
+
     require("onnxruntime", extra="run", what_for="comparing the exported network with torch")
-    import warnings
-
-    import numpy as np
-    import onnxruntime
-    import torch
-
-    sample = torch.rand(2, *input_shape)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                distilled.module,
-                (sample,),
-                str(out),
-                dynamo=False,
-                opset_version=17,
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
-            )
-        except Exception as error:  # torch raises many kinds
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"torch cannot export the distilled network: {reason}") from error
-        wanted = distilled.module(sample).numpy()
-    found = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"]).run(
-        None, {"input": sample.numpy()}
-    )
-    return float(np.abs(np.asarray(found[0]) - wanted).max())
+    name = "the distilled network"
+    write_onnx(distilled.module, name, out, opset=DEFAULT_OPSET, batch=None, input_shape=input_shape)
+    return largest_difference(distilled.module, out, input_shape, None)

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dlaflow.errors import DlaflowError, InputError, UsageError
+from dlaflow.errors import InputError, UsageError, require
 from dlaflow.files import atomic_path, sha256_of
-from dlaflow.zoo.lazy import require, require_torch
 from dlaflow.zoo.models import build_model
 from dlaflow.zoo.weights import load_weights
 
@@ -85,16 +84,16 @@ def export(config: ExportConfig) -> ExportResult:
         raise UsageError("the batch must be positive", expected="1 or more, or dynamic", received=config.batch)
     if min(config.input_shape) < 1:
         raise UsageError("the input shape makes no sense", expected="such as 3x32x32", received=config.input_shape)
-    require_torch("export")
+    require("torch", "safetensors", extra="train", what_for="export")
     require("onnxruntime", extra="run", what_for="comparing the exported model with torch")
     model = build_model(config.model)
     load_weights(model, config.weights)
     model.eval()
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.onnx"
-        _export(model, config, opset, draft)
+        write_onnx(model, config.model, draft, opset=opset, batch=config.batch, input_shape=config.input_shape)
         nodes = _check(draft, config)
-        difference = _largest_difference(model, draft, config)
+        difference = largest_difference(model, draft, config.input_shape, config.batch)
         if not difference <= TOLERANCE:
             raise InputError(
                 "the exported model differs from torch, nothing was written",
@@ -145,40 +144,36 @@ def example_images(count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.fl
     return np.clip(noisy, -2.0, 2.0).astype(np.float32)
 
 
-def _export(model: torch.nn.Module, config: ExportConfig, opset: int, draft: Path) -> None:
+def write_onnx(
+    model: torch.nn.Module, name: str, out: Path, *, opset: int, batch: int | None, input_shape: tuple[int, int, int]
+) -> None:
+    """Write `model` as ONNX; `name` is what an error calls it. Raises InputError where torch cannot export it."""
     import torch
 
     # Two images where the batch is dynamic: an exporter may take a 1 for a constant.
-    images = torch.from_numpy(example_images(config.batch or 2, config.input_shape))
-    dynamic = {} if config.batch else {INPUT: {0: BATCH_AXIS}, OUTPUT: {0: BATCH_AXIS}}
+    images = torch.from_numpy(example_images(batch or 2, input_shape))
+    dynamic = {} if batch else {INPUT: {0: BATCH_AXIS}, OUTPUT: {0: BATCH_AXIS}}
     try:
         with torch.inference_mode(), _silence():
             logits = model(images)
-            _require_one_tensor(logits)
-            torch.onnx.export(
-                model,
-                (images,),
-                str(draft),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes=dynamic,
-                opset_version=opset,
-                dynamo=False,
-            )
-    except DlaflowError:
-        raise
-    except Exception as error:
+            if isinstance(logits, torch.Tensor):
+                torch.onnx.export(
+                    model,
+                    (images,),
+                    str(out),
+                    input_names=[INPUT],
+                    output_names=[OUTPUT],
+                    dynamic_axes=dynamic,
+                    opset_version=opset,
+                    dynamo=False,
+                )
+    except Exception as error:  # torch raises many kinds
         reason = " ".join(str(error).split())[:300]
-        shape = "x".join(map(str, config.input_shape))
+        shape = "x".join(map(str, input_shape))
         raise InputError(
-            f"torch cannot export {config.model} for an input of {shape} at opset {opset}: {reason}",
+            f"torch cannot export {name} for an input of {shape} at opset {opset}: {reason}",
             then="Check --input-shape, or try another --opset.",
         ) from error
-
-
-def _require_one_tensor(logits: object) -> None:
-    import torch
-
     if not isinstance(logits, torch.Tensor):
         raise InputError(
             "the model cannot be exported", expected="one tensor as its output", received=type(logits).__name__
@@ -191,6 +186,7 @@ def _check(draft: Path, config: ExportConfig) -> int:
 
     proto = onnx.load(str(draft))
     if config.simplify:
+        require("onnxslim", extra="train", what_for="--simplify")
         import onnxslim
 
         with _silence():
@@ -204,17 +200,22 @@ def _check(draft: Path, config: ExportConfig) -> int:
     return len(proto.graph.node)
 
 
-def _largest_difference(model: torch.nn.Module, draft: Path, config: ExportConfig) -> float:
-    """Over a few batches (more than one size where the batch is dynamic); infinite when shapes differ."""
+def largest_difference(
+    model: torch.nn.Module, file: Path, input_shape: tuple[int, int, int], batch: int | None
+) -> float:
+    """The largest difference between the logits of torch and of onnxruntime; infinite when their shapes differ.
+
+    Over a few batches, of more than one size where `batch` is None (dynamic).
+    """
     import onnxruntime
     import torch
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(draft), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     largest = 0.0
-    for batch in (config.batch,) if config.batch else _PARITY_BATCHES:
-        images = example_images(batch, config.input_shape)
+    for count in (batch,) if batch else _PARITY_BATCHES:
+        images = example_images(count, input_shape)
         (ours,) = session.run([OUTPUT], {INPUT: images})
         with torch.inference_mode():
             reference = model(torch.from_numpy(images)).numpy()

@@ -14,8 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import InputError, UsageError, unknown_name
-from dlaflow.zoo.lazy import require_torch
+from dlaflow.errors import InputError, UsageError, require, unknown_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +33,7 @@ def build_model(name: str) -> nn.Module:
     else than a torch module; EnvironmentLacksError without torch.
     """
     check_name(name)
-    require_torch("a network")
+    require("torch", "safetensors", extra="train", what_for="a network")
     base = base_name(name)
     module_name, _, factory_name = MODELS.get(base, base).partition(":")
     with _current_folder_importable():

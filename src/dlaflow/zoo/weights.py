@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow.errors import InputError
+from dlaflow.errors import InputError, require
 from dlaflow.files import atomic_path, sha256_of, write_atomic
 from dlaflow.version import __version__
-from dlaflow.zoo.lazy import require_torch
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +39,7 @@ class Sidecar:
 
     Epochs count from 1. `data_fingerprint` is `Dataset.fingerprint`, `images` the count trained on (validation
     included), `mean` and `std` how inputs were normalised. `seconds` are of the training alone, `warm_up_seconds` of
-    what came before it (images to the device, compiling, capturing), `step` is how a step ran.
+    what came before it (images to the device, compiling, capturing), `step` is how a step ran. `devices` is always 1.
     """
 
     model: str
@@ -123,7 +122,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
     Raises InputError for a pickle, a truncated file or anything else that is not safetensors.
     """
-    require_torch("reading weights")
+    require("torch", "safetensors", extra="train", what_for="reading weights")
     from safetensors import SafetensorError, safe_open
 
     _refuse_pickle(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import onnx
 import torch
 from graphs.exporting import rename_nodes
 
-from dlaflow.rewrites.average_pool import replace_global_average_pool
+from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.targets.target import resolve_target
 from dlaflow.zoo.models import build_model
 
 
@@ -38,8 +40,8 @@ def flat(path: Path, name: str) -> Path:
 def pooled(path: Path) -> Path:
     """`model_bn` with AveragePool in place of GlobalAveragePool, flat names."""
     flat(path, "model_bn")
-    replace_global_average_pool(path, path)
-    return path
+    replace_global_average_pool(path, path, resolve_target("agx-orin-64gb", "5.1.1"))
+    return rename_nodes(path, lambda _, node: re.sub(r"Global(AveragePool_\d+)/AveragePool", r"\1", node.name))
 
 
 def _export(path: Path, name: str, opset: int) -> Path:

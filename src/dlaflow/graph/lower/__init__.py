@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,11 +10,9 @@ from typing import TYPE_CHECKING
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.inputs import batch_of
-from dlaflow.graph.layer import Network, Refusal, Tensor
+from dlaflow.graph.layer import ElementWise, Network, Refusal, Slice, Tensor
 from dlaflow.graph.load import Model
-from dlaflow.graph.lower.context import Context, Operand
-from dlaflow.graph.lower.dimension_names import assert_dimension_names
-from dlaflow.graph.lower.draft import closed
+from dlaflow.graph.lower.context import Context, Operand, closed
 from dlaflow.graph.lower.reading import refusals_of, refused_graph, refused_values, refused_weights, stand_in
 from dlaflow.graph.lower.release import parser_of
 from dlaflow.graph.lower.shuffle import identity
@@ -45,7 +44,7 @@ def lower(
     for tensor in inputs:
         context.bind(tensor.name, Operand(tensor))
     if context.parser.asserts_dimension_names:
-        assert_dimension_names(context)
+        _assert_dimension_names(context)
     refusals = refused_values(context, inputs, "input") + refused_weights(context, model.proto.graph.initializer)
     refusals += refused_graph(context)
     context.importer = lambda node: _import(context, node, refusals)
@@ -68,7 +67,7 @@ def _output(context: Context, name: str) -> Tensor:
 
 
 def _import(context: Context, node: onnx.NodeProto, refusals: list[Refusal]) -> None:
-    """Lower one node; one that the parser refuses is lowered as ONNX means it, so that the rest can be told."""
+    """Lower one node; one that the parser refuses is lowered as ONNX means it, so that the rest is lowered too."""
     context.start(node)
     found = refusals_of(context)
     refusals.extend(found)
@@ -102,3 +101,30 @@ def _register(context: Context) -> None:
         context.names.tensor(tensor.name)
         known = context.shapes.type_of(tensor.name)
         context.bind(tensor.name, Operand(Tensor(tensor.name, known.shape, known.dtype, True), weights=True))
+
+
+def _assert_dimension_names(context: Context) -> None:
+    """Inputs whose open dimensions share a name, which 8.2 and 8.4 compare at run time.
+
+    SHAPE of each input, SLICE of each dimension, EQUAL and ASSERTION for each neighbouring pair of one name.
+    """
+    places: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
+    for value in context.model.proto.graph.input:
+        if value.name in context.initializers:
+            continue
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_param:
+                places[dim.dim_param].append((context.bound(value.name).tensor, axis))
+    shapes: dict[str, Tensor] = {}
+    for name in sorted(name for name, found in places.items() if len(found) > 1):
+        before: Tensor | None = None
+        for tensor, axis in places[name]:
+            if tensor.name not in shapes:
+                rank = len(tensor.shape or ())
+                shapes[tensor.name] = context.emit("SHAPE", [tensor], (rank,), name="", dtype="int32")
+            given = [shapes[tensor.name]]
+            length = context.emit("SLICE", given, (1,), Slice((axis,), (1,), (1,)), name="")
+            if before is not None:
+                equal = context.emit("ELEMENTWISE", [before, length], (1,), ElementWise("EQUAL"), name="", dtype="bool")
+                context.emit_last("ASSERTION", equal)
+            before = length

@@ -1,29 +1,28 @@
-"""Activations: one ACTIVATION layer each, or the few layers that the parser composes them from."""
+"""Activations and Softmax: one ACTIVATION or SOFTMAX layer each, or the few layers that they are composed of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from dlaflow.graph.layer import Activation, ElementWise, ParametricRelu, Tensor
-from dlaflow.graph.lower.broadcast import to_rank
-from dlaflow.graph.lower.context import Context
-
-Importer = Callable[[Context], None]
+from dlaflow.graph.layer import Activation, ElementWise, ParametricRelu, SoftMax, Tensor, Unary
+from dlaflow.graph.lower import shape_tensor as sizes
+from dlaflow.graph.lower.context import Context, Importer
+from dlaflow.graph.lower.helpers import to_rank
+from dlaflow.graph.lower.shuffle import flattened
 
 
 def plain(kind: str, alpha: tuple[str, float] | None = None, beta: tuple[str, float] | None = None) -> Importer:
     """An importer for one ACTIVATION whose alpha and beta come from attributes with defaults."""
 
     def run(context: Context) -> None:
-        data = context.tensor(0)
-        activation = Activation(
-            kind,
-            None if alpha is None else context.attributes.number(*alpha),
-            None if beta is None else context.attributes.number(*beta),
-        )
-        context.finish(context.emit("ACTIVATION", [data], data.shape, activation))
+        numbers = (None if pair is None else context.attributes.number(*pair) for pair in (alpha, beta))
+        context.finish(_activation(context, context.tensor(0), kind, *numbers))
 
     return run
+
+
+def _activation(
+    context: Context, data: Tensor, kind: str, alpha: float | None = None, beta: float | None = None
+) -> Tensor:
+    return context.emit("ACTIVATION", [data], data.shape, Activation(kind, alpha, beta))
 
 
 def import_clip(context: Context) -> None:
@@ -31,30 +30,26 @@ def import_clip(context: Context) -> None:
     data = context.tensor(0)
     low, high = _bound(context, 1, "min"), _bound(context, 2, "max")
     # a bound that is named and left empty counts as a tensor to the parser
-    known = all(not context.is_absent(index) and context.operand(index).weights for index in _bounds(context))
+    bounds = range(1, len(context.node.input))
+    known = all(not context.is_absent(index) and context.operand(index).weights for index in bounds)
     if data.dtype in ("int32", "int64") or not known:
         context.finish(_clip_by_elements(context, data))
-        return
-    context.finish(context.emit("ACTIVATION", [data], data.shape, Activation("CLIP", low, high)))
-
-
-def _bounds(context: Context) -> range:
-    return range(1, len(context.node.input))
+    else:
+        context.finish(_activation(context, data, "CLIP", low, high))
 
 
 def _clip_by_elements(context: Context, data: Tensor) -> Tensor:
     """MAX with the lower and MIN with the upper bound; a bound that is not given is a constant at the type's end."""
-    open_shape = (1,) * len(data.shape or ()) if context.parser.names_every_layer else ()
+    rank = len(data.shape or ())
+    open_shape = (1,) * rank if context.parser.names_every_layer else ()
     bounds = [
         context.constant(open_shape, data.dtype) if context.is_absent(index) else context.tensor(index)
         for index in (1, 2)
     ]
-    rank = len(data.shape or ())
     bounds = [to_rank(context, bound, rank) for bound in bounds]
-    name = None if context.parser.names_every_layer else ""
     for bound, operation in zip(bounds, ("MAX", "MIN"), strict=True):
-        attributes = ElementWise(operation, 1 if bound.constant else None, bound.constant)
-        data = context.emit("ELEMENTWISE", [data, bound], data.shape, attributes, name=name)
+        attributes = ElementWise(operation, 1 if bound.constant else None)
+        data = context.emit("ELEMENTWISE", [data, bound], data.shape, attributes, name=context.further_name)
     return data
 
 
@@ -75,30 +70,63 @@ def import_prelu(context: Context) -> None:
 def import_hard_swish(context: Context) -> None:
     """HardSwish: HARD_SIGMOID times x."""
     data = context.tensor(0)
-    gate = context.emit("ACTIVATION", [data], data.shape, Activation("HARD_SIGMOID", 1 / 6, 0.5))
-    context.finish(context.emit("ELEMENTWISE", [data, gate], data.shape, ElementWise("PROD")))
+    _gated(context, data, _activation(context, data, "HARD_SIGMOID", 1 / 6, 0.5))
 
 
 def import_mish(context: Context) -> None:
     """Mish: SOFTPLUS, TANH, times x."""
     data = context.tensor(0)
-    soft = context.emit("ACTIVATION", [data], data.shape, Activation("SOFTPLUS", 1.0, 1.0))
-    gate = context.emit("ACTIVATION", [soft], data.shape, Activation("TANH"))
-    context.finish(context.emit("ELEMENTWISE", [data, gate], data.shape, ElementWise("PROD")))
+    _gated(context, data, _activation(context, _activation(context, data, "SOFTPLUS", 1.0, 1.0), "TANH"))
 
 
 def import_swish(context: Context) -> None:
     """Swish: x times alpha (even when that is 1), SIGMOID, times x."""
     data = context.tensor(0)
     alpha = to_rank(context, context.cast(context.constant((1,)), data.dtype), len(data.shape or ()))
-    scaled = context.emit("ELEMENTWISE", [alpha, data], data.shape, ElementWise("PROD", 0, True))
-    gate = context.emit("ACTIVATION", [scaled], data.shape, Activation("SIGMOID"))
+    scaled = context.emit("ELEMENTWISE", [alpha, data], data.shape, ElementWise("PROD", 0))
+    _gated(context, data, _activation(context, scaled, "SIGMOID"))
+
+
+def _gated(context: Context, data: Tensor, gate: Tensor) -> None:
     context.finish(context.emit("ELEMENTWISE", [data, gate], data.shape, ElementWise("PROD")))
 
 
 def import_gelu(context: Context) -> None:
     """Gelu: one ACTIVATION, exact or with tanh."""
     tanh = context.attributes.text("approximate", "none") == "tanh"
+    context.finish(_activation(context, context.tensor(0), "GELU_TANH" if tanh else "GELU_ERF"))
+
+
+def import_softmax(context: Context) -> None:
+    """Softmax: SOFTMAX and a SHUFFLE back to the shape; before opset 13 the input is flattened to two dimensions."""
     data = context.tensor(0)
-    kind = "GELU_TANH" if tanh else "GELU_ERF"
-    context.finish(context.emit("ACTIVATION", [data], data.shape, Activation(kind)))
+    if data.shape is None:
+        context.finish(_without_shape(context, data))
+    else:
+        context.finish(sizes.add_shuffle(context, _softmax(context, data), sizes.shape_of(data)))
+
+
+def import_log_softmax(context: Context) -> None:
+    """LogSoftmax: SOFTMAX, LOG and a SHUFFLE back to the shape."""
+    data = context.tensor(0)
+    result = _softmax(context, data) if data.shape is not None else _without_shape(context, data)
+    logarithm = context.emit("UNARY", [result], result.shape, Unary("LOG"), name=context.further_name)
+    if data.shape is not None:
+        logarithm = sizes.add_shuffle(context, logarithm, sizes.shape_of(data))
+    context.finish(logarithm)
+
+
+def _without_shape(context: Context, data: Tensor) -> Tensor:
+    """SOFTMAX of a tensor whose rank nobody knows: the reshapes around it are not known."""
+    return context.emit("SOFTMAX", [data], None, SoftMax(max(context.attributes.integer("axis", -1), 0)))
+
+
+def _softmax(context: Context, data: Tensor) -> Tensor:
+    rank = len(data.shape or ())
+    if context.model.opset >= 13:
+        axis = context.attributes.integer("axis", -1) % max(rank, 1)
+        return context.emit("SOFTMAX", [data], data.shape, SoftMax(axis))
+    axis = context.attributes.integer("axis", 1)
+    axis = axis + rank if axis < 0 else axis
+    data = flattened(context, data, axis, "ONNXTRT_flattenTensor" if context.parser.names_helpers else "")
+    return context.emit("SOFTMAX", [data], data.shape, SoftMax(1))

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlaflow.errors import InputError
+from dlaflow.graph.cost import layer_macs
 from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor
-from dlaflow.graph.lower.attributes import NodeAttributes
-from dlaflow.graph.lower.draft import Draft, finished, is_constant
-from dlaflow.graph.lower.naming import Names, unnamed
+from dlaflow.graph.lower.naming import Names, conversions, place_of, shared_places, unnamed
 from dlaflow.graph.lower.release import Parser
-from dlaflow.graph.lower.sizes import marked
-from dlaflow.graph.lower.weights import conversions, place_of, shared_places
+from dlaflow.graph.lower.sizes import marked, plain
 
 if TYPE_CHECKING:
     import onnx
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SHAPE_CONSTANT = "ONNXTRT_ShapeTensorFromDims"
+_LOOP_KINDS = frozenset({"RECURRENCE", "ITERATOR", "TRIP_LIMIT", "LOOP_OUTPUT", "CONDITION", "CONDITIONAL_OUTPUT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,61 @@ class Operand:
 
     tensor: Tensor
     weights: bool = False
+
+
+class NodeAttributes:
+    """The attributes of one node; a missing one gives the default."""
+
+    def __init__(self, node: onnx.NodeProto) -> None:
+        self._all = {attribute.name: attribute for attribute in node.attribute}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._all
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """An integer attribute."""
+        return int(self._all[name].i) if name in self._all else default
+
+    def number(self, name: str, default: float) -> float:
+        """A float attribute."""
+        return float(self._all[name].f) if name in self._all else default
+
+    def text(self, name: str, default: str = "") -> str:
+        """A string attribute."""
+        return self._all[name].s.decode("utf-8", "replace") if name in self._all else default
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings, empty when it is absent."""
+        if name not in self._all:
+            return ()
+        return tuple(value.decode("utf-8", "replace") for value in self._all[name].strings)
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """A list of integers, None when it is absent."""
+        return tuple(int(value) for value in self._all[name].ints) if name in self._all else None
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """A list of floats, None when it is absent."""
+        return tuple(float(value) for value in self._all[name].floats) if name in self._all else None
+
+    def graph(self, name: str) -> onnx.GraphProto | None:
+        """A subgraph, None when it is absent."""
+        return self._all[name].g if name in self._all else None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A layer whose outputs may still be renamed."""
+
+    index: int
+    name: str
+    kind: str
+    op: str
+    node: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    attributes: Attributes | None
+    weight_elements: int = 0
 
 
 class Context:
@@ -74,7 +128,7 @@ class Context:
         self.start(_nothing())
 
     def misreads(self) -> None:
-        """Say that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
+        """Note that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
         self._own_shapes = True
 
     @property
@@ -90,7 +144,7 @@ class Context:
         return f"node_of_{self.node.output[0]}"
 
     def bind(self, name: str, operand: Operand) -> None:
-        """Say what an ONNX tensor is."""
+        """Note what an ONNX tensor is."""
         self._bound[name] = operand
 
     def bound(self, name: str) -> Operand:
@@ -124,9 +178,14 @@ class Context:
             )
         return self.bound(self.node.input[index])
 
-    def reserve(self, base: str = "tmp_weight") -> str:
+    @property
+    def further_name(self) -> str | None:
+        """How a node's further layers are called: None (after the node) in the newest releases, "" (not) before."""
+        return None if self.parser.names_every_layer else ""
+
+    def reserve(self) -> str:
         """A unique name for weights that the parser makes up, or "" where it leaves them unnamed."""
-        return self.names.tensor(base) if self.parser.names_temporaries else ""
+        return self.names.tensor("tmp_weight") if self.parser.names_temporaries else ""
 
     def converts(self, tensor: onnx.TensorProto) -> None:
         """Take the names that the parser uses up when it brings ONNX weights into a type of its own."""
@@ -138,6 +197,10 @@ class Context:
     def tensor(self, index: int) -> Tensor:
         """An input as a network tensor; weights get a CONSTANT layer."""
         return self.as_tensor(self.operand(index))
+
+    def tensors(self) -> list[Tensor]:
+        """All inputs that the node has, as network tensors."""
+        return [self.tensor(index) for index in range(len(self.node.input)) if not self.is_absent(index)]
 
     def as_tensor(self, operand: Operand) -> Tensor:
         """A network tensor for an operand; weights get a CONSTANT layer named after them."""
@@ -162,11 +225,6 @@ class Context:
     def shape(self, index: int) -> Dims | None:
         """The shape of an input."""
         return self.operand(index).tensor.shape
-
-    def rank(self, index: int) -> int | None:
-        """The rank of an input, None when unknown."""
-        shape = self.shape(index)
-        return None if shape is None else len(shape)
 
     def value(self, index: int) -> np.ndarray | None:
         """The value of an input when it is known before run time; large weights are read from the file here."""
@@ -222,13 +280,18 @@ class Context:
         index = len(self.drafts)
         base = self.node_name if name is None else name
         label = self.names.layer(base) if base else unnamed(index, kind)
-        constant = kind == "CONSTANT" or is_constant(kind, inputs)
+        constant = kind == "CONSTANT" or _is_constant(kind, inputs)
         own = label if self.parser.tensors_follow_layers else unnamed(index, kind)
         out = Tensor(f"{own}_output", shape, dtype or (inputs[0].dtype if inputs else ""), constant)
         self.drafts.append(
             Draft(index, label, kind, self.node.op_type, self.node_name, list(inputs), [out], attributes)
         )
         return out
+
+    def emit_last(self, kind: str, data: Tensor) -> None:
+        """Add a layer without an output, which only steers a loop or compares."""
+        self.emit(kind, [data], (), name="")
+        self.drafts[-1].outputs.clear()
 
     def helper(
         self,
@@ -262,14 +325,16 @@ class Context:
         """Name a layer after the node once what it takes in has its names; hands back its output."""
         return self.rename_layer(draft, self.names.layer(self.node_name)) if draft.outputs else made
 
-    def reshape_output(self, made: Tensor, shape: Dims | None) -> Tensor:
-        """Say what shape the output of a layer has."""
-        final = replace(made, shape=shape)
-        for draft in reversed(self.drafts):
-            if any(out is made for out in draft.outputs):
-                draft.outputs = [final if out is made else out for out in draft.outputs]
-                break
-        return final
+    def maker(self, tensor: Tensor) -> Draft:
+        """The layer that makes a tensor."""
+        return next(draft for draft in reversed(self.drafts) if any(out is tensor for out in draft.outputs))
+
+    def replace(self, old: Tensor, new: Tensor, first: int = 0) -> Tensor:
+        """Put a tensor in place of another one, in the layers from the number `first` on."""
+        for draft in self.drafts[first:]:
+            draft.inputs = [new if tensor is old else tensor for tensor in draft.inputs]
+            draft.outputs = [new if tensor is old else tensor for tensor in draft.outputs]
+        return new
 
     def rename_layer(self, draft: Draft, label: str) -> Tensor:
         """Name a layer after the fact, and its output with it where tensors follow their layers."""
@@ -278,17 +343,15 @@ class Context:
             draft.outputs = [replace(draft.outputs[0], name=f"{label}_output")]
         return draft.outputs[0]
 
-    def further(self, first: Tensor, index: int) -> str:
-        """The name of another output of the layer whose first one is `first`."""
-        return f"{first.name} ({index})" if self.parser.tensors_follow_layers else f"{first.name}_{index}"
-
-    def add_outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Give the layer that was added last more outputs."""
-        self.drafts[-1].outputs.extend(tensors)
-        return tensors
+    def add_output(self, shape: Dims | None, dtype: str) -> Tensor:
+        """Give the layer that was added last one more output."""
+        outputs = self.drafts[-1].outputs
+        number = f" ({len(outputs)})" if self.parser.tensors_follow_layers else f"_{len(outputs)}"
+        outputs.append(Tensor(outputs[0].name + number, shape, dtype, outputs[0].constant))
+        return outputs[-1]
 
     def holds(self, elements: int) -> None:
-        """Say how many weights the layer that was added last holds itself."""
+        """Note how many weights the layer that was added last holds itself."""
         self.drafts[-1].weight_elements = elements
 
     def finish(self, *results: Tensor | Operand) -> None:
@@ -321,10 +384,9 @@ class Context:
         return Operand(replace(operand.tensor, name=unique if self._nested else name), weights=True)
 
     def _rename(self, result: Tensor, index: int) -> Tensor:
-        mine = self.drafts[self._first_draft :]
         known = self.output(index)
         self.names.tensor(known.name)
-        if not any(out is result for draft in mine for out in draft.outputs):
+        if not any(out is result for draft in self.drafts[self._first_draft :] for out in draft.outputs):
             return result
         shape = self._settled(known, result)
         if shape != known.shape and known.shape is not None:
@@ -336,13 +398,10 @@ class Context:
             dtype=known.dtype or result.dtype,
             constant=result.constant or known.constant,
         )
-        for draft in mine:
-            draft.inputs = [final if tensor is result else tensor for tensor in draft.inputs]
-            draft.outputs = [final if tensor is result else tensor for tensor in draft.outputs]
-        return final
+        return self.replace(result, final, self._first_draft)
 
     def _settled(self, known: Tensor, result: Tensor) -> Dims | None:
-        """Inference's word on a shape, then the importer's, then what the exporter wrote down."""
+        """The shape as inference knows it, then the importer's, then what the exporter wrote down."""
         if self._own_shapes and result.shape is not None:
             return result.shape
         computed = result.shape is not None and None not in result.shape
@@ -355,7 +414,78 @@ class Context:
 
     def layers(self) -> tuple[Layer, ...]:
         """The layers in network order, but each one behind what it reads."""
-        return finished(self.drafts)
+        return tuple(_finished(draft) for draft in _behind_what_they_read(self.drafts))
+
+
+Importer = Callable[[Context], None]
+"""What lowers one node."""
+
+
+def _is_constant(kind: str, inputs: Sequence[Tensor]) -> bool:
+    """Whether a layer's result is known before run time."""
+    if kind in _LOOP_KINDS or not inputs:
+        return False
+    if kind == "SHAPE":
+        shape = inputs[0].shape
+        return inputs[0].constant or (shape is not None and None not in shape)
+    return all(tensor.constant for tensor in inputs)
+
+
+def _finished(draft: Draft) -> Layer:
+    layer = Layer(
+        draft.index,
+        draft.name,
+        draft.kind,
+        draft.op,
+        (draft.node,) if draft.node else (),
+        tuple(closed(tensor) for tensor in draft.inputs),
+        tuple(closed(tensor) for tensor in draft.outputs),
+        draft.attributes,
+        folded=_is_folded(draft),
+        weight_elements=draft.weight_elements,
+    )
+    return replace(layer, macs=layer_macs(layer))
+
+
+def _is_folded(draft: Draft) -> bool:
+    if draft.kind == "ASSERTION":
+        return True  # a comparison of sizes, made before the run
+    if draft.kind == "CONDITION":
+        return all(tensor.constant for tensor in draft.inputs)
+    return bool(draft.outputs) and all(tensor.constant for tensor in draft.outputs)
+
+
+def closed(tensor: Tensor) -> Tensor:
+    """The tensor with ordinary integers for dimensions."""
+    return replace(tensor, shape=plain(tensor.shape))
+
+
+def _behind_what_they_read(drafts: Sequence[Draft]) -> list[Draft]:
+    """The parser adds a layer and then those that compute its size: these move in front of it, all else stays.
+
+    What a loop hands back to its own start, the second input of a RECURRENCE, comes from behind.
+    """
+    makers = {tensor.name: draft for draft in drafts for tensor in draft.outputs}
+    ordered: list[Draft] = []
+    begun: set[int] = set()
+    for first in drafts:
+        path = [(first, _read(first))] if first.index not in begun else []
+        begun.add(first.index)
+        while path:
+            draft, inputs = path[-1]
+            found = (makers[tensor.name] for tensor in inputs if tensor.name in makers)
+            maker = next((each for each in found if each.index not in begun), None)
+            if maker is None:
+                ordered.append(draft)
+                path.pop()
+            else:
+                begun.add(maker.index)
+                path.append((maker, _read(maker)))
+    return ordered
+
+
+def _read(draft: Draft) -> Iterator[Tensor]:
+    return iter(draft.inputs[:1] if draft.kind == "RECURRENCE" else draft.inputs)
 
 
 def _nothing() -> onnx.NodeProto:

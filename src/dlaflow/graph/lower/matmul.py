@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Tensor
-from dlaflow.graph.lower.broadcast import broadcast_shape, same_rank, squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.helpers import broadcast_shape, same_rank, squeeze, to_rank, unsqueeze
 
 
 def import_gemm(context: Context) -> None:
@@ -13,25 +13,24 @@ def import_gemm(context: Context) -> None:
     transposed = bool(context.attributes.integer("transA")), bool(context.attributes.integer("transB"))
     out = context.output().shape
     result = context.emit("MATRIX_MULTIPLY", [left, right], out, _attributes(left, right, transposed))
-    name = None if context.parser.names_every_layer else ""
     alpha, beta = context.attributes.number("alpha", 1.0), context.attributes.number("beta", 1.0)
     if alpha != 1.0:
-        result = _scaled(context, result, name)
+        result = _scaled(context, result)
     if not context.is_absent(2):
         bias = context.tensor(2)
         if beta != 1.0:
-            bias = _scaled(context, bias, name)
+            bias = _scaled(context, bias)
         bias = to_rank(context, bias, 2)
         attributes = ElementWise("SUM", 1 if bias.constant else None)
-        result = context.emit("ELEMENTWISE", [result, bias], out, attributes, name=name)
+        result = context.emit("ELEMENTWISE", [result, bias], out, attributes, name=context.further_name)
     context.finish(result)
 
 
-def _scaled(context: Context, data: Tensor, name: str | None) -> Tensor:
+def _scaled(context: Context, data: Tensor) -> Tensor:
     """alpha or beta times a tensor."""
     rank = len(data.shape or ())
     factor = to_rank(context, context.constant(() if context.parser.scalar_factors else (1,) * rank), rank)
-    return context.emit("ELEMENTWISE", [factor, data], data.shape, ElementWise("PROD", 0, True), name=name)
+    return context.emit("ELEMENTWISE", [factor, data], data.shape, ElementWise("PROD", 0), name=context.further_name)
 
 
 def import_matmul(context: Context) -> None:
@@ -59,7 +58,7 @@ def import_matmul(context: Context) -> None:
 
 
 def _product_shape(left: Tensor, right: Tensor) -> Dims | None:
-    """The shape of a product that inference says nothing of, as within a loop."""
+    """The shape of a product that inference does not know, as within a loop."""
     if left.shape is None or right.shape is None or min(len(left.shape), len(right.shape)) < 2:
         return None
     outer = broadcast_shape([left.shape[:-2], right.shape[:-2]])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Cast, ElementWise, Lrn, Reduce, Scale, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.broadcast import broadcast_shape, squeeze, to_rank, unsqueeze
 from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.helpers import combine, squeeze, to_rank, unsqueeze
 
 
 def import_batch_normalization(context: Context) -> None:
@@ -40,19 +40,13 @@ def _by_arithmetic(context: Context, data: Tensor, operands: list[Operand]) -> T
             context.helper("CAST", [tensor], tensor.shape, Cast("float32"), "ONNXTRT_castHelper")
             for tensor in (scale, bias, mean, variance, epsilon)
         )
-    shifted = context.emit("ELEMENTWISE", [variance, epsilon], variance.shape, ElementWise("SUM", 1, True), name="")
+    shifted = context.emit("ELEMENTWISE", [variance, epsilon], variance.shape, ElementWise("SUM", 1), name="")
     deviation = context.emit("UNARY", [shifted], variance.shape, Unary("SQRT"), name="")
-    centred = _element(context, "SUB", data, mean)
-    divided = _element(context, "DIV", centred, deviation)
-    scaled = _element(context, "PROD", scale, divided)
+    centred = combine(context, "SUB", data, mean, "")
+    divided = combine(context, "DIV", centred, deviation, "")
+    scaled = combine(context, "PROD", scale, divided, "")
     attributes = ElementWise("SUM", 1 if bias.constant else None)
     return context.emit("ELEMENTWISE", [scaled, bias], data.shape, attributes)
-
-
-def _element(context: Context, operation: str, left: Tensor, right: Tensor) -> Tensor:
-    constant = 1 if right.constant else 0 if left.constant else None
-    shape = broadcast_shape([left.shape, right.shape])
-    return context.emit("ELEMENTWISE", [left, right], shape, ElementWise(operation, constant), name="")
 
 
 def _channel(context: Context, tensor: Tensor, data: Tensor) -> Tensor:
@@ -77,8 +71,8 @@ def import_group_normalization(context: Context) -> None:
     """GroupNormalization: NORMALIZATION from 8.6; earlier parsers do not know the operator."""
     if context.parser.normalization_layers:
         _normalize(context)
-        return
-    _not_known(context)
+    else:
+        _not_known(context)
 
 
 def _normalize(context: Context) -> None:
@@ -95,26 +89,24 @@ def import_layer_normalization(context: Context) -> None:
         return
     data = context.tensor(0)
     rank = len(data.shape or ())
-    if context.parser.default_norm_constants:
-        defaults = [context.constant((), data.dtype) for _ in range(2)]
-        scale = context.tensor(1)
-        bias = defaults[1] if context.is_absent(2) else context.tensor(2)
-        scale, bias = to_rank(context, scale, rank), to_rank(context, bias, rank)
+    defaults = [context.constant((), data.dtype) for _ in range(2)] if context.parser.default_norm_constants else []
+    scale = context.tensor(1)
+    if context.parser.names_every_layer:
+        scale = to_rank(context, scale, rank)
+    if not context.is_absent(2):
+        bias = context.tensor(2)
     elif context.parser.names_every_layer:
-        scale = to_rank(context, context.tensor(1), rank)
-        bias = context.constant((1,) * rank) if context.is_absent(2) else to_rank(context, context.tensor(2), rank)
+        bias = context.constant((1,) * rank)
     else:
-        scale = context.tensor(1)
-        bias = context.constant((), data.dtype) if context.is_absent(2) else context.tensor(2)
-        scale, bias = to_rank(context, scale, rank), to_rank(context, bias, rank)
+        bias = defaults[1] if defaults else context.constant((), data.dtype)
+    scale, bias = to_rank(context, scale, rank), to_rank(context, bias, rank)
     name = None if context.parser.names_layer_normalization else ""
     context.finish(context.emit("NORMALIZATION", [data, scale, bias], data.shape, name=name))
 
 
 def _not_known(context: Context) -> None:
     context.unknown_ops.append(context.node.op_type)
-    inputs = [context.tensor(index) for index in range(len(context.node.input)) if not context.is_absent(index)]
-    context.finish(context.emit("UNKNOWN", inputs, context.output().shape))
+    context.finish(context.emit("UNKNOWN", context.tensors(), context.output().shape))
 
 
 def import_mean_variance_normalization(context: Context) -> None:
@@ -129,7 +121,7 @@ def import_mean_variance_normalization(context: Context) -> None:
     variance = context.emit("REDUCE", [square], small, Reduce("AVG", axes, True))
     deviation = context.emit("UNARY", [variance], small, Unary("SQRT"))
     epsilon = context.constant((1,) * len(small))
-    safe = context.emit("ELEMENTWISE", [deviation, epsilon], small, ElementWise("SUM", 1, True))
+    safe = context.emit("ELEMENTWISE", [deviation, epsilon], small, ElementWise("SUM", 1))
     context.finish(context.emit("ELEMENTWISE", [centred, safe], data.shape, ElementWise("DIV")))
 
 
@@ -139,7 +131,7 @@ def import_lp_normalization(context: Context) -> None:
     rank = len(data.shape or ())
     axis = context.attributes.integer("axis", -1) % max(rank, 1)
     small = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
-    zero = to_rank(context, context.constant((), name=context.reserve("tmp_weight")), rank)
+    zero = to_rank(context, context.constant((), name=context.reserve()), rank)
     if context.attributes.integer("p", 2) == 1:
         powered = context.emit("UNARY", [data], data.shape, Unary("ABS"))
         norm = context.emit("REDUCE", [powered], small, Reduce("SUM", (axis,), True))
@@ -147,10 +139,20 @@ def import_lp_normalization(context: Context) -> None:
         powered = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"))
         total = context.emit("REDUCE", [powered], small, Reduce("SUM", (axis,), True))
         norm = context.emit("UNARY", [total], small, Unary("SQRT"))
-    empty = context.emit("ELEMENTWISE", [norm, zero], small, ElementWise("EQUAL", 1, True), dtype="bool")
+    empty = context.emit("ELEMENTWISE", [norm, zero], small, ElementWise("EQUAL", 1), dtype="bool")
     added = context.cast(empty, data.dtype)
     safe = context.emit("ELEMENTWISE", [norm, added], small, ElementWise("SUM"))
     context.finish(context.emit("ELEMENTWISE", [data, safe], data.shape, ElementWise("DIV")))
+
+
+def import_image_scaler(context: Context) -> None:
+    """ImageScaler: SCALE per channel, with weights that the parser makes up for shift and scale."""
+    data = context.tensor(0)
+    context.reserve()
+    context.reserve()
+    result = context.emit("SCALE", [data], data.shape, Scale("CHANNEL"))
+    context.holds(2 * len(context.attributes.numbers("bias") or ()))
+    context.finish(result)
 
 
 def import_lrn(context: Context) -> None:

@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dlaflow.graph.layer import Cast, Quantize, Tensor
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Importer
+from dlaflow.graph.lower.tensors import import_unknown
+from dlaflow.graph.tensor_type import elem_name
 
 
 def import_cast(context: Context) -> None:
     """Cast: CAST from 8.6, IDENTITY before; weights stay weights where the parser converts them itself."""
-    from dlaflow.graph.shapes import elem_name
-
     target = elem_name(context.attributes.integer("to"))
     data = context.tensor(0)
     kind = "CAST" if context.parser.cast_layers else "IDENTITY"
     context.finish(context.emit(kind, [data], data.shape, Cast(target), dtype=target))
 
 
-def import_quantize(context: Context) -> None:
-    """QuantizeLinear: QUANTIZE with its scale as a constant."""
-    _quantize(context, "QUANTIZE")
+def import_cast_like(context: Context) -> None:
+    """CastLike: CAST to the second input's type; known since 9.0."""
+    if not context.parser.names_helpers:
+        import_unknown(context)
+        return
+    data, example = context.tensor(0), context.tensor(1)
+    context.finish(context.emit("CAST", [data], data.shape, Cast(example.dtype), dtype=example.dtype))
 
 
-def import_dequantize(context: Context) -> None:
-    """DequantizeLinear: DEQUANTIZE with its scale as a constant."""
-    _quantize(context, "DEQUANTIZE")
+def quantization(kind: str) -> Importer:
+    """QuantizeLinear and DequantizeLinear: QUANTIZE or DEQUANTIZE with its scale as a constant."""
+    return lambda context: _quantize(context, kind)
 
 
 def _quantize(context: Context, kind: str) -> None:
     data = context.tensor(0)
     scale = context.tensor(1)
     tensors = [data, scale, *_zero_point(context, scale)]
-    zero = context.value(2)
     per_axis = scale.shape is not None and len(scale.shape) == 1 and scale.shape[0] != 1
     axis = context.attributes.integer("axis", 1) % max(len(data.shape or ()), 1) if per_axis else None
-    is_zero = context.is_absent(2) or (zero is not None and not bool(np.any(zero)))
     dtype = context.output().dtype or ("float32" if kind == "DEQUANTIZE" else "int8")
     if context.parser.names_every_layer:
-        context.finish(context.emit(kind, tensors, data.shape, Quantize(axis, is_zero), dtype=dtype))
+        context.finish(context.emit(kind, tensors, data.shape, Quantize(axis), dtype=dtype))
         return
-    made = context.emit(kind, tensors, data.shape, Quantize(axis, is_zero), name="", dtype=dtype)
-    draft = context.drafts[-1]
-    context.finish(context.rename_layer(draft, context.node_name) if made else made)
+    context.emit(kind, tensors, data.shape, Quantize(axis), name="", dtype=dtype)
+    context.finish(context.rename_layer(context.drafts[-1], context.node_name))
 
 
 def _zero_point(context: Context, scale: Tensor) -> list[Tensor]:

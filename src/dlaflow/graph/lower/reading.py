@@ -2,66 +2,58 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dlaflow.graph.layer import Reading, Refusal, Tensor
 from dlaflow.graph.lower import (
     reading_attributes,
-    reading_constants,
-    reading_fit,
     reading_images,
     reading_misread,
     reading_operators,
-    reading_quantize,
     reading_shapes,
     reading_types,
 )
 from dlaflow.graph.lower.context import Context, Operand
-from dlaflow.graph.lower.reading_case import Check, Objection, before, numbers
-from dlaflow.graph.lower.weights import place_of
+from dlaflow.graph.lower.naming import place_of
+from dlaflow.graph.lower.reading_case import Check, before, numbers
+from dlaflow.graph.lower.reading_shapes import MOST_DIMENSIONS
 
 if TYPE_CHECKING:
     import onnx
 
-MOST_DIMENSIONS = 8
-_MODULES = (
-    reading_types,
-    reading_constants,
-    reading_attributes,
-    reading_images,
-    reading_quantize,
-    reading_shapes,
-    reading_fit,
-    reading_misread,
-)
+_MODULES = (reading_types, reading_attributes, reading_images, reading_shapes, reading_misread)
 _TYPES_SINCE = {"uint8": "8.5", "bfloat16": "9.0", "float8e4m3fn": "9.0", "int4": "10.0", "float64": "8.0"}
 _TYPES = frozenset({"", "float32", "float16", "int8", "bool", "int32", "int64"})
 _ENDS = frozenset({Reading.REFUSED, Reading.CONTRADICTION})
 _WEIGHTS_SINCE = {**_TYPES_SINCE, "uint8": "8.0"}
 
 
-def _merged() -> dict[str, tuple[Check, ...]]:
-    found: dict[str, tuple[Check, ...]] = {}
+def _by_operator() -> dict[str, list[Check]]:
+    found: dict[str, list[Check]] = defaultdict(list)
     for module in _MODULES:
-        for op, checks in module.CHECKS.items():
-            found[op] = (*found.get(op, ()), *checks)
+        for operators, check in module.CHECKS:
+            for operator in operators.split():
+                found[operator].append(check)
     return found
 
 
-CHECKS = _merged()
+CHECKS = _by_operator()
 
 
 def refusals_of(context: Context) -> list[Refusal]:
     """What the parser refuses or misreads in the node at hand; without an importer nothing else is looked at."""
     missing = reading_operators.check_operator(context)
-    if missing is not None:
-        return [_refusal(context, missing)]
     checks = (*CHECKS.get(context.node.op_type, ()), reading_shapes.check_outputs, reading_shapes.check_ranks)
-    objections = [objection for check in checks if (objection := check(context)) is not None]
+    objections = [missing] if missing is not None else [each for check in checks for each in islice(check(context), 1)]
     refused = [each for each in objections if each.reading in _ENDS]
     # One refusal is enough: the parser stops at its first, and a node that is refused is not misread.
-    return [_refusal(context, each) for each in (refused[:1] or objections)]
+    return [
+        Refusal(context.node_name, context.node.op_type, each.reason, each.reading, each.since, each.then)
+        for each in (refused[:1] or objections)
+    ]
 
 
 def stand_in(context: Context) -> None:
@@ -139,14 +131,3 @@ def _type_advice(dtype: str) -> str:
     if dtype == "uint8":
         return "Take the image as float32 or float16 and convert it outside the engine."
     return "Use float32, float16 or int32 instead."
-
-
-def _refusal(context: Context, objection: Objection) -> Refusal:
-    return Refusal(
-        context.node_name,
-        context.node.op_type,
-        objection.reason,
-        objection.reading,
-        objection.since,
-        objection.then,
-    )

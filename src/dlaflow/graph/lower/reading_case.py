@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dlaflow.graph.layer import Dims, Reading
 from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.sizes import parser_knows
 
+REDUCTIONS = (
+    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare"
+)
+BROADCASTS = "Add Sub Mul Div Pow Max Min Sum Mean And Or Xor Equal Greater Less"
 TESTED_RELEASE = "11.4"
 """The release whose parser was asked where neither the sources (to 10.1) nor the change log (to 10.6) know."""
 UNSEEN = (10, 8)
@@ -24,7 +29,10 @@ class Objection:
     reading: Reading = Reading.REFUSED
 
 
-Check = Callable[[Context], Objection | None]
+Check = Callable[[Context], Iterator[Objection]]
+"""What looks at a node: it yields what it objects to, of which the first counts."""
+Checks = tuple[tuple[str, Check], ...]
+"""Checks with the operators that they are for."""
 _MISREAD = "Check what comes before it: an operator that this release reads in another way changes the shape."
 _CONTRADICTION = "Check the sizes of its inputs (--shape), or export it again."
 
@@ -109,6 +117,11 @@ def count(context: Context, index: int) -> int | None:
     if shape is None or len(shape) > 1 or None in shape:
         return None
     return int(shape[0] or 0) if shape else 1
+
+
+def all_sizes_known(shape: Dims | None) -> bool:
+    """Whether the parser knows all dimensions."""
+    return shape is not None and all(parser_knows(size) for size in shape)
 
 
 def opset(context: Context) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
+from dlaflow.graph.layer import Dims
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.reading_case import (
-    Check,
+    Checks,
     Objection,
     before,
     dims,
@@ -20,140 +21,135 @@ from dlaflow.graph.lower.reading_case import (
 from dlaflow.graph.lower.sizes import parser_knows
 
 
-def _spatial(shape: Sequence[int | None]) -> list[int | None]:
+def _spatial(shape: Dims) -> list[int | None]:
     """The spatial dimensions as the parser counts them: one becomes two."""
     return [*shape[2:], 1] if len(shape) == 3 else list(shape[2:])
 
 
-def check_convolution(context: Context) -> Objection | None:
+def check_convolution(context: Context) -> Iterator[Objection]:
     """Conv: the ranks, the kernel and the channels must fit."""
     x, w = dims(context, 0), dims(context, 1)
     computed = is_computed(context, 1) or (is_computed(context, 2) and not before(context, "8.5"))
-    kernel = context.attributes.integers("kernel_shape")
-    if computed and kernel is None and before(context, "10.4"):
+    if computed and "kernel_shape" not in context.attributes and before(context, "10.4"):
         what = "weights" if is_computed(context, 1) else "a bias"
-        return Objection(
-            f"{what} from another node and no attribute kernel_shape", "10.4", "Fold the weights, or set kernel_shape."
-        )
+        reason = f"{what} from another node and no attribute kernel_shape"
+        yield Objection(reason, "10.4", "Fold the weights, or set kernel_shape.")
     if x is None or w is None or len(x) < 3 or len(w) < 3:
-        return None
-    if len(_spatial(x)) != len(_spatial(w)):
-        return misfit(context, f"{len(x)} dimensions do not fit a kernel of {len(w)}")
+        return
+    yield from _ranks(context, x, w)
     group = context.attributes.integer("group", 1)
     if parser_knows(x[1]) and parser_knows(w[1]) and int(w[1] or 0) * group != x[1]:
-        return misfit(context, f"{x[1]} channels do not fit weights for {int(w[1] or 0) * group}")
-    return _kernel(kernel, w) or _bias(context, w[0])
+        yield misfit(context, f"{x[1]} channels do not fit weights for {int(w[1] or 0) * group}")
+    yield from _kernel_and_bias(context, w, w[0])
 
 
-def _kernel(kernel: tuple[int, ...] | None, w: Sequence[int | None]) -> Objection | None:
-    if kernel is None:
-        return None
-    real = _spatial(w)
-    told = [*kernel, *([1] * (len(real) - len(kernel)))][: len(real)]
-    if all(size is None or size == own for size, own in zip(real, told, strict=True)):
-        return None
-    return Objection("kernel_shape is not that of the weights", then="Leave the attribute away.")
-
-
-def _bias(context: Context, outputs: int | None) -> Objection | None:
-    bias = dims(context, 2)
-    if bias is None or not is_weights(context, 2):
-        return None
-    length = bias[0] if len(bias) == 1 else 1
-    if len(bias) > 1 or (length is not None and outputs is not None and length != outputs):
-        return Objection("its bias is not one number for each output", then="Store the bias as (outputs,).")
-    return None
-
-
-def check_transposed_convolution(context: Context) -> Objection | None:
+def check_transposed_convolution(context: Context) -> Iterator[Objection]:
     """ConvTranspose: up to three spatial dimensions, a kernel and a bias that fit."""
     x, w = dims(context, 0), dims(context, 1)
     if x is not None and not 3 <= len(x) <= 5:
-        return Objection(f"{len(x)} dimensions are not taken, only 3 to 5")
+        yield Objection(f"{len(x)} dimensions are not taken, only 3 to 5")
     if x is None or w is None or len(w) < 3:
-        return None
+        return
+    yield from _ranks(context, x, w)
+    yield from _kernel_and_bias(
+        context, w, None if w[1] is None else int(w[1]) * context.attributes.integer("group", 1)
+    )
+
+
+def _ranks(context: Context, x: Dims, w: Dims) -> Iterator[Objection]:
     if len(_spatial(x)) != len(_spatial(w)):
-        return misfit(context, f"{len(x)} dimensions do not fit a kernel of {len(w)}")
-    outputs = None if w[1] is None else int(w[1]) * context.attributes.integer("group", 1)
-    return _kernel(context.attributes.integers("kernel_shape"), w) or _bias(context, outputs)
+        yield misfit(context, f"{len(x)} dimensions do not fit a kernel of {len(w)}")
 
 
-def check_negative_pads(context: Context) -> Objection | None:
+def _kernel_and_bias(context: Context, w: Dims, outputs: int | None) -> Iterator[Objection]:
+    kernel, real = context.attributes.integers("kernel_shape"), _spatial(w)
+    if kernel is not None:
+        stated = [*kernel, *([1] * (len(real) - len(kernel)))][: len(real)]
+        if any(size not in (None, own) for size, own in zip(real, stated, strict=True)):
+            yield Objection("kernel_shape is not that of the weights", then="Leave the attribute away.")
+    bias = dims(context, 2)
+    if bias is None or not is_weights(context, 2):
+        return
+    length = bias[0] if len(bias) == 1 else 1
+    if len(bias) > 1 or (length is not None and outputs is not None and length != outputs):
+        yield Objection("its bias is not one number for each output", then="Store the bias as (outputs,).")
+
+
+def check_negative_pads(context: Context) -> Iterator[Objection]:
     """Convolutions that crop: only the newest parser was asked."""
-    if seen(context) or min(context.attributes.integers("pads") or (0,)) >= 0:
-        return None
-    return Objection("negative pads are not taken", then="Crop with a Slice instead.")
+    if not seen(context) and min(context.attributes.integers("pads") or (0,)) < 0:
+        yield Objection("negative pads are not taken", then="Crop with a Slice instead.")
 
 
-def check_window(context: Context) -> Objection | None:
+def check_window(context: Context) -> Iterator[Objection]:
     """Pools: two or three spatial dimensions, one where the tensor has three in all."""
     kernel, x = context.attributes.integers("kernel_shape"), dims(context, 0)
     if kernel is None or x is None or len(kernel) in (2, 3) or (len(kernel) == 1 and len(x) == 3):
-        return None
-    return Objection(f"a window of {len(kernel)} dimensions on a tensor of {len(x)} is not taken")
+        return
+    yield Objection(f"a window of {len(kernel)} dimensions on a tensor of {len(x)} is not taken")
 
 
-def check_uneven_average(context: Context) -> Objection | None:
+def check_uneven_average(context: Context) -> Iterator[Objection]:
     """Up to 8.4 averages take one row or column more of padding behind, and nothing else that is uneven."""
     pads, kernel = context.attributes.integers("pads"), context.attributes.integers("kernel_shape") or ()
     if not before(context, "8.5") or not pads or context.attributes.text("auto_pad").startswith("SAME"):
-        return None
+        return
     half = len(pads) // 2
     uneven = [pads[half + axis] - pads[axis] for axis in range(min(half, len(kernel), 2))]
-    if all(step in (0, 1) for step in uneven):
-        return None
-    return Objection("an average with these uneven pads is not taken", "8.5", "Put a Pad before it.")
+    if any(step not in (0, 1) for step in uneven):
+        yield Objection("an average with these uneven pads is not taken", "8.5", "Put a Pad before it.")
 
 
-def check_doubled_padding(context: Context) -> Objection | None:
+def check_doubled_padding(context: Context) -> Iterator[Objection]:
     """`pads` beside auto_pad SAME: refused from 10.0 on."""
-    if before(context, "10.0") or "pads" not in context.attributes:
-        return None
-    if context.attributes.text("auto_pad") in ("SAME_UPPER", "SAME_LOWER"):
-        return Objection("pads beside auto_pad is not taken", then="Leave one of the two away.")
-    return None
+    same = context.attributes.text("auto_pad") in ("SAME_UPPER", "SAME_LOWER")
+    if same and "pads" in context.attributes and not before(context, "10.0"):
+        yield Objection("pads beside auto_pad is not taken", then="Leave one of the two away.")
 
 
 _MAPPINGS = ("align_corners", "tf_half_pixel_for_nn", "pytorch_half_pixel", "half_pixel", "asymmetric")
 
 
-def check_resize(context: Context) -> Objection | None:
+def check_resize(context: Context) -> Iterator[Objection]:
     """Resize: modes, mappings of coordinates, and scales that fit the rank."""
     mode = context.attributes.text("mode", "nearest")
     if before(context, "8.5") and mode == "cubic" and opset(context) >= 11:
-        return Objection("mode cubic is not taken", "8.5", "Use linear, or export with another interpolation.")
+        yield Objection("mode cubic is not taken", "8.5", "Use linear, or export with another interpolation.")
     if mode not in ("nearest", "linear", "cubic"):
-        return Objection(f"mode {mode} is not taken")
-    if opset(context) >= 11 and (objection := _mapping(context) or _newer_attributes(context)):
-        return objection
+        yield Objection(f"mode {mode} is not taken")
+    if opset(context) >= 11:
+        yield from _mapping(context)
+        yield from _newer_attributes(context)
     if dims(context, 0) == ():
-        return Objection("a scalar is not taken")
-    sized = opset(context) >= 11 and has(context, 3)
-    return (_sizes(context) if sized else _scales(context, 2 if opset(context) >= 11 else 1)) or None
+        yield Objection("a scalar is not taken")
+    elif opset(context) >= 11 and has(context, 3):
+        yield from _sizes(context)
+    else:
+        yield from _scales(context, 2 if opset(context) >= 11 else 1)
 
 
-def _mapping(context: Context) -> Objection | None:
+def _mapping(context: Context) -> Iterator[Objection]:
     mapping = context.attributes.text("coordinate_transformation_mode", "half_pixel")
     if mapping not in _MAPPINGS:
         then = "Export with align_corners=False (half_pixel), or crop with a Slice first."
-        return Objection(f"coordinate_transformation_mode {mapping} is not taken", then=then)
+        yield Objection(f"coordinate_transformation_mode {mapping} is not taken", then=then)
     if mapping != "tf_half_pixel_for_nn":
-        return None
+        return
     if context.attributes.text("nearest_mode", "round_prefer_floor") != "round_prefer_floor":
-        return Objection("tf_half_pixel_for_nn with another nearest_mode than round_prefer_floor is not taken")
+        yield Objection("tf_half_pixel_for_nn with another nearest_mode than round_prefer_floor is not taken")
     if has(context, 3) and not before(context, "8.5"):
-        return Objection("tf_half_pixel_for_nn with sizes is not taken", then="Give scales instead of sizes.")
-    return None
+        yield Objection("tf_half_pixel_for_nn with sizes is not taken", then="Give scales instead of sizes.")
 
 
-def _newer_attributes(context: Context) -> Objection | None:
+def _newer_attributes(context: Context) -> Iterator[Objection]:
     """Attributes of opset 18, which 10.0 began to look at; before, they are passed over."""
     if before(context, "10.0"):
-        return None
+        return
     if context.attributes.integer("antialias"):
-        return Objection("antialias is not taken", then="Export with antialias=False, or resize outside the engine.")
+        yield Objection("antialias is not taken", then="Export with antialias=False, or resize outside the engine.")
     policy = context.attributes.text("keep_aspect_ratio_policy", "stretch")
-    return None if policy == "stretch" else Objection(f"keep_aspect_ratio_policy {policy} is not taken")
+    if policy != "stretch":
+        yield Objection(f"keep_aspect_ratio_policy {policy} is not taken")
 
 
 def _chosen_axes(context: Context) -> int:
@@ -165,72 +161,59 @@ def _chosen_axes(context: Context) -> int:
     return 0 if whole else len(axes)
 
 
-def _sizes(context: Context) -> Objection | None:
-    if before(context, "10.0"):
-        return None
-    own, given = dims(context, 0), dims(context, 3)
-    if own is None or given is None or len(given) != 1 or given[0] is None:
-        return None
-    wanted = _chosen_axes(context) or len(own)
-    if is_weights(context, 3) or _chosen_axes(context):
-        return None if given[0] == wanted else Objection(f"{given[0]} sizes for {wanted} dimensions are not taken")
-    return None
+def _sizes(context: Context) -> Iterator[Objection]:
+    own, given, chosen = dims(context, 0), dims(context, 3), _chosen_axes(context)
+    if before(context, "10.0") or own is None or given is None or len(given) != 1 or given[0] is None:
+        return
+    wanted = chosen or len(own)
+    if (is_weights(context, 3) or chosen) and given[0] != wanted:
+        yield Objection(f"{given[0]} sizes for {wanted} dimensions are not taken")
 
 
-def _scales(context: Context, index: int) -> Objection | None:
-    own, given = dims(context, 0), dims(context, index)
+def _scales(context: Context, index: int) -> Iterator[Objection]:
+    """One scale for each dimension; linear ones reach the last three dimensions, cubic ones the last two."""
+    own, given, chosen = dims(context, 0), dims(context, index), _chosen_axes(context)
     if own is None or given is None or not is_weights(context, index) or None in given:
-        return None
-    wanted = _chosen_axes(context) or len(own)
+        return
+    wanted = chosen or len(own)
     if len(given) != 1 or given[0] != wanted:
         since = "10.0" if "axes" in context.attributes and before(context, "10.0") else ""
         received = given[0] if len(given) == 1 else 0
-        return Objection(f"{received} scales for {wanted} dimensions", since, "Give one scale for each dimension.")
-    return None if _chosen_axes(context) else check_enlarged_axes(context, index)
-
-
-def check_enlarged_axes(context: Context, index: int) -> Objection | None:
-    """Linear scales reach the last three dimensions, cubic ones the last two."""
+        yield Objection(f"{received} scales for {wanted} dimensions", since, "Give one scale for each dimension.")
     reach = {"linear": 3, "bilinear": 3, "cubic": 2}.get(context.attributes.text("mode", "nearest"))
     scales = context.value(index)
-    if reach is None or scales is None:
-        return None
-    if all(float(scale) == 1.0 for scale in scales.reshape(-1)[:-reach]):
-        return None
-    return Objection(f"scales beyond the last {reach} dimensions are not taken", then="Resize those in another step.")
+    if chosen or reach is None or scales is None or bool((scales.reshape(-1)[:-reach] == 1.0).all()):
+        return
+    yield Objection(f"scales beyond the last {reach} dimensions are not taken", then="Resize those in another step.")
 
 
-def check_upsample(context: Context) -> Objection | None:
+def check_upsample(context: Context) -> Iterator[Objection]:
     """Upsample: one scale for each dimension."""
-    own = dims(context, 0)
+    own, scales = dims(context, 0), context.attributes.numbers("scales")
     if own == ():
-        return Objection("a scalar is not taken")
-    if own is None:
-        return None
-    if opset(context) < 9:
-        scales = context.attributes.numbers("scales")
-        if scales is not None and len(scales) != len(own):
-            return Objection(f"{len(scales)} scales for {len(own)} dimensions")
-        return None
-    return _scales(context, 1)
+        yield Objection("a scalar is not taken")
+    elif opset(context) >= 9:
+        yield from _scales(context, 1)
+    elif own is not None and scales is not None and len(scales) != len(own):
+        yield Objection(f"{len(scales)} scales for {len(own)} dimensions")
 
 
-def check_pad(context: Context) -> Objection | None:
+def check_pad(context: Context) -> Iterator[Objection]:
     """Pad: its mode, its axes, and amounts that only add."""
     if opset(context) >= 11 and has(context, 3) and not before(context, "8.5") and before(context, "10.0"):
-        return Objection("the input axes is not taken", "10.0", "Export with opset 17.")
+        yield Objection("the input axes is not taken", "10.0", "Export with opset 17.")
     amounts = _amounts(context)
     if amounts is not None and not any(amounts):
-        return None
+        return
     if amounts is not None and min(amounts) < 0 and seen(context):
-        return Objection("negative amounts are not taken", "11.4", "Crop with a Slice instead.")
-    if objection := _old_pad(context, amounts):
-        return objection
+        yield Objection("negative amounts are not taken", "11.4", "Crop with a Slice instead.")
+    if before(context, "8.2"):
+        yield from _old_pad(context, amounts or ())
     mode = context.attributes.text("mode", "constant")
-    if mode in ("constant", "reflect", "edge") or (mode == "wrap" and not before(context, "10.0")):
-        return None
-    since = "10.0" if mode == "wrap" else ""
-    return Objection(f"mode {mode} is not taken", since, "Join slices with Concat instead." if since else "")
+    if mode == "wrap" and before(context, "10.0"):
+        yield Objection(f"mode {mode} is not taken", "10.0", "Join slices with Concat instead.")
+    elif mode not in ("constant", "reflect", "edge", "wrap"):
+        yield Objection(f"mode {mode} is not taken")
 
 
 def _amounts(context: Context) -> tuple[int, ...] | None:
@@ -240,54 +223,49 @@ def _amounts(context: Context) -> tuple[int, ...] | None:
     return context.integers(1) if is_weights(context, 1) else None
 
 
-def _old_pad(context: Context, amounts: tuple[int, ...] | None) -> Objection | None:
+def _old_pad(context: Context, amounts: tuple[int, ...]) -> Iterator[Objection]:
     """Up to 8.0: zeros on two dimensions."""
-    if not before(context, "8.2"):
-        return None
     value = context.value(2) if opset(context) >= 11 else None
     filled = context.attributes.number("value", 0.0) != 0.0 or (value is not None and bool(value.any()))
     if context.attributes.text("mode", "constant") != "constant" or filled:
-        return Objection("only zeros are padded", "8.2", "Let the convolution pad.")
-    half = len(amounts or ()) // 2
-    padded = [axis for axis in range(half) if amounts and (amounts[axis] or amounts[half + axis])]
-    if len(padded) > 2:
-        return Objection("only two dimensions are padded", "8.2", "Use two Pad nodes.")
-    return None
+        yield Objection("only zeros are padded", "8.2", "Let the convolution pad.")
+    half = len(amounts) // 2
+    if sum(1 for axis in range(half) if amounts[axis] or amounts[half + axis]) > 2:
+        yield Objection("only two dimensions are padded", "8.2", "Use two Pad nodes.")
 
 
-def check_image(context: Context) -> Objection | None:
+def check_image(context: Context) -> Iterator[Objection]:
     """DepthToSpace and SpaceToDepth: four dimensions."""
     shape = dims(context, 0)
-    return None if shape is None or len(shape) == 4 else Objection(f"{len(shape)} dimensions are not taken, only 4")
+    if shape is not None and len(shape) != 4:
+        yield Objection(f"{len(shape)} dimensions are not taken, only 4")
 
 
-def check_grid(context: Context) -> Objection | None:
+def check_grid(context: Context) -> Iterator[Objection]:
     """GridSample: image and grid of one rank."""
     image, grid = dims(context, 0), dims(context, 1)
-    if image is None or grid is None or len(image) == len(grid):
-        return None
-    return Objection(f"an image of {len(image)} dimensions with a grid of {len(grid)} is not taken")
+    if image is not None and grid is not None and len(image) != len(grid):
+        yield Objection(f"an image of {len(image)} dimensions with a grid of {len(grid)} is not taken")
 
 
-def check_regions(context: Context) -> Objection | None:
+def check_regions(context: Context) -> Iterator[Objection]:
     """RoiAlign: regions as (number, 4)."""
     regions = dims(context, 1)
-    if regions is None or (len(regions) == 2 and regions[1] in (4, None)):
-        return None
-    return Objection("its regions are not of the shape (number, 4)")
+    if regions is not None and (len(regions) != 2 or regions[1] not in (4, None)):
+        yield Objection("its regions are not of the shape (number, 4)")
 
 
-CHECKS: dict[str, tuple[Check, ...]] = {
-    "AveragePool": (check_window, check_uneven_average, check_doubled_padding),
-    "Conv": (check_convolution, check_doubled_padding, check_negative_pads),
-    "ConvTranspose": (check_transposed_convolution, check_doubled_padding),
-    "DepthToSpace": (check_image,),
-    "GridSample": (check_grid,),
-    "LpPool": (check_window, check_uneven_average, check_doubled_padding),
-    "MaxPool": (check_window, check_doubled_padding),
-    "Pad": (check_pad,),
-    "Resize": (check_resize,),
-    "RoiAlign": (check_regions,),
-    "SpaceToDepth": (check_image,),
-    "Upsample": (check_upsample,),
-}
+CHECKS: Checks = (
+    ("AveragePool LpPool MaxPool", check_window),
+    ("AveragePool LpPool", check_uneven_average),
+    ("Conv", check_convolution),
+    ("ConvTranspose", check_transposed_convolution),
+    ("AveragePool Conv ConvTranspose LpPool MaxPool", check_doubled_padding),
+    ("Conv", check_negative_pads),
+    ("DepthToSpace SpaceToDepth", check_image),
+    ("GridSample", check_grid),
+    ("Pad", check_pad),
+    ("Resize", check_resize),
+    ("RoiAlign", check_regions),
+    ("Upsample", check_upsample),
+)

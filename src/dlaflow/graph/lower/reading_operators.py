@@ -10,25 +10,22 @@ from dlaflow.graph.layer import Reading
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.reading_case import TESTED_RELEASE, UNSEEN, Objection, before, numbers, words
 
-SINCE = {
-    **dict.fromkeys(("Celu", "CumSum", "EyeLike", "GatherElements", "GreaterOrEqual", "LessOrEqual"), "7.2"),
-    **dict.fromkeys(("LpNormalization", "LpPool", "ReverseSequence"), "7.2"),
-    "NonMaxSuppression": "8.0",
-    **dict.fromkeys(("Einsum", "GatherND", "IsNaN", "Round", "Scatter", "ScatterElements", "ScatterND", "Sign"), "8.2"),
-    **dict.fromkeys(("HardSwish", "Shrink", "Xor"), "8.4"),
-    **dict.fromkeys(("GridSample", "MeanVarianceNormalization", "Mod", "NonZero", "OneHot", "Trilu"), "8.5"),
-    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RoiAlign"), "8.5"),
-    **dict.fromkeys(("GroupNormalization", "IsInf", "LayerNormalization"), "8.6"),
-    **dict.fromkeys(("TRT_FP8QuantizeLinear", "TRT_FP8DequantizeLinear"), "8.6"),
-    **dict.fromkeys(("CastLike", "Hardmax"), "9.0"),
-    **dict.fromkeys(("Gelu", "Mish", "TRT_INT4QuantizeLinear", "TRT_INT4DequantizeLinear"), "10.0"),
-    "DeformConv": "10.1",
-    **dict.fromkeys(("BlackmanWindow", "HammingWindow", "HannWindow"), "10.4"),
-    "STFT": "10.5",
-    **dict.fromkeys(("Attention", "CausalConvWithState", "LinearAttention", "RMSNormalization"), TESTED_RELEASE),
-    **dict.fromkeys(("RotaryEmbedding", "Swish", "TensorScatter", "GroupQueryAttention"), TESTED_RELEASE),
-    "SimplifiedLayerNormalization": TESTED_RELEASE,
+_FIRST_IN = {
+    "7.2": "Celu CumSum EyeLike GatherElements GreaterOrEqual LessOrEqual LpNormalization LpPool ReverseSequence",
+    "8.0": "NonMaxSuppression",
+    "8.2": "Einsum GatherND IsNaN Round Scatter ScatterElements ScatterND Sign",
+    "8.4": "HardSwish Shrink Xor",
+    "8.5": "GridSample MeanVarianceNormalization Mod NonZero OneHot Trilu RandomNormal RandomNormalLike RoiAlign",
+    "8.6": "GroupNormalization IsInf LayerNormalization TRT_FP8QuantizeLinear TRT_FP8DequantizeLinear",
+    "9.0": "CastLike Hardmax",
+    "10.0": "Gelu Mish TRT_INT4QuantizeLinear TRT_INT4DequantizeLinear",
+    "10.1": "DeformConv",
+    "10.4": "BlackmanWindow HammingWindow HannWindow",
+    "10.5": "STFT",
+    TESTED_RELEASE: "Attention CausalConvWithState LinearAttention RMSNormalization RotaryEmbedding Swish "
+    "TensorScatter GroupQueryAttention SimplifiedLayerNormalization",
 }
+SINCE = {op: release for release, ops in _FIRST_IN.items() for op in ops.split()}
 """Operators by the first release with an importer, where that is not the oldest one that is known (7.1)."""
 
 FIRST = words(
@@ -53,16 +50,16 @@ _SHIPPED = words(
     "CustomGeluPluginDynamic CustomQKVToContextPluginDynamic CustomSkipLayerNormPluginDynamic "
     "SingleStepLSTMPlugin RnRes2Br1Br2c_TRT RnRes2Br2bBr2c_TRT"
 )
-_SHIPPED_SINCE = {
-    **dict.fromkeys(("EfficientNMS_TRT", "EfficientNMS_ONNX_TRT", "ScatterND", "ProposalDynamic"), "8.0"),
-    **dict.fromkeys(("CropAndResizeDynamic", "EfficientNMS_Explicit_TF_TRT", "EfficientNMS_Implicit_TF_TRT"), "8.0"),
-    **dict.fromkeys(("DecodeBbox3DPlugin", "NMSDynamic_TRT", "PillarScatterPlugin", "VoxelGeneratorPlugin"), "8.2"),
-    **dict.fromkeys(("DisentangledAttention_TRT", "MultiscaleDeformableAttnPlugin_TRT", "ROIAlign_TRT"), "8.5"),
-    **dict.fromkeys(("GroupNormalizationPlugin",), "8.4"),
-    **dict.fromkeys(("ModulatedDeformConv2d", "GroupNorm", "LayerNorm", "SeqLen2Spatial", "SplitGeLU"), "8.6"),
-    **dict.fromkeys(("fMHA_V2", "fMHCA"), "8.6"),
-    **dict.fromkeys(("ScatterElements", "ScatterReduction"), "10.0"),
+_SHIPPED_FIRST_IN = {
+    "8.0": "EfficientNMS_TRT EfficientNMS_ONNX_TRT ScatterND ProposalDynamic CropAndResizeDynamic "
+    "EfficientNMS_Explicit_TF_TRT EfficientNMS_Implicit_TF_TRT",
+    "8.2": "DecodeBbox3DPlugin NMSDynamic_TRT PillarScatterPlugin VoxelGeneratorPlugin",
+    "8.5": "DisentangledAttention_TRT MultiscaleDeformableAttnPlugin_TRT ROIAlign_TRT",
+    "8.4": "GroupNormalizationPlugin",
+    "8.6": "ModulatedDeformConv2d GroupNorm LayerNorm SeqLen2Spatial SplitGeLU fMHA_V2 fMHCA",
+    "10.0": "ScatterElements ScatterReduction",
 }
+_SHIPPED_SINCE = {op: release for release, ops in _SHIPPED_FIRST_IN.items() for op in ops.split()}
 """Operators that TensorRT's own plugin library knows; where the sources of a release were not seen, by its notes."""
 
 _EXPORT_17 = "Export with opset 17, so that it is written in simpler operators."

@@ -1,252 +1,220 @@
-"""Which types of data the importers take: boolean, integer and 8-bit tensors are refused here and there."""
+"""Which types of data the importers take: boolean, integer and 8-bit tensors are refused here and there.
+
+QuantizeLinear and DequantizeLinear must be symmetric besides, with positive scales, one for each channel.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import prod
+from typing import NamedTuple
+
 from dlaflow.graph.lower.context import Context
-from dlaflow.graph.lower.reading_case import Check, Objection, before, has, is_one_of, parser_type, seen, words
+from dlaflow.graph.lower.reading_case import (
+    REDUCTIONS,
+    Check,
+    Checks,
+    Objection,
+    before,
+    dims,
+    has,
+    is_computed,
+    is_one_of,
+    is_weights,
+    numbers,
+    parser_type,
+    seen,
+)
 
 _CAST = "Cast it to a floating type before."
+_SYMMETRIC = "Quantize symmetrically: INT8 with zero points of 0."
 _FLOATS = frozenset({"float32", "float16", "bfloat16"})
 
-ACTIVATIONS = words("Relu Sigmoid Tanh LeakyRelu Elu Selu Softplus Softsign ScaledTanh ThresholdedRelu HardSigmoid")
-UNARY = words("Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf Exp Floor Log Reciprocal Round Sin Sinh Sqrt Tan")
-_ARITHMETIC = words("Add Sub Mul Div Max Min Sum Mean Greater Less GreaterOrEqual LessOrEqual")
-_ROOTS = frozenset(["ReduceL2", "ReduceLogSum", "ReduceLogSumExp"])
+_PICKING = "Gather GatherElements GatherND"
+_ROOTS = "ReduceL2 ReduceLogSum ReduceLogSumExp"
 
 
-def refused_type(context: Context, index: int, *types: str, since: str = "") -> Objection | None:
-    """The objection to an input of one of these types."""
-    if not is_one_of(context, index, *types):
-        return None
-    found = context.operand(index).tensor.dtype
-    return Objection(f"{context.node.op_type} of {found} is not taken", since, _CAST)
+class Refused(NamedTuple):
+    """Types that operators refuse at some of their inputs, in the releases from `start` on and before `end`.
+
+    `since` is the first release that takes them, "" when none is known; it stands for `end` too.
+    """
+
+    operators: str
+    types: str
+    inputs: tuple[int, ...] = (0,)
+    since: str = ""
+    start: str = "0"
+    end: str = "99"
 
 
-def check_activation(context: Context) -> Objection | None:
-    """Activations are for floating types."""
-    return refused_type(context, 0, "int32", "bool", "uint8")
+_ANY_INPUT = tuple(range(32))
+REFUSED = (
+    Refused(
+        "Relu Sigmoid Tanh LeakyRelu Elu Selu Softplus Softsign ScaledTanh ThresholdedRelu HardSigmoid",
+        "int32 bool uint8",
+    ),
+    Refused(
+        "Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf Exp Floor Log Reciprocal Round Sin Sinh Sqrt Tan",
+        "int32 int64 bool uint8",
+    ),
+    Refused("Abs Neg", "int32 int64 bool uint8", end="8.0"),
+    Refused("Abs Neg", "bool uint8", start="8.5"),
+    Refused("Sign", "int32 bool uint8", since="10.0"),
+    Refused("Sign", "bool uint8", start="10.0"),
+    Refused("Add Sub Mul Div Max Min Sum Mean Greater Less GreaterOrEqual LessOrEqual", "bool", _ANY_INPUT),
+    Refused("Equal", "bool", (0, 1), since="8.5"),
+    Refused("Gemm MatMul", "int32 int64", (0, 1), end="8.5"),
+    Refused("Gemm MatMul", "int32 int64", start="8.5"),
+    Refused("PRelu", "int32 int64", (0, 1)),
+    Refused(_PICKING, "bool", since="8.5"),
+    Refused(_PICKING, "uint8", start="8.5"),
+    Refused("Where", "bool", (1, 2), since="8.5"),
+    Refused("Where", "uint8", (1, 2), start="8.5"),
+    # 8-bit unsigned tensors, which only an input or an output may be, reach nothing but a Cast.
+    Refused("Concat Expand EyeLike Pad Slice Split Tile Trilu", "uint8", start="8.5"),
+    Refused("ReverseSequence Scatter ScatterElements ScatterND OneHot", "uint8", start="8.5"),
+    Refused("ArgMax ArgMin TopK", "int32", since="8.6"),
+    Refused("ArgMax ArgMin TopK", "uint8", start="8.5"),
+    Refused(_ROOTS, "int32 int64 bool uint8"),
+    Refused(REDUCTIONS, "bool uint8", start="10.0"),
+    Refused("HardSwish", "bool", end="8.5"),
+    Refused("Shrink", "bool uint8"),
+    Refused("Shrink", "int8", end="8.5"),
+    Refused("DepthToSpace SpaceToDepth GridSample", "bool uint8"),
+    Refused("Resize Upsample", "int32", since="8.5"),
+    Refused("Resize Upsample", "bool"),
+    Refused("Resize Upsample", "uint8", start="8.5"),
+    Refused("Resize Upsample", "int32 int64", start="10.8"),
+)
 
 
-def check_unary(context: Context) -> Objection | None:
-    """Unary functions are for floating types."""
-    return refused_type(context, 0, "int32", "int64", "bool", "uint8")
+def _refused(row: Refused) -> Check:
+    types, start, end = row.types.split(), numbers(row.start), numbers(row.since or row.end)
+
+    def check(context: Context) -> Iterator[Objection]:
+        if start <= context.parser.version < end:
+            for index in row.inputs[: len(context.node.input)]:
+                yield from _refusal(context, index, types, row.since)
+
+    return check
 
 
-def check_absolute(context: Context) -> Objection | None:
-    """Abs and Neg take integers; boolean ones are refused from 8.5 on."""
-    if before(context, "8.0"):
-        return check_unary(context)
-    return None if before(context, "8.5") else refused_type(context, 0, "bool", "uint8")
+def _refusal(context: Context, index: int, types: list[str], since: str = "") -> Iterator[Objection]:
+    if is_one_of(context, index, *types):
+        found = context.operand(index).tensor.dtype
+        yield Objection(f"{context.node.op_type} of {found} is not taken", since, _CAST)
 
 
-def check_sign(context: Context) -> Objection | None:
-    """Sign takes integers from 10.0 on."""
-    if before(context, "10.0"):
-        return refused_type(context, 0, "int32", "bool", "uint8", since="10.0")
-    return refused_type(context, 0, "bool", "uint8")
-
-
-def check_not(context: Context) -> Objection | None:
-    """Not is for booleans."""
-    known = parser_type(context, 0)
-    return (
-        Objection(f"Not of {known} is not taken", then="Cast it to bool before.") if known not in ("", "bool") else None
-    )
-
-
-def check_infinite(context: Context) -> Objection | None:
-    """IsInf is for floating types."""
-    known = parser_type(context, 0)
-    return Objection(f"IsInf of {known} is not taken", then=_CAST) if known and known not in _FLOATS else None
-
-
-def check_logic(context: Context) -> Objection | None:
-    """And, Or and Xor are for booleans."""
+def check_boolean(context: Context) -> Iterator[Objection]:
+    """And, Or, Xor and Not are for booleans."""
     for index in range(len(context.node.input)):
         known = parser_type(context, index)
         if known not in ("", "bool"):
-            return Objection(f"{context.node.op_type} of {known} is not taken", then="Cast it to bool before.")
-    return None
+            yield Objection(f"{context.node.op_type} of {known} is not taken", then="Cast it to bool before.")
 
 
-def check_arithmetic(context: Context) -> Objection | None:
-    """Arithmetic and ordering are not for booleans."""
-    for index in range(len(context.node.input)):
-        if objection := refused_type(context, index, "bool"):
-            return objection
-    return None
+def check_infinite(context: Context) -> Iterator[Objection]:
+    """IsInf is for floating types."""
+    known = parser_type(context, 0)
+    if known and known not in _FLOATS:
+        yield Objection(f"IsInf of {known} is not taken", then=_CAST)
 
 
-def check_equal(context: Context) -> Objection | None:
-    """Equal takes booleans from 8.5 on."""
-    if not before(context, "8.5"):
-        return None
-    return next((found for index in (0, 1) if (found := refused_type(context, index, "bool", since="8.5"))), None)
-
-
-def check_power(context: Context) -> Objection | None:
+def check_power(context: Context) -> Iterator[Objection]:
     """Pow takes no integers up to 10.7, not even an exponent of them."""
-    if not seen(context):
-        return None
-    for index in (0, 1):
+    for index, what in enumerate(("a base", "an exponent") if seen(context) else ()):
         if is_one_of(context, index, "int32", "int64", "bool"):
-            what = "a base" if index == 0 else "an exponent"
             found = context.operand(index).tensor.dtype
-            return Objection(f"Pow with {what} of {found} is not taken", "11.4", "Store the exponent as float.")
-    return None
+            yield Objection(f"Pow with {what} of {found} is not taken", "11.4", "Store the exponent as float.")
 
 
-def check_matrix(context: Context) -> Objection | None:
-    """Gemm and MatMul are not for integers."""
-    indices = (0, 1) if before(context, "8.5") else (0,)
-    return next((found for index in indices if (found := refused_type(context, index, "int32", "int64"))), None)
-
-
-def check_slopes(context: Context) -> Objection | None:
-    """PRelu is not for integers."""
-    return next((found for index in (0, 1) if (found := refused_type(context, index, "int32", "int64"))), None)
-
-
-def check_picking(context: Context) -> Objection | None:
-    """Gather and its kin take booleans from 8.5 on, 8-bit images never."""
-    if before(context, "8.5"):
-        return refused_type(context, 0, "bool", since="8.5")
-    return refused_type(context, 0, "uint8")
-
-
-def check_select(context: Context) -> Objection | None:
-    """Where picks among booleans from 8.5 on."""
-    if before(context, "8.5"):
-        return next((found for index in (1, 2) if (found := refused_type(context, index, "bool", since="8.5"))), None)
-    return next((found for index in (1, 2) if (found := refused_type(context, index, "uint8"))), None)
-
-
-def check_no_bytes(context: Context) -> Objection | None:
-    """8-bit unsigned tensors, which only an input or an output may be, reach nothing but a Cast."""
-    return None if before(context, "8.5") else refused_type(context, 0, "uint8")
-
-
-def check_ranking(context: Context) -> Objection | None:
-    """ArgMax, ArgMin and TopK take integers from 8.6 on."""
-    if before(context, "8.6"):
-        return refused_type(context, 0, "int32", since="8.6") or check_no_bytes(context)
-    return check_no_bytes(context)
-
-
-def check_reduced(context: Context) -> Objection | None:
-    """Reductions refuse booleans from 10.0 on; those that end in a function refuse integers."""
-    if context.node.op_type in _ROOTS and (objection := check_unary(context)):
-        return objection
-    return None if before(context, "10.0") else refused_type(context, 0, "bool", "uint8")
-
-
-def check_remainder(context: Context) -> Objection | None:
+def check_remainder(context: Context) -> Iterator[Objection]:
     """Mod without fmod is for integers."""
     known = parser_type(context, 0)
     if context.attributes.integer("fmod") == 0 and known not in ("", "int32", "int64"):
-        return Objection(f"Mod of {known} without fmod is not taken", then="Set the attribute fmod to 1.")
-    return check_no_bytes(context)
+        yield Objection(f"Mod of {known} without fmod is not taken", then="Set the attribute fmod to 1.")
+    if not before(context, "8.5"):
+        yield from _refusal(context, 0, ["uint8"])
 
 
-def check_floating(context: Context) -> Objection | None:
+def check_floating(context: Context) -> Iterator[Objection]:
     """Operators that are for FLOAT and HALF alone."""
     known = parser_type(context, 0)
-    if known in ("", "float32", "float16"):
-        return None
-    if known == "bfloat16" and context.node.op_type != "Mish" and not seen(context):
-        return None
-    return Objection(f"{context.node.op_type} of {known} is not taken", then=_CAST)
+    newer = known == "bfloat16" and context.node.op_type != "Mish" and not seen(context)
+    if known not in ("", "float32", "float16") and not newer:
+        yield Objection(f"{context.node.op_type} of {known} is not taken", then=_CAST)
 
 
-def check_hard_swish(context: Context) -> Objection | None:
+def check_hard_swish(context: Context) -> Iterator[Objection]:
     """HardSwish: any number in 8.4, afterwards floating types and INT8."""
-    if before(context, "8.5"):
-        return refused_type(context, 0, "bool")
-    return None if parser_type(context, 0) == "int8" else check_floating(context)
+    if not before(context, "8.5") and parser_type(context, 0) != "int8":
+        yield from check_floating(context)
 
 
-def check_shrink(context: Context) -> Objection | None:
-    """Shrink is not for booleans; in 8.4 not for INT8 either."""
-    return refused_type(context, 0, "bool", "uint8", *(("int8",) if before(context, "8.5") else ()))
-
-
-def check_clip(context: Context) -> Objection | None:
+def check_clip(context: Context) -> Iterator[Objection]:
     """Clip of integers, or with bounds that are computed, becomes Min and Max; in 8.4 not in FP16."""
-    computed = any(has(context, index) and not context.operand(index).weights for index in (1, 2))
+    computed = is_computed(context, 1) or is_computed(context, 2)
     if computed and before(context, "8.5") and is_one_of(context, 0, "float16"):
-        return Objection(
+        yield Objection(
             "Clip in FP16 with bounds that are computed is not taken", "8.5", "Store the bounds as weights."
         )
-    if computed:
-        return refused_type(context, 0, "bool", "int8", "uint8")
-    return refused_type(context, 0, "bool", "uint8")
+    yield from _refusal(context, 0, ["bool", "uint8", *(["int8"] if computed else [])])
 
 
-def check_rearranged(context: Context) -> Objection | None:
-    """DepthToSpace, SpaceToDepth and GridSample are not for booleans."""
-    return refused_type(context, 0, "bool", "uint8")
-
-
-def check_enlarged(context: Context) -> Objection | None:
-    """Resize and Upsample: integers from 8.5 on, as far as the parser is concerned."""
-    if before(context, "8.5"):
-        return refused_type(context, 0, "int32", "bool", since="8.5" if is_one_of(context, 0, "int32") else "")
-    return refused_type(context, 0, "bool", "uint8", *(() if seen(context) else ("int32", "int64")))
-
-
-def check_counted(context: Context) -> Objection | None:
+def check_counted(context: Context) -> Iterator[Objection]:
     """Range is for INT32, INT64 and FLOAT."""
     known = parser_type(context, 0)
-    if known in ("", "int32", "int64", "float32"):
-        return None
-    return Objection(f"Range of {known} is not taken", then="Count in float32 or int64 and Cast afterwards.")
+    if known not in ("", "int32", "int64", "float32"):
+        yield Objection(f"Range of {known} is not taken", then="Count in float32 or int64 and Cast afterwards.")
 
 
-def check_same_floats(context: Context) -> Objection | None:
-    """InstanceNormalization from 10.0 on, DeformConv: all of one floating type."""
+def check_same_floats(context: Context) -> Iterator[Objection]:
+    """DeformConv, and InstanceNormalization since it is a layer of its own (10.0): all of one floating type."""
+    if context.node.op_type == "InstanceNormalization" and before(context, "10.0"):
+        return
     types = {parser_type(context, index) for index in range(len(context.node.input))} - {""}
     if len(types) > 1:
-        return Objection(
-            f"inputs of {' and '.join(sorted(types))} are not taken together", then="Cast them to one type."
-        )
-    return check_floating(context)
+        reason = f"inputs of {' and '.join(sorted(types))} are not taken together"
+        yield Objection(reason, then="Cast them to one type.")
+    yield from check_floating(context)
 
 
-def check_instance_types(context: Context) -> Objection | None:
-    """InstanceNormalization asks for one floating type since it is a layer of its own."""
-    return None if before(context, "10.0") else check_same_floats(context)
+def check_quantization(context: Context) -> Iterator[Objection]:
+    """Everything that is asked of a pair's nodes, in the parser's order; the zero point's type decides on the sign."""
+    if before(context, "9.0") and len(context.node.input) < 3:
+        yield Objection("no zero point is given", "9.0", "Write a zero point of int8 zeros.")
+    unsigned = has(context, 2) and context.operand(2).tensor.dtype == "uint8"
+    quantizes = context.node.op_type == "QuantizeLinear" and not is_weights(context, 2)
+    if not before(context, "8.5") and seen(context) and (is_one_of(context, 0, "uint8") or (unsigned and quantizes)):
+        yield Objection("uint8 is not taken", then=_SYMMETRIC)
+    values, zeros = (context.value(index) if is_weights(context, index) else None for index in (1, 2))
+    if values is not None and (values.size == 0 or not bool((values > 0).all())):
+        yield Objection("a scale that is not positive", then="Calibrate again; dead channels get a scale of 0.")
+    if zeros is not None and bool(zeros.astype("float32").any()):
+        yield Objection("a zero point other than 0 is not taken", then=_SYMMETRIC)
+    x, scale, zero = dims(context, 0), dims(context, 1), dims(context, 2)
+    if scale is None or None in scale:
+        return
+    scales = prod(size or 0 for size in scale)
+    if zero is not None and None not in zero and (points := prod(size or 0 for size in zero)) != scales:
+        yield Objection(f"{scales} scales and {points} zero points", then="Give one zero point a scale.")
+    axis = context.attributes.integer("axis", 0)
+    if x is None or scales == 1 or len(scale) > 1 or not -len(x) <= axis < len(x) or x[axis] in (None, scales):
+        return
+    yield Objection(f"{scales} scales for {x[axis]} channels", then="Set axis to the quantized dimension.")
 
 
-CHECKS: dict[str, tuple[Check, ...]] = {
-    **dict.fromkeys(ACTIVATIONS, (check_activation,)),
-    **dict.fromkeys(UNARY, (check_unary,)),
-    **dict.fromkeys(_ARITHMETIC, (check_arithmetic,)),
-    **dict.fromkeys(("Abs", "Neg"), (check_absolute,)),
-    **dict.fromkeys(("And", "Or", "Xor"), (check_logic,)),
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), (check_picking,)),
-    **dict.fromkeys(("ArgMax", "ArgMin", "TopK"), (check_ranking,)),
-    **dict.fromkeys(("Gemm", "MatMul"), (check_matrix,)),
-    **dict.fromkeys(("DepthToSpace", "SpaceToDepth", "GridSample"), (check_rearranged,)),
-    **dict.fromkeys(("Resize", "Upsample"), (check_enlarged,)),
-    **dict.fromkeys(("Concat", "Expand", "EyeLike", "Pad", "Slice", "Split", "Tile", "Trilu"), (check_no_bytes,)),
-    **dict.fromkeys(("ReverseSequence", "Scatter", "ScatterElements", "ScatterND", "OneHot"), (check_no_bytes,)),
-    **dict.fromkeys(("LpNormalization", "LpPool", "MeanVarianceNormalization", "Mish", "Hardmax"), (check_floating,)),
-    **dict.fromkeys(
-        ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"), (check_reduced,)
-    ),
-    **dict.fromkeys(("ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"), (check_reduced,)),
-    "Clip": (check_clip,),
-    "DeformConv": (check_same_floats,),
-    "Equal": (check_equal,),
-    "HardSwish": (check_hard_swish,),
-    "InstanceNormalization": (check_instance_types,),
-    "IsInf": (check_infinite,),
-    "Mod": (check_remainder,),
-    "Not": (check_not,),
-    "PRelu": (check_slopes,),
-    "Pow": (check_power,),
-    "Range": (check_counted,),
-    "Shrink": (check_shrink,),
-    "Sign": (check_sign,),
-    "Where": (check_select,),
-}
+CHECKS: Checks = (
+    *((row.operators, _refused(row)) for row in REFUSED),
+    ("And Or Xor Not", check_boolean),
+    ("IsInf", check_infinite),
+    ("Pow", check_power),
+    ("Mod", check_remainder),
+    ("LpNormalization LpPool MeanVarianceNormalization Mish Hardmax", check_floating),
+    ("HardSwish", check_hard_swish),
+    ("Clip", check_clip),
+    ("Range", check_counted),
+    ("DequantizeLinear QuantizeLinear", check_quantization),
+    ("DeformConv InstanceNormalization", check_same_floats),
+)

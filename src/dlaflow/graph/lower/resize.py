@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Resize, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context
-from dlaflow.graph.lower.draft import Draft
+from dlaflow.graph.lower.context import Context, Draft
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def import_resize(context: Context) -> None:
-    """Resize: one RESIZE; `sizes_given` tells whether the output's size rather than a scale was exported."""
+    """Resize: one RESIZE; `sizes_given` is whether the output's size rather than a scale was exported."""
     data = context.tensor(0)
     out = context.output().shape
     old = len(context.node.input) == 2 and "coordinate_transformation_mode" not in context.attributes

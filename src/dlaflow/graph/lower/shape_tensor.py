@@ -115,7 +115,7 @@ def concat(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTens
         return ShapeTensor(values)
     parts = [left.materialise(context), right.materialise(context)]
     joined = context.helper("CONCATENATION", parts, (len(values),), Concatenation(0), "ONNXTRT_ShapeConcat")
-    return ShapeTensor(_opened(values), tensor=joined)
+    return ShapeTensor(opened(values), tensor=joined)
 
 
 def gather(context: Context, data: ShapeTensor, indices: ShapeTensor) -> ShapeTensor:
@@ -126,7 +126,12 @@ def gather(context: Context, data: ShapeTensor, indices: ShapeTensor) -> ShapeTe
     where = indices.materialise(context)
     source = data.materialise(context)
     made = context.helper("GATHER", [source, where], (len(picked),), None, "ONNXTRT_ShapeGather")
-    return ShapeTensor(_opened(picked), tensor=made)
+    return ShapeTensor(opened(picked), tensor=made)
+
+
+def replacing(rank: int, axis: int) -> ShapeTensor:
+    """Subscripts for `interlace` that put the only value on the right in place of one on the left."""
+    return ShapeTensor(tuple(rank if index == axis else index for index in range(rank)))
 
 
 def interlace(context: Context, left: ShapeTensor, right: ShapeTensor, subscripts: ShapeTensor) -> ShapeTensor:
@@ -200,7 +205,7 @@ def _combine(context: Context, left: ShapeTensor, right: ShapeTensor, operation:
     made = context.helper(
         "ELEMENTWISE", [first, second], shape, ElementWise(operation.kind), "ONNXTRT_ShapeElementWise"
     )
-    return ShapeTensor(_opened(values), left.rank, made)
+    return ShapeTensor(opened(values), left.rank, made)
 
 
 def _computed(operation: _Operation, left: int | None, right: int | None) -> int | None:
@@ -213,7 +218,8 @@ def _is_all(shape: ShapeTensor, value: int) -> bool:
     return shape.known and all(entry == value for entry in shape.values)
 
 
-def _opened(values: Sequence[int | None]) -> tuple[int | None, ...]:
+def opened(values: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Sizes that the parser computes in the network."""
     return tuple(None if value is None else OpenSize(value) for value in values)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Dims, Shuffle, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.broadcast import squeeze, unsqueeze
 from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.helpers import squeeze, unsqueeze
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.sizes import parser_knows
 
@@ -18,8 +18,7 @@ def import_reshape(context: Context) -> None:
     rank = len(out.shape) if out.shape is not None else 0
     shape = ShapeTensor(given) if given is not None else sizes.from_input(context, 1, rank)
     result = sizes.add_shuffle(context, data, shape, None)
-    draft = context.drafts[-1] if shape.known else next(d for d in reversed(context.drafts) if result in d.outputs)
-    draft.attributes = Shuffle(reshape=out.shape or result.shape or ())
+    context.maker(result).attributes = Shuffle(reshape=out.shape or result.shape or ())
     context.finish(result)
 
 
@@ -109,8 +108,7 @@ def _axes(context: Context, rank: int) -> list[int] | None:
 
 def _unmarked(context: Context, result: Tensor) -> Tensor:
     """The shuffle is the ONNX operator's own, not a helper."""
-    draft = next(draft for draft in reversed(context.drafts) if result in draft.outputs)
-    draft.attributes = Shuffle(reshape=result.shape or ())
+    context.maker(result).attributes = Shuffle(reshape=result.shape or ())
     return result
 
 
@@ -169,7 +167,7 @@ def _two_shuffles(
     order, merged = then
     first = sizes.add_shuffle(context, data, split, None)
     moved = tuple(split.values[axis] for axis in order)
-    draft = next(draft for draft in reversed(context.drafts) if first in draft.outputs)
+    draft = context.maker(first)
     draft.attributes = Shuffle(reshape=tuple(split.values), second_transpose=order)
     draft.outputs = [Tensor(first.name, moved, first.dtype, first.constant)]
     context.finish(sizes.add_shuffle(context, draft.outputs[0], _joined(context, merged)))

@@ -1,4 +1,4 @@
-"""Dimensions that the parser does not know while parsing, although the target's batch tells what they will be.
+"""Dimensions that the parser does not know while parsing, although they follow from the target's batch.
 
 TensorRT parses a model with an open batch dimension once, with -1 in its place; the layers that compute with it stand
 in the network. The prediction wants both: the number, and the fact that the parser did not have it.
@@ -35,6 +35,12 @@ def marked(shape: Dims | None, parsed: Dims | None) -> Dims | None:
         return tuple(None if size is None else OpenSize(size) for size in shape)
     pairs = zip(shape, parsed, strict=True)
     return tuple(size if size is None or known is not None else OpenSize(size) for size, known in pairs)
+
+
+def all_known(shape: Dims | None) -> tuple[int, ...] | None:
+    """The shape as ordinary integers, None when a size is not known."""
+    known = [int(size) for size in shape or () if size is not None]
+    return tuple(known) if shape is not None and len(known) == len(shape) else None
 
 
 def plain(shape: Dims | None) -> Dims | None:

@@ -1,14 +1,15 @@
-"""Operators that join, pick or create tensors: Concat, Gather, Scatter, Shape, ConstantOfShape, Range and the like."""
+"""Operators that join, pick, measure or create tensors: Concat, Gather, Scatter, Shape, ConstantOfShape, Range."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 from dlaflow.graph.layer import Cast, Concatenation, Slice, Tensor
+from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context, Operand
-from dlaflow.graph.lower.filling import stretched
-
-Importer = Callable[[Context], None]
+from dlaflow.graph.lower.helpers import stretched
+from dlaflow.graph.lower.shape_tensor import ShapeTensor
+from dlaflow.graph.lower.sizes import OpenSize, parser_knows
 
 
 def import_constant(context: Context) -> None:
@@ -35,7 +36,7 @@ def import_shape(context: Context) -> None:
     """Shape: SHAPE, a CAST in releases with 64 bits, a SLICE for a part of it; older ones give the whole."""
     data = context.as_tensor(context.operand(0))
     rank = len(data.shape) if data.shape is not None else None
-    name = None if context.parser.names_every_layer else ""
+    name = context.further_name
     result = context.emit("SHAPE", [data], (rank,), dtype="int64" if context.parser.int64 else "int32")
     if context.parser.int64:
         result = context.emit("CAST", [result], (rank,), Cast("int64"), name=name, dtype="int64")
@@ -82,30 +83,141 @@ def gathered(context: Context) -> None:
     context.finish(context.emit("GATHER", [data, indices], context.output().shape))
 
 
-def layer(kind: str) -> Importer:
-    """An importer for one layer of `kind` that takes all inputs and has the node's outputs."""
-
-    def run(context: Context) -> None:
-        count = len(context.node.input)
-        tensors = [context.tensor(index) for index in range(count) if not context.is_absent(index)]
-        emit_all(context, kind, tensors)
-
-    return run
-
-
-def emit_all(context: Context, kind: str, tensors: list[Tensor]) -> None:
-    """One layer of `kind` with as many outputs as the node has."""
-    first = context.emit(kind, tensors, context.output(0).shape, dtype=context.output(0).dtype or None)
-    results = [first]
+def import_unknown(context: Context) -> None:
+    """An operator that no importer of TensorRT's is known for: one layer with the node's inputs and outputs."""
+    if context.node.op_type not in context.unknown_ops:
+        context.unknown_ops.append(context.node.op_type)
+    out = context.output()
+    results = [context.emit("UNKNOWN", context.tensors(), out.shape, dtype=out.dtype or None)]
     for index in range(1, len(context.node.output)):
         out = context.output(index)
-        results.extend(context.add_outputs(Tensor(context.further(first, index), out.shape, out.dtype, first.constant)))
+        results.append(context.add_output(out.shape, out.dtype))
     context.finish(*results)
 
 
-def import_unknown(context: Context) -> None:
-    """An operator that no importer of TensorRT's is known for."""
-    if context.node.op_type not in context.unknown_ops:
-        context.unknown_ops.append(context.node.op_type)
-    count = len(context.node.input)
-    emit_all(context, "UNKNOWN", [context.tensor(index) for index in range(count) if not context.is_absent(index)])
+def import_scatter(context: Context) -> None:
+    """SCATTER with its indices in 32 bits; older parsers overlook an attribute that asks for a reduction."""
+    reduces = context.attributes.text("reduction", "none") != "none"
+    data, indices, updates = (context.tensor(index) for index in range(3))
+    if reduces and context.parser.int64:
+        kind = "PLUGIN_V3" if context.parser.names_every_layer else "PLUGIN_V2"
+        context.finish(context.emit(kind, [data, indices, updates], data.shape))
+        return
+    if context.parser.casts_scatter_indices:
+        indices = context.emit("CAST", [indices], indices.shape, Cast("int32"), name="", dtype="int32")
+    context.finish(context.emit("SCATTER", [data, indices, updates], data.shape))
+
+
+def import_size(context: Context) -> None:
+    """Size: a constant when the parser knows the shape, else a product of gathered dimensions."""
+    operand = context.operand(0)
+    shape = sizes.shape_of(operand.tensor)
+    if operand.tensor.shape is None:
+        context.finish(context.emit("SHAPE", [context.as_tensor(operand)], (None,), name="", dtype="int64"))
+        return
+    total = sizes.scalar(1)
+    for index in range(len(shape.values)):
+        total = sizes.multiply(context, total, _dimension(context, shape, index))
+    context.finish(total.materialise(context))
+
+
+def _dimension(context: Context, shape: ShapeTensor, index: int) -> ShapeTensor:
+    """One dimension as a scalar."""
+    size = shape.values[index]
+    if parser_knows(size):
+        return ShapeTensor((size,), rank=0)
+    where = sizes.scalar(index).materialise(context)
+    source = shape.materialise(context)
+    made = context.helper("GATHER", [source, where], (), None, "ONNXTRT_ShapeGather")
+    return ShapeTensor((None if size is None else OpenSize(size),), rank=0, tensor=made)
+
+
+def import_range(context: Context) -> None:
+    """Range: max(0 - floor((start - limit) / step), 0) elements from FILL."""
+    dtype = context.operand(0).tensor.dtype
+    start, limit, step = (_given(context, index) for index in range(3))
+    zero = sizes.scalar(0)
+    quotient = sizes.floor_divide(context, sizes.subtract(context, start, limit), step)
+    if dtype.startswith("float") or (context.parser.int64 and dtype == "int32"):
+        quotient = _whole(context, quotient)
+    count = sizes.maximum(context, sizes.subtract(context, zero, quotient), zero)
+    shape = _as_vector(context, count)
+    out = context.output()
+    if context.parser.names_helpers:
+        context.names.layer("ONNXTRT_ShapeFill")
+    inputs = [] if shape.known else [shape.materialise(context)]
+    result = context.emit("FILL", inputs, out.shape, dtype=out.dtype or "int64")
+    draft = context.drafts[-1]
+    if not (start.known and step.known) and not _takes_parameters(context, dtype):
+        draft.inputs.append(start.materialise(context))
+        draft.inputs.append(_as_vector(context, step).materialise(context))
+    folds = bool(draft.inputs) and all(tensor.constant for tensor in draft.inputs)
+    if out.constant or folds or (shape.known and start.known and step.known):
+        result = replace(result, constant=True)
+        draft.outputs = [result]
+    context.finish(result)
+
+
+def _takes_parameters(context: Context, dtype: str) -> bool:
+    """INT32 start and step that are weights are parameters of the layer from 10.0 on."""
+    return context.parser.int64 and dtype == "int32" and context.operand(0).weights and context.operand(2).weights
+
+
+def _given(context: Context, index: int) -> ShapeTensor:
+    """Start, limit or step: weights are numbers to older parsers, newer ones and floats take a tensor."""
+    operand = context.operand(index)
+    if operand.tensor.dtype.startswith("float"):
+        return ShapeTensor((None,), rank=len(operand.tensor.shape or ()), tensor=context.as_tensor(operand))
+    if not context.parser.int64:
+        return sizes.from_input(context, index)
+    value = context.value(index)
+    tensor = context.cast(context.as_tensor(operand), "int64")
+    number = int(value.reshape(-1)[0]) if value is not None and value.size else None
+    return ShapeTensor((None if number is None else OpenSize(number),), rank=0, tensor=tensor)
+
+
+def _whole(context: Context, quotient: ShapeTensor) -> ShapeTensor:
+    """A quotient of floats as an integer."""
+    data = quotient.materialise(context)
+    if context.parser.names_helpers:
+        made = context.emit("CAST", [data], data.shape, Cast("int64"), name="ONNXTRT_ShapeCastToInt64", dtype="int64")
+    else:
+        made = context.emit("IDENTITY", [data], data.shape, Cast("int32"), name="", dtype="int32")
+    return ShapeTensor(quotient.values, quotient.rank, made)
+
+
+def _as_vector(context: Context, scalar: ShapeTensor) -> ShapeTensor:
+    if scalar.known:
+        return ShapeTensor(scalar.values)
+    line = sizes.add_shuffle(context, scalar.materialise(context), sizes.vector(1))
+    return ShapeTensor(scalar.values, tensor=line)
+
+
+def import_random(context: Context) -> None:
+    """FILL of the shape in the attribute, or of the input's, which is an input of the layer when it is open."""
+    out = context.output()
+    if context.is_absent(0):
+        shape = ShapeTensor(context.attributes.integers("shape") or ())
+    else:
+        shape = sizes.shape_of(context.tensor(0))
+    dims = out.shape if out.shape is not None else shape.values
+    made = context.emit("FILL", [], dims, name="", dtype=out.dtype or "float32")
+    draft = context.drafts[-1]
+    if not shape.known:
+        draft.inputs.append(shape.materialise(context))
+    if context.parser.names_helpers:
+        context.names.layer("ONNXTRT_ShapeFill")
+    made = context.rename_layer(draft, context.names.layer(context.node_name))
+    context.finish(made)
+
+
+def import_eye_like(context: Context) -> None:
+    """EyeLike: a constant of 32-bit integers, cast to the type that is asked for."""
+    data = context.tensor(0)
+    dims = data.shape or ()
+    context.reserve()
+    named = context.parser.version >= (8, 6)  # before, without the name that is made up for a nameless node
+    eye = context.constant(dims, "int32", context.node_name if named else context.node.name)
+    dtype = context.output().dtype or data.dtype
+    narrow = "int32" if dtype == "int64" and not context.parser.int64 else dtype
+    context.finish(eye if narrow == "int32" else context.cast(eye, dtype))

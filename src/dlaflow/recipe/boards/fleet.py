@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.build.machine import Machine
 from dlaflow.errors import EnvironmentLacksError, InputError
-from dlaflow.progress import Progress, silent
+from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.recipe.boards.config import is_typed
 from dlaflow.recipe.boards.plan import BoardPlanner
 from dlaflow.recipe.boards.records import FleetOptions, FleetOutcome, plain
@@ -18,11 +18,10 @@ from dlaflow.recipe.boards.work import BoardAtWork
 from dlaflow.recipe.engine import Listener, StepDone, run_steps
 from dlaflow.recipe.plan import Planner
 from dlaflow.recipe.schema import RemoteSection
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.doctor import ask, has_other_chip, has_other_release, release_of
-from dlaflow.remote.interruption import Interruption
 from dlaflow.remote.inventory import BoardEntry, answers_of, on_every_board, open_board
-from dlaflow.remote.jobs import Handling
+from dlaflow.remote.jobs import JobControl
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
@@ -33,7 +32,7 @@ class Member:
     """A board that answered."""
 
     entry: BoardEntry
-    board: Board
+    board: RemoteBoard
     machine: Machine
     power: bool
 
@@ -102,7 +101,7 @@ class Fleet:
             steps = BoardPlanner(planner.recipe, planner.target, planner.files, planner.data, board).steps()
             run_steps(steps, folder, resume=resume, progress=member.board.progress, listener=heard)
 
-        results = on_every_board(self._options.entries, one, self._options.person)
+        results = on_every_board(self._options.entries, one, self._options.user)
         failed = {result.entry.title: result.error for result in results if result.error is not None}
         whole = tuple(name for name in self._members if name not in failed)
         sent = {name: member.board.transport.sent for name, member in self._members.items()}
@@ -117,7 +116,7 @@ class Fleet:
             jetpack=member.machine.jetpack,
             power=options.power and member.power,
             options=options,
-            handling=Handling(attach=attach, ask_to_stop=self._options.person.ask_to_stop),
+            control=JobControl(attach=attach, ask_to_stop=self._options.user.ask_to_stop),
         )
 
 
@@ -136,11 +135,11 @@ def connected(options: FleetOptions, progress: Progress = silent) -> Iterator[Fl
         boards = {
             entry.title: stack.enter_context(open_board(entry, options.patience, progress)) for entry in options.entries
         }
-        met = on_every_board(options.entries, lambda entry, _: _meet(entry, boards[entry.title]), options.person)
-        yield Fleet(tuple(answers_of(met, options.person.tell, "Nothing was begun.").values()), options)
+        met = on_every_board(options.entries, lambda entry, _: _meet(entry, boards[entry.title]), options.user)
+        yield Fleet(tuple(answers_of(met, options.user.tell, "Nothing was begun.").values()), options)
 
 
-def _meet(entry: BoardEntry, board: Board) -> Member:
+def _meet(entry: BoardEntry, board: RemoteBoard) -> Member:
     machine, facts = ask(board)
     if "trtexec" not in facts.places:
         raise EnvironmentLacksError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from dlaflow.errors import DlaflowError
 from dlaflow.recipe.engine import StepDone
 from dlaflow.remote.board import Patience
-from dlaflow.remote.inventory import BoardEntry, Person
+from dlaflow.remote.inventory import BoardEntry, UserCallbacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class FleetOptions:
 
     entries: tuple[BoardEntry, ...]
     patience: Patience = field(default_factory=Patience)
-    person: Person = field(default_factory=Person)
+    user: UserCallbacks = field(default_factory=UserCallbacks)
 
 
 @dataclass(frozen=True, slots=True)

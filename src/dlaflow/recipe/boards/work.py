@@ -19,10 +19,10 @@ from dlaflow.recipe.data import RunData
 from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
-from dlaflow.remote.board import Board
+from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import RemoteBuild, build_on_board
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
-from dlaflow.remote.jobs import Handling
+from dlaflow.remote.jobs import JobControl
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.report.json import measurements_json, read_placement
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 class BoardAtWork:
     """A board at work: its connection, its name in the run, its release, whether it tells power, how to go about it."""
 
-    board: Board
+    board: RemoteBoard
     name: str
     tensorrt: str
     jetpack: str
     power: bool
     options: RemoteSection
-    handling: Handling
+    control: JobControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def build(board: BoardAtWork, engine: EngineToBuild, progress: Progress) -> str:
     """Build on the board; the engine, its log and its manifest come back."""
     engine.out.parent.mkdir(parents=True, exist_ok=True)
     built_for = BuiltFor("tensorrt", board.tensorrt, engine.board, board.jetpack)
-    how = RemoteBuild(BUILD_ONLY, board.options.timeout, board.options.lock_clocks, board.handling)
+    how = RemoteBuild(BUILD_ONLY, board.options.timeout, board.options.lock_clocks, board.control)
     result = build_on_board(board.board, Request(engine.model, engine.out, engine.config, built_for), how)
     summary = f"{result.manifest.bytes / 1e6:.1f} MB in {result.manifest.seconds:.1f} s"
     placement = result.run.placement if result.run else None
@@ -81,7 +81,7 @@ def profile(board: BoardAtWork, files: BoardFiles, placement: Path | None, progr
         options.duration,
         power=PowerOptions(idle_s=options.idle) if board.power else None,
         clocks=options.lock_clocks,
-        handling=board.handling,
+        control=board.control,
     )
     pulled = profile_on_board(board.board, files.dla, files.folder, how)
     found = read_profile(pulled, read_placement(placement) if placement else None)
@@ -102,7 +102,7 @@ def evaluate(
     model, target = source
     chosen = data.test(board.options.images)
     shape = fed(model, target)
-    how = RemoteEvaluation(shape.name, shape.shapes.usual[0], handling=board.handling)
+    how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=board.control)
     accuracy = evaluate_on_board(board.board, files.dla, chosen.images, chosen.known_labels, how)
     rows = accuracy.measurements(f"{target.precision} on {board.name}", detail=data.dataset.name)
     # Each batch starts trtexec anew, so the throughput says nothing.
@@ -121,7 +121,7 @@ def bench(board: BoardAtWork, files: BoardFiles, cores: tuple[int, ...], progres
         idle=board.options.idle,
         power=board.power,
         clocks=board.options.lock_clocks,
-        handling=board.handling,
+        control=board.control,
     )
     rows = run_bench(board.board, options)
     write_atomic(files.bench, measurements_json([replace(row, subject=f"{board.name} {row.subject}") for row in rows]))

@@ -6,7 +6,8 @@ import os
 import re
 import sys
 
-from .folder import ID, NAME, SHA, Record, Refused, need, program
+from . import generated
+from .folder import ID, NAME, SHA, Record, RefusedRequest, need, program
 
 BINDINGS = "bindings"
 """The program that builds through TensorRT's Python API: this agent itself."""
@@ -14,19 +15,11 @@ KINDS = ("build", "profile", "bench", "evaluate", "probe", "power")
 
 _ARGUMENT = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=([^\x00-\x1f]*))?")
 _TEXT = re.compile(r"[^\x00-\x1f]{0,200}")
-_FILES_TEXT = "onnx deploy saveEngine loadEngine calib exportTimes exportProfile exportLayerInfo exportOutput"
-_FILES = frozenset(_FILES_TEXT.split())
+_FILE = frozenset(generated.TAKES_FILE.split())
 """Options whose value is the name of one file in the job's folder."""
-_SEVERAL = frozenset(["plugins", "staticPlugins"])
-_PLAIN_TEXT = """
-    batch output minShapes optShapes maxShapes shapes int8 fp16 stronglyTyped precisionConstraints layerPrecisions
-    useDLACore allowGPUFallback buildDLAStandalone safe adjustForDLA uint8AsymmetricQuantizationDLA layerDeviceTypes
-    inputIOFormats outputIOFormats memPoolSize workspace sparsity builderOptimizationLevel profilingVerbosity
-    versionCompatible skipInference buildOnly iterations idleTime duration warmUp avgRuns noDataTransfers useSpinWait
-    useCudaGraph separateProfileRun includeDataTransfers noSpinWait noCudaGraph dumpProfile dumpLayerInfo verbose best
-    percentile
-"""
-_PLAIN = frozenset(_PLAIN_TEXT.split())
+_FILES = frozenset(generated.TAKES_FILES.split())
+_TENSORS = frozenset(generated.TAKES_TENSORS.split())
+_TEXTS = frozenset(generated.TAKES_TEXT.split())
 _NSYS = frozenset(["trace", "force-overwrite", "accelerator-trace"])
 
 
@@ -34,7 +27,7 @@ def check_job(job: Record) -> None:
     """Refuse a job that is not one of ours, before anything is written."""
     need(ID, job.get("id"), "a job")
     if job.get("kind") not in KINDS:
-        raise Refused("refused", f"not a kind of job: {job.get('kind')!r}")
+        raise RefusedRequest("refused", f"not a kind of job: {job.get('kind')!r}")
     for field in ("desk", "title"):
         need(_TEXT, job.get(field, ""), field)
     for name, sha in job["files"].items():
@@ -45,7 +38,7 @@ def check_job(job: Record) -> None:
         for run in phase["runs"]:
             need(NAME, run.get("name"), "a run")
             if not isinstance(run.get("seconds"), (int, float)) or not 0 < run["seconds"] <= 7 * 86400:
-                raise Refused("refused", f"not a time limit in seconds: {run.get('seconds')!r}")
+                raise RefusedRequest("refused", f"not a time limit in seconds: {run.get('seconds')!r}")
             command_of(run, resolve=False)
 
 
@@ -66,30 +59,30 @@ def command_of(run: Record, resolve: bool = True) -> list[str]:
         report = need(NAME, run.get("report"), "a report")
         out = f"--output={report}.sqlite"
         return [find("nsys"), "export", "--type=sqlite", "--force-overwrite=true", out, f"{report}.nsys-rep"]
-    raise Refused("refused", f"not a program of this agent: {name!r}")
+    raise RefusedRequest("refused", f"not a program of this agent: {name!r}")
 
 
 def _checked(argument: object) -> str:
     match = _ARGUMENT.fullmatch(argument) if isinstance(argument, str) else None
     if match is None:
-        raise Refused("refused", f"not an option: {argument!r}")
+        raise RefusedRequest("refused", f"not an option: {argument!r}")
     name, value = match.group(1), match.group(2)
-    if name in _FILES:
+    if name in _FILE:
         need(NAME, value, f"a file for --{name}")
-    elif name in _SEVERAL:
+    elif name in _FILES:
         for one in (value or "").split(","):
             # As a path, so that the loader takes the job's own file and no library of that name.
             need(re.compile(rf"\./{NAME.pattern}"), one, f"a file for --{name}")
-    elif name == "loadInputs":
+    elif name in _TENSORS:
         for one in (value or "").split(","):
-            need(NAME, one.rpartition(":")[2], "a file for --loadInputs")
-    elif name not in _PLAIN:
-        raise Refused("refused", f"not an option of this agent: --{name}")
+            need(NAME, one.rpartition(":")[2], f"a file for --{name}")
+    elif name not in _TEXTS:
+        raise RefusedRequest("refused", f"not an option of this agent: --{name}")
     return match.group(0)
 
 
 def _checked_nsys(flag: object) -> str:
     match = _ARGUMENT.fullmatch(flag) if isinstance(flag, str) else None
     if match is None or match.group(1) not in _NSYS:
-        raise Refused("refused", f"not an option of this agent: {flag!r}")
+        raise RefusedRequest("refused", f"not an option of this agent: {flag!r}")
     return match.group(0)

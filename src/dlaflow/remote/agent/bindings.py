@@ -12,6 +12,8 @@ import time
 import traceback
 from typing import Any, Dict, List, Tuple  # noqa: UP035
 
+from . import generated
+
 PROGRAM = "TensorRT.bindings"
 _LETTERS = {"INTERNAL_ERROR": "F", "ERROR": "E", "WARNING": "W", "INFO": "I", "VERBOSE": "V"}
 _POOLS = {
@@ -39,7 +41,7 @@ class Wrong(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """Build, and say how it went as trtexec does."""
+    """Build, and print how it went as trtexec does."""
     try:
         trt = importlib.import_module("tensorrt")
     except ImportError as error:
@@ -50,7 +52,7 @@ def main(arguments: list[str]) -> int:
     try:
         build(trt, arguments)
     except Exception as error:
-        # The log is all that the desk sees of this process.
+        # The log is all that the host sees of this process.
         _log("E", str(error) if isinstance(error, (Wrong, OSError)) else traceback.format_exc())
         _say(f"&&&& FAILED {line}")
         return 1
@@ -65,7 +67,7 @@ def build(trt: Any, arguments: list[str]) -> None:
     trt.init_libnvinfer_plugins(logger, "")
     builder = trt.Builder(logger)
     release = tuple(int(part) for part in trt.__version__.split(".")[:2])
-    typed = release >= (11, 0) or "stronglyTyped" in options
+    typed = release >= generated.TYPED_ONLY_SINCE or "stronglyTyped" in options
     network = builder.create_network(_flags(trt, release, typed))
     parser = trt.OnnxParser(network, logger)
     for option, flag in _PARSER_FLAGS.items():
@@ -104,7 +106,7 @@ def _read(arguments: list[str]) -> Dict[str, str]:  # noqa: UP006
 
 def _flags(trt: Any, release: Tuple[int, ...], typed: bool) -> int:  # noqa: UP006
     kinds = trt.NetworkDefinitionCreationFlag
-    flags = 1 << int(kinds.EXPLICIT_BATCH) if release < (10, 0) else 0
+    flags = 1 << int(kinds.EXPLICIT_BATCH) if release[:1] <= generated.EXPLICIT_BATCH_UNTIL else 0
     return flags | (1 << int(kinds.STRONGLY_TYPED)) if typed else flags
 
 

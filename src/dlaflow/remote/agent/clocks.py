@@ -6,7 +6,7 @@ import os
 import subprocess
 from contextlib import suppress
 
-from .folder import Refused, place, program, read, write
+from .folder import RefusedRequest, place, program, read, write
 
 _SECONDS = 60
 
@@ -30,7 +30,7 @@ def restore_clocks() -> None:
     if found.get("boot") == _boot():
         try:
             _as_root(program("jetson_clocks"), "--restore", str(found["saved"]))
-        except (Refused, OSError, KeyError, subprocess.SubprocessError):
+        except (RefusedRequest, OSError, KeyError, subprocess.SubprocessError):
             return
     with suppress(FileNotFoundError):
         os.unlink(marker)
@@ -48,7 +48,7 @@ def _as_root(*command: str) -> None:
     )
     if done.returncode != 0:
         text = " ".join(done.stdout.decode("utf-8", "replace").split())[:300]
-        raise Refused("clocks", f"{os.path.basename(command[0])} ended with {done.returncode}: {text}")
+        raise RefusedRequest("clocks", f"{os.path.basename(command[0])} ended with {done.returncode}: {text}")
 
 
 def _boot() -> str:

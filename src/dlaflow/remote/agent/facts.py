@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from .folder import Record, Refused, program, say
+from .folder import Record, RefusedRequest, program, say
 
 _FILES = ("/proc/device-tree/compatible", "/proc/device-tree/model", "/etc/nv_tegra_release")
 _COMMANDS = (
@@ -30,7 +30,7 @@ _TENSORRT = "import tensorrt as t;print(t.__version__,t.Builder(t.Logger(t.Logge
 
 
 def facts(request: Record) -> None:
-    """Files, outputs of commands, places of programs, and which of the desk's paths exist."""
+    """Files, outputs of commands, places of programs, and which of the host's paths exist."""
     texts = {}
     for path in _FILES:
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
@@ -42,7 +42,7 @@ def facts(request: Record) -> None:
             outputs.append({"command": command, "text": text})
     places = {}
     for name in _PROGRAMS:
-        with suppress(Refused):
+        with suppress(RefusedRequest):
             places[name] = program(name)
     paths = [path for path in request.get("paths", []) if isinstance(path, str) and os.path.exists(path)]
     say(

@@ -8,7 +8,7 @@ import sys
 import tarfile
 from contextlib import suppress
 
-from .folder import NAME, SHA, Record, Refused, digest, free_bytes, job_path, need, place, read, say
+from .folder import NAME, SHA, Record, RefusedRequest, digest, free_bytes, job_path, need, place, read, say
 
 
 def have(request: Record) -> None:
@@ -25,7 +25,7 @@ def receive(request: Record) -> None:
             name = need(SHA, member.name, "a hash")
             source = tar.extractfile(member) if member.isfile() else None
             if source is None:
-                raise Refused("refused", f"not a plain file: {member.name!r}")
+                raise RefusedRequest("refused", f"not a plain file: {member.name!r}")
             temporary = place("incoming", f"{name}.{os.getpid()}")
             try:
                 with open(temporary, "wb") as file:
@@ -64,7 +64,7 @@ def send(request: Record) -> None:
     names = [need(NAME, name, "a file") for name in request["names"]]
     for name in names:
         if name not in outputs:
-            raise Refused("refused", f"{job} has no {name!r}")
+            raise RefusedRequest("refused", f"{job} has no {name!r}")
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
         for name in names:
             tar.add(job_path(job, name), arcname=name, recursive=False)

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Dict  # noqa: UP035
 
-# JSON of the wire; the desk decodes the same into records (dlaflow.remote.records).
+# JSON of the wire; the host decodes the same into records (dlaflow.remote.records).
 Record = Dict[str, Any]  # noqa: UP006
 
 SHA = re.compile(r"[0-9a-f]{64}")
@@ -27,8 +27,8 @@ _PLACES = {
 }
 
 
-class Refused(Exception):
-    """A request that this agent does not serve; `code` tells the desk which kind of refusal it is."""
+class RefusedRequest(Exception):
+    """A request that this agent does not serve; `code` is the kind of refusal, for the host."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -56,7 +56,7 @@ def prepare() -> None:
 def need(pattern: re.Pattern[str], text: object, what: str) -> str:
     """`text` when it is what it should be; else the request is refused."""
     if not isinstance(text, str) or not pattern.fullmatch(text):
-        raise Refused("refused", f"not {what}: {text!r}")
+        raise RefusedRequest("refused", f"not {what}: {text!r}")
     return text
 
 
@@ -110,7 +110,7 @@ def program(name: str) -> str:
     for found in (shutil.which(name), *_PLACES.get(name, ())):
         if found and os.access(found, os.X_OK):
             return found
-    raise Refused("missing", f"{name} is not on this board")
+    raise RefusedRequest("missing", f"{name} is not on this board")
 
 
 def take_lock() -> int | None:

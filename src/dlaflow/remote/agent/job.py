@@ -14,7 +14,7 @@ from typing import NoReturn
 from . import process
 from .allowed import check_job
 from .clocks import restore_clocks
-from .folder import ID, Record, Refused, digest, job_path, place, read, say, take_lock, write
+from .folder import ID, Record, RefusedRequest, digest, job_path, place, read, say, take_lock, write
 from .worker import work
 
 _INNER = ("state.json", "events.jsonl", "reserve", "stop")
@@ -50,7 +50,7 @@ def follow(request: Record) -> None:
     job = str(request["id"])
     path, offset = job_path(job, "events.jsonl"), int(request.get("offset", 0))
     if not read(job_path(job, "state.json")):
-        raise Refused("unknown_job", f"there is no job {job}")
+        raise RefusedRequest("unknown_job", f"there is no job {job}")
     said = time.time()
     while True:
         # The state is read first: what a finished job said last is then surely in its file.
@@ -80,7 +80,7 @@ def stop(request: Record) -> None:
     job = str(request["id"])
     state = read(job_path(job, "state.json"))
     if not state:
-        raise Refused("unknown_job", f"there is no job {job}")
+        raise RefusedRequest("unknown_job", f"there is no job {job}")
     if state["state"] == "running":
         with open(job_path(job, "stop"), "w", encoding="ascii"):
             pass
@@ -145,7 +145,7 @@ def _begin(job: Record) -> Record:
     try:
         for name, sha in job["files"].items():
             if not os.path.exists(place("store", sha)):
-                raise Refused("missing_file", f"{name} was not pushed")
+                raise RefusedRequest("missing_file", f"{name} was not pushed")
             os.utime(place("store", sha))
             os.link(place("store", sha), os.path.join(folder, name))
         # Room for the last word on a disk that runs full.
@@ -155,14 +155,14 @@ def _begin(job: Record) -> Record:
             pass
         write(place("holder.json"), state)
         write(os.path.join(folder, "state.json"), state)
-    except (OSError, Refused):
+    except (OSError, RefusedRequest):
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return state
 
 
 def _detach() -> None:
-    """Leave the connection: a session of its own, no terminal, no pipe to the desk."""
+    """Leave the connection: a session of its own, no terminal, no pipe to the host."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):

@@ -11,7 +11,7 @@ import sys
 
 from . import bindings, facts, files, job
 from .allowed import BINDINGS, command_of
-from .folder import Record, Refused, free_bytes, prepare, root, say
+from .folder import Record, RefusedRequest, free_bytes, prepare, root, say
 
 
 def hello(request: Record) -> None:
@@ -51,15 +51,15 @@ def main() -> int:
             return bindings.main(sys.argv[2:])
         command = COMMANDS.get(sys.argv[1] if len(sys.argv) == 2 else "")
         if command is None:
-            raise Refused("refused", "not a command of this agent")
+            raise RefusedRequest("refused", "not a command of this agent")
         prepare()
         request = json.loads(sys.stdin.buffer.readline() or b"{}")
         if not isinstance(request, dict):
-            raise Refused("refused", "not a request")
+            raise RefusedRequest("refused", "not a request")
         command(request)
     except BrokenPipeError:
         return 1
-    except Refused as error:
+    except RefusedRequest as error:
         say({"error": error.code, "text": str(error)})
     except OSError as error:
         code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "system"

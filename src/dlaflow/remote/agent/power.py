@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import IO
 
-from .folder import Refused, program
+from .folder import RefusedRequest, program
 from .process import end, spawn
 
 TEGRASTATS_LOG = "tegrastats.log"
@@ -31,12 +31,12 @@ class PowerMeter:
         self.source = ""
 
     def start(self) -> None:
-        """Raises Refused where the board shows no power at all."""
+        """Raises RefusedRequest where the board shows no power at all."""
         try:
             tool = program("tegrastats")
-        except Refused:
+        except RefusedRequest:
             if not read_rails():
-                raise Refused("missing", "this board has neither tegrastats nor readable power rails") from None
+                raise RefusedRequest("missing", "this board has neither tegrastats nor readable power rails") from None
             self.source = "sysfs"
             self._thread = threading.Thread(target=self._sample_rails, daemon=True)
         else:

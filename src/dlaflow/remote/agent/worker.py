@@ -15,7 +15,7 @@ from typing import IO, NoReturn, Protocol
 from .allowed import command_of
 from .clocks import lock_clocks, restore_clocks
 from .facts import output_of
-from .folder import Record, Refused, job_path
+from .folder import Record, RefusedRequest, job_path
 from .power import PowerMeter
 from .process import end, spawn
 
@@ -38,13 +38,13 @@ def work(job: Record) -> Record:
     """Run a job to its end and return how it ended: `state`, `why`, `runs`, `power` (where it came from)."""
     worker = _Worker(job)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _told_to_end)
+        signal.signal(number, _on_signal)
     ending, why = "done", ""
     try:
         worker.run()
     except Stopped:
         ending, why = "stopped", "stopped on request"
-    except (Failed, Refused) as error:
+    except (Failed, RefusedRequest) as error:
         ending, why = "failed", str(error)
     except OSError as error:
         ending, why = "failed", f"{error.strerror or error} {error.filename or ''}".strip()
@@ -90,7 +90,7 @@ class _Worker:
         self._events.close()
 
     def _unpack(self) -> None:
-        """trtexec reads raw values; the desk sends .npy, which tells shape and type too."""
+        """trtexec reads raw values; the host sends .npy, which holds shape and type too."""
         for name in self._job["files"]:
             if not name.endswith(".npy"):
                 continue
@@ -203,5 +203,5 @@ class _Say(Protocol):
     def __call__(self, event: str, **fields: object) -> None: ...
 
 
-def _told_to_end(number: int, frame: object) -> NoReturn:
+def _on_signal(number: int, frame: object) -> NoReturn:
     raise Stopped

@@ -1,0 +1,43 @@
+"""What `dlaflow fix` would gain in time: the same search as in its dry run, then an estimate of what it ends with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dlaflow.estimate.answer import Estimate
+from dlaflow.estimate.latency import estimate
+from dlaflow.graph.load import Model
+from dlaflow.placement.check import network_of
+from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.load import draft_to_match
+from dlaflow.rewrites.registry import allowed
+from dlaflow.rewrites.search import Search
+from dlaflow.targets.target import Target
+from dlaflow.types import Placement
+
+
+def with_gain(
+    now: Estimate,
+    placement: Placement,
+    model: Model,
+    target: Target,
+    mode: str | None = None,
+    allow: Safety = Safety.EXACT,
+) -> Estimate:
+    """The estimate `now` of `model` with `after_fix` and `fixes` filled in; as it is when no rewrite helps.
+
+    `placement` names the rewrites that match (`with_rewrites`); where none of class `allow` does, nothing is searched.
+    `mode` is the power mode of `now`. The weights of the model are not read, so that a rewrite which depends on one of
+    the large ones is taken to hold.
+    """
+    rewrites = allowed(allow)
+    named = {name for layer in placement.layers for finding in layer.findings for name in finding.rewrites}
+    if now.latency is None or named.isdisjoint(rewrite.id for rewrite in rewrites):
+        return now
+    draft = draft_to_match(model, target.batch, target.shapes)
+    target = replace(target, shapes=())  # the draft holds them
+    found = Search(target, rewrites, model.path).run(draft)
+    if not found.steps:
+        return now
+    after = estimate(network_of(found.draft.model(model.path), target), found.placement, target, mode)
+    return replace(now, after_fix=after.latency, fixes=tuple(step.applied.rewrite for step in found.steps))

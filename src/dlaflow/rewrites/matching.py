@@ -1,0 +1,166 @@
+"""Which rewrites match at the layers that a placement has findings on: what `check`, `profile` and `estimate` tell.
+
+A finding names the rewrites that answer its rule and replace its layer. A layer is `conditional` when one of them is
+exact and the rules take every layer that it puts there. Whether `dlaflow fix` takes a rewrite depends on the whole
+model: the search tells that, not a match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from dlaflow.errors import InputError
+from dlaflow.graph.layer import Dims
+from dlaflow.graph.load import Model
+from dlaflow.graph.lower import lower
+from dlaflow.graph.tensor_type import elem_of
+from dlaflow.rewrites.base import Bounds, Rewrite, Safety
+from dlaflow.rewrites.draft import Draft, Edit
+from dlaflow.rewrites.frozen_statistics import ID as FROZEN
+from dlaflow.rewrites.frozen_statistics import find_blocks
+from dlaflow.rewrites.load import draft_to_match
+from dlaflow.rewrites.normalization_arithmetic import ID as ARITHMETIC
+from dlaflow.rewrites.registry import REWRITES
+from dlaflow.rules.case import make_case
+from dlaflow.rules.examine import Examiner
+from dlaflow.rules.model import nothing_runs
+from dlaflow.rules.normalization import NormalizationLayer
+from dlaflow.targets.target import Target
+from dlaflow.types import Device, Finding, PlacedLayer, Placement, Remedy, Verdict
+
+_ORDER = list(Remedy)
+_NOWHERE = Path("the new nodes of a rewrite")
+_Answer = tuple[str, Safety, bool]
+"""The id of a rewrite, its class, and whether the layer is native after it."""
+
+
+def with_rewrites(placement: Placement, model: Model, target: Target) -> Placement:
+    """The placement of `model` on `target` with the rewrites that match in its findings, and its conditional layers.
+
+    Nothing is read or computed when no rewrite answers a rule of the findings.
+    """
+    wanted: dict[str, set[str]] = {}
+    for layer in placement.layers:
+        for finding in _against(layer):
+            wanted.setdefault(finding.rule, set()).update(layer.onnx_nodes)
+    rewrites = [rewrite() for rewrite in REWRITES if wanted.keys() & set(rewrite.answers)]
+    if nothing_runs(placement.findings) or not (rewrites or NormalizationLayer.id in wanted):
+        return placement
+    try:
+        draft = draft_to_match(model, target.batch, target.shapes)
+    except InputError:
+        return placement  # `dlaflow fix` refuses it, too
+    answers: dict[tuple[str, str], list[_Answer]] = {}
+    for rewrite in rewrites:
+        nodes = {node for rule in rewrite.answers for node in wanted.get(rule, ())}
+        for replaced, native in _matches(rewrite, draft, nodes, target):
+            for key in ((rule, node) for rule in rewrite.answers for node in replaced):
+                answers.setdefault(key, []).append((rewrite.id, rewrite.safety, native))
+    for block in find_blocks(draft) if NormalizationLayer.id in wanted else ():
+        # The first alone would do with --allow tolerance, yet both take their numbers from images.
+        both = [(ARITHMETIC, Safety.DATA, False), (FROZEN, Safety.DATA, False)]
+        answers.setdefault((NormalizationLayer.id, block.site), []).extend(both)
+    return replace(placement, layers=[_answered(layer, answers) for layer in placement.layers])
+
+
+def _against(layer: PlacedLayer) -> list[Finding]:
+    if layer.device is Device.FOLDED:
+        return []
+    return [finding for finding in layer.findings if finding.verdict is not Verdict.NATIVE]
+
+
+def _answered(layer: PlacedLayer, answers: dict[tuple[str, str], list[_Answer]]) -> PlacedLayer:
+    conditional = False
+    findings: list[Finding] = []
+    for finding in layer.findings:
+        if finding.verdict is Verdict.NATIVE or layer.device is Device.FOLDED:
+            findings.append(finding)
+            continue
+        found = [answer for node in layer.onnx_nodes for answer in answers.get((finding.rule, node), ())]
+        conditional |= any(native for _, _, native in found)
+        remedies = [finding.remedy, *(Remedy(safety.value) for _, safety, _ in found)]
+        names = list(dict.fromkeys(name for name, _, _ in found))
+        findings.append(replace(finding, rewrites=names, remedy=min(remedies, key=_ORDER.index)))
+    if not conditional or layer.verdict is not Verdict.FALLBACK:
+        return replace(layer, findings=findings)
+    findings = [
+        replace(finding, verdict=Verdict.CONDITIONAL) if finding.verdict is Verdict.FALLBACK else finding
+        for finding in findings
+    ]
+    return replace(layer, findings=findings, verdict=Verdict.CONDITIONAL)
+
+
+def _matches(rewrite: Rewrite, draft: Draft, wanted: set[str], target: Target) -> Iterable[tuple[set[str], bool]]:
+    """The nodes that each edit of a rewrite replaces, `wanted` ones among them, and whether the new ones are native."""
+    found = [
+        (edit, replaced)
+        for edit in rewrite.find(draft, Bounds(target))[0]
+        if wanted & (replaced := _replaced(draft, edit))
+    ]
+    exact = rewrite.safety is Safety.EXACT
+    refused = _refused(draft, [edit for edit, _ in found], target) if exact else set()
+    return [(replaced, exact and not any(node.name in refused for node in edit.nodes)) for edit, replaced in found]
+
+
+def _refused(draft: Draft, edits: Sequence[Edit], target: Target) -> set[str]:
+    """The new nodes that the rules keep off the DLA; reshapes and transposes are left out, since they move on.
+
+    The new nodes alone are lowered, with what they read as inputs: what stands around them does not count.
+    """
+    nodes = [node for edit in edits for node in edit.nodes]
+    if not nodes:
+        return set()
+    added = {name: value for edit in edits for name, value in edit.weights.items()}
+    made = {name: known.shape for edit in edits for name, known in edit.types.items()}
+    used = dict.fromkeys(name for node in nodes for name in node.input if name)
+    weights = {
+        name: added[name] if name in added else draft.weights[name]
+        for name in used
+        if name in added or name in draft.weights
+    }
+    base = onnx.ModelProto(ir_version=draft.base.ir_version, opset_import=draft.base.opset_import)
+    base.graph.input.extend(
+        _info(draft, name, draft.shape(name)) for name in used if name not in weights and name not in made
+    )
+    base.graph.output.extend(_info(draft, name, made.get(name)) for node in nodes for name in node.output if name)
+    proto = replace(draft, base=base, nodes=tuple(nodes), weights=weights)
+    case = make_case(lower(proto.model(_NOWHERE), tensorrt=str(target.version)), target)
+    examiner = Examiner()
+    off = [
+        layer
+        for layer in case.network.layers
+        if not layer.folded and examiner.device(examiner.layer(layer, case)) is Device.GPU
+    ]
+    moved = {node.name for edit in edits for node in edit.nodes if set(node.output) & edit.moved}
+    return {name for layer in off for name in layer.onnx_nodes} - moved
+
+
+def _info(draft: Draft, name: str, shape: Dims | None) -> onnx.ValueInfoProto:
+    known = draft.types.get(name)
+    return onnx.helper.make_tensor_value_info(name, elem_of((known.dtype if known else "") or "float32"), shape)
+
+
+def _replaced(draft: Draft, edit: Edit) -> set[str]:
+    """The names of the nodes that an edit takes away, with those before them that then nothing reads."""
+    read = {name for node in edit.nodes for name in node.input} | {name for pair in edit.rename for name in pair}
+    gone = {id(node): node for node in edit.remove}
+    waiting = list(edit.remove)
+    while waiting:
+        for name in waiting.pop().input:
+            maker = draft.producers.get(name)
+            if maker is None or id(maker) in gone:
+                continue
+            outputs = [each for each in maker.output if each]
+            readers = [reader for each in outputs for reader in draft.consumers.get(each, ())]
+            if (
+                read.isdisjoint(outputs)
+                and all(id(reader) in gone for reader in readers)
+                and not set(outputs) & set(draft.outputs)
+            ):
+                gone[id(maker)] = maker
+                waiting.append(maker)
+    return {node.name or node.output[0] for node in gone.values()}
