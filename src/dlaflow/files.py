@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,12 +51,12 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def record_json(schema: str, body: Mapping[str, object]) -> bytes:
-    """A file of `--json`: its schema, the version of dlaflow that wrote it, and the fields of `body`."""
+def record_json(schema: str, body: object) -> bytes:
+    """A JSON file: its schema, the version of dlaflow that wrote it, and the fields of `body`, a record or a dict."""
     import msgspec
 
-    record = {"schema": schema, "dlaflow": __version__, **body}
-    return msgspec.json.format(msgspec.json.encode(record, enc_hook=os.fspath), indent=1) + b"\n"
+    record = {"schema": schema, "dlaflow": __version__, **msgspec.to_builtins(body, enc_hook=os.fspath)}
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,7 @@ def state_path(folder: Path, step: str) -> Path:
 
 def write_state(folder: Path, state: StepState) -> None:
     """Remember a finished step."""
-    write_atomic(state_path(folder, state.step), record_json(SCHEMA, asdict(state)))
+    write_atomic(state_path(folder, state.step), record_json(SCHEMA, state))
 
 
 def read_state(folder: Path, step: str) -> StepState | None:
