@@ -16,7 +16,7 @@ import pytest
 from dlaflow.build import surface
 from dlaflow.build.api import Messages, make_logger
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
-from dlaflow.build.python_build import Session, build_with_python
+from dlaflow.build.python_build import Bindings, build_with_python
 from dlaflow.targets.features import has
 
 machines = sys.modules["tensorrt_machine"]
@@ -120,12 +120,12 @@ def test_wrong_arguments_raise(machine):
 def test_a_build_path_with_a_removed_call_fails(typed_machine, tiny, monkeypatch):
     """The proof that the suite would notice: the 8.x way of choosing FP16, put back, does not survive under 11.4."""
     messages = Messages()
-    session = Session(typed_machine.trt, messages, make_logger(typed_machine.trt, messages))
+    bindings = Bindings(typed_machine.trt, messages, make_logger(typed_machine.trt, messages))
     config = BuildConfig(precision="fp16", shapes=(InputShape("input", ShapeRange.fixed((4, 3, 8, 8))),))
-    build_with_python(session, tiny, config)
+    build_with_python(bindings, tiny, config)
     monkeypatch.setattr("dlaflow.build.python_build.has", lambda id, version: id != "typed_only" and has(id, version))
     with pytest.raises(AttributeError, match="FP16"):
-        build_with_python(session, tiny, replace(config))
+        build_with_python(bindings, tiny, replace(config))
 
 
 NAMES = {

@@ -12,7 +12,7 @@ import pytest
 
 from dlaflow.build.api import Messages, make_logger
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, MemoryPools, ShapeRange
-from dlaflow.build.python_build import CalibrationImages, Plan, Session, build_with_python
+from dlaflow.build.python_build import Bindings, CalibrationImages, EnginePlan, build_with_python
 from dlaflow.build.refusals import RefusedNode
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.targets.version import Version
@@ -23,12 +23,12 @@ FP16 = BuildConfig(precision="fp16", shapes=SHAPES)
 INT8 = BuildConfig(precision="int8", shapes=SHAPES)
 
 
-def session_of(machine: Any) -> Session:
+def session_of(machine: Any) -> Bindings:
     messages = Messages()
-    return Session(machine.trt, messages, make_logger(machine.trt, messages))
+    return Bindings(machine.trt, messages, make_logger(machine.trt, messages))
 
 
-def build(machine: object, model: Path, config: BuildConfig, images: CalibrationImages | None = None) -> Plan:
+def build(machine: object, model: Path, config: BuildConfig, images: CalibrationImages | None = None) -> EnginePlan:
     return build_with_python(session_of(machine), model, config, images)
 
 

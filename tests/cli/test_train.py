@@ -81,7 +81,7 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_mistakes_are_one_line_and_exit_code_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, said in [
+    for arguments, message in [
         (["train", "model_b", "--data", "digits", "--out", "w.safetensors"], "Did you mean 'model_bn'"),
         (
             ["train", "model_bn", "--data", "cifar10", "--data-dir", str(folder), "--out", "w.safetensors"],
@@ -93,7 +93,7 @@ def test_mistakes_are_one_line_and_exit_code_2(folder: Path, capsys: pytest.Capt
     ]:
         assert main(arguments) == 2
         error = capsys.readouterr().err
-        assert said in error
+        assert message in error
         assert error.count("\n") == 1
         assert "Traceback" not in error
 
@@ -114,13 +114,13 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     while not checkpoint.exists() and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(how)
-    _, said = process.communicate(timeout=SAFETY_NET)
+    _, shown = process.communicate(timeout=SAFETY_NET)
     (folder / "wait").unlink()
-    assert process.returncode == code, said
+    assert process.returncode == code, shown
     assert not (folder / "w.safetensors").exists()
     if how == signal.SIGINT:
-        assert "go on from it with --resume" in said
-        assert "Traceback" not in said
+        assert "go on from it with --resume" in shown
+        assert "Traceback" not in shown
     read_tensors(checkpoint)
     assert main([*arguments, "--resume"]) == 0
     assert "Went on after epoch" in capsys.readouterr().out

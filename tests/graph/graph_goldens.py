@@ -84,9 +84,9 @@ def difference(goldens: Goldens, name: str, release: str) -> str | None:
         return f"{name}: does not lower: {error}"
     refusals = [refusal for refusal in network.refusals if refusal.reading is not Reading.MISREAD]
     if not record["ok"]:
-        return None if refusals else f"{name}: no refusal told, the parser says: {record['error'].strip()[:120]}"
+        return None if refusals else f"{name}: no refusal found, the parser says: {record['error'].strip()[:120]}"
     if refusals:
-        return f"{name}: parsed, but {refusals[0].op} {refusals[0].node!r} told as refused: {refusals[0].reason}"
+        return f"{name}: parsed, but {refusals[0].op} {refusals[0].node!r} is given as refused: {refusals[0].reason}"
     theirs = [_theirs(layer) for layer in record["layers"]]
     ours = [_ours(layer) for layer in sorted(network.layers, key=lambda layer: layer.index)]
     return _first_difference(name, theirs, ours, shapes=(name, release) not in KNOWN)

@@ -1,4 +1,4 @@
-"""Shapes and batch are put into a model's inputs in one place, and what does not fit is told with both values."""
+"""Shapes and batch are put into a model's inputs in one place, and what does not fit is refused with both values."""
 
 from __future__ import annotations
 

@@ -32,8 +32,10 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Goldens:
 def _agree(goldens: Goldens, names: list[str], release: str) -> None:
     assert names
     found = [difference(goldens, name, release) for name in names]
-    told = [text for text in found if text is not None]
-    assert not told, f"{len(told)} of {len(names)} differ for TensorRT {release}:\n" + "\n".join(told[:40])
+    differences = [text for text in found if text is not None]
+    assert not differences, f"{len(differences)} of {len(names)} differ for TensorRT {release}:\n" + "\n".join(
+        differences[:40]
+    )
 
 
 @pytest.mark.parametrize("release", BRANCHES)

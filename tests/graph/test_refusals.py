@@ -41,7 +41,7 @@ def network(
     return lower(load_model(path), tensorrt=release)
 
 
-def told(refusals: tuple[Refusal, ...]) -> list[tuple[str, str]]:
+def readings(refusals: tuple[Refusal, ...]) -> list[tuple[str, str]]:
     return [(refusal.op, refusal.reading.value) for refusal in refusals]
 
 
@@ -79,14 +79,16 @@ def test_each_operator_that_is_lowered_has_a_first_release() -> None:
 
 def test_a_plugin_is_told_apart_from_a_refusal(tmp_path: Path) -> None:
     shipped = network(tmp_path, "y = ResizeNearest_TRT<scale=2.0>(x)", "8.5.2").refusals
-    assert told(shipped) == [("ResizeNearest_TRT", "plugin")]
+    assert readings(shipped) == [("ResizeNearest_TRT", "plugin")]
     assert "TensorRT ships" in shipped[0].reason
     foreign = network(tmp_path, "y = my.domain.Marvel(x)", "8.5.2").refusals
-    assert told(foreign) == [("Marvel", "plugin")]
+    assert readings(foreign) == [("Marvel", "plugin")]
     assert "staticPlugins" in foreign[0].then
-    assert told(network(tmp_path, "y = MaxUnpool<kernel_shape=[2,2]>(x, i)", "10.3.0",
+    assert readings(network(tmp_path, "y = MaxUnpool<kernel_shape=[2,2]>(x, i)", "10.3.0",
                         inputs=f"{IMAGE}, int64[1,8,8,8] i").refusals) == [("MaxUnpool", "refused")]  # fmt: skip
-    assert told(network(tmp_path, "y = com.microsoft.BiasGelu(x, x)", "10.3.0").refusals) == [("BiasGelu", "refused")]
+    assert readings(network(tmp_path, "y = com.microsoft.BiasGelu(x, x)", "10.3.0").refusals) == [
+        ("BiasGelu", "refused")
+    ]
 
 
 SCALES = {"s": np.array([1, 1, 2, 2], np.float32), "n": np.array([1, 8, 16, 16]), "two": np.array([2, 2], np.float32)}
@@ -174,27 +176,29 @@ def test_a_later_opset_is_misread(tmp_path: Path, nodes: str, opset: int, misrea
 def test_an_input_has_a_type_that_the_parser_knows(tmp_path: Path, kind: str, refused: str, read: str) -> None:
     nodes = "y = Cast<to=1>(x)"
     for release in refused.split():
-        assert told(network(tmp_path, nodes, release, inputs=f"{kind}[1,8] x").refusals) == [("input", "refused")]
+        assert readings(network(tmp_path, nodes, release, inputs=f"{kind}[1,8] x").refusals) == [("input", "refused")]
     for release in read.split():
         assert network(tmp_path, nodes, release, inputs=f"{kind}[1,8] x").refusals == ()
 
 
 def test_an_initializer_of_another_type_ends_the_build_even_unused(tmp_path: Path) -> None:
     found = network(tmp_path, "y = Relu(x)", "10.3.0", weights={"w": np.zeros(3, np.int16)}).refusals
-    assert told(found) == [("initializer", "refused")]
+    assert readings(found) == [("initializer", "refused")]
 
 
 def test_nodes_inside_branches_are_looked_at(tmp_path: Path) -> None:
     nodes = """y = If (c) <then_branch = one () => (float[1,8,8,8] a) { a = Relu(x) },
         else_branch = two () => (float[1,8,8,8] b) { b, i = MaxPool<kernel_shape=[1,1]>(x) }>"""
     found = network(tmp_path, nodes, "8.5.2", inputs=f"{IMAGE}, bool c").refusals
-    assert told(found) == [("MaxPool", "refused")]
+    assert readings(found) == [("MaxPool", "refused")]
 
 
 def test_int32_slices_without_steps_are_refused_by_the_newest(tmp_path: Path) -> None:
     cut = {name: np.array([value], np.int32) for name, value in (("a", 0), ("b", 4), ("c", 1), ("d", 1))}
     short = {name: cut[name] for name in "abc"}
-    assert told(network(tmp_path, "y = Slice(x, a, b, c)", "11.4.1", weights=short).refusals) == [("Slice", "refused")]
+    assert readings(network(tmp_path, "y = Slice(x, a, b, c)", "11.4.1", weights=short).refusals) == [
+        ("Slice", "refused")
+    ]
     assert network(tmp_path, "y = Slice(x, a, b, c)", "10.3.0", weights=short).refusals == ()
     assert network(tmp_path, "y = Slice(x, a, b, c, d)", "11.4.1", weights=cut).refusals == ()
 
@@ -212,7 +216,7 @@ def test_functions_of_the_model_are_read_from_9_on(tmp_path: Path) -> None:
         <domain: "own", opset_import: ["" : 17]> Twice (a) => (b) { b = Add(a, a) }"""
     path = tmp_path / "functions.onnx"
     path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
-    assert told(lower(load_model(path), tensorrt="8.6.2").refusals) == [("Twice", "refused")]
+    assert readings(lower(load_model(path), tensorrt="8.6.2").refusals) == [("Twice", "refused")]
     assert lower(load_model(path), tensorrt="10.3.0").refusals == ()
 
 

@@ -133,10 +133,20 @@ def test_9_candidates_that_the_compiler_refused_are_noted() -> None:
     assert "candidates_refused" in codes(run)
 
 
-def test_10_a_release_without_dla_is_noted() -> None:
-    run = one("&&&& RUNNING TensorRT.trtexec [TensorRT v110000] # trtexec --onnx=m.onnx --useDLACore=0")
-    assert run.tensorrt == "11.0.0"
-    assert "release_without_dla" in codes(run)
+@pytest.mark.parametrize(
+    ("number", "release", "noted"),
+    [
+        ("101602", "10.16.2", False),
+        ("110000", "11.0.0", True),
+        ("110300", "11.3.0", True),
+        ("110401", "11.4.1", False),
+        ("8..5", "8..5", False),
+    ],
+)
+def test_10_a_release_without_dla_is_noted(number: str, release: str, noted: bool) -> None:
+    run = one(f"&&&& RUNNING TensorRT.trtexec [TensorRT v{number}] # trtexec --onnx=m.onnx --useDLACore=0")
+    assert run.tensorrt == release
+    assert ("release_without_dla" in codes(run)) is noted
 
 
 def test_7_tensors_without_a_scale_are_counted() -> None:

@@ -35,17 +35,17 @@ class Sluggish(nn.Module):
 def test_the_probe_finds_the_fast_arithmetic(bf16: bool, channels_last: bool) -> None:
     model = Sluggish(bf16, channels_last)
     before = model.conv.weight.clone()
-    assert pick_arithmetic("auto", model, IMAGES, probe=True) == Arithmetic(bf16, channels_last)
+    assert pick_arithmetic("auto", model, IMAGES, 300) == Arithmetic(bf16, channels_last)
     assert torch.equal(model.conv.weight, before)
     assert model.conv.weight.grad is None
 
 
 def test_a_fixed_precision_stays_and_a_short_run_is_not_probed() -> None:
-    assert pick_arithmetic("fp32", Sluggish(True, False), IMAGES, probe=True) == Arithmetic(False, True)
-    assert pick_arithmetic("bf16", Sluggish(False, False), IMAGES, probe=True) == Arithmetic(True, True)
-    assert pick_arithmetic("auto", Sluggish(True, False), IMAGES, probe=False) == Arithmetic(False, True)
+    assert pick_arithmetic("fp32", Sluggish(True, False), IMAGES, 300) == Arithmetic(False, True)
+    assert pick_arithmetic("bf16", Sluggish(False, False), IMAGES, 300) == Arithmetic(True, True)
+    assert pick_arithmetic("auto", Sluggish(True, False), IMAGES, 299) == Arithmetic(False, True)
     with pytest.raises(UsageError, match="unknown precision"):
-        pick_arithmetic("fp8", Sluggish(True, True), IMAGES, probe=False)
+        pick_arithmetic("fp8", Sluggish(True, True), IMAGES, 299)
 
 
 def test_bf16_computes_in_bf16() -> None:

@@ -21,7 +21,6 @@ from dlaflow.graph.layer import (
     Pooling,
     Reduce,
     Resize,
-    Scale,
     Shuffle,
     SoftMax,
     Tensor,
@@ -78,7 +77,7 @@ class Drawing:
 
     def scale(self, x: Tensor) -> Tensor:
         """Batch normalisation as the SCALE layer that TensorRT makes of it."""
-        return self._add("SCALE", (x,), dims(x), Scale("CHANNEL"), weights=2 * dims(x)[1])
+        return self._add("SCALE", (x,), dims(x), None, weights=2 * dims(x)[1])
 
     def activation(self, x: Tensor, kind: str = "RELU") -> Tensor:
         """An activation, element by element. SILU becomes a sigmoid and a product."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlaflow.build.machine import LocalSystem, Machine, System, inspect
-
-_PYTHON_OF = {"5": "3.8", "6": "3.10", "7": "3.12"}
-"""JetPack → the Python that its TensorRT bindings are for."""
+from dlaflow.targets.release import releases
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +95,13 @@ def _why_no_dla(machine: Machine) -> str:
     return f"this board shows no DLA ({machine.dla_source}); Orin Nano and Thor have none"
 
 
+def _python_of(jetpack: str) -> str:
+    """The Python that the TensorRT bindings of a JetPack are for, such as 3.8; empty for an unknown JetPack."""
+    line = jetpack.partition(".")[0]
+    pythons = (each.python for each in releases() if each.family == "JetPack" and each.name.partition(".")[0] == line)
+    return ".".join(next(pythons, "").split(".")[:2])
+
+
 def _oddities(machine: Machine) -> list[str]:
     found = []
     line = machine.l4t.partition(".")[0]
@@ -105,7 +110,7 @@ def _oddities(machine: Machine) -> list[str]:
             f"The container is of L4T {machine.l4t}, the host of L4T {' or '.join(machine.host_l4t)}: the DLA and CUDA "
             "drivers are the host's, so take the base image of the host's release (docker/README.md)."
         )
-    expected = _PYTHON_OF.get(machine.jetpack.partition(".")[0], "")
+    expected = _python_of(machine.jetpack)
     if expected and not machine.bindings and not machine.python.startswith(f"{expected}."):
         found.append(
             f"JetPack {machine.jetpack} binds TensorRT to Python {expected}, and this is {machine.python}: use "

@@ -16,7 +16,7 @@ from dlaflow.build.config import BuildConfig
 from dlaflow.build.device_memory import open_memory
 from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_manifest
 from dlaflow.build.model_types import examine_model, takes_types_from_model
-from dlaflow.build.python_build import RTX_AS, CalibrationImages, Plan, Session, build_for_rtx, build_with_python
+from dlaflow.build.python_build import RTX_AS, Bindings, CalibrationImages, EnginePlan, build_for_rtx, build_with_python
 from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
 from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
@@ -57,7 +57,7 @@ class BuildResult:
     manifest: EngineManifest
     cautions: tuple[Caution, ...]
     run: LogRun | None = None
-    plan: Plan | None = None
+    plan: EnginePlan | None = None
 
 
 def build_engine(request: Request, how: How | None = None, progress: Progress = silent) -> BuildResult:
@@ -73,10 +73,10 @@ def build_engine(request: Request, how: How | None = None, progress: Progress = 
         return _with_trtexec(request, how, progress)
     trt = how.trt or (import_rtx() if how.via == "rtx" else import_tensorrt())
     messages = Messages()
-    session = Session(trt, messages, make_logger(trt, messages), progress)
+    bindings = Bindings(trt, messages, make_logger(trt, messages), progress)
     if how.via == "rtx":
-        return _for_rtx(request, how, session)
-    return _with_python(request, how, session)
+        return _for_rtx(request, how, bindings)
+    return _with_python(request, how, bindings)
 
 
 def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult:
@@ -100,13 +100,13 @@ def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult
     return BuildResult(request.engine, manifest, tuple(cautions), run=run)
 
 
-def _with_python(request: Request, how: How, session: Session) -> BuildResult:
-    release = str(Version.parse(session.trt.__version__).release)
+def _with_python(request: Request, how: How, bindings: Bindings) -> BuildResult:
+    release = str(Version.parse(bindings.trt.__version__).release)
     cautions = examine(request.config, release, "python")
     cautions += _about_model(request, release)
     cautions += _about_release(release, request.built_for.tensorrt)
     with atomic_path(request.engine) as unfinished:
-        plan = build_with_python(session, request.model, request.config, how.images)
+        plan = build_with_python(bindings, request.model, request.config, how.images)
         unfinished.write_bytes(plan.content)
     if plan.answers and not any(answer.runs for answer in plan.answers):
         cautions.append(
@@ -120,12 +120,12 @@ def _with_python(request: Request, how: How, session: Session) -> BuildResult:
     return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)
 
 
-def _for_rtx(request: Request, how: How, session: Session) -> BuildResult:
+def _for_rtx(request: Request, how: How, bindings: Bindings) -> BuildResult:
     cautions = examine(request.config, RTX_AS, "rtx")
     with atomic_path(request.engine) as unfinished:
-        plan = build_for_rtx(session, request.model, request.config, how.gpus)
+        plan = build_for_rtx(bindings, request.model, request.config, how.gpus)
         unfinished.write_bytes(plan.content)
-    built_for = BuiltFor("tensorrt_rtx", session.trt.__version__, gpus=tuple(how.gpus))
+    built_for = BuiltFor("tensorrt_rtx", bindings.trt.__version__, gpus=tuple(how.gpus))
     record = BuildRecord("rtx", plan.seconds, cautions=_texts(cautions))
     manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
     return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)

@@ -55,7 +55,7 @@ _HOPPER = "sm90"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Bindings:
     """The bindings in use, their messages and logger, and how to show progress."""
 
     trt: ModuleType
@@ -74,7 +74,7 @@ class CalibrationImages:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EnginePlan:
     """A serialised engine. `answers` are TensorRT's for each layer (empty without a DLA), `refused_nodes` the ONNX
     nodes that its parser refused for the DLA (None: this release cannot tell), `phases` what it worked through.
     """
@@ -89,26 +89,26 @@ class Plan:
 
 
 def build_with_python(
-    session: Session, model: Path, config: BuildConfig, images: CalibrationImages | None = None
-) -> Plan:
-    """Build `model` with the bindings of `session`.
+    bindings: Bindings, model: Path, config: BuildConfig, images: CalibrationImages | None = None
+) -> EnginePlan:
+    """Build `model` through `bindings` and return the engine with what TensorRT answered about its layers.
 
     `images` is needed for `scales="calibrator"`; a cache named in `config` is then written. Raises InputError,
     UsageError or EnvironmentLacksError with the cause in plain words.
     """
-    trt = session.trt
+    trt = bindings.trt
     release = Version.parse(trt.__version__).release
-    load_plugins(trt, session.logger, config.plugins)
-    builder: BuilderObject = trt.Builder(session.logger)
+    load_plugins(trt, bindings.logger, config.plugins)
+    builder: BuilderObject = trt.Builder(bindings.logger)
     require_core(builder.num_DLA_cores, config.dla_core, trt.__version__)
     typed = has("typed_only", release) or config.strongly_typed
-    network = builder.create_network(_network_flags(session, config, typed=typed))
-    parser: ParserObject = trt.OnnxParser(network, session.logger)
+    network = builder.create_network(_network_flags(bindings, config, typed=typed))
+    parser: ParserObject = trt.OnnxParser(network, bindings.logger)
     settings = builder.create_builder_config()
     if config.on_dla:
         for flag in flags_for_dla(trt, quantized_in_model=config.scales == "qdq"):
             parser.set_flag(flag)
-    parse_onnx(parser, model, session.messages)
+    parse_onnx(parser, model, bindings.messages)
     apply_common(trt, settings, config, release)
     apply_dla(trt, settings, config)
     apply_devices(trt, settings, network, config)
@@ -117,58 +117,58 @@ def build_with_python(
     feed = None
     if not typed:
         apply_precisions(trt, network, config)
-        feed = _set_implicit_precision(session, settings, config, images)
+        feed = _set_implicit_precision(bindings, settings, config, images)
         if feed is not None and profile is not None:
             settings.set_calibration_profile(profile)
     load_timing_cache(settings, config.timing_cache)
     answers = ask_layers(settings, network) if config.on_dla else ()
-    refused = ask_parser(trt, builder, settings, model, session.logger) if config.on_dla else None
-    content, seconds, phases = build_serialized(session, builder, network, settings, feed)
+    refused = ask_parser(trt, builder, settings, model, bindings.logger) if config.on_dla else None
+    content, seconds, phases = build_serialized(bindings, builder, network, settings, feed)
     save_timing_cache(settings, config.timing_cache)
-    lines = tuple(session.messages.lines)
-    return Plan(content, seconds, network.num_layers, answers, refused, phases, lines)
+    lines = tuple(bindings.messages.lines)
+    return EnginePlan(content, seconds, network.num_layers, answers, refused, phases, lines)
 
 
-def build_for_rtx(session: Session, model: Path, config: BuildConfig, gpus: Sequence[str]) -> Plan:
+def build_for_rtx(bindings: Bindings, model: Path, config: BuildConfig, gpus: Sequence[str]) -> EnginePlan:
     """Build `model` for the GPUs named (`sm86`, `sm89`, ...), which need not be here.
 
     Raises UsageError for a GPU that TensorRT-RTX does not serve, InputError when the model cannot be read or built.
     """
-    trt = session.trt
-    capabilities = [getattr(trt.ComputeCapability, name.upper()) for name in _checked(session, gpus)]
-    load_plugins(trt, session.logger, config.plugins)
-    builder: BuilderObject = trt.Builder(session.logger)
+    trt = bindings.trt
+    capabilities = [getattr(trt.ComputeCapability, name.upper()) for name in _checked(bindings, gpus)]
+    load_plugins(trt, bindings.logger, config.plugins)
+    builder: BuilderObject = trt.Builder(bindings.logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser: ParserObject = trt.OnnxParser(network, session.logger)
-    parse_onnx(parser, model, session.messages)
+    parser: ParserObject = trt.OnnxParser(network, bindings.logger)
+    parse_onnx(parser, model, bindings.messages)
     settings = cast(RtxSettings, builder.create_builder_config())
     settings.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
         settings.set_compute_capability(capability, index)
     apply_common(trt, settings, config, Version.parse(RTX_AS))
     add_profile(builder, settings, network, config.shapes)
-    content, seconds, phases = build_serialized(session, builder, network, settings)
-    return Plan(content, seconds, network.num_layers, phases=phases, messages=tuple(session.messages.lines))
+    content, seconds, phases = build_serialized(bindings, builder, network, settings)
+    return EnginePlan(content, seconds, network.num_layers, phases=phases, messages=tuple(bindings.messages.lines))
 
 
 def build_serialized(
-    session: Session, builder: BuilderObject, network: NetworkObject, settings: Settings, feed: Feed | None = None
+    bindings: Bindings, builder: BuilderObject, network: NetworkObject, settings: Settings, feed: Feed | None = None
 ) -> tuple[bytes, float, tuple[str, ...]]:
     """Run the build itself: the engine's bytes, its seconds and the phases that TensorRT reported.
 
     Raises what the messages explain; InputError when a cache was given and TensorRT did not take it.
     """
-    phases = Phases(session.progress)
-    calibrator = make_calibrator(session.trt, feed) if feed else None
+    phases = Phases(bindings.progress)
+    calibrator = make_calibrator(bindings.trt, feed) if feed else None
     if calibrator is not None:
         settings.int8_calibrator = calibrator
     started = time.monotonic()
     with stoppable() as requested, closing(phases):
-        monitor = make_monitor(session.trt, phases, requested)
+        monitor = make_monitor(bindings.trt, phases, requested)
         if monitor is not None:
             settings.progress_monitor = monitor
         # One bar at a time: TensorRT's own phases where it reports them, else one bar that the calibrator moves.
-        with nullcontext() if monitor is not None else session.progress("TensorRT builds", None) as task:
+        with nullcontext() if monitor is not None else bindings.progress("TensorRT builds", None) as task:
             if feed:
                 feed.task = task
             serialized = builder.build_serialized_network(network, settings)
@@ -180,7 +180,7 @@ def build_serialized(
             received="another one",
             then="Make it again from this very model: `dlaflow calibrate MODEL --cache FILE`.",
         )
-    return finished(serialized, session.messages), seconds, tuple(phases.names)
+    return finished(serialized, bindings.messages), seconds, tuple(phases.names)
 
 
 def finished(serialized: Serialized | None, messages: Messages) -> bytes:
@@ -246,10 +246,10 @@ def _parse_error(model: Path, error: ParserComplaint) -> InputError:
     )
 
 
-def _network_flags(session: Session, config: BuildConfig, *, typed: bool) -> int:
-    known = session.trt.NetworkDefinitionCreationFlag
+def _network_flags(bindings: Bindings, config: BuildConfig, *, typed: bool) -> int:
+    known = bindings.trt.NetworkDefinitionCreationFlag
     flags = 0
-    if has("explicit_batch_flag", session.trt.__version__):
+    if has("explicit_batch_flag", bindings.trt.__version__):
         flags |= 1 << int(known.EXPLICIT_BATCH)
     if typed:
         flags |= 1 << int(known.STRONGLY_TYPED)
@@ -257,10 +257,10 @@ def _network_flags(session: Session, config: BuildConfig, *, typed: bool) -> int
 
 
 def _set_implicit_precision(
-    session: Session, settings: Settings, config: BuildConfig, images: CalibrationImages | None
+    bindings: Bindings, settings: Settings, config: BuildConfig, images: CalibrationImages | None
 ) -> Feed | None:
     """The flags of releases up to 10.x; the feed when INT8 scales come from a cache or from images."""
-    flags = session.trt.BuilderFlag
+    flags = bindings.trt.BuilderFlag
     if config.precision == "fp16" or config.fp16_too:
         settings.set_flag(flags.FP16)
     if config.precision_constraints == "obey":
@@ -274,16 +274,16 @@ def _set_implicit_precision(
     if config.scales == "calibrator":
         if images is None:
             raise UsageError("calibrating needs images", expected="--data", received="none")
-        return Feed(images.batches, images.batch_size, cache, session.trt.__version__, images.memory)
+        return Feed(images.batches, images.batch_size, cache, bindings.trt.__version__, images.memory)
     if config.scales == "cache":
         if cache is None or not cache.is_file():
             raise InputError(f"cannot read the calibration cache {config.cache}", received="no such file")
-        return Feed(None, 1, cache, session.trt.__version__)
+        return Feed(None, 1, cache, bindings.trt.__version__)
     return None
 
 
-def _checked(session: Session, gpus: Sequence[str]) -> Sequence[str]:
-    known = sorted(name.lower() for name in dir(session.trt.ComputeCapability) if _GPU.match(name.lower()))
+def _checked(bindings: Bindings, gpus: Sequence[str]) -> Sequence[str]:
+    known = sorted(name.lower() for name in dir(bindings.trt.ComputeCapability) if _GPU.match(name.lower()))
     if not gpus:
         raise UsageError("no GPU was named", expected=f"--gpu with some of {', '.join(known)}", received="none")
     for name in gpus:

@@ -19,24 +19,11 @@ from dlaflow.targets.version import Version
 
 _MIB = 1 << 20
 
-_LAYOUTS: Mapping[str, str] = {
-    "chw": "LINEAR",
-    "chw2": "CHW2",
-    "chw4": "CHW4",
-    "chw16": "CHW16",
-    "chw32": "CHW32",
-    "hwc": "HWC",
-    "hwc8": "HWC8",
-    "dhwc": "DHWC",
-    "dhwc8": "DHWC8",
-    "cdhw32": "CDHW32",
-    "dla_linear": "DLA_LINEAR",
-    "dla_hwc4": "DLA_HWC4",
-}
+_UPPER = ("chw2", "chw4", "chw16", "chw32", "hwc", "hwc8", "dhwc", "dhwc8", "cdhw32", "dla_linear", "dla_hwc4")
+_LAYOUTS: Mapping[str, str] = {"chw": "LINEAR", **{name: name.upper() for name in _UPPER}}
 """trtexec's names of layouts → TensorFormat."""
 
 _TYPES: Mapping[str, str] = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8", "int32": "INT32"}
-_VERBOSITY: Mapping[str, str] = {"layer_names_only": "LAYER_NAMES_ONLY", "detailed": "DETAILED", "none": "NONE"}
 
 
 def apply_common(trt: ModuleType, settings: Settings, config: BuildConfig, release: Version) -> None:
@@ -52,7 +39,7 @@ def apply_common(trt: ModuleType, settings: Settings, config: BuildConfig, relea
     ):
         if size is not None:
             settings.set_memory_pool_limit(getattr(trt.MemoryPoolType, pool), int(size * _MIB))
-    settings.profiling_verbosity = getattr(trt.ProfilingVerbosity, _VERBOSITY[config.profiling_verbosity])
+    settings.profiling_verbosity = getattr(trt.ProfilingVerbosity, config.profiling_verbosity.upper())
     if config.sparsity == "force":
         raise UsageError(
             "`force` overwrites weights, which only trtexec does", expected="disable or enable", received="force"

@@ -24,7 +24,7 @@ from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 
 if TYPE_CHECKING:
-    from dlaflow.build.python_build import Plan
+    from dlaflow.build.python_build import EnginePlan
     from dlaflow.parse.log import LogRun
     from dlaflow.targets.target import Target as Wanted
 
@@ -148,7 +148,7 @@ def _about_run(run: LogRun) -> Iterator[str]:
         yield f"Measured: {performance.throughput_qps:,.1f} batches/s" + (f", median {median} ms" if median else "")
 
 
-def _scored(plan: Plan | None, model: Path, target: Wanted) -> str:
+def _scored(plan: EnginePlan | None, model: Path, target: Wanted) -> str:
     """How well `dlaflow check` foretold TensorRT's own answers; empty without a DLA."""
     if plan is None or not plan.answers:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def sweep(
         expected = "1 or more" if where.cores < 1 else "--cores only without --address"
         raise UsageError("--cores makes no sense", expected=expected, received=where.cores)
     console, errors = terminal.console(), terminal.console(stderr=True)
-    console.file = sys.stdout
+    console.file = sys.stdout  # for good: see below
 
     def announce(text: str) -> None:
         errors.print(f"! {text}", markup=False)
@@ -98,8 +99,8 @@ def sweep(
 
     options = SweepOptions(out or Path("runs") / wanted.name, resume, where.address, where.cores, announce, listen)
     try:
-        # Ray prints on stdout what it logs of a lost machine, whatever its options say.
-        with redirect_stdout(sys.stderr):
+        # Ray prints pages of a lost machine's log on stdout, whatever its options say; `announce` says it in a line.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             record = run_sweep(wanted, options, terminal.progress(quiet=talk.quiet))
     except KeyboardInterrupt:
         if not talk.quiet:

@@ -69,7 +69,7 @@ def train(
     how: Training | None = None,
     talk: Talk | None = None,
 ) -> None:
-    """Train a network and write its weights with a JSON sidecar that tells where they come from.
+    """Train a network and write its weights with a JSON sidecar that records where they come from.
 
     A tenth of the training images picks the checkpoint; the test images are looked at once, at the end. Ctrl-C keeps
     the last checkpoint and `--resume` goes on from it.

@@ -38,7 +38,6 @@ class Convolution:
     groups: int
     in_channels: int
     out_channels: int
-    constant_weights: bool = True
     output_padding: tuple[int, ...] = ()
 
 
@@ -73,14 +72,6 @@ class ElementWise:
 
     operation: str
     constant_input: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """SCALE. `mode` is UNIFORM, CHANNEL or ELEMENTWISE."""
-
-    mode: str
-    power: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +193,6 @@ Attributes = (
     | Pooling
     | Activation
     | ElementWise
-    | Scale
     | Reduce
     | MatrixMultiply
     | Shuffle

@@ -1,4 +1,4 @@
-"""What an input tells of a shape that ONNX's inference leaves open: at least the rank, from a list of sizes."""
+"""What an input reveals of a shape that ONNX's inference leaves open: at least the rank, from a list of sizes."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from dlaflow.parse.log import LogRun, Note
 
+_WITHOUT_DLA = ("11.0.", "11.1.", "11.2.", "11.3.")
+"""As targets/features.toml has it (parse asks no other package)."""
 _ARGUMENT = re.compile(r"--(\w+)(?:=(\S+))?")
 _POOL_SUFFIX = re.compile(r"(dla\w+|workspace):(\d+(?:\.\d+)?)([A-Za-z]+)")
 
@@ -74,7 +76,7 @@ def _of_placement(run: LogRun) -> Iterator[Note]:
 
 def _of_options(run: LogRun) -> Iterator[Note]:
     flags = flags_of(run.command)
-    if (run.tensorrt or "").startswith(("11.0", "11.1")) and "useDLACore" in flags:
+    if "useDLACore" in flags and (run.tensorrt or "").startswith(_WITHOUT_DLA):
         yield Note("release_without_dla", f"TensorRT {run.tensorrt} has no DLA support.")
     suffixed = [match.group(0) for match in _POOL_SUFFIX.finditer(flags.get("memPoolSize", ""))]
     if suffixed:

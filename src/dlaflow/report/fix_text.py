@@ -6,7 +6,7 @@ import textwrap
 from collections import defaultdict
 
 from dlaflow.files import record_json
-from dlaflow.report.units import count, percent
+from dlaflow.report.units import count
 from dlaflow.rewrites.records import Applied, FixReport, Gain, Refused
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
@@ -62,7 +62,7 @@ def _before_after(before: Summary, after: Summary) -> str:
         ("switches", str(before.switches), str(after.switches)),
         ("loadables", str(before.loadables), str(after.loadables)),
         ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
-        ("multiply-accumulates on the DLA", *(percent(each.dla_mac_share) for each in (before, after))),
+        ("multiply-accumulates on the DLA", *(_share(each.dla_mac_share) for each in (before, after))),
     )
     return "\n".join(f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows)
 
@@ -70,8 +70,12 @@ def _before_after(before: Summary, after: Summary) -> str:
 def _placed(summary: Summary) -> str:
     return (
         f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}, "
-        f"{percent(summary.dla_mac_share)} of the multiply-accumulates on the DLA"
+        f"{_share(summary.dla_mac_share)} of the multiply-accumulates on the DLA"
     )
+
+
+def _share(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.1%}"
 
 
 def _applied(each: Applied) -> list[str]:

@@ -25,7 +25,7 @@ class Variant:
 
     `note` says in a few words what it is (`model_bn with average-pool`), `placement` is the prediction, `edges` are the
     connections between its layers (empty when unknown: the report then leaves the graph out). With a profile `measured`
-    tells where the same layers really ran, and `timeline` what one inference did when.
+    holds where the same layers really ran, and `timeline` what one inference did when.
     """
 
     name: str
@@ -42,7 +42,7 @@ class RunRecord:
     """One run: its variants, and where its numbers come from.
 
     `data` names the dataset, `notices` are the loud remarks (such as: digits were used in place of CIFAR-10),
-    `environment` lines tell versions and machine, `created` is UTC in ISO 8601.
+    `environment` lists versions and machine, `created` is UTC in ISO 8601.
     """
 
     name: str

@@ -16,7 +16,7 @@ AS_BUILT = "DLA with fallback"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 960.0, 16.0, 216.0
 _LETTER, _LINE = 7.6, 15.0
 _MOST_NAMES = 8
-"""Of more points only those on the front are labelled; the others tell their names under the pointer."""
+"""Of more points only those on the front are labelled; the names of the others appear under the pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,14 @@ def tradeoff_of(variants: Sequence[Variant]) -> Tradeoff | None:
         for variant, time, top1 in pairs
     ]
     unit = pairs[0][1].unit
-    said = [f"{variant.name}: {time.value:.3g} {unit}, {percent(top1.value)}" for variant, time, top1 in pairs]
+    texts = [f"{variant.name}: {time.value:.3g} {unit}, {percent(top1.value)}" for variant, time, top1 in pairs]
     return Tradeoff(
         _labelled(points),
         " ".join(f"{point.x},{point.y}" for name in front for point in points if point.name == name),
         [Tick(across(at), f"{at:.6g}") for at in _multiples(0.0, slowest, nice_step(slowest, 8))],
         [Tick(up(at), f"{at * 100:.4g}%") for at in _multiples(low, high, step)],
         unit,
-        "; ".join([*said, f"on the Pareto front: {', '.join(front)}"]),
+        "; ".join([*texts, f"on the Pareto front: {', '.join(front)}"]),
     )
 
 

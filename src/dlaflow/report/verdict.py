@@ -59,12 +59,12 @@ def answer(variant: Variant) -> Answer:
 
 
 def opening(placement: Placement) -> Finding | None:
-    """What tells that inputs leave their size open; None when all sizes are known."""
+    """The finding that inputs leave their size open; None when all sizes are known."""
     return next((finding for finding in placement.findings if finding.rule == FixedInputs.id), None)
 
 
 def _why_unknown(placement: Placement) -> str:
-    """An input without a size, or else layers whose sizes nothing tells."""
+    """An input without a size, or else layers whose sizes nothing gives."""
     found = opening(placement)
     return found.message if found else "sizes inside it follow from data or from an unknown operator"
 

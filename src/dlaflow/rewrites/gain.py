@@ -27,8 +27,7 @@ def with_gain(
     """The estimate `now` of `model` with `after_fix` and `fixes` filled in; as it is when no rewrite helps.
 
     `placement` names the rewrites that match (`with_rewrites`); where none of class `allow` does, nothing is searched.
-    `mode` is the power mode of `now`. The weights of the model are not read, so that a rewrite which depends on one of
-    the large ones is taken to hold.
+    `mode` is the power mode of `now`. As in a dry run nothing is proven; the model's large weights are not even read.
     """
     rewrites = allowed(allow)
     named = {name for layer in placement.layers for finding in layer.findings for name in finding.rewrites}

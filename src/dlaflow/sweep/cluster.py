@@ -156,5 +156,5 @@ def _set_up(*, own: bool, loopback: bool) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     if loopback:
-        # The name tells of other systems; what it does is to take 127.0.0.1 as the address of this machine.
+        # Despite its name it makes Ray take 127.0.0.1 as the address of this machine.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -83,7 +83,7 @@ class OptunaSearch(Search):
         self._learn(self._open.pop(trial.name), scores)
 
     def _propose(self, tries: int) -> Trial | None:
-        """The first proposal that is new, of so many; the study learns of the others what it was told before."""
+        """The first proposal that is new, of so many; the study gets the known scores of the others."""
         distributions = {name: _distribution(name, found) for name, found in self._space.items()}
         for _ in range(tries):
             asked = self._study.ask(distributions)

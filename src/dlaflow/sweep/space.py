@@ -117,7 +117,7 @@ def trial_of(sweep: Sweep, picked: Picked) -> Trial:
         report=sweep.report,
     )
     choices = {name: _text(value) for name, value in picked.items()}
-    # The name shows what tells trials apart.
+    # The name shows what differs between trials.
     varied = [name for name, found in dimensions(sweep.space).items() if isinstance(found, Range) or len(found) > 1]
     label = "-".join(_slug(name, choices[name]) for name in varied if name in choices)
     source = sha256_of(Path(model)) if own else users_source(model)

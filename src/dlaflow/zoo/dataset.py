@@ -30,7 +30,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A train and a test split. `mean` and `std` are per channel, of pixels in 0..1; `mirrored` tells whether an image
+    """A train and a test split. `mean` and `std` are per channel, of pixels in 0..1; `mirrored` is whether an image
     flipped left to right still shows its class (a truck does, a digit does not)."""
 
     name: str

@@ -22,6 +22,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 MARGIN = 1.3
 """Another arithmetic than the usual must be this much faster: near a tie a run should not hang on the clock."""
 _PROBE_TURNS = 5
+_STEPS_WORTH_A_PROBE = 300
 _BF16_CAPABILITY = (8, 0)
 
 
@@ -69,12 +70,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_arithmetic(precision: str, model: nn.Module, images: torch.Tensor, *, probe: bool) -> Arithmetic:
-    """The fastest arithmetic for `model` on `images` [n, 3, h, w], which lie on the device.
+def pick_arithmetic(precision: str, model: nn.Module, images: torch.Tensor, steps: int) -> Arithmetic:
+    """The fastest arithmetic for `steps` steps of `model` on batches like `images` [n, 3, h, w] on the device.
 
-    A CUDA device that has bf16 in silicon uses it. Elsewhere only `precision` auto with `probe` (for a run long enough
-    to earn it back) measures. Otherwise it is fp32, or bf16 where that is asked for, and channels last: the same on
-    every run.
+    A CUDA device that has bf16 in silicon uses it. Elsewhere `precision` auto measures for a run that is long enough to
+    earn it back. Otherwise it is fp32, or bf16 where that is asked for, and channels last: the same on every run.
     Raises UsageError for an unknown precision.
     """
     if precision not in PRECISIONS:
@@ -83,7 +83,7 @@ def pick_arithmetic(precision: str, model: nn.Module, images: torch.Tensor, *, p
         # Not measured: step by step the time goes into launches, and would say nothing of the CUDA graph's.
         return Arithmetic(torch.cuda.get_device_capability(images.device) >= _BF16_CAPABILITY, channels_last=True)
     usual = Arithmetic(bf16=precision == "bf16", channels_last=True)
-    if precision != "auto" or not probe:
+    if precision != "auto" or steps < _STEPS_WORTH_A_PROBE:
         return usual
     candidates = [Arithmetic(bf16, last) for bf16 in (False, True) for last in (True, False)]
     seconds = _step_seconds(candidates, model, images)

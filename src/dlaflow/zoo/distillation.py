@@ -34,8 +34,6 @@ _TEMPERATURE = 2.0
 _LABELS = 0.1
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
 _STATISTICS_BATCHES = 60
-_WORTH_A_PROBE = 200
-"""Steps from which on it pays to test whether bf16 is faster here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +177,7 @@ def _learn(
 
     steps = config.epochs * len(_batches(images, config, 0))
     shown = images.plain(slice(0, config.batch_size))
-    arithmetic = pick_arithmetic("auto", student, shown, probe=steps >= _WORTH_A_PROBE)
+    arithmetic = pick_arithmetic("auto", student, shown, steps)
     arithmetic.prepare(student, shown.device)
     arithmetic.prepare(teacher, shown.device)
     optimizer = torch.optim.SGD(

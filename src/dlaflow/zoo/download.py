@@ -43,7 +43,7 @@ def download(archive: Archive, folder: Path, progress: Progress = silent) -> Pat
 
     A connection that breaks is taken up again as long as something arrives; what has arrived survives the program too.
     Raises EnvironmentLacksError when the server cannot be reached, InputError when the folder cannot be written or the
-    bytes are not the ones that the checksum tells.
+    bytes do not have the archive's checksum.
     """
     part = folder / f"{archive.name}.part"
     try:
@@ -85,7 +85,7 @@ def _fetch(archive: Archive, part: Path, progress: Progress) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=archive.timeout)
     except urllib.error.HTTPError as error:
-        # 416: nothing is left after byte `have`, so the part is whole; the checksum has the last word.
+        # 416: nothing is left after byte `have`, so the part is whole; the checksum decides.
         if error.code == 416 and have:
             return
         raise

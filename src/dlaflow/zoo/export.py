@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,8 +88,7 @@ def export(config: ExportConfig) -> ExportResult:
     model = build_model(config.model)
     load_weights(model, config.weights)
     model.eval()
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "model.onnx"
+    with atomic_path(config.out) as draft:
         write_onnx(model, config.model, draft, opset=opset, batch=config.batch, input_shape=config.input_shape)
         nodes = _check(draft, config)
         difference = largest_difference(model, draft, config.input_shape, config.batch)
@@ -101,8 +99,6 @@ def export(config: ExportConfig) -> ExportResult:
                 received=f"{difference:.3g}",
                 then="Does the model draw random numbers, or depend on the batch?",
             )
-        with atomic_path(config.out) as temporary:
-            temporary.write_bytes(draft.read_bytes())
     return ExportResult(
         out=config.out,
         sha256=sha256_of(config.out),

@@ -22,7 +22,6 @@ from dlaflow.zoo.weights import Epoch, Sidecar, read_sidecar, save_tensors, vers
 
 _EVALUATE_AT_ONCE = 500
 _EVALUATE_AT_ONCE_ON_GPU = 2_500
-_STEPS_WORTH_A_PROBE = 300
 _SHOW_EVERY = 0.3
 _SAVE_EVERY = 5.0
 """Seconds. An epoch may take a twentieth of one, and writing its checkpoint as long."""
@@ -97,9 +96,8 @@ class _Training:
         if checkpoint:
             arithmetic = Arithmetic(checkpoint.state.bf16, checkpoint.state.channels_last)
         else:
-            probe = plan.steps >= _STEPS_WORTH_A_PROBE
             batch = self._images.plain(slice(0, plan.batch_size))
-            arithmetic = pick_arithmetic(config.precision, model, batch, probe=probe)
+            arithmetic = pick_arithmetic(config.precision, model, batch, plan.steps)
         self.learner = make_learner(model, arithmetic, device)
         if checkpoint:
             model.load_state_dict(checkpoint.weights)

@@ -131,7 +131,7 @@ class TrainStep:
             self._run = self._captured() if way.endswith("CUDA graph") else self._rehearsed()
             self.way = way
         except Exception:
-            # Whatever the network, the compiler or the driver raise: the plain way tells the user's mistakes better.
+            # Whatever the network, the compiler or the driver raise: the plain way reports the user's mistakes better.
             self._run, self.way = self._compute, "plain"
             self._augment, self._forward = self._images.augmented, self._learner.model
         self._learner.optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors and a JSON sidecar that tells where they come from.
+"""Weights on disk: safetensors and a JSON sidecar that records where they come from.
 
 Only safetensors are read. A pickle (.pt, .pth) can run any code when it is loaded, so it is refused.
 """
@@ -34,7 +34,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What `WEIGHTS.json` beside the weights tells. `val_top1` and `test_top1` lie in 0..1; `sha256` is of the weights.
+    """The record `WEIGHTS.json` beside the weights. `val_top1` and `test_top1` lie in 0..1; `sha256` is of the weights.
 
     Epochs count from 1. `data_fingerprint` is `Dataset.fingerprint`, `images` the count trained on (validation
     included), `mean` and `std` how inputs were normalised. `seconds` are of the training alone, `warm_up_seconds` of
@@ -80,7 +80,7 @@ def write_sidecar(weights: Path, sidecar: Sidecar) -> Path:
 
 
 def read_sidecar(weights: Path) -> Sidecar | None:
-    """The sidecar of `weights`; None when there is none, or when the weights are not the ones that it tells of.
+    """The sidecar of `weights`; None when there is none, or when it is of other weights.
 
     Raises InputError when it is there but is no sidecar.
     """

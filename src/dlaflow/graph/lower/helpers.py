@@ -144,6 +144,14 @@ def stretched(context: Context, value: Tensor, shape: Tensor, dims: Dims | None)
     return context.rename(draft, made)
 
 
+def enlarged(context: Context, data: Tensor, rank: int) -> list[Tensor]:
+    """Start and size of a SLICE that reaches beyond its input by known amounts: two constants, a shape and a sum."""
+    dtype = "int64" if context.parser.int64 else "int32"
+    start, total = context.constant((rank,), dtype), context.constant((rank,), dtype)
+    dims = sizes.shape_of(data).materialise(context)
+    return [start, context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")]
+
+
 def zeros_like(context: Context, data: Tensor) -> Tensor:
     """Zeros of a tensor's shape and type: the tensor times zero, in newer releases a zero stretched over its shape."""
     zero = context.cast(context.constant(()), data.dtype)

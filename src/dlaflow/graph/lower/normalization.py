@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlaflow.graph.layer import Cast, ElementWise, Lrn, Reduce, Scale, Tensor, Unary
+from dlaflow.graph.layer import Cast, ElementWise, Lrn, Reduce, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.helpers import combine, squeeze, to_rank, unsqueeze
@@ -23,7 +23,7 @@ def import_batch_normalization(context: Context) -> None:
             context.reserve()
     rank = len(data.shape or ())
     lifted = unsqueeze(context, data, list(range(rank, 4))) if 1 <= rank < 4 else data
-    result = context.emit("SCALE", [lifted], lifted.shape, Scale("CHANNEL"))
+    result = context.emit("SCALE", [lifted], lifted.shape)
     context.holds(2 * ((data.shape or (0, 0))[1] or 0) if rank > 1 else 0)
     if lifted is not data:
         result = sizes.reshape(context, result, sizes.shape_of(data))
@@ -150,7 +150,7 @@ def import_image_scaler(context: Context) -> None:
     data = context.tensor(0)
     context.reserve()
     context.reserve()
-    result = context.emit("SCALE", [data], data.shape, Scale("CHANNEL"))
+    result = context.emit("SCALE", [data], data.shape)
     context.holds(2 * len(context.attributes.numbers("bias") or ()))
     context.finish(result)
 

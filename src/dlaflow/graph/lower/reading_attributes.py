@@ -32,7 +32,7 @@ _LATE_TYPES = {16: "9.0", 17: "9.0", 22: "10.0"}
 _NEWEST_TYPES = 16
 
 
-class Fixed(NamedTuple):
+class WantedWeights(NamedTuple):
     """An input that must be weights from release `start` and opset `opset` on, and before release `end`.
 
     `since` is the first release that takes it computed, "" when none is known; it stands for `end` too.
@@ -47,27 +47,27 @@ class Fixed(NamedTuple):
     opset: int = 0
 
 
-FIXED = (
-    Fixed("Conv ConvTranspose", 2, "its bias", "8.5"),
-    Fixed("InstanceNormalization", 1, "its scale", "10.0"),
-    Fixed("InstanceNormalization", 2, "its bias", "10.0"),
-    Fixed("CumSum", 1, "its axis", "11.4", end="10.8"),
-    Fixed("Squeeze Unsqueeze", 1, _AXES, opset=13),
-    Fixed("Slice", 3, _AXES, "10.3"),
+WANTED_WEIGHTS = (
+    WantedWeights("Conv ConvTranspose", 2, "its bias", "8.5"),
+    WantedWeights("InstanceNormalization", 1, "its scale", "10.0"),
+    WantedWeights("InstanceNormalization", 2, "its bias", "10.0"),
+    WantedWeights("CumSum", 1, "its axis", "11.4", end="10.8"),
+    WantedWeights("Squeeze Unsqueeze", 1, _AXES, opset=13),
+    WantedWeights("Slice", 3, _AXES, "10.3"),
     # Before 10.0 only ReduceSum looks at the input at all.
-    Fixed("ReduceSum", 1, _AXES, start="8.0", opset=13),
-    Fixed(REDUCTIONS.replace("ReduceSum ", ""), 1, _AXES, start="10.0", opset=13),
-    Fixed("TopK", 1, "K", "8.6", opset=10),
-    Fixed("NonMaxSuppression", 2, "max_output_boxes_per_class", "8.5"),
-    Fixed("NonMaxSuppression", 3, "iou_threshold", "8.5"),
-    Fixed("NonMaxSuppression", 4, "score_threshold", "8.5"),
-    Fixed("Pad", 1, "the padding", "8.2"),
-    Fixed("Pad", 2, "its value", "8.2"),
-    Fixed("Pad", 3, _AXES, "10.4", start="10.0"),
+    WantedWeights("ReduceSum", 1, _AXES, start="8.0", opset=13),
+    WantedWeights(REDUCTIONS.replace("ReduceSum ", ""), 1, _AXES, start="10.0", opset=13),
+    WantedWeights("TopK", 1, "K", "8.6", opset=10),
+    WantedWeights("NonMaxSuppression", 2, "max_output_boxes_per_class", "8.5"),
+    WantedWeights("NonMaxSuppression", 3, "iou_threshold", "8.5"),
+    WantedWeights("NonMaxSuppression", 4, "score_threshold", "8.5"),
+    WantedWeights("Pad", 1, "the padding", "8.2"),
+    WantedWeights("Pad", 2, "its value", "8.2"),
+    WantedWeights("Pad", 3, _AXES, "10.4", start="10.0"),
 )
 
 
-def _fixed(row: Fixed) -> Check:
+def _check_of(row: WantedWeights) -> Check:
     start, end = numbers(row.start), min(numbers(row.since or "99"), numbers(row.end))
 
     def check(context: Context) -> Iterator[Objection]:
@@ -213,7 +213,7 @@ def check_upsample_mode(context: Context) -> Iterator[Objection]:
 
 
 CHECKS: Checks = (
-    *((row.operators, _fixed(row)) for row in FIXED),
+    *((row.operators, _check_of(row)) for row in WANTED_WEIGHTS),
     ("Dropout", check_dropout),
     ("Resize", check_resize_scales),
     ("RandomNormal RandomNormalLike RandomUniform RandomUniformLike", check_drawn),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from dlaflow.graph.layer import Dims, Reading
 from dlaflow.graph.lower.context import Context
@@ -49,6 +50,7 @@ def words(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+@cache
 def numbers(release: str) -> tuple[int, ...]:
     """`8.5` as (8, 5)."""
     return tuple(int(part) for part in release.split("."))

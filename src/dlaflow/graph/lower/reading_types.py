@@ -34,7 +34,7 @@ _PICKING = "Gather GatherElements GatherND"
 _ROOTS = "ReduceL2 ReduceLogSum ReduceLogSumExp"
 
 
-class Refused(NamedTuple):
+class RefusedTypes(NamedTuple):
     """Types that operators refuse at some of their inputs, in the releases from `start` on and before `end`.
 
     `since` is the first release that takes them, "" when none is known; it stands for `end` too.
@@ -49,47 +49,47 @@ class Refused(NamedTuple):
 
 
 _ANY_INPUT = tuple(range(32))
-REFUSED = (
-    Refused(
+REFUSED_TYPES = (
+    RefusedTypes(
         "Relu Sigmoid Tanh LeakyRelu Elu Selu Softplus Softsign ScaledTanh ThresholdedRelu HardSigmoid",
         "int32 bool uint8",
     ),
-    Refused(
+    RefusedTypes(
         "Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf Exp Floor Log Reciprocal Round Sin Sinh Sqrt Tan",
         "int32 int64 bool uint8",
     ),
-    Refused("Abs Neg", "int32 int64 bool uint8", end="8.0"),
-    Refused("Abs Neg", "bool uint8", start="8.5"),
-    Refused("Sign", "int32 bool uint8", since="10.0"),
-    Refused("Sign", "bool uint8", start="10.0"),
-    Refused("Add Sub Mul Div Max Min Sum Mean Greater Less GreaterOrEqual LessOrEqual", "bool", _ANY_INPUT),
-    Refused("Equal", "bool", (0, 1), since="8.5"),
-    Refused("Gemm MatMul", "int32 int64", (0, 1), end="8.5"),
-    Refused("Gemm MatMul", "int32 int64", start="8.5"),
-    Refused("PRelu", "int32 int64", (0, 1)),
-    Refused(_PICKING, "bool", since="8.5"),
-    Refused(_PICKING, "uint8", start="8.5"),
-    Refused("Where", "bool", (1, 2), since="8.5"),
-    Refused("Where", "uint8", (1, 2), start="8.5"),
+    RefusedTypes("Abs Neg", "int32 int64 bool uint8", end="8.0"),
+    RefusedTypes("Abs Neg", "bool uint8", start="8.5"),
+    RefusedTypes("Sign", "int32 bool uint8", since="10.0"),
+    RefusedTypes("Sign", "bool uint8", start="10.0"),
+    RefusedTypes("Add Sub Mul Div Max Min Sum Mean Greater Less GreaterOrEqual LessOrEqual", "bool", _ANY_INPUT),
+    RefusedTypes("Equal", "bool", (0, 1), since="8.5"),
+    RefusedTypes("Gemm MatMul", "int32 int64", (0, 1), end="8.5"),
+    RefusedTypes("Gemm MatMul", "int32 int64", start="8.5"),
+    RefusedTypes("PRelu", "int32 int64", (0, 1)),
+    RefusedTypes(_PICKING, "bool", since="8.5"),
+    RefusedTypes(_PICKING, "uint8", start="8.5"),
+    RefusedTypes("Where", "bool", (1, 2), since="8.5"),
+    RefusedTypes("Where", "uint8", (1, 2), start="8.5"),
     # 8-bit unsigned tensors, which only an input or an output may be, reach nothing but a Cast.
-    Refused("Concat Expand EyeLike Pad Slice Split Tile Trilu", "uint8", start="8.5"),
-    Refused("ReverseSequence Scatter ScatterElements ScatterND OneHot", "uint8", start="8.5"),
-    Refused("ArgMax ArgMin TopK", "int32", since="8.6"),
-    Refused("ArgMax ArgMin TopK", "uint8", start="8.5"),
-    Refused(_ROOTS, "int32 int64 bool uint8"),
-    Refused(REDUCTIONS, "bool uint8", start="10.0"),
-    Refused("HardSwish", "bool", end="8.5"),
-    Refused("Shrink", "bool uint8"),
-    Refused("Shrink", "int8", end="8.5"),
-    Refused("DepthToSpace SpaceToDepth GridSample", "bool uint8"),
-    Refused("Resize Upsample", "int32", since="8.5"),
-    Refused("Resize Upsample", "bool"),
-    Refused("Resize Upsample", "uint8", start="8.5"),
-    Refused("Resize Upsample", "int32 int64", start="10.8"),
+    RefusedTypes("Concat Expand EyeLike Pad Slice Split Tile Trilu", "uint8", start="8.5"),
+    RefusedTypes("ReverseSequence Scatter ScatterElements ScatterND OneHot", "uint8", start="8.5"),
+    RefusedTypes("ArgMax ArgMin TopK", "int32", since="8.6"),
+    RefusedTypes("ArgMax ArgMin TopK", "uint8", start="8.5"),
+    RefusedTypes(_ROOTS, "int32 int64 bool uint8"),
+    RefusedTypes(REDUCTIONS, "bool uint8", start="10.0"),
+    RefusedTypes("HardSwish", "bool", end="8.5"),
+    RefusedTypes("Shrink", "bool uint8"),
+    RefusedTypes("Shrink", "int8", end="8.5"),
+    RefusedTypes("DepthToSpace SpaceToDepth GridSample", "bool uint8"),
+    RefusedTypes("Resize Upsample", "int32", since="8.5"),
+    RefusedTypes("Resize Upsample", "bool"),
+    RefusedTypes("Resize Upsample", "uint8", start="8.5"),
+    RefusedTypes("Resize Upsample", "int32 int64", start="10.8"),
 )
 
 
-def _refused(row: Refused) -> Check:
+def _check_of(row: RefusedTypes) -> Check:
     types, start, end = row.types.split(), numbers(row.start), numbers(row.since or row.end)
 
     def check(context: Context) -> Iterator[Objection]:
@@ -206,7 +206,7 @@ def check_quantization(context: Context) -> Iterator[Objection]:
 
 
 CHECKS: Checks = (
-    *((row.operators, _refused(row)) for row in REFUSED),
+    *((row.operators, _check_of(row)) for row in REFUSED_TYPES),
     ("And Or Xor Not", check_boolean),
     ("IsInf", check_infinite),
     ("Pow", check_power),

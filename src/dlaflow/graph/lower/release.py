@@ -1,4 +1,4 @@
-"""What differs between the ONNX parsers of TensorRT's releases, said once.
+"""What differs between the ONNX parsers of TensorRT's releases, each stated once.
 
 What other packages ask too stands in targets/features.toml. Sources: onnx-tensorrt's branches and change log, real
 build logs (8.4, 8.5.2 and 10.3), and the parser of TensorRT-RTX, which the tests run.

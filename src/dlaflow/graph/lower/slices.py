@@ -5,6 +5,7 @@ from __future__ import annotations
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.helpers import enlarged
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
 from dlaflow.graph.lower.sizes import all_known, parser_knows
@@ -344,10 +345,7 @@ def _known(context: Context, data: Tensor) -> list[Tensor]:
     if context.parser.names_every_layer:
         size = _padded(context, data)
         return [] if size.known else [size.materialise(context)]
-    dtype = "int64" if context.parser.int64 else "int32"
-    start, total = context.constant((rank,), dtype), context.constant((rank,), dtype)
-    dims = sizes.shape_of(data).materialise(context)
-    return [start, context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")]
+    return enlarged(context, data, rank)
 
 
 def _padded(context: Context, data: Tensor) -> ShapeTensor:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from dlaflow.graph.layer import Convolution, Dims, ElementWise, Pooling, Reduce, Slice, Tensor, Unary
-from dlaflow.graph.lower import shape_tensor as sizes
 from dlaflow.graph.lower.context import Context, Importer
-from dlaflow.graph.lower.helpers import squeeze, unsqueeze
+from dlaflow.graph.lower.helpers import enlarged, squeeze, unsqueeze
 from dlaflow.graph.lower.sizes import all_known
 
 
@@ -144,7 +143,6 @@ def _attributes(context: Context, kind: str, extents: tuple[int, ...], window: W
         groups=groups,
         in_channels=inputs,
         out_channels=outputs,
-        constant_weights=context.operand(1).tensor.constant,
         output_padding=window.output_padding,
     )
 
@@ -178,15 +176,12 @@ def _before_padding(shape: Dims | None, attributes: Convolution) -> Dims | None:
 def _output_padding(context: Context, data: Tensor, shape: Dims | None, attributes: Convolution) -> Tensor:
     """A SLICE that fills up, and the bias as a SUM after it."""
     rank = len(attributes.kernel) + 2
-    dtype = "int64" if context.parser.int64 else "int32"
-    start, total = context.constant((rank,), dtype), context.constant((rank,), dtype)
-    dims = sizes.shape_of(data).materialise(context)
-    size = context.emit("ELEMENTWISE", [dims, total], (rank,), ElementWise("SUM", 1), name="")
+    bounds = enlarged(context, data, rank)
     extents = all_known(shape)
     filled = Slice((0,) * rank, extents, (1,) * rank, "FILL") if extents is not None else Slice(mode="FILL")
     if context.parser.names_every_layer:
         context.names.layer("ONNXTRT_ShapeSlice")
-    result = context.emit("SLICE", [data, start, size], shape, filled, name=context.further_name)
+    result = context.emit("SLICE", [data, *bounds], shape, filled, name=context.further_name)
     if context.is_absent(2) or not context.operand(2).weights:
         return result
     ones = (1,) * len(attributes.kernel)
