@@ -5,21 +5,28 @@
     placement = dlaflow.check("model.onnx", board="orin-nx-16gb", jetpack="6.2")
     placement.summary.switches
 
-The functions bear the names of the commands and stand in `dlaflow.api`. Importing dlaflow loads none of them, and no
-numpy, onnx, onnxruntime or torch either: each comes when it is first used.
+The functions bear the names of the commands; `help(dlaflow.check)` tells the options of one. Importing dlaflow loads
+none of them, and no numpy, onnx, onnxruntime or torch either: each comes when it is first used.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from dlaflow.version import __version__
 
 if TYPE_CHECKING:
-    from dlaflow.api import build, build_command, calibrate, check, compare, estimate, evaluate, fix
+    from dlaflow.api.build import build, build_command
+    from dlaflow.api.calibrate import calibrate
+    from dlaflow.api.check import check
+    from dlaflow.api.compare import compare
+    from dlaflow.api.estimate import estimate
+    from dlaflow.api.evaluate import evaluate
+    from dlaflow.api.fix import fix
     from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 
 __all__ = [
@@ -39,37 +46,52 @@ __all__ = [
 ]
 
 _ERRORS = {"DlaflowError", "EnvironmentLacksError", "InputError", "UsageError"}
-_PACKAGES_TOO = {"build", "estimate"}
-"""Names that are a function of the API and a package of the source at once."""
+
+
+def _function(name: str) -> Callable[..., object]:
+    """The function of that name in `dlaflow.api`, whose module bears the name too."""
+    from dlaflow.api.keywords import documented
+
+    module = "build" if name == "build_command" else name
+    function: Callable[..., object] = getattr(importlib.import_module(f"dlaflow.api.{module}"), name)
+    return documented(function)
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'dlaflow' has no attribute {name!r}")
-    if name in _PACKAGES_TOO:
-        return importlib.import_module(f"dlaflow.{name}")
-    return getattr(importlib.import_module("dlaflow.errors" if name in _ERRORS else "dlaflow.api"), name)
+    return getattr(importlib.import_module("dlaflow.errors"), name) if name in _ERRORS else _function(name)
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-class _CommandPackage(ModuleType):
-    """A package that can be called like the function of its name, so that `dlaflow.build(...)` always works."""
+class _FunctionAndPackage:
+    """A name that is a function of the API and a package of the source at once, whoever imports the package first.
 
-    def __call__(self, *arguments: object, **options: object) -> object:
-        function = getattr(importlib.import_module("dlaflow.api"), self.__name__.rpartition(".")[2])
-        return function(*arguments, **options)
+    The function is what `dlaflow.build` gives; it shares the package's attributes, so that `dlaflow.build.config` and
+    `import dlaflow.build.config as config` find what they name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: ModuleType, kind: type | None = None) -> Callable[..., object]:
+        function = _function(self._name)
+        package = importlib.import_module(f"dlaflow.{self._name}")
+        if vars(function) is not vars(package):
+            vars(package).update(vars(function))
+            function.__dict__ = vars(package)
+        return function
+
+    def __set__(self, owner: ModuleType, package: ModuleType) -> None:
+        """Python stores an imported package here; `sys.modules` has it already."""
 
 
 class _Dlaflow(ModuleType):
-    """This package: Python stores an imported sub-package here, whoever imports it first."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _PACKAGES_TOO and isinstance(value, ModuleType):
-            value.__class__ = _CommandPackage
-        super().__setattr__(name, value)
+    build = _FunctionAndPackage("build")
+    estimate = _FunctionAndPackage("estimate")
 
 
 sys.modules[__name__].__class__ = _Dlaflow

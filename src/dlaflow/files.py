@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write to a temporary name, fsync, rename."""
+"""Files that are either whole or absent: write to a temporary name, fsync, rename. Also the head of each JSON file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dlaflow.errors import InputError
+from dlaflow.version import __version__
 
 _CHUNK = 1 << 20
 
@@ -48,6 +49,14 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write `data` (text as UTF-8) to `path` so that nobody ever sees half of it."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def record_json(schema: str, body: object) -> bytes:
+    """A JSON file: its schema, the version of dlaflow that wrote it, and the fields of `body`, a record or a dict."""
+    import msgspec
+
+    record = {"schema": schema, "dlaflow": __version__, **msgspec.to_builtins(body, enc_hook=os.fspath)}
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

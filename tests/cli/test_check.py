@@ -201,7 +201,7 @@ def test_every_command_has_help():
 
 def test_check_loads_nothing_that_it_does_not_need(classifier):
     heavy = ["torch", "onnxruntime", "tensorrt", "onnxscript", "onnx_ir", "onnxslim", "sympy", "rich", "jinja2"]
-    heavy += ["onnx.reference", "asyncio", "dlaflow.api", "dlaflow.report.html", "dlaflow.rewrites.search"]
+    heavy += ["onnx.reference", "asyncio", "dlaflow.report.notebook", "dlaflow.report.html", "dlaflow.rewrites.search"]
     code = (
         f"import sys; from dlaflow.cli import main; main(['check', {str(classifier)!r}])\n"
         f"print([module for module in {heavy!r} if module in sys.modules])"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dlaflow.cli.short_lived import short_lived
+from dlaflow.cli.dispatch import short_lived
 
 BLAS = "OPENBLAS_NUM_THREADS"
 
@@ -43,7 +43,7 @@ def test_numpy_starts_no_threads_and_nothing_is_searched_at_the_exit():
         "atexit.register(lambda: print('frozen', gc.get_freeze_count() > 0))\n"
         "from dlaflow.cli import main\n"
         "assert main(['explain', 'DLA110']) == 0 and main(['check', 'none.onnx']) == 2\n"
-        "from dlaflow.cli.short_lived import short_lived\n"
+        "from dlaflow.cli.dispatch import short_lived\n"
         "with short_lived(): import numpy\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('Threads')))"
     )

@@ -8,8 +8,7 @@ import pytest
 
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, fixed_shapes
-from dlaflow.recipe.dump import recipe_toml
-from dlaflow.recipe.load import load_recipe
+from dlaflow.recipe.load import load_recipe, recipe_toml
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from dlaflow.errors import DlaflowError
-from dlaflow.recipe.dump import recipe_toml
-from dlaflow.recipe.load import load_recipe
+from dlaflow.recipe.load import load_recipe, recipe_toml
 from dlaflow.sweep.load import load_sweep
 from dlaflow.sweep.schema import Sweep
 from dlaflow.sweep.space import grid

@@ -6,14 +6,15 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
-from dlaflow.cli.target_options import TargetOptions
+from dlaflow.cli.options import Target
+from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
 from dlaflow.files import write_atomic
-from dlaflow.types import Device, Measurement, Placement, Verdict
+from dlaflow.types import Measurement, Placement
 
 if TYPE_CHECKING:
     from dlaflow.estimate.answer import Estimate
@@ -32,8 +33,7 @@ class Outputs:
     """Write a page that shows the placement."""
     model_explorer: Path | None = None
     """Write node data for Google's Model Explorer, coloured by device."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: Quiet = False
 
     @property
     def files(self) -> bool:
@@ -45,10 +45,10 @@ def check(
     model: Path,
     /,
     *,
-    on: TargetOptions | None = None,
+    on: Target | None = None,
     out: Outputs | None = None,
     against: str | None = None,
-    layers: Annotated[bool, Parameter(negative="")] = False,
+    layers: bool = False,
     fail_on: Literal["fallback", "unknown"] | None = None,
 ) -> int:
     """Tell what of a model will run on the DLA, why not, and what to change.
@@ -78,33 +78,30 @@ def check(
         Exit with 1 when a layer falls back to the GPU (fallback), or when that cannot even be ruled out (unknown): the
         rules are silent, or an input leaves its size open and no --shape names it.
     """
-    from dlaflow.graph.load import load_model
-    from dlaflow.placement.check import check_model, check_network, network_of
+    from dlaflow.api.check import fails, predict
+    from dlaflow.placement.check import check_model
     from dlaflow.report.check_text import comparison_text, layer_text, placement_text
-    from dlaflow.rewrites.matching import with_rewrites
 
-    options, outputs = on or TargetOptions(), out or Outputs()
-    target = options.target()
-    loaded = load_model(model, digest=outputs.files)
-    network = network_of(loaded, target)
-    placement = with_rewrites(check_network(loaded, network, target), loaded, target)
+    outputs = out or Outputs()
+    target = (on or Target()).target()
+    found = predict(model, target, digest=outputs.files)
+    placement = found.placement
     _write(placement, outputs)
     if outputs.html or not outputs.quiet:
-        from dlaflow.estimate.latency import estimate
+        from dlaflow.api.estimate import estimate_of, with_fix
 
-        expected = estimate(network, placement, target, None)
+        expected = estimate_of(found, target)
         if outputs.html:
-            from dlaflow.rewrites.gain import with_gain
-
-            expected = with_gain(expected, placement, loaded, target)
+            expected = with_fix(expected, found, target)
             _write_page(placement, expected.measurements(), outputs.html)
     if not outputs.quiet:
         sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")
         if layers:
             sys.stdout.write("\n" + layer_text(placement) + "\n")
         if against:
-            sys.stdout.write("\n" + comparison_text(placement, check_model(loaded, target.on_release(against))) + "\n")
-    return EXIT_FINDINGS if fail_on and _fails(placement, fail_on) else EXIT_DONE
+            other = check_model(found.model, target.on_release(against))
+            sys.stdout.write("\n" + comparison_text(placement, other) + "\n")
+    return EXIT_FINDINGS if fail_on and fails(placement, fail_on) else EXIT_DONE
 
 
 def _write(placement: Placement, outputs: Outputs) -> None:
@@ -144,17 +141,3 @@ def _write_page(placement: Placement, expected: list[Measurement], path: Path) -
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     variant = Variant(name, placement=placement, measurements=expected, edges=edges(placement.layers))
     write_atomic(path, render(RunRecord(name, created, variants=[variant])))
-
-
-def _fails(placement: Placement, fail_on: str) -> bool:
-    """Whether the placement holds what `--fail-on` asked for; `unknown` includes `fallback` and open sizes."""
-    from dlaflow.report.verdict import opening
-
-    unwanted = {Verdict.FALLBACK} if fail_on == "fallback" else {Verdict.FALLBACK, Verdict.UNKNOWN}
-    running = [layer for layer in placement.layers if layer.device is not Device.FOLDED]
-    found = {finding.verdict for finding in placement.findings} | {layer.verdict for layer in running}
-    if any(
-        finding.verdict is Verdict.CONDITIONAL and finding.rewrites for layer in running for finding in layer.findings
-    ):
-        found.add(Verdict.FALLBACK)  # until `dlaflow fix` has changed the model
-    return bool(found & unwanted) or (fail_on == "unknown" and opening(placement) is not None)

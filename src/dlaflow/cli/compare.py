@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from dlaflow.api.compare import ComparedFiles, compare_runs, limits_of
 from dlaflow.cli import terminal
+from dlaflow.cli.options import group
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
 from dlaflow.files import write_atomic
-from dlaflow.report.compare import merge, parse_limit, read_any_run, regressions
-from dlaflow.report.html import render
-from dlaflow.report.json import run_json
-from dlaflow.report.strip import strips_svg
-from dlaflow.report.text import run_markdown, run_table, table_notes
+from dlaflow.report.compare import read_any_run
+from dlaflow.report.text import run_table, table_notes
 from dlaflow.report.verdict import headline
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class Outputs:
+class Outputs(ComparedFiles):
     """What to write."""
 
     html: Path | None = None
-    """One self-contained report over all runs."""
     markdown: Path | None = None
-    """A table for a pull request."""
     svg: Path | None = None
-    """The strips of all variants as a picture, for a README or a slide."""
     json: Path | None = None
-    """The merged record."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
 
 
 def compare(
     *runs: Path,
-    fail_on: Annotated[list[str] | None, Parameter(name="--fail-on", negative="")] = None,
+    fail_on: list[str] | None = None,
     outputs: Outputs | None = None,
 ) -> int:
     """Compare runs or measured profiles; with --fail-on, exit with 1 when the last run is worse than the first.
@@ -64,34 +54,19 @@ def compare(
         slower or slower=PERCENT. May be given several times.
     """
     outputs = outputs or Outputs()
-    limits = [parse_limit(text) for part in fail_on or [] for text in part.split(",")]
-    if not runs:
-        raise UsageError("nothing to compare", expected="at least one run", received="none")
-    if limits and len(runs) < 2:
-        raise UsageError("--fail-on needs something to compare with", expected="at least two runs", received="one")
+    limits = limits_of(fail_on or [], len(runs))
     if all(map(_is_measured, runs)):
         return _compare_profiles(runs, outputs)
-    records = [read_any_run(path) for path in runs]
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    merged = merge(records, now) if len(records) > 1 else records[0]
-    worse = regressions(records[0], records[-1], limits) if limits else None
-    if outputs.html is not None:
-        write_atomic(outputs.html, render(merged))
-    if outputs.markdown is not None:
-        write_atomic(outputs.markdown, run_markdown(merged, worse))
-    if outputs.svg is not None:
-        write_atomic(outputs.svg, strips_svg(merged))
-    if outputs.json is not None:
-        write_atomic(outputs.json, run_json(merged))
+    found = compare_runs([read_any_run(path) for path in runs], limits, outputs)
     console = terminal.console()
     if not outputs.quiet:
-        console.print(headline(merged), markup=False, style="bold")
-        console.print(run_table(merged))
-        for note in table_notes(merged):
+        console.print(headline(found.run), markup=False, style="bold")
+        console.print(run_table(found.run))
+        for note in table_notes(found.run):
             console.print(note, markup=False, style="dim")
-    for each in worse or []:
+    for each in found.worse or []:
         console.print(f"worse: {each.variant}: {each.what}, {each.before} → {each.after}", markup=False)
-    return EXIT_FINDINGS if worse else EXIT_DONE
+    return EXIT_FINDINGS if found.worse else EXIT_DONE
 
 
 def _is_measured(path: Path) -> bool:
@@ -112,7 +87,7 @@ def _compare_profiles(files: tuple[Path, ...], outputs: Outputs) -> int:
 
     if outputs.html or outputs.markdown or outputs.svg:
         raise UsageError("logs and profiles are compared on the terminal and in --json", expected="runs of dlaflow run")
-    profiles = [read_profile(group) for group in groups_of(files, Artefacts())]
+    profiles = [read_profile(each) for each in groups_of(files, Artefacts())]
     comparison = compare_profiles(profiles)
     if outputs.json is not None:
         write_atomic(outputs.json, profile_json(profiles))

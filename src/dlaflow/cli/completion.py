@@ -24,7 +24,7 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     shell
         bash, zsh or fish.
     """
-    from dlaflow.cli import COMMANDS
+    from dlaflow.cli.commands import COMMANDS
     from dlaflow.cli.dispatch import application
 
     sys.stdout.write(application(*COMMANDS).generate_completion(shell=shell))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import atexit
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from dlaflow.cli import COMMANDS
-from dlaflow.cli.fit import fitted_output
-from dlaflow.cli.short_lived import short_lived
+from dlaflow.cli.commands import COMMANDS
+from dlaflow.cli.terminal import fitted_output
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
 from dlaflow.version import __version__
 
@@ -18,6 +21,13 @@ _WHOLE_LINES = {"build", "completion", "parse", "profile", "remote"}
 
 _SHORT = {"boards", "check", "explain", "score"}
 """Commands that neither train nor compute with large matrices."""
+
+NEGATIVES = Parameter(negative="")
+"""No --no-X beside a switch, no --empty-X beside a list."""
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+_OBJECTS = 100_000
+"""New objects between two searches for garbage. Loading the modules makes 80,000, most of which stay; with Python's own
+number (700 to 2,000) they are looked through a hundred times."""
 
 
 def dispatch(argv: list[str]) -> int:
@@ -46,6 +56,7 @@ def application(*names: str) -> App:
         name="dlaflow",
         version=__version__,
         help_format="markdown",
+        default_parameter=NEGATIVES,
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
@@ -63,3 +74,24 @@ def _explained(error: CycloptsError, name: str) -> UsageError:
     line, _, guess = " ".join(str(error).split()).partition(_HINT)
     then = f"{_HINT.strip()} {guess.rstrip('?.')}? {help_line}" if guess else help_line
     return UsageError(line.rstrip("."), then=then)
+
+
+@contextmanager
+def short_lived() -> Iterator[None]:
+    """While this is open, modules load without searches for garbage, and numpy without threads.
+
+    numpy's BLAS starts a thread a core when it is imported, for products of large matrices: on two cores this takes as
+    much processor time as the import itself. A number of threads that the user chose is kept. Nor is garbage looked
+    for when the process ends and its memory goes back anyway.
+    """
+    atexit.register(gc.freeze)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_OBJECTS, *thresholds[1:])
+    ours = _BLAS_THREADS not in os.environ
+    os.environ.setdefault(_BLAS_THREADS, "1")
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        if ours:
+            del os.environ[_BLAS_THREADS]

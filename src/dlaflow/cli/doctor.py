@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from dlaflow.build.doctor import Checkup, examine_machine
 from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
-from dlaflow.files import write_atomic
-from dlaflow.version import __version__
+from dlaflow.files import record_json, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,8 +32,7 @@ def doctor(*, json: Path | None = None, quiet: terminal.Quiet = False) -> None:
     """
     checkup = examine_machine()
     if json is not None:
-        record = {"schema": SCHEMA, "dlaflow": __version__, **msgspec.to_builtins(checkup)}
-        write_atomic(json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        write_atomic(json, record_json(SCHEMA, checkup))
     if not quiet:
         _print(checkup, terminal.console())
 

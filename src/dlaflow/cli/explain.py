@@ -9,12 +9,11 @@ import msgspec
 
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, unknown_name
-from dlaflow.files import write_atomic
+from dlaflow.files import record_json, write_atomic
 from dlaflow.parse.failures import Failure, Reason, failures, reasons
 from dlaflow.rules.base import Rule
 from dlaflow.rules.page import page, summary
 from dlaflow.rules.registry import RULES
-from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.rules/1"
 
@@ -50,13 +49,11 @@ def explain(rule: str | None = None, /, *, json: Path | None = None, quiet: Quie
         raise unknown_name("rule", rule, [each.id for each in RULES], aliases)
     if json is not None:
         body = {
-            "schema": SCHEMA,
-            "dlaflow": __version__,
             "rules": [{"id": each.id, "summary": summary(each), "page": page(each)} for each in rules],
             "failures": [{**msgspec.to_builtins(each), "page": each.page} for each in known],
             "messages": [{**msgspec.to_builtins(each), "page": each.page} for each in codes],
         }
-        write_atomic(json, msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n")
+        write_atomic(json, record_json(SCHEMA, body))
     if not quiet:
         sys.stdout.write(_listing(rules, known, codes) if rule is None else _pages(rules, known, codes))
     return EXIT_DONE

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from dlaflow.cli import terminal
+from dlaflow.cli.options import Out
 from dlaflow.errors import UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import record_json, write_atomic
 from dlaflow.targets.release import find_release
-from dlaflow.version import __version__
 from dlaflow.zoo.export import TOLERANCE, ExportConfig
 from dlaflow.zoo.export import export as run_export
 
@@ -29,14 +28,13 @@ class Exporting:
     """ONNX opset; auto takes 17, or less where the release of --jetpack reads less."""
     batch: str = "dynamic"
     """dynamic, or a number that the file is then fixed to."""
-    simplify: Annotated[bool, Parameter(negative="")] = False
+    simplify: bool = False
     """Fold shape arithmetic and constants with onnxslim."""
     jetpack: str | None = None
     """The release that will read the file, such as 5.1.1."""
     input_shape: str = "3x32x32"
     """Channels x height x width."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
     json: Path | None = None
     """Also write the result to this file."""
 
@@ -46,7 +44,7 @@ def export(
     /,
     *,
     weights: Annotated[Path, Parameter(name=["--weights", "-w"])],
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     how: Exporting | None = None,
 ) -> None:
     """Write trained weights as one ONNX file, checked and compared with torch.
@@ -82,8 +80,7 @@ def export(
     )
     result = run_export(config)
     if how.json is not None:
-        record = {"schema": SCHEMA, "dlaflow": __version__, "model": model, **msgspec.to_builtins(result, enc_hook=str)}
-        write_atomic(how.json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        write_atomic(how.json, record_json(SCHEMA, {"model": model, **asdict(result)}))
     if not how.quiet:
         batch = f"batch {result.batch}" if result.batch else "dynamic batch"
         lines = [

@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from dlaflow.api.fix import DataOptions, FixOptions, fix_model, real_inputs
 from dlaflow.cli import terminal
-from dlaflow.cli.target_options import TargetOptions
+from dlaflow.cli.options import Target, group
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 
-if TYPE_CHECKING:
-    from dlaflow.rewrites.config import FixConfig
-    from dlaflow.rewrites.fix import Fixed
-    from dlaflow.targets.target import Target
 
-DEFAULT_SAMPLES = 256
-
-
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class Fixing:
+class Fixing(FixOptions):
     """How far to go."""
 
-    allow: Literal["exact", "tolerance", "data", "retrain"] = "exact"
-    """exact (the same algebra), tolerance (bounded approximations too), data (frozen statistics too), retrain."""
-    max_drop: float = 1.0
-    """How many points of accuracy frozen statistics may cost."""
     cut: str | None = None
-    """auto, or names of tensors with commas: cut the decode part off into a second file."""
-    output_4d: Annotated[bool, Parameter(name="--output-4d", negative="")] = False
-    """Let outputs become (N, C, 1, 1): saves the last switch, which brings them back to (N, C)."""
+    output_4d: Annotated[bool, Parameter(name="--output-4d")] = False
     input_shape: str | None = None
-    """The same as --shape for the first input, without name and batch: 3x224x224."""
-    dry_run: Annotated[bool, Parameter(negative="")] = False
-    """List the rewrites with their gains; write and run nothing."""
     json: Path | None = None
     """Also write the whole report to this file (schema dlaflow.fix/1)."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(DataOptions):
     """Real images: for the proof, for statistics and for retraining."""
 
     data: str | None = None
-    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
     data_dir: Path | None = None
-    """The folder that holds CIFAR-10."""
-    samples: int = DEFAULT_SAMPLES
-    """How many images to take statistics from and to prove with."""
     weights: Path | None = None
     """Retraining: the trained weights of the model (.safetensors)."""
     epochs: int = 5
@@ -67,7 +47,7 @@ def fix(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    on: TargetOptions | None = None,
+    on: Target | None = None,
     how: Fixing | None = None,
     source: Data | None = None,
 ) -> None:
@@ -91,81 +71,34 @@ def fix(
     out
         The ONNX file to write.
     """
-    on, how, source = on or TargetOptions(), how or Fixing(), source or Data()
-    target = on.target()
+    from dlaflow.report.fix_text import fix_json, fix_text
+
+    how, source = how or Fixing(), source or Data()
+    target, progress = (on or Target()).target(), terminal.progress(quiet=how.quiet)
     if out is None and not how.dry_run:
         raise UsageError("nowhere to write to", expected="--out FILE, or --dry-run")
+    lines = []
     if how.allow == "retrain":
-        from dlaflow.cli.fix_retrain import retrain
+        from dlaflow.api.retrain import RetrainOptions, retrain
 
         if how.dry_run or out is None:
             raise UsageError("retraining cannot be tried dry", expected="--out FILE without --dry-run")
-        retrain(model, out, target, how, source)
-        return
-    from dlaflow.report.fix_text import fix_json, fix_text
-    from dlaflow.rewrites.fix import fix as run_fix
-    from dlaflow.rewrites.fix import write, write_cut
-
-    path, progress = Path(model), terminal.progress(quiet=how.quiet)
-    if how.input_shape is not None:
-        target = with_input_shape(target, path, _sides(how.input_shape))
-    fixed: Fixed = run_fix(path, target, _config(path, target, how, source), progress)
-    if out is not None and not how.dry_run:
-        if how.cut is not None:
-            names = [] if how.cut == "auto" else [name.strip() for name in how.cut.split(",") if name.strip()]
-            fixed = write_cut(fixed, out, names, target)
-        else:
-            fixed = write(fixed, out)
-    if how.json is not None:
-        write_atomic(how.json, fix_json(fixed.report))
-    if not how.quiet:
-        sys.stdout.write(fix_text(fixed.report) + "\n")
-
-
-def _config(path: Path, target: Target, how: Fixing, source: Data) -> FixConfig:
-    from dlaflow.rewrites.base import Safety
-    from dlaflow.rewrites.config import FixConfig
-
-    if how.max_drop < 0:
-        raise UsageError("--max-drop makes no sense", expected="0 or more points", received=how.max_drop)
-    if how.allow == "data" and source.data is None:
-        raise UsageError("frozen statistics need images", expected="--data cifar10, a folder or a .npy file")
-    samples, accuracy, tested = None, None, 0
-    if source.data is not None and not how.dry_run:
-        from dlaflow.cli.fix_images import real_images
-
-        picked = real_images(path, source, target, quiet=how.quiet)
-        samples = picked.samples
-        if how.allow == "data":
-            accuracy, tested = picked.accuracy(), picked.tested
-    return FixConfig(
-        allow=Safety(how.allow),
-        output_4d=how.output_4d,
-        samples=samples,
-        accuracy=accuracy,
-        tested=tested,
-        max_drop=how.max_drop,
-        dry_run=how.dry_run,
-    )
-
-
-def with_input_shape(target: Target, path: Path, sides: tuple[int, ...]) -> Target:
-    """The target with the shape that `--input-shape` means: `sides` are those of the first input behind its batch.
-
-    Raises UsageError beside --shape, and InputError when the model cannot be read.
-    """
-    from dlaflow.graph.inputs import behind_batch
-    from dlaflow.graph.load import load_model
-
-    if target.shapes:
-        raise UsageError(
-            "--input-shape is --shape without name and batch", received="both", then="Leave --input-shape out."
+        options = RetrainOptions(
+            weights=source.weights,
+            data=source.data or "cifar10",
+            data_dir=source.data_dir,
+            epochs=source.epochs,
+            output_4d=how.output_4d,
         )
-    return replace(target, shapes=(behind_batch(load_model(path).proto.graph, sides, target.batch),))
-
-
-def _sides(text: str) -> tuple[int, ...]:
-    sides = text.lower().split("x")
-    if not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise UsageError("--input-shape makes no sense", expected="such as 3x224x224", received=repr(text))
-    return tuple(int(side) for side in sides)
+        retrained = retrain(model, out, target, options, progress)
+        report = retrained.report
+        seconds = f"{retrained.seconds:.0f} s"
+        lines = [f"Swapped {len(retrained.swapped)} layers, distilled {source.epochs} epochs ({seconds}):"]
+        lines += [*(f"  {each}" for each in retrained.swapped), ""]
+    else:
+        inputs = real_inputs(Path(model), target, how, source, progress)
+        report = fix_model(Path(model), out, target, how, inputs, progress)
+    if how.json is not None:
+        write_atomic(how.json, fix_json(report))
+    if not how.quiet:
+        sys.stdout.write("\n".join([*lines, fix_text(report)]) + "\n")

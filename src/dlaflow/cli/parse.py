@@ -10,13 +10,12 @@ import msgspec
 
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, InputError, UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import record_json, write_atomic
 from dlaflow.parse.detect import Kind
 from dlaflow.parse.read import Artefact, read_artefact
 from dlaflow.parse.text import text_of
 from dlaflow.profile.capture import summarise_capture
 from dlaflow.quantize.cache import hex_of, parse_cache
-from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.artefact/1"
 
@@ -43,8 +42,7 @@ def parse(*files: Path, json: Path | None = None, quiet: Quiet = False) -> int:
     if not files:
         raise UsageError("nothing to parse", expected="at least one file", received="none")
     artefacts = [_out(path, read_artefact(path)) for path in files]
-    body = msgspec.json.encode({"schema": SCHEMA, "dlaflow": __version__, "artefacts": artefacts})
-    text = msgspec.json.format(body, indent=1) + b"\n"
+    text = record_json(SCHEMA, {"artefacts": artefacts})
     if json is not None:
         write_atomic(json, text)
     elif not quiet:

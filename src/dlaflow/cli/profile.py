@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 from cyclopts import Parameter
 
 from dlaflow.cli import terminal
+from dlaflow.cli.options import Shape
 from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
-from dlaflow.cli.target_options import Shape
 from dlaflow.errors import EXIT_DONE, EnvironmentLacksError, InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes
@@ -28,17 +27,17 @@ from dlaflow.types import Measurement, Placement
 class Artefacts:
     """What to read. Given twice, the second belongs to a second profile, which is compared with the first."""
 
-    log: Annotated[list[Path] | None, Parameter(negative="")] = None
+    log: list[Path] | None = None
     """trtexec's log, with stderr (2>&1), best with --verbose."""
-    layer_times: Annotated[list[Path] | None, Parameter(negative="")] = None
+    layer_times: list[Path] | None = None
     """The JSON of trtexec --exportProfile."""
-    layer_info: Annotated[list[Path] | None, Parameter(negative="")] = None
+    layer_info: list[Path] | None = None
     """The JSON of trtexec --exportLayerInfo."""
-    times: Annotated[list[Path] | None, Parameter(negative="")] = None
+    times: list[Path] | None = None
     """The JSON of trtexec --exportTimes."""
-    nsys: Annotated[list[Path] | None, Parameter(negative="")] = None
+    nsys: list[Path] | None = None
     """The SQLite export of an Nsight Systems capture."""
-    tegrastats: Annotated[list[Path] | None, Parameter(negative="")] = None
+    tegrastats: list[Path] | None = None
     """A tegrastats log of the run."""
 
 
@@ -73,10 +72,9 @@ class Outputs:
     """Trace Events of the capture, for ui.perfetto.dev."""
     svg: Path | None = None
     """One inference of the capture as a strip."""
-    print_command: Annotated[bool, Parameter(negative="")] = False
+    print_command: bool = False
     """Print the commands that capture the engine rather than run them."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
 
 
 def profile(
@@ -176,18 +174,14 @@ def _expected(predicted: Predicted) -> tuple[Placement | None, list[Measurement]
         return None, []
     if predicted.board is None:
         raise UsageError("--model needs the board it was built for", expected="--board NAME", received="none")
-    from dlaflow.estimate.latency import estimate
-    from dlaflow.graph.load import load_model
-    from dlaflow.placement.check import check_network, network_of
-    from dlaflow.rewrites.matching import with_rewrites
+    from dlaflow.api.check import predict
+    from dlaflow.api.estimate import estimate_of
     from dlaflow.targets.target import resolve_target
 
     named = resolve_target(predicted.board, predicted.jetpack, precision=predicted.precision, batch=predicted.batch)
     target = replace(named, shapes=fixed_shapes(predicted.shape))
-    loaded = load_model(predicted.model)
-    network = network_of(loaded, target)
-    placement = with_rewrites(check_network(loaded, network, target), loaded, target)
-    return placement, estimate(network, placement, target, None).measurements()
+    found = predict(predicted.model, target)
+    return found.placement, estimate_of(found, target).measurements()
 
 
 def _capture(engine: Path, predicted: Predicted, outputs: Outputs) -> Path | None:

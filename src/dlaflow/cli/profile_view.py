@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from dlaflow.files import record_json
 from dlaflow.parse.log import ValidatorMessage
 from dlaflow.parse.messages import is_harmless
 from dlaflow.parse.nodes import foreign_ends
@@ -17,7 +16,6 @@ from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
 from dlaflow.report.score_text import lenient_names
 from dlaflow.types import Device
-from dlaflow.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -29,12 +27,7 @@ _LONGEST = 48
 
 def profile_json(profiles: Sequence[Profiled]) -> bytes:
     """The file of `dlaflow profile --json`. The capture's inferences are left out: `--trace` writes those."""
-    body = {
-        "schema": SCHEMA,
-        "dlaflow": __version__,
-        "profiles": [msgspec.to_builtins(_lean(profile)) for profile in profiles],
-    }
-    return msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n"
+    return record_json(SCHEMA, {"profiles": [_lean(profile) for profile in profiles]})
 
 
 def _lean(profile: Profiled) -> Profiled:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from dlaflow.cli import remote_build, remote_measure, terminal
 from dlaflow.cli.doctor import facts
+from dlaflow.cli.options import Out
 from dlaflow.cli.remote_options import Connecting, control, each_board
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
 from dlaflow.remote.board import RemoteBoard
@@ -48,7 +48,7 @@ Examples:
 `dlaflow remote BOARD COMMAND --help` tells the options of a command.
 """
 
-commands = App(name="dlaflow remote BOARD", result_action="return_value")
+commands = App(name="dlaflow remote BOARD", result_action="return_value", default_parameter=Parameter(negative=""))
 remote = App(name="remote", help=_HELP, help_flags=[], version_flags=[], result_action="return_value")
 
 commands.command(remote_build.build)
@@ -128,7 +128,7 @@ def attach(
     job: str,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     connecting: Connecting | None = None,
 ) -> None:
     """Follow a job that an earlier call started, and pull all that it left.

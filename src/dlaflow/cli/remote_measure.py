@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from dlaflow.api.images import select
 from dlaflow.cli import terminal
-from dlaflow.cli.batches import Source, select
+from dlaflow.cli.options import Out, Source
 from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
-from dlaflow.cli.remote_options import SWITCH, Connecting, control, each_board, own_path
-from dlaflow.errors import InputError
+from dlaflow.cli.remote_options import Connecting, control, each_board, own_path
 from dlaflow.files import write_atomic
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.profile import Files, read_profile
@@ -38,11 +38,11 @@ class Length:
 
     duration: int = 10
     """Seconds of each measurement."""
-    power: bool = True
+    power: Annotated[bool, Parameter(negative="--no-power")] = True
     """Measure power where the board can."""
     idle: float = 5.0
     """Seconds of idling before, as the baseline of power."""
-    lock_clocks: Annotated[bool, SWITCH] = False
+    lock_clocks: bool = False
     """Fix the clocks at their highest meanwhile (needs sudo there); they are put back afterwards."""
 
 
@@ -51,9 +51,9 @@ def profile(
     engine: Path,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("profile"),
+    out: Out = Path("profile"),
     dla_core: int | None = None,
-    no_nsys: Annotated[bool, SWITCH] = False,
+    no_nsys: bool = False,
     length: Length | None = None,
     json: Path | None = None,
     connecting: Connecting | None = None,
@@ -108,7 +108,7 @@ def bench(
     *,
     gpu: Path | None = None,
     dla: Path | None = None,
-    core: Annotated[tuple[int, ...], SWITCH] = (0, 1),
+    core: tuple[int, ...] = (0, 1),
     repeats: int = 3,
     length: Length | None = None,
     json: Path | None = None,
@@ -201,10 +201,8 @@ def evaluate(
     shapes = manifest.config.shapes if manifest else ()
     shape = shapes[0].shapes.usual[1:] if shapes else (3, None, None)
     progress = terminal.progress(quiet=bool(connecting and connecting.quiet))
-    chosen = select(source, shape, train=False, default=512, progress=progress)
-    if chosen.labels is None:
-        raise InputError("the images have no labels", expected="one sub-folder a class", received=chosen.description)
-    labels = chosen.labels
+    chosen = select(source.data, source, shape, train=False, default=512, progress=progress)
+    labels = chosen.known_labels
     batch = None if shapes else source.batch
     how = RemoteEvaluation(input=input, batch=batch, control=control(connecting))
 
@@ -234,7 +232,11 @@ def _tell(found: dict[str, list[Measurement]], json: Path | None, connecting: Co
     """Measurements of boards side by side, and as a file."""
     if json is not None:
         several = len(found) > 1
-        rows = [_named(name, one) if several else one for name, rows in found.items() for one in rows]
+        rows = [
+            replace(one, subject=f"{name} {one.subject}") if several else one
+            for name, rows in found.items()
+            for one in rows
+        ]
         write_atomic(json, measurements_json(rows))
     if not (connecting and connecting.quiet):
         terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
@@ -247,9 +249,3 @@ def _has_power(board: RemoteBoard) -> bool:
     """Whether the board can tell its power; a desktop cannot, and is measured without."""
     board.hello()
     return "tegrastats" in board.facts().places
-
-
-def _named(board: str, row: Measurement) -> Measurement:
-    from dataclasses import replace
-
-    return replace(row, subject=f"{board} {row.subject}")

@@ -3,55 +3,37 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
-
-from cyclopts import Parameter
+from typing import TypeVar
 
 from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
-from dlaflow.cli.target_options import TargetOptions
+from dlaflow.cli.options import Reaching, group
 from dlaflow.errors import UsageError
-from dlaflow.progress import Interruption, Progress, Task, silent
+from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
 from dlaflow.remote.inventory import BoardEntry, UserCallbacks, answers_of, boards_of, on_every_board, open_board
 from dlaflow.remote.jobs import JobControl
 from dlaflow.remote.replay import RecordingTransport
-from dlaflow.targets.target import Target
+from dlaflow.targets.options import TargetOptions
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
-
-_SHOWN: ContextVar[RichProgress | None] = ContextVar("shown", default=None)
-"""The progress bars on the terminal: they are taken away while a question is asked."""
-SWITCH = Parameter(negative="")
 T = TypeVar("T")
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class Connecting:
+class Connecting(Reaching):
     """How to reach the board and how long to wait for it."""
 
-    ssh_config: Path | None = None
-    """A configuration for ssh in place of ~/.ssh/config."""
-    wait: float = 0.0
-    """Seconds to wait while another host uses the board."""
-    reconnect: float = 180.0
-    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
-    attach: Annotated[bool, SWITCH] = False
+    attach: bool = False
     """Take up the same job that an earlier call started, running or done, rather than start it again."""
     record: Path | None = None
     """Write down what the board answers, to be answered again by replay:FOLDER as the board."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
 
 
 def each_board(text: str, connecting: Connecting | None, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
@@ -92,22 +74,17 @@ def ask_to_stop() -> bool:
     """Only a user can decide; without one the job goes on."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    bars = _SHOWN.get()
-    if bars is not None:
-        bars.stop()
-    sys.stderr.write("\nStop the job on the board too? It goes on otherwise. [y/N] ")
-    sys.stderr.flush()
-    try:
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
-    except KeyboardInterrupt:
-        return False
-    finally:
-        if bars is not None:
-            bars.start()
+    with terminal.hidden_bars():
+        sys.stderr.write("\nStop the job on the board too? It goes on otherwise. [y/N] ")
+        sys.stderr.flush()
+        try:
+            return sys.stdin.readline().strip().lower() in {"y", "yes"}
+        except KeyboardInterrupt:
+            return False
 
 
-def target_on(machine: Machine, options: TargetOptions, name: str) -> Target:
-    """The target of the options with the board's own release, which must not contradict them.
+def options_on(machine: Machine, options: TargetOptions, name: str) -> TargetOptions:
+    """The options with the board's own release, which must not contradict them.
 
     Raises UsageError when it does, or when neither tells the release.
     """
@@ -133,7 +110,7 @@ def target_on(machine: Machine, options: TargetOptions, name: str) -> Target:
             received=machine.soc,
             then="Name it with --board; `dlaflow boards` lists them.",
         )
-    return target
+    return options
 
 
 def own_path(path: Path, name: str, boards: int) -> Path:
@@ -152,47 +129,5 @@ def display(*, quiet: bool) -> Iterator[Progress]:
     elif not sys.stderr.isatty():
         yield terminal.line
     else:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[state]}"),
-        )
-        with Progress(*columns, console=terminal.console(stderr=True), transient=True) as bars:
-            shown = _SHOWN.set(bars)
-            try:
-                yield _Bars(bars)
-            finally:
-                _SHOWN.reset(shown)
-
-
-class _Bars:
-    """A Progress that several threads share."""
-
-    def __init__(self, bars: RichProgress) -> None:
-        self._bars = bars
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def __call__(self, title: str, total: float | None, unit: str = "") -> Iterator[Task]:
-        with self._lock:
-            task = self._bars.add_task(title, total=total, state="")
-        try:
-            yield _Bar(self._bars, task)
-        finally:
-            with self._lock:
-                self._bars.remove_task(task)
-
-
-class _Bar:
-    def __init__(self, bars: RichProgress, task: TaskID) -> None:
-        self._bars = bars
-        self._task = task
-
-    def advance(self, amount: float = 1) -> None:
-        self._bars.advance(self._task, amount)
-
-    def describe(self, text: str) -> None:
-        self._bars.update(self._task, state=text)
+        with terminal.shared_bars() as progress:
+            yield progress

@@ -13,9 +13,10 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from dlaflow.cli import terminal
+from dlaflow.cli.options import Reaching, group
 from dlaflow.files import write_atomic
-from dlaflow.progress import Progress, Task, silent
-from dlaflow.recipe.boards.options import FleetOptions
+from dlaflow.progress import Progress, silent
+from dlaflow.recipe.boards.records import FleetOptions
 from dlaflow.recipe.engine import StepDone
 from dlaflow.recipe.load import check_recipe, load_recipe
 from dlaflow.recipe.run import RunOptions, RunOutcome, run_recipe
@@ -29,8 +30,6 @@ from dlaflow.report.verdict import headline
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
 
 @Parameter(name="*")
@@ -50,28 +49,21 @@ class Overrides:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class Messages:
     """What to say."""
 
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
     json: Path | None = None
     """Also write the record of the run to this file."""
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class OnBoards:
+class OnBoards(Reaching):
     """Where the board's steps are done."""
 
     on: str | None = None
     """A board, [USER@]HOST[:PORT], or an inventory BOARDS.toml: build, profile, evaluate and bench there ([remote])."""
-    ssh_config: Path | None = None
-    """A configuration for ssh in place of ~/.ssh/config."""
-    wait: float = 0.0
-    """Seconds to wait while another host uses the board."""
-    reconnect: float = 180.0
-    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
 
 
 def run(
@@ -79,10 +71,10 @@ def run(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
+    resume: bool = False,
     change: Overrides | None = None,
     boards: OnBoards | None = None,
-    talk: Talk | None = None,
+    messages: Messages | None = None,
 ) -> None:
     """Run a recipe: train, export, check, calibrate, evaluate, report; with --on also build and measure on boards.
 
@@ -108,7 +100,7 @@ def run(
     resume
         Keep what an earlier run in that folder finished; without it the run starts over.
     """
-    change, talk = change or Overrides(), talk or Talk()
+    change, messages = change or Overrides(), messages or Messages()
     wanted = _changed(load_recipe(recipe), change)
     console, errors = terminal.console(), terminal.console(stderr=True)
 
@@ -116,21 +108,21 @@ def run(
         errors.print(Text.assemble(("! ", "bold yellow"), text))
 
     def listen(done: StepDone) -> None:
-        if not talk.quiet:
+        if not messages.quiet:
             _print_step(done, console)
 
     fleet = _fleet(boards or OnBoards())
     options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen, fleet=fleet)
     try:
-        with _progress(shared=fleet is not None, quiet=talk.quiet or not errors.is_terminal) as progress:
+        with _progress(shared=fleet is not None, quiet=messages.quiet or not errors.is_terminal) as progress:
             outcome = run_recipe(wanted, options, progress)
     except KeyboardInterrupt:
-        if not talk.quiet:
+        if not messages.quiet:
             errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
         raise
-    if talk.json is not None and outcome.record is not None:
-        write_atomic(talk.json, run_json(outcome.record))
-    if not talk.quiet:
+    if messages.json is not None and outcome.record is not None:
+        write_atomic(messages.json, run_json(outcome.record))
+    if not messages.quiet:
         _print_outcome(outcome, console)
     _raise_failed(outcome, errors)
 
@@ -150,16 +142,14 @@ def _progress(*, shared: bool, quiet: bool) -> Iterator[Progress]:
     if quiet:
         yield silent
     elif not shared:
-        yield _passing_bar
+        yield terminal.passing_bar
     else:
-        from dlaflow.cli.remote_options import display
-
-        with display(quiet=False) as progress:
+        with terminal.shared_bars() as progress:
             yield progress
 
 
 def _raise_failed(outcome: RunOutcome, errors: Console) -> None:
-    """The boards that failed, once the others' results are told."""
+    """The boards that failed, once the results of the others are printed."""
     if not outcome.failed:
         return
     if len(outcome.sent) == 1:
@@ -211,32 +201,3 @@ def _print_outcome(outcome: RunOutcome, console: Console) -> None:
         console.print(Text(f"Report: {outcome.report}"), soft_wrap=True)
     for name, sent in outcome.sent.items():
         console.print(Text(f"Sent to {name}: {sent / 1e6:.3f} MB", "dim"))
-
-
-class _PassingTask:
-    def __init__(self, bars: Bars, task: TaskID) -> None:
-        self._bars = bars
-        self._task = task
-
-    def advance(self, amount: float = 1) -> None:
-        self._bars.advance(self._task, amount)
-
-    def describe(self, text: str) -> None:
-        self._bars.update(self._task, state=text)
-
-
-@contextmanager
-def _passing_bar(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
-    """A bar that goes away when its work is done: the line of the step takes its place."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=28),
-        TextColumn("{task.percentage:>3.0f}%" if total else ""),
-        TimeRemainingColumn(compact=True),
-        TextColumn("[dim]{task.fields[state]}"),
-    )
-    with Bars(*columns, console=terminal.console(stderr=True), transient=True) as bars:
-        yield _PassingTask(bars, bars.add_task(title, total=total, state=""))

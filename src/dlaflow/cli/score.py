@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from dlaflow.cli.target_options import Shape
-from dlaflow.cli.terminal import Quiet
-from dlaflow.cli.unread import say_unread
+from dlaflow.cli.options import Shape
+from dlaflow.cli.terminal import Quiet, say_unread
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes

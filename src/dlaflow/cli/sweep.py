@@ -41,8 +41,7 @@ class Place:
 class Talk:
     """What to say."""
 
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
     json: Path | None = None
     """Also write the record of the sweep to this file (schema dlaflow.sweep/1)."""
 
@@ -52,7 +51,7 @@ def sweep(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
+    resume: bool = False,
     where: Place | None = None,
     talk: Talk | None = None,
 ) -> int:

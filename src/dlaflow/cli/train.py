@@ -10,8 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from dlaflow.cli import terminal
-from dlaflow.files import write_atomic
-from dlaflow.version import __version__
+from dlaflow.files import record_json, write_atomic
 from dlaflow.zoo.checkpoint import checkpoint_path
 from dlaflow.zoo.plan import TrainConfig, TrainResult
 from dlaflow.zoo.training import train as run_training
@@ -48,7 +47,7 @@ class Training:
     elsewhere."""
     devices: int = 1
     """Can only be 1: for networks this small, exchanging gradients takes longer than a second GPU saves."""
-    resume: Annotated[bool, Parameter(negative="")] = False
+    resume: bool = False
     """Go on from the last checkpoint beside OUT, if there is one."""
 
 
@@ -57,8 +56,7 @@ class Training:
 class Talk:
     """What to say."""
 
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
-    """Print nothing but errors."""
+    quiet: terminal.Quiet = False
     json: Path | None = None
     """Also write the result to this file."""
 
@@ -101,8 +99,7 @@ def train(
             console.print(f"The last checkpoint is {checkpoint_path(out)}; go on from it with --resume.", markup=False)
         raise
     if talk.json is not None:
-        record = {"schema": SCHEMA, "dlaflow": __version__, "weights": str(out), **msgspec.to_builtins(result.sidecar)}
-        write_atomic(talk.json, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        write_atomic(talk.json, record_json(SCHEMA, {"weights": out, **msgspec.to_builtins(result.sidecar)}))
     if not talk.quiet:
         for line in _lines(result):
             terminal.console().print(line, markup=False)

@@ -9,10 +9,9 @@ from pathlib import Path
 import msgspec
 
 from dlaflow.errors import InputError, UsageError, unknown_name
-from dlaflow.files import write_atomic
+from dlaflow.files import record_json, write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.quantize.methods import AUTO, METHODS
-from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.calibration/1"
 LEVELS = 127
@@ -85,8 +84,7 @@ def sidecar_of(cache: str | Path) -> Path:
 
 def write_calibration(calibration: Calibration, path: str | Path) -> None:
     """Write a calibration as JSON, whole or not at all."""
-    content = {"schema": SCHEMA, "dlaflow": __version__, **msgspec.to_builtins(calibration)}
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+    write_atomic(path, record_json(SCHEMA, calibration))
 
 
 def read_calibration(path: str | Path) -> Calibration:

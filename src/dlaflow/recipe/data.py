@@ -14,17 +14,20 @@ from dlaflow.progress import Progress
 from dlaflow.recipe.schema import DataSection
 
 if TYPE_CHECKING:
-    from dlaflow.quantize.images import ImageArray
-    from dlaflow.zoo.dataset import Dataset
+    from dlaflow.api.images import Selection
+    from dlaflow.zoo.dataset import Dataset, Split
 
 
 class RunData:
-    """The dataset that a recipe names; `notice` is the loud remark when another one had to be taken."""
+    """The dataset that a recipe names; `notice` is the loud remark when another one had to be taken.
+
+    `announce` is told what a user must not miss.
+    """
 
     def __init__(self, section: DataSection, progress: Progress, announce: Callable[[str], None]) -> None:
         self._section = section
         self._progress = progress
-        self._announce = announce
+        self.announce = announce
         self.notice: str | None = None
 
     @cached_property
@@ -37,26 +40,27 @@ class RunData:
             return load_dataset(self._section.name, folder, self._progress)
         dataset, self.notice = find_or_digits(folder, self._progress)
         if self.notice:
-            self._announce(self.notice)
+            self.announce(self.notice)
         return dataset
 
-    def test(self, limit: int | None) -> tuple[ImageArray, NDArray[np.int64]]:
-        """Test images, normalised as they are read, and their labels; the first `limit` of them."""
+    def test(self, limit: int | None) -> Selection:
+        """The first `limit` test images with their labels, normalised as they are read."""
         split = self.dataset.test.head(limit)
-        return self._prepared(split.images, np.arange(len(split))), split.labels
+        return self._selected(split, np.arange(len(split)))
 
-    def training(self, images: int, skip: int = 0) -> tuple[ImageArray, NDArray[np.int64]]:
-        """`images` training images and their labels, the same number of each class, after `skip` others.
+    def training(self, images: int, skip: int = 0) -> Selection:
+        """`images` training images with their labels, the same number of each class, after `skip` others.
 
         A small dataset gives fewer others rather than fewer images.
         """
         from dlaflow.quantize.images import balanced
 
         split = self.dataset.train
-        order = balanced(split.labels, len(split), skip + images)[-images:]
-        return self._prepared(split.images, order), split.labels[order]
+        return self._selected(split, balanced(split.labels, len(split), skip + images)[-images:])
 
-    def _prepared(self, pixels: NDArray[np.uint8], order: NDArray[np.int64]) -> ImageArray:
+    def _selected(self, split: Split, order: NDArray[np.int64]) -> Selection:
+        from dlaflow.api.images import Selection
         from dlaflow.quantize.images import ImageArray, Preparation
 
-        return ImageArray(pixels, order, Preparation(self.dataset.mean, self.dataset.std))
+        images = ImageArray(split.images, order, Preparation(self.dataset.mean, self.dataset.std))
+        return Selection(images, split.labels[order], self.dataset.name)

@@ -1,4 +1,4 @@
-"""Do the steps of a plan in order; skip what is done; leave nothing half-written.
+"""The steps of a run, done in order: skip what is done; leave nothing half-written.
 
 A step's state is written only after its outputs are whole on disk, and each output appears by a rename. So a run that
 is killed at any moment loses at most the step that it was in.
@@ -8,14 +8,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.fingerprint import fingerprint
 from dlaflow.recipe.state import StepState, finished, hashes, state_path, write_state
-from dlaflow.recipe.step import Step
+
+Work = Callable[[Progress], str]
+"""Does the step and returns its result in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step such as `export/model_bn`.
+
+    `inputs` are files by name; `options` are texts that the outcome depends on; `distributions` are the installed
+    packages besides dlaflow whose change makes the outcome stale. `outputs` exist, whole, when `work` returns.
+    """
+
+    id: str
+    work: Work
+    outputs: tuple[Path, ...]
+    inputs: dict[str, Path] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    distributions: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The part before the slash: train, export, rewrite, check, ... as the recipe's steps, and fp16."""
+        return self.id.partition("/")[0]
+
+    @property
+    def subject(self) -> str:
+        """The variant that the step is for (empty for the report)."""
+        return self.id.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

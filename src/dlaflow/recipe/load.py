@@ -1,11 +1,13 @@
-"""Read a recipe from TOML; each mistake in it is one clear line that names the place."""
+"""Read a recipe from TOML and write one; each mistake in it is one clear line that names the place."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,57 +15,42 @@ import msgspec
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import fixed_shapes
-from dlaflow.recipe.schema import (
-    CalibrateSection,
-    DataSection,
-    EstimateSection,
-    EvaluateSection,
-    ExportSection,
-    FixSection,
-    Recipe,
-    RemoteSection,
-    ReportSection,
-    SensitivitySection,
-    TargetSection,
-    TrainSection,
-    VariantSection,
-)
+from dlaflow.recipe.schema import Recipe, TargetSection, VariantSection
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
-SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "target": TargetSection,
-    "data": DataSection,
-    "train": TrainSection,
-    "export": ExportSection,
-    "fix": FixSection,
-    "estimate": EstimateSection,
-    "calibrate": CalibrateSection,
-    "sensitivity": SensitivitySection,
-    "evaluate": EvaluateSection,
-    "remote": RemoteSection,
-    "report": ReportSection,
+_Section = TypeVar("_Section")
+SECTIONS: dict[str, type] = {
+    field.name: type(field.default)
+    for field in msgspec.structs.fields(Recipe)
+    if isinstance(field.default, (msgspec.Struct, TargetSection))
 }
+"""The tables of a recipe by name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_COUNTS: dict[str, Callable[[Recipe], int | None]] = {
-    "train.epochs": lambda recipe: recipe.train.epochs,
-    "train.limit": lambda recipe: recipe.train.limit,
-    "train.batch_size": lambda recipe: recipe.train.batch_size,
-    "target.batch": lambda recipe: recipe.target.batch,
-    "export.batch": lambda recipe: None if recipe.export.batch == "dynamic" else recipe.export.batch,
-    "fix.images": lambda recipe: recipe.fix.images,
-    "calibrate.samples": lambda recipe: recipe.calibrate.samples,
-    "sensitivity.images": lambda recipe: recipe.sensitivity.images,
-    "evaluate.limit": lambda recipe: recipe.evaluate.limit,
-    "remote.images": lambda recipe: recipe.remote.images,
-    "remote.duration": lambda recipe: recipe.remote.duration,
-    "remote.repeats": lambda recipe: recipe.remote.repeats,
-    "evaluate.batch_size": lambda recipe: recipe.evaluate.batch_size,
+_COUNTS = (
+    "train.epochs",
+    "train.limit",
+    "train.batch_size",
+    "target.batch",
+    "export.batch",
+    "fix.images",
+    "calibrate.samples",
+    "sensitivity.images",
+    "evaluate.limit",
+    "remote.images",
+    "remote.duration",
+    "remote.repeats",
+    "evaluate.batch_size",
+)
+"""Numbers of 1 or more, where they are given as numbers."""
+_NEEDS = {
+    "estimate": ("check", "an estimate needs a placement"),
+    "sensitivity": ("calibrate", "the sensitivity needs a calibration"),
 }
+"""Steps that go on from another one."""
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -96,7 +83,7 @@ def read_toml(path: str | Path, what: str) -> dict[str, object]:
         raise InputError(f"the {what} {path} is not TOML", received=str(error)) from None
 
 
-def struct_of(body: object, kind: type[_Struct], where: str) -> _Struct:
+def struct_of(body: object, kind: type[_Section], where: str) -> _Section:
     """`body` as a record; `where` is the file in errors, such as `recipe x.toml`. Raises InputError."""
     try:
         return msgspec.convert(body, kind)
@@ -116,12 +103,12 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError("the recipe has nothing to do", expected="at least one name in `steps`", received="none")
     if "/" in recipe.report.file or "\\" in recipe.report.file or recipe.report.file in {"", ".", ".."}:
         raise InputError("report.file leaves the folder", expected="a file name", received=repr(recipe.report.file))
-    for place, count in _COUNTS.items():
-        value = count(recipe)
-        if value is not None and value < 1:
+    for place in _COUNTS:
+        value = attrgetter(place)(recipe)
+        if isinstance(value, int) and value < 1:
             raise InputError(f"{place} is too small", expected="1 or more", received=value)
     try:
-        fixed_shapes(recipe.target.shape or ())
+        fixed_shapes(recipe.target.shape)
     except UsageError as error:
         raise InputError(f"target.shape: {error}") from None
     _check_steps(recipe)
@@ -139,12 +126,9 @@ def _check_steps(recipe: Recipe) -> None:
         raise InputError(
             f"variant {trained[0]!r} has no ONNX file", expected=expected, received=", ".join(recipe.steps)
         )
-    if "estimate" in steps and "check" not in steps:
-        expected = "`check` among the steps"
-        raise InputError("an estimate needs a placement", expected=expected, received=", ".join(recipe.steps))
-    if "sensitivity" in steps and "calibrate" not in steps:
-        expected = "`calibrate` among the steps"
-        raise InputError("the sensitivity needs a calibration", expected=expected, received=", ".join(recipe.steps))
+    for step, (needed, what) in _NEEDS.items():
+        if step in steps and needed not in steps:
+            raise InputError(what, expected=f"`{needed}` among the steps", received=", ".join(recipe.steps))
     if "evaluate" in steps and "int8" in recipe.evaluate.precisions and "calibrate" not in steps:
         expected = "`calibrate` among the steps"
         raise InputError("evaluating int8 needs a calibration", expected=expected, received=", ".join(recipe.steps))
@@ -188,17 +172,18 @@ def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) 
         raise InputError(f"variant {name!r} has a {change[0]}", expected=expected, received=given[0])
 
 
-def check_sections(body: dict[str, object], sections: Mapping[str, type[msgspec.Struct]], where: str) -> None:
+def check_sections(body: dict[str, object], sections: Mapping[str, type], where: str) -> None:
     """`check_keys` for each of these tables of a file."""
     for name, section in sections.items():
         check_keys(body.get(name), section, f"[{name}] ", where)
 
 
-def check_keys(body: object, section: type[msgspec.Struct], place: str, where: str) -> None:
+def check_keys(body: object, section: type, place: str, where: str) -> None:
     """Raise InputError for a key of a table that the record does not know, with the nearest one that it does."""
     if not isinstance(body, dict):
         return
-    known = [field.encode_name for field in msgspec.structs.fields(section)]
+    described = msgspec.inspect.type_info(section)
+    known = [field.encode_name for field in getattr(described, "fields", ())]
     for key in body:
         if key not in known:
             raise InputError(
@@ -212,3 +197,29 @@ def check_keys(body: object, section: type[msgspec.Struct], place: str, where: s
 def _nearest(received: str, known: Iterable[str]) -> str | None:
     near = difflib.get_close_matches(received, list(known), n=1, cutoff=0.4)
     return f"Did you mean {near[0]!r}?" if near else None
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The TOML file with every value of the recipe; None is left out. JSON's strings, numbers and lists are TOML's."""
+    plain: list[str] = []
+    tables: list[str] = []
+    for key, value in msgspec.to_builtins(recipe).items():
+        if isinstance(value, dict):
+            tables += ["", f"[{key}]", *_pairs(value)]
+        elif key == "variant":
+            for variant in value:
+                tables += ["", "[[variant]]", *_pairs(variant)]
+        else:
+            plain += _pairs({key: value})
+    return "\n".join([*plain, *tables]) + "\n"
+
+
+def _pairs(table: dict[str, object]) -> list[str]:
+    return [f"{key} = {_spelled(value)}" for key, value in table.items() if value is not None]
+
+
+def _spelled(value: object) -> str:
+    """A table in a table, such as the shapes of the target, is written inline; names of inputs need their quotes."""
+    if not isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)} = {_spelled(own)}' for key, own in value.items())}}}"

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dlaflow.api.fix import FixOptions
 from dlaflow.files import sha256_of
 from dlaflow.placement.answers import known_answers
 from dlaflow.quantize.calibration import sidecar_of
 from dlaflow.recipe import work
-from dlaflow.recipe.boards.plan import steps_there
+from dlaflow.recipe.boards.plan import board_steps
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.engine import Step
 from dlaflow.recipe.results import NO_REMARKS, Remarks, Sources, write_report
 from dlaflow.recipe.schema import Recipe, VariantSection
-from dlaflow.recipe.step import Step
 from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
@@ -104,15 +105,17 @@ class Planner:
         )
 
     def _fix(self, variant: VariantSection) -> Step:
-        source, files, allow = self.files[variant.source or ""].model, self.files[variant.name], variant.fix or ""
+        source, files, section = self.files[variant.source or ""].model, self.files[variant.name], self.recipe.fix
+        allow = variant.fix or "exact"
+        options = FixOptions(allow=allow, max_drop=section.max_drop, output_4d=section.output_4d)
         data = None if allow == "exact" else self.data
         fed = {"data": self._fingerprint} if data else {}
         return Step(
             f"fix/{variant.name}",
-            partial(work.fix, work.FixOptions(allow, self.recipe.fix, data), self.target, source, files),
+            partial(work.fix, options, section.images, data, self.target, source, files),
             (files.model, files.fix),
             {"source": source},
-            {"allow": allow, "target": repr(self.target), "answers": self._answers, **fed, **_text(self.recipe.fix)},
+            {"allow": allow, "target": repr(self.target), "answers": self._answers, **fed, **_text(section)},
             _RUNS,
         )
 
@@ -182,14 +185,15 @@ class Planner:
         """The last step. `boards` are those whose numbers are there; `about` is told in the report."""
         recipe = self.recipe
         files = {name: replace(each, boards=boards) for name, each in self.files.items()}
-        done = (*recipe.steps, *(f"{step} there" for step in steps_there(recipe, self.target)))
-        inputs = {f"{name}/{path}": path for name, each in files.items() for path in each.results(done)}
+        done, on_boards = recipe.steps, board_steps(recipe, self.target)
+        inputs = {f"{name}/{path}": path for name, each in files.items() for path in each.results(done, on_boards)}
         inputs |= {f"{name}/model": each.model for name, each in files.items()}
+        sources = Sources(recipe, files, done, on_boards, about)
         needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
         needs_data |= {"fix" for variant in recipe.variant if variant.fix in ("tolerance", "data")}
         return Step(
             "report",
-            partial(write_report, Sources(recipe, files, done, about), self.data if needs_data else None, self._folder),
+            partial(write_report, sources, self.data if needs_data else None, self._folder),
             (self._folder / recipe.report.file, self._folder / "run.json"),
             inputs,
             {"recipe": msgspec.json.encode(recipe).decode(), "about": repr(about)},

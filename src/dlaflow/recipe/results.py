@@ -38,11 +38,12 @@ NO_REMARKS = Remarks()
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the report is made of. `done` are the steps whose files are there, `STEP there` those on boards."""
+    """What the report is made of. `done` are the steps whose files are there, `on_boards` those done on each board."""
 
     recipe: Recipe
     files: Mapping[str, Files]
     done: tuple[str, ...]
+    on_boards: tuple[str, ...]
     remarks: Remarks
 
 
@@ -68,7 +69,7 @@ def write_report(sources: Sources, data: RunData | None, folder: Path, progress:
 def _variant(section: VariantSection, sources: Sources) -> Variant:
     recipe, files = sources.recipe, sources.files[section.name]
     placement = read_placement(files.placement) if "check" in recipe.steps else None
-    numbers = [path for path in files.results(sources.done) if path != files.placement]
+    numbers = [path for path in files.results(sources.done, sources.on_boards) if path != files.placement]
     measurements = [measurement for path in numbers for measurement in read_measurements(path)]
     connections = edges(placement.layers) if placement and recipe.report.graph else []
     note = section.note or (f"{section.source}, {section.rewrite or f'fix {section.fix}'}" if section.source else "")

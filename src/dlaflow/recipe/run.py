@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import DlaflowError, InputError
-from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.progress import Progress, silent
-from dlaflow.recipe.boards.options import NOTHING_THERE, FleetOptions
+from dlaflow.recipe.boards.records import NO_BOARDS, FleetOptions
 from dlaflow.recipe.data import RunData
-from dlaflow.recipe.engine import Listener, StepDone, run_steps
+from dlaflow.recipe.engine import Listener, Step, StepDone, run_steps
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.results import NO_REMARKS, Remarks
 from dlaflow.recipe.schema import Recipe
 from dlaflow.recipe.state import forget, remove_leftovers
-from dlaflow.recipe.step import Step
 from dlaflow.recipe.work import TRAINING_KEY
 from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord
@@ -65,18 +63,8 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
     board, and whatever a step raises; the steps before it stay finished and `resume` goes on from them.
     """
     from dlaflow.recipe.plan import Planner
-    from dlaflow.targets.target import resolve_target
 
-    wanted = recipe.target
-    named = resolve_target(
-        wanted.board,
-        wanted.jetpack,
-        precision=wanted.precision,
-        batch=wanted.batch,
-        mode=wanted.mode,
-        tensorrt=wanted.tensorrt,
-    )
-    target = replace(named, shapes=fixed_shapes(wanted.shape or ()))
+    target = recipe.target.target()
     refuse_foreign_folder(options.folder)
     with locked(options.folder, options.wait), _fleet(options, progress) as fleet:
         if not options.resume and (dropped := start_over(options.folder)):
@@ -88,18 +76,20 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
             return run_steps(steps, options.folder, resume=options.resume, progress=progress, listener=options.listener)
 
         done = do(planner.steps(half=fleet is not None and fleet.wants_half(target)))
-        there, remarks = NOTHING_THERE, NO_REMARKS
+        on_boards, remarks = NO_BOARDS, NO_REMARKS
         if fleet is not None:
             remarks = Remarks(fleet.notices(target), fleet.about())
             for notice in remarks.notices:
                 options.announce(notice)
-            there = fleet.work(planner, options.folder, resume=options.resume, listener=options.listener)
-            done += there.done
+            on_boards = fleet.work(planner, options.folder, resume=options.resume, listener=options.listener)
+            done += on_boards.done
         if "report" not in recipe.steps:
-            return RunOutcome(options.folder, done, None, None, there.failed, there.sent)
-        done += do([planner.report(there.whole, remarks)])
+            return RunOutcome(options.folder, done, None, None, on_boards.failed, on_boards.sent)
+        done += do([planner.report(on_boards.whole, remarks)])
         record = read_run(options.folder / "run.json")
-        return RunOutcome(options.folder, done, record, options.folder / recipe.report.file, there.failed, there.sent)
+        return RunOutcome(
+            options.folder, done, record, options.folder / recipe.report.file, on_boards.failed, on_boards.sent
+        )
 
 
 @contextmanager

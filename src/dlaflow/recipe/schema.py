@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+
+from dlaflow.targets.options import TargetOptions
 
 StepName = Literal["train", "export", "check", "estimate", "calibrate", "sensitivity", "evaluate", "report"]
 RemoteStep = Literal["build", "profile", "evaluate", "bench"]
@@ -14,20 +17,17 @@ Precision = Literal["fp32", "fp16", "int8"]
 STEPS: tuple[StepName, ...] = ("train", "export", "check", "estimate", "calibrate", "evaluate", "report")
 
 
-class TargetSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[target]: the board that the model is meant for. `batch` is what the DLA engine would be built with.
+@dataclass(frozen=True, kw_only=True)
+class TargetSection(TargetOptions):
+    """[target]: the board that the model is meant for, with the options of the commands.
 
     `shape` gives the size of inputs that a model leaves open, batch included: {images = [1, 3, 640, 640]}, or
     ["images:1x3x640x640"] as `--shape` spells it.
     """
 
-    board: str = "agx-orin-64gb"
-    jetpack: str | None = None
-    tensorrt: str | None = None
     precision: Literal["fp16", "int8"] = "int8"
-    batch: int | None = None
     mode: Literal["hybrid", "standalone"] = "hybrid"
-    shape: dict[str, tuple[int, ...]] | tuple[str, ...] | None = None
+    shape: dict[str, tuple[int, ...]] | tuple[str, ...] = ()
 
 
 class DataSection(msgspec.Struct, frozen=True, kw_only=True):

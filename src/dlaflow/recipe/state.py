@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from dlaflow.files import sha256_of, write_atomic
-from dlaflow.version import __version__
+from dlaflow.files import record_json, sha256_of, write_atomic
 
 SCHEMA = "dlaflow.step/1"
 
@@ -34,8 +33,7 @@ def state_path(folder: Path, step: str) -> Path:
 
 def write_state(folder: Path, state: StepState) -> None:
     """Remember a finished step."""
-    body = {"schema": SCHEMA, "dlaflow": __version__, **msgspec.to_builtins(state)}
-    write_atomic(state_path(folder, state.step), msgspec.json.format(msgspec.json.encode(body), indent=1))
+    write_atomic(state_path(folder, state.step), record_json(SCHEMA, state))
 
 
 def read_state(folder: Path, step: str) -> StepState | None:

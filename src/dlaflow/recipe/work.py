@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.errors import DlaflowError, InputError
+from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress
-from dlaflow.recipe.boards.files import BoardFiles
+from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.fingerprint import fingerprint
-from dlaflow.recipe.schema import (
-    CalibrateSection,
-    EvaluateSection,
-    ExportSection,
-    FixSection,
-    SensitivitySection,
-    TrainSection,
-)
+from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
 from dlaflow.report.json import measurements_json, placement_json, read_placement
 from dlaflow.report.units import count, percent
 from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
+    from dlaflow.api.fix import FixOptions
     from dlaflow.targets.target import Target
     from dlaflow.zoo.plan import TrainConfig
 
@@ -67,8 +60,8 @@ class Files:
     def cache(self) -> Path:
         return self.folder / "calib.cache"
 
-    def results(self, steps: Collection[str]) -> list[Path]:
-        """The files that the report reads: those of the steps that were asked for, `STEP there` on boards."""
+    def results(self, steps: Collection[str], on_boards: Collection[str] = ()) -> list[Path]:
+        """The files that the report reads: those of `steps`, and on each board those of `on_boards`."""
         found = {
             "check": self.placement,
             "estimate": self.estimate,
@@ -76,8 +69,7 @@ class Files:
             "evaluate": self.accuracy,
         }
         own = [path for step, path in found.items() if step in steps]
-        there = [step.removesuffix(" there") for step in steps if step.endswith(" there")]
-        return own + [path for board in self.boards for path in BoardFiles.of(self.folder, board).results(there)]
+        return own + [path for board in self.boards for path in BoardFiles.of(self.folder, board).results(on_boards)]
 
     @property
     def sensitivity(self) -> Path:
@@ -170,62 +162,39 @@ def rewrite(source: Path, target: Target, out: Path, progress: Progress) -> str:
     return f"{count(replaced, 'GlobalAveragePool')} became AveragePool"
 
 
-@dataclass(frozen=True)
-class FixOptions:
-    """How far a fix may go, its options, and the images for it; without `data` the proof takes random numbers."""
+def fix(
+    options: FixOptions,
+    images: int,
+    data: RunData | None,
+    target: Target,
+    source: Path,
+    files: Files,
+    progress: Progress,
+) -> str:
+    """Rewrite and prove the model at `source` as `dlaflow fix` does; its report stands beside the model.
 
-    allow: str
-    section: FixSection
-    data: RunData | None
-
-
-def fix(how: FixOptions, target: Target, source: Path, files: Files, progress: Progress) -> str:
-    """Rewrite and prove the model at `source` as `dlaflow fix` does; its report stands beside the model."""
-    from dlaflow.graph.inputs import dims_of, fed_inputs
-    from dlaflow.graph.load import as_model
-    from dlaflow.quantize.accuracy import evaluate as run_evaluation
-    from dlaflow.quantize.images import in_batches
+    `images` training images are for the proof and for statistics; without `data` the proof takes random numbers.
+    """
+    from dlaflow.api.fix import batch_of, fix_model, inputs_of
     from dlaflow.report.fix_text import fix_json
-    from dlaflow.rewrites.base import Safety
-    from dlaflow.rewrites.config import FixConfig
-    from dlaflow.rewrites.fix import fix as run_fix
-    from dlaflow.rewrites.fix import write
-    from dlaflow.rewrites.prove import Samples
-    from dlaflow.runtime.ort import OrtRunner
 
-    config = FixConfig(Safety(how.allow), how.section.output_4d, max_drop=how.section.max_drop)
-    if how.data is not None:
-        dims = dims_of(fed_inputs(as_model(source, target.shapes).proto.graph)[0]) or (None,)
-        batch = dims[0] or target.batch or 1
-        images, labels = how.data.test(None)
-        taken, _ = how.data.training(how.section.images)
-        batches = [part for part in in_batches(taken, batch) if len(part) == batch]
-        if not batches:
-            raise InputError("there are too few images", expected=f"{batch}, one batch", received=len(taken))
-        config = replace(
-            config,
-            samples=Samples(batches),
-            accuracy=lambda proto: 100 * run_evaluation(OrtRunner(proto), images, labels).top1,
-            tested=len(labels),
-        )
-    fixed = write(run_fix(source, target, config, progress), files.model)
-    write_atomic(files.fix, fix_json(fixed.report))
-    before, after = fixed.report.before, fixed.report.after
-    applied = ", ".join(f"{each.rewrite} x{len(each.sites)}" for each in fixed.report.applied) or "no rewrite helps"
-    now = f"{count(after.loadables, 'loadable')}, {count(after.switches, 'switch')}"
-    return f"{applied}: {now} (before {before.loadables} and {before.switches})"
+    inputs = None
+    if data is not None:
+        inputs = inputs_of(data.training(images).images, data.test(None), batch_of(source, target))
+    report = fix_model(source, files.model, target, options, inputs, progress)
+    write_atomic(files.fix, fix_json(report))
+    applied = ", ".join(f"{each.rewrite} x{len(each.sites)}" for each in report.applied) or "no rewrite helps"
+    now = f"{count(report.after.loadables, 'loadable')}, {count(report.after.switches, 'switch')}"
+    return f"{applied}: {now} (before {report.before.loadables} and {report.before.switches})"
 
 
 def check(target: Target, files: Files, progress: Progress) -> str:
     """Predict the placement."""
-    from dlaflow.graph.load import load_model
-    from dlaflow.placement.check import check_model
-    from dlaflow.rewrites.matching import with_rewrites
+    from dlaflow.api.check import predict
     from dlaflow.rules.reading import no_engine
 
     with progress(f"Checking {files.folder.name}", None):
-        model = load_model(files.model)
-        placement = with_rewrites(check_model(model, target), model, target)
+        placement = predict(files.model, target).placement
     write_atomic(files.placement, placement_json(placement))
     summary = placement.summary
     share = percent(summary.dla_mac_share)
@@ -236,15 +205,15 @@ def check(target: Target, files: Files, progress: Progress) -> str:
 
 def estimate(power_mode: str | None, target: Target, files: Files, progress: Progress) -> str:
     """Estimate the latency of the placement on the board."""
-    from dlaflow.estimate.latency import estimate as run_estimate
+    from dlaflow.api.check import Prediction
+    from dlaflow.api.estimate import estimate_of, with_fix
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import network_placed
-    from dlaflow.rewrites.gain import with_gain
 
     with progress(f"Estimating {files.folder.name}", None):
         placement, model = read_placement(files.placement), load_model(files.model)
-        answer = run_estimate(network_placed(model, placement), placement, target, power_mode)
-        answer = with_gain(answer, placement, model, target, power_mode)
+        found = Prediction(model, network_placed(model, placement), placement)
+        answer = with_fix(estimate_of(found, target, power_mode), found, target, power_mode)
     write_atomic(files.estimate, measurements_json(answer.measurements()))
     if answer.latency is None:
         return f"no estimate: {'; '.join(answer.unknown)}"
@@ -253,21 +222,19 @@ def estimate(power_mode: str | None, target: Target, files: Files, progress: Pro
 
 
 def calibrate(section: CalibrateSection, target: Target, data: RunData, files: Files, progress: Progress) -> str:
-    """Calibrate INT8 and write both outputs: the cache of the target's TensorRT and the Q/DQ model."""
-    from dlaflow.quantize.cache import write_cache
-    from dlaflow.quantize.calibrate import calibrate as run_calibration
-    from dlaflow.quantize.calibration import CalibrationConfig, sidecar_of, write_calibration
-    from dlaflow.quantize.coverage import cover
-    from dlaflow.quantize.images import in_batches
-    from dlaflow.quantize.qdq import write_qdq
+    """Calibrate INT8, write the cache of the target's TensorRT and the Q/DQ model, and announce the warnings."""
+    from dlaflow.api.calibrate import CalibrateOptions, calibrate_on
 
-    tensorrt, shapes = target.release.tensorrt, target.shapes
-    config = CalibrationConfig(method=section.method, images=section.samples, shapes=shapes)
-    images, _ = data.training(section.samples)
-    calibration = run_calibration(files.model, partial(in_batches, images, _BATCH), config, progress)
-    write_cache(cover(files.model, calibration, tensorrt, shapes).scales, tensorrt, files.cache)
-    write_calibration(calibration, sidecar_of(files.cache))
-    write_qdq(files.model, calibration, files.int8)
+    options = CalibrateOptions(
+        cache=files.cache,
+        qdq=files.int8,
+        method=section.method,
+        tensorrt=target.release.tensorrt,
+        shape=[str(shape) for shape in target.shapes],
+    )
+    calibration = calibrate_on(files.model, data.training(section.samples), _BATCH, options, progress).calibration
+    for warning in calibration.warnings:
+        data.announce(f"{files.folder.name}: {warning}")
     return f"{count(len(calibration.tensors), 'scale')} from {count(calibration.images, 'image')}"
 
 
@@ -283,9 +250,9 @@ def sensitivity(
     from dlaflow.quantize.calibration import read_calibration, sidecar_of
     from dlaflow.quantize.sensitivity import Sample, rank
 
-    images, labels = data.training(section.images, skip)
-    calibration = read_calibration(sidecar_of(files.cache))
-    found = rank(files.model, calibration, Sample(images, labels, _BATCH, shapes), section.max_drop, progress)
+    chosen = data.training(section.images, skip)
+    sample = Sample(chosen.images, chosen.labels, _BATCH, shapes)
+    found = rank(files.model, read_calibration(sidecar_of(files.cache)), sample, section.max_drop, progress)
     rows = [
         Measurement(
             "sensitivity",
@@ -319,18 +286,14 @@ def evaluate(
     progress: Progress,
 ) -> str:
     """Measure each precision on the test images, and how far it agrees with fp32 where that is among them."""
-    from dlaflow.quantize.accuracy import Accuracy
-    from dlaflow.quantize.accuracy import evaluate as run_evaluation
-    from dlaflow.runtime.ort import OrtRunner
+    from dlaflow.api.evaluate import accuracies
 
-    images, labels = data.test(section.limit)
-    reference: Accuracy | None = None
-    measurements, said = [], []
+    found = accuracies(models.values(), data.test(section.limit), section.batch_size, shapes, progress)
+    reference = found[models["fp32"]] if "fp32" in models else None
+    rows, summary = [], []
     for precision, model in models.items():
-        accuracy = run_evaluation(OrtRunner(model, shapes=shapes), images, labels, section.batch_size, progress)
-        measurements += accuracy.measurements(precision, reference, detail=data.dataset.name)
-        said.append(f"{precision} {percent(accuracy.top1)}")
-        if precision == "fp32":
-            reference = accuracy
-    write_atomic(out, measurements_json(measurements))
-    return ", ".join(said)
+        against = reference if precision != "fp32" else None
+        rows += found[model].measurements(precision, against, detail=data.dataset.name)
+        summary.append(f"{precision} {percent(found[model].top1)}")
+    write_atomic(out, measurements_json(rows))
+    return ", ".join(summary)

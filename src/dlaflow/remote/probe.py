@@ -23,7 +23,7 @@ from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
-from dlaflow.placement.check import check_model, network_of
+from dlaflow.placement.check import check_network, network_of
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.records import Phase, ProgramRun
@@ -126,7 +126,7 @@ def probe(board: RemoteBoard, path: Path, target: Target, options: ProbeOptions 
 
 def _wanted(model: Model, network: Network, target: Target, options: ProbeOptions) -> dict[str, Layer]:
     """Signature → a layer with it: equal layers are asked once."""
-    verdicts = {layer.name: layer.verdict for layer in check_model(model, target, {}).layers}
+    verdicts = {layer.name: layer.verdict for layer in check_network(model, network, target, {}).layers}
     layers = [
         layer
         for layer in network.layers

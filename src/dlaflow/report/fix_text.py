@@ -5,13 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 
-import msgspec
-
+from dlaflow.files import record_json
 from dlaflow.report.units import count
 from dlaflow.rewrites.records import Applied, FixReport, Gain, Refused
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
-from dlaflow.version import __version__
 
 FIX_SCHEMA = "dlaflow.fix/1"
 _WIDTH = 100
@@ -20,9 +18,7 @@ _SHOWN = 12
 
 def fix_json(report: FixReport) -> bytes:
     """The file of `dlaflow fix --json`."""
-    body: dict[str, object] = msgspec.to_builtins(report)
-    record = {"schema": FIX_SCHEMA, "dlaflow": __version__, **body}
-    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+    return record_json(FIX_SCHEMA, report)
 
 
 def fix_text(report: FixReport) -> str:

@@ -13,9 +13,9 @@ from typing import TypeVar
 import msgspec
 
 from dlaflow.errors import InputError
+from dlaflow.files import record_json
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.types import Measurement, Placement
-from dlaflow.version import __version__
 
 PLACEMENT_SCHEMA = "dlaflow.placement/1"
 MEASUREMENTS_SCHEMA = "dlaflow.measurements/1"
@@ -27,19 +27,19 @@ _Json = dict[str, object]
 
 def placement_json(placement: Placement) -> bytes:
     """The file of `dlaflow check --json`."""
-    return _pretty(PLACEMENT_SCHEMA, _placement_out(placement))
+    return record_json(PLACEMENT_SCHEMA, _placement_out(placement))
 
 
 def measurements_json(measurements: list[Measurement]) -> bytes:
     """A file of numbers, such as that of `dlaflow evaluate --json`."""
-    return _pretty(MEASUREMENTS_SCHEMA, {"measurements": msgspec.to_builtins(measurements)})
+    return record_json(MEASUREMENTS_SCHEMA, {"measurements": msgspec.to_builtins(measurements)})
 
 
 def run_json(run: RunRecord) -> bytes:
     """The file `run.json` in the folder of a run."""
     body = {field.name: msgspec.to_builtins(getattr(run, field.name)) for field in fields(run)}
     body["variants"] = [_variant_out(variant) for variant in run.variants]
-    return _pretty(RUN_SCHEMA, body)
+    return record_json(RUN_SCHEMA, body)
 
 
 def read_placement(path: str | Path) -> Placement:
@@ -109,12 +109,6 @@ def _placement_in(body: _Json) -> _Json:
             if isinstance(switch, dict)
         ]
     return body
-
-
-def _pretty(schema: str, body: _Json) -> bytes:
-    return (
-        msgspec.json.format(msgspec.json.encode({"schema": schema, "dlaflow": __version__, **body}), indent=1) + b"\n"
-    )
 
 
 def _object(path: str | Path) -> _Json:

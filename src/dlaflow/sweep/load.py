@@ -9,7 +9,6 @@ from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.recipe.load import SECTIONS, check_keys, check_sections, read_toml, struct_of
 from dlaflow.sweep.schema import ClusterSection, Range, SearchSection, SpaceSection, Sweep
 from dlaflow.sweep.space import grid, trial_of, values
-from dlaflow.targets.target import resolve_target
 
 
 def load_sweep(path: str | Path) -> Sweep:
@@ -36,15 +35,8 @@ def load_sweep(path: str | Path) -> Sweep:
         trials = [
             trial_of(sweep, {name: each[index % len(each)] for name, each in found.items()}) for index in range(most)
         ]
-    for target in (trial.recipe.target for trial in trials):
-        resolve_target(
-            target.board,
-            target.jetpack,
-            precision=target.precision,
-            batch=target.batch,
-            mode=target.mode,
-            tensorrt=target.tensorrt,
-        )
+    for trial in trials:
+        trial.recipe.target.target()
     for method in (sweep.calibrate.method, *sweep.space.method):
         CalibrationConfig(method)
     return sweep

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from dlaflow.files import record_json
 from dlaflow.report.html import render_page
 from dlaflow.report.records import Variant
 from dlaflow.report.tradeoff import accuracy_of, front_of, latency_of, tradeoff_of
@@ -153,5 +154,4 @@ def sweep_json(record: SweepRecord) -> bytes:
         for trial in record.trials
     ]
     head = {key: getattr(record, key) for key in ("name", "created", "search", "data", "notices", "environment")}
-    body = {"schema": SWEEP_SCHEMA, "dlaflow": __version__, **head, "trials": trials}
-    return msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n"
+    return record_json(SWEEP_SCHEMA, {**head, "trials": trials})

@@ -18,7 +18,7 @@ import msgspec
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, Task, silent
-from dlaflow.recipe.dump import recipe_toml
+from dlaflow.recipe.load import recipe_toml
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.run import refuse_foreign_folder, start_over
 from dlaflow.recipe.state import remove_leftovers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def trial_of(sweep: Sweep, picked: Picked) -> Trial:
     evaluate, target = sweep.evaluate, _target(sweep, picked.get("target"))
     if isinstance(precisions, tuple):
         evaluate = msgspec.structs.replace(evaluate, precisions=("fp32", *dict.fromkeys(precisions)))
-        target = msgspec.structs.replace(target, precision="int8" if "int8" in precisions else "fp16")
+        target = replace(target, precision="int8" if "int8" in precisions else "fp16")
     calibrated = "int8" in evaluate.precisions
     if not calibrated:
         picked = {name: value for name, value in picked.items() if name not in _OF_CALIBRATION}

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dlaflow.errors import InputError, require
-from dlaflow.files import atomic_path, sha256_of, write_atomic
-from dlaflow.version import __version__
+from dlaflow.files import atomic_path, record_json, sha256_of, write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -75,9 +74,8 @@ def sidecar_path(weights: Path) -> Path:
 
 def write_sidecar(weights: Path, sidecar: Sidecar) -> Path:
     """Write the sidecar of `weights` and return its path. Raises InputError when the folder cannot be written."""
-    record = {"schema": SCHEMA, "dlaflow": __version__, **msgspec.to_builtins(sidecar)}
     path = sidecar_path(weights)
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    write_atomic(path, record_json(SCHEMA, sidecar))
     return path
 
 

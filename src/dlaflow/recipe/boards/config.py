@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from dlaflow.build.config import BuildConfig, InputShape, standalone_of
+from dlaflow.api.build import EngineOptions, configure
+from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.model_types import takes_types_from_model
 from dlaflow.build.shapes import shapes_for
 from dlaflow.errors import InputError
+from dlaflow.graph.inputs import dims_of, fed_inputs
+from dlaflow.graph.load import load_model
 from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EngineSource:
     """What an engine is built from: the model's file, and the calibration cache where the release reads one."""
 
     model: Path
@@ -29,37 +32,30 @@ def is_typed(tensorrt: str) -> bool:
     return takes_types_from_model(BuildConfig(), tensorrt)
 
 
-def source_of(files: Files, target: Target, tensorrt: str, *, calibrated: bool) -> Source:
+def source_of(files: Files, target: Target, tensorrt: str, *, calibrated: bool) -> EngineSource:
     """The file that a board with this release builds from.
 
     Raises InputError when it is an INT8 model that the recipe does not make.
     """
     int8 = target.precision == "int8"
     if not is_typed(tensorrt):
-        return Source(files.model, files.cache if int8 and calibrated else None)
+        return EngineSource(files.model, files.cache if int8 and calibrated else None)
     if int8 and not calibrated:
         raise InputError(
             f"TensorRT {tensorrt} takes INT8 from the model", expected="`calibrate` among the steps", received="none"
         )
-    return Source(files.int8 if int8 else files.fp16)
+    return EngineSource(files.int8 if int8 else files.fp16)
 
 
-def dla_config(source: Source, target: Target, tensorrt: str) -> BuildConfig:
-    """The engine for the DLA, as `check` counts on it: FP16 beside INT8, GPU fallback unless standalone."""
-    config = replace(gpu_config(source, target, tensorrt), dla_core=0, gpu_fallback=True)
-    return standalone_of(config) if target.mode == "standalone" else config
+def engine_config(source: EngineSource, target: Target, tensorrt: str, *, gpu: bool = False) -> BuildConfig:
+    """The engine for the DLA as `check` counts on it, FP16 beside INT8; with `gpu` the same network for the GPU alone.
 
-
-def gpu_config(source: Source, target: Target, tensorrt: str) -> BuildConfig:
-    """The same network for the GPU alone."""
+    Raises UsageError for a target without a DLA.
+    """
     int8, typed = target.precision == "int8", is_typed(tensorrt)
-    return BuildConfig(
-        precision="int8" if int8 else "fp16",
-        scales=("qdq" if typed else "cache" if source.cache else "none") if int8 else "none",
-        fp16_too=int8 and not typed,
-        shapes=shapes_for(source.model, target.batch, target.shapes),
-        cache=str(source.cache) if source.cache else None,
-    )
+    scales: Literal["auto", "qdq"] = "qdq" if int8 and typed else "auto"
+    options = EngineOptions(gpu_only=gpu, cache=source.cache, scales=scales, fp16_too=int8 and not typed)
+    return configure(source.model, replace(target, mode="hybrid") if gpu else target, options)
 
 
 def fed(model: Path, target: Target) -> InputShape:
@@ -69,11 +65,5 @@ def fed(model: Path, target: Target) -> InputShape:
 
 
 def _fixed(model: Path) -> InputShape:
-    from dlaflow.build.config import ShapeRange
-    from dlaflow.graph.load import load_model
-
-    graph = load_model(model).proto.graph
-    stored = {tensor.name for tensor in graph.initializer}
-    value = next(value for value in graph.input if value.name not in stored)
-    dims = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-    return InputShape(value.name, ShapeRange.fixed(dims))
+    value = fed_inputs(load_model(model).proto.graph)[0]
+    return InputShape(value.name, ShapeRange.fixed(tuple(size or 0 for size in dims_of(value) or ())))

@@ -12,10 +12,9 @@ from dlaflow.build.machine import Machine
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.recipe.boards.config import is_typed
-from dlaflow.recipe.boards.files import plain
-from dlaflow.recipe.boards.options import FleetOptions, FleetOutcome
 from dlaflow.recipe.boards.plan import BoardPlanner
-from dlaflow.recipe.boards.work import There
+from dlaflow.recipe.boards.records import FleetOptions, FleetOutcome, plain
+from dlaflow.recipe.boards.work import BoardAtWork
 from dlaflow.recipe.engine import Listener, StepDone, run_steps
 from dlaflow.recipe.plan import Planner
 from dlaflow.recipe.schema import RemoteSection
@@ -82,8 +81,8 @@ class Fleet:
             if has_other_chip(member.machine, target):
                 found.append(f"{member.name} is no {target.board.id}, which the prediction is for.")
             if has_other_release(member.machine, target):
-                there, wanted = member.tensorrt, target.release.tensorrt
-                found.append(f"{member.name} has TensorRT {there}, the prediction is for {wanted}.")
+                wanted = target.release.tensorrt
+                found.append(f"{member.name} has TensorRT {member.tensorrt}, the prediction is for {wanted}.")
         return tuple(found)
 
     def work(self, planner: Planner, folder: Path, *, resume: bool, listener: Listener | None) -> FleetOutcome:
@@ -98,8 +97,8 @@ class Fleet:
         def one(entry: BoardEntry, interruption: Interruption) -> None:
             member = self._members[entry.title]
             member.board.interruption = interruption
-            there = self._there(member, planner, attach=resume)
-            steps = BoardPlanner(planner.recipe, planner.target, planner.files, planner.data, there).steps()
+            board = self._at_work(member, planner, attach=resume)
+            steps = BoardPlanner(planner.recipe, planner.target, planner.files, planner.data, board).steps()
             run_steps(steps, folder, resume=resume, progress=member.board.progress, listener=heard)
 
         results = on_every_board(self._options.entries, one, self._options.user)
@@ -108,9 +107,9 @@ class Fleet:
         sent = {name: member.board.transport.sent for name, member in self._members.items()}
         return FleetOutcome(done, whole, failed, sent)
 
-    def _there(self, member: Member, planner: Planner, *, attach: bool) -> There:
+    def _at_work(self, member: Member, planner: Planner, *, attach: bool) -> BoardAtWork:
         options: RemoteSection = planner.recipe.remote
-        return There(
+        return BoardAtWork(
             board=member.board,
             name=member.name,
             tensorrt=member.tensorrt or planner.target.release.tensorrt,

@@ -11,19 +11,19 @@ import msgspec
 
 from dlaflow.build.config import BuildConfig
 from dlaflow.recipe.boards import work as board_work
-from dlaflow.recipe.boards.config import Source, dla_config, gpu_config, source_of
-from dlaflow.recipe.boards.files import BoardFiles
-from dlaflow.recipe.boards.work import Engine, There, left_by_build
+from dlaflow.recipe.boards.config import EngineSource, engine_config, source_of
+from dlaflow.recipe.boards.records import BoardFiles
+from dlaflow.recipe.boards.work import BoardAtWork, EngineToBuild, files_of_build
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.engine import Step
 from dlaflow.recipe.schema import Recipe, RemoteStep
-from dlaflow.recipe.step import Step
 from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
 
 
-def steps_there(recipe: Recipe, target: Target) -> tuple[RemoteStep, ...]:
+def board_steps(recipe: Recipe, target: Target) -> tuple[RemoteStep, ...]:
     """What is done on every board.
 
     A standalone loadable runs under cuDLA alone, which trtexec does not; INT8 without scales answers nonsense.
@@ -38,13 +38,15 @@ def steps_there(recipe: Recipe, target: Target) -> tuple[RemoteStep, ...]:
 class BoardPlanner:
     """Makes the steps of a board; `files` are those of the variants, made by the steps before."""
 
-    def __init__(self, recipe: Recipe, target: Target, files: Mapping[str, Files], data: RunData, there: There) -> None:
+    def __init__(
+        self, recipe: Recipe, target: Target, files: Mapping[str, Files], data: RunData, board: BoardAtWork
+    ) -> None:
         self._recipe = recipe
         self._target = target
         self._files = files
         self._data = data
-        self._there = there
-        self._steps = steps_there(recipe, target)
+        self._board = board
+        self._steps = board_steps(recipe, target)
 
     def steps(self) -> Iterator[Step]:
         """The steps: all builds first, so that a board that cannot build says so early."""
@@ -61,22 +63,22 @@ class BoardPlanner:
                 yield self._bench(variant)
 
     def _left(self, variant: str) -> BoardFiles:
-        return BoardFiles.of(self._files[variant].folder, self._there.name)
+        return BoardFiles.of(self._files[variant].folder, self._board.name)
 
-    def _source(self, variant: str) -> Source:
+    def _source(self, variant: str) -> EngineSource:
         calibrated = "calibrate" in self._recipe.steps
-        return source_of(self._files[variant], self._target, self._there.tensorrt, calibrated=calibrated)
+        return source_of(self._files[variant], self._target, self._board.tensorrt, calibrated=calibrated)
 
     def _build(self, variant: str, device: str) -> Step:
         source, left = self._source(variant), self._left(variant)
-        make, out = (dla_config, left.dla) if device == "dla" else (gpu_config, left.gpu)
-        config = make(source, self._target, self._there.tensorrt)
+        out = left.dla if device == "dla" else left.gpu
+        config = engine_config(source, self._target, self._board.tensorrt, gpu=device == "gpu")
         inputs = {"model": source.model} | ({"cache": source.cache} if source.cache else {})
-        engine = Engine(source.model, out, config, self._target.board.id)
+        engine = EngineToBuild(source.model, out, config, self._target.board.id)
         return Step(
-            f"build/{variant}{'' if device == 'dla' else ' (GPU)'} on {self._there.name}",
-            partial(board_work.build, self._there, engine),
-            left_by_build(out),
+            f"build/{variant}{'' if device == 'dla' else ' (GPU)'} on {self._board.name}",
+            partial(board_work.build, self._board, engine),
+            files_of_build(out),
             inputs,
             self._about(config, timeout=self._recipe.remote.timeout),
         )
@@ -86,8 +88,8 @@ class BoardPlanner:
         placement = self._files[variant].placement if "check" in self._recipe.steps else None
         options = self._recipe.remote
         return Step(
-            f"profile/{variant} on {self._there.name}",
-            partial(board_work.profile, self._there, left, placement),
+            f"profile/{variant} on {self._board.name}",
+            partial(board_work.profile, self._board, left, placement),
             (left.profile,),
             {"engine": left.dla} | ({"placement": placement} if placement else {}),
             self._about(duration=options.duration, idle=options.idle),
@@ -96,8 +98,8 @@ class BoardPlanner:
     def _evaluate(self, variant: str) -> Step:
         left, model = self._left(variant), self._source(variant).model
         return Step(
-            f"evaluate/{variant} on {self._there.name}",
-            partial(board_work.evaluate, self._there, left, (model, self._target), self._data),
+            f"evaluate/{variant} on {self._board.name}",
+            partial(board_work.evaluate, self._board, left, (model, self._target), self._data),
             (left.accuracy,),
             {"engine": left.dla, "model": model},
             self._about(images=self._recipe.remote.images, data=self._data.dataset.fingerprint),
@@ -107,8 +109,8 @@ class BoardPlanner:
         left, options = self._left(variant), self._recipe.remote
         cores = tuple(range(self._target.board.dla_cores))
         return Step(
-            f"bench/{variant} on {self._there.name}",
-            partial(board_work.bench, self._there, left, cores),
+            f"bench/{variant} on {self._board.name}",
+            partial(board_work.bench, self._board, left, cores),
             (left.bench,),
             {"dla": left.dla, "gpu": left.gpu},
             self._about(duration=options.duration, repeats=options.repeats, idle=options.idle, cores=cores),
@@ -116,8 +118,8 @@ class BoardPlanner:
 
     def _about(self, config: BuildConfig | None = None, **options: object) -> dict[str, str]:
         """What the outcome depends on besides files: the board, its release, how it is asked."""
-        there = self._there
-        about = {"board": there.board.name, "tensorrt": there.tensorrt, "clocks": str(there.options.lock_clocks)}
+        board = self._board
+        about = {"board": board.board.name, "tensorrt": board.tensorrt, "clocks": str(board.options.lock_clocks)}
         if config is not None:
             # The cache counts by its content, among the inputs.
             about["config"] = msgspec.json.encode(replace(config, cache=None)).decode()

@@ -14,7 +14,7 @@ from dlaflow.files import write_atomic
 from dlaflow.profile.profile import read_profile
 from dlaflow.progress import Progress
 from dlaflow.recipe.boards.config import fed
-from dlaflow.recipe.boards.files import BoardFiles
+from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.bench import BenchOptions
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class There:
+class BoardAtWork:
     """A board at work: its connection, its name in the run, its release, whether it tells power, how to go about it."""
 
     board: RemoteBoard
@@ -47,7 +47,7 @@ class There:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineToBuild:
     """An engine to build: from which model, where to, how; `board` is the target's board."""
 
     model: Path
@@ -56,73 +56,75 @@ class Engine:
     board: str
 
 
-def build(there: There, engine: Engine, progress: Progress) -> str:
+def build(board: BoardAtWork, engine: EngineToBuild, progress: Progress) -> str:
     """Build on the board; the engine, its log and its manifest come back."""
     engine.out.parent.mkdir(parents=True, exist_ok=True)
-    built_for = BuiltFor("tensorrt", there.tensorrt, engine.board, there.jetpack)
-    how = RemoteBuild(BUILD_ONLY, there.options.timeout, there.options.lock_clocks, there.control)
-    result = build_on_board(there.board, Request(engine.model, engine.out, engine.config, built_for), how)
-    said = f"{result.manifest.bytes / 1e6:.1f} MB in {result.manifest.seconds:.1f} s"
+    built_for = BuiltFor("tensorrt", board.tensorrt, engine.board, board.jetpack)
+    how = RemoteBuild(BUILD_ONLY, board.options.timeout, board.options.lock_clocks, board.control)
+    result = build_on_board(board.board, Request(engine.model, engine.out, engine.config, built_for), how)
+    summary = f"{result.manifest.bytes / 1e6:.1f} MB in {result.manifest.seconds:.1f} s"
     placement = result.run.placement if result.run else None
     if placement and placement.printed:
-        said += f", entries: {len(placement.dla)} on the DLA and {len(placement.gpu)} on the GPU"
-    return said
+        summary += f", entries: {len(placement.dla)} on the DLA and {len(placement.gpu)} on the GPU"
+    return summary
 
 
-def left_by_build(engine: Path) -> tuple[Path, ...]:
-    """The files of a build."""
+def files_of_build(engine: Path) -> tuple[Path, ...]:
+    """The files that a build leaves."""
     return engine, manifest_path(engine), engine.with_name(f"{engine.name}.log")
 
 
-def profile(there: There, files: BoardFiles, placement: Path | None, progress: Progress) -> str:
+def profile(board: BoardAtWork, files: BoardFiles, placement: Path | None, progress: Progress) -> str:
     """Measure the DLA engine and tell where its time goes."""
-    options = there.options
+    options = board.options
     how = RemoteProfile(
         options.duration,
-        power=PowerOptions(idle_s=options.idle) if there.power else None,
+        power=PowerOptions(idle_s=options.idle) if board.power else None,
         clocks=options.lock_clocks,
-        control=there.control,
+        control=board.control,
     )
-    pulled = profile_on_board(there.board, files.dla, files.folder, how)
+    pulled = profile_on_board(board.board, files.dla, files.folder, how)
     found = read_profile(pulled, read_placement(placement) if placement else None)
-    rows = [replace(row, subject=there.name) for row in found.measurements]
+    rows = [replace(row, subject=board.name) for row in found.measurements]
     write_atomic(files.profile, measurements_json(rows))
     latency = next((row for row in rows if row.quantity == "latency"), None)
-    said = [f"{latency.value:.3g} {latency.unit}"] if latency else []
+    summary = [f"{latency.value:.3g} {latency.unit}"] if latency else []
     if found.breakdown is not None:
         parts = found.breakdown
-        said.append(f"DLA {parts.dla_ms:.3g} ms, GPU {parts.gpu_ms:.3g} ms, {count(parts.switches, 'switch')}")
-    return ", ".join(said) or "measured"
+        summary.append(f"DLA {parts.dla_ms:.3g} ms, GPU {parts.gpu_ms:.3g} ms, {count(parts.switches, 'switch')}")
+    return ", ".join(summary) or "measured"
 
 
-def evaluate(there: There, files: BoardFiles, source: tuple[Path, Target], data: RunData, progress: Progress) -> str:
+def evaluate(
+    board: BoardAtWork, files: BoardFiles, source: tuple[Path, Target], data: RunData, progress: Progress
+) -> str:
     """Let the engine itself answer for test images. `source` is the model that it was built from, and its target."""
     model, target = source
-    images, labels = data.test(there.options.images)
+    chosen = data.test(board.options.images)
     shape = fed(model, target)
-    how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=there.control)
-    accuracy = evaluate_on_board(there.board, files.dla, images, labels, how)
-    rows = accuracy.measurements(f"{target.precision} on {there.name}", detail=data.dataset.name)
+    how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=board.control)
+    accuracy = evaluate_on_board(board.board, files.dla, chosen.images, chosen.known_labels, how)
+    rows = accuracy.measurements(f"{target.precision} on {board.name}", detail=data.dataset.name)
     # Each batch starts trtexec anew, so the throughput says nothing.
     write_atomic(files.accuracy, measurements_json([row for row in rows if row.quantity == "top1"]))
     return f"{target.precision} {percent(accuracy.top1)} of {count(accuracy.total, 'image')}"
 
 
-def bench(there: There, files: BoardFiles, cores: tuple[int, ...], progress: Progress) -> str:
+def bench(board: BoardAtWork, files: BoardFiles, cores: tuple[int, ...], progress: Progress) -> str:
     """GPU alone, each DLA core alone, all together."""
     options = BenchOptions(
         gpu=files.gpu,
         dla=files.dla,
         cores=cores,
-        duration=there.options.duration,
-        repeats=there.options.repeats,
-        idle=there.options.idle,
-        power=there.power,
-        clocks=there.options.lock_clocks,
-        control=there.control,
+        duration=board.options.duration,
+        repeats=board.options.repeats,
+        idle=board.options.idle,
+        power=board.power,
+        clocks=board.options.lock_clocks,
+        control=board.control,
     )
-    rows = run_bench(there.board, options)
-    write_atomic(files.bench, measurements_json([replace(row, subject=f"{there.name} {row.subject}") for row in rows]))
+    rows = run_bench(board.board, options)
+    write_atomic(files.bench, measurements_json([replace(row, subject=f"{board.name} {row.subject}") for row in rows]))
     rates = [row for row in rows if row.quantity == "throughput" and "(" not in row.subject]
     return ", ".join(f"{row.subject} {_rate(row)}" for row in rates)
 

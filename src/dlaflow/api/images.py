@@ -1,15 +1,16 @@
-"""The options that say where images come from, and the images that they mean."""
+"""Where images come from: a named data set, a folder or an array, for every use case that feeds a model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from cyclopts import Parameter
 from numpy.typing import NDArray
 
+from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
 from dlaflow.progress import Progress
 from dlaflow.quantize.images import (
@@ -28,24 +29,21 @@ if TYPE_CHECKING:
 _NAMED = ("cifar10", "digits")
 
 
-@Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where the images come from."""
+class ImageOptions:
+    """How images are read."""
 
-    data: str
-    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
-    data_dir: Path | None = None
+    data_dir: File | None = None
     """The folder that holds CIFAR-10."""
     samples: int | None = None
     """How many images, the same number of each class (default: 512 to calibrate, all to evaluate)."""
     batch: int = 32
     """How many images run at once."""
-    resize: str | None = None
+    resize: str | int | None = None
     """Folder only: length of the shorter side before a centred cut (256), or an exact size (224x224)."""
-    mean: str | None = None
+    mean: str | Sequence[float] | None = None
     """Mean of each channel of pixels in 0..1, such as 0.485,0.456,0.406."""
-    std: str | None = None
+    std: str | Sequence[float] | None = None
     """Standard deviation of each channel, such as 0.229,0.224,0.225."""
     layout: str = "nchw"
     """The layout of the model's input: nchw or nhwc. Arrays are taken as they are."""
@@ -59,58 +57,80 @@ class Selection:
     labels: NDArray[np.int64] | None
     description: str
 
+    def part(self, which: slice) -> Selection:
+        """Some of the images with their labels; nothing is read."""
+        labels = None if self.labels is None else self.labels[which]
+        return Selection(self.images.only(which), labels, self.description)
+
+    @property
+    def known_labels(self) -> NDArray[np.int64]:
+        """The labels, for what cannot do without.
+
+        Raises InputError when the images have none.
+        """
+        if self.labels is None:
+            raise InputError(
+                "the images have no labels",
+                expected="one sub-folder a class, or a .npz with `images` and `labels`",
+                received=self.description,
+            )
+        return self.labels
+
 
 def select(
-    source: Source, shape: tuple[int | None, ...], *, train: bool, default: int | None, progress: Progress
+    data: File,
+    options: ImageOptions,
+    shape: tuple[int | None, ...],
+    *,
+    train: bool,
+    default: int | None = None,
+    progress: Progress,
 ) -> Selection:
-    """The images for a model whose input is `shape` (without the batch).
+    """The images of `data` for a model whose input is `shape` (without the batch).
 
-    `train` picks the split of a named data set, `default` the number of images without `--samples`.
-    Raises UsageError for options that make no sense and InputError for data that cannot be used.
+    `data` is cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file. `train` picks the
+    split of a named data set, `default` the number of images without `--samples`. Raises UsageError for options that
+    make no sense and InputError for data that cannot be used.
     """
-    if source.samples is not None and source.samples < 1:
-        raise UsageError("too few images", expected="--samples of 1 or more", received=source.samples)
-    if source.batch < 1:
-        raise UsageError("the batch must be positive", expected="1 or more", received=source.batch)
-    count = source.samples or default
-    if source.data in _NAMED:
-        return _named(source, count, train=train, progress=progress)
-    path = Path(source.data)
+    if options.samples is not None and options.samples < 1:
+        raise UsageError("too few images", expected="--samples of 1 or more", received=options.samples)
+    if options.batch < 1:
+        raise UsageError("the batch must be positive", expected="1 or more", received=options.batch)
+    count = options.samples or default
+    if data in _NAMED:
+        return _named(str(data), options, count, train=train, progress=progress)
+    path = Path(data)
     if path.is_dir():
-        return _folder(source, path, shape, count)
+        return _folder(path, options, shape, count)
     if path.suffix in {".npy", ".npz"} and path.is_file():
-        return _array(source, path, count)
+        return _array(path, options, count)
     raise InputError(
-        f"--data {source.data} is nothing that holds images",
+        f"--data {data} is nothing that holds images",
         expected=f"{', '.join(_NAMED)}, a folder, or a .npy/.npz file",
         received="another file" if path.exists() else "no such file or folder",
     )
 
 
-def _named(source: Source, count: int | None, *, train: bool, progress: Progress) -> Selection:
+def _named(name: str, options: ImageOptions, count: int | None, *, train: bool, progress: Progress) -> Selection:
     from dlaflow.zoo.data import load_dataset
 
-    dataset = load_dataset(source.data, source.data_dir, progress)
+    dataset = load_dataset(name, Path(options.data_dir) if options.data_dir else None, progress)
     split: Split = dataset.train if train else dataset.test
     order = balanced(split.labels, len(split.labels), count)
-    mean = _numbers("--mean", source.mean) or dataset.mean
-    std = _numbers("--std", source.std) or dataset.std
+    mean = _numbers("--mean", options.mean) or dataset.mean
+    std = _numbers("--std", options.std) or dataset.std
     images = ImageArray(split.images, order, Preparation(mean, std))
     return Selection(images, split.labels[order], f"{dataset.name} {'train' if train else 'test'}, {len(order)} images")
 
 
-def _folder(source: Source, folder: Path, shape: tuple[int | None, ...], count: int | None) -> Selection:
+def _folder(folder: Path, options: ImageOptions, shape: tuple[int | None, ...], count: int | None) -> Selection:
     paths = image_files(folder)
     labels = folder_labels(folder, paths)
     order = balanced(labels, len(paths), count)
-    channels, *size = shape if source.layout == "nchw" else (shape[-1:] + shape[:-1])
+    channels, *size = shape if options.layout == "nchw" else (shape[-1:] + shape[:-1])
     height, width = (*size, None, None)[:2]
-    preparation = Preparation(
-        mean=_numbers("--mean", source.mean) or (0.0,),
-        std=_numbers("--std", source.std) or (1.0,),
-        layout=source.layout,
-        size=(height, width) if height and width else None,
-        resize=_resize(source.resize),
+    preparation = replace(
+        _preparation(options), size=(height, width) if height and width else None, resize=_resize(options.resize)
     )
     images = ImageFiles([paths[index] for index in order], preparation, channels or 3)
     return Selection(
@@ -118,7 +138,7 @@ def _folder(source: Source, folder: Path, shape: tuple[int | None, ...], count: 
     )
 
 
-def _array(source: Source, path: Path, count: int | None) -> Selection:
+def _array(path: Path, options: ImageOptions, count: int | None) -> Selection:
     pixels, labels = _load(path)
     if pixels.ndim < 2 or not len(pixels) or pixels.dtype.kind not in "fu":
         raise InputError(
@@ -129,13 +149,14 @@ def _array(source: Source, path: Path, count: int | None) -> Selection:
     if labels is not None and len(labels) != len(pixels):
         raise InputError(f"{path} is inconsistent", expected=f"{len(pixels)} labels", received=len(labels))
     order = balanced(labels, len(pixels), count)
-    preparation = Preparation(
-        _numbers("--mean", source.mean) or (0.0,), _numbers("--std", source.std) or (1.0,), source.layout
-    )
     chosen = None if labels is None else labels[order]
-    return Selection(
-        ImageArray(pixels, order, preparation), chosen, f"{path.name}, {len(order)} of {len(pixels)} images"
-    )
+    images = ImageArray(pixels, order, _preparation(options))
+    return Selection(images, chosen, f"{path.name}, {len(order)} of {len(pixels)} images")
+
+
+def _preparation(options: ImageOptions) -> Preparation:
+    mean, std = _numbers("--mean", options.mean), _numbers("--std", options.std)
+    return Preparation(mean or (0.0,), std or (1.0,), options.layout)
 
 
 def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
@@ -178,21 +199,20 @@ def _wanted(path: Path, names: list[str]) -> list[str]:
     return [name for name in names if name in {"images", "labels"}] if "images" in names else names
 
 
-def _numbers(option: str, text: str | None) -> tuple[float, ...]:
-    if text is None:
-        return ()
+def _numbers(option: str, given: str | Sequence[float] | None) -> tuple[float, ...]:
+    parts = given.strip("()[] ").split(",") if isinstance(given, str) else given or ()
     try:
-        return tuple(float(part) for part in text.strip("()[] ").split(","))
+        return tuple(float(part) for part in parts)
     except ValueError:
         raise UsageError(
-            f"{option} makes no sense", expected="numbers such as 0.5,0.5,0.5", received=repr(text)
+            f"{option} makes no sense", expected="numbers such as 0.5,0.5,0.5", received=repr(given)
         ) from None
 
 
-def _resize(text: str | None) -> int | tuple[int, int] | None:
-    if text is None:
+def _resize(given: str | int | None) -> int | tuple[int, int] | None:
+    if given is None:
         return None
-    sides = text.lower().split("x")
+    sides = str(given).lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise UsageError("--resize makes no sense", expected="256, or 224x224 (width x height)", received=repr(text))
+        raise UsageError("--resize makes no sense", expected="256, or 224x224 (width x height)", received=repr(given))
     return int(sides[0]) if len(sides) == 1 else (int(sides[1]), int(sides[0]))

@@ -1,47 +1,63 @@
-"""`dlaflow fix --allow retrain`: a PyTorch network → other layers → distillation → ONNX → exact rewrites."""
+"""retrain: a PyTorch network → other layers → distillation → ONNX → exact rewrites."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.cli import terminal
 from dlaflow.errors import InputError, UsageError
-from dlaflow.files import write_atomic
+from dlaflow.progress import Progress, silent
 from dlaflow.types import Measurement, Provenance
 
 if TYPE_CHECKING:
-    from dlaflow.cli.fix import Data, Fixing
+    from dlaflow.rewrites.records import FixReport
     from dlaflow.targets.target import Target
     from dlaflow.zoo.distillation import Distilled
 
 _TOLERANCE = 1e-3
 
 
-def retrain(model: str, out: Path, target: Target, how: Fixing, source: Data) -> None:
-    """Swap, distill, export and fix the network `model`, and print the three accuracies.
+@dataclass(frozen=True, kw_only=True)
+class RetrainOptions:
+    """How a changed network learns from the original one; `weights` are the trained ones of the original."""
 
-    Raises UsageError without weights or with an ONNX file, and what distillation raises.
+    weights: Path | None = None
+    data: str = "cifar10"
+    data_dir: Path | None = None
+    epochs: int = 5
+    output_4d: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """The layers that were swapped, the seconds that the distillation took, and the fix of what was exported."""
+
+    swapped: tuple[str, ...]
+    seconds: float
+    report: FixReport
+
+
+def retrain(network: str, out: Path, target: Target, options: RetrainOptions, progress: Progress = silent) -> Retrained:
+    """Swap layers of `network` (model_gn, or package.module:factory), distill, export, fix and write `out`.
+
+    Raises UsageError without weights or for an ONNX file, and what distillation and export raise.
     """
-    if model.endswith(".onnx"):
+    if network.endswith(".onnx"):
         raise UsageError(
             "an ONNX file cannot be trained",
             expected="a PyTorch network: model_gn, or package.module:factory",
-            received=model,
+            received=network,
             then="Give the network and its --weights.",
         )
-    if source.weights is None:
+    if options.weights is None:
         raise UsageError("retraining starts from trained weights", expected="--weights FILE.safetensors")
-    from dlaflow.report.fix_text import fix_json, fix_text
     from dlaflow.rewrites.config import FixConfig
     from dlaflow.rewrites.fix import fix, write
     from dlaflow.zoo.distillation import DistillationConfig, distill, export_distilled
 
-    progress = terminal.progress(quiet=how.quiet)
-    config = DistillationConfig(model, source.weights, source.data or "cifar10", source.data_dir, source.epochs)
+    config = DistillationConfig(network, options.weights, options.data, options.data_dir, options.epochs)
     distilled = distill(config, progress)
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / f"{out.stem}.onnx"
@@ -52,17 +68,10 @@ def retrain(model: str, out: Path, target: Target, how: Fixing, source: Data) ->
                 expected=f"logits within {_TOLERANCE:g}",
                 received=f"{difference:.3g}",
             )
-        fixed = fix(exported, target, FixConfig(output_4d=how.output_4d), progress)
-        named = replace(fixed.report, model=model, allow="retrain", measurements=_accuracies(distilled))
-        fixed = write(replace(fixed, report=named), out)
-    if how.json is not None:
-        write_atomic(how.json, fix_json(fixed.report))
-    if not how.quiet:
-        lines = [
-            f"Swapped {len(distilled.swapped)} layers, distilled {source.epochs} epochs ({distilled.seconds:.0f} s):"
-        ]
-        lines += [f"  {each}" for each in distilled.swapped]
-        sys.stdout.write("\n".join([*lines, "", fix_text(fixed.report)]) + "\n")
+        fixed = fix(exported, target, FixConfig(output_4d=options.output_4d), progress)
+        report = replace(fixed.report, model=network, allow="retrain", measurements=_accuracies(distilled))
+        fixed = write(replace(fixed, report=report), out)
+    return Retrained(distilled.swapped, distilled.seconds, fixed.report)
 
 
 def _accuracies(distilled: Distilled) -> list[Measurement]:

@@ -14,9 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import dlaflow
-from dlaflow.api_options import BuildOptions, CalibrateOptions, EvaluateOptions, FixOptions, On
-from dlaflow.cli import batches, build_options, calibrate, evaluate, fix, target_options
-from dlaflow.cli.build import Way
+from dlaflow.api.images import ImageOptions
+from dlaflow.targets.options import TargetOptions
 from dlaflow.types import Device, Placement
 
 FUNCTIONS = ("build", "build_command", "calibrate", "check", "compare", "estimate", "evaluate", "fix")
@@ -252,33 +251,54 @@ def test_build_says_what_is_missing_here(model, tmp_path):
         dlaflow.build_command(model, "m.engine", via="python")
 
 
-def test_options_are_those_of_the_commands():
-    """Every option of the API exists in the command with the same name; data options and targets entirely."""
+def names(function):
+    return set(inspect.signature(function).parameters)
 
-    def fields(*records):
-        return {field.name for record in records for field in dataclasses.fields(record)}
 
-    def names(options):
-        return set(options.__annotations__)
+def fields(record):
+    return {field.name for field in dataclasses.fields(record)}
 
-    def own_of(command):
-        return {"shape"} & set(inspect.signature(command).parameters)
 
-    calibrating = fields(calibrate.Calibrating, calibrate.Outputs, batches.Source) | own_of(calibrate.calibrate)
-    assert names(On) == fields(target_options.TargetOptions)
-    assert names(CalibrateOptions) <= calibrating
-    assert names(EvaluateOptions) <= fields(evaluate.Evaluating, batches.Source) | own_of(evaluate.evaluate)
-    assert fields(batches.Source) - {"data"} <= names(CalibrateOptions) & names(EvaluateOptions)
-    build = fields(build_options.Placing, build_options.Numbers, build_options.Resources)
-    assert build <= names(BuildOptions)
-    assert names(BuildOptions) - build - names(On) <= fields(Way)
-    own = {"samples", "accuracy", "tested"}
-    assert names(FixOptions) - names(On) - own <= fields(fix.Fixing)
+@pytest.mark.parametrize("name", ["check", "fix", "estimate", "build", "build_command"])
+def test_every_option_of_a_target_is_a_keyword(name):
+    assert fields(TargetOptions) < names(getattr(dlaflow, name))
+
+
+@pytest.mark.parametrize("name", ["calibrate", "evaluate"])
+def test_every_option_of_images_is_a_keyword(name):
+    function = getattr(dlaflow, name)
+    assert fields(ImageOptions) < names(function)
+    defaults = {each.name: each.default for each in inspect.signature(function).parameters.values()}
+    assert all(defaults[each.name] == each.default for each in dataclasses.fields(ImageOptions))
+
+
+def test_help_shows_the_options_and_what_they_mean():
+    page = python("import dlaflow; help(dlaflow.estimate)").stdout
+    assert "Help on function estimate" in page
+    assert "estimate(model: str | os.PathLike[str], *, board: str = 'agx-orin-64gb', jetpack: str | None" in page
+    assert "power_mode\n            The power mode of the board, such as MAXN" in page
+    assert "jetpack\n            The JetPack (5.1.1) or DRIVE OS" in page
+
+
+def test_packages_keep_their_attributes_behind_the_functions():
+    code = (
+        "import dlaflow, dlaflow.build.config, dlaflow.build.manifest as manifest, sys;"
+        "from dlaflow.estimate import latency;"
+        "print(dlaflow.build.config is sys.modules['dlaflow.build.config'], dlaflow.build.manifest is manifest,"
+        "dlaflow.estimate.latency is latency, dlaflow.build.__name__, dlaflow.estimate.__name__)"
+    )
+    done = python(code)
+    assert done.stdout.split() == ["True", "True", "True", "build", "estimate"], done.stderr
+
+
+def test_files_may_be_texts_and_arguments_keep_their_places(model, tmp_path):
+    out = tmp_path / "fixed.onnx"
+    assert dlaflow.fix(str(model), str(out), batch=4).out == str(out)
+    assert "--loadInputs" not in dlaflow.build_command(str(model), "m.engine", batch=4, timing_cache="t.cache")
+    with pytest.raises(TypeError):
+        dlaflow.check()  # type: ignore[call-arg]
 
 
 def test_every_function_is_documented():
-    import dlaflow.api
-
     for name in FUNCTIONS:
-        function = getattr(dlaflow.api, name)
-        assert "Raises" in inspect.getdoc(function), name
+        assert "Raises" in inspect.getdoc(getattr(dlaflow, name)), name

@@ -1,29 +1,13 @@
-"""The options that name a target; every command that needs one takes the same."""
+"""The options that name a target: one record for commands, recipes and the Python API."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from dlaflow.fixed_shape import fixed_shapes
+from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.targets.target import Target, resolve_target
 
-Shape = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--shape",
-        negative="",
-        show_default=False,
-        help="The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further "
-        "inputs; the name may be left out with one input.",
-    ),
-]
-"""`--shape`, for every command that reads a model."""
 
-
-@Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions:
     """What the model is for."""
@@ -38,7 +22,9 @@ class TargetOptions:
     """int8 or fp16."""
     batch: int | None = None
     """The batch to build for. Default: the model's own; where it is open, that of --shape, else 1."""
-    shape: Shape = ()
+    shape: ShapesGiven = ()
+    """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
+    inputs; the name may be left out with one input."""
     mode: str = "hybrid"
     """hybrid (the GPU may help) or standalone (everything in DLA loadables)."""
 
@@ -55,4 +41,4 @@ class TargetOptions:
             mode=self.mode,
             tensorrt=self.tensorrt,
         )
-        return replace(found, shapes=fixed_shapes(self.shape))
+        return replace(found, shapes=fixed_shapes(self.shape or ()))

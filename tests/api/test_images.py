@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlaflow.cli.batches import Source, select
+from dlaflow.api.images import ImageOptions, select
 from dlaflow.errors import InputError
 from dlaflow.progress import silent
 
 
 def chosen(data: Path, **options: str) -> np.ndarray:
     """The first images that the data yields."""
-    source = Source(data=str(data), **options)  # type: ignore[arg-type]
-    return select(source, (3, 4, 4), train=True, default=4, progress=silent).images[:4]
+    reading = ImageOptions(**options)  # type: ignore[arg-type]
+    return select(data, reading, (3, 4, 4), train=True, default=4, progress=silent).images[:4]
 
 
 def images(count: int = 4) -> np.ndarray:

@@ -1,0 +1,117 @@
+"""cache: calibration caches put together, renamed, and translated from and to Q/DQ models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dlaflow.api.keywords import File
+from dlaflow.errors import InputError, UsageError
+from dlaflow.files import atomic_path, write_atomic
+from dlaflow.graph.load import as_model
+from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, read_cache, save_cache, write_cache
+from dlaflow.quantize.calibration import scales_by_name
+from dlaflow.quantize.choices import without_float_nodes
+from dlaflow.quantize.coverage import cover, renamed
+from dlaflow.quantize.model import index
+from dlaflow.quantize.qdq import write_qdq
+from dlaflow.quantize.strip import float_nodes_of, layer_precisions, strip_qdq
+
+
+def merge_caches(caches: Sequence[Path], out: Path, tensorrt: str | None = None) -> CacheFile:
+    """Put caches together and write `out`; for a tensor in several, the last file decides.
+
+    The header is the first file's, or that of `tensorrt`. Raises InputError for a file that is no cache.
+    """
+    read = [read_cache(path) for path in caches]
+    scales = {name: scale for each in read for name, scale in each.scales.items()}
+    return _saved(header_for_reader(tensorrt) if tensorrt else read[0].header, scales, out)
+
+
+def rename_cache(
+    file: Path, pairs: Sequence[str], out: Path, tensorrt: str | None = None, model: Path | None = None
+) -> CacheFile:
+    """Change names given as OLD=NEW and, with `tensorrt`, the header; write `out`.
+
+    With `model` the parser's own tensors get the names of that release too. Raises UsageError for a renaming that makes
+    no sense and InputError for a tensor that the cache does not have.
+    """
+    found = read_cache(file)
+    if not pairs and tensorrt is None:
+        raise UsageError("nothing to rename", expected="--tensorrt VERSION or OLD=NEW", received="neither")
+    if model is not None and tensorrt is None:
+        raise UsageError("--model makes no sense alone", expected="--tensorrt VERSION too", received="none")
+    entries = list(found.entries)
+    for pair in pairs:
+        old, separator, new = pair.rpartition("=")
+        if not separator or not old or not new:
+            raise UsageError("a renaming makes no sense", expected="OLD=NEW", received=repr(pair))
+        if old not in found.scales:
+            raise InputError(f"{file} has no tensor {old!r}", then="`dlaflow cache show` lists them.")
+        entries = [Entry(new, entry.scale) if entry.name == old else entry for entry in entries]
+    header = header_for_reader(tensorrt) if tensorrt else found.header
+    changed = replace(found, header=header, entries=tuple(entries))
+    if model is not None and tensorrt is not None:
+        moved = renamed(model, changed.scales, found.tensorrt or tensorrt, tensorrt)
+        return _saved(header, moved.scales, out)
+    save_cache(changed, out)
+    return changed
+
+
+def _saved(header: str, scales: Mapping[str, float], out: Path) -> CacheFile:
+    cache = CacheFile(header, tuple(Entry(name, scale) for name, scale in scales.items()))
+    save_cache(cache, out)
+    return cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromQdqOptions:
+    """What to write of a Q/DQ model."""
+
+    cache: File
+    """The calibration cache."""
+    plain: File
+    """The model without Q/DQ."""
+    layer_precisions: File | None = None
+    """The value for trtexec's --layerPrecisions: layers that were not quantised, as name:fp16."""
+    tensorrt: str = "8.5.2"
+    """The version in the cache's header; it also decides the names of the parser's own tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """How many scales the cache has, the tensors without one, and the layers that were not quantised."""
+
+    scales: int
+    missing: tuple[str, ...]
+    float_nodes: tuple[str, ...]
+
+
+def from_qdq(model: Path, options: FromQdqOptions) -> Translated:
+    """Translate a Q/DQ model into a plain model and a cache.
+
+    Raises UsageError for a release that reads no cache, InputError for a model that cannot be used.
+    """
+    import onnx
+
+    header_for_reader(options.tensorrt)
+    stripped = strip_qdq(model)
+    with atomic_path(options.plain) as temporary:
+        onnx.save(stripped.model, str(temporary))
+    covered = cover(Path(options.plain), scales_by_name(stripped.scales), options.tensorrt)
+    write_cache(covered.scales, options.tensorrt, Path(options.cache))
+    if options.layer_precisions is not None:
+        write_atomic(options.layer_precisions, layer_precisions(stripped.float_nodes))
+    return Translated(len(covered.scales), covered.missing, tuple(stripped.float_nodes))
+
+
+def to_qdq(cache: Path, model: Path, out: Path, precisions: Path | None = None) -> None:
+    """Write the Q/DQ version of a plain model from its cache; entries that the model does not have are left out.
+
+    The layers in the file `precisions`, such as `from_qdq` writes, stay in FP16. Raises UsageError for layers that the
+    model does not have, InputError for files that cannot be used.
+    """
+    float_nodes = float_nodes_of(precisions) if precisions is not None else ()
+    without_float_nodes(index(as_model(model).proto), {}, float_nodes)
+    write_qdq(model, scales_by_name(read_cache(cache).scales), out, float_nodes=float_nodes)

@@ -1,0 +1,157 @@
+"""calibrate: images → one INT8 calibration → TensorRT's cache and a Q/DQ model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.api.images import ImageOptions, Selection, select
+from dlaflow.api.keywords import File, keywords
+from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
+from dlaflow.graph.load import Model, as_model
+from dlaflow.progress import Progress, silent
+from dlaflow.quantize.cache import header_for, header_for_reader, write_cache
+from dlaflow.quantize.calibrate import calibrate as run_calibration
+from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
+from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
+from dlaflow.quantize.coverage import cover
+from dlaflow.quantize.images import in_batches
+from dlaflow.quantize.model import index, input_shape
+from dlaflow.quantize.qdq import write_qdq
+
+if TYPE_CHECKING:
+    from dlaflow.report.notebook import ShownCalibration
+
+DEFAULT_SAMPLES = 512
+DEFAULT_RELEASE = "8.5.2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """How to calibrate, and the files to write."""
+
+    cache: File | None = None
+    """TensorRT's calibration cache (TensorRT 8.x and 10.x); FILE.json beside it records model, images and ranges."""
+    qdq: File | None = None
+    """The INT8 model with Q/DQ nodes (TensorRT 11.4, onnxruntime)."""
+    method: str = "entropy"
+    """entropy, percentile, minmax, mse, or auto."""
+    percentile: float = 99.99
+    """Percent of the values that the percentile method keeps."""
+    fp16_nodes: str | None = None
+    """Nodes that stay in FP16, separated by commas: their tensors get no scale."""
+    residual_ones: bool = False
+    """Cache only: write 1.0 for convolutions before a residual sum: DLA software 3.13 or later then fuses both."""
+    board: str | None = None
+    """The board the cache is for, such as agx-orin-64gb; with --jetpack it decides the cache's header."""
+    jetpack: str | None = None
+    """The release the cache is for, such as 5.1.1."""
+    tensorrt: str | None = None
+    """TensorRT's version, when it is known rather than the release (default: 8.5.2)."""
+    shape: ShapesGiven = ()
+    """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
+    inputs; the name may be left out with one input."""
+
+    def release(self) -> str:
+        """The TensorRT version that the cache's header names. Raises UsageError for unknown names."""
+        if self.board is None and self.jetpack is None:
+            return self.tensorrt or DEFAULT_RELEASE
+        if self.board is None:
+            from dlaflow.targets.release import find_release
+
+            return find_release(self.jetpack or "").tensorrt
+        from dlaflow.targets.target import resolve_target
+
+        return resolve_target(self.board, self.jetpack, tensorrt=self.tensorrt).release.tensorrt
+
+    def float_nodes(self) -> tuple[str, ...]:
+        """The names in `fp16_nodes`."""
+        return tuple(name.strip() for name in (self.fp16_nodes or "").split(",") if name.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A calibration with its warnings, in words what it was made from, and the cache's first line and length."""
+
+    calibration: Calibration
+    images: str
+    header: str = ""
+    scales: int = 0
+
+
+def calibrate_model(
+    model: Path, data: File, reading: ImageOptions, options: CalibrateOptions, progress: Progress = silent
+) -> Calibrated:
+    """Pick images of `data`, calibrate, and write what the options name.
+
+    Raises UsageError for options that make no sense (before any image is read) and InputError for data or a model that
+    cannot be used.
+    """
+    tensorrt = options.release()
+    if options.cache is not None:
+        header_for_reader(tensorrt)
+    held = as_model(model, fixed_shapes(options.shape))
+    without_float_nodes(index(held.proto), {}, options.float_nodes())
+    chosen = select(data, reading, input_shape(held.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
+    return calibrate_on(held, chosen, reading.batch, options, progress)
+
+
+def calibrate_on(
+    model: Model | Path, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress = silent
+) -> Calibrated:
+    """The same for images that are already chosen, `batch` of them at once."""
+    shapes, float_nodes = fixed_shapes(options.shape), options.float_nodes()
+    held = as_model(model, shapes)
+    how = CalibrationConfig(options.method, options.percentile, len(chosen.images), _checkpoint(options), shapes=shapes)
+    found = run_calibration(held, partial(in_batches, chosen.images, batch), how, progress)
+    header, count = "", 0
+    if options.cache is not None:
+        tensorrt, cache = options.release(), Path(options.cache)
+        header = header_for(tensorrt)
+        covered = cover(held, found, tensorrt, shapes)
+        missing = tuple(f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing)
+        found = replace(found, warnings=(*found.warnings, *missing))
+        scales = covered.scales
+        if float_nodes or options.residual_ones:
+            graph = index(held.proto)
+            scales = without_float_nodes(graph, scales, float_nodes)
+            scales = with_residual_ones(graph, scales) if options.residual_ones else scales
+        write_cache(scales, tensorrt, cache)
+        write_calibration(found, sidecar_of(cache))
+        count = len(scales)
+    if options.qdq is not None:
+        write_qdq(held.path, found, Path(options.qdq), float_nodes=float_nodes)
+    return Calibrated(found, chosen.description, header, count)
+
+
+def _checkpoint(options: CalibrateOptions) -> Path | None:
+    """Where a killed calibration goes on from: beside the first file; nowhere when none is written."""
+    out = options.cache or options.qdq
+    return Path(out).with_name(f".{Path(out).name}.checkpoint.npz") if out else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateArguments(CalibrateOptions, ImageOptions):
+    """The arguments of `calibrate`."""
+
+    model: File = field(kw_only=False)
+    """The float32 ONNX model."""
+    data: File = field(kw_only=False)
+    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
+    progress: Progress = silent
+    """What shows how far the work is."""
+
+
+@keywords(CalibrateArguments)
+def calibrate(given: CalibrateArguments) -> ShownCalibration:
+    """Find INT8 scales for every tensor from a few hundred images.
+
+    Files are written for `cache` and `qdq` only. Returns a `dlaflow.quantize.calibration.Calibration`. Raises
+    UsageError and InputError for wrong options and data, EnvironmentLacksError without onnxruntime.
+    """
+    from dlaflow.report.notebook import ShownCalibration, show
+
+    found = calibrate_model(Path(given.model), given.data, given, given, given.progress)
+    return show(ShownCalibration, found.calibration)

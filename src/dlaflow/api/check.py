@@ -1,0 +1,72 @@
+"""check: an ONNX model and a target → the placement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.api.keywords import File, keywords
+from dlaflow.graph.layer import Network
+from dlaflow.graph.load import Model, load_model
+from dlaflow.placement.check import check_network, network_of
+from dlaflow.rewrites.matching import with_rewrites
+from dlaflow.targets.options import TargetOptions
+from dlaflow.targets.target import Target
+from dlaflow.types import Device, Placement, Verdict
+
+if TYPE_CHECKING:
+    from dlaflow.report.notebook import ShownPlacement
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model as its target sees it: the loaded file, the layers that TensorRT makes of it, and where they run."""
+
+    model: Model
+    network: Network
+    placement: Placement
+
+
+def predict(model: Path, target: Target, *, digest: bool = True) -> Prediction:
+    """Load a model, turn it into layers and place them, each once; a finding names the rewrites that match there.
+
+    Without `digest` the model's sha256 is left empty.
+    Raises InputError for an unusable file and UsageError for shapes that do not fit it.
+    """
+    loaded = load_model(model, digest=digest)
+    network = network_of(loaded, target)
+    return Prediction(loaded, network, with_rewrites(check_network(loaded, network, target), loaded, target))
+
+
+def fails(placement: Placement, fail_on: str) -> bool:
+    """Whether the placement holds what `--fail-on` asked for; `unknown` includes `fallback` and open sizes."""
+    from dlaflow.report.verdict import opening
+
+    unwanted = {Verdict.FALLBACK} if fail_on == "fallback" else {Verdict.FALLBACK, Verdict.UNKNOWN}
+    running = [layer for layer in placement.layers if layer.device is not Device.FOLDED]
+    found = {finding.verdict for finding in placement.findings} | {layer.verdict for layer in running}
+    if any(
+        finding.verdict is Verdict.CONDITIONAL and finding.rewrites for layer in running for finding in layer.findings
+    ):
+        found.add(Verdict.FALLBACK)  # until `dlaflow fix` has changed the model
+    return bool(found & unwanted) or (fail_on == "unknown" and opening(placement) is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments(TargetOptions):
+    """The arguments of `check`."""
+
+    model: File = field(kw_only=False)
+    """The ONNX file."""
+
+
+@keywords(CheckArguments)
+def check(given: CheckArguments) -> ShownPlacement:
+    """Predict what of an ONNX model runs on the DLA, why not, and what to change; no board is needed.
+
+    Returns a `dlaflow.types.Placement`. Raises UsageError for unknown names and InputError for an unusable file.
+    """
+    from dlaflow.report.notebook import ShownPlacement, show
+
+    return show(ShownPlacement, predict(Path(given.model), given.target()).placement)

@@ -1,0 +1,111 @@
+"""compare: runs and placements → one record of all, and what got worse from the first to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.api.keywords import File
+from dlaflow.errors import UsageError
+from dlaflow.files import write_atomic
+from dlaflow.report.compare import Limit, Regression, merge, parse_limit, read_any_run, regressions
+from dlaflow.report.records import RunRecord, Variant
+from dlaflow.types import Placement
+
+if TYPE_CHECKING:
+    from dlaflow.report.notebook import Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedFiles:
+    """What to write."""
+
+    html: File | None = None
+    """One self-contained report over all runs."""
+    markdown: File | None = None
+    """A table for a pull request."""
+    svg: File | None = None
+    """The strips of all variants as a picture, for a README or a slide."""
+    json: File | None = None
+    """The merged record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The runs in one record; `worse` is None where nobody asked for regressions."""
+
+    run: RunRecord
+    worse: list[Regression] | None
+
+
+def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
+    """What counts as a regression of `runs` runs.
+
+    Raises UsageError for a limit that is none, without a run, and for limits without a second run.
+    """
+    limits = [parse_limit(text) for part in fail_on for text in part.split(",")]
+    if not runs:
+        raise UsageError("nothing to compare", expected="at least one run", received="none")
+    if limits and runs < 2:
+        raise UsageError("--fail-on needs something to compare with", expected="at least two runs", received="one")
+    return limits
+
+
+def compare_runs(runs: Sequence[RunRecord], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
+    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last."""
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    merged = merge(runs, now) if len(runs) > 1 else runs[0]
+    worse = regressions(runs[0], runs[-1], limits) if limits else None
+    if files.html is not None:
+        from dlaflow.report.html import render
+
+        write_atomic(files.html, render(merged))
+    if files.markdown is not None:
+        from dlaflow.report.text import run_markdown
+
+        write_atomic(files.markdown, run_markdown(merged, worse))
+    if files.svg is not None:
+        from dlaflow.report.strip import strips_svg
+
+        write_atomic(files.svg, strips_svg(merged))
+    if files.json is not None:
+        from dlaflow.report.json import run_json
+
+        write_atomic(files.json, run_json(merged))
+    return Compared(merged, worse)
+
+
+def compare(
+    *runs: File | Placement | RunRecord,
+    fail_on: Iterable[str] = (),
+    html: File | None = None,
+    markdown: File | None = None,
+    svg: File | None = None,
+    json: File | None = None,
+) -> Comparison:
+    """Put runs side by side; `fail_on` (switches, loadables, accuracy=0.5, slower=5%) fills `regressions`.
+
+    A run is a folder of `dlaflow run`, a file of `dlaflow check --json`, or what `check` returned.
+    Raises UsageError and InputError.
+    """
+    from dlaflow.report.notebook import Comparison
+
+    limits = limits_of([fail_on] if isinstance(fail_on, str) else list(fail_on), len(runs))
+    files = ComparedFiles(html=html, markdown=markdown, svg=svg, json=json)
+    found = compare_runs([_run_of(run) for run in runs], limits, files)
+    return Comparison(found.run, found.worse or [])
+
+
+def _run_of(run: File | Placement | RunRecord) -> RunRecord:
+    if isinstance(run, RunRecord):
+        return run
+    if isinstance(run, Placement):
+        from dlaflow.report.notebook import show
+
+        name = Path(run.model.path).stem
+        # The plain record, so that a run compares equal to the same run read back from its file.
+        return RunRecord(name, "", variants=[Variant(name, placement=show(Placement, run))])
+    return read_any_run(Path(run))

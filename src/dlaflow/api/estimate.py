@@ -1,0 +1,147 @@
+"""estimate: an ONNX model and a target → latency, throughput and energy with intervals."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlaflow.api.check import Prediction, predict
+from dlaflow.api.keywords import File, keywords
+from dlaflow.errors import InputError
+from dlaflow.files import record_json
+from dlaflow.targets.options import TargetOptions
+from dlaflow.types import Placement
+
+if TYPE_CHECKING:
+    from dlaflow.estimate.answer import Estimate
+    from dlaflow.estimate.learn import Learned, Sample
+    from dlaflow.report.notebook import ShownEstimate
+    from dlaflow.targets.target import Target
+
+SCHEMA = "dlaflow.estimate/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateOptions:
+    """How to estimate."""
+
+    power_mode: str | None = None
+    """The power mode of the board, such as MAXN, 30W or 15W. Default: MAXN, clocks locked."""
+    learn: Sequence[File] = ()
+    """Your own measurements of this model on this board: trtexec logs, --exportProfile files or dlaflow's measurements.
+    They refit this board's parameters, which are stored apart from the shipped ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """An estimate with the placement that it is for, and what was learned from the user's own measurements."""
+
+    placement: Placement
+    estimate: Estimate
+    learned: Learned | None = None
+
+
+def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Estimated:
+    """Predict the placement and estimate how long it takes.
+
+    Raises UsageError and InputError as `check` does, and InputError for measurements that cannot be used.
+    """
+    found = predict(model, target)
+    learned = None
+    if options.learn:
+        from dlaflow.estimate.learn import learn
+
+        samples = read_samples([Path(path) for path in options.learn])
+        learned = learn(found.network, found.placement, target, options.power_mode, samples)
+    estimated = with_fix(estimate_of(found, target, options.power_mode), found, target, options.power_mode)
+    return Estimated(found.placement, estimated, learned)
+
+
+def estimate_of(found: Prediction, target: Target, power_mode: str | None = None) -> Estimate:
+    """How long a predicted placement takes. Raises UsageError for a power mode that the board does not have."""
+    from dlaflow.estimate.latency import estimate as run_estimate
+
+    return run_estimate(found.network, found.placement, target, power_mode)
+
+
+def with_fix(estimated: Estimate, found: Prediction, target: Target, power_mode: str | None = None) -> Estimate:
+    """The estimate with the latency after what `dlaflow fix` would do."""
+    from dlaflow.rewrites.gain import with_gain
+
+    return with_gain(estimated, found.placement, found.model, target, power_mode)
+
+
+def estimate_json(found: Estimate, model: str) -> bytes:
+    """The file of `--json`: the estimate field by field, and its totals as measurements."""
+    return record_json(SCHEMA, {"model": model, "estimate": found, "measurements": found.measurements()})
+
+
+def read_samples(paths: Sequence[Path]) -> list[Sample]:
+    """The times in the user's files.
+
+    Raises InputError for a file without a time of a whole inference.
+    """
+    samples: list[Sample] = []
+    for path in paths:
+        found = _samples_of(path)
+        if not found:
+            raise InputError(
+                f"{path} holds no time of a whole inference",
+                expected="a trtexec log with a performance summary, an --exportProfile file, or dlaflow's measurements",
+                received="none of them",
+            )
+        samples += found
+    return samples
+
+
+def _samples_of(path: Path) -> list[Sample]:
+    from dlaflow.estimate.learn import Sample
+    from dlaflow.parse.detect import Kind, detect
+    from dlaflow.parse.profile_json import parse_profile
+    from dlaflow.parse.trtexec import parse_log
+
+    kind = detect(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    found: list[Sample] = []
+    if kind is Kind.PROFILE:
+        for profile in parse_profile(path).profiles:
+            total = sum(row.average_ms for row in profile.rows)
+            inside = sum(row.average_ms for row in profile.rows if "ForeignNode" in row.name)
+            found.append(Sample(path.stem, digest, total, inside or None))
+    elif kind in (Kind.TRTEXEC_LOG, Kind.TENSORRT_LOG):
+        for run in parse_log(path).runs:
+            times = run.performance.gpu_compute if run.performance else None
+            time = (times.median or times.mean) if times else None
+            if time:
+                found.append(Sample(path.stem, digest, time))
+    elif path.suffix == ".json":
+        from dlaflow.report.json import read_measurements
+
+        found = [
+            Sample(path.stem, digest, row.value)
+            for row in read_measurements(path)
+            if (row.quantity, row.unit) == ("latency", "ms")
+        ]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateArguments(EstimateOptions, TargetOptions):
+    """The arguments of `estimate`."""
+
+    model: File = field(kw_only=False)
+    """The ONNX file."""
+
+
+@keywords(EstimateArguments)
+def estimate(given: EstimateArguments) -> ShownEstimate:
+    """Estimate latency, throughput and energy before there is a board: 80% intervals, and `unknown` without data.
+
+    Returns a `dlaflow.estimate.answer.Estimate`. Raises UsageError and InputError as `check` does.
+    """
+    from dlaflow.report.notebook import ShownEstimate, show
+
+    return show(ShownEstimate, estimate_model(Path(given.model), given.target(), given).estimate)

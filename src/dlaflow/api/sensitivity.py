@@ -1,0 +1,75 @@
+"""sensitivity: which layers INT8 hurts, and the smallest set to keep in FP16."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dlaflow.api.calibrate import DEFAULT_SAMPLES
+from dlaflow.api.images import ImageOptions, select
+from dlaflow.api.keywords import File
+from dlaflow.errors import UsageError
+from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
+from dlaflow.graph.load import as_model
+from dlaflow.progress import Progress, silent
+from dlaflow.quantize.calibrate import calibrate
+from dlaflow.quantize.calibration import CalibrationConfig
+from dlaflow.quantize.images import in_batches
+from dlaflow.quantize.model import input_shape
+from dlaflow.quantize.qdq import write_qdq
+from dlaflow.quantize.sensitivity import Sample, Sensitivity, rank
+from dlaflow.quantize.strip import layer_precisions
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityOptions:
+    """What to look for, and the files to write."""
+
+    max_drop: float = 0.5
+    """How many points of top-1 (without labels: of agreement) may be lost."""
+    method: str = "entropy"
+    """The calibration method."""
+    layer_precisions: File | None = None
+    """Write the layers to keep, as the value of trtexec's --layerPrecisions."""
+    qdq: File | None = None
+    """Write the Q/DQ model without those layers."""
+    shape: ShapesGiven = ()
+    """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
+    inputs; the name may be left out with one input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The ranking, and whether labels told what is right (else: what the float model answers)."""
+
+    sensitivity: Sensitivity
+    labelled: bool
+
+
+def rank_layers(
+    model: Path, data: File, reading: ImageOptions, options: SensitivityOptions, progress: Progress = silent
+) -> Ranked:
+    """Calibrate on one half of the images of `data` and rank the layers on the other.
+
+    Raises UsageError for options that make no sense and InputError for data or a model that cannot be used.
+    """
+    if options.max_drop < 0:
+        raise UsageError("--max-drop makes no sense", expected="0 or more points", received=options.max_drop)
+    shapes = fixed_shapes(options.shape)
+    known = input_shape(as_model(model, shapes).proto)
+    chosen = select(data, reading, known, train=True, default=DEFAULT_SAMPLES, progress=progress)
+    if len(chosen.images) < 2:
+        raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
+    half = len(chosen.images) // 2
+    first, second = chosen.part(slice(half)), chosen.part(slice(half, None))
+    config = CalibrationConfig(options.method, images=half, shapes=shapes)
+    calibration = calibrate(model, partial(in_batches, first.images, reading.batch), config, progress)
+    sample = Sample(second.images, second.labels, reading.batch, shapes)
+    found = rank(model, calibration, sample, options.max_drop, progress)
+    if options.layer_precisions is not None:
+        write_atomic(options.layer_precisions, layer_precisions(found.keep))
+    if options.qdq is not None:
+        write_qdq(model, calibration, Path(options.qdq), float_nodes=found.keep)
+    return Ranked(found, second.labels is not None)

@@ -1,0 +1,76 @@
+"""Groups of options that several commands take; each narrows a record of the library to what a command line can say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar, get_type_hints
+
+from cyclopts import Parameter
+
+from dlaflow.api.images import ImageOptions
+from dlaflow.targets.options import TargetOptions
+
+_Record = TypeVar("_Record")
+
+
+def group(record: type[_Record]) -> type[_Record]:
+    """Make the fields of a dataclass options of a command; their help stands behind each field, inherited ones too.
+
+    The parser looks up the types of a record in the module of the last subclass, where names of its bases are unknown.
+    """
+    record.__init__.__annotations__ = get_type_hints(record, include_extras=True)
+    marked: type[_Record] = Parameter(name="*")(record)
+    return marked
+
+
+Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+Shape = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--shape",
+        show_default=False,
+        help="The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further "
+        "inputs; the name may be left out with one input.",
+    ),
+]
+"""`--shape`, for every command that reads a model."""
+
+
+@group
+@dataclass(frozen=True, kw_only=True)
+class Target(TargetOptions):
+    """What the model is for."""
+
+    shape: Shape = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """Where the images come from."""
+
+    data: str
+    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
+
+
+@group
+@dataclass(frozen=True, kw_only=True)
+class Source(ImageOptions, _Data):
+    """Where the images come from, and how they are read."""
+
+    data_dir: Path | None = None
+    resize: str | None = None
+    mean: str | None = None
+    std: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaching:
+    """How to reach boards and how long to wait for them."""
+
+    ssh_config: Path | None = None
+    """A configuration for ssh in place of ~/.ssh/config."""
+    wait: float = 0.0
+    """Seconds to wait while another host uses the board."""
+    reconnect: float = 180.0
+    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
