@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-import dlaflow
 from dlaflow.files import sha256_of
 
 _SOURCES = {".py", ".toml", ".css", ".js", ".j2"}
@@ -26,7 +25,7 @@ def fingerprint(options: Mapping[str, str], inputs: Mapping[str, Path], distribu
     facts = {
         "options": dict(options),
         "inputs": {name: sha256_of(path) for name, path in inputs.items()},
-        "dlaflow": code_hash(Path(dlaflow.__file__).parent),
+        "dlaflow": code_hash(Path(__file__).resolve().parents[1]),
         "distributions": {name: distribution_version(name) for name in distributions},
     }
     return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
