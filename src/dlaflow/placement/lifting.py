@@ -106,7 +106,7 @@ def _settle(
         path.append(producer)
         root = producer.inputs[0]
     source = forms.wiring.producers.get(root.name)
-    made, wanted = forms.made(source, root), forms.wanted(reader, tensor)
+    made, wanted = forms.of(source, root), forms.of(reader, tensor)
     if made is not None and made == wanted:
         return root if reader is not None else tensor
     if path:
@@ -195,23 +195,16 @@ class _Forms:
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
 
-    def made(self, node: Node | None, tensor: Tensor) -> Dims | None:
-        """The form in which `node` (None: the network's input) writes `tensor`."""
-        return self._form(node, tensor)
-
-    def wanted(self, node: Node | None, tensor: Tensor) -> Dims | None:
-        """The form in which `node` (None: the network's output) reads `tensor`."""
-        return self._form(node, tensor)
-
     def batch(self, node: Node) -> int | None:
         """The product of the dimensions before C, H, W in the form of a DLA node."""
         for tensor in (*node.outputs, *node.inputs):
-            form = self._form(node, tensor)
+            form = self.of(node, tensor)
             if form and None not in form and not tensor.constant:
                 return prod(dim for dim in form[:-3] if dim is not None)
         return None
 
-    def _form(self, node: Node | None, tensor: Tensor) -> Dims | None:
+    def of(self, node: Node | None, tensor: Tensor) -> Dims | None:
+        """The form in which `node` (None: the network's input or output) writes or reads `tensor`."""
         shape = tensor.shape
         if shape is None or node is None or node.device is not Device.DLA or len(shape) >= 4:
             return shape

@@ -14,13 +14,14 @@ from dlaflow.placement.nodes import Node
 from dlaflow.placement.switches import switches
 from dlaflow.rules.case import Case, elements, make_case
 from dlaflow.rules.examine import Examiner, verdict
-from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, StandaloneLeftovers
+from dlaflow.rules.limits_of_model import LoadableLimit
 from dlaflow.rules.model import nothing_runs
-from dlaflow.rules.moving import ShuffleBesideSlice
+from dlaflow.rules.registry import LAYER_RULES, PLACEMENT_RULES
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Verdict
 
 _ELEMENT_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "bool": 1, "int8": 1, "uint8": 1}
+_OF_CANDIDATES = frozenset(rule.id for rule in LAYER_RULES if rule.judges_candidates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,10 @@ def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[s
     nodes = _examine(case, examiner, answers or {}, blocked=nothing_runs(findings))
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
-    too_large = LoadableMemory().examine_placement(placement, case)
-    if too_large is not None:
-        findings = [*findings, too_large]
-        placement = replace(placement, findings=findings)
-    leftovers = StandaloneLeftovers().examine_placement(placement, case)
-    if leftovers is None:
-        return placement
-    if target.mode == "standalone":
-        findings = [*findings, leftovers]
-    return replace(placement, findings=findings, summary=replace(placement.summary, standalone_ok=False))
+    found = {rule: rule().examine_placement(placement, case) for rule in PLACEMENT_RULES}
+    findings = [*findings, *(each for rule, each in found.items() if each is not None and target.mode in rule.modes)]
+    alone = all(each is None for rule, each in found.items() if "hybrid" not in rule.modes)
+    return replace(placement, findings=findings, summary=replace(placement.summary, standalone_ok=alone))
 
 
 def _examine(case: Case, examiner: Examiner, answers: Mapping[str, Known], *, blocked: bool) -> list[Node]:
@@ -73,7 +68,9 @@ def _build(nodes: list[Node], case: Case) -> _Built:
     later = {
         node.name
         for node in nodes
-        if node.device is Device.GPU and {finding.rule for finding in _against(node)} == {ShuffleBesideSlice.id}
+        if node.device is Device.GPU
+        and (against := {finding.rule for finding in _against(node)})
+        and against <= _OF_CANDIDATES
     }
     for node in nodes:
         if node.name in later:

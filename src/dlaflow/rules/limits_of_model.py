@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from dlaflow.graph.layer import Layer, Slice
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case, elements
@@ -12,7 +14,14 @@ from dlaflow.types import Confidence, Device, Finding, Placement, Remedy, Verdic
 class PlacementRule(ModelRule):
     """Shared frame: a rule that looks at the placement."""
 
+    modes: ClassVar[tuple[str, ...]] = ("hybrid", "standalone")
+    """The modes in which the finding counts; in the others it only tells that no standalone build is possible."""
+
     def examine_model(self, case: Case) -> Finding | None:
+        return None
+
+    def examine_placement(self, placement: Placement, case: Case) -> Finding | None:
+        """The finding when the placed layers break the rule, else None. The limit of loadables is met while placing."""
         return None
 
 
@@ -46,6 +55,7 @@ class StandaloneLeftovers(PlacementRule):
 
     id = "DLA011"
     remedy = Remedy.ELSEWHERE
+    modes = ("standalone",)
     good = Example("y = Relu(x)")
     bad = Example("y = GlobalAveragePool(x)")
 

@@ -20,8 +20,10 @@ from dlaflow.rules import (
 )
 from dlaflow.rules.base import ModelRule, Rule
 from dlaflow.rules.convolution_buffer import ConvBuffer
-from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, StandaloneLeftovers
+from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, PlacementRule, StandaloneLeftovers
 from dlaflow.rules.reading import READING_RULES
+
+PLACEMENT_RULES: tuple[type[PlacementRule], ...] = (LoadableLimit, StandaloneLeftovers, LoadableMemory)
 
 MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.BoardHasDla,
@@ -31,9 +33,7 @@ MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.ExplicitQuantization,
     model.StronglyTyped,
     model.Fp16OnOrin,
-    LoadableLimit,
-    StandaloneLeftovers,
-    LoadableMemory,
+    *PLACEMENT_RULES,
     model.SliceNumbers,
     *READING_RULES,
 )
