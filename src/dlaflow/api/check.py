@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dlaflow.api.keywords import File, keywords
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
-from dlaflow.placement.check import check_network, network_of
+from dlaflow.placement.check import check_network, network_of, shapes_of
 from dlaflow.rewrites.matching import with_rewrites
 from dlaflow.targets.options import TargetOptions
 from dlaflow.targets.target import Target
@@ -35,8 +35,9 @@ def predict(model: Path, target: Target, *, digest: bool = True) -> Prediction:
     Raises InputError for an unusable file and UsageError for shapes that do not fit it.
     """
     loaded = load_model(model, digest=digest)
-    network = network_of(loaded, target)
-    return Prediction(loaded, network, with_rewrites(check_network(loaded, network, target), loaded, target))
+    shapes = shapes_of(loaded, target)
+    network = network_of(loaded, target, shapes)
+    return Prediction(loaded, network, with_rewrites(check_network(loaded, network, target), loaded, target, shapes))
 
 
 def fails(placement: Placement, fail_on: str) -> bool:

@@ -59,11 +59,7 @@ def fold(
     for node in nodes:
         if not node.output or node.output[0] in known:
             continue
-        try:
-            results = _fold_node(_Call(node, known, types, opset))
-        except (_CannotFold, ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
-            continue
-        for name, result in zip(node.output, results, strict=False):
+        for name, result in zip(node.output, fold_node(node, types, known, opset), strict=False):
             small = result.size <= min(MAX_ELEMENTS, room) and np.ndim(result) <= deepest
             if name and small and result.dtype.name in _TYPES:
                 known[name] = fresh[name] = np.asarray(result)
@@ -120,12 +116,18 @@ class _Call:
         return tuple(size for size in known.shape if size is not None)
 
 
-def _fold_node(call: _Call) -> Sequence[Array]:
-    folder = FOLDERS.get(call.node.op_type)
-    if folder is None or call.node.domain not in ("", "ai.onnx"):
-        raise _CannotFold
-    with np.errstate(all="ignore"):
-        result = folder(call)
+def fold_node(
+    node: onnx.NodeProto, types: Mapping[str, TensorType], values: Mapping[str, Array], opset: int
+) -> Sequence[Array]:
+    """The outputs of one node from `values`; none where they cannot be computed here, or are not worth it."""
+    folder = FOLDERS.get(node.op_type)
+    if folder is None or node.domain not in ("", "ai.onnx"):
+        return []
+    try:
+        with np.errstate(all="ignore"):
+            result = folder(_Call(node, values, types, opset))
+    except (_CannotFold, ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
+        return []
     return result if isinstance(result, list) else [result]
 
 

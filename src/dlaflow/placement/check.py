@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.inputs import batch_of
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
+from dlaflow.graph.shapes import Shapes, infer
 from dlaflow.placement.answers import Known, known_answers
 from dlaflow.placement.place import place
 from dlaflow.targets.target import Target
@@ -29,12 +31,20 @@ def check_model(model: Model, target: Target, answers: Mapping[str, Known] | Non
     return check_network(model, network_of(model, target), target, answers)
 
 
-def network_of(model: Model, target: Target) -> Network:
-    """The layers of a model as the target's release parses it, with the target's batch and shapes.
+def shapes_of(model: Model, target: Target) -> Shapes:
+    """What is known of a model's tensors with the target's batch and shapes.
 
     Raises UsageError for shapes that do not fit the model.
     """
-    return lower(model, tensorrt=str(target.version), batch=target.batch, fixed=target.shapes)
+    return infer(model, batch_of(model.proto.graph, target.batch, target.shapes), target.shapes)
+
+
+def network_of(model: Model, target: Target, shapes: Shapes | None = None) -> Network:
+    """The layers of a model as the target's release parses it; `shapes` are those of `shapes_of` where they are known.
+
+    Raises UsageError for shapes that do not fit the model.
+    """
+    return lower(model, tensorrt=str(target.version), batch=target.batch, fixed=target.shapes, shapes=shapes)
 
 
 def network_placed(model: Model, placement: Placement) -> Network:

@@ -24,6 +24,7 @@ from dlaflow.rewrites.load import evaluate
 from dlaflow.rewrites.settle import UNARY, bypassed
 
 Indices = NDArray[np.int64]
+Image = tuple[int, int, int, int]
 MOVEMENTS = frozenset(
     {"Reshape", "Transpose", "Slice", "Split", "Concat", "Gather", "DepthToSpace", "SpaceToDepth", "Squeeze"}
     | {"Unsqueeze", "Flatten"}
@@ -153,29 +154,29 @@ def _is_identity(indices: Indices, shape: tuple[int, ...] | None) -> bool:
     return indices.shape == shape and np.array_equal(indices.reshape(-1), np.arange(indices.size))
 
 
-def _as_gather(indices: Indices, shape: tuple[int, int, int, int]) -> _Gather | None:
-    n, c, h, w = np.unravel_index(indices, shape)
-    batch, _, height, width = indices.shape
-    if batch != shape[0] or not np.array_equal(n, np.broadcast_to(np.arange(batch)[:, None, None, None], n.shape)):
-        return None
-    rows, columns, chosen = h[0, :, 0, 0], w[0, :, 0, 0], c[0, :, 0, 0]
+def _as_gather(indices: Indices, shape: Image) -> _Gather | None:
+    _, chosen, rows, columns = np.unravel_index(indices[0, :, 0, 0], shape)
+    _, _, height, width = indices.shape
     steps = (
-        int(h[0, 0, 1, 0] - h[0, 0, 0, 0]) if height > 1 else 1,
-        int(w[0, 0, 0, 1] - w[0, 0, 0, 0]) if width > 1 else 1,
+        int(indices[0, 0, 1, 0] - indices[0, 0, 0, 0]) // shape[3] if height > 1 else 1,
+        int(indices[0, 0, 0, 1] - indices[0, 0, 0, 0]) if width > 1 else 1,
     )
-    if min(steps) < 1:
-        return None
-    expected = (
-        chosen[None, :, None, None],
-        rows[None, :, None, None] + steps[0] * np.arange(height)[None, None, :, None],
-        columns[None, :, None, None] + steps[1] * np.arange(width)[None, None, None, :],
-    )
-    if not all(
-        np.array_equal(np.broadcast_to(want, have.shape), have) for want, have in zip(expected, (c, h, w), strict=True)
-    ):
-        return None
     kernel = (shape[2] - steps[0] * (height - 1), shape[3] - steps[1] * (width - 1))
-    return _Gather(chosen, rows, columns, steps, kernel)
+    if min(steps) < 1 or kernel[0] <= rows.max() or kernel[1] <= columns.max():
+        return None
+    y = rows[:, None, None] + steps[0] * np.arange(height)[:, None]
+    x = columns[:, None, None] + steps[1] * np.arange(width)
+    same = _comes_from(indices, shape, chosen[:, None, None], y, x)
+    return _Gather(chosen, rows, columns, steps, kernel) if same else None
+
+
+def _comes_from(indices: Indices, shape: Image, channel: Indices, y: Indices, x: Indices) -> bool:
+    """Whether every image of `indices` takes its elements from that channel, row and column of the same image."""
+    inside: Indices = (channel * shape[2] + y) * shape[3] + x
+    size = shape[1] * shape[2] * shape[3]
+    return len(indices) == shape[0] and all(
+        np.array_equal(image - number * size, inside) for number, image in enumerate(indices)
+    )
 
 
 def _convolution(edit: Edit, source: str, gather: _Gather, shape: tuple[int, ...], bounds: Bounds) -> str | _Refusal:
@@ -244,26 +245,18 @@ def _part_of_gated(edit: Edit, node: onnx.NodeProto, channels: Indices, out: tup
     return None
 
 
-def _as_spread(indices: Indices, shape: tuple[int, int, int, int]) -> tuple[Indices, int, int] | None:
+def _as_spread(indices: Indices, shape: Image) -> tuple[Indices, int, int] | None:
     """(p[c, dy, dx], bh, bw) of out[c, y, x] = in[p[c, y mod bh, x mod bw], y / bh, x / bw]."""
-    batch, _, height, width = indices.shape
-    if batch != shape[0] or height % shape[2] or width % shape[3]:
+    _, _, height, width = indices.shape
+    if height % shape[2] or width % shape[3]:
         return None
     bh, bw = height // shape[2], width // shape[3]
     if bh * bw == 1:
         return None
-    n, c, h, w = np.unravel_index(indices, shape)
-    blocks = c[0, :, :bh, :bw]
-    expected = (
-        np.arange(batch)[:, None, None, None],
-        np.tile(blocks, (1, shape[2], shape[3]))[None],
-        (np.arange(height) // bh)[None, None, :, None],
-        (np.arange(width) // bw)[None, None, None, :],
-    )
-    same = (
-        np.array_equal(np.broadcast_to(want, n.shape), have) for want, have in zip(expected, (n, c, h, w), strict=True)
-    )
-    return (blocks, bh, bw) if all(same) else None
+    blocks = np.unravel_index(indices[0, :, :bh, :bw], shape)[1]
+    channel = np.tile(blocks, (1, shape[2], shape[3]))
+    y, x = (np.arange(height) // bh)[:, None], np.arange(width) // bw
+    return (blocks, bh, bw) if _comes_from(indices, shape, channel, y, x) else None
 
 
 def _transposed(

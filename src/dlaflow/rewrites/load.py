@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, suggested, told_open
+from dlaflow.graph.fold import fold_node
 from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
 from dlaflow.graph.load import Model, as_model, stored_tensors
@@ -54,10 +56,13 @@ def load_draft(
     return _drafted(model, _with_inner_weights(model), shapes, model.initializer), frozen
 
 
-def draft_to_match(model: Model, batch: int | None, fixed: Sequence[FixedShape] = ()) -> Draft:
+def draft_to_match(
+    model: Model, batch: int | None, fixed: Sequence[FixedShape] = (), shapes: Shapes | None = None
+) -> Draft:
     """What `load_draft` gives, for predictions alone: `model` stays as it is, and its large weights are not read.
 
-    These are ones of their shape. Raises InputError for a model that `load_draft` refuses, but for open sizes.
+    These are ones of their shape. `shapes` are what `infer` says of `batch` and `fixed`, where that is known already.
+    Raises InputError for a model that `load_draft` refuses, but for open sizes.
     """
     _refuse_unusable(model)
     graph = model.proto.graph
@@ -65,11 +70,11 @@ def draft_to_match(model: Model, batch: int | None, fixed: Sequence[FixedShape] 
 
     def value(name: str) -> Array:
         tensor = model.tensors[name]
-        if np.prod(tensor.dims) <= _READ_TO_MATCH and tensor.data_location != onnx.TensorProto.EXTERNAL:
+        if prod(tensor.dims) <= _READ_TO_MATCH and tensor.data_location != onnx.TensorProto.EXTERNAL:
             return model.initializer(name)
         return np.broadcast_to(np.ones((), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)), tuple(tensor.dims))
 
-    draft = _drafted(model, list(graph.node), infer(model, batch, fixed), value)
+    draft = _drafted(model, list(graph.node), shapes or infer(model, batch, fixed), value)
     fix_inputs(draft.base.graph, batch, fixed)
     return draft
 
@@ -165,7 +170,10 @@ def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: di
 
 
 def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> list[Array] | None:
-    """The outputs of one node, computed by ONNX's reference implementation; None where it cannot."""
+    """The outputs of one node; ONNX's reference implementation computes what numpy does not. None where it cannot."""
+    computed = fold_node(node, {}, feeds, opset)
+    if computed:
+        return list(computed)
     from onnx.reference import ReferenceEvaluator  # slow to import
 
     inputs = [onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.input) if name]

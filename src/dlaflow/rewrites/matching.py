@@ -17,13 +17,11 @@ from dlaflow.errors import InputError
 from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower import lower
+from dlaflow.graph.shapes import Shapes
 from dlaflow.graph.tensor_type import elem_of
 from dlaflow.rewrites.base import Bounds, Rewrite, Safety
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.frozen_statistics import ID as FROZEN
-from dlaflow.rewrites.frozen_statistics import find_blocks
 from dlaflow.rewrites.load import draft_to_match
-from dlaflow.rewrites.normalization_arithmetic import ID as ARITHMETIC
 from dlaflow.rewrites.registry import REWRITES
 from dlaflow.rules.case import make_case
 from dlaflow.rules.examine import Examiner
@@ -38,10 +36,11 @@ _Answer = tuple[str, Safety, bool]
 """The id of a rewrite, its class, and whether the layer is native after it."""
 
 
-def with_rewrites(placement: Placement, model: Model, target: Target) -> Placement:
+def with_rewrites(placement: Placement, model: Model, target: Target, shapes: Shapes | None = None) -> Placement:
     """The placement of `model` on `target` with the rewrites that match in its findings, and its conditional layers.
 
-    Nothing is read or computed when no rewrite answers a rule of the findings.
+    `shapes` are those that the placement's network was made with, inferred anew without them. Nothing is read or
+    computed when no rewrite answers a rule of the findings.
     """
     wanted: dict[str, set[str]] = {}
     for layer in placement.layers:
@@ -51,7 +50,7 @@ def with_rewrites(placement: Placement, model: Model, target: Target) -> Placeme
     if nothing_runs(placement.findings) or not (rewrites or NormalizationLayer.id in wanted):
         return placement
     try:
-        draft = draft_to_match(model, target.batch, target.shapes)
+        draft = draft_to_match(model, target.batch, target.shapes, shapes)
     except InputError:
         return placement  # `dlaflow fix` refuses it, too
     answers: dict[tuple[str, str], list[_Answer]] = {}
@@ -60,11 +59,18 @@ def with_rewrites(placement: Placement, model: Model, target: Target) -> Placeme
         for replaced, native in _matches(rewrite, draft, nodes, target):
             for key in ((rule, node) for rule in rewrite.answers for node in replaced):
                 answers.setdefault(key, []).append((rewrite.id, rewrite.safety, native))
-    for block in find_blocks(draft) if NormalizationLayer.id in wanted else ():
-        # The first alone would do with --allow tolerance, yet both take their numbers from images.
-        both = [(ARITHMETIC, Safety.DATA, False), (FROZEN, Safety.DATA, False)]
-        answers.setdefault((NormalizationLayer.id, block.site), []).extend(both)
+    if NormalizationLayer.id in wanted:
+        _add_normalizations(draft, answers)
     return replace(placement, layers=[_answered(layer, answers) for layer in placement.layers])
+
+
+def _add_normalizations(draft: Draft, answers: dict[tuple[str, str], list[_Answer]]) -> None:
+    """The two forms of a normalization; the first alone would do with --allow tolerance, yet both need images."""
+    from dlaflow.rewrites import frozen_statistics, normalization_arithmetic  # they run models, which most need not
+
+    for block in frozen_statistics.find_blocks(draft):
+        both = [(rewrite.ID, Safety.DATA, False) for rewrite in (normalization_arithmetic, frozen_statistics)]
+        answers.setdefault((NormalizationLayer.id, block.site), []).extend(both)
 
 
 def _against(layer: PlacedLayer) -> list[Finding]:

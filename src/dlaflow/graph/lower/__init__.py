@@ -18,23 +18,29 @@ from dlaflow.graph.lower.release import parser_of
 from dlaflow.graph.lower.shuffle import identity
 from dlaflow.graph.lower.table import IMPORTERS
 from dlaflow.graph.lower.tensors import import_unknown
-from dlaflow.graph.shapes import ANY_RANK, infer, sizes_from_matrices
+from dlaflow.graph.shapes import ANY_RANK, Shapes, infer, sizes_from_matrices
 
 if TYPE_CHECKING:
     import onnx
 
 
 def lower(
-    model: Model, *, tensorrt: str = "8.5.2", batch: int | None = None, fixed: Sequence[FixedShape] = ()
+    model: Model,
+    *,
+    tensorrt: str = "8.5.2",
+    batch: int | None = None,
+    fixed: Sequence[FixedShape] = (),
+    shapes: Shapes | None = None,
 ) -> Network:
     """The network that TensorRT `tensorrt` parses from `model`, built with minimum = optimum = maximum.
 
     `fixed` are shapes of inputs, `batch` stands in place of an open first dimension (without either it becomes 1, as
-    with trtexec). The parser still sees what the file leaves open. Layers come in its order with its kinds and names.
+    with trtexec); `shapes` are what `infer` says of these where that is known already. The parser still sees what the
+    file leaves open. Layers come in its order with its kinds and names.
     Raises InputError for a node that breaks ONNX's rules, UsageError for a `tensorrt` that is no version and for a
     shape that does not fit the model.
     """
-    shapes = infer(model, batch_of(model.proto.graph, batch, fixed), fixed)
+    shapes = shapes or infer(model, batch_of(model.proto.graph, batch, fixed), fixed)
     parser = parser_of(tensorrt)
     less = parser.deepest_sizes < ANY_RANK and sizes_from_matrices(model, shapes.values)
     parsed = infer(model, None, deepest=parser.deepest_sizes) if shapes.was_open or less else None
