@@ -20,7 +20,6 @@ class ActivationType(Rule):
     otherwise = Remedy.RETRAIN
     kinds = ("ACTIVATION",)
     limit = "act.types"
-    good = Example("y = Relu(x)")
     bad = Example("y = HardSigmoid(x)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -43,6 +42,9 @@ class ClipRange(Rule):
     otherwise = Remedy.RETRAIN
     kinds = ("ACTIVATION",)
     limit = "act.clip_max"
+    expected = "0"
+    source = "derived from the name clipped ReLU; the guide gives the upper value alone"
+    confidence = Confidence.INFERRED
     good = Example("y = Clip(x, low, high)", constants=(("low", "float", "0"), ("high", "float", "6")))
     bad = Example("y = Clip(x, low, high)", constants=(("low", "float", "0"), ("high", "float", "200")))
 
@@ -56,13 +58,7 @@ class ClipRange(Rule):
             return self.breaks(layer, limit, f"clip up to {'an unknown value' if high is None else f'{high:g}'}")
         if low == 0:
             return None
-        return self.refuses(
-            layer,
-            f"clip from {'an unknown value' if low is None else f'{low:g}'}",
-            expected="0",
-            source="derived from the name clipped ReLU; the guide gives the upper value alone",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"clip from {'an unknown value' if low is None else f'{low:g}'}")
 
 
 class SmoothInInt8(Rule):
@@ -75,7 +71,6 @@ class SmoothInInt8(Rule):
     id = "DLA172"
     remedy = Remedy.RETRAIN
     kinds = ("ACTIVATION",)
-    good = Example("y = Relu(x)")
     bad = Example("y = Sigmoid(x)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -97,20 +92,16 @@ class PreluSlope(Rule):
     otherwise = Remedy.RETRAIN
     kinds = ("PARAMETRIC_RELU",)
     limit = "prelu.available"
+    expected = "TensorRT 8.0 or later"
+    source = "no DLA support in the headers before 8.0"
+    confidence = Confidence.INFERRED
     good = Example("y = PRelu(x, s)", constants=(("s", "float[1]", "0.25"),))
     bad = Example("y = PRelu(x, s)", more_inputs=(("s", "float[64,1,1]"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         limit = case.limit(self.limit)
-        source = limit.source if limit else "no DLA support in the headers before 8.0"
         if limit is None:
-            return self.refuses(
-                layer,
-                "parametric ReLU",
-                expected="TensorRT 8.0 or later",
-                source=source,
-                confidence=Confidence.INFERRED,
-            )
+            return self.refuses(layer, "parametric ReLU")
         if isinstance(layer.attributes, ParametricRelu) and not layer.attributes.constant_slope:
             return self.breaks(layer, limit, "a computed slope", expected="a constant slope")
         return None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
-from dlaflow.graph.layer import Layer
+from dlaflow.graph.layer import Attributes, Layer
 from dlaflow.rules.case import Case, by
 from dlaflow.targets.limits import Limit
 from dlaflow.types import Confidence, Device, Finding, Remedy, Verdict
@@ -53,7 +53,11 @@ class Rule:
     """The likelier device when the rule answers `unknown`, and that of a `conditional` layer as things stand."""
     judges_candidates: ClassVar[bool] = False
     """Whether the builder asks it of whole candidates: a layer that fails it alone joins one first and cuts it then."""
-    good: ClassVar[Example]
+    expected: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    confidence: ClassVar[Confidence] = Confidence.DOCUMENTED
+    """What a finding says was expected, and on what grounds, where that is the same for every layer."""
+    good: ClassVar[Example] = Example("y = Relu(x)")
     bad: ClassVar[Example]
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -66,17 +70,18 @@ class Rule:
         return self._finding(layer, verdict, expected or limit.text, received, (limit.source, limit.confidence))
 
     def refuses(
-        self, layer: Layer, received: str, *, expected: str, source: str, confidence: Confidence = Confidence.DOCUMENTED
+        self, layer: Layer, received: str, *, expected: str = "", source: str = "", confidence: Confidence | None = None
     ) -> Finding:
         """The finding for something that is refused whatever the bound; inferred grounds give `unknown`."""
+        confidence = confidence or self.confidence
         verdict = Verdict.UNKNOWN if confidence is Confidence.INFERRED else Verdict.FALLBACK
         return self._finding(layer, verdict, expected, received, (source, confidence))
 
     def notes(
-        self, layer: Layer, received: str, *, expected: str, source: str, confidence: Confidence = Confidence.DOCUMENTED
+        self, layer: Layer, received: str, *, expected: str = "", source: str = "", confidence: Confidence | None = None
     ) -> Finding:
         """The finding for a layer that stays on the DLA with a remark: a lower confidence, a change of precision."""
-        return self._finding(layer, Verdict.NATIVE, expected, received, (source, confidence))
+        return self._finding(layer, Verdict.NATIVE, expected, received, (source, confidence or self.confidence))
 
     def depends(self, layer: Layer, received: str, *, expected: str, source: str) -> Finding:
         """The finding for a layer that the DLA takes once something outside of it is settled."""
@@ -94,37 +99,58 @@ class Rule:
     def _finding(
         self, layer: Layer, verdict: Verdict, expected: str, received: str, ground: tuple[str, Confidence]
     ) -> Finding:
-        source, confidence = ground
-        joint = "allowed" if verdict is not Verdict.NATIVE else "note:"
+        joint = ", allowed" if verdict is not Verdict.NATIVE else ", note:"
+        return self._written(layer.name, verdict, joint, (expected or self.expected, received), ground)
+
+    def _written(
+        self, layer: str, verdict: Verdict, joint: str, texts: tuple[str, str], ground: tuple[str, Confidence]
+    ) -> Finding:
+        expected, received = texts
         return Finding(
             rule=self.id,
-            layer=layer.name,
+            layer=layer,
             verdict=verdict,
-            message=f"{received}, {joint} {expected}",
+            message=f"{received}{joint} {expected}",
             expected=expected,
             received=received,
-            source=source,
+            source=ground[0] or self.source,
             fix=section(type(self), "Use instead"),
-            confidence=confidence,
+            confidence=ground[1],
             remedy=self.otherwise or self.remedy,
         )
 
 
-class Bound(Rule):
+A = TypeVar("A", bound=Attributes)
+
+
+class AttributeRule(Rule, Generic[A]):
+    """A rule on the attributes of a layer, silent on releases that lack the bound `limit` where it names one."""
+
+    attributes: type[A]
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        if not isinstance(layer.attributes, self.attributes) or (self.limit and case.limit(self.limit) is None):
+            return None
+        return self.look(layer, layer.attributes, case)
+
+    def look(self, layer: Layer, attributes: A, case: Case) -> Finding | None:
+        """The finding for one layer."""
+        raise NotImplementedError
+
+
+class Bound(AttributeRule[A]):
     """A rule that holds numbers of a layer against the bound `limit`, and does no more."""
 
-    attributes: ClassVar[type]
-    """The record that the layer's attributes must be."""
     fields: ClassVar[tuple[str, ...]]
-    """The numbers in that record."""
+    """The numbers among the layer's attributes."""
     noun: ClassVar[str]
     """What a finding calls them."""
 
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
+    def look(self, layer: Layer, attributes: A, case: Case) -> Finding | None:
         limit = case.limit(self.limit)
-        if limit is None or not isinstance(layer.attributes, self.attributes):
+        if limit is None:
             return None
-        values = [getattr(layer.attributes, field) for field in self.fields]
+        values = [getattr(attributes, field) for field in self.fields]
         numbers = tuple(number for value in values for number in (value if isinstance(value, tuple) else (value,)))
         return None if self.fits(limit, numbers) else self.breaks(layer, limit, f"{self.noun} {by(numbers)}")
 
@@ -147,23 +173,13 @@ class ModelRule(Rule):
         verdict: Verdict,
         received: str,
         *,
-        expected: str,
-        source: str,
-        confidence: Confidence = Confidence.DOCUMENTED,
+        expected: str = "",
+        source: str = "",
+        confidence: Confidence | None = None,
     ) -> Finding:
         """The finding about the whole model."""
-        return Finding(
-            rule=self.id,
-            layer="",
-            verdict=verdict,
-            message=f"{received}; expected {expected}",
-            expected=expected,
-            received=received,
-            source=source,
-            fix=section(type(self), "Use instead"),
-            confidence=confidence,
-            remedy=self.otherwise or self.remedy,
-        )
+        texts, ground = (expected or self.expected, received), (source, confidence or self.confidence)
+        return self._written("", verdict, "; expected", texts, ground)
 
 
 def title(rule: type[Rule]) -> str:

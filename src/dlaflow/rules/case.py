@@ -52,9 +52,9 @@ def make_case(network: Network, target: Target) -> Case:
     return Case(target, network, producers, {name: tuple(layers) for name, layers in consumers.items()})
 
 
-def varying(layer: Layer) -> tuple[Tensor, ...]:
-    """The inputs that are not known at build time."""
-    return tuple(tensor for tensor in layer.inputs if not tensor.constant)
+def data_of(layer: Layer) -> tuple[Tensor, ...]:
+    """The inputs that are not known at build time, and the outputs."""
+    return (*(tensor for tensor in layer.inputs if not tensor.constant), *layer.outputs)
 
 
 def rank(tensor: Tensor) -> int | None:

@@ -5,33 +5,22 @@ from __future__ import annotations
 from typing import ClassVar
 
 from dlaflow.graph.layer import Convolution, Layer
-from dlaflow.rules.base import Bound, Example, Rule
+from dlaflow.rules.base import AttributeRule, Bound, Example
 from dlaflow.rules.case import Case
 from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Finding, Remedy
 
-
-class _ConvolutionRule(Rule):
-    """Shared frame: look at a convolution's parameters."""
-
-    kinds: ClassVar[tuple[str, ...]] = ("CONVOLUTION",)
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        if not isinstance(layer.attributes, Convolution):
-            return None
-        return self.look(layer, layer.attributes, case)
-
-    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
-        """The finding for one convolution."""
-        raise NotImplementedError
-
-
-class _ConvolutionBound(Bound):
-    kinds = ("CONVOLUTION",)
-    attributes = Convolution
-
-
 _W3 = (("w", "64,64,3,3"),)
+
+
+class _ConvolutionRule(AttributeRule[Convolution]):
+    kinds: ClassVar[tuple[str, ...]] = ("CONVOLUTION",)
+    attributes = Convolution
+    good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
+
+
+class _ConvolutionBound(_ConvolutionRule, Bound[Convolution]):
+    """A bound on convolutions."""
 
 
 class ConvKernelSize(_ConvolutionBound):
@@ -45,7 +34,6 @@ class ConvKernelSize(_ConvolutionBound):
     remedy = Remedy.RETRAIN
     limit = "conv.kernel"
     noun = "kernel"
-    good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv(x, w)", x="1,4,64,64", weights=(("w", "4,4,33,33"),))
     fields = ("kernel",)
 
@@ -61,7 +49,6 @@ class ConvPadding(_ConvolutionBound):
     remedy = Remedy.RETRAIN
     limit = "conv.padding"
     noun = "padding"
-    good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv<pads=[32,32,32,32], dilations=[32,32]>(x, w)", weights=_W3)
     fields = ("pads_begin", "pads_end")
 
@@ -76,7 +63,6 @@ class ConvPaddingBelowKernel(_ConvolutionRule):
     id = "DLA112"
     remedy = Remedy.EXACT
     limit = "conv.padding_below_kernel"
-    good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=_W3)
     bad = Example("y = Conv<pads=[1,1,1,1]>(x, w)", weights=(("w", "64,64,1,1"),))
 
     def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from dlaflow.graph.layer import Convolution, Layer
-from dlaflow.rules.base import Bound, Example, Rule
+from dlaflow.rules.base import AttributeRule, Bound, Example
 from dlaflow.rules.case import Case, by
 from dlaflow.targets.limits import Limit
 from dlaflow.types import Confidence, Finding, Remedy
@@ -11,25 +13,14 @@ from dlaflow.types import Confidence, Finding, Remedy
 _W2 = (("w", "64,32,2,2"),)
 
 
-class _DeconvolutionRule(Rule):
-    """Shared frame: look at a transposed convolution's parameters."""
-
-    kinds = ("DECONVOLUTION",)
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        limit = case.limit(self.limit) if self.limit else None
-        if not isinstance(layer.attributes, Convolution) or (self.limit and limit is None):
-            return None
-        return self.look(layer, layer.attributes, limit)
-
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
-        """The finding for one transposed convolution."""
-        raise NotImplementedError
-
-
-class _DeconvolutionBound(Bound):
-    kinds = ("DECONVOLUTION",)
+class _DeconvolutionRule(AttributeRule[Convolution]):
+    kinds: ClassVar[tuple[str, ...]] = ("DECONVOLUTION",)
     attributes = Convolution
+    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+
+
+class _DeconvolutionBound(_DeconvolutionRule, Bound[Convolution]):
+    """A bound on transposed convolutions."""
 
 
 class _LongBound(_DeconvolutionBound):
@@ -50,7 +41,6 @@ class DeconvKernelSize(_LongBound):
     id = "DLA130"
     remedy = Remedy.RETRAIN
     limit = "deconv.kernel"
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2]>(x, w)", x="1,4,8,8", weights=(("w", "4,4,40,40"),))
     fields = ("kernel",)
     noun = "kernel"
@@ -66,7 +56,6 @@ class DeconvStride(_LongBound):
     id = "DLA131"
     remedy = Remedy.RETRAIN
     limit = "deconv.stride"
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[33,33]>(x, w)", x="1,64,4,4", weights=_W2)
     fields = ("stride",)
     noun = "stride"
@@ -82,10 +71,10 @@ class DeconvLargeSquare(_DeconvolutionRule):
     id = "DLA132"
     remedy = Remedy.RETRAIN
     limit = "deconv.square_off"
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[24,24]>(x, w)", x="1,4,4,4", weights=(("w", "4,4,24,24"),))
 
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
         square = len(set(conv.kernel)) == 1 and len(set(conv.stride)) == 1
         if limit is None or not square or not limit.allows(*conv.kernel, *conv.stride):
             return None
@@ -104,7 +93,6 @@ class DeconvPadding(_DeconvolutionBound):
     id = "DLA133"
     remedy = Remedy.EXACT
     limit = "deconv.padding"
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2], pads=[1,1,1,1]>(x, w)", weights=(("w", "64,32,4,4"),))
     fields = ("pads_begin", "pads_end")
     noun = "padding"
@@ -119,19 +107,15 @@ class DeconvOutputPadding(_DeconvolutionRule):
 
     id = "DLA134"
     remedy = Remedy.EXACT
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
+    expected = "0"
+    source = "derived from how the ONNX parser makes output padding"
+    confidence = Confidence.INFERRED
     bad = Example("y = ConvTranspose<strides=[2,2], output_padding=[1,1]>(x, w)", weights=(("w", "64,32,3,3"),))
 
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
         if not any(conv.output_padding):
             return None
-        return self.refuses(
-            layer,
-            f"output padding {by(conv.output_padding)}",
-            expected="0",
-            source="derived from how the ONNX parser makes output padding",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"output padding {by(conv.output_padding)}")
 
 
 class DeconvGroups(_DeconvolutionBound):
@@ -144,7 +128,6 @@ class DeconvGroups(_DeconvolutionBound):
     id = "DLA135"
     remedy = Remedy.EXACT
     limit = "deconv.groups"
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<strides=[2,2], group=64>(x, w)", weights=(("w", "64,1,2,2"),))
     fields = ("groups",)
     noun = "groups"
@@ -160,7 +143,6 @@ class DeconvDilation(_DeconvolutionBound):
     id = "DLA136"
     remedy = Remedy.EXACT
     limit = "deconv.dilation"
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose<dilations=[2,2]>(x, w)", weights=_W2)
     fields = ("dilation",)
     noun = "dilation"
@@ -176,10 +158,10 @@ class DeconvChannels(_DeconvolutionRule):
     id = "DLA137"
     remedy = Remedy.EXACT
     limit = "deconv.channels"
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose(x, w)", x="1,8193,1,1", weights=(("w", "8193,1,1,1"),))
 
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
         if limit is None or limit.allows(conv.in_channels, conv.out_channels):
             return None
         return self.breaks(layer, limit, f"{conv.in_channels} to {conv.out_channels} channels")
@@ -200,7 +182,8 @@ class DeconvStrideIsKernel(_DeconvolutionRule):
         "y = ConvTranspose<strides=[2,2]>(x, w)", weights=(("w", "64,32,3,3"),), board="xavier-nx", tensorrt="8.2.1"
     )
 
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
+        limit = case.limit(self.limit)
         if limit is None or conv.kernel == conv.stride:
             return None
         return self.breaks(
@@ -217,8 +200,7 @@ class DeconvTwoDimensional(_DeconvolutionRule):
 
     id = "DLA139"
     remedy = Remedy.EXACT
-    good = Example("y = ConvTranspose<strides=[2,2]>(x, w)", weights=_W2)
     bad = Example("y = ConvTranspose(x, w)", x="1,4,4,4,4", weights=(("w", "4,4,2,2,2"),))
 
-    def look(self, layer: Layer, conv: Convolution, limit: Limit | None) -> Finding | None:
+    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
         return self.two_dimensional(layer, len(conv.kernel), "NvInfer.h IDeconvolutionLayer::setKernelSizeNd")

@@ -113,19 +113,16 @@ class SameTensorTwice(Rule):
     id = "DLA182"
     remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE",)
+    expected = "two different tensors"
+    source = "an author's report on TensorRT 10.3 (Orin NX), without the log"
+    confidence = Confidence.INFERRED
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)
     bad = Example("y = Mul(x, x)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if len(layer.inputs) != 2 or layer.inputs[0].name != layer.inputs[1].name:
             return None
-        return self.refuses(
-            layer,
-            f"{layer.inputs[0].name} on both sides",
-            expected="two different tensors",
-            source="an author's report on TensorRT 10.3 (Orin NX), without the log",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"{layer.inputs[0].name} on both sides")
 
 
 class ConstantOperand(Rule):
@@ -139,6 +136,9 @@ class ConstantOperand(Rule):
     remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE",)
     unknown_runs_on = Device.DLA
+    expected = "one value, or one per channel"
+    source = "build logs list constants that were not folded among the refused layers"
+    confidence = Confidence.INFERRED
     good = Example("y = Mul(x, s)", weights=(("s", "1,64,1,1"),))
     bad = Example("y = Add(x, s)", weights=(("s", "1,64,32,32"),))
 
@@ -150,13 +150,7 @@ class ConstantOperand(Rule):
             return None
         if all(dim == 1 for dim in constant.shape) or len(layer.outputs[0].shape or ()) != 4:
             return None
-        return self.refuses(
-            layer,
-            f"a constant of {dims(constant)}",
-            expected="one value, or one per channel",
-            source="build logs list constants that were not folded among the refused layers",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"a constant of {dims(constant)}")
 
 
 class Comparison(Rule):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Layer
 from dlaflow.rules.base import Example, Rule
-from dlaflow.rules.case import Case, channel_and_space, dims, effective_batch, rank, varying
+from dlaflow.rules.case import Case, channel_and_space, data_of, dims, effective_batch, rank
 from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Device, Finding, Remedy
 
@@ -38,7 +38,7 @@ class EffectiveBatch(Rule):
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         limit = case.limit(self.limit)
-        batches = [batch for tensor in (*varying(layer), *layer.outputs) if (batch := effective_batch(tensor))]
+        batches = [batch for tensor in data_of(layer) if (batch := effective_batch(tensor))]
         if limit is None or limit.allows(*batches):
             return None
         return self.breaks(layer, limit, f"batch {max(batches)}")
@@ -62,7 +62,7 @@ class Dimensions(Rule):
         limit = case.limit(self.limit)
         if limit is None:
             return None
-        for tensor in (*varying(layer), *layer.outputs):
+        for tensor in data_of(layer):
             if not limit.allows(*channel_and_space(tensor)):
                 return self.breaks(layer, limit, f"{tensor.name} is {dims(tensor)}")
         return None
@@ -78,11 +78,10 @@ class StaticShapes(Rule):
     id = "DLA103"
     remedy = Remedy.ELSEWHERE
     kinds = ("*",)
-    good = Example("y = Relu(x)")
     bad = Example("y = Relu(x)", x="1,64,h,w")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        for tensor in (*varying(layer), *layer.outputs):
+        for tensor in data_of(layer):
             if tensor.shape is not None and None in tensor.shape:
                 received, expected = f"{tensor.name} is {dims(tensor)}", "fixed dimensions"
                 if case.network.dynamic_inputs:
@@ -101,19 +100,15 @@ class KnownShapes(Rule):
     id = "DLA104"
     remedy = Remedy.EXACT
     kinds = ("*",)
-    good = Example("y = Relu(x)")
+    expected = "known shapes"
+    source = GUIDE
+    confidence = Confidence.INFERRED
     bad = Example("m = my.domain.Mystery(x)\ny = Relu(m)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        for tensor in (*varying(layer), *layer.outputs):
+        for tensor in data_of(layer):
             if tensor.shape is None and tensor.dtype in _FLOATS:
-                return self.refuses(
-                    layer,
-                    f"the shape of {tensor.name} is unknown",
-                    expected="known shapes",
-                    source=GUIDE,
-                    confidence=Confidence.INFERRED,
-                )
+                return self.refuses(layer, f"the shape of {tensor.name} is unknown")
         return None
 
 
@@ -127,21 +122,18 @@ class NumberTypes(Rule):
     id = "DLA105"
     remedy = Remedy.NONE
     kinds = ("*",)
+    expected = "float16 or int8 (float32 is converted)"
+    source = "build log: DLA only supports FP16 and Int8 precision type"
+    confidence = Confidence.MEASURED
     good = Example("y = Add(x, x2)", more_inputs=(("x2", "float[1,64,32,32]"),))
     bad = Example("i = Cast<to=7>(x)\nj = Add(i, i)\ny = Cast<to=1>(j)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if layer.kind in _OWN_TYPE_RULE or (layer.kind == "ELEMENTWISE" and layer.outputs[0].dtype == "bool"):
             return None
-        for tensor in (*varying(layer), *layer.outputs):
+        for tensor in data_of(layer):
             if tensor.dtype not in _FLOATS:
-                return self.refuses(
-                    layer,
-                    f"{tensor.name} is {tensor.dtype}",
-                    expected="float16 or int8 (float32 is converted)",
-                    source="build log: DLA only supports FP16 and Int8 precision type",
-                    confidence=Confidence.MEASURED,
-                )
+                return self.refuses(layer, f"{tensor.name} is {tensor.dtype}")
         return None
 
 
@@ -155,13 +147,12 @@ class FourDimensions(Rule):
     id = "DLA106"
     remedy = Remedy.EXACT
     kinds = ("*",)
-    good = Example("y = Relu(x)")
     bad = Example("y = Relu(x)", x="1,8,4,4,4")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if layer.kind in _JUDGE_RANK_THEMSELVES:
             return None
-        for tensor in (*varying(layer), *layer.outputs):
+        for tensor in data_of(layer):
             found = rank(tensor)
             if found is None or found == 4 or (found < 4 and layer.kind in RANK_BELOW_4):
                 continue
@@ -185,11 +176,10 @@ class LiftedRank(Rule):
     remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE", "ACTIVATION", "UNARY", "SCALE")
     unknown_runs_on = Device.DLA
-    good = Example("y = Relu(x)")
     bad = Example("y = Relu(x)", x="1,64,49")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        found = [rank(tensor) for tensor in (*varying(layer), *layer.outputs)]
+        found = [rank(tensor) for tensor in data_of(layer)]
         low = [number for number in found if number is not None and number < 4]
         if not low or case.producers.get(layer.inputs[0].name, layer).kind in {"MATRIX_MULTIPLY", "FULLY_CONNECTED"}:
             return None

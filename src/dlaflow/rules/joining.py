@@ -44,19 +44,16 @@ class ConcatInputs(Rule):
     id = "DLA211"
     remedy = Remedy.EXACT
     kinds = ("CONCATENATION",)
+    expected = "at least 2"
+    source = "build logs of TensorRT 5 to 7: Concatenation on DLA requires at least two inputs"
+    confidence = Confidence.MEASURED
     good = Example("y = Concat<axis=1>(x, x2)", more_inputs=(("x2", "float[1,8,32,32]"),))
     bad = Example("y = Concat<axis=1>(x)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if len(layer.inputs) >= 2:
             return None
-        return self.refuses(
-            layer,
-            f"{len(layer.inputs)} input",
-            expected="at least 2",
-            source="build logs of TensorRT 5 to 7: Concatenation on DLA requires at least two inputs",
-            confidence=Confidence.MEASURED,
-        )
+        return self.refuses(layer, f"{len(layer.inputs)} input")
 
 
 class ConcatConstant(Rule):
@@ -69,19 +66,16 @@ class ConcatConstant(Rule):
     id = "DLA212"
     remedy = Remedy.EXACT
     kinds = ("CONCATENATION",)
+    expected = "activations"
+    source = "derived from the refusal of Constant layers"
+    confidence = Confidence.INFERRED
     good = Example("y = Concat<axis=1>(x, x2)", more_inputs=(("x2", "float[1,8,32,32]"),))
     bad = Example("y = Concat<axis=1>(x, k)", weights=(("k", "1,8,32,32"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if not any(tensor.constant for tensor in layer.inputs):
             return None
-        return self.refuses(
-            layer,
-            "a constant input",
-            expected="activations",
-            source="derived from the refusal of Constant layers",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, "a constant input")
 
 
 class ResizeAvailable(Rule):
@@ -95,6 +89,9 @@ class ResizeAvailable(Rule):
     remedy = Remedy.EXACT
     kinds = ("RESIZE",)
     limit = "resize.available"
+    expected = "TensorRT 8.2 or later"
+    source = "NvInfer.h before 8.2 does not mention it"
+    confidence = Confidence.INFERRED
     good = Example(
         'y = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, roi, s)',
         constants=_TWICE,
@@ -109,13 +106,7 @@ class ResizeAvailable(Rule):
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if case.limit(self.limit) is not None:
             return None
-        return self.refuses(
-            layer,
-            f"Resize under TensorRT {case.target.version}",
-            expected="TensorRT 8.2 or later",
-            source="NvInfer.h before 8.2 does not mention it",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"Resize under TensorRT {case.target.version}")
 
 
 class ResizeMode(Rule):
@@ -130,6 +121,8 @@ class ResizeMode(Rule):
     remedy = Remedy.EXACT
     otherwise = Remedy.RETRAIN
     kinds = ("RESIZE",)
+    expected = "nearest asymmetric floor, nearest half_pixel, linear half_pixel"
+    source = "NvInfer.h IResizeLayer"
     good = ResizeAvailable.good
     bad = Example(
         'y = Resize<mode="linear", coordinate_transformation_mode="align_corners">(x, roi, s)', constants=_TWICE
@@ -146,12 +139,7 @@ class ResizeMode(Rule):
         if (resize.mode, resize.coordinates, resize.rounding) in forms:
             return None
         received = f"{resize.mode}, {resize.coordinates}" + (f", {resize.rounding}" if resize.mode == "nearest" else "")
-        return self.refuses(
-            layer,
-            received,
-            expected="nearest asymmetric floor, nearest half_pixel, linear half_pixel",
-            source="NvInfer.h IResizeLayer",
-        )
+        return self.refuses(layer, received)
 
 
 class ResizeScales(Rule):

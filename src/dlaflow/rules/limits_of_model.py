@@ -35,7 +35,6 @@ class LoadableLimit(PlacementRule):
     id = "DLA010"
     remedy = Remedy.NONE
     limit = "model.loadables"
-    good = Example("y = Relu(x)")
     bad = Example(
         "\n".join(f"c{i + 1} = Ceil(r{i})\nr{i + 1} = Relu(c{i + 1})" for i in range(18)).replace("r0", "x")
         + "\ny = Relu(r18)"
@@ -56,7 +55,9 @@ class StandaloneLeftovers(PlacementRule):
     id = "DLA011"
     remedy = Remedy.ELSEWHERE
     modes = ("standalone",)
-    good = Example("y = Relu(x)")
+    expected = "all layers on the DLA"
+    source = "build logs of TensorRT 10.3.0: is not supported on DLA but GPU fallback is not enabled"
+    confidence = Confidence.MEASURED
     bad = Example("y = GlobalAveragePool(x)")
 
     def examine_placement(self, placement: Placement, case: Case) -> Finding | None:
@@ -75,11 +76,7 @@ class StandaloneLeftovers(PlacementRule):
             return None
         first = leftovers[0].name if leftovers else sliced[0].name
         return self.says(
-            Verdict.FALLBACK,
-            f"{len(leftovers) or len(sliced)} layers that are not for the DLA, the first is {first}",
-            expected="all layers on the DLA",
-            source="build logs of TensorRT 10.3.0: is not supported on DLA but GPU fallback is not enabled",
-            confidence=Confidence.MEASURED,
+            Verdict.FALLBACK, f"{len(leftovers) or len(sliced)} layers that are not for the DLA, the first is {first}"
         )
 
 
@@ -92,7 +89,6 @@ class LoadableMemory(PlacementRule):
 
     id = "DLA012"
     remedy = Remedy.ELSEWHERE
-    good = Example("y = Relu(x)")
     bad = Example("a = Relu(x)\ny = Sigmoid(a)", x="64,64,512,512")
 
     def examine_placement(self, placement: Placement, case: Case) -> Finding | None:

@@ -8,8 +8,6 @@ from dlaflow.rules.case import Case
 from dlaflow.targets.features import has
 from dlaflow.types import Confidence, Finding, Remedy, Verdict
 
-_PLAIN = Example("y = Relu(x)")
-
 
 def _slice(kind: str) -> tuple[tuple[str, str, str], ...]:
     """The numbers of a slice that takes half of the channels."""
@@ -28,7 +26,6 @@ class BoardHasDla(ModelRule):
 
     id = "DLA001"
     remedy = Remedy.ELSEWHERE
-    good = _PLAIN
     bad = Example("y = Relu(x)", board="orin-nano", tensorrt="10.3.0")
 
     def examine_model(self, case: Case) -> Finding | None:
@@ -48,7 +45,8 @@ class ReleaseHasDla(ModelRule):
 
     id = "DLA002"
     remedy = Remedy.ELSEWHERE
-    good = _PLAIN
+    expected = "up to 10.7, or 11.4.1 and later"
+    source = DOCUMENT
     bad = Example("y = Relu(x)", tensorrt="11.0.0")
 
     def examine_model(self, case: Case) -> Finding | None:
@@ -59,8 +57,6 @@ class ReleaseHasDla(ModelRule):
         return self.says(
             Verdict.UNKNOWN if uncertain else Verdict.FALLBACK,
             f"TensorRT {release.tensorrt} {'may be' if uncertain else 'is'} without DLA",
-            expected="up to 10.7, or 11.4.1 and later",
-            source=DOCUMENT,
         )
 
 
@@ -73,7 +69,6 @@ class GenerationOnRelease(ModelRule):
 
     id = "DLA003"
     remedy = Remedy.ELSEWHERE
-    good = _PLAIN
     bad = Example("y = Relu(x)", board="xavier-nx", tensorrt="10.3.0")
 
     def examine_model(self, case: Case) -> Finding | None:
@@ -112,7 +107,6 @@ class FixedInputs(ModelRule):
 
     id = "DLA004"
     remedy = Remedy.ELSEWHERE
-    good = _PLAIN
     bad = Example("y = Relu(x)", x="1,3,h,w")
 
     def examine_model(self, case: Case) -> Finding | None:
@@ -135,7 +129,6 @@ class ExplicitQuantization(ModelRule):
 
     id = "DLA005"
     remedy = Remedy.EXACT
-    good = _PLAIN
     bad = Example(
         "q = QuantizeLinear(x, s, z)\ny = DequantizeLinear(q, s, z)",
         constants=(("s", "float", "0.1"), ("z", "int8", "0")),
@@ -182,7 +175,9 @@ class Fp16OnOrin(ModelRule):
 
     id = "DLA007"
     remedy = Remedy.DATA
-    good = _PLAIN
+    expected = "INT8 for speed"
+    source = "build logs of TensorRT 10.3.0 on AGX Orin"
+    confidence = Confidence.MEASURED
     bad = Example("y = Conv(x, w)", weights=(("w", "64,64,3,3"),), precision="fp16")
 
     def examine_model(self, case: Case) -> Finding | None:
@@ -191,14 +186,7 @@ class Fp16OnOrin(ModelRule):
             return None
         if not any(layer.kind in {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY"} for layer in case.network.layers):
             return None
-        source = "build logs of TensorRT 10.3.0 on AGX Orin"
-        return self.says(
-            Verdict.NATIVE,
-            "FP16 on Orin's DLA",
-            expected="INT8 for speed",
-            source=source,
-            confidence=Confidence.MEASURED,
-        )
+        return self.says(Verdict.NATIVE, "FP16 on Orin's DLA")
 
 
 class SliceNumbers(ModelRule):
@@ -213,6 +201,8 @@ class SliceNumbers(ModelRule):
 
     id = "DLA013"
     remedy = Remedy.EXACT
+    expected = "INT32 starts, ends, axes and steps as initializers"
+    source = "onnx-tensorrt 10.0 and 10.1, importer of Slice; layers that NVIDIA's parser made"
     good = Example("y = Slice(x, a, b, c, d)", tensorrt="10.3.0", constants=_slice("int32"))
     bad = Example("y = Slice(x, a, b, c, d)", tensorrt="10.3.0", constants=_slice("int64"))
 
@@ -227,8 +217,5 @@ class SliceNumbers(ModelRule):
         if not computed:
             return None
         return self.says(
-            Verdict.FALLBACK,
-            f"{len(computed)} slices whose bounds are layers, the first is {computed[0].name}",
-            expected="INT32 starts, ends, axes and steps as initializers",
-            source="onnx-tensorrt 10.0 and 10.1, importer of Slice; layers that NVIDIA's parser made",
+            Verdict.FALLBACK, f"{len(computed)} slices whose bounds are layers, the first is {computed[0].name}"
         )

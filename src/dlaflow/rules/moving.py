@@ -119,6 +119,9 @@ class SliceRank(Rule):
     id = "DLA234"
     remedy = Remedy.EXACT
     kinds = ("SLICE",)
+    expected = "four dimensions"
+    source = "build log of TensorRT 8.5.2: DLA only supports slicing 4 dimensional tensors"
+    confidence = Confidence.MEASURED
     good = _HALF
     bad = Example("y, z = Split<axis=1, num_outputs=2>(x)", x="1,64,49", tensorrt="10.3.0")
 
@@ -126,13 +129,7 @@ class SliceRank(Rule):
         found = rank(layer.inputs[0])
         if found is None or found == 4:
             return None
-        return self.refuses(
-            layer,
-            dims(layer.inputs[0]),
-            expected="four dimensions",
-            source="build log of TensorRT 8.5.2: DLA only supports slicing 4 dimensional tensors",
-            confidence=Confidence.MEASURED,
-        )
+        return self.refuses(layer, dims(layer.inputs[0]))
 
 
 class SliceMode(Rule):
@@ -193,6 +190,9 @@ class ShuffleAvailable(Rule):
     otherwise = Remedy.ELSEWHERE
     kinds = ("SHUFFLE",)
     limit = "shuffle.available"
+    expected = "TensorRT 8.5 or later"
+    source = "no build before 8.5 shows one on the DLA; the headers do not mention it"
+    confidence = Confidence.INFERRED
     good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
     bad = Example("y = Transpose<perm=[0,1,3,2]>(x)", board="xavier-nx", tensorrt="8.2.1")
 
@@ -200,12 +200,9 @@ class ShuffleAvailable(Rule):
         limit = case.limit(self.limit)
         received = f"Shuffle under TensorRT {case.target.version}"
         if limit is None:
-            source = "no build before 8.5 shows one on the DLA; the headers do not mention it"
-            return self.refuses(
-                layer, received, expected="TensorRT 8.5 or later", source=source, confidence=Confidence.INFERRED
-            )
+            return self.refuses(layer, received)
         if limit.confidence is Confidence.INFERRED:
-            return self.breaks(layer, limit, received, expected="TensorRT 8.5 or later")
+            return self.breaks(layer, limit, received, expected=self.expected)
         return None
 
 
@@ -220,6 +217,9 @@ class ShuffleRank(Rule):
     remedy = Remedy.EXACT
     otherwise = Remedy.NONE
     kinds = ("SHUFFLE", "SQUEEZE", "UNSQUEEZE")
+    expected = "four dimensions before and after"
+    source = "build logs of TensorRT 8.5.2 and 10.3.0"
+    confidence = Confidence.MEASURED
     good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
     bad = Example("y = Flatten(x)")
 
@@ -229,13 +229,7 @@ class ShuffleRank(Rule):
         before, after = rank(layer.inputs[0]), rank(layer.outputs[0])
         if before in {4, None} and after in {4, None}:
             return None
-        return self.refuses(
-            layer,
-            f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])}",
-            expected="four dimensions before and after",
-            source="build logs of TensorRT 8.5.2 and 10.3.0",
-            confidence=Confidence.MEASURED,
-        )
+        return self.refuses(layer, f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])}")
 
 
 class ShuffleBatch(Rule):
@@ -249,6 +243,9 @@ class ShuffleBatch(Rule):
     remedy = Remedy.EXACT
     otherwise = Remedy.NONE
     kinds = ("SHUFFLE",)
+    expected = "the batch in its place"
+    source = "TensorRT developer guide as remembered"
+    confidence = Confidence.INFERRED
     good = Example("y = Transpose<perm=[0,1,3,2]>(x)")
     bad = Example("y = Transpose<perm=[1,0,2,3]>(x)")
 
@@ -261,11 +258,7 @@ class ShuffleBatch(Rule):
         if not moved and (not before or not after or before[0] == after[0]):
             return None
         return self.refuses(
-            layer,
-            f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])}" + (f" by {by(moved[0])}" if moved else ""),
-            expected="the batch in its place",
-            source="TensorRT developer guide as remembered",
-            confidence=Confidence.INFERRED,
+            layer, f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])}" + (f" by {by(moved[0])}" if moved else "")
         )
 
 
@@ -282,6 +275,9 @@ class ShuffleBesideSlice(Rule):
     kinds = ("SHUFFLE",)
     limit = "shuffle.beside_slice"
     judges_candidates = True
+    expected = "the same C"
+    source = "one build of TensorRT 8.5.2 on AGX Orin, which Xavier's does not share"
+    confidence = Confidence.INFERRED
     good = Example("t = Transpose<perm=[0,1,3,2]>(x)\ny, z = Split<axis=1, num_outputs=2>(t)", tensorrt="10.3.0")
     bad = Example("r = Reshape(x, n)\ny, z = Split<axis=1>(r)", constants=(("n", "int64[4]", "1,32,64,32"),))
 
@@ -298,10 +294,4 @@ class ShuffleBesideSlice(Rule):
         before, after = layer.inputs[0].shape, layer.outputs[0].shape
         if case.target.dla != "v2" or (before and after and before[1] == after[1]):
             return None
-        return self.refuses(
-            layer,
-            f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])} on Orin",
-            expected="the same C",
-            source="one build of TensorRT 8.5.2 on AGX Orin, which Xavier's does not share",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])} on Orin")

@@ -40,16 +40,13 @@ class NormalizationLayer(Rule):
     remedy = Remedy.DATA
     otherwise = Remedy.RETRAIN
     kinds = ("NORMALIZATION", "PLUGIN_V2", "PLUGIN_V3", "PLUGIN")
+    expected = "BatchNormalization"
+    source = "build log of TensorRT 8.4 (InstanceNormalization plugin); absent from every DLA layer list"
+    confidence = Confidence.MEASURED
     good = Example("y = BatchNormalization(x, s, b, m, v)", weights=tuple((name, "64") for name in "sbmv"))
     bad = Example("y = InstanceNormalization(x, s, b)", weights=(("s", "64"), ("b", "64")))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if layer.kind != "NORMALIZATION" and "Normalization" not in layer.op:
             return None
-        return self.refuses(
-            layer,
-            layer.op or layer.kind,
-            expected="BatchNormalization",
-            source="build log of TensorRT 8.4 (InstanceNormalization plugin); absent from every DLA layer list",
-            confidence=Confidence.MEASURED,
-        )
+        return self.refuses(layer, layer.op or layer.kind)

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from dlaflow.graph.layer import Layer, Pooling
-from dlaflow.rules.base import Bound, Example, Rule
+from dlaflow.rules.base import AttributeRule, Bound, Example
 from dlaflow.rules.case import Case, by
 from dlaflow.types import Confidence, Finding, Remedy
 
-_GOOD = Example("y = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)")
 
-
-class _PoolingRule(Rule):
-    """Shared frame: look at a pooling layer's parameters."""
-
-    kinds = ("POOLING",)
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        if not isinstance(layer.attributes, Pooling):
-            return None
-        return self.look(layer, layer.attributes, case)
-
-    def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
-        """The finding for one pooling layer."""
-        raise NotImplementedError
-
-
-class _PoolingBound(Bound):
-    kinds = ("POOLING",)
+class _PoolingRule(AttributeRule[Pooling]):
+    kinds: ClassVar[tuple[str, ...]] = ("POOLING",)
     attributes = Pooling
+    good = Example("y = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)")
+
+
+class _PoolingBound(_PoolingRule, Bound[Pooling]):
+    """A bound on poolings."""
 
 
 class PoolWindow(_PoolingBound):
@@ -41,7 +31,6 @@ class PoolWindow(_PoolingBound):
     remedy = Remedy.EXACT
     limit = "pool.window"
     noun = "window"
-    good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[9,9], pads=[4,4,4,4]>(x)")
     fields = ("window",)
 
@@ -57,7 +46,6 @@ class PoolPadding(_PoolingBound):
     remedy = Remedy.EXACT
     limit = "pool.padding"
     noun = "padding"
-    good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[17,17], pads=[8,8,8,8]>(x)")
     fields = ("pads_begin", "pads_end")
 
@@ -71,7 +59,6 @@ class PoolPaddingBelowWindow(_PoolingRule):
 
     id = "DLA153"
     remedy = Remedy.TOLERANCE
-    good = _GOOD
     bad = Example("y = AveragePool<kernel_shape=[2,2], pads=[2,2,2,2], count_include_pad=1>(x)")
 
     def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
@@ -98,7 +85,6 @@ class PoolStride(_PoolingBound):
     remedy = Remedy.EXACT
     limit = "pool.stride"
     noun = "stride"
-    good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[2,2], strides=[17,17]>(x)")
     fields = ("stride",)
 
@@ -133,19 +119,15 @@ class PoolDilation(_PoolingRule):
 
     id = "DLA156"
     remedy = Remedy.RETRAIN
-    good = _GOOD
+    expected = "1"
+    source = "TensorRT's pooling layer has no dilation"
+    confidence = Confidence.INFERRED
     bad = Example("y = MaxPool<kernel_shape=[3,3], dilations=[2,2]>(x)")
 
     def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:
         if all(number == 1 for number in pool.dilation):
             return None
-        return self.refuses(
-            layer,
-            f"dilation {by(pool.dilation)}",
-            expected="1",
-            source="TensorRT's pooling layer has no dilation",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"dilation {by(pool.dilation)}")
 
 
 class PoolTwoDimensional(_PoolingRule):
@@ -157,7 +139,6 @@ class PoolTwoDimensional(_PoolingRule):
 
     id = "DLA157"
     remedy = Remedy.EXACT
-    good = _GOOD
     bad = Example("y = MaxPool<kernel_shape=[2,2,2]>(x)", x="1,8,8,8,8")
 
     def look(self, layer: Layer, pool: Pooling, case: Case) -> Finding | None:

@@ -19,6 +19,9 @@ class ConstantMatrix(Rule):
     remedy = Remedy.EXACT
     otherwise = Remedy.NONE
     kinds = ("MATRIX_MULTIPLY",)
+    expected = "a constant second operand"
+    source = "build logs of TensorRT 8.5.2 and 10.3.0: MatMul is unsupported on DLA"
+    confidence = Confidence.MEASURED
     good = Example("y = MatMul(x, w)", x="1,512", weights=(("w", "512,10"),))
     bad = Example("y = MatMul(x, k)", x="1,4,16,16", more_inputs=(("k", "float[1,4,16,16]"),))
 
@@ -26,13 +29,7 @@ class ConstantMatrix(Rule):
         if not isinstance(layer.attributes, MatrixMultiply) or layer.attributes.constant_input == 1:
             return None
         received = "two activations" if layer.attributes.constant_input is None else "a constant first operand"
-        return self.refuses(
-            layer,
-            received,
-            expected="a constant second operand",
-            source="build logs of TensorRT 8.5.2 and 10.3.0: MatMul is unsupported on DLA",
-            confidence=Confidence.MEASURED,
-        )
+        return self.refuses(layer, received)
 
 
 class FeatureCount(Rule):
@@ -70,6 +67,9 @@ class ProductRank(Rule):
     remedy = Remedy.EXACT
     kinds = ("MATRIX_MULTIPLY",)
     unknown_runs_on = Device.DLA
+    expected = "(N, C), or (N, C, 1, 1) through a convolution"
+    source = "build logs show the conversion for Gemm; longer shapes are derived"
+    confidence = Confidence.INFERRED
     good = Example("y = MatMul(x, w)", x="1,512", weights=(("w", "512,10"),))
     bad = Example("y = MatMul(x, w)", x="1,49,512", weights=(("w", "512,10"),))
 
@@ -80,10 +80,4 @@ class ProductRank(Rule):
         found = rank(layer.inputs[0])
         if found is None or found <= 2:
             return None
-        return self.refuses(
-            layer,
-            dims(layer.inputs[0]),
-            expected="(N, C), or (N, C, 1, 1) through a convolution",
-            source="build logs show the conversion for Gemm; longer shapes are derived",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, dims(layer.inputs[0]))

@@ -54,6 +54,9 @@ class ReduceAxes(Rule):
     id = "DLA251"
     remedy = Remedy.EXACT
     kinds = ("REDUCE",)
+    expected = "C, H, W of four dimensions, kept"
+    source = "TensorRT developer guide as remembered"
+    confidence = Confidence.INFERRED
     good = ReduceOperation.good
     bad = Example("y = ReduceMax<axes=[2,3], keepdims=0>(x)", tensorrt="10.3.0")
 
@@ -65,13 +68,7 @@ class ReduceAxes(Rule):
         if reduce.keep_dims and 0 not in reduce.axes and found in {4, None}:
             return None
         received = f"axes {', '.join(map(str, reduce.axes))} of {dims(layer.inputs[0])}"
-        return self.refuses(
-            layer,
-            received + ("" if reduce.keep_dims else ", dimensions dropped"),
-            expected="C, H, W of four dimensions, kept",
-            source="TensorRT developer guide as remembered",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, received + ("" if reduce.keep_dims else ", dimensions dropped"))
 
 
 class SoftmaxAvailable(Rule):

@@ -44,7 +44,6 @@ class GatherLayer(_Never):
     otherwise = Remedy.NONE
     kinds = ("GATHER",)
     source = "NvInfer.h IGatherLayer: no DLA support"
-    good = Example("y = Relu(x)")
     bad = Example("y = Gather<axis=1>(x, i)", constants=(("i", "int64[2]", "0,3"),))
 
 
@@ -60,7 +59,6 @@ class SelectLayer(_Never):
     kinds = ("SELECT",)
     source = "build log of TensorRT 10.3.0"
     confidence = Confidence.MEASURED
-    good = Example("y = Relu(x)")
     bad = Example("y = Where(m, x, x2)", more_inputs=(("m", "bool[1,64,32,32]"), ("x2", "float[1,64,32,32]")))
 
 
@@ -75,7 +73,6 @@ class IdentityLayer(_Never):
     remedy = Remedy.EXACT
     kinds = ("IDENTITY",)
     source = "an author's logs of INT8 builds with tapped outputs; absent from the DLA layer lists"
-    good = Example("y = Relu(x)")
     bad = Example("t = Identity(x)\ny = Relu(t)")
 
 
@@ -91,7 +88,6 @@ class CastLayer(_Never):
     kinds = ("CAST",)
     source = "logs list CAST among the refused layers; the guide allows it behind Equal, Greater and Less"
     confidence = Confidence.MEASURED
-    good = Example("y = Relu(x)")
     bad = Example("h = Cast<to=10>(x)\nr = Relu(h)\ny = Cast<to=1>(r)", tensorrt="10.3.0")
 
 
@@ -106,17 +102,13 @@ class ConstantLayer(Rule):
     id = "DLA284"
     remedy = Remedy.EXACT
     kinds = ("CONSTANT",)
-    good = Example("y = Relu(x)")
+    expected = "constants inside other layers"
+    source = "build logs of TensorRT 8.5.2 and 10.3.0"
+    confidence = Confidence.MEASURED
     bad = Example("y = Mul(x, s)", weights=(("s", "1,64,1,1"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        return self.refuses(
-            layer,
-            "a Constant layer",
-            expected="constants inside other layers",
-            source="build logs of TensorRT 8.5.2 and 10.3.0",
-            confidence=Confidence.MEASURED,
-        )
+        return self.refuses(layer, "a Constant layer")
 
 
 class NotListed(Rule):
@@ -129,7 +121,6 @@ class NotListed(Rule):
     id = "DLA287"
     remedy = Remedy.NONE
     kinds = ("*",)
-    good = Example("y = Relu(x)")
     bad = Example("y, i = TopK<axis=1>(x, k)", constants=(("k", "int64[1]", "5"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -149,17 +140,13 @@ class UnknownOperator(Rule):
     remedy = Remedy.TOLERANCE
     otherwise = Remedy.NONE
     kinds = ("UNKNOWN",)
-    good = Example("y = Relu(x)")
+    expected = "an operator of TensorRT's ONNX parser"
+    source = "onnx-tensorrt's list of operators"
+    confidence = Confidence.INFERRED
     bad = Example("y = my.domain.Mystery(x)")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        return self.refuses(
-            layer,
-            f"operator {layer.op}",
-            expected="an operator of TensorRT's ONNX parser",
-            source="onnx-tensorrt's list of operators",
-            confidence=Confidence.INFERRED,
-        )
+        return self.refuses(layer, f"operator {layer.op}")
 
 
 class QuantizeLayer(Rule):
@@ -173,7 +160,9 @@ class QuantizeLayer(Rule):
     remedy = Remedy.EXACT
     kinds = ("QUANTIZE", "DEQUANTIZE")
     limit = "quantize.available"
-    good = Example("y = Relu(x)")
+    expected = "a calibration cache"
+    source = "Deep-Learning-Accelerator-SW qdq-translator; cuDLA-samples #19 (TensorRT 8.5.2)"
+    confidence = Confidence.MEASURED
     bad = Example(
         "q = QuantizeLinear(x, s, z)\ny = DequantizeLinear(q, s, z)",
         constants=(("s", "float", "0.1"), ("z", "int8", "0")),
@@ -182,13 +171,7 @@ class QuantizeLayer(Rule):
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         limit = case.limit(self.limit)
         if limit is None:
-            return self.refuses(
-                layer,
-                f"{layer.kind} under TensorRT {case.target.version}",
-                expected="a calibration cache",
-                source="Deep-Learning-Accelerator-SW qdq-translator; cuDLA-samples #19 (TensorRT 8.5.2)",
-                confidence=Confidence.MEASURED,
-            )
+            return self.refuses(layer, f"{layer.kind} under TensorRT {case.target.version}")
         if limit.confidence is Confidence.INFERRED:
             return self.breaks(layer, limit, layer.kind, expected="a calibration cache")
         return None
