@@ -37,7 +37,7 @@ from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.images import Preparation, balanced
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.session import Session
-from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.rewrites.reductions import replace_global_average_pool
 from dlaflow.runtime.ort import OrtRunner
 from dlaflow.targets.target import resolve_target
 from dlaflow.zoo.data import load_dataset

@@ -26,7 +26,7 @@ from dlaflow.estimate.latency import estimate
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
 from dlaflow.placement.check import check_model
-from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.rewrites.reductions import replace_global_average_pool
 from dlaflow.targets.target import resolve_target
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

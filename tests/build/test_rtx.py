@@ -23,7 +23,7 @@ from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.qdq import write_qdq
-from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.rewrites.reductions import replace_global_average_pool
 from dlaflow.runtime.tensorrt import EngineOptions, TensorRTRunner
 from dlaflow.targets.target import resolve_target
 

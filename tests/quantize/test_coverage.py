@@ -16,7 +16,7 @@ from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.lint import lint_cache, lint_for_model
 from dlaflow.quantize.model import index
-from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.rewrites.reductions import replace_global_average_pool
 from dlaflow.targets.target import resolve_target
 
 MODELS = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[2] / "../shared/evidence")).parent / "models"

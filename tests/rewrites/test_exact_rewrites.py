@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.rewrites.arithmetic import Arithmetic
-from dlaflow.rewrites.channel_reductions import ChannelReduction
+from dlaflow.rewrites.broadcasting import Expansion
 from dlaflow.rewrites.convolution_parts import ConvolutionParts
 from dlaflow.rewrites.data_movement import DataMovement
-from dlaflow.rewrites.expansion import Expansion
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
-from dlaflow.rewrites.mean_pooling import MeanPooling
 from dlaflow.rewrites.pooling_windows import PoolingWindows
+from dlaflow.rewrites.reductions import ChannelReduction, MeanPooling
 from dlaflow.rewrites.registry import REWRITES
 from dlaflow.rewrites.resize import ResizeByScales
 from dlaflow.rewrites.transposed_convolution import TransposedConvolution

@@ -20,8 +20,8 @@ from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.rewrites.fix import fix, write, write_cut
 from dlaflow.rewrites.fully_connected import FullyConnected
-from dlaflow.rewrites.mean_pooling import MeanPooling
 from dlaflow.rewrites.prove import Samples
+from dlaflow.rewrites.reductions import MeanPooling
 from dlaflow.targets.target import resolve_target
 
 TARGET = resolve_target("agx-orin-64gb", "6.2")

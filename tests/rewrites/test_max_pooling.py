@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.rewrites.max_pooling import MaxPooling
+from dlaflow.rewrites.reductions import MaxPooling
 
 
 @given(

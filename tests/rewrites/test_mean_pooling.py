@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import parser
 
 from dlaflow.errors import InputError
-from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.rewrites.reductions import replace_global_average_pool
 from dlaflow.targets.target import resolve_target
 
 TARGET = resolve_target("agx-orin-64gb", "5.1.1")

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.rewrites.arithmetic import Arithmetic
+from dlaflow.rewrites.broadcasting import Expansion
 from dlaflow.rewrites.convolution_parts import ConvolutionParts
 from dlaflow.rewrites.data_movement import DataMovement
-from dlaflow.rewrites.expansion import Expansion
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.resize import ResizeByScales
 

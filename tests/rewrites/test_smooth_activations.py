@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.rewrites import gelu, mish, softplus
 from dlaflow.rewrites.base import Rewrite
 from dlaflow.rewrites.prove import Executable
+from dlaflow.rewrites.smooth_activations import GeluBySigmoid, MishBySigmoid, SoftplusBySigmoid
 
 few = settings(deadline=None, max_examples=8)
 GELU = "d = Div(x, root)\ne = Erf(d)\np = Add(e, one)\nm = Mul(x, p)\ny = Mul(m, half)"
@@ -29,14 +29,14 @@ def _gelu(x: np.ndarray) -> np.ndarray:
 
 
 FORMS: dict[str, tuple[Rewrite, str, float, Callable[[np.ndarray], np.ndarray]]] = {
-    "gelu": (gelu.GeluBySigmoid(), GELU, gelu.LARGEST_ERROR, _gelu),
+    "gelu": (GeluBySigmoid(), GELU, GeluBySigmoid.largest_error, _gelu),
     "mish": (
-        mish.MishBySigmoid(),
+        MishBySigmoid(),
         "s = Softplus(x)\nt = Tanh(s)\ny = Mul(x, t)",
-        mish.LARGEST_ERROR,
+        MishBySigmoid.largest_error,
         lambda x: x * np.tanh(np.logaddexp(0, x)),
     ),
-    "softplus": (softplus.SoftplusBySigmoid(), "y = Softplus(x)", softplus.LARGEST_ERROR, lambda x: np.logaddexp(0, x)),
+    "softplus": (SoftplusBySigmoid(), "y = Softplus(x)", SoftplusBySigmoid.largest_error, lambda x: np.logaddexp(0, x)),
 }
 
 
@@ -63,16 +63,16 @@ def test_the_bound_is_that_of_the_whole_line(rewritten: Callable, name: str) -> 
 
 
 def test_mish_as_one_operator(rewritten: Callable) -> None:
-    outcome = rewritten(mish.MishBySigmoid(), "y = Mish(x)", (1, 3, 4, 4), opset=18)
+    outcome = rewritten(MishBySigmoid(), "y = Mish(x)", (1, 3, 4, 4), opset=18)
     assert "Mish" not in outcome.ops
     assert outcome.error < 5e-3
 
 
 def test_softplus_leaves_mish_alone(rewritten: Callable) -> None:
-    assert not rewritten(softplus.SoftplusBySigmoid(), FORMS["mish"][1], (1, 3, 4, 4)).changed
+    assert not rewritten(SoftplusBySigmoid(), FORMS["mish"][1], (1, 3, 4, 4)).changed
 
 
-@pytest.mark.parametrize("rewrite", [mish.MishBySigmoid(), softplus.SoftplusBySigmoid()])
+@pytest.mark.parametrize("rewrite", [MishBySigmoid(), SoftplusBySigmoid()])
 def test_rows_are_refused(rewritten: Callable, rewrite: Rewrite) -> None:
     text = "y = Mish(x)" if rewrite.id == "mish" else "y = Softplus(x)"
     outcome = rewritten(rewrite, text, (2, 8), opset=18)

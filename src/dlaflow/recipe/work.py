@@ -156,7 +156,7 @@ def export(model: str, section: ExportSection, target: Target, files: Files, pro
 
 def rewrite(source: Path, target: Target, out: Path, progress: Progress) -> str:
     """Replace each GlobalAveragePool by an AveragePool."""
-    from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+    from dlaflow.rewrites.reductions import replace_global_average_pool
 
     replaced = replace_global_average_pool(source, out, target)
     return f"{count(replaced, 'GlobalAveragePool')} became AveragePool"

@@ -1,4 +1,4 @@
-"""An operand that the release does not broadcast → one of the full shape, made on the DLA.
+"""An operand that the release does not broadcast → one of the full shape, made on the DLA; needless Expand → nothing.
 
     (N, C, 1, 1) with (N, C, H, W): nearest Resize by H and W, or before TensorRT 8.2 a transposed convolution of ones
     (N, 1, H, W) with (N, C, H, W): a 1x1 convolution of ones from one channel to C
@@ -15,9 +15,9 @@ import onnx
 
 from dlaflow.graph.layer import Tensor
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import resized
+from dlaflow.rewrites.building_blocks import convolved, resized
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.mean_pooling import factors
+from dlaflow.rewrites.reductions import factors
 from dlaflow.rewrites.resize import SCALES_SINCE, repeated
 from dlaflow.rewrites.settle import BINARY
 from dlaflow.rules.elementwise import broadcast_form
@@ -46,8 +46,7 @@ class Broadcasting(Rewrite):
             return None
         edit, x = Edit(draft, [node]), node.input[small[0]]
         if shape[1] != full[1]:
-            ones = edit.weight("ones", np.ones((full[1], 1, 1, 1)), x)
-            x = edit.add("Conv", [x, ones], (full[0], full[1], *shape[2:]), kernel_shape=[1, 1])
+            x = convolved(edit, x, np.ones((full[1], 1, 1, 1)), (full[0], full[1], *shape[2:]), label="ones")
         made = _spread(edit, x, (full[2], full[3]), bounds)
         if made is None:
             return f"no factors of at most {_LARGEST_FACTOR} make up {full[2]}x{full[3]}"
@@ -56,9 +55,29 @@ class Broadcasting(Rewrite):
         return edit.finish(edit.add(node.op_type, inputs, full), node.output[0])
 
 
+class Expansion(Rewrite):
+    """Expand is dropped where its readers broadcast by themselves."""
+
+    id = "expansion"
+    answers = ("DLA235", "DLA236")
+    operators = ("Expand",)
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        shape, source = draft.shape(node.output[0]), draft.shape(node.input[0])
+        if shape is None or source is None or node.output[0] in draft.outputs or node.input[0] in draft.weights:
+            return None
+        for reader in draft.consumers.get(node.output[0], []):
+            others = [draft.shape(name) for name in reader.input if name != node.output[0]]
+            if reader.op_type not in BINARY or not any(other == shape for other in others):
+                return f"{reader.op_type} reads it and does not broadcast it to the same shape"
+        edit = Edit(draft, [node])
+        edit.rename.append((node.output[0], node.input[0]))
+        return edit
+
+
 def _spread(edit: Edit, x: str, size: tuple[int, int], bounds: Bounds) -> str | None:
     """Append what repeats the rows and columns of `x` up to `size`; None where it cannot be had."""
-    n, c, *now = (int(dim) for dim in edit.shape(x) or ())
+    n, c, *now = edit.image(x)
     resizes = bounds.limit("resize.available") is not None and edit.draft.opset >= SCALES_SINCE
     largest = bounds.largest("resize.nearest_scale", _LARGEST_FACTOR) if resizes else _smaller_than_square_off(bounds)
     found = [factors(side // have, largest) for side, have in zip(size, now, strict=True)]

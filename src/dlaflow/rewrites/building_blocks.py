@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds
-from dlaflow.rewrites.draft import Edit
+from dlaflow.rewrites.draft import Array, Edit, Value
 
 Floats = NDArray[np.float64]
 _SLICE_WITH_INPUTS_SINCE = 10
@@ -16,11 +16,10 @@ _SLICE_WITH_INPUTS_SINCE = 10
 
 def affine(edit: Edit, x: str, factor: float | Floats, offset: float | Floats, output: str = "") -> str:
     """factor x + offset per channel of (N, C, H, W): a BatchNormalization, which TensorRT makes one Scale of."""
-    shape = edit.shape(x) or ()
-    channels = int(shape[1])
+    shape = edit.image(x)
     values = (("factor", factor), ("offset", offset), ("mean", 0.0), ("variance", 1.0))
     inputs = [
-        edit.weight(label, np.broadcast_to(np.asarray(value, np.float64), channels), x) for label, value in values
+        edit.weight(label, np.broadcast_to(np.asarray(value, np.float64), shape[1]), x) for label, value in values
     ]
     return edit.add("BatchNormalization", [x, *inputs], shape, output=output, epsilon=0.0)
 
@@ -44,12 +43,33 @@ def scalar(edit: Edit, label: str, value: float, like: str) -> str:
 
 def depthwise(edit: Edit, x: str, factor: float | Floats, offset: float | Floats | None = None) -> str:
     """The same as a depthwise 1x1 convolution, which no builder takes for a copy."""
-    shape = edit.shape(x) or ()
-    channels = int(shape[1])
-    inputs = [x, edit.weight("factor", np.broadcast_to(np.asarray(factor), channels).reshape(-1, 1, 1, 1), x)]
-    if offset is not None:
-        inputs.append(edit.weight("offset", np.broadcast_to(np.asarray(offset), channels), x))
-    return edit.add("Conv", inputs, shape, kernel_shape=[1, 1], group=channels)
+    shape = edit.image(x)
+    kernel = np.broadcast_to(np.asarray(factor), shape[1]).reshape(-1, 1, 1, 1)
+    bias = None if offset is None else ("offset", np.broadcast_to(np.asarray(offset), shape[1]))
+    return convolved(edit, x, kernel, shape, label="factor", bias=bias, group=shape[1])
+
+
+def convolved(
+    edit: Edit,
+    x: str,
+    kernel: Array,
+    shape: Sequence[int],
+    *,
+    label: str = "weight",
+    bias: tuple[str, Array] | None = None,
+    **attributes: Value,
+) -> str:
+    """A convolution with a kernel of (out, in / groups, H, W), stored as `label`, and a bias with its label."""
+    inputs = [x, edit.weight(label, kernel, x)]
+    if bias is not None:
+        inputs.append(edit.weight(*bias, x))
+    return edit.add("Conv", inputs, shape, output="", kernel_shape=list(kernel.shape[2:]), **attributes)
+
+
+def spread(edit: Edit, x: str, kernel: Array, shape: Sequence[int], label: str) -> str:
+    """A transposed convolution whose stride is its kernel, of (in, out, H, W): each pixel becomes a block."""
+    sides = list(kernel.shape[2:])
+    return edit.add("ConvTranspose", [x, edit.weight(label, kernel, x)], shape, kernel_shape=sides, strides=sides)
 
 
 def squared(edit: Edit, x: str) -> str:

@@ -13,7 +13,7 @@ import onnx
 
 from dlaflow.graph.layer import Convolution
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import sliced
+from dlaflow.rewrites.building_blocks import convolved, sliced
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints
 from dlaflow.rules.convolution_buffer import convolution_banks
 
@@ -76,6 +76,5 @@ def _split(draft: Draft, node: onnx.NodeProto, parts: int, *, slices: bool) -> E
 
 
 def _selected(edit: Edit, x: str, start: int, end: int, shape: tuple[int, ...]) -> str:
-    weights = np.zeros((end - start, (edit.shape(x) or ())[1], 1, 1))
-    weights[np.arange(end - start), np.arange(start, end)] = 1
-    return edit.add("Conv", [x, edit.weight("selection", weights, x)], shape, kernel_shape=[1, 1])
+    kernel = np.eye(edit.image(x)[1])[start:end, :, None, None]
+    return convolved(edit, x, kernel, shape, label="selection")

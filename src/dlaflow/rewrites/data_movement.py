@@ -19,9 +19,11 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import convolved, spread
 from dlaflow.rewrites.draft import Draft, Edit, integer
 from dlaflow.rewrites.load import evaluate
 from dlaflow.rewrites.settle import UNARY, bypassed
+from dlaflow.rules.case import by
 
 Indices = NDArray[np.int64]
 Image = tuple[int, int, int, int]
@@ -144,10 +146,8 @@ def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _R
     gather = _as_gather(indices, shape)
     if gather is not None:
         return _convolution(edit, source, gather, indices.shape, bounds)
-    spread = _as_spread(indices, shape)
-    if spread is not None:
-        return _transposed(edit, source, spread, indices.shape, bounds)
-    return None
+    blocks = _as_spread(indices, shape)
+    return None if blocks is None else _transposed(edit, source, blocks, indices.shape, bounds)
 
 
 def _is_identity(indices: Indices, shape: tuple[int, ...] | None) -> bool:
@@ -194,8 +194,7 @@ def _convolution(edit: Edit, source: str, gather: _Gather, shape: tuple[int, ...
             return _Refusal(f"as a convolution it has {what} {values[0]}x{values[1]}, allowed {limit.text}")
     weights = np.zeros((shape[1], channels[1], *gather.kernel))
     weights[np.arange(shape[1]), gather.channels, gather.rows, gather.columns] = 1
-    kernel = edit.weight("selection", weights, source)
-    return edit.add("Conv", [source, kernel], shape, kernel_shape=list(gather.kernel), strides=list(gather.stride))
+    return convolved(edit, source, weights, shape, label="selection", strides=list(gather.stride))
 
 
 def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
@@ -245,30 +244,25 @@ def _part_of_gated(edit: Edit, node: onnx.NodeProto, channels: Indices, out: tup
     return None
 
 
-def _as_spread(indices: Indices, shape: Image) -> tuple[Indices, int, int] | None:
-    """(p[c, dy, dx], bh, bw) of out[c, y, x] = in[p[c, y mod bh, x mod bw], y / bh, x / bw]."""
+def _as_spread(indices: Indices, shape: Image) -> Indices | None:
+    """p[c, dy, dx] of out[c, y, x] = in[p[c, y mod bh, x mod bw], y / bh, x / bw]."""
     _, _, height, width = indices.shape
     if height % shape[2] or width % shape[3]:
         return None
     bh, bw = height // shape[2], width // shape[3]
     if bh * bw == 1:
         return None
-    blocks = np.unravel_index(indices[0, :, :bh, :bw], shape)[1]
+    blocks: Indices = np.unravel_index(indices[0, :, :bh, :bw], shape)[1]
     channel = np.tile(blocks, (1, shape[2], shape[3]))
     y, x = (np.arange(height) // bh)[:, None], np.arange(width) // bw
-    return (blocks, bh, bw) if _comes_from(indices, shape, channel, y, x) else None
+    return blocks if _comes_from(indices, shape, channel, y, x) else None
 
 
-def _transposed(
-    edit: Edit, source: str, spread: tuple[Indices, int, int], shape: tuple[int, ...], bounds: Bounds
-) -> str | _Refusal:
-    blocks, bh, bw = spread
-    limit = bounds.limit("deconv.stride")
-    if limit is not None and not limit.allows(bh, bw):
-        return _Refusal(f"as a transposed convolution it has stride {bh}x{bw}, allowed {limit.text}")
-    before = (edit.draft.shape(source) or ())[1]
-    weights = np.zeros((before, shape[1], bh, bw))
-    c, dy, dx = np.meshgrid(*(np.arange(side) for side in blocks.shape), indexing="ij")
-    weights[blocks, c, dy, dx] = 1
-    kernel = edit.weight("spread", weights, source)
-    return edit.add("ConvTranspose", [source, kernel], shape, kernel_shape=[bh, bw], strides=[bh, bw])
+def _transposed(edit: Edit, source: str, blocks: Indices, shape: tuple[int, ...], bounds: Bounds) -> str | _Refusal:
+    sides, limit = blocks.shape[1:], bounds.limit("deconv.stride")
+    if limit is not None and not limit.allows(*sides):
+        return _Refusal(f"as a transposed convolution it has stride {by(sides)}, allowed {limit.text}")
+    kernel = np.zeros((edit.image(source)[1], shape[1], *sides))
+    c, dy, dx = np.indices(blocks.shape)
+    kernel[blocks, c, dy, dx] = 1
+    return spread(edit, source, kernel, shape, "spread")

@@ -302,6 +302,11 @@ class Edit:
         """The shape of an old or a new tensor."""
         return _whole(self.types[name]) if name in self.types else self.draft.shape(name)
 
+    def image(self, name: str) -> tuple[int, int, int, int]:
+        """N, C, H, W of an old or a new tensor of which that is known."""
+        n, c, h, w = self.shape(name) or ()
+        return n, c, h, w
+
     def _dtype(self, name: str) -> str:
         known = self.types.get(name) or self.draft.types.get(name)
         return known.dtype if known else "float32"

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.building_blocks import convolved
 from dlaflow.rewrites.draft import Array, Draft, Edit, integer, number
 
 _FLATTENS = frozenset({"Flatten", "Reshape", "Squeeze"})
@@ -46,11 +47,10 @@ class FullyConnected(Rewrite):
         if reason:
             return reason
         edit = Edit(draft, [node])
-        kernel = edit.weight("weight", matrix.T.reshape(matrix.shape[1], c, h, w), node.input[0])
-        inputs = [flatten.input[0], kernel]
+        kernel, added = matrix.T.reshape(matrix.shape[1], c, h, w), None
         if bias is not None:
-            inputs.append(edit.weight("bias", np.broadcast_to(bias.reshape(-1), (matrix.shape[1],)), node.input[0]))
-        y = edit.add("Conv", inputs, (n, matrix.shape[1], 1, 1), kernel_shape=[h, w])
+            added = "bias", np.broadcast_to(bias.reshape(-1), (matrix.shape[1],))
+        y = convolved(edit, flatten.input[0], kernel, (n, matrix.shape[1], 1, 1), bias=added)
         edit.reshape(y, (n, matrix.shape[1]), output=node.output[0])
         return edit
 
@@ -94,8 +94,7 @@ def _between_transposes(draft: Draft, node: onnx.NodeProto, matrix: Array) -> Ed
         x = before.input[0]
     else:
         x = edit.add("Transpose", [x], (n, c, h, w), perm=[0, 3, 1, 2])
-    kernel = edit.weight("weight", matrix.T.reshape(matrix.shape[1], c, 1, 1), node.input[0])
-    y = edit.add("Conv", [x, kernel], (n, matrix.shape[1], h, w), kernel_shape=[1, 1])
+    y = convolved(edit, x, matrix.T[:, :, None, None], (n, matrix.shape[1], h, w))
     edit.add("Transpose", [y], (n, h, w, matrix.shape[1]), output=node.output[0], perm=[0, 2, 3, 1])
     edit.moved.add(node.output[0])
     return edit

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlaflow.rewrites.base import Bounds
-from dlaflow.rewrites.building_blocks import Floats, affine, depthwise, squared
+from dlaflow.rewrites.building_blocks import Floats, affine, convolved, depthwise, squared
 from dlaflow.rewrites.draft import Draft, Edit, Shape
 from dlaflow.rewrites.frozen_statistics import Block, activations
-from dlaflow.rewrites.mean_pooling import mean_over
 from dlaflow.rewrites.prove import Samples
+from dlaflow.rewrites.reductions import mean_over
 
 ID = "normalization-arithmetic"
 TITLE = "Normalization becomes pools, convolutions and Newton steps (keep these layers in FP16)"
@@ -73,22 +73,18 @@ def by_arithmetic(draft: Draft, block: Block, samples: Samples, bounds: Bounds) 
 
 def _group_mean(edit: Edit, x: str, groups: int, sign: float, offset: float | None, bounds: Bounds) -> str | None:
     """Append the mean over H, W and the channels of each group, for every channel: (N, C, 1, 1)."""
-    n, c, h, w = (int(dim) for dim in edit.shape(x) or ())
+    n, c, h, w = edit.image(x)
     pooled = mean_over(edit, x, (h, w), bounds)
     if pooled is None:
         return None
-    each = c // groups
-    inputs = [pooled, edit.weight("mean", np.full((c, each, 1, 1), sign / each), x)]
-    if offset is not None:
-        inputs.append(edit.weight("epsilon", np.full(c, offset), x))
-    return edit.add("Conv", inputs, (n, c, 1, 1), kernel_shape=[1, 1], group=groups)
+    kernel = np.full((c, c // groups, 1, 1), sign * groups / c)
+    bias = None if offset is None else ("epsilon", np.full(c, offset))
+    return convolved(edit, pooled, kernel, (n, c, 1, 1), label="mean", bias=bias, group=groups)
 
 
 def _dense(edit: Edit, x: str, matrix: Floats, offset: float | None, shape: Shape) -> str:
-    inputs = [x, edit.weight("matrix", matrix[:, :, None, None], x)]
-    if offset is not None:
-        inputs.append(edit.weight("epsilon", np.full(len(matrix), offset), x))
-    return edit.add("Conv", inputs, shape, kernel_shape=[1, 1])
+    bias = None if offset is None else ("epsilon", np.full(len(matrix), offset))
+    return convolved(edit, x, matrix[:, :, None, None], shape, label="matrix", bias=bias)
 
 
 def _inverse_root(edit: Edit, v: str, newton: _Newton) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.draft import Draft, Edit, Value, attribute, integer, ints
-from dlaflow.rewrites.mean_pooling import mean_over
+from dlaflow.rewrites.building_blocks import convolved
+from dlaflow.rewrites.draft import Draft, Edit, attribute, integer, ints
+from dlaflow.rewrites.reductions import links, mean_over
 
 
 class PoolingWindows(Rewrite):
@@ -50,20 +51,13 @@ def _chained(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
     ends = [_shares(pads[axis + 2], chains[axis]) for axis in (0, 1)]
     edit, x = Edit(draft, [node]), node.input[0]
     for step in range(count):
-        n, c, *size = (int(dim) for dim in edit.shape(x) or ())
+        n, c, *size = edit.image(x)
         kernel = [chains[0][step], chains[1][step]]
         padding = [begins[0][step], begins[1][step], ends[0][step], ends[1][step]]
         stride = list(strides) if step == count - 1 else [1, 1]
         size = [(size[a] + padding[a] + padding[a + 2] - kernel[a]) // stride[a] + 1 for a in (0, 1)]
         x = edit.add("MaxPool", [x], (n, c, *size), kernel_shape=kernel, pads=padding, strides=stride)
     return edit.finish(x, node.output[0])
-
-
-def links(window: int, largest: int) -> list[int]:
-    """Windows whose chain equals `window`: few, and of nearly equal size."""
-    count = max(1, -(-(window - 1) // (largest - 1)))
-    reach, rest = divmod(window - 1, count)
-    return [reach + 1 + (index < rest) for index in range(count)]
 
 
 def _shares(padding: int, chain: list[int]) -> list[int]:
@@ -95,7 +89,6 @@ def _averaged(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
         return f"the window {window[0]}x{window[1]} is larger than a convolution's {kernel_limit.text}"
     if stride_limit is not None and not stride_limit.allows(*strides):
         return f"strides {strides} beyond a convolution's {stride_limit.text}"
-    kernel = edit.weight("mean", np.full((c, 1, *window), 1 / (window[0] * window[1])), x)
-    shape = draft.shape(node.output[0]) or ()
-    options: dict[str, Value] = {"kernel_shape": list(window), "pads": list(pads), "strides": list(strides), "group": c}
-    return edit.finish(edit.add("Conv", [x, kernel], shape, output="", **options), node.output[0])
+    kernel, shape = np.full((c, 1, *window), 1 / (window[0] * window[1])), draft.shape(node.output[0]) or ()
+    mean = convolved(edit, x, kernel, shape, label="mean", pads=list(pads), strides=list(strides), group=c)
+    return edit.finish(mean, node.output[0])

@@ -5,22 +5,17 @@ from __future__ import annotations
 from dlaflow.rewrites.arithmetic import Arithmetic
 from dlaflow.rewrites.base import SAFETIES, Rewrite, Safety
 from dlaflow.rewrites.batch_normalization import BatchNormFolding
-from dlaflow.rewrites.broadcasting import Broadcasting
-from dlaflow.rewrites.channel_reductions import ChannelReduction
+from dlaflow.rewrites.broadcasting import Broadcasting, Expansion
 from dlaflow.rewrites.channel_scale import ChannelScale
 from dlaflow.rewrites.convolution_parts import ConvolutionParts
 from dlaflow.rewrites.data_movement import DataMovement
-from dlaflow.rewrites.expansion import Expansion
 from dlaflow.rewrites.fully_connected import FullyConnected
-from dlaflow.rewrites.gelu import GeluBySigmoid
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
 from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
-from dlaflow.rewrites.max_pooling import MaxPooling
-from dlaflow.rewrites.mean_pooling import MeanPooling
-from dlaflow.rewrites.mish import MishBySigmoid
 from dlaflow.rewrites.pooling_windows import PoolingWindows
+from dlaflow.rewrites.reductions import ChannelReduction, MaxPooling, MeanPooling
 from dlaflow.rewrites.resize import ResizeByScales
-from dlaflow.rewrites.softplus import SoftplusBySigmoid
+from dlaflow.rewrites.smooth_activations import GeluBySigmoid, MishBySigmoid, SoftplusBySigmoid
 from dlaflow.rewrites.transposed_convolution import TransposedConvolution
 
 REWRITES: tuple[type[Rewrite], ...] = (

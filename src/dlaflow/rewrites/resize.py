@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import resized
+from dlaflow.rewrites.building_blocks import resized, spread
 from dlaflow.rewrites.draft import Draft, Edit, attribute
 
 SCALES_SINCE = 11
@@ -61,10 +61,8 @@ def _is_plain(draft: Draft, node: onnx.NodeProto) -> bool:
 
 def repeated(edit: Edit, x: str, factors: tuple[int, int], shape: tuple[int, ...]) -> str:
     """Append what repeats every pixel `factors` times: a transposed convolution."""
-    weights = np.zeros((shape[1], shape[1], *factors))
-    weights[np.arange(shape[1]), np.arange(shape[1])] = 1
-    kernel = edit.weight("repeat", weights, x)
-    return edit.add("ConvTranspose", [x, kernel], shape, kernel_shape=list(factors), strides=list(factors))
+    kernel = np.eye(shape[1])[:, :, None, None] * np.ones(factors)
+    return spread(edit, x, kernel, shape, "repeat")
 
 
 _COORDINATES: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import sliced
+from dlaflow.rewrites.building_blocks import convolved, sliced
 from dlaflow.rewrites.draft import Array, Draft, Edit, attribute, integer, ints
 
 
@@ -73,14 +73,12 @@ def _dilated(kernel: Array, dilation: tuple[int, int]) -> Array:
 
 def crop(edit: Edit, x: str, begin: tuple[int, int], size: tuple[int, int], bounds: Bounds) -> str:
     """Append what cuts H and W down to `size` from `begin`."""
-    n, c, h, w = (int(dim) for dim in edit.shape(x) or ())
+    n, c, h, w = edit.image(x)
     if (h, w) == size:
         return x
     shape = (n, c, *size)
     if bounds.limit("slice.available") is None:
         kernel = np.zeros((c, 1, h - size[0] + 1, w - size[1] + 1))
         kernel[:, :, begin[0], begin[1]] = 1
-        return edit.add(
-            "Conv", [x, edit.weight("crop", kernel, x)], shape, kernel_shape=list(kernel.shape[2:]), group=c
-        )
+        return convolved(edit, x, kernel, shape, label="crop", group=c)
     return sliced(edit, x, {axis + 2: (begin[axis], begin[axis] + size[axis]) for axis in (0, 1)}, shape)

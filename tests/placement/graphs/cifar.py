@@ -10,7 +10,7 @@ import onnx
 import torch
 from graphs.exporting import rename_nodes
 
-from dlaflow.rewrites.mean_pooling import replace_global_average_pool
+from dlaflow.rewrites.reductions import replace_global_average_pool
 from dlaflow.targets.target import resolve_target
 from dlaflow.zoo.models import build_model
 
