@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper, parser
 from dlaflow.rewrites.base import Bounds, Rewrite
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.motions import move_down
 from dlaflow.rewrites.prove import Executable, compare
-from dlaflow.rewrites.settle import settle
 from dlaflow.targets.target import resolve_target
 
 
@@ -85,7 +85,7 @@ def rewritten(build: Build) -> Rewritten:
             if not edits:
                 break
             changed = True
-            draft = settle(draft.apply(edits))
+            draft = move_down(draft.apply(edits))
         onnx.checker.check_model(draft.proto(), full_check=True)
         shapes = {name: first.shape(name) or () for name in first.inputs}
         evidence = compare(Executable(path), Executable(draft.proto()), shapes)

@@ -17,12 +17,12 @@ from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.cut import cut_automatically, post_path, split
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
 from dlaflow.rewrites.prove import BOUNDS, Executable, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Found, Search
-from dlaflow.rewrites.settle import four_dimensional_outputs
 from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict

@@ -21,7 +21,7 @@ from dlaflow.graph.shapes import Shapes, infer
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType
 from dlaflow.graph.verify import outer_names
 from dlaflow.rewrites.draft import Array, Draft, Edit, declare, integer
-from dlaflow.rewrites.settle import bypassed
+from dlaflow.rewrites.motions import bypassed
 
 _LOWEST_OPSET = 7
 _LARGEST_FOLD = 1 << 24

@@ -11,14 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
-
 from dlaflow.errors import InputError
-from dlaflow.graph.layer import Dims
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower import lower
 from dlaflow.graph.shapes import Shapes
-from dlaflow.graph.tensor_type import elem_of
 from dlaflow.rewrites.base import Bounds, Rewrite, Safety
 from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.rewrites.load import draft_to_match
@@ -120,21 +116,13 @@ def _refused(draft: Draft, edits: Sequence[Edit], target: Target) -> set[str]:
     nodes = [node for edit in edits for node in edit.nodes]
     if not nodes:
         return set()
-    added = {name: value for edit in edits for name, value in edit.weights.items()}
-    made = {name: known.shape for edit in edits for name, known in edit.types.items()}
-    used = dict.fromkeys(name for node in nodes for name in node.input if name)
-    weights = {
-        name: added[name] if name in added else draft.weights[name]
-        for name in used
-        if name in added or name in draft.weights
-    }
-    base = onnx.ModelProto(ir_version=draft.base.ir_version, opset_import=draft.base.opset_import)
-    base.graph.input.extend(
-        _info(draft, name, draft.shape(name)) for name in used if name not in weights and name not in made
-    )
-    base.graph.output.extend(_info(draft, name, made.get(name)) for node in nodes for name in node.output if name)
-    proto = replace(draft, base=base, nodes=tuple(nodes), weights=weights)
-    case = make_case(lower(proto.model(_NOWHERE), tensorrt=str(target.version)), target)
+    weights = {name: value for edit in edits for name, value in edit.weights.items()}
+    types = {name: known for edit in edits for name, known in edit.types.items()}
+    whole = replace(draft, weights={**draft.weights, **weights}, types={**draft.types, **types})
+    made = dict.fromkeys(name for node in nodes for name in node.output if name)
+    read = dict.fromkeys(name for node in nodes for name in node.input if name)
+    part = whole.part(nodes, [name for name in read if name not in made and name not in whole.weights], made)
+    case = make_case(lower(part.model(_NOWHERE), tensorrt=str(target.version)), target)
     examiner = Examiner()
     off = [
         layer
@@ -143,11 +131,6 @@ def _refused(draft: Draft, edits: Sequence[Edit], target: Target) -> set[str]:
     ]
     moved = {node.name for edit in edits for node in edit.nodes if set(node.output) & edit.moved}
     return {name for layer in off for name in layer.onnx_nodes} - moved
-
-
-def _info(draft: Draft, name: str, shape: Dims | None) -> onnx.ValueInfoProto:
-    known = draft.types.get(name)
-    return onnx.helper.make_tensor_value_info(name, elem_of((known.dtype if known else "") or "float32"), shape)
 
 
 def _replaced(draft: Draft, edit: Edit) -> set[str]:

@@ -16,8 +16,8 @@ from dlaflow.placement.answers import Known, known_answers
 from dlaflow.placement.check import check_model
 from dlaflow.rewrites.base import Bounds, Rewrite
 from dlaflow.rewrites.draft import Draft
+from dlaflow.rewrites.motions import move_down
 from dlaflow.rewrites.records import Applied, Gain, Refused
-from dlaflow.rewrites.settle import settle
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Placement, Verdict
 
@@ -129,7 +129,7 @@ class Search:
             if not edits:
                 break
             sites += [edit.site for edit in edits]
-            draft = settle(draft.apply(edits))
+            draft = move_down(draft.apply(edits))
         return draft, list(dict.fromkeys(sites))
 
     def _together(self, draft: Draft, score: Score, rewrites: list[Rewrite]) -> list[Taken]:

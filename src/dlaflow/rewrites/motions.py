@@ -9,7 +9,9 @@ Only motions that a rewrite made (`Draft.moved`) are touched: moving the author'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import onnx
@@ -26,44 +28,23 @@ _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _ROUNDS = 400
 
 
-def settle(draft: Draft) -> Draft:
+def move_down(draft: Draft) -> Draft:
     """Move and merge until nothing changes."""
     for _ in range(_ROUNDS):
-        if not draft.moved:
-            return draft
-        edits = [edit for node in draft.nodes if (edit := _step(draft, node)) is not None]
+        edits = [edit for node in draft.nodes if (edit := _step(draft, node)) is not None] if draft.moved else []
         if not edits:
             return draft
-        draft = draft.apply(edits[:1] if any(edit.rename for edit in edits[:1]) else _plain(edits))
+        # Other edits might hold a tensor that one of them renames, so that one goes alone.
+        alike = list(takewhile(lambda edit: not edit.rename, edits))
+        draft = draft.apply(alike or edits[:1])
     return draft
-
-
-def _plain(edits: list[Edit]) -> list[Edit]:
-    """The edits up to the first that renames a tensor, which the others might hold."""
-    for index, edit in enumerate(edits):
-        if edit.rename:
-            return edits[:index]
-    return edits
 
 
 def _step(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
         return None
-    if node.op_type in UNARY:
-        return _below_unary(draft, node)
-    if node.op_type in BINARY and len(node.input) == 2:
-        return _below_binary(draft, node)
-    if node.op_type in _RESHAPES and _motion(draft, node.input[0], "Reshape"):
-        return _merge_reshapes(draft, node)
-    if node.op_type == "Transpose" and _motion(draft, node.input[0], "Transpose"):
-        return _merge_transposes(draft, node)
-    if node.op_type == "BatchNormalization":
-        return _below_batch_norm(draft, node)
-    if node.op_type == "Softmax":
-        return _below_softmax(draft, node)
-    if node.op_type == "Concat":
-        return _below_concat(draft, node)
-    return None
+    below = _BELOW.get(node.op_type)
+    return below(draft, node) if below else None
 
 
 def _motion(draft: Draft, name: str, op: str = "") -> onnx.NodeProto | None:
@@ -74,7 +55,7 @@ def _motion(draft: Draft, name: str, op: str = "") -> onnx.NodeProto | None:
     return node if draft.shape(node.input[0]) is not None and draft.shape(name) is not None else None
 
 
-def again(edit: Edit, motion: onnx.NodeProto, x: str, output: str) -> None:
+def _again(edit: Edit, motion: onnx.NodeProto, x: str, output: str) -> None:
     """Put the same motion behind `x`, writing `output`."""
     draft = edit.draft
     shape = draft.shape(output) or draft.shape(motion.output[0]) or ()
@@ -93,11 +74,13 @@ def _below_unary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
         return None
     edit = Edit(draft, [node])
     moved = edit.copy(node, [motion.input[0], *node.input[1:]], draft.shape(motion.input[0]) or ())
-    again(edit, motion, moved, node.output[0])
+    _again(edit, motion, moved, node.output[0])
     return edit
 
 
 def _below_binary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
+    if len(node.input) != 2:
+        return None
     first, second = (_motion(draft, name) for name in node.input)
     motion = first or second
     if motion is None or draft.shape(node.output[0]) != draft.shape(motion.output[0]):
@@ -119,7 +102,7 @@ def _below_binary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
             return None
         inputs.append(edit.weight("constant", back, node.output[0]) if back is not value else name)
     moved = edit.copy(node, inputs, source)
-    again(edit, motion, moved, node.output[0])
+    _again(edit, motion, moved, node.output[0])
     return edit
 
 
@@ -189,42 +172,43 @@ def bypassed(draft: Draft, edit: Edit, source: str, output: str) -> Edit | None:
 
 def _below_batch_norm(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     """On the rows (N, C) that come from (N, C, 1, 1)."""
-    motion = _motion(draft, node.input[0], "Reshape")
-    source = None if motion is None else draft.image(motion.input[0])
-    if motion is None or source is None or (*(draft.shape(node.input[0]) or ()), 1, 1) != source:
+    pixel = _pixel(draft, node.input[0])
+    if pixel is None:
         return None
     edit = Edit(draft, [node])
-    again(edit, motion, edit.copy(node, [motion.input[0], *node.input[1:]], source), node.output[0])
-    return edit
+    return _to_rows(edit, edit.copy(node, [pixel, *node.input[1:]], edit.image(pixel)), node)
 
 
 def _below_softmax(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     """Over the classes of (N, C) that come from (N, C, 1, 1)."""
-    motion = _motion(draft, node.input[0], "Reshape")
-    axis = integer(node, "axis", -1 if draft.opset >= 13 else 1)
-    if motion is None or axis % 2 != 1 or len(draft.shape(node.input[0]) or ()) != 2:
-        return None
-    source = draft.image(motion.input[0])
-    if draft.opset < 13 or source is None or source[2:] != (1, 1):
+    pixel = _pixel(draft, node.input[0])
+    if pixel is None or draft.opset < 13 or integer(node, "axis", -1) % 2 != 1:
         return None
     edit = Edit(draft, [node])
-    again(edit, motion, edit.add("Softmax", [motion.input[0]], source, axis=1), node.output[0])
-    return edit
+    return _to_rows(edit, edit.add("Softmax", [pixel], edit.image(pixel), axis=1), node)
 
 
 def _below_concat(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     """Vectors (N, C) that come from (N, C, 1, 1), joined along C."""
-    motions = [_motion(draft, name, "Reshape") for name in node.input]
+    pixels = [pixel for name in node.input if (pixel := _pixel(draft, name)) is not None]
     shape = draft.shape(node.output[0])
-    if shape is None or len(shape) != 2 or integer(node, "axis", 1) % 2 != 1:
-        return None
-    sources = [motion.input[0] for motion in motions if motion is not None]
-    images = [draft.image(name) for name in sources]
-    if len(sources) != len(node.input) or any(image is None or image[2:] != (1, 1) for image in images):
+    if shape is None or len(pixels) < len(node.input) or integer(node, "axis", 1) % 2 != 1:
         return None
     edit = Edit(draft, [node])
-    joined = edit.add("Concat", sources, (*shape, 1, 1), axis=1)
-    edit.reshape(joined, shape, output=node.output[0])
+    return _to_rows(edit, edit.add("Concat", pixels, (*shape, 1, 1), axis=1), node)
+
+
+def _pixel(draft: Draft, name: str) -> str | None:
+    """The tensor (N, C, 1, 1) whose rows (N, C) a rewrite made `name` of."""
+    motion, rows = _motion(draft, name, "Reshape"), draft.shape(name)
+    if motion is None or rows is None or draft.image(motion.input[0]) != (*rows, 1, 1):
+        return None
+    return str(motion.input[0])
+
+
+def _to_rows(edit: Edit, x: str, node: onnx.NodeProto) -> Edit:
+    """Put the reshape of (N, C, 1, 1) to (N, C) behind `x`, in place of what `node` makes."""
+    edit.reshape(x, edit.image(x)[:2], output=node.output[0])
     return edit
 
 
@@ -249,3 +233,14 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
     for edit in edits:
         draft = draft.apply([edit])
     return replace(draft, base=base, types=types)
+
+
+_BELOW: dict[str, Callable[[Draft, onnx.NodeProto], Edit | None]] = {
+    **dict.fromkeys(UNARY, _below_unary),
+    **dict.fromkeys(BINARY, _below_binary),
+    **dict.fromkeys(_RESHAPES, _merge_reshapes),
+    "Transpose": _merge_transposes,
+    "BatchNormalization": _below_batch_norm,
+    "Softmax": _below_softmax,
+    "Concat": _below_concat,
+}
