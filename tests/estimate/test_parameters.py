@@ -18,7 +18,7 @@ from dlaflow.estimate.parameters import (
     shipped_folder,
     write_set,
 )
-from tools.fit.energy import write_energy
+from tools.fit.write import write_energy
 
 
 @pytest.mark.parametrize("key", DLA_SETS)

@@ -33,12 +33,11 @@ class Case:
     """
 
     index: int
+    clocks: Clocks
     subject: str
     scope: str
     what: str
-    generation: str
     precision: str
-    clocks: Clocks
     conditions: Conditions
     measured: float
     dla: Workload | None = None
@@ -46,6 +45,16 @@ class Case:
     batches: tuple[int, int] = (1, 1)
     use: bool = True
     why: str = ""
+
+    @property
+    def generation(self) -> str:
+        """That of the DLA: v1 on Xavier, v2 on Orin."""
+        return _generation(self.clocks)
+
+    @property
+    def key(self) -> str:
+        """The set of DLA parameters that it belongs to."""
+        return f"{self.generation}-{self.precision}"
 
 
 _BOARDS = (
@@ -142,16 +151,10 @@ def _engine_of_one_layer(index: int, point: Point, clocks: Clocks) -> Case | str
     else:
         return "layer kind not known"
     outlier = name == "layer:FC(1024,1024)" and point.power_mode == "50W" and point.precision == "int8"
+    conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, locked=False)
+    given = (index, clocks, kind, "layer", "dla", point.precision or "", conditions, point.latency_ms or 0)
     return Case(
-        index,
-        kind,
-        "layer",
-        "dla",
-        _generation(clocks),
-        point.precision or "",
-        clocks,
-        Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, locked=False),
-        point.latency_ms or 0,
+        *given,
         dla=_hybrid(network),
         use=not outlier,
         why="2.8 times its own MAXN time on both cores while smaller and larger ones take 1.1 times" if outlier else "",
@@ -174,18 +177,8 @@ def _profiled_layer(index: int, point: Point, clocks: Clocks) -> Case | str:
             y = d.elementwise(y, d.input(1, 64, 192, 320))
         network, kind = d.network(y), "convolution 3x3"
     conditions = Conditions(clocks.dla_mhz or 0, native_io=True)
-    return Case(
-        index,
-        kind,
-        "profile",
-        "dla",
-        _generation(clocks),
-        point.precision or "",
-        clocks,
-        conditions,
-        point.latency_ms or 0,
-        dla=_whole(network),
-    )
+    given = (index, clocks, kind, "profile", "dla", point.precision or "", conditions, point.latency_ms or 0)
+    return Case(*given, dla=_whole(network))
 
 
 def _network(index: int, point: Point, clocks: Clocks, version: Version) -> Case | str:
@@ -193,6 +186,7 @@ def _network(index: int, point: Point, clocks: Clocks, version: Version) -> Case
     if not one_shot and point.model not in _PUBLISHED:
         return "architecture, input size or pipeline not published"
     subject, height, width = (point.model, 224, 224) if one_shot else _PUBLISHED[point.model]
+    family = _FAMILY.get(subject, subject)
     ambiguous = "not" in (point.precision or "not")
     precision = "fp16" if ambiguous and _generation(clocks) == "v1" else "int8" if ambiguous else point.precision or ""
     batch = point.batch or 1
@@ -205,47 +199,24 @@ def _network(index: int, point: Point, clocks: Clocks, version: Version) -> Case
         work = _whole(NETWORKS[subject](batches[0], height, width))
         gpu = Workload.of(on_gpu(NETWORKS[subject](batches[1], height, width)))
         conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, cores=2, native_io=True)
-        return Case(
-            index,
-            _FAMILY.get(subject, subject),
-            "network",
-            "together",
-            _generation(clocks),
-            precision,
-            clocks,
-            conditions,
-            point.img_per_s or 0,
-            dla=work,
-            gpu=gpu,
-            batches=batches,
-        )
+        given = (index, clocks, family, "network", "together", precision, conditions, point.img_per_s or 0)
+        return Case(*given, dla=work, gpu=gpu, batches=batches)
     network = NETWORKS[subject](batch, height, width)
     if point.accelerator.startswith("GPU"):
         if "+" in point.accelerator or clocks.gpu is None or point.latency_ms is None:
             return "GPU figures, batch or latency not published"
         gpu = Workload.of(on_gpu(network))
         conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share)
-        return Case(
-            index,
-            _FAMILY.get(subject, subject),
-            "network",
-            "gpu",
-            _generation(clocks),
-            precision,
-            clocks,
-            conditions,
-            point.latency_ms,
-            gpu=gpu,
-            use=not ambiguous,
-            why="precision not stated" if ambiguous else "",
-        )
-    return _on_dla(index, point, clocks, version, (subject, precision, network, ambiguous))
+        given = (index, clocks, family, "network", "gpu", precision, conditions, point.latency_ms)
+        why = "precision not stated" if ambiguous else ""
+        return Case(*given, gpu=gpu, use=not ambiguous, why=why)
+    return _on_dla(index, point, clocks, version, (family, precision, network, ambiguous))
 
 
 def _on_dla(
     index: int, point: Point, clocks: Clocks, version: Version, drawn: tuple[str, str, Network, bool]
 ) -> Case | str:
-    subject, precision, network, ambiguous = drawn
+    family, precision, network, ambiguous = drawn
     two = point.accelerator == "2xDLA"
     rate, batch = point.img_per_s or (point.qps or 0) * (point.batch or 1), point.batch or 1
     measured = point.latency_ms or (batch * 1000 * (2 if two else 1) / rate if rate else 0)
@@ -262,28 +233,15 @@ def _on_dla(
         shared_passes=version >= Version.parse("8.5"),
         locked=not one_shot,
     )
+    why = "precision not stated: taken as FP16 from its GPU time" if ambiguous and precision == "fp16" else ""
     fragmented = one_shot and precision == "int8"
-    why = ""
     if fragmented:
         why = (
             f"the engine holds {point.dla_layer_count} DLA and {point.gpu_layer_count} GPU layers: not the placement "
             "of this network, and nobody published which it is"
         )
-    return Case(
-        index,
-        _FAMILY.get(subject, subject),
-        "network",
-        "dla",
-        _generation(clocks),
-        precision,
-        clocks,
-        conditions,
-        measured,
-        dla=_whole(network) if two else _hybrid(network),
-        use=not fragmented,
-        why=why
-        or ("precision not stated: taken as FP16 from its GPU time" if ambiguous and precision == "fp16" else ""),
-    )
+    given = (index, clocks, family, "network", "dla", precision, conditions, measured)
+    return Case(*given, dla=_whole(network) if two else _hybrid(network), use=not fragmented, why=why)
 
 
 @lru_cache(maxsize=256)

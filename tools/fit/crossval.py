@@ -47,10 +47,9 @@ def spread_key(case: Case) -> tuple[str, str]:
     """Which interval a case belongs to: the parameter set and the scope."""
     if case.what == "gpu":
         return ("volta" if case.generation == "v1" else "ampere"), "network"
-    key = f"{case.generation}-{case.precision}"
     if case.what == "together":
-        return f"{key} with GPU", "network"
-    return key, "network" if case.scope == "network" else "layer"
+        return f"{case.key} with GPU", "network"
+    return case.key, "network" if case.scope == "network" else "layer"
 
 
 def hold_out(cases: Sequence[Case], progress: Progress = silent) -> list[HeldOut]:

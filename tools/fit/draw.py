@@ -106,14 +106,8 @@ class Drawing:
         """A flattened Gemm."""
         n, inner = dims(x)[0], prod(dims(x)[1:])
         attributes = MatrixMultiply(1, inner, features)
-        return self._add(
-            "MATRIX_MULTIPLY",
-            (x,),
-            (n, features, 1, 1),
-            attributes,
-            macs=n * inner * features,
-            weights=inner * features,
-        )
+        weights = inner * features
+        return self._add("MATRIX_MULTIPLY", (x,), (n, features, 1, 1), attributes, macs=n * weights, weights=weights)
 
     def concat(self, parts: list[Tensor]) -> Tensor:
         """Concatenation of channels."""
@@ -160,20 +154,8 @@ class Drawing:
         index = len(self.layers)
         output = Tensor(f"t{index}", shape, "float32")
         name = f"{kind.lower()}_{index}"
-        self.layers.append(
-            Layer(
-                index,
-                name,
-                kind,
-                kind,
-                (name,),
-                inputs,
-                (output,),
-                attributes,
-                macs=macs,
-                weight_elements=weights,
-            )
-        )
+        where = (index, name, kind, kind, (name,), inputs, (output,), attributes)
+        self.layers.append(Layer(*where, macs=macs, weight_elements=weights))
         return output
 
 

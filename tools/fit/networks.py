@@ -6,6 +6,7 @@ Each function takes batch and input size and returns a Network; `NETWORKS` lists
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from dlaflow.graph.layer import Network, Tensor
 from tools.fit.draw import Drawing, Window, dims
@@ -251,7 +252,7 @@ def vgg19(n: int, h: int, w: int) -> Network:
 
 
 def _cifar(n: int, h: int, w: int, *, group_norm: bool, average_pool: bool) -> Network:
-    """The walk-through's network: four strided convolutions, each normalised, then pooling and a Gemm."""
+    """The walk-through's network in three variants: four strided, normalised convolutions, then pooling and a Gemm."""
     d = Drawing()
     y = d.input(n, 3, h, w)
     for channels in (64, 128, 256, 512):
@@ -265,21 +266,6 @@ def _cifar(n: int, h: int, w: int, *, group_norm: bool, average_pool: bool) -> N
         y = d.activation(y)
     y = d.pool(y, Window(2, 2, 0), "AVERAGE") if average_pool else d.mean(y)
     return d.network(_classifier(d, y, 10))
-
-
-def cifar_groupnorm(n: int, h: int, w: int) -> Network:
-    """The walk-through's first variant."""
-    return _cifar(n, h, w, group_norm=True, average_pool=False)
-
-
-def cifar_batchnorm(n: int, h: int, w: int) -> Network:
-    """The walk-through's second variant."""
-    return _cifar(n, h, w, group_norm=False, average_pool=False)
-
-
-def cifar_averagepool(n: int, h: int, w: int) -> Network:
-    """The walk-through's third variant."""
-    return _cifar(n, h, w, group_norm=False, average_pool=True)
 
 
 def single_conv(n: int, channels: tuple[int, int], size: int, window: Window) -> Network:
@@ -308,8 +294,8 @@ NETWORKS: dict[str, Builder] = {
     "mobilenet_v2": mobilenet_v2,
     "googlenet": googlenet,
     "vgg19": vgg19,
-    "cifar_groupnorm": cifar_groupnorm,
-    "cifar_batchnorm": cifar_batchnorm,
-    "cifar_averagepool": cifar_averagepool,
+    "cifar_groupnorm": partial(_cifar, group_norm=True, average_pool=False),
+    "cifar_batchnorm": partial(_cifar, group_norm=False, average_pool=False),
+    "cifar_averagepool": partial(_cifar, group_norm=False, average_pool=True),
 }
 """Builders of (batch, height, width), by the names that points use."""

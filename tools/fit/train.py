@@ -59,9 +59,7 @@ def predict(case: Case, engine: Engine | None, gpu: GpuParameters | None) -> flo
 
 def predict_with(case: Case, models: Models) -> float:
     """What a full set of models says for a case."""
-    return predict(
-        case, models.engines.get(f"{case.generation}-{case.precision}"), models.gpus.get(GPU_OF[case.generation])
-    )
+    return predict(case, models.engines.get(case.key), models.gpus.get(GPU_OF[case.generation]))
 
 
 def train(cases: Sequence[Case]) -> tuple[Models, list[Fitted]]:
@@ -92,7 +90,7 @@ def cases_of(key: str, cases: Sequence[Case]) -> list[Case]:
     if key in GPU_OF.values():
         return [case for case in cases if case.use and case.what == "gpu" and GPU_OF[case.generation] == key]
     kinds = ("dla",) if key.startswith("v2") else ("dla", "together")
-    return [case for case in cases if case.use and case.what in kinds and f"{case.generation}-{case.precision}" == key]
+    return [case for case in cases if case.use and case.what in kinds and case.key == key]
 
 
 def _priors(key: str, models: Models) -> tuple[Prior, ...]:

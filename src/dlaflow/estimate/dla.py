@@ -103,6 +103,11 @@ class Conditions:
     locked: bool = True
 
 
+def column(values: list[int]) -> Array:
+    """One number of many steps."""
+    return np.asarray(values, dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class StepTable:
     """The numbers of many steps as columns of one length."""
@@ -122,10 +127,6 @@ class StepTable:
     @classmethod
     def of(cls, steps: Sequence[Step]) -> StepTable:
         """Columns from steps."""
-
-        def column(values: list[int]) -> Array:
-            return np.asarray(values, dtype=np.float64)
-
         return cls(
             macs=column([step.macs for step in steps]),
             weights=column([step.weights for step in steps]),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from dlaflow.estimate.dla import Array, overlapped
+from dlaflow.estimate.dla import Array, column, overlapped
 from dlaflow.estimate.program import Step
 
 
@@ -66,10 +66,6 @@ class Kernels:
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Kernels:
         """Columns from steps."""
-
-        def column(values: list[int]) -> Array:
-            return np.asarray(values, dtype=np.float64)
-
         return cls(
             macs=column([step.macs for step in steps]),
             elements=column([step.inputs + step.outputs + step.weights for step in steps]),

@@ -11,8 +11,7 @@ from dlaflow.estimate.clocks import Clocks, clocks_of
 from dlaflow.estimate.dla import Conditions, step_times
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
-from dlaflow.estimate.places import assignments_of, with_helpers
-from dlaflow.estimate.program import assemble, on_gpu
+from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
 from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.targets.target import Target
@@ -73,6 +72,7 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     whole = mac_share > _WHOLE and (split.gpu + split.switches) < _ASIDE * split.total
     energy_ratio = gpu_over_dla(target.board.id, setting.clocks.mode) if whole else None
     fp16_ratio = ratio if target.precision == "fp16" else None
+    fixed = [f"the model's batch is fixed at {batch}, so a batch of {asked} does not apply"] if asked != batch else []
     return Estimate(
         board=target.board.id,
         mode=setting.clocks.mode,
@@ -93,14 +93,9 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
         ),
         gpu_energy_ratio=energy_ratio,
         advice=advise(
-            split,
-            latency,
-            gpu_alone,
-            fp16_ratio=fp16_ratio,
-            energy_ratio=energy_ratio,
-            dla_mac_share=mac_share,
+            split, latency, gpu_alone, fp16_ratio=fp16_ratio, energy_ratio=energy_ratio, dla_mac_share=mac_share
         ),
-        notes=(*_notes(setting, work), *_fixed(asked, batch)),
+        notes=(*_notes(setting, work), *fixed),
     )
 
 
@@ -108,10 +103,6 @@ def _batch_of(network: Network) -> int | None:
     """The leading dimension of the network's image inputs; None when it is open or there is none."""
     sizes = {tensor.shape[0] for tensor in network.inputs if tensor.shape is not None and len(tensor.shape) == 4}
     return sizes.pop() if len(sizes) == 1 else None
-
-
-def _fixed(asked: int, batch: int) -> tuple[str, ...]:
-    return () if asked == batch else (f"the model's batch is fixed at {batch}, so a batch of {asked} does not apply",)
 
 
 def _setting(target: Target, mode: str | None) -> _Setting:
@@ -155,15 +146,12 @@ def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
         reasons.append(f"the DLA clock of {board.name} in {setting.clocks.mode} is not published")
     elif not work.program.loadables:
         reasons.append("no layer runs on the DLA")
-    if work.program.unknown:
-        first, more = work.program.unknown[0], len(work.program.unknown) - 1
-        reasons.append(f"the size of {first}'s output is not known" + (f" (x{more + 1})" if more else ""))
-    if work.program.steering:
-        first, more = work.program.steering[0], len(work.program.steering) - 1
-        reasons.append(
-            f"how often {first} runs its steps, or which branch it takes, is not counted"
-            + (f" (x{more + 1})" if more else "")
-        )
+    for names, reason in (
+        (work.program.unknown, "the size of {}'s output is not known"),
+        (work.program.steering, "how often {} runs its steps, or which branch it takes, is not counted"),
+    ):
+        if names:
+            reasons.append(reason.format(names[0]) + (f" (x{len(names)})" if len(names) > 1 else ""))
     return tuple(reasons)
 
 

@@ -23,7 +23,7 @@ from dlaflow.graph.layer import (
     Shuffle,
     Tensor,
 )
-from dlaflow.types import Device
+from dlaflow.types import Device, Placement
 
 POINTWISE = frozenset({"ACTIVATION", "ELEMENTWISE", "SCALE", "UNARY", "PARAMETRIC_RELU", "CAST", "SELECT", "IDENTITY"})
 MATRIX = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED"})
@@ -132,6 +132,44 @@ def assemble(network: Network, assignments: Mapping[str, Assignment]) -> Program
     loadables = {step.assignment.loadable for step in steps if step.assignment.device is Device.DLA}
     steering = tuple(layer.name for layer in work if layer.kind in _STEERING)
     return Program(steps, _copies(network, work, assignments), len(loadables), unknown, steering)
+
+
+def assignments_of(placement: Placement) -> dict[str, Assignment]:
+    """Where each layer of a placement runs, by its name."""
+    return {layer.name: Assignment(layer.device, layer.loadable) for layer in placement.layers}
+
+
+def with_helpers(network: Network, placement: Placement) -> Network:
+    """The network as placed: with the helpers that the builder adds as layers, and their readers reading them."""
+    known = {layer.name: layer for layer in network.layers}
+    tensors = {tensor.name: tensor for tensor in network.inputs}
+    tensors |= {tensor.name: tensor for layer in network.layers for tensor in (*layer.inputs, *layer.outputs)}
+    made: dict[str, str] = {}
+    layers: list[Layer] = []
+    for placed in placement.layers:
+        layer = known.get(placed.name)
+        if layer is not None:
+            read = iter(placed.inputs)
+            inputs = tuple(
+                tensor if tensor.constant else _read(tensor, next(read), made, tensors) for tensor in layer.inputs
+            )
+            layers.append(replace(layer, inputs=inputs))
+        elif placed.inputs[0] in tensors:
+            source = tensors[placed.inputs[0]]
+            output = tensors[placed.outputs[0]] = replace(source, name=placed.outputs[0])
+            made[output.name] = source.name
+            layers.append(
+                Layer(len(layers), placed.name, "SHUFFLE", "", (), (source,), (output,), Shuffle(helper=True))
+            )
+    on_dla = {name for placed in placement.layers if placed.device is Device.DLA for name in placed.inputs}
+    leaving = {source: tensors[name] for name, source in made.items() if name not in on_dla}
+    outputs = tuple(leaving.get(tensor.name, tensor) for tensor in network.outputs)
+    return replace(network, layers=tuple(layers), outputs=outputs)
+
+
+def _read(tensor: Tensor, name: str, made: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Tensor:
+    """What a layer reads: a helper's output where there is one. An erased reshape keeps its own output's form."""
+    return tensors[name] if name in made else tensor
 
 
 def _without_folded(network: Network, assignments: Mapping[str, Assignment]) -> Network:

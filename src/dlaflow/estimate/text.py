@@ -8,26 +8,21 @@ from dlaflow.estimate.answer import Estimate, Range
 def estimate_text(found: Estimate, model: str) -> str:
     """The answer of `dlaflow estimate`, in 100 columns."""
     title = f"{model} on {found.board}, {found.mode}, {found.precision}, batch {found.batch}"
-    if found.latency is None or found.split is None:
-        lines = [title, "", "  unknown: " + "; ".join(found.unknown)]
-        if found.gpu_alone:
-            lines.append(f"  GPU alone       {_ms(found.gpu_alone)}")
-        return "\n".join(lines)
+    if found.latency is None or found.split is None or found.throughput is None:
+        alone = [f"  {'GPU alone':<16}{_span(found.gpu_alone)} ms"] if found.gpu_alone else []
+        return "\n".join([title, "", "  unknown: " + "; ".join(found.unknown), *alone])
     split, total = found.split, found.split.total
-    lines = [title, "", f"  latency         {_ms(found.latency)}"]
-    if found.throughput:
-        queries = f", {_short(found.throughput.value / found.batch)} batches/s" if found.batch > 1 else ""
-        lines.append(f"  one core        {_rate(found.throughput)}{queries}")
-    if found.two_cores:
-        lines.append(f"  both cores      {_rate(found.two_cores)}")
-    if found.with_gpu:
-        lines.append(f"  cores and GPU   {_rate(found.with_gpu)}")
-    if found.gpu_alone:
-        lines.append(f"  GPU alone       {_ms(found.gpu_alone)}")
-    if found.energy_mj:
-        lines.append(f"  energy          {_span(found.energy_mj)} mJ an image (accelerator rails, above idle)")
-    if found.gpu_energy_ratio:
-        lines.append(f"  GPU's energy    {_span(found.gpu_energy_ratio)} times that")
+    queries = f", {_short(found.throughput.value / found.batch)} batches/s" if found.batch > 1 else ""
+    totals = (
+        ("latency", found.latency, "ms"),
+        ("one core", found.throughput, f"images/s{queries}"),
+        ("both cores", found.two_cores, "images/s"),
+        ("cores and GPU", found.with_gpu, "images/s"),
+        ("GPU alone", found.gpu_alone, "ms"),
+        ("energy", found.energy_mj, "mJ an image (accelerator rails, above idle)"),
+        ("GPU's energy", found.gpu_energy_ratio, "times that"),
+    )
+    lines = [title, "", *(f"  {name:<16}{_span(value)} {unit}" for name, value, unit in totals if value)]
     lines += ["", f"Worth it: {found.advice.worth.value}. {_sentence(found.advice.reason)}", "", "Where the time goes:"]
     for name, part in (
         ("DLA work", split.dla),
@@ -47,28 +42,16 @@ def _what_if(found: Estimate) -> list[str]:
     if found.after_fix and found.latency:
         change = found.latency.value / found.after_fix.value
         rewrites = ", ".join(dict.fromkeys(found.fixes))
-        lines.append(f"  {'after `dlaflow fix`':<48}{_ms(found.after_fix)}, {change:.2f} times as fast ({rewrites})")
+        lines.append(
+            f"  {'after `dlaflow fix`':<48}{_span(found.after_fix)} ms, {change:.2f} times as fast ({rewrites})"
+        )
     if found.other_precision:
-        other = "FP16" if found.precision == "int8" else "INT8"
-        lines.append(f"  in {other:<45}{_ms(found.other_precision)}{_trap(found)}")
+        other, ratio = "FP16" if found.precision == "int8" else "INT8", found.dla_precision_ratio or 1.0
+        slow = "" if ratio < 1.5 else f" (FP16 work takes {ratio:.0f} times INT8's on this DLA)"
+        lines.append(f"  in {other:<45}{_span(found.other_precision)} ms{slow}")
     if found.sparse:
-        lines.append(f"  {'with 2:4 sparse weights':<48}{_ms(found.sparse)}")
+        lines.append(f"  {'with 2:4 sparse weights':<48}{_span(found.sparse)} ms")
     return ["What if:", *lines, ""] if lines else []
-
-
-def _trap(found: Estimate) -> str:
-    ratio = found.dla_precision_ratio
-    if ratio is None or ratio < 1.5:
-        return ""
-    return f" (FP16 work takes {ratio:.0f} times INT8's on this DLA)"
-
-
-def _ms(found: Range) -> str:
-    return f"{_span(found)} ms"
-
-
-def _rate(found: Range) -> str:
-    return f"{_span(found)} images/s"
 
 
 def _span(found: Range) -> str:

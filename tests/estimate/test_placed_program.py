@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlaflow.estimate.places import assignments_of, with_helpers
-from dlaflow.estimate.program import assemble
+from dlaflow.estimate.program import assemble, assignments_of, with_helpers
 from dlaflow.graph.layer import Network
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Device, Placement
