@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import fix_detectors as detectors
 import fix_networks as networks
 
-from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.fix import fix, write_cut
+from dlaflow.rewrites.search import FixConfig
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Summary
 from dlaflow.zoo.networks import model_bn, model_gn

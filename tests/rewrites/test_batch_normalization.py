@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.rewrites.batch_normalization import BatchNormFolding
-from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fix import fix
+from dlaflow.rewrites.search import FixConfig
 from dlaflow.targets.target import resolve_target
 
 BOUND = 2e-5

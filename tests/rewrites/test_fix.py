@@ -16,12 +16,12 @@ from dlaflow.fixed_shape import FixedShape
 from dlaflow.placement.check import check
 from dlaflow.rewrites import search as search_module
 from dlaflow.rewrites.base import Bounds, Safety
-from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.rewrites.fix import fix, write, write_cut
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.prove import Samples
 from dlaflow.rewrites.reductions import MeanPooling
+from dlaflow.rewrites.search import FixConfig
 from dlaflow.targets.target import resolve_target
 
 TARGET = resolve_target("agx-orin-64gb", "6.2")

@@ -13,12 +13,12 @@ from dlaflow.estimate.latency import estimate
 from dlaflow.graph.load import Model, load_model
 from dlaflow.placement.check import check_network, network_of
 from dlaflow.rewrites.base import Bounds
-from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.fix import fix, write
 from dlaflow.rewrites.gain import with_gain
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.matching import with_rewrites
 from dlaflow.rewrites.registry import REWRITES
+from dlaflow.rewrites.search import FixConfig
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Device, PlacedLayer, Placement, Remedy, Verdict
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.rewrites.base import Bounds
-from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.fix import fix
 from dlaflow.rewrites.frozen_statistics import find_blocks, freeze
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.normalization_arithmetic import by_arithmetic
 from dlaflow.rewrites.prove import Executable, Samples
+from dlaflow.rewrites.search import FixConfig
 from dlaflow.targets.target import resolve_target
 
 BOUND = 2e-5

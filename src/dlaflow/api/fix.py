@@ -75,9 +75,9 @@ def fix_model(
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
     from dlaflow.rewrites.base import Safety
-    from dlaflow.rewrites.config import FixConfig
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
+    from dlaflow.rewrites.search import FixConfig
 
     if options.allow not in ("exact", "tolerance", "data"):
         raise unknown_name("safety class", options.allow, ("exact", "tolerance", "data"))

@@ -53,8 +53,8 @@ def retrain(network: str, out: Path, target: Target, options: RetrainOptions, pr
         )
     if options.weights is None:
         raise UsageError("retraining starts from trained weights", expected="--weights FILE.safetensors")
-    from dlaflow.rewrites.config import FixConfig
     from dlaflow.rewrites.fix import fix, write
+    from dlaflow.rewrites.search import FixConfig
     from dlaflow.zoo.distillation import DistillationConfig, distill, export_distilled
 
     config = DistillationConfig(network, options.weights, options.data, options.data_dir, options.epochs)

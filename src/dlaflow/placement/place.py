@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dlaflow.graph.cost import has_known_macs
+from dlaflow.graph.cost import elements, has_known_macs
 from dlaflow.graph.layer import Network, Tensor
 from dlaflow.placement.answers import Known, settled
 from dlaflow.placement.grouping import group, keep_largest
 from dlaflow.placement.lifting import settle_shapes
 from dlaflow.placement.nodes import Node
 from dlaflow.placement.switches import switches
-from dlaflow.rules.case import Case, elements, make_case
+from dlaflow.rules.case import Case, make_case
 from dlaflow.rules.examine import Examiner, verdict
 from dlaflow.rules.limits_of_model import LoadableLimit
 from dlaflow.rules.model import nothing_runs
@@ -168,7 +168,7 @@ def _macs(nodes: Iterable[Node]) -> int:
 
 def _bytes(tensor: Tensor, case: Case) -> int:
     """The bytes of a tensor in the target's precision; 0 when its shape is unknown."""
-    return elements(tensor) * _ELEMENT_BYTES.get(tensor.dtype, case.bytes_per_element)
+    return elements(tensor.shape) * _ELEMENT_BYTES.get(tensor.dtype, case.bytes_per_element)
 
 
 def _batch_of(case: Case) -> int:

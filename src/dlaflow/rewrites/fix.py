@@ -13,7 +13,6 @@ from dlaflow.graph.load import load_model
 from dlaflow.placement.check import check_model
 from dlaflow.progress import Progress, silent
 from dlaflow.rewrites.base import Safety
-from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.cut import cut_automatically, post_path, split
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
@@ -22,7 +21,7 @@ from dlaflow.rewrites.normalizations import Changed, change_normalizations
 from dlaflow.rewrites.prove import BOUNDS, Executable, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
-from dlaflow.rewrites.search import Found, Search
+from dlaflow.rewrites.search import FixConfig, Found, Search
 from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dlaflow.rewrites.building_blocks import Floats, affine
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints, number
+from dlaflow.rewrites.group_normalization import grouped
 from dlaflow.rewrites.prove import Executable, Samples
 
 ID, TITLE = "frozen-statistics", "Normalization gets frozen statistics, which make it a scale"
@@ -63,15 +64,10 @@ def _instance(draft: Draft, node: onnx.NodeProto) -> Block | None:
     image = draft.image(node.input[0])
     if image is not None:
         return _affine(draft, Block((node,), node.input[0], node.output[0], image[1], epsilon, _f(scale), _f(bias)))
-    before, after = draft.producers.get(node.input[0]), draft.only_reader(node.output[0])
-    if before is None or after is None or before.op_type != "Reshape" or after.op_type != "Reshape":
+    found = grouped(draft, node)
+    if found is None or len(scale) != found[3]:
         return None
-    image, middle = draft.image(before.input[0]), draft.shape(node.input[0])
-    if image is None or middle is None or draft.image(after.output[0]) != image:
-        return None
-    groups = middle[1]
-    if middle[0] != image[0] or image[1] % groups or len(scale) != groups:
-        return None
+    before, after, image, groups = found
     wide = [np.repeat(_f(value), image[1] // groups) for value in (scale, bias)]
     block = Block((before, node, after), before.input[0], after.output[0], groups, epsilon, wide[0], wide[1])
     return _affine(draft, block)

@@ -23,20 +23,27 @@ class GroupNormalizationShape(Rewrite):
     operators = ("InstanceNormalization",)
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
-        before, after = draft.producers.get(node.input[0]), draft.only_reader(node.output[0])
-        middle = draft.shape(node.input[0])
-        if before is None or after is None or middle is None or len(middle) != 3:
+        found = grouped(draft, node)
+        if found is None or len(draft.shape(node.input[0]) or ()) != 3 or draft.only_reader(node.input[0]) is not node:
             return None
-        image = draft.image(before.input[0])
-        if image is None or draft.image(after.output[0]) != image or {before.op_type, after.op_type} != {"Reshape"}:
-            return None
-        n, c, h, w = image
-        groups = middle[1]
-        if middle[0] != n or c % groups or draft.only_reader(node.input[0]) is not node:
-            return None
+        before, after, (n, c, h, w), groups = found
         shape = (n, groups, c // groups * h, w)
         edit = Edit(draft, [before, node, after])
-        grouped = edit.reshape(before.input[0], shape)
-        normal = edit.copy(node, [grouped, *node.input[1:]], shape)
-        edit.reshape(normal, image, output=after.output[0])
+        middle = edit.reshape(before.input[0], shape)
+        normal = edit.copy(node, [middle, *node.input[1:]], shape)
+        edit.reshape(normal, (n, c, h, w), output=after.output[0])
         return edit
+
+
+def grouped(
+    draft: Draft, node: onnx.NodeProto
+) -> tuple[onnx.NodeProto, onnx.NodeProto, tuple[int, int, int, int], int] | None:
+    """The Reshapes before and behind an InstanceNormalization of groups, their N, C, H, W, and the number of groups."""
+    before, after = draft.producers.get(node.input[0]), draft.only_reader(node.output[0])
+    middle = draft.shape(node.input[0])
+    if before is None or after is None or middle is None or {before.op_type, after.op_type} != {"Reshape"}:
+        return None
+    image = draft.image(before.input[0])
+    if image is None or draft.image(after.output[0]) != image or middle[0] != image[0] or image[1] % middle[1]:
+        return None
+    return before, after, image, middle[1]

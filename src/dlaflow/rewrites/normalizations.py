@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlaflow.rewrites.base import SAFETIES, Bounds, Safety
-from dlaflow.rewrites.config import FixConfig
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.frozen_statistics import ID as FROZEN
 from dlaflow.rewrites.frozen_statistics import TITLE as FROZEN_TITLE
@@ -19,7 +18,7 @@ from dlaflow.rewrites.normalization_arithmetic import TITLE as ARITHMETIC_TITLE
 from dlaflow.rewrites.normalization_arithmetic import by_arithmetic
 from dlaflow.rewrites.prove import BOUNDS, Executable, Samples, compare
 from dlaflow.rewrites.records import Applied, Refused
-from dlaflow.rewrites.search import Search, gain_of, score_of
+from dlaflow.rewrites.search import FixConfig, Search, gain_of, score_of
 from dlaflow.types import Measurement, Provenance
 
 

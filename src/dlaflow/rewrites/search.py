@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import onnx
+
 from dlaflow.placement.answers import Known, known_answers
 from dlaflow.placement.check import check_model
-from dlaflow.rewrites.base import Bounds, Rewrite
+from dlaflow.rewrites.base import Bounds, Rewrite, Safety
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.motions import move_down
+from dlaflow.rewrites.prove import Samples
 from dlaflow.rewrites.records import Applied, Gain, Refused
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Placement, Verdict
@@ -26,6 +29,24 @@ _AGAIN = 20
 _NOTHING = 1_000_000
 _SINGLE_PLACES = 12
 _NO_GAIN = "it would bring neither fewer switches and loadables nor less work on the GPU"
+
+
+@dataclass(frozen=True)
+class FixConfig:
+    """How far `dlaflow fix` may go.
+
+    `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
+    and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
+    right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on.
+    """
+
+    allow: Safety = Safety.EXACT
+    output_4d: bool = False
+    samples: Samples | None = None
+    accuracy: Callable[[onnx.ModelProto], float] | None = None
+    tested: int = 0
+    max_drop: float = 1.0
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)

@@ -78,13 +78,6 @@ def channel_and_space(tensor: Tensor) -> tuple[int, ...]:
     return tuple(dim for dim in dims if dim is not None)
 
 
-def elements(tensor: Tensor) -> int:
-    """How many numbers a tensor holds; 0 when its shape is unknown."""
-    if tensor.shape is None or None in tensor.shape:
-        return 0
-    return prod(dim for dim in tensor.shape if dim is not None)
-
-
 def by(values: tuple[int, ...]) -> str:
     """`3x3`: numbers per axis as people write them."""
     return "x".join(map(str, values))

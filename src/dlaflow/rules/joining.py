@@ -7,6 +7,7 @@ from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, rank
 from dlaflow.types import Confidence, Finding, Remedy
 
+_NEAREST = 'y = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, roi, s)'
 _TWICE = (("roi", "float[0]", ""), ("s", "float[4]", "1,1,2,2"))
 
 
@@ -92,16 +93,8 @@ class ResizeAvailable(Rule):
     expected = "TensorRT 8.2 or later"
     source = "NvInfer.h before 8.2 does not mention it"
     confidence = Confidence.INFERRED
-    good = Example(
-        'y = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, roi, s)',
-        constants=_TWICE,
-    )
-    bad = Example(
-        'y = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, roi, s)',
-        constants=_TWICE,
-        board="xavier-nx",
-        tensorrt="7.1.3",
-    )
+    good = Example(_NEAREST, constants=_TWICE)
+    bad = Example(_NEAREST, constants=_TWICE, board="xavier-nx", tensorrt="7.1.3")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if case.limit(self.limit) is not None:
@@ -154,10 +147,7 @@ class ResizeScales(Rule):
     otherwise = Remedy.RETRAIN
     kinds = ("RESIZE",)
     good = ResizeAvailable.good
-    bad = Example(
-        'y = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, roi, s)',
-        constants=(("roi", "float[0]", ""), ("s", "float[4]", "1,1,1.5,1.5")),
-    )
+    bad = Example(_NEAREST, constants=(("roi", "float[0]", ""), ("s", "float[4]", "1,1,1.5,1.5")))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         resize = layer.attributes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from dlaflow.graph.cost import elements
 from dlaflow.graph.layer import Layer, Slice
 from dlaflow.rules.base import Example, ModelRule
-from dlaflow.rules.case import Case, elements
+from dlaflow.rules.case import Case
 from dlaflow.targets.limits import Limit
 from dlaflow.types import Confidence, Device, Finding, Placement, Remedy, Verdict
 
@@ -100,7 +101,7 @@ class LoadableMemory(PlacementRule):
             inner = {name for layer in members for name in (tensor.name for tensor in layer.inputs)}
             sizes = (
                 sum(layer.weight_elements for layer in members) * case.bytes_per_element,
-                sum(elements(tensor) for layer in members for tensor in layer.outputs if tensor.name in inner)
+                sum(elements(tensor.shape) for layer in members for tensor in layer.outputs if tensor.name in inner)
                 * case.bytes_per_element,
             )
             for (limit, what), size in zip(pools, sizes, strict=True):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import Layer, Lrn
-from dlaflow.rules.base import Example, Rule
+from dlaflow.rules.base import Bound, Example, Rule
 from dlaflow.rules.case import Case
 from dlaflow.types import Confidence, Finding, Remedy
 
 
-class LrnWindow(Rule):
+class LrnWindow(Bound[Lrn]):
     """The window of a local response normalization must be {lrn.window}, across channels.
 
     Why: the LRN engine has these sizes. An INT8 network computes it in FP16.
@@ -21,12 +21,9 @@ class LrnWindow(Rule):
     limit = "lrn.window"
     good = Example("y = LRN<size=5>(x)")
     bad = Example("y = LRN<size=11>(x)")
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        limit = case.limit(self.limit)
-        if limit is None or not isinstance(layer.attributes, Lrn) or limit.allows(layer.attributes.window):
-            return None
-        return self.breaks(layer, limit, f"window {layer.attributes.window}")
+    attributes = Lrn
+    fields = ("window",)
+    noun = "window"
 
 
 class NormalizationLayer(Rule):

@@ -25,11 +25,11 @@ class _Never(Rule):
     """Shared frame: a kind that is always refused."""
 
     source: ClassVar[str] = MATRIX
-    confidence: ClassVar[Confidence] = Confidence.DOCUMENTED
     expected: ClassVar[str] = "no such layer on the DLA"
+    received: ClassVar[str] = "{layer.kind}"
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
-        return self.refuses(layer, layer.kind, expected=self.expected, source=self.source, confidence=self.confidence)
+        return self.refuses(layer, self.received.format(layer=layer))
 
 
 class GatherLayer(_Never):
@@ -91,7 +91,7 @@ class CastLayer(_Never):
     bad = Example("h = Cast<to=10>(x)\nr = Relu(h)\ny = Cast<to=1>(r)", tensorrt="10.3.0")
 
 
-class ConstantLayer(Rule):
+class ConstantLayer(_Never):
     """A Constant that reaches run time is refused by the DLA.
 
     Why: weights live inside layers; a tensor of its own is computed on the GPU. With GPU fallback it folds into its
@@ -102,13 +102,11 @@ class ConstantLayer(Rule):
     id = "DLA284"
     remedy = Remedy.EXACT
     kinds = ("CONSTANT",)
+    received = "a Constant layer"
     expected = "constants inside other layers"
     source = "build logs of TensorRT 8.5.2 and 10.3.0"
     confidence = Confidence.MEASURED
     bad = Example("y = Mul(x, s)", weights=(("s", "1,64,1,1"),))
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        return self.refuses(layer, "a Constant layer")
 
 
 class NotListed(Rule):
@@ -129,7 +127,7 @@ class NotListed(Rule):
         return self.refuses(layer, layer.kind, expected="a kind that the DLA takes", source=MATRIX)
 
 
-class UnknownOperator(Rule):
+class UnknownOperator(_Never):
     """Nobody knows what TensorRT makes of this operator.
 
     Why: it is neither an ONNX operator with a TensorRT importer nor a plugin that is known here.
@@ -140,13 +138,11 @@ class UnknownOperator(Rule):
     remedy = Remedy.TOLERANCE
     otherwise = Remedy.NONE
     kinds = ("UNKNOWN",)
+    received = "operator {layer.op}"
     expected = "an operator of TensorRT's ONNX parser"
     source = "onnx-tensorrt's list of operators"
     confidence = Confidence.INFERRED
     bad = Example("y = my.domain.Mystery(x)")
-
-    def examine(self, layer: Layer, case: Case) -> Finding | None:
-        return self.refuses(layer, f"operator {layer.op}")
 
 
 class QuantizeLayer(Rule):
