@@ -135,3 +135,12 @@ def test_python_says_the_same(predicted: tuple[Path, Placement], tmp_path: Path)
     assert profiled.measured is not None
     assert found.switches_real == profiled.measured.switches == placement.summary.switches
     assert found.loadables_real == profiled.measured.loadables == placement.summary.loadables
+
+
+def test_a_build_that_names_nothing_is_no_full_agreement(predicted, tmp_path, capsys):
+    model, placement = predicted
+    log = tmp_path / "empty.log"
+    log.write_text("\n".join(line for line in lists_of(placement).splitlines() if "Layer]" not in line))
+    target = ["--board", "agx-orin-64gb", "--jetpack", "5.1.1", "--precision", "fp16"]
+    assert main(["score", str(model), "--log", str(log), *target]) == 2
+    assert "names no layer" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dlaflow.api.check import predict
 from dlaflow.api.keywords import File, keywords
-from dlaflow.errors import UsageError
+from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.observed.build import ObservedBuild, read_capture, read_layer_info, read_log, read_profile
 from dlaflow.observed.score import Score
@@ -65,7 +65,14 @@ def score_model(model: Path, file: BuildFile, built_for: BuiltFor) -> Scored:
     """
     build, stated = _read(file)
     placement = predict(model, _target(built_for, stated)).placement
-    return Scored(placement, compare(placement, build))
+    found = compare(placement, build)
+    if not found.named:
+        raise InputError(
+            f"{build.file} names no layer that does any work",
+            expected="a build of the model",
+            received=f"{len(build.entries)} entries, all of them constants or copies",
+        )
+    return Scored(placement, found)
 
 
 def _read(file: BuildFile) -> tuple[ObservedBuild, StatedTarget]:
