@@ -22,14 +22,14 @@ class _Build(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A build whose network, batch and conditions are known. `said` finds a rate in the notes: its group and unit."""
+    """A build of known network, batch and conditions. `rate` finds one in its notes, a group named by the unit."""
 
     file: str
     model: str
     precision: str
     batch: int = 1
     accelerator: str = "DLA0+GPU fallback"
-    said: str = ""
+    rate: str = ""
 
 
 BUILDS = (
@@ -41,7 +41,7 @@ BUILDS = (
         "CIFAR CNN with GroupNorm",
         "int8",
         32,
-        said=r"model_gn .*?(?P<qps>[\d.]+) qps",
+        rate=r"model_gn .*?(?P<qps>[\d.]+) qps",
     ),
     _Known(
         "ssd_mobilenet_v1_int8-agx_orin-trt85-1", "SSD-MobileNetV1", "int8", 2, "2xDLA", r"(?P<img>[\d.]+) images/s"
@@ -67,12 +67,12 @@ def _point(known: _Known, path: Path) -> Point | None:
         build = msgspec.json.decode(path.read_bytes(), type=_Build)
     except msgspec.DecodeError as error:
         raise InputError(f"{path} is not a recorded build", received=str(error)) from None
-    times, said = build.latency_ms or {}, re.search(known.said, build.notes) if known.said else None
+    times, found = build.latency_ms or {}, re.search(known.rate, build.notes) if known.rate else None
     latency = (
-        None if known.said else next((times[name] for name in ("gpu_compute_median", "median") if name in times), None)
+        None if known.rate else next((times[name] for name in ("gpu_compute_median", "median") if name in times), None)
     )
-    qps = None if known.said or latency else build.throughput_qps
-    rates = {name: float(value) for name, value in said.groupdict().items()} if said else {}
+    qps = None if known.rate or latency else build.throughput_qps
+    rates = {name: float(value) for name, value in found.groupdict().items()} if found else {}
     if not (latency or qps or rates):
         return None
     return Point(

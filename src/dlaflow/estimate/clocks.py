@@ -128,13 +128,11 @@ def _half(figure: Figure | None) -> Figure | None:
 
 
 def _extra(board: str, name: str, tensorrt: Version) -> _Mode | None:
-    for mode in _modes():
-        fits = (mode.since is None or tensorrt >= Version.parse(mode.since)) and (
-            mode.before is None or tensorrt < Version.parse(mode.before)
-        )
-        if (mode.board, mode.name) == (board, name) and fits:
-            return mode
-    return None
+    def holds(mode: _Mode) -> bool:
+        begun = mode.since is None or tensorrt >= Version.parse(mode.since)
+        return begun and (mode.before is None or tensorrt < Version.parse(mode.before))
+
+    return next((mode for mode in _modes() if (mode.board, mode.name) == (board, name) and holds(mode)), None)
 
 
 @cache

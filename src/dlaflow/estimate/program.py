@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
+from dlaflow.graph.cost import elements
 from dlaflow.graph.layer import (
     Activation,
     Convolution,
@@ -128,7 +129,9 @@ def assemble(network: Network, assignments: Mapping[str, Assignment]) -> Program
         for group in groups
         if hybrid or not all(_free_on_gpu(layer) for layer in group)
     )
-    unknown = tuple(layer.name for layer in work if any(_elements(tensor) is None for tensor in layer.outputs))
+    unknown = tuple(
+        layer.name for layer in work if any(tensor.shape is None or None in tensor.shape for tensor in layer.outputs)
+    )
     loadables = {step.assignment.loadable for step in steps if step.assignment.device is Device.DLA}
     steering = tuple(layer.name for layer in work if layer.kind in _STEERING)
     return Program(steps, _copies(network, work, assignments), len(loadables), unknown, steering)
@@ -272,9 +275,9 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Step:
     first = group[0]
     inner = {tensor.name for layer in group for tensor in layer.outputs}
     read = [tensor for layer in group for tensor in layer.inputs if not tensor.constant and tensor.name not in inner]
-    inputs = sum(_elements(tensor) or 0 for tensor in read)
-    outputs = sum(_elements(tensor) or 0 for tensor in group[-1].outputs)
-    edge = sum(_elements(tensor) or 0 for tensor in (*read, *group[-1].outputs) if tensor.name not in inside)
+    inputs = sum(elements(tensor.shape) for tensor in read)
+    outputs = sum(elements(tensor.shape) for tensor in group[-1].outputs)
+    edge = sum(elements(tensor.shape) for tensor in (*read, *group[-1].outputs) if tensor.name not in inside)
     made = first.outputs[0].shape if first.outputs else None  # what steers a loop or a branch makes no tensor
     shape = tuple(size or 1 for size in made or ())
     batch = shape[0] if shape else 1
@@ -310,7 +313,7 @@ def _channels(layer: Layer) -> tuple[int, int]:
         case MatrixMultiply(in_features=c, out_features=k) if c and k:
             return c, k
     if layer.kind in MATRIX and layer.macs and layer.outputs:
-        outputs = _elements(layer.outputs[0]) or 1
+        outputs = elements(layer.outputs[0].shape) or 1
         return max(1, layer.macs // outputs), int((layer.outputs[0].shape or (1,))[-1] or 1)
     return 0, 0
 
@@ -319,17 +322,17 @@ def _weights(layer: Layer) -> int:
     """The constants that a layer reads: its own, or those of the CONSTANT layers before a product."""
     if layer.kind not in MATRIX:
         return layer.weight_elements
-    return max(layer.weight_elements, sum(_elements(tensor) or 0 for tensor in layer.inputs if tensor.constant))
+    return max(layer.weight_elements, sum(elements(tensor.shape) for tensor in layer.inputs if tensor.constant))
 
 
 def _points(layer: Layer) -> int:
     """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once."""
-    outputs = sum(_elements(tensor) or 0 for tensor in layer.outputs)
+    outputs = sum(elements(tensor.shape) for tensor in layer.outputs)
     if isinstance(layer.attributes, Pooling):
         return outputs * prod(layer.attributes.window)
     if layer.kind in MATRIX or layer.kind in POINTWISE:
         return outputs
-    return max(outputs, sum(_elements(tensor) or 0 for tensor in layer.inputs if not tensor.constant))
+    return max(outputs, sum(elements(tensor.shape) for tensor in layer.inputs if not tensor.constant))
 
 
 def _free_on_gpu(layer: Layer) -> bool:
@@ -348,7 +351,7 @@ def _moves(permutation: tuple[int, ...]) -> bool:
 def _copies(network: Network, work: list[Layer], assignments: Mapping[str, Assignment]) -> tuple[Copy, ...]:
     """Tensors that cross the border of the DLA, each once per direction."""
     places: dict[str, Assignment | None] = {tensor.name: None for tensor in network.inputs}
-    sizes: dict[str, int] = {tensor.name: _elements(tensor) or 0 for tensor in network.inputs}
+    sizes: dict[str, int] = {tensor.name: elements(tensor.shape) for tensor in network.inputs}
     copies: dict[tuple[str, bool], Copy] = {}
     for layer in work:
         assignment = _assignment(layer, assignments)
@@ -363,16 +366,9 @@ def _copies(network: Network, work: list[Layer], assignments: Mapping[str, Assig
                 copies[tensor.name, inward] = Copy(tensor.name, sizes[tensor.name], inward=inward, host=False)
         for tensor in layer.outputs:
             places[tensor.name] = assignment
-            sizes[tensor.name] = _elements(tensor) or 0
+            sizes[tensor.name] = elements(tensor.shape)
     for tensor in network.outputs:
         source = places.get(tensor.name)
         if source is not None and source.device is Device.DLA:
             copies[tensor.name, False] = Copy(tensor.name, sizes[tensor.name], inward=False, host=True)
     return tuple(copies.values())
-
-
-def _elements(tensor: Tensor) -> int | None:
-    """How many elements a tensor has, None when a dimension is unknown."""
-    if tensor.shape is None or any(size is None for size in tensor.shape):
-        return None
-    return prod(size or 0 for size in tensor.shape)

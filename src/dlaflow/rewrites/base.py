@@ -1,7 +1,6 @@
 """What a rewrite is: operators to start from, a check that may refuse with a reason, an edit that computes the same.
 
-`match` answers None where its pattern is not there, a string where it is there and cannot be rewritten (the reason),
-and an Edit where it can. Whether an edit is worth it is not its business: the search measures that.
+Whether an edit is worth it is not its business: the search measures that.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Bounds:
         return limit.max if limit is not None and limit.max is not None else default
 
     def names(self, id: str) -> tuple[str, ...]:
-        """The words that a bound allows."""
+        """The names that a bound allows."""
         limit = self.limit(id)
         return limit.names if limit is not None else ()
 
@@ -74,7 +73,7 @@ class Rewrite:
     """The ONNX operators that a match starts from."""
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
-        """See the module."""
+        """The edit at `node`; None where the pattern is not there, the reason where it cannot be rewritten."""
         raise NotImplementedError
 
     @property

@@ -42,7 +42,7 @@ def scalar(edit: Edit, label: str, value: float, like: str) -> str:
 
 
 def depthwise(edit: Edit, x: str, factor: float | Floats, offset: float | Floats | None = None) -> str:
-    """The same as a depthwise 1x1 convolution, which no builder takes for a copy."""
+    """factor x + offset per channel as a depthwise 1x1 convolution, which no builder takes for a copy."""
     shape = edit.image(x)
     kernel = np.broadcast_to(np.asarray(factor), shape[1]).reshape(-1, 1, 1, 1)
     bias = None if offset is None else ("offset", np.broadcast_to(np.asarray(offset), shape[1]))

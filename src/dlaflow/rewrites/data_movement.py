@@ -32,6 +32,8 @@ MOVEMENTS = frozenset(
     | {"Unsqueeze", "Flatten"}
 )
 _LARGEST = 1 << 23
+_VECTORS = {"BatchNormalization": 4} | dict.fromkeys(UNARY, 0)
+"""Operators on each channel by itself, with how many constants of one number a channel they take."""
 
 
 @dataclass(frozen=True)
@@ -213,16 +215,12 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
         if bias is not None:
             inputs.append(edit.weight("bias", bias[channels], x))
         return edit.copy(node, inputs, out)
-    if node.op_type in UNARY and len(node.input) == 1 and len(draft.consumers.get(node.input[0], [])) == 1:
+    if _VECTORS.get(node.op_type) == len(node.input) - 1 and len(draft.consumers.get(node.input[0], [])) == 1:
         inner = _part_of_convolution(edit, node.input[0], channels)
-        return None if inner is None else edit.copy(node, [inner], out)
-    if node.op_type == "BatchNormalization" and len(draft.consumers.get(node.input[0], [])) == 1:
-        inner = _part_of_convolution(edit, node.input[0], channels)
-        vectors = [vector for i in range(1, 5) if (vector := draft.value(node, i)) is not None]
-        if inner is None or len(vectors) < 4:
+        values = [value for i in range(1, len(node.input)) if (value := draft.value(node, i)) is not None]
+        if inner is None or len(values) < len(node.input) - 1:
             return None
-        own = [edit.weight("part", vector[channels], x) for vector in vectors]
-        return edit.copy(node, [inner, *own], out)
+        return edit.copy(node, [inner, *(edit.weight("part", value[channels], x) for value in values)], out)
     if node.op_type == "Mul":
         return _part_of_gated(edit, node, channels, out)
     return None

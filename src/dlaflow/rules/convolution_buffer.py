@@ -77,17 +77,17 @@ class ConvBuffer(Rule):
             return None
         own = convolution_banks(conv.in_channels // conv.groups, width, conv, case.bytes_per_element)
         if not limit.allows(own.total):
-            return self.breaks(layer, limit, self._words(own))
+            return self.breaks(layer, limit, self._text(own))
         whole = convolution_banks(conv.in_channels, width, conv, case.bytes_per_element)
         if limit.allows(whole.total):
             return None
         return self.refuses(
             layer,
-            f"{self._words(own)} for one of {conv.groups} groups, {whole.total} for all channels",
+            f"{self._text(own)} for one of {conv.groups} groups, {whole.total} for all channels",
             expected=limit.text,
             source=f"{limit.source}; grouped convolutions are not mentioned",
             confidence=Confidence.INFERRED,
         )
 
-    def _words(self, banks: Banks) -> str:
+    def _text(self, banks: Banks) -> str:
         return f"{banks.total} banks ({banks.weights} weights + {banks.data} data)"

@@ -7,14 +7,17 @@ from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, by, dims, rank
 from dlaflow.types import Confidence, Finding, Remedy
 
-_HALF = Example("y, z = Split<axis=1, num_outputs=2>(x)", tensorrt="10.3.0")
-
 
 def _static(layer: Layer) -> Slice | None:
     return layer.attributes if isinstance(layer.attributes, Slice) and layer.attributes.size else None
 
 
-class SliceAvailable(Rule):
+class _SliceRule(Rule):
+    kinds = ("SLICE",)
+    good = Example("y, z = Split<axis=1, num_outputs=2>(x)", tensorrt="10.3.0")
+
+
+class SliceAvailable(_SliceRule):
     """Slice and Split run on the DLA from TensorRT 8.4 on.
 
     Why: added by that release.
@@ -24,9 +27,7 @@ class SliceAvailable(Rule):
     id = "DLA230"
     remedy = Remedy.EXACT
     otherwise = Remedy.ELSEWHERE
-    kinds = ("SLICE",)
     limit = "slice.available"
-    good = _HALF
     bad = Example("y, z = Split<axis=1>(x)", board="xavier-nx", tensorrt="8.2.1")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -36,7 +37,7 @@ class SliceAvailable(Rule):
         return self.refuses(layer, received, expected="TensorRT 8.4 or later", source="NvInfer.h before 8.4")
 
 
-class SliceStatic(Rule):
+class SliceStatic(_SliceRule):
     """Starts, sizes, axes and steps of a Slice must be known at build time.
 
     Why: the DLA copies fixed regions.
@@ -45,8 +46,6 @@ class SliceStatic(Rule):
 
     id = "DLA231"
     remedy = Remedy.EXACT
-    kinds = ("SLICE",)
-    good = _HALF
     bad = Example("y = Slice(x, b, e)", more_inputs=(("b", "int64[4]"), ("e", "int64[4]")))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -55,7 +54,7 @@ class SliceStatic(Rule):
         return self.refuses(layer, "computed bounds", expected="constants", source="NvInfer.h ISliceLayer")
 
 
-class SliceSteps(Rule):
+class SliceSteps(_SliceRule):
     """The steps of a Slice must be 1.
 
     Why: the copy engine moves whole runs. The old YOLOv5 Focus block uses steps of 2.
@@ -64,8 +63,6 @@ class SliceSteps(Rule):
 
     id = "DLA232"
     remedy = Remedy.EXACT
-    kinds = ("SLICE",)
-    good = _HALF
     bad = Example(
         "y = Slice(x, b, e, a, s)",
         constants=(("b", "int64[1]", "0"), ("e", "int64[1]", "32"), ("a", "int64[1]", "2"), ("s", "int64[1]", "2")),
@@ -83,7 +80,7 @@ class SliceSteps(Rule):
         return self.refuses(layer, f"steps {by(part.stride)}", expected="1", source="NvInfer.h ISliceLayer")
 
 
-class SliceBatch(Rule):
+class SliceBatch(_SliceRule):
     """The batch axis cannot be sliced.
 
     Why: a loadable works on one batch.
@@ -92,8 +89,6 @@ class SliceBatch(Rule):
 
     id = "DLA233"
     remedy = Remedy.NONE
-    kinds = ("SLICE",)
-    good = _HALF
     bad = Example(
         "y = Slice(x, b, e, a)",
         x="4,8,8,8",
@@ -109,7 +104,7 @@ class SliceBatch(Rule):
         return self.refuses(layer, received, expected="the whole batch", source="NvInfer.h ISliceLayer")
 
 
-class SliceRank(Rule):
+class SliceRank(_SliceRule):
     """Slice takes four dimensions.
 
     Why: the log says so in words: DLA only supports slicing 4 dimensional tensors.
@@ -118,11 +113,9 @@ class SliceRank(Rule):
 
     id = "DLA234"
     remedy = Remedy.EXACT
-    kinds = ("SLICE",)
     expected = "four dimensions"
     source = "build log of TensorRT 8.5.2: DLA only supports slicing 4 dimensional tensors"
     confidence = Confidence.MEASURED
-    good = _HALF
     bad = Example("y, z = Split<axis=1, num_outputs=2>(x)", x="1,64,49", tensorrt="10.3.0")
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -132,7 +125,7 @@ class SliceRank(Rule):
         return self.refuses(layer, dims(layer.inputs[0]))
 
 
-class SliceMode(Rule):
+class SliceMode(_SliceRule):
     """A Slice must stay within its input ({slice.modes}).
 
     Why: Pad, Tile and Expand become slices that reach beyond; TensorRT 10.4 takes wrapping and zero filling.
@@ -141,9 +134,7 @@ class SliceMode(Rule):
 
     id = "DLA235"
     remedy = Remedy.EXACT
-    kinds = ("SLICE",)
     limit = "slice.modes"
-    good = _HALF
     bad = Example("y = Pad(x, p)", constants=(("p", "int64[8]", "0,0,1,1,0,0,1,1"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
@@ -158,7 +149,7 @@ class SliceMode(Rule):
         return None
 
 
-class Repeat(Rule):
+class Repeat(_SliceRule):
     """Expand repeats data, which the DLA is not known to do.
 
     Why: it becomes a Slice with step 0.
@@ -167,8 +158,6 @@ class Repeat(Rule):
 
     id = "DLA236"
     remedy = Remedy.EXACT
-    kinds = ("SLICE",)
-    good = _HALF
     bad = Example("y = Expand(x, n)", x="1,64,1,1", constants=(("n", "int64[4]", "1,64,4,4"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
