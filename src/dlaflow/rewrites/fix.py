@@ -23,8 +23,9 @@ from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import FixConfig, Found, Search
 from dlaflow.rules.reading import contradictions, no_engine
+from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
-from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict
+from dlaflow.types import Device, Finding, Measurement, Placement, Provenance
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,7 @@ def _holds(evidence: list[Evidence], safety: Safety) -> bool:
 
 def _remaining(placement: Placement) -> list[Finding]:
     """What the release's parser still does not read, and the first reason of each layer that still runs on the GPU."""
-    left = [layer for layer in placement.layers if layer.device is Device.GPU]
-    reasons = [[each for each in layer.findings if each.verdict is not Verdict.NATIVE] for layer in left]
+    reasons = [against(layer) for layer in placement.layers if layer.device is Device.GPU]
     return [*no_engine(placement.findings), *(found[0] for found in reasons if found)]
 
 

@@ -46,56 +46,60 @@ class Block:
         return named[0].name or named[0].output[0]
 
 
+_Span = tuple[tuple[onnx.NodeProto, ...], int]
+"""The nodes of a normalization, and its groups: 0 for the channels of each pixel."""
+
+
 def find_blocks(draft: Draft) -> list[Block]:
     """All normalizations that can be frozen, in network order."""
-    finders = {
-        "InstanceNormalization": _instance,
-        "GroupNormalization": _group,
-        "LayerNormalization": _layer,
-    }
-    found = [finders[node.op_type](draft, node) for node in draft.nodes if node.op_type in finders]
+    found = [_block(draft, node) for node in draft.nodes if node.op_type in _FINDERS]
     return [block for block in found if block is not None]
 
 
-def _instance(draft: Draft, node: onnx.NodeProto) -> Block | None:
-    scale, bias, epsilon = draft.value(node, 1), draft.value(node, 2), number(node, "epsilon", 1e-5)
-    if scale is None or bias is None:
+def _block(draft: Draft, node: onnx.NodeProto) -> Block | None:
+    found, scale, bias = _FINDERS[node.op_type](draft, node), draft.value(node, 1), draft.value(node, 2)
+    if found is None or scale is None or scale.ndim != 1:
         return None
-    image = draft.image(node.input[0])
-    if image is not None:
-        return _affine(draft, Block((node,), node.input[0], node.output[0], image[1], epsilon, _f(scale), _f(bias)))
-    found = grouped(draft, node)
-    if found is None or len(scale) != found[3]:
+    nodes, groups = found
+    image = draft.image(nodes[0].input[0])
+    if image is None or (groups and bias is None):
         return None
-    before, after, image, groups = found
-    wide = [np.repeat(_f(value), image[1] // groups) for value in (scale, bias)]
-    block = Block((before, node, after), before.input[0], after.output[0], groups, epsilon, wide[0], wide[1])
-    return _affine(draft, block)
-
-
-def _group(draft: Draft, node: onnx.NodeProto) -> Block | None:
-    image, scale, bias = draft.image(node.input[0]), draft.value(node, 1), draft.value(node, 2)
-    groups = integer(node, "num_groups", 0)
-    if image is None or scale is None or bias is None or not groups:
-        return None
-    wide = [np.repeat(_f(value), image[1] // len(value)) for value in (scale, bias)]
+    values = _f(scale), np.zeros(image[1]) if bias is None else _f(bias)
+    wide = [np.repeat(value, image[1] // max(1, len(value))) for value in values]
     epsilon = number(node, "epsilon", 1e-5)
-    return _affine(draft, Block((node,), node.input[0], node.output[0], groups, epsilon, wide[0], wide[1]))
+    block = Block(nodes, nodes[0].input[0], nodes[-1].output[0], groups, epsilon, wide[0], wide[1])
+    return _affine(draft, block) if groups else block
 
 
-def _layer(draft: Draft, node: onnx.NodeProto) -> Block | None:
+def _instance(draft: Draft, node: onnx.NodeProto) -> _Span | None:
+    image, scale = draft.image(node.input[0]), draft.value(node, 1)
+    if image is not None:
+        return (node,), image[1]
+    found = grouped(draft, node)
+    if found is None or scale is None or len(scale) != found[3]:
+        return None
+    return (found[0], node, found[1]), found[3]
+
+
+def _group(draft: Draft, node: onnx.NodeProto) -> _Span | None:
+    groups = integer(node, "num_groups", 0)
+    return ((node,), groups) if groups else None
+
+
+def _layer(draft: Draft, node: onnx.NodeProto) -> _Span | None:
     """Over the channels of each pixel, between the two transposes that PyTorch users write."""
     before, after = draft.producers.get(node.input[0]), draft.only_reader(node.output[0])
-    scale, bias = draft.value(node, 1), draft.value(node, 2)
     if before is None or after is None or before.op_type != "Transpose" or after.op_type != "Transpose":
         return None
-    image = draft.image(before.input[0])
     perms = ints(before, "perm", ()), ints(after, "perm", ())
-    if image is None or scale is None or scale.ndim != 1 or perms != ((0, 2, 3, 1), (0, 3, 1, 2)):
-        return None
-    offset = np.zeros(image[1]) if bias is None else _f(bias)
-    epsilon = number(node, "epsilon", 1e-5)
-    return Block((before, node, after), before.input[0], after.output[0], 0, epsilon, _f(scale), offset)
+    return ((before, node, after), 0) if perms == ((0, 2, 3, 1), (0, 3, 1, 2)) else None
+
+
+_FINDERS: dict[str, Callable[[Draft, onnx.NodeProto], _Span | None]] = {
+    "InstanceNormalization": _instance,
+    "GroupNormalization": _group,
+    "LayerNormalization": _layer,
+}
 
 
 def _f(value: NDArray[np.generic]) -> Floats:

@@ -23,6 +23,7 @@ from dlaflow.rules.case import make_case
 from dlaflow.rules.examine import Examiner
 from dlaflow.rules.model import nothing_runs
 from dlaflow.rules.normalization import NormalizationLayer
+from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, PlacedLayer, Placement, Remedy, Verdict
 
@@ -40,7 +41,7 @@ def with_rewrites(placement: Placement, model: Model, target: Target, shapes: Sh
     """
     wanted: dict[str, set[str]] = {}
     for layer in placement.layers:
-        for finding in _against(layer):
+        for finding in against(layer):
             wanted.setdefault(finding.rule, set()).update(layer.onnx_nodes)
     rewrites = [rewrite() for rewrite in REWRITES if wanted.keys() & set(rewrite.answers)]
     if nothing_runs(placement.findings) or not (rewrites or NormalizationLayer.id in wanted):
@@ -69,17 +70,13 @@ def _add_normalizations(draft: Draft, answers: dict[tuple[str, str], list[_Answe
         answers.setdefault((NormalizationLayer.id, block.site), []).extend(both)
 
 
-def _against(layer: PlacedLayer) -> list[Finding]:
-    if layer.device is Device.FOLDED:
-        return []
-    return [finding for finding in layer.findings if finding.verdict is not Verdict.NATIVE]
-
-
 def _answered(layer: PlacedLayer, answers: dict[tuple[str, str], list[_Answer]]) -> PlacedLayer:
+    if not against(layer):
+        return layer
     conditional = False
     findings: list[Finding] = []
     for finding in layer.findings:
-        if finding.verdict is Verdict.NATIVE or layer.device is Device.FOLDED:
+        if finding.verdict is Verdict.NATIVE:
             findings.append(finding)
             continue
         found = [answer for node in layer.onnx_nodes for answer in answers.get((finding.rule, node), ())]

@@ -21,8 +21,9 @@ from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.motions import move_down
 from dlaflow.rewrites.prove import Samples
 from dlaflow.rewrites.records import Applied, Gain, Refused
+from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
-from dlaflow.types import Device, Placement, Verdict
+from dlaflow.types import Device, Placement
 
 Score = tuple[int, int, int, int, int, int]
 _AGAIN = 20
@@ -127,13 +128,7 @@ class Search:
         return single
 
     def _relevant(self, placement: Placement) -> list[Rewrite]:
-        rules = {
-            finding.rule
-            for layer in placement.layers
-            if layer.device is not Device.FOLDED
-            for finding in layer.findings
-            if finding.verdict is not Verdict.NATIVE
-        }
+        rules = {finding.rule for layer in placement.layers for finding in against(layer)}
         return [rewrite for rewrite in self.rewrites if rules & set(rewrite.answers)]
 
     def _everywhere(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlaflow.types import Finding, Remedy, Verdict
+from dlaflow.types import Device, Finding, PlacedLayer, Remedy, Verdict
 
 _OPTIONS = {
     Remedy.TOLERANCE: " --allow tolerance",
@@ -23,6 +23,13 @@ def fix_call(findings: Sequence[Finding]) -> str:
     where = f" at {len(named)} of {len(findings)}" if len(named) < len(findings) else ""
     does = "does it" if all(finding.verdict is Verdict.CONDITIONAL for finding in named) else "has a rewrite"
     return f"`dlaflow fix{_OPTIONS.get(safest, '')}` {does}{where}: {rewrites}."
+
+
+def against(layer: PlacedLayer) -> list[Finding]:
+    """The findings that speak against a layer on the DLA; none for a layer that leaves no work at run time."""
+    if layer.device is Device.FOLDED:
+        return []
+    return [finding for finding in layer.findings if finding.verdict is not Verdict.NATIVE]
 
 
 def has_remedy(finding: Finding) -> bool:
