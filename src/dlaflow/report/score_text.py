@@ -5,63 +5,30 @@ from __future__ import annotations
 import msgspec
 
 from dlaflow.observed.score import Disagreement, LoadableMatch, Score
-from dlaflow.types import Placement, TargetInfo
+from dlaflow.types import Placement
 from dlaflow.version import __version__
 
 _SHOWN = 40
 
 
-class ScoreFile(msgspec.Struct, frozen=True):
-    """What `dlaflow score --json` writes. Shares lie in 0..1."""
-
-    schema: str
-    dlaflow: str
-    model: str
-    target: TargetInfo
-    build: str
-    named: int
-    named_agreeing: int
-    named_share: float
-    layers: int
-    layers_agreeing: int
-    layer_share: float
-    macs: int
-    mac_share: float
-    loadables_predicted: int
-    loadables_real: int | None
-    loadables: tuple[LoadableMatch, ...]
-    disagreements: tuple[Disagreement, ...]
-    doubt: str
-    switches_predicted: int
-    switches_real: int | None
-    lenient: tuple[tuple[str, str], ...]
+_WRITTEN = (
+    *("named", "named_agreeing", "named_share", "layers", "layers_agreeing", "layer_share", "macs", "mac_share"),
+    *("loadables_predicted", "loadables_real", "loadables", "disagreements", "doubt"),
+    *("switches_predicted", "switches_real", "lenient"),
+)
+"""What the file holds of a score, shares in 0..1."""
 
 
 def score_json(score: Score, placement: Placement) -> bytes:
     """The score as a file (schema dlaflow.score/1)."""
-    record = ScoreFile(
-        schema="dlaflow.score/1",
-        dlaflow=__version__,
-        model=placement.model.path,
-        target=placement.target,
-        build=score.source,
-        named=score.named,
-        named_agreeing=score.named_agreeing,
-        named_share=score.named_share,
-        layers=score.layers,
-        layers_agreeing=score.layers_agreeing,
-        layer_share=score.layer_share,
-        macs=score.macs,
-        mac_share=score.mac_share,
-        loadables_predicted=score.loadables_predicted,
-        loadables_real=score.loadables_real,
-        loadables=score.loadables,
-        disagreements=score.disagreements,
-        doubt=score.doubt,
-        switches_predicted=score.switches_predicted,
-        switches_real=score.switches_real,
-        lenient=score.lenient,
-    )
+    record = {
+        "schema": "dlaflow.score/1",
+        "dlaflow": __version__,
+        "model": placement.model.path,
+        "target": placement.target,
+        "build": score.source,
+        **{name: getattr(score, name) for name in _WRITTEN},
+    }
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
