@@ -12,6 +12,7 @@ from dlaflow.files import record_json, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 SCHEMA = "dlaflow.doctor/1"
 
@@ -38,18 +39,24 @@ def doctor(*, json: Path | None = None, quiet: terminal.Quiet = False) -> None:
 
 
 def _print(checkup: Checkup, console: Console) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     for name, value in facts(checkup.machine):
         console.print(Text.assemble((f"{name:<12}", "bold"), value))
-    table = Table("what", "here", "missing", "how to get it", title="What works here", title_justify="left")
+    console.print(abilities_table(checkup, "here"))
+    terminal.say(*(f"! {oddity}" for oddity in checkup.oddities))
+
+
+def abilities_table(checkup: Checkup, where: str) -> Table:
+    """What works on a machine (`here`, or `there` on a board), and how to get what does not."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("what", where, "missing", "how to get it", title=f"What works {where}", title_justify="left")
     for ability in checkup.abilities:
-        here = Text("yes", "green") if ability.works else Text("no", "red")
-        table.add_row(Text(ability.name), here, Text(ability.why), Text(ability.install))
-    console.print(table)
-    for oddity in checkup.oddities:
-        console.print(f"! {oddity}", markup=False)
+        works = Text("yes", "green") if ability.works else Text("no", "red")
+        table.add_row(Text(ability.name), works, Text(ability.why), Text(ability.install))
+    return table
 
 
 def facts(machine: Machine) -> list[tuple[str, str]]:

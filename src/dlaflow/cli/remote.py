@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
 from dlaflow.cli import remote_build, remote_measure, terminal
-from dlaflow.cli.doctor import facts
+from dlaflow.cli.doctor import abilities_table, facts
 from dlaflow.cli.options import Out
 from dlaflow.cli.remote_options import Connecting, control, each_board
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
@@ -48,6 +48,7 @@ Examples:
 `dlaflow remote BOARD COMMAND --help` tells the options of a command.
 """
 
+_Answer = TypeVar("_Answer")
 commands = App(name="dlaflow remote BOARD", result_action="return_value", default_parameter=Parameter(negative=""))
 remote = App(name="remote", help=_HELP, help_flags=[], version_flags=[], result_action="return_value")
 
@@ -85,32 +86,23 @@ def choose(*words: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
 
 
 @commands.command
-def doctor(board: str, /, *, connecting: Connecting | None = None) -> None:
+def doctor(board: str, /, *, connecting: Connecting = Connecting()) -> None:
     """Tell what the board is, what of dlaflow works there, and the command that installs what is missing."""
     found = each_board(board, connecting, lambda one, entry: examine(one))
     console = terminal.console()
     for name, checkup in found.items():
-        if connecting and connecting.quiet:
+        if connecting.quiet:
             continue
         console.print(Text(name, "bold"))
         for title, value in facts(checkup.machine):
             console.print(Text(f"{title:<12}{value}"))
-        table = Table("what", "there", "missing", "how to get it", title="What works there", title_justify="left")
-        for ability in checkup.abilities:
-            works = Text("yes", "green") if ability.works else Text("no", "red")
-            table.add_row(Text(ability.name), works, Text(ability.why), Text(ability.install))
-        console.print(table)
+        console.print(abilities_table(checkup, "there"))
 
 
 @commands.command
-def jobs(board: str, /, *, connecting: Connecting | None = None) -> None:
+def jobs(board: str, /, *, connecting: Connecting = Connecting()) -> None:
     """List what runs on the board, and what ran."""
-
-    def work(one: RemoteBoard, entry: BoardEntry) -> tuple[JobState, ...]:
-        one.hello()
-        return one.ask("jobs", JobList).jobs
-
-    found = each_board(board, connecting, work)
+    found = each_board(board, connecting, lambda one, entry: _ask(one, "jobs", JobList).jobs)
     table = Table("board")
     table.add_column("job", no_wrap=True, min_width=28)
     for title in ("state", "what", "host"):
@@ -129,7 +121,7 @@ def attach(
     /,
     *,
     out: Out,
-    connecting: Connecting | None = None,
+    connecting: Connecting = Connecting(),
 ) -> None:
     """Follow a job that an earlier call started, and pull all that it left.
 
@@ -150,11 +142,11 @@ def attach(
         return finish(one, find_exactly(one, job), out, control(connecting))
 
     (state,) = each_board(board, connecting, work).values()
-    terminal.console().print(f"{state.id} {state.state} {state.why}: {len(state.outputs)} files in {out}", markup=False)
+    terminal.say(f"{state.id} {state.state} {state.why}: {len(state.outputs)} files in {out}")
 
 
 @commands.command
-def stop(board: str, job: str, /, *, connecting: Connecting | None = None) -> None:
+def stop(board: str, job: str, /, *, connecting: Connecting = Connecting()) -> None:
     """End a job on the board; its clocks are put back.
 
     Parameters
@@ -162,17 +154,12 @@ def stop(board: str, job: str, /, *, connecting: Connecting | None = None) -> No
     job
         Its name, as `jobs` lists it.
     """
-
-    def work(one: RemoteBoard, entry: BoardEntry) -> Stopping:
-        one.hello()
-        return one.ask("stop", Stopping, {"id": job})
-
-    each_board(board, connecting, work)
+    each_board(board, connecting, lambda one, entry: _ask(one, "stop", Stopping, {"id": job}))
     terminal.console().print(f"{job} is asked to stop")
 
 
 @commands.command
-def clean(board: str, /, *, days: float = 14.0, connecting: Connecting | None = None) -> None:
+def clean(board: str, /, *, days: float = 14.0, connecting: Connecting = Connecting()) -> None:
     """Forget jobs that ended long ago, and files that no job used since.
 
     Parameters
@@ -182,11 +169,13 @@ def clean(board: str, /, *, days: float = 14.0, connecting: Connecting | None = 
     """
     if days < 0:
         raise UsageError("days cannot be negative", expected="0 or more", received=days)
-
-    def work(one: RemoteBoard, entry: BoardEntry) -> Cleaned:
-        one.hello()
-        return one.ask("clean", Cleaned, {"days": days})
-
-    for name, cleaned in each_board(board, connecting, work).items():
+    found = each_board(board, connecting, lambda one, entry: _ask(one, "clean", Cleaned, {"days": days}))
+    for name, cleaned in found.items():
         outcome = "is busy; nothing was removed" if cleaned.answer == "busy" else f"forgot {cleaned.removed} jobs"
-        terminal.console().print(f"{name} {outcome}", markup=False)
+        terminal.say(f"{name} {outcome}")
+
+
+def _ask(board: RemoteBoard, question: str, kind: type[_Answer], request: dict[str, object] | None = None) -> _Answer:
+    """Ask the agent, which must be there first."""
+    board.hello()
+    return board.ask(question, kind, request)

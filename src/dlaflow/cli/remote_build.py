@@ -45,10 +45,10 @@ def build(
     /,
     *,
     out: Out,
-    target: Target | None = None,
-    engine: Engine | None = None,
-    running: Running | None = None,
-    connecting: Connecting | None = None,
+    target: Target = Target(),
+    engine: Engine = Engine(),
+    running: Running = Running(),
+    connecting: Connecting = Connecting(),
 ) -> None:
     """Build an engine on the board, and pull it with its log and manifest.
 
@@ -62,8 +62,7 @@ def build(
     out
         The engine to write; with several boards each adds its name.
     """
-    named, wanted, running = target or Target(), engine or Engine(), running or Running()
-    if wanted.timing_cache is not None:
+    if engine.timing_cache is not None:
         raise UsageError(
             "the board keeps no timing cache for another host", received="--timing-cache", then="Leave it out."
         )
@@ -71,8 +70,8 @@ def build(
 
     def work(one: RemoteBoard, entry: BoardEntry) -> BuildResult:
         machine, facts = ask(one)
-        on_board = target_of(options_on(machine, named, entry.title), wanted)
-        config = configure(model, on_board, wanted)
+        on_board = target_of(options_on(machine, target, entry.title), engine)
+        config = configure(model, on_board, engine)
         release, path = on_board.release, own_path(out, entry.title, count)
         only = running.build_only or config.standalone
         how = RemoteBuild(
@@ -86,7 +85,7 @@ def build(
         return build_on_board(one, Request(model, path, config, built_for), how)
 
     for name, result in each_board(board, connecting, work).items():
-        if not (connecting and connecting.quiet):
+        if not connecting.quiet:
             print_cautions(result.cautions)
             print_result(result, name)
 
@@ -96,10 +95,10 @@ def probe(
     model: Path,
     /,
     *,
-    target: Target | None = None,
+    target: Target = Target(),
     every_layer: bool = False,
     again: bool = False,
-    connecting: Connecting | None = None,
+    connecting: Connecting = Connecting(),
 ) -> None:
     """Let the board answer what `check` does not know: each unknown layer is built alone, and the answer is kept.
 
@@ -112,23 +111,21 @@ def probe(
     again
         Ask also what was answered before.
     """
-    options = target or Target()
 
     def work(one: RemoteBoard, entry: BoardEntry) -> Probed:
         machine, _ = ask(one)
         probing = ProbeOptions(everything=every_layer, again=again, control=control(connecting))
-        return run_probe(one, model, options_on(machine, options, entry.title).target(), probing)
+        return run_probe(one, model, options_on(machine, target, entry.title).target(), probing)
 
-    console = terminal.console()
     for name, probed in each_board(board, connecting, work).items():
         place = keep(probed.answers) if probed.answers else None
-        if connecting and connecting.quiet:
+        if connecting.quiet:
             continue
         asked = probed.answers.answers if probed.answers else ()
-        for answer in (*asked, *probed.known):
-            reason = f"  {answer.reason}" if answer.reason else ""
-            console.print(f"{answer.device:<7} {answer.kind:<16} {answer.layer}{reason}", markup=False)
-        for layer, why in probed.skipped:
-            console.print(f"not asked {layer}: {why}", markup=False)
-        summary = f"{len(asked)} layers asked on {name}, {len(probed.known)} known before"
-        console.print(f"{summary}; kept in {place}" if place else summary, markup=False)
+        lines = [
+            f"{answer.device:<7} {answer.kind:<16} {answer.layer}  {answer.reason}".rstrip()
+            for answer in (*asked, *probed.known)
+        ]
+        lines += [f"not asked {layer}: {why}" for layer, why in probed.skipped]
+        kept = f"; kept in {place}" if place else ""
+        terminal.say(*lines, f"{len(asked)} layers asked on {name}, {len(probed.known)} known before{kept}")

@@ -54,9 +54,9 @@ def profile(
     out: Out = Path("profile"),
     dla_core: int | None = None,
     no_nsys: bool = False,
-    length: Length | None = None,
+    length: Length = Length(),
     json: Path | None = None,
-    connecting: Connecting | None = None,
+    connecting: Connecting = Connecting(),
 ) -> None:
     """Measure an engine on the board with its layer times, and tell where the time goes.
 
@@ -73,7 +73,6 @@ def profile(
     json
         Everything that was found, as records.
     """
-    length = length or Length()
     count = len(boards_of(board))
 
     def work(one: RemoteBoard, entry: BoardEntry) -> Files:
@@ -92,7 +91,7 @@ def profile(
     profiles = [read_profile(files) for files in found.values()]
     if json is not None:
         write_atomic(json, profile_json(profiles))
-    if connecting and connecting.quiet:
+    if connecting.quiet:
         return
     console = terminal.console()
     for name, one in zip(found, profiles, strict=True):
@@ -110,9 +109,9 @@ def bench(
     dla: Path | None = None,
     core: tuple[int, ...] = (0, 1),
     repeats: int = 3,
-    length: Length | None = None,
+    length: Length = Length(),
     json: Path | None = None,
-    connecting: Connecting | None = None,
+    connecting: Connecting = Connecting(),
 ) -> None:
     """Measure the GPU alone, each DLA core alone and all together: throughput, latency, power, energy, contention.
 
@@ -129,7 +128,6 @@ def bench(
     json
         Also write the measurements to this file.
     """
-    length = length or Length()
 
     def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
         options = BenchOptions(
@@ -145,7 +143,7 @@ def bench(
         )
         return run_bench(one, options)
 
-    _tell(each_board(board, connecting, work), json, connecting)
+    _show(each_board(board, connecting, work), json, connecting)
 
 
 def power(
@@ -154,7 +152,7 @@ def power(
     *,
     seconds: float = 10.0,
     json: Path | None = None,
-    connecting: Connecting | None = None,
+    connecting: Connecting = Connecting(),
 ) -> None:
     """Tell what the board draws as it is, rail by rail, with power mode: the baseline of all others.
 
@@ -169,7 +167,7 @@ def power(
     def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
         return run_power(one, IdleOptions(seconds, control=control(connecting)))
 
-    _tell(each_board(board, connecting, work), json, connecting)
+    _show(each_board(board, connecting, work), json, connecting)
 
 
 def evaluate(
@@ -180,7 +178,7 @@ def evaluate(
     source: Source,
     input: str | None = None,
     json: Path | None = None,
-    connecting: Connecting | None = None,
+    connecting: Connecting = Connecting(),
 ) -> None:
     """Measure the top-1 of an engine on the board itself, with its 95% interval.
 
@@ -200,7 +198,7 @@ def evaluate(
     manifest = read_manifest(engine)
     shapes = manifest.config.shapes if manifest else ()
     shape = shapes[0].shapes.usual[1:] if shapes else (3, None, None)
-    progress = terminal.progress(quiet=bool(connecting and connecting.quiet))
+    progress = terminal.progress(quiet=connecting.quiet)
     chosen = select(source.data, source, shape, train=False, default=512, progress=progress)
     labels = chosen.known_labels
     batch = None if shapes else source.batch
@@ -218,17 +216,15 @@ def evaluate(
     ]
     if json is not None:
         write_atomic(json, measurements_json(rows))
-    if connecting and connecting.quiet:
+    if connecting.quiet:
         return
     for name, accuracy in found.items():
         low, high = accuracy.interval
-        terminal.console().print(
-            f"{engine} on {name}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {chosen.description}",
-            markup=False,
-        )
+        top1 = f"top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%})"
+        terminal.say(f"{engine} on {name}: {top1}, {chosen.description}")
 
 
-def _tell(found: dict[str, list[Measurement]], json: Path | None, connecting: Connecting | None) -> None:
+def _show(found: dict[str, list[Measurement]], json: Path | None, connecting: Connecting) -> None:
     """Measurements of boards side by side, and as a file."""
     if json is not None:
         several = len(found) > 1
@@ -238,7 +234,7 @@ def _tell(found: dict[str, list[Measurement]], json: Path | None, connecting: Co
             for one in rows
         ]
         write_atomic(json, measurements_json(rows))
-    if not (connecting and connecting.quiet):
+    if not connecting.quiet:
         terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
         for rows in found.values():
             for detail in dict.fromkeys(row.detail for row in rows[:1]):

@@ -36,12 +36,11 @@ class Connecting(Reaching):
     quiet: terminal.Quiet = False
 
 
-def each_board(text: str, connecting: Connecting | None, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
+def each_board(text: str, connecting: Connecting, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
     """Do `work` on the board, or on all of an inventory at once; board → answer.
 
     Raises the board's own error where there is one board, else BoardsFailedError once all have ended.
     """
-    connecting = connecting or Connecting()
     entries = boards_of(text, connecting.ssh_config)
     if connecting.record is not None and len(entries) > 1:
         raise UsageError("one board is recorded at a time", received=f"--record with {len(entries)} boards")
@@ -65,9 +64,9 @@ def tell(text: str) -> None:
     terminal.console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
-def control(connecting: Connecting | None) -> JobControl:
+def control(connecting: Connecting) -> JobControl:
     """How Ctrl-C and --attach are handled."""
-    return JobControl(attach=bool(connecting and connecting.attach), ask_to_stop=ask_to_stop)
+    return JobControl(attach=connecting.attach, ask_to_stop=ask_to_stop)
 
 
 def ask_to_stop() -> bool:

@@ -72,9 +72,9 @@ def run(
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     resume: bool = False,
-    change: Overrides | None = None,
-    boards: OnBoards | None = None,
-    messages: Messages | None = None,
+    change: Overrides = Overrides(),
+    boards: OnBoards = OnBoards(),
+    messages: Messages = Messages(),
 ) -> None:
     """Run a recipe: train, export, check, calibrate, evaluate, report; with --on also build and measure on boards.
 
@@ -100,7 +100,6 @@ def run(
     resume
         Keep what an earlier run in that folder finished; without it the run starts over.
     """
-    change, messages = change or Overrides(), messages or Messages()
     wanted = _changed(load_recipe(recipe), change)
     console, errors = terminal.console(), terminal.console(stderr=True)
 
@@ -111,7 +110,7 @@ def run(
         if not messages.quiet:
             _print_step(done, console)
 
-    fleet = _fleet(boards or OnBoards())
+    fleet = _fleet(boards)
     options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen, fleet=fleet)
     try:
         with _progress(shared=fleet is not None, quiet=messages.quiet or not errors.is_terminal) as progress:
@@ -124,7 +123,7 @@ def run(
         write_atomic(messages.json, run_json(outcome.record))
     if not messages.quiet:
         _print_outcome(outcome, console)
-    _raise_failed(outcome, errors)
+    _raise_failed(outcome)
 
 
 def _fleet(boards: OnBoards) -> FleetOptions | None:
@@ -148,14 +147,13 @@ def _progress(*, shared: bool, quiet: bool) -> Iterator[Progress]:
             yield progress
 
 
-def _raise_failed(outcome: RunOutcome, errors: Console) -> None:
+def _raise_failed(outcome: RunOutcome) -> None:
     """The boards that failed, once the results of the others are printed."""
     if not outcome.failed:
         return
     if len(outcome.sent) == 1:
         raise next(iter(outcome.failed.values()))
-    for name, error in outcome.failed.items():
-        errors.print(f"{name}: {error}", markup=False)
+    terminal.say(*(f"{name}: {error}" for name, error in outcome.failed.items()), stderr=True)
     raise BoardsFailedError(
         f"{len(outcome.failed)} of {len(outcome.sent)} boards failed: {', '.join(outcome.failed)}",
         then="The others are done; --resume does what is left.",
@@ -164,15 +162,16 @@ def _raise_failed(outcome: RunOutcome, errors: Console) -> None:
 
 def _changed(recipe: Recipe, change: Overrides) -> Recipe:
     """The recipe with the options of the command line in place of its own."""
-    replace = msgspec.structs.replace
-    if change.data is not None:
-        recipe = replace(recipe, data=replace(recipe.data, name=change.data))
-    if change.data_dir is not None:
-        recipe = replace(recipe, data=replace(recipe.data, dir=str(change.data_dir)))
-    if change.epochs is not None:
-        recipe = replace(recipe, train=replace(recipe.train, epochs=change.epochs))
-    if change.samples is not None:
-        recipe = replace(recipe, calibrate=replace(recipe.calibrate, samples=change.samples))
+    folder = None if change.data_dir is None else str(change.data_dir)
+    for section, key, value in (
+        ("data", "name", change.data),
+        ("data", "dir", folder),
+        ("train", "epochs", change.epochs),
+        ("calibrate", "samples", change.samples),
+    ):
+        if value is not None:
+            changed = msgspec.structs.replace(getattr(recipe, section), **{key: value})
+            recipe = msgspec.structs.replace(recipe, **{section: changed})
     check_recipe(recipe)
     return recipe
 

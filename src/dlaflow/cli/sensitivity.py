@@ -26,7 +26,7 @@ class Searching(SensitivityOptions):
     quiet: terminal.Quiet = False
 
 
-def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None) -> None:
+def sensitivity(model: Path, /, *, source: Source, how: Searching = Searching()) -> None:
     """Rank layers by the damage that INT8 alone does, and propose the smallest set to keep in FP16.
 
     Half of the images calibrate, the other half measures.
@@ -40,7 +40,6 @@ def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None)
     model
         The float32 ONNX model.
     """
-    how = how or Searching()
     found = rank_layers(model, source.data, source, how, terminal.progress(quiet=how.quiet))
     if how.json is not None:
         write_atomic(how.json, record_json(SCHEMA, {"model": str(model), **asdict(found.sensitivity)}))
