@@ -34,23 +34,13 @@ if TYPE_CHECKING:
 class Engine(EngineOptions):
     """What the engine is like, as a command line says it."""
 
-    input_format: tuple[str, ...] = ()
-    output_format: tuple[str, ...] = ()
-    layer_device: tuple[str, ...] = ()
-    cache: Path | None = None
-    layer_precision: tuple[str, ...] = ()
-    timing_cache: Path | None = None
-    plugin: tuple[Path, ...] = ()
-
 
 @group
 @dataclass(frozen=True, kw_only=True)
 class Building(Engine, BuildOptions):
     """How to build."""
 
-    trtexec: Path | None = None
     data: str | None = None
-    data_dir: Path | None = None
     print_command: bool = False
     """Print trtexec's command line to paste on a board, and build nothing."""
     all_steps: bool = False

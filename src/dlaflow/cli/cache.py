@@ -131,10 +131,6 @@ def diff(left: Path, right: Path, /, *, json: Json = None, quiet: terminal.Quiet
 class Parts(use.FromQdqOptions):
     """What to write of a Q/DQ model."""
 
-    cache: Path
-    plain: Path
-    layer_precisions: Path | None = None
-
 
 @cache.command(name="from-qdq")
 def from_qdq(model: Path, /, *, parts: Parts) -> None:

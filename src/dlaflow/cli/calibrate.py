@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlaflow.api.calibrate import CalibrateOptions, calibrate_model
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Shape, Source, group
+from dlaflow.cli.options import Source, group
 from dlaflow.errors import UsageError
 from dlaflow.quantize.calibration import Calibration, write_calibration
 from dlaflow.quantize.fp16 import write_fp16
@@ -20,9 +20,6 @@ from dlaflow.quantize.fp16 import write_fp16
 class Calibrating(CalibrateOptions):
     """How to calibrate, and what to write: at least one file."""
 
-    cache: Path | None = None
-    qdq: Path | None = None
-    shape: Shape = ()
     fp16: Path | None = None
     """The FP16 model."""
     json: Path | None = None

@@ -20,10 +20,6 @@ from dlaflow.report.verdict import headline
 class Outputs(ComparedFiles):
     """What to write."""
 
-    html: Path | None = None
-    markdown: Path | None = None
-    svg: Path | None = None
-    json: Path | None = None
     quiet: terminal.Quiet = False
 
 

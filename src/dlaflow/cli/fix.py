@@ -21,9 +21,7 @@ from dlaflow.files import write_atomic
 class Fixing(FixOptions):
     """How far to go."""
 
-    cut: str | None = None
     output_4d: Annotated[bool, Parameter(name="--output-4d")] = False
-    input_shape: str | None = None
     json: Path | None = None
     """Also write the whole report to this file (schema dlaflow.fix/1)."""
     quiet: terminal.Quiet = False

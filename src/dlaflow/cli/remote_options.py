@@ -14,6 +14,7 @@ from dlaflow.cli import terminal
 from dlaflow.cli.options import Reaching, group
 from dlaflow.errors import UsageError
 from dlaflow.progress import Interruption, Progress, silent
+from dlaflow.recipe.files import plain
 from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
 from dlaflow.remote.inventory import BoardEntry, UserCallbacks, answers_of, boards_of, on_every_board, open_board
@@ -116,8 +117,7 @@ def own_path(path: Path, name: str, boards: int) -> Path:
     """`m.engine` of one board, `m.orin-1.engine` of each of several."""
     if boards == 1:
         return path
-    plain = "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in name)
-    return path.with_name(f"{path.stem}.{plain}{path.suffix}")
+    return path.with_name(f"{path.stem}.{plain(name)}{path.suffix}")
 
 
 @contextmanager

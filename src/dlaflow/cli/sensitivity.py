@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dlaflow.api.sensitivity import Ranked, SensitivityOptions, rank_layers
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Shape, Source, group
+from dlaflow.cli.options import Source, group
 from dlaflow.files import record_json, write_atomic
 
 SCHEMA = "dlaflow.sensitivity/1"
@@ -18,9 +18,6 @@ SCHEMA = "dlaflow.sensitivity/1"
 class Searching(SensitivityOptions):
     """What to look for and what to write."""
 
-    layer_precisions: Path | None = None
-    qdq: Path | None = None
-    shape: Shape = ()
     json: Path | None = None
     """Write the ranking to this file."""
     quiet: terminal.Quiet = False

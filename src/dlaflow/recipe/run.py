@@ -12,11 +12,10 @@ from dlaflow.errors import DlaflowError, InputError
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.boards.records import NO_BOARDS, FleetOptions
 from dlaflow.recipe.data import RunData
-from dlaflow.recipe.engine import Listener, Step, StepDone, run_steps
+from dlaflow.recipe.engine import Listener, Step, StepDone, forget, remove_leftovers, run_steps
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.results import NO_REMARKS, Remarks
 from dlaflow.recipe.schema import Recipe
-from dlaflow.recipe.state import forget, remove_leftovers
 from dlaflow.recipe.work import TRAINING_KEY
 from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord

@@ -18,10 +18,10 @@ import msgspec
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, Task, silent
+from dlaflow.recipe.engine import remove_leftovers
 from dlaflow.recipe.load import recipe_toml
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.run import refuse_foreign_folder, start_over
-from dlaflow.recipe.state import remove_leftovers
 from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord
 from dlaflow.sweep import cluster

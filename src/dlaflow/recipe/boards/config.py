@@ -13,7 +13,7 @@ from dlaflow.build.shapes import shapes_for
 from dlaflow.errors import InputError
 from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import load_model
-from dlaflow.recipe.work import Files
+from dlaflow.recipe.files import Files
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target

@@ -13,9 +13,10 @@ from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.recipe.boards.config import is_typed
 from dlaflow.recipe.boards.plan import BoardPlanner
-from dlaflow.recipe.boards.records import FleetOptions, FleetOutcome, plain
+from dlaflow.recipe.boards.records import FleetOptions, FleetOutcome
 from dlaflow.recipe.boards.work import BoardAtWork
 from dlaflow.recipe.engine import Listener, StepDone, run_steps
+from dlaflow.recipe.files import plain
 from dlaflow.recipe.plan import Planner
 from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.board import RemoteBoard

@@ -12,12 +12,11 @@ import msgspec
 from dlaflow.build.config import BuildConfig
 from dlaflow.recipe.boards import work as board_work
 from dlaflow.recipe.boards.config import EngineSource, engine_config, source_of
-from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.boards.work import BoardAtWork, EngineToBuild, files_of_build
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Step
+from dlaflow.recipe.files import BoardFiles, Files
 from dlaflow.recipe.schema import Recipe, RemoteStep
-from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target

@@ -14,8 +14,8 @@ from dlaflow.files import write_atomic
 from dlaflow.profile.profile import read_profile
 from dlaflow.progress import Progress
 from dlaflow.recipe.boards.config import fed
-from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.files import BoardFiles
 from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
