@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,21 +86,17 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
             return RunOutcome(options.folder, done, None, None, on_boards.failed, on_boards.sent)
         done += do([planner.report(on_boards.whole, remarks)])
         record = read_run(options.folder / "run.json")
-        return RunOutcome(
-            options.folder, done, record, options.folder / recipe.report.file, on_boards.failed, on_boards.sent
-        )
+        report = options.folder / recipe.report.file
+        return RunOutcome(options.folder, done, record, report, on_boards.failed, on_boards.sent)
 
 
-@contextmanager
-def _fleet(options: RunOptions, progress: Progress) -> Iterator[Fleet | None]:
+def _fleet(options: RunOptions, progress: Progress) -> AbstractContextManager[Fleet | None]:
     """The boards, met before the first step; None without any."""
     if options.fleet is None:
-        yield None
-        return
+        return nullcontext()
     from dlaflow.recipe.boards.fleet import connected
 
-    with connected(options.fleet, progress) as fleet:
-        yield fleet
+    return connected(options.fleet, progress)
 
 
 def start_over(folder: Path) -> int:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlaflow.report.records import Variant
+from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.units import percent
 from dlaflow.report.verdict import PRECISIONS, number
+
+
+def accuracy_scale(run: RunRecord) -> tuple[float, float]:
+    """One accuracy axis for all variants, so that their intervals can be compared by eye."""
+    shown = [m for variant in run.variants for name in PRECISIONS if (m := number(variant, "top1", name))]
+    low = min((m.value - (m.spread or 0) for m in shown), default=0.0)
+    high = max((m.value + (m.spread or 0) for m in shown), default=1.0)
+    margin = max(high - low, 0.02) * 0.15
+    return max(low - margin, 0.0), min(high + margin, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from dlaflow.build.machine import Machine
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.progress import Interruption, Progress, silent
-from dlaflow.recipe.boards.config import is_typed
-from dlaflow.recipe.boards.plan import BoardPlanner
+from dlaflow.recipe.boards.plan import BoardPlanner, is_typed
 from dlaflow.recipe.boards.records import FleetOptions, FleetOutcome
 from dlaflow.recipe.boards.work import BoardAtWork
 from dlaflow.recipe.engine import Listener, StepDone, run_steps

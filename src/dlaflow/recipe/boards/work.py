@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.build.config import BuildConfig
+from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, manifest_path
 from dlaflow.build.measuring import BUILD_ONLY
+from dlaflow.build.shapes import shapes_for
 from dlaflow.files import write_atomic
+from dlaflow.graph.inputs import dims_of, fed_inputs
+from dlaflow.graph.load import load_model
 from dlaflow.profile.profile import read_profile
 from dlaflow.progress import Progress
-from dlaflow.recipe.boards.config import fed
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.files import BoardFiles
 from dlaflow.recipe.schema import RemoteSection
@@ -101,7 +103,7 @@ def evaluate(
     """Let the engine itself answer for test images. `source` is the model that it was built from, and its target."""
     model, target = source
     chosen = data.test(board.options.images)
-    shape = fed(model, target)
+    shape = _fed(model, target)
     how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=board.control)
     accuracy = evaluate_on_board(board.board, files.dla, chosen.images, chosen.known_labels, how)
     rows = accuracy.measurements(f"{target.precision} on {board.name}", detail=data.dataset.name)
@@ -131,3 +133,11 @@ def bench(board: BoardAtWork, files: BoardFiles, cores: tuple[int, ...], progres
 
 def _rate(row: Measurement) -> str:
     return f"{row.value:,.0f} {row.unit}"
+
+
+def _fed(model: Path, target: Target) -> InputShape:
+    """The model's first input with the shape that its engine takes."""
+    if shapes := shapes_for(model, target.batch, target.shapes):
+        return shapes[0]
+    value = fed_inputs(load_model(model).proto.graph)[0]
+    return InputShape(value.name, ShapeRange.fixed(tuple(size or 0 for size in dims_of(value) or ())))
