@@ -23,11 +23,7 @@ class Outputs(ComparedFiles):
     quiet: terminal.Quiet = False
 
 
-def compare(
-    *runs: Path,
-    fail_on: list[str] | None = None,
-    outputs: Outputs = Outputs(),
-) -> int:
+def compare(*runs: Path, fail_on: list[str] | None = None, outputs: Outputs = Outputs()) -> int:
     """Compare runs or measured profiles; with --fail-on, exit with 1 when the last run is worse than the first.
 
     Examples:

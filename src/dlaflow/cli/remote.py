@@ -115,14 +115,7 @@ def jobs(board: str, /, *, connecting: Connecting = Connecting()) -> None:
 
 
 @commands.command
-def attach(
-    board: str,
-    job: str,
-    /,
-    *,
-    out: Out,
-    connecting: Connecting = Connecting(),
-) -> None:
+def attach(board: str, job: str, /, *, out: Out, connecting: Connecting = Connecting()) -> None:
     """Follow a job that an earlier call started, and pull all that it left.
 
     Parameters

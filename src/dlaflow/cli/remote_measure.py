@@ -78,12 +78,7 @@ def profile(
     def work(one: RemoteBoard, entry: BoardEntry) -> Files:
         power = PowerOptions(idle_s=length.idle) if length.power and _has_power(one) else None
         how = RemoteProfile(
-            length.duration,
-            dla_core,
-            not no_nsys,
-            power,
-            clocks=length.lock_clocks,
-            control=control(connecting),
+            length.duration, dla_core, not no_nsys, power, clocks=length.lock_clocks, control=control(connecting)
         )
         return profile_on_board(one, engine, own_path(out, entry.title, count), how)
 
@@ -147,12 +142,7 @@ def bench(
 
 
 def power(
-    board: str,
-    /,
-    *,
-    seconds: float = 10.0,
-    json: Path | None = None,
-    connecting: Connecting = Connecting(),
+    board: str, /, *, seconds: float = 10.0, json: Path | None = None, connecting: Connecting = Connecting()
 ) -> None:
     """Tell what the board draws as it is, rail by rail, with power mode: the baseline of all others.
 

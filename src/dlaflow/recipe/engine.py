@@ -76,12 +76,7 @@ Listener = Callable[[StepDone], None]
 
 
 def run_steps(
-    steps: Iterable[Step],
-    folder: Path,
-    *,
-    resume: bool,
-    progress: Progress = silent,
-    listener: Listener | None = None,
+    steps: Iterable[Step], folder: Path, *, resume: bool, progress: Progress = silent, listener: Listener | None = None
 ) -> list[StepDone]:
     """Do `steps` in the folder of the run, which the caller has locked, and return how each ended.
 

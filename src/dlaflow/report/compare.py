@@ -178,9 +178,4 @@ def _labels(runs: Sequence[RunRecord]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}#{at + 1}" for at, name in enumerate(names)]
 
 
-_CHECKS = {
-    Worse.SWITCHES: _more,
-    Worse.LOADABLES: _more,
-    Worse.ACCURACY: _less_accurate,
-    Worse.SLOWER: _slower,
-}
+_CHECKS = {Worse.SWITCHES: _more, Worse.LOADABLES: _more, Worse.ACCURACY: _less_accurate, Worse.SLOWER: _slower}

@@ -17,11 +17,7 @@ def sarif_json(placement: Placement) -> bytes:
     rules = list(dict.fromkeys(finding.rule for finding in found))
     run = {
         "tool": {
-            "driver": {
-                "name": "dlaflow",
-                "version": __version__,
-                "rules": [_rule(rule, found) for rule in rules],
-            }
+            "driver": {"name": "dlaflow", "version": __version__, "rules": [_rule(rule, found) for rule in rules]}
         },
         # Code hosts refuse two runs of one tool unless they are of different things: here, of different models.
         "automationDetails": {"id": f"dlaflow/{_uri(placement)}/"},
