@@ -15,9 +15,9 @@ from dlaflow.cli import terminal
 from dlaflow.errors import EXIT_DONE, EXIT_USAGE, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.report.units import count
-from dlaflow.sweep.load import load_sweep
 from dlaflow.sweep.records import SweepRecord, TrialRecord, sweep_json
 from dlaflow.sweep.run import SweepOptions, run_sweep
+from dlaflow.sweep.space import load_sweep
 from dlaflow.zoo.models import check_name
 
 if TYPE_CHECKING:
