@@ -39,7 +39,8 @@ def accuracy_rows(variant: Variant, scale: tuple[float, float]) -> list[Accuracy
         if measured is None:
             continue
         value, spread = measured.value, measured.spread or 0.0
-        low, mid, high = (_share(value + offset, scale) for offset in (-spread, 0.0, spread))
+        along = ((value + offset - scale[0]) / (scale[1] - scale[0]) for offset in (-spread, 0.0, spread))
+        low, mid, high = (min(max(share, 0.0), 1.0) for share in along)
         text = f"{precision}: {percent(value)}, plus or minus {spread * 100:.1f} points, of {measured.n:,} images"
         rows.append(AccuracyRow(precision, value, spread, low, mid, high, text))
     return rows
@@ -82,8 +83,3 @@ def accuracy_facts(variant: Variant) -> list[str]:
     if speeds:
         facts.append(f"Images a second on this computer (not on the board): {', '.join(speeds)}")
     return facts
-
-
-def _share(value: float, scale: tuple[float, float]) -> float:
-    low, high = scale
-    return min(max((value - low) / (high - low), 0.0), 1.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dlaflow.report.records import Variant
 from dlaflow.report.strip import Strip, strip_of
 from dlaflow.report.tradeoff import AS_BUILT
-from dlaflow.types import Device, Measurement, PlacedLayer, Provenance, Summary, Verdict
+from dlaflow.types import Device, Measurement, PlacedLayer, Provenance, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,15 @@ def against_of(variant: Variant) -> Against | None:
         for layer in known
         if layer.device is not predicted[layer.name]
     ]
-    sides = _sides(variant.placement.summary, variant.measured.summary)
+    before, after = variant.placement.summary, variant.measured.summary
+    counts = [
+        ("Loadables", before.loadables, after.loadables),
+        ("Switches", before.switches, after.switches),
+    ]
     latency = _latency(variant.measurements)
     return Against(
         strip_of(variant.measured),
-        [*sides, *([latency] if latency else [])],
+        [*(Side(name, str(a), str(b), a == b) for name, a, b in counts), *([latency] if latency else [])],
         len(known),
         len(known) - len(elsewhere),
         elsewhere,
@@ -71,14 +75,6 @@ def _is_known(layer: PlacedLayer) -> bool:
 
 def _why(layer: PlacedLayer) -> str:
     return next((each.message for each in layer.findings if each.source.startswith("log line")), "")
-
-
-def _sides(predicted: Summary, measured: Summary) -> list[Side]:
-    pairs = [
-        ("Loadables", predicted.loadables, measured.loadables),
-        ("Switches", predicted.switches, measured.switches),
-    ]
-    return [Side(name, str(before), str(after), before == after) for name, before, after in pairs]
 
 
 def _latency(measurements: list[Measurement]) -> Side | None:

@@ -95,7 +95,10 @@ def render_page(template: str, **facts: object) -> str:
     """A template with the style, the script and the policy of all pages."""
     from markupsafe import Markup
 
-    style, script = (_joined(names) for names in (_STYLES, _SCRIPTS))
+    folder = resources.files("dlaflow.report") / "templates"
+    style, script = (
+        "\n".join((folder / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
+    )
     return (
         _environment()
         .get_template(template)
@@ -111,11 +114,6 @@ def _latency_source(run: RunRecord) -> tuple[str, str] | None:
             spread = f" (± is the {time.spread_kind})" if time.spread is not None else ""
             return time.provenance.value, (time.detail or variant.name) + spread
     return None
-
-
-def _joined(names: tuple[str, ...]) -> str:
-    folder = resources.files("dlaflow.report") / "templates"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
 def _policy(style: str, script: str) -> str:

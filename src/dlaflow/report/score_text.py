@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dlaflow.observed.score import Disagreement, LoadableMatch, Score
+from dlaflow.observed.score import Disagreement, Score
 from dlaflow.types import Placement
 from dlaflow.version import __version__
 
@@ -52,7 +52,7 @@ def score_text(score: Score, placement: Placement) -> str:
     missing = [match for match in score.loadables if match.predicted is None]
     if missing:
         lines += ["", "Loadables of the build that the prediction has not:"]
-        lines += [f"  {_ends(match)}" for match in missing]
+        lines += [f"  {each.first}" + (f" ... {each.last}" if each.first != each.last else "") for each in missing]
     if score.disagreements:
         lines += ["", "Disagreements:"]
         for each in score.disagreements[:_SHOWN]:
@@ -87,10 +87,6 @@ def lenient_names(lenient: tuple[tuple[str, str], ...]) -> str:
     printed, layer = lenient[0]
     names = "1 name was" if len(lenient) == 1 else f"{len(lenient)} names were"
     return f"{names} matched to a layer of nearly the same name, such as {printed} to {layer}."
-
-
-def _ends(match: LoadableMatch) -> str:
-    return match.first if match.first == match.last else f"{match.first} ... {match.last}"
 
 
 def _disagreement(each: Disagreement) -> list[str]:

@@ -15,10 +15,12 @@ import msgspec
 
 from dlaflow.api.build import EngineOptions, configure
 from dlaflow.build.config import BuildConfig
+from dlaflow.build.engine import Request
+from dlaflow.build.manifest import BuiltFor
 from dlaflow.build.model_types import takes_types_from_model
 from dlaflow.errors import InputError
 from dlaflow.recipe.boards import work as board_work
-from dlaflow.recipe.boards.work import BoardAtWork, EngineToBuild, files_of_build
+from dlaflow.recipe.boards.work import BoardAtWork, files_of_build
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Step
 from dlaflow.recipe.files import BoardFiles, Files
@@ -118,10 +120,10 @@ class BoardPlanner:
         out = left.dla if device == "dla" else left.gpu
         config = engine_config(source, self._target, self._board.tensorrt, gpu=device == "gpu")
         inputs = {"model": source.model} | ({"cache": source.cache} if source.cache else {})
-        engine = EngineToBuild(source.model, out, config, self._target.board.id)
+        built_for = BuiltFor("tensorrt", self._board.tensorrt, self._target.board.id, self._board.jetpack)
         return Step(
             f"build/{variant}{'' if device == 'dla' else ' (GPU)'} on {self._board.name}",
-            partial(board_work.build, self._board, engine),
+            partial(board_work.build, self._board, Request(source.model, out, config, built_for)),
             files_of_build(out),
             inputs,
             self._about(config, timeout=self._recipe.remote.timeout),

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
+from dlaflow.build.config import InputShape, ShapeRange
 from dlaflow.build.engine import Request
-from dlaflow.build.manifest import BuiltFor, manifest_path
+from dlaflow.build.manifest import manifest_path
 from dlaflow.build.measuring import BUILD_ONLY
 from dlaflow.build.shapes import shapes_for
 from dlaflow.files import write_atomic
@@ -29,7 +29,6 @@ from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.report.json import measurements_json, read_placement
 from dlaflow.report.units import count, percent
-from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
@@ -48,22 +47,11 @@ class BoardAtWork:
     control: JobControl
 
 
-@dataclass(frozen=True, slots=True)
-class EngineToBuild:
-    """An engine to build: from which model, where to, how; `board` is the target's board."""
-
-    model: Path
-    out: Path
-    config: BuildConfig
-    board: str
-
-
-def build(board: BoardAtWork, engine: EngineToBuild, progress: Progress) -> str:
+def build(board: BoardAtWork, request: Request, progress: Progress) -> str:
     """Build on the board; the engine, its log and its manifest come back."""
-    engine.out.parent.mkdir(parents=True, exist_ok=True)
-    built_for = BuiltFor("tensorrt", board.tensorrt, engine.board, board.jetpack)
+    request.engine.parent.mkdir(parents=True, exist_ok=True)
     how = RemoteBuild(BUILD_ONLY, board.options.timeout, board.options.lock_clocks, board.control)
-    result = build_on_board(board.board, Request(engine.model, engine.out, engine.config, built_for), how)
+    result = build_on_board(board.board, request, how)
     summary = f"{result.manifest.bytes / 1e6:.1f} MB in {result.manifest.seconds:.1f} s"
     placement = result.run.placement if result.run else None
     if placement and placement.printed:
@@ -128,11 +116,7 @@ def bench(board: BoardAtWork, files: BoardFiles, cores: tuple[int, ...], progres
     rows = run_bench(board.board, options)
     write_atomic(files.bench, measurements_json([replace(row, subject=f"{board.name} {row.subject}") for row in rows]))
     rates = [row for row in rows if row.quantity == "throughput" and "(" not in row.subject]
-    return ", ".join(f"{row.subject} {_rate(row)}" for row in rates)
-
-
-def _rate(row: Measurement) -> str:
-    return f"{row.value:,.0f} {row.unit}"
+    return ", ".join(f"{row.subject} {row.value:,.0f} {row.unit}" for row in rates)
 
 
 def _fed(model: Path, target: Target) -> InputShape:
