@@ -101,7 +101,7 @@ def calibrate_model(
 def calibrate_on(
     model: Model | Path, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress = silent
 ) -> Calibrated:
-    """The same for images that are already chosen, `batch` of them at once."""
+    """Calibrate on images that are already chosen, `batch` of them at once, and write what the options name."""
     shapes, float_nodes = fixed_shapes(options.shape), options.float_nodes()
     held = as_model(model, shapes)
     how = CalibrationConfig(options.method, options.percentile, len(chosen.images), _checkpoint(options), shapes=shapes)

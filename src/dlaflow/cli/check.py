@@ -87,11 +87,10 @@ def check(
     placement = found.placement
     _write(placement, out)
     if out.html or not out.quiet:
-        from dlaflow.api.estimate import estimate_of, with_fix
+        from dlaflow.api.estimate import estimate_of
 
-        expected = estimate_of(found, target)
+        expected = estimate_of(found, target, fixed=out.html is not None)
         if out.html:
-            expected = with_fix(expected, found, target)
             _write_page(placement, expected.measurements(), out.html)
     if not out.quiet:
         sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _take_folder(words: list[str]) -> Path | None:
-    """Take `--out FOLDER` out of the words."""
+    """Take `--out FOLDER` out of the arguments."""
     if "--out" not in words[:-1]:
         return None
     at = words.index("--out")

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class RunOptions:
     """Where to run. `resume` keeps the steps that are done; without it the run starts over.
 
-    `announce` is told what a user must not miss; `listener` hears of each step that ends; `wait` is how many seconds to
-    wait for another run to leave the folder; `fleet` are the boards that do the steps of [remote].
+    `announce` is called with what a user must not miss, `listener` with each step that ends; `wait` is how many seconds
+    to wait for another run to leave the folder; `fleet` are the boards that do the steps of [remote].
     """
 
     folder: Path

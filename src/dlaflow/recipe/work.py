@@ -138,14 +138,14 @@ def check(target: Target, files: Files, progress: Progress) -> str:
 def estimate(power_mode: str | None, target: Target, files: Files, progress: Progress) -> str:
     """Estimate the latency of the placement on the board."""
     from dlaflow.api.check import Prediction
-    from dlaflow.api.estimate import estimate_of, with_fix
+    from dlaflow.api.estimate import estimate_of
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import network_placed
 
     with progress(f"Estimating {files.folder.name}", None):
         placement, model = read_placement(files.placement), load_model(files.model)
         found = Prediction(model, network_placed(model, placement), placement)
-        answer = with_fix(estimate_of(found, target, power_mode), found, target, power_mode)
+        answer = estimate_of(found, target, power_mode, fixed=True)
     write_atomic(files.estimate, measurements_json(answer.measurements()))
     if answer.latency is None:
         return f"no estimate: {'; '.join(answer.unknown)}"
