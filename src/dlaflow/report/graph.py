@@ -11,7 +11,7 @@ import msgspec
 
 from dlaflow.report.records import Variant
 from dlaflow.report.units import si
-from dlaflow.types import Device, Finding, PlacedLayer
+from dlaflow.types import Device, PlacedLayer
 
 _UNNAMED = "(Unnamed Layer"
 _Json = dict[str, object]
@@ -51,14 +51,13 @@ def _node(layer: PlacedLayer) -> _Json:
         "path": path,
         "loadable": layer.loadable,
         "macs": f"{si(layer.macs)}MAC" if layer.macs else "",
-        "findings": [_finding(finding) for finding in layer.findings],
+        "findings": [
+            {"rule": each.rule, "verdict": each.verdict, "message": each.message}
+            | ({"fix": each.fix} if each.fix else {})
+            for each in layer.findings
+        ],
     }
     return node | {key: value for key, value in optional.items() if value not in (None, "", [])}
-
-
-def _finding(finding: Finding) -> _Json:
-    found: _Json = {"rule": finding.rule, "verdict": finding.verdict, "message": finding.message}
-    return {**found, "fix": finding.fix} if finding.fix else found
 
 
 def _split(layer: PlacedLayer) -> list[str]:
