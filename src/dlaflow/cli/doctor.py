@@ -11,7 +11,6 @@ from dlaflow.cli import terminal
 from dlaflow.files import record_json, write_atomic
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 SCHEMA = "dlaflow.doctor/1"
@@ -34,13 +33,11 @@ def doctor(*, json: Path | None = None, quiet: terminal.Quiet = False) -> None:
     checkup = examine_machine()
     if json is not None:
         write_atomic(json, record_json(SCHEMA, checkup))
-    if not quiet:
-        _print(checkup, terminal.console())
-
-
-def _print(checkup: Checkup, console: Console) -> None:
+    if quiet:
+        return
     from rich.text import Text
 
+    console = terminal.console()
     for name, value in facts(checkup.machine):
         console.print(Text.assemble((f"{name:<12}", "bold"), value))
     console.print(abilities_table(checkup, "here"))

@@ -68,18 +68,11 @@ def accuracy_facts(variant: Variant) -> list[str]:
     first = next((m for m in variant.measurements if m.quantity == "top1"), None)
     if first:
         facts.append(f"{first.n:,} test images" + (f", {first.detail}" if first.detail else ""))
-    agreements = [
-        f"{precision} {percent(measured.value)}"
-        for precision in PRECISIONS
-        if precision != "fp32" and (measured := number(variant, "agreement", precision))
-    ]
-    if agreements:
-        facts.append(f"Same answer as fp32: {', '.join(agreements)}")
-    speeds = [
-        f"{precision} {measured.value:,.0f}"
-        for precision in PRECISIONS
-        if (measured := number(variant, "throughput", precision))
-    ]
-    if speeds:
-        facts.append(f"Images a second on this computer (not on the board): {', '.join(speeds)}")
+    for quantity, precisions, what, text in (
+        ("agreement", PRECISIONS[1:], "Same answer as fp32", percent),
+        ("throughput", PRECISIONS, "Images a second on this computer (not on the board)", "{:,.0f}".format),
+    ):
+        found = [f"{name} {text(m.value)}" for name in precisions if (m := number(variant, quantity, name))]
+        if found:
+            facts.append(f"{what}: {', '.join(found)}")
     return facts

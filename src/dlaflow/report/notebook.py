@@ -155,17 +155,10 @@ class Evaluation:
         return found[0]
 
     def _repr_html_(self) -> str:
-        rows = [
-            [
-                each.subject,
-                each.quantity,
-                f"{each.value:,.2f}",
-                "" if each.spread is None else f"± {each.spread:.2f}",
-                each.unit,
-                each.n,
-            ]
-            for each in self.measurements
-        ]
+        rows = []
+        for each in self.measurements:
+            spread = "" if each.spread is None else f"± {each.spread:.2f}"
+            rows.append((each.subject, each.quantity, f"{each.value:,.2f}", spread, each.unit, each.n))
         return _line(self.data) + _table(("model", "quantity", "value", "95% interval", "unit", "images"), rows)
 
 
