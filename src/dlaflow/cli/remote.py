@@ -21,7 +21,7 @@ from dlaflow.cli.build import Engine, print_cautions, print_result
 from dlaflow.cli.doctor import abilities_table, facts
 from dlaflow.cli.options import Out, Source, Target
 from dlaflow.cli.profile_view import comparison_view, profile_view
-from dlaflow.cli.remote_options import Connecting, control, each_board, options_on, own_path
+from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
 from dlaflow.files import write_atomic
 from dlaflow.placement.answers import keep
@@ -173,7 +173,7 @@ def build(
             measuring_of(path, release.tensorrt, build_only=only, verbose=running.verbose),
             running.timeout,
             running.lock_clocks,
-            control(connecting),
+            connecting.control,
             builder_on(one, facts),
         )
         built_for = BuiltFor("tensorrt", release.tensorrt, on_board.board.id, release.name)
@@ -210,7 +210,7 @@ def probe(
 
     def work(one: RemoteBoard, entry: BoardEntry) -> Probed:
         machine, _ = ask(one)
-        probing = ProbeOptions(everything=every_layer, again=again, control=control(connecting))
+        probing = ProbeOptions(everything=every_layer, again=again, control=connecting.control)
         return run_probe(one, model, options_on(machine, target, entry.title).target(), probing)
 
     for name, probed in each_board(board, connecting, work).items():
@@ -275,7 +275,7 @@ def profile(
     def work(one: RemoteBoard, entry: BoardEntry) -> Files:
         power = PowerOptions(idle_s=length.idle) if length.power and _has_power(one) else None
         how = RemoteProfile(
-            length.duration, dla_core, not no_nsys, power, clocks=length.lock_clocks, control=control(connecting)
+            length.duration, dla_core, not no_nsys, power, clocks=length.lock_clocks, control=connecting.control
         )
         return profile_on_board(one, engine, own_path(out, entry.title, count), how)
 
@@ -332,7 +332,7 @@ def bench(
             idle=length.idle,
             power=length.power and _has_power(one),
             clocks=length.lock_clocks,
-            control=control(connecting),
+            control=connecting.control,
         )
         return run_bench(one, options)
 
@@ -354,7 +354,7 @@ def power(
     """
 
     def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
-        return run_power(one, IdleOptions(seconds, control=control(connecting)))
+        return run_power(one, IdleOptions(seconds, control=connecting.control))
 
     _show(each_board(board, connecting, work), json, connecting)
 
@@ -392,7 +392,7 @@ def evaluate(
     chosen = select(source.data, source, shape, train=False, default=512, progress=progress)
     labels = chosen.known_labels
     batch = None if shapes else source.batch
-    how = RemoteEvaluation(input=input, batch=batch, control=control(connecting))
+    how = RemoteEvaluation(input=input, batch=batch, control=connecting.control)
 
     def work(one: RemoteBoard, entry: BoardEntry) -> Accuracy:
         return evaluate_on_board(one, engine, chosen.images, labels, how)
@@ -470,7 +470,7 @@ def attach(board: str, job: str, /, *, out: Out, connecting: Connecting = Connec
 
     def work(one: RemoteBoard, entry: BoardEntry) -> JobState:
         one.hello()
-        return finish(one, find_exactly(one, job), out, control(connecting))
+        return finish(one, find_exactly(one, job), out, connecting.control)
 
     (state,) = each_board(board, connecting, work).values()
     terminal.say(f"{state.id} {state.state} {state.why}: {len(state.outputs)} files in {out}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +36,11 @@ class Connecting(Reaching):
     """Write down what the board answers, to be answered again by replay:FOLDER as the board."""
     quiet: terminal.Quiet = False
 
+    @property
+    def control(self) -> JobControl:
+        """How Ctrl-C and --attach are handled."""
+        return JobControl(attach=self.attach, ask_to_stop=ask_to_stop)
+
 
 def each_board(text: str, connecting: Connecting, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
     """Do `work` on the board, or on all of an inventory at once; board → answer.
@@ -63,11 +68,6 @@ def each_board(text: str, connecting: Connecting, work: Callable[[RemoteBoard, B
 def tell(text: str) -> None:
     """A line that a user must not miss."""
     terminal.console(stderr=True).print(text, markup=False, soft_wrap=True)
-
-
-def control(connecting: Connecting) -> JobControl:
-    """How Ctrl-C and --attach are handled."""
-    return JobControl(attach=connecting.attach, ask_to_stop=ask_to_stop)
 
 
 def ask_to_stop() -> bool:
@@ -120,13 +120,8 @@ def own_path(path: Path, name: str, boards: int) -> Path:
     return path.with_name(f"{path.stem}.{plain(name)}{path.suffix}")
 
 
-@contextmanager
-def display(*, quiet: bool) -> Iterator[Progress]:
+def display(*, quiet: bool) -> AbstractContextManager[Progress]:
     """One display for the work of all boards: bars on a terminal, lines elsewhere, or nothing."""
     if quiet:
-        yield silent
-    elif not sys.stderr.isatty():
-        yield terminal.line
-    else:
-        with terminal.shared_bars() as progress:
-            yield progress
+        return nullcontext(silent)
+    return terminal.shared_bars() if sys.stderr.isatty() else nullcontext(terminal.line)

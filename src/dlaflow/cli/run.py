@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -135,16 +134,11 @@ def _fleet(boards: OnBoards) -> FleetOptions | None:
     return FleetOptions(boards_of(boards.on, boards.ssh_config), patience, UserCallbacks(ask_to_stop, tell))
 
 
-@contextmanager
-def _progress(*, shared: bool, quiet: bool) -> Iterator[Progress]:
+def _progress(*, shared: bool, quiet: bool) -> AbstractContextManager[Progress]:
     """Bars that pass one by one; `shared`: one display for the boards, which work side by side."""
     if quiet:
-        yield silent
-    elif not shared:
-        yield terminal.passing_bar
-    else:
-        with terminal.shared_bars() as progress:
-            yield progress
+        return nullcontext(silent)
+    return terminal.shared_bars() if shared else nullcontext(terminal.passing_bar)
 
 
 def _raise_failed(outcome: RunOutcome) -> None:
