@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlaflow.errors import InputError
-from dlaflow.graph.cost import layer_macs
-from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor
+from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor, layer_macs
 from dlaflow.graph.lower.naming import Names, conversions, place_of, shared_places, unnamed
 from dlaflow.graph.lower.release import Parser
 from dlaflow.graph.lower.sizes import marked, plain

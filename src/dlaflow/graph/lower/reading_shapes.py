@@ -12,6 +12,7 @@ from dlaflow.graph.layer import Dims
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.reading_case import (
     BROADCASTS,
+    Check,
     Checks,
     Objection,
     all_sizes_known,
@@ -33,6 +34,7 @@ _OUTPUTS = {"TopK": 2, "Dropout": 2, "GRU": 2, "RNN": 2, "LSTM": 3}
 _SEVERAL = frozenset({"Split", "If", "Loop", "Scan", "Attention", "GroupQueryAttention", "MaxPool"})
 """Operators with as many outputs as the node asks for, and MaxPool, which has a check of its own."""
 MOST_DIMENSIONS = 8
+_USE_MATMUL = "Use MatMul and Add; or what comes before it is read in another way by this release."
 
 
 def check_outputs(context: Context) -> Iterator[Objection]:
@@ -59,14 +61,15 @@ def check_ranks(context: Context) -> Iterator[Objection]:
             yield Objection(reason, then="Merge neighbouring dimensions.")
 
 
-def check_matrices(context: Context) -> Iterator[Objection]:
-    """Gemm: two matrices."""
-    for found in (rank(context, 0), rank(context, 1)):
-        if found not in (None, 2):
-            yield Objection(
-                f"Gemm of {found} dimensions is not taken, only 2",
-                then="Use MatMul and Add; or what comes before it is read in another way by this release.",
-            )
+def _check_of_rank(wanted: int, reason: str, then: str = "", inputs: tuple[int, ...] = (0,)) -> Check:
+    """A check that inputs have so many dimensions; `reason` may name those that one has instead."""
+
+    def check(context: Context) -> Iterator[Objection]:
+        for found in (rank(context, index) for index in inputs):
+            if found not in (None, wanted):
+                yield Objection(reason.format(found), then=then)
+
+    return check
 
 
 def check_old_broadcast(context: Context) -> Iterator[Objection]:
@@ -92,12 +95,6 @@ def check_normalized(context: Context) -> Iterator[Objection]:
     if found < 3 or (plugin and found > 5):
         wanted = "3 to 5" if plugin else "3 and more"
         yield Objection(f"{found} dimensions are not taken, only {wanted}", then="Reshape it to four dimensions.")
-
-
-def check_target_shape(context: Context) -> Iterator[Objection]:
-    """Expand: its shape must be a vector."""
-    if rank(context, 1) not in (None, 1):
-        yield Objection("its shape is not a vector")
 
 
 def check_identity_matrix(context: Context) -> Iterator[Objection]:
@@ -158,12 +155,6 @@ def check_scattered(context: Context) -> Iterator[Objection]:
         pairs = zip(other, data, strict=True)
         if any(parser_knows(a) and parser_knows(b) and int(a or 0) > int(b or 0) for a, b in pairs):
             yield Objection("its indices are larger than its data")
-
-
-def check_boxes(context: Context) -> Iterator[Objection]:
-    """NonMaxSuppression: boxes and scores of three dimensions."""
-    if any(rank(context, index) not in (None, 3) for index in (0, 1)):
-        yield Objection("its boxes and scores must have 3 dimensions")
 
 
 def check_depth(context: Context) -> Iterator[Objection]:
@@ -389,6 +380,9 @@ def check_axis(context: Context) -> Iterator[Objection]:
     yield misfit(context, f"axis {axis} of a tensor of {length} dimensions")
 
 
+# Image operators: convolutions, pools, Resize and Pad that do not fit.
+
+
 def _spatial(shape: Dims) -> list[int | None]:
     """The spatial dimensions as the parser counts them: one becomes two."""
     return [*shape[2:], 1] if len(shape) == 3 else list(shape[2:])
@@ -602,13 +596,6 @@ def _old_pad(context: Context, amounts: tuple[int, ...]) -> Iterator[Objection]:
         yield Objection("only two dimensions are padded", "8.2", "Use two Pad nodes.")
 
 
-def check_image(context: Context) -> Iterator[Objection]:
-    """DepthToSpace and SpaceToDepth: four dimensions."""
-    shape = dims(context, 0)
-    if shape is not None and len(shape) != 4:
-        yield Objection(f"{len(shape)} dimensions are not taken, only 4")
-
-
 def check_grid(context: Context) -> Iterator[Objection]:
     """GridSample: image and grid of one rank."""
     image, grid = dims(context, 0), dims(context, 1)
@@ -630,7 +617,7 @@ CHECKS: Checks = (
     ("ConvTranspose", check_transposed_convolution),
     ("AveragePool Conv ConvTranspose LpPool MaxPool", check_doubled_padding),
     ("Conv", check_negative_pads),
-    ("DepthToSpace SpaceToDepth", check_image),
+    ("DepthToSpace SpaceToDepth", _check_of_rank(4, "{} dimensions are not taken, only 4")),
     ("GridSample", check_grid),
     ("Pad", check_pad),
     ("Resize", check_resize),
@@ -638,11 +625,11 @@ CHECKS: Checks = (
     ("Upsample", check_upsample),
     (f"{BROADCASTS} PRelu", check_old_broadcast),
     ("BatchNormalization", check_channel_vectors),
-    ("Expand", check_target_shape),
+    ("Expand", _check_of_rank(1, "its shape is not a vector", inputs=(1,))),
     ("EyeLike", check_identity_matrix),
-    ("Gemm", check_matrices),
+    ("Gemm", _check_of_rank(2, "Gemm of {} dimensions is not taken, only 2", _USE_MATMUL, (0, 1))),
     ("GroupNormalization InstanceNormalization", check_normalized),
-    ("NonMaxSuppression", check_boxes),
+    ("NonMaxSuppression", _check_of_rank(3, "its boxes and scores must have 3 dimensions", inputs=(0, 1))),
     ("OneHot", check_depth),
     ("Scatter ScatterElements", check_scattered),
     ("Slice", check_cut),
