@@ -75,11 +75,11 @@ def _import(context: Context, node: onnx.NodeProto, refusals: list[Refusal]) -> 
         stand_in(context)
     first = len(context.drafts)
     try:
-        IMPORTERS.get(node.op_type, import_unknown)(context)
+        context.finish(IMPORTERS.get(node.op_type, import_unknown)(context))
     except (IndexError, ValueError, ZeroDivisionError, OverflowError) as error:
         if found:
             del context.drafts[first:]
-            import_unknown(context)
+            context.finish(import_unknown(context))
             return
         raise InputError(
             f"{context.model.path}: node {context.node_name!r} ({node.op_type}) does not fit its inputs",

@@ -34,6 +34,10 @@ class Operand:
     weights: bool = False
 
 
+Outputs = Tensor | Operand | Sequence[Tensor | Operand]
+"""What the outputs of a node are: its first one, or as many as the parser makes."""
+
+
 class NodeAttributes:
     """The attributes of one node; a missing one gives the default."""
 
@@ -353,12 +357,13 @@ class Context:
         """Note how many weights the layer that was added last holds itself."""
         self.drafts[-1].weight_elements = elements
 
-    def finish(self, *results: Tensor | Operand) -> None:
+    def finish(self, outputs: Outputs) -> None:
         """Bind the node's outputs; the tensors take ONNX's names, and inferred shapes where those are known.
 
         An output that the parser does not make becomes one more of the node's last layer, as a tensor without a maker
         would have no place in the network.
         """
+        results = [outputs] if isinstance(outputs, (Tensor, Operand)) else outputs
         for index, name in enumerate(self.node.output):
             if not name:
                 continue
@@ -416,8 +421,8 @@ class Context:
         return tuple(_finished(draft) for draft in _behind_what_they_read(self.drafts))
 
 
-Importer = Callable[[Context], None]
-"""What lowers one node."""
+Importer = Callable[[Context], Outputs]
+"""What adds the layers of one node, and hands back what its outputs are."""
 
 
 def _is_constant(kind: str, inputs: Sequence[Tensor]) -> bool:

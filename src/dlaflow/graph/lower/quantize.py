@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import Cast, Quantize, Tensor
-from dlaflow.graph.lower.context import Context, Importer
+from dlaflow.graph.lower.context import Context, Importer, Outputs
 from dlaflow.graph.lower.tensors import import_unknown
 from dlaflow.graph.tensor_type import elem_name
 
 
-def import_cast(context: Context) -> None:
+def import_cast(context: Context) -> Outputs:
     """Cast: CAST from 8.6, IDENTITY before; weights stay weights where the parser converts them itself."""
     target = elem_name(context.attributes.integer("to"))
     data = context.tensor(0)
     kind = "CAST" if context.parser.cast_layers else "IDENTITY"
-    context.finish(context.emit(kind, [data], data.shape, Cast(target), dtype=target))
+    return context.emit(kind, [data], data.shape, Cast(target), dtype=target)
 
 
-def import_cast_like(context: Context) -> None:
+def import_cast_like(context: Context) -> Outputs:
     """CastLike: CAST to the second input's type; known since 9.0."""
     if not context.parser.names_helpers:
-        import_unknown(context)
-        return
+        return import_unknown(context)
     data, example = context.tensor(0), context.tensor(1)
-    context.finish(context.emit("CAST", [data], data.shape, Cast(example.dtype), dtype=example.dtype))
+    return context.emit("CAST", [data], data.shape, Cast(example.dtype), dtype=example.dtype)
 
 
 def quantization(kind: str) -> Importer:
@@ -30,7 +29,7 @@ def quantization(kind: str) -> Importer:
     return lambda context: _quantize(context, kind)
 
 
-def _quantize(context: Context, kind: str) -> None:
+def _quantize(context: Context, kind: str) -> Outputs:
     data = context.tensor(0)
     scale = context.tensor(1)
     tensors = [data, scale, *_zero_point(context, scale)]
@@ -38,10 +37,9 @@ def _quantize(context: Context, kind: str) -> None:
     axis = context.attributes.integer("axis", 1) % max(len(data.shape or ()), 1) if per_axis else None
     dtype = context.output().dtype or ("float32" if kind == "DEQUANTIZE" else "int8")
     if context.parser.names_every_layer:
-        context.finish(context.emit(kind, tensors, data.shape, Quantize(axis), dtype=dtype))
-        return
+        return context.emit(kind, tensors, data.shape, Quantize(axis), dtype=dtype)
     context.emit(kind, tensors, data.shape, Quantize(axis), name="", dtype=dtype)
-    context.finish(context.rename_layer(context.drafts[-1], context.node_name))
+    return context.rename_layer(context.drafts[-1], context.node_name)
 
 
 def _zero_point(context: Context, scale: Tensor) -> list[Tensor]:

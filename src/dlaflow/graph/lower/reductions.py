@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dlaflow.graph.layer import Dims, ElementWise, Reduce, Slice, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context, Importer
+from dlaflow.graph.lower.context import Context, Importer, Outputs
 from dlaflow.graph.lower.helpers import squeeze, stretched, to_rank, to_scalar, unsqueeze
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
@@ -17,14 +17,13 @@ from dlaflow.graph.lower.slices import decoded
 def reduction(lowered: Callable[[Context], Tensor]) -> Importer:
     """An importer for a reduction that `lowered` puts together; without axes it may do nothing, as opset 18 has it."""
 
-    def run(context: Context) -> None:
+    def run(context: Context) -> Outputs:
         asked = bool(context.attributes.integer("noop_with_empty_axes")) and context.parser.reads_opset_18
         if not asked or _axes(context):
-            context.finish(lowered(context))
-        elif context.parser.names_every_layer:
-            context.finish(context.operand(0))
-        else:
-            context.finish(identity(context, context.tensor(0)))
+            return lowered(context)
+        if context.parser.names_every_layer:
+            return context.operand(0)
+        return identity(context, context.tensor(0))
 
     return run
 
@@ -109,7 +108,7 @@ def _unary(context: Context, operation: str, data: Tensor) -> Tensor:
     return context.emit("UNARY", [data], data.shape, Unary(operation))
 
 
-def import_arg(context: Context) -> None:
+def import_arg(context: Context) -> Outputs:
     """ArgMax and ArgMin: TOPK of one, its indices, squeezed when the axis does not stay."""
     data = context.tensor(0)
     if context.parser.casts_arg_input and data.dtype in ("int32", "int64"):
@@ -128,7 +127,7 @@ def import_arg(context: Context) -> None:
         indices = squeeze(context, indices, [axis])
     if context.parser.int64:
         indices = context.cast(indices, "int64")
-    context.finish(indices)
+    return indices
 
 
 def _flipped(context: Context, data: Tensor, axis: int) -> Tensor:
@@ -157,7 +156,7 @@ def _counted_from_the_start(context: Context, data: Tensor, indices: Tensor, axi
     return whole
 
 
-def import_top_k(context: Context) -> None:
+def import_top_k(context: Context) -> Outputs:
     """TopK: one TOPK with values and indices; a vector gets a second dimension for it."""
     data = context.tensor(0)
     values, where = context.output(0), context.output(1)
@@ -173,4 +172,4 @@ def import_top_k(context: Context) -> None:
         largest, indices = squeeze(context, largest, [1]), squeeze(context, indices, [1])
     if context.parser.narrow_indices:
         indices = context.cast(indices, "int64")
-    context.finish(largest, indices)
+    return [largest, indices]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Resize, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context, Draft
+from dlaflow.graph.lower.context import Context, Draft, Outputs
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def import_resize(context: Context) -> None:
+def import_resize(context: Context) -> Outputs:
     """Resize: one RESIZE; `sizes_given` is whether the output's size rather than a scale was exported."""
     data = context.tensor(0)
     out = context.output().shape
@@ -38,7 +38,7 @@ def import_resize(context: Context) -> None:
         _add_sizes(context, draft, data)
     elif not context.is_absent(where) and not context.operand(where).weights:
         draft.inputs.append(_computed_size(context, data, context.tensor(where)))
-    context.finish(result)
+    return result
 
 
 def _spread(context: Context, scales: np.ndarray | None, rank: int) -> tuple[float, ...]:
@@ -97,7 +97,7 @@ def _computed_size(context: Context, data: Tensor, scales: Tensor) -> Tensor:
     return context.helper(kind, [floor], rank, Cast("int32"), label("intCast"), dtype="int32")
 
 
-def import_upsample(context: Context) -> None:
+def import_upsample(context: Context) -> Outputs:
     """Upsample: one RESIZE with asymmetric coordinates."""
     data = context.tensor(0)
     out = context.output().shape
@@ -113,4 +113,4 @@ def import_upsample(context: Context) -> None:
     draft = context.drafts[-1]
     if not context.is_absent(1) and not context.operand(1).weights:
         draft.inputs.append(_computed_size(context, data, context.tensor(1)))
-    context.finish(result)
+    return result

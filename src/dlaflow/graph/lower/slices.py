@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Outputs
 from dlaflow.graph.lower.helpers import enlarged
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
@@ -15,7 +15,7 @@ Bounds = tuple[ShapeTensor, ShapeTensor, ShapeTensor]
 _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "edge": "CLAMP", "wrap": "WRAP"}
 
 
-def import_slice(context: Context) -> None:
+def import_slice(context: Context) -> Outputs:
     """Slice: one SLICE; what the parser cannot compute of its start and size stands in the network before it."""
     data = context.tensor(0)
     out = context.output().shape
@@ -39,9 +39,8 @@ def import_slice(context: Context) -> None:
     static = data.shape is None or (context.parser.computes_slices and _is_static(context, data))
     given = None if static else _bounds(context, data)
     if given is None:
-        context.finish(context.emit("SLICE", [data], out, attributes))
-        return
-    context.finish(sizes.add_slice(context, data, given, attributes, None))
+        return context.emit("SLICE", [data], out, attributes)
+    return sizes.add_slice(context, data, given, attributes, None)
 
 
 def _clamped(start: int, size: int | None, step: int) -> int:
@@ -148,7 +147,7 @@ def _from_the_end(context: Context, dims: ShapeTensor, indices: ShapeTensor) -> 
     return sizes.subtract(context, indices, sizes.multiply(context, signs, dims))
 
 
-def import_expand(context: Context) -> None:
+def import_expand(context: Context) -> Outputs:
     """Expand: one SLICE with stride 0 along the axes that grow."""
     data = context.tensor(0)
     out = context.output().shape
@@ -176,7 +175,7 @@ def import_expand(context: Context) -> None:
         stride = tuple(0 if extent == 1 else 1 for extent in data.shape)
         attributes = Slice((0,) * rank, extents, stride, parameters_from_nodes=from_nodes)
     given = ShapeTensor((0,) * rank), size, strides
-    context.finish(sizes.add_slice(context, data, given, attributes, None))
+    return sizes.add_slice(context, data, given, attributes, None)
 
 
 def _reached(size: ShapeTensor, out: Dims | None) -> ShapeTensor:
@@ -193,7 +192,7 @@ def _broadcast(context: Context, left: ShapeTensor, right: ShapeTensor) -> Shape
     return sizes.multiply(context, sizes.maximum(context, left, right), smaller)
 
 
-def import_tile(context: Context) -> None:
+def import_tile(context: Context) -> Outputs:
     """Tile: one SLICE that wraps around."""
     data = context.tensor(0)
     out = context.output().shape
@@ -205,17 +204,16 @@ def import_tile(context: Context) -> None:
     repeats = sizes.from_input(context, 1, rank)
     size = _reached(sizes.multiply(context, sizes.shape_of(data), repeats), out)
     given = ShapeTensor((0,) * rank), size, ShapeTensor((1,) * rank)
-    context.finish(sizes.add_slice(context, data, given, attributes, None))
+    return sizes.add_slice(context, data, given, attributes, None)
 
 
-def import_split(context: Context) -> None:
+def import_split(context: Context) -> Outputs:
     """Split: lengths from an attribute, from an input, or equal ones that the parser works out."""
     data = context.tensor(0)
     count = len(context.node.output)
     if not data.shape:
         shapes = [context.output(index).shape for index in range(count)]
-        context.finish(*(context.emit("SLICE", [data], shape, Slice()) for shape in shapes))
-        return
+        return [context.emit("SLICE", [data], shape, Slice()) for shape in shapes]
     cutter = _Cutter(context, data)
     given = _given_lengths(context, count)
     lengths = cutter.equal(count) if given is None else []
@@ -232,7 +230,7 @@ def import_split(context: Context) -> None:
             length = given[index]
             extent = cutter.along(cutter.dims, length)
         results.append(cutter.cut(starts, extent))
-    context.finish(*results)
+    return results
 
 
 class _Cutter:
@@ -286,7 +284,7 @@ def _given_lengths(context: Context, count: int) -> list[ShapeTensor] | None:
     return [sizes.gather(context, lengths, sizes.vector(index)) for index in range(count)]
 
 
-def import_pad(context: Context) -> None:
+def import_pad(context: Context) -> Outputs:
     """Pad: one SLICE whose start lies outside; without any padding an IDENTITY."""
     data = context.tensor(0)
     out = context.output().shape
@@ -294,8 +292,7 @@ def import_pad(context: Context) -> None:
     computed = not context.is_absent(1) and not context.operand(1).weights
     filling = _filling_tensor(context)
     if pads is not None and not computed and not any(pads):
-        context.finish(identity(context, data))
-        return
+        return identity(context, data)
     mode = _PAD_MODES.get(context.attributes.text("mode", "constant"), "FILL")
     fill = context.attributes.number("value", 0.0)
     given = context.value(2)
@@ -318,7 +315,7 @@ def import_pad(context: Context) -> None:
         filling = context.constant((), data.dtype)
     if filling is not None:
         draft.inputs.append(filling)
-    context.finish(context.rename(draft, result))
+    return context.rename(draft, result)
 
 
 def _amounts(context: Context) -> tuple[int, ...] | None:
