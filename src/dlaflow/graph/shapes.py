@@ -20,7 +20,7 @@ from dlaflow.graph.inputs import fix_inputs, open_inputs
 from dlaflow.graph.layer import Dims, elements
 from dlaflow.graph.load import Model
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_of, read_type, stored_type, symbolic
-from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names
+from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names, replace_nodes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,7 +161,7 @@ class _Rounds:
         for name in dict.fromkeys(name for node in kept for name in _taken(node)):
             if name in self.values and name not in stored and name not in made:
                 graph.initializer.append(numpy_helper.from_array(self.values[name], name))
-        _replace_nodes(graph, kept)
+        _keep(graph, kept)
         _remember(graph, self.types)
         return True
 
@@ -186,15 +186,13 @@ def _taken(node: onnx.NodeProto) -> Iterator[str]:
     yield from outer_names(node)
 
 
-def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
+def _keep(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
     """Keep these nodes, and the outputs that they make."""
     if len(kept) == len(graph.node):
         return
-    copies = [type(node).FromString(node.SerializeToString()) for node in kept]
-    del graph.node[:]
-    graph.node.extend(copies)
-    made = {name for node in copies for name in node.output}
-    outputs = [type(value).FromString(value.SerializeToString()) for value in graph.output if value.name in made]
+    replace_nodes(graph, kept)
+    made = {name for node in kept for name in node.output}
+    outputs = [value for value in graph.output if value.name in made]
     del graph.output[:]
     graph.output.extend(outputs)
 

@@ -23,17 +23,8 @@ _FLOAT = 1
 _GRAPH, _GRAPHS = 5, 10
 """onnx.AttributeProto.GRAPH and GRAPHS."""
 
-QUANTISED = frozenset(
-    {
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "MatMulInteger",
-        "ConvInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-    }
-)
+QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+QUANTISED = QDQ | {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"}
 """Operators that only quantised models hold."""
 
 
@@ -95,6 +86,11 @@ def index(model: onnx.ModelProto) -> Graph:
         if known and not node.op_type.startswith("Random") and not has_graph(node):
             constants.update(node.output)
     return Graph(model, producer, consumers, stored, _element_types(model), frozenset(constants))
+
+
+def has_qdq(model: onnx.ModelProto) -> bool:
+    """Whether a model holds scales of its own."""
+    return any(node.op_type in QDQ for node in model.graph.node)
 
 
 def opset_of(model: onnx.ModelProto, domain: str = "") -> int:

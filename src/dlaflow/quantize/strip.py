@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model, as_model
-from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, index
+from dlaflow.graph.verify import replace_nodes
+from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, has_qdq, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 
 if TYPE_CHECKING:
     import onnx
 
-_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _SUFFIX = re.compile(r"_(int8|quantized|QuantizeLinear_Output)$")
 """What dlaflow, onnxruntime and ModelOpt append to the name of a quantised weight."""
 
@@ -47,7 +47,7 @@ def strip_qdq(path: Model | Path) -> Stripped:
     held = as_model(path)
     model = held.whole()
     graph = index(model)
-    if not any(node.op_type in _QDQ for node in model.graph.node):
+    if not has_qdq(model):
         raise InputError(f"{held.path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")
     reader = _Reader(graph)
     for node in model.graph.node:
@@ -113,7 +113,7 @@ class _Reader:
 
         graph = self._graph.proto.graph
         outputs = {value.name for value in graph.output}
-        kept = [node for node in graph.node if node.op_type not in _QDQ]
+        kept = [node for node in graph.node if node.op_type not in QDQ]
         renamed = {}
         for behind, source in self.replaced.items():
             if behind in outputs and source in self._graph.producer:
@@ -125,8 +125,7 @@ class _Reader:
         for behind, source in self.replaced.items():
             if behind in outputs and source not in self._graph.producer:
                 kept.append(helper.make_node("Identity", [source], [behind], name=f"{behind}/Identity"))
-        del graph.node[:]
-        graph.node.extend(kept)
+        replace_nodes(graph, kept)
         del graph.value_info[:]
         drop_unused_initializers(self._graph.proto)
 
