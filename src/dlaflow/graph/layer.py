@@ -26,6 +26,11 @@ class Tensor:
     dtype: str
     constant: bool = False
 
+    @property
+    def rank(self) -> int:
+        """How many dimensions it has, 0 when nobody knows."""
+        return len(self.shape or ())
+
 
 @dataclass(frozen=True, slots=True)
 class Convolution:

@@ -120,8 +120,7 @@ def _assert_dimension_names(context: Context) -> None:
         before: Tensor | None = None
         for tensor, axis in places[name]:
             if tensor.name not in shapes:
-                rank = len(tensor.shape or ())
-                shapes[tensor.name] = context.emit("SHAPE", [tensor], (rank,), name="", dtype="int32")
+                shapes[tensor.name] = context.emit("SHAPE", [tensor], (tensor.rank,), name="", dtype="int32")
             given = [shapes[tensor.name]]
             length = context.emit("SLICE", given, (1,), Slice((axis,), (1,), (1,)), name="")
             if before is not None:

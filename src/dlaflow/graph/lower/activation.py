@@ -39,7 +39,7 @@ def import_clip(context: Context) -> Outputs:
 
 def _clip_by_elements(context: Context, data: Tensor) -> Tensor:
     """MAX with the lower and MIN with the upper bound; a bound that is not given is a constant at the type's end."""
-    rank = len(data.shape or ())
+    rank = data.rank
     open_shape = (1,) * rank if context.parser.names_every_layer else ()
     bounds = [
         context.constant(open_shape, data.dtype) if context.is_absent(index) else context.tensor(index)
@@ -62,7 +62,7 @@ def _bound(context: Context, index: int, name: str) -> float | None:
 def import_prelu(context: Context) -> Outputs:
     """PRelu: PARAMETRIC_RELU with its slope as a constant."""
     data, slope = context.tensor(0), context.tensor(1)
-    slope = to_rank(context, slope, len(data.shape or ()))
+    slope = to_rank(context, slope, data.rank)
     return context.emit("PARAMETRIC_RELU", [data, slope], data.shape, ParametricRelu(slope.constant))
 
 
@@ -81,7 +81,7 @@ def import_mish(context: Context) -> Outputs:
 def import_swish(context: Context) -> Outputs:
     """Swish: x times alpha (even when that is 1), SIGMOID, times x."""
     data = context.tensor(0)
-    alpha = to_rank(context, context.cast(context.constant((1,)), data.dtype), len(data.shape or ()))
+    alpha = to_rank(context, context.cast(context.constant((1,)), data.dtype), data.rank)
     scaled = context.emit("ELEMENTWISE", [alpha, data], data.shape, ElementWise("PROD", 0))
     return _gated(context, data, _activation(context, scaled, "SIGMOID"))
 
@@ -116,7 +116,7 @@ def _shaped_back(context: Context, result: Tensor, data: Tensor) -> Tensor:
 
 
 def _softmax(context: Context, data: Tensor) -> Tensor:
-    rank = len(data.shape or ())
+    rank = data.rank
     if data.shape is None:
         return context.emit("SOFTMAX", [data], None, SoftMax(max(context.attributes.integer("axis", -1), 0)))
     if context.model.opset >= 13:

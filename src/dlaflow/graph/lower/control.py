@@ -125,7 +125,7 @@ def import_scan(context: Context) -> Outputs:
 
 
 def _positive(axis: int, data: Tensor) -> int:
-    return axis + len(data.shape or ()) if axis < 0 else axis
+    return axis + data.rank if axis < 0 else axis
 
 
 def _iterator(context: Context, data: Tensor, axis: int, name: str) -> Operand:

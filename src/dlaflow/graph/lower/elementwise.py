@@ -33,7 +33,7 @@ def elementwise(operation: str) -> Importer:
 def _folded(context: Context, operation: str) -> Tensor:
     """All inputs of the node under one operation."""
     operands = [context.operand(index) for index in range(len(context.node.input))]
-    rank = max((len(operand.tensor.shape or ()) for operand in operands), default=0)
+    rank = max((operand.tensor.rank for operand in operands), default=0)
     tensors = [to_rank(context, context.as_tensor(operand), rank) for operand in operands]
     if len(tensors) == 1:
         return identity(context, tensors[0])
@@ -60,7 +60,7 @@ def _unary(context: Context, operation: str) -> Outputs:
     data = context.tensor(0)
     integer = data.dtype in ("int32", "int64")
     if operation == "NEG" and integer and (data.dtype == "int32" or not context.parser.narrow_indices):
-        zero = to_rank(context, context.constant((), data.dtype), len(data.shape or ()))  # integers have no NEG: 0 - x
+        zero = to_rank(context, context.constant((), data.dtype), data.rank)  # integers have no NEG: 0 - x
         return context.emit("ELEMENTWISE", [zero, data], data.shape, ElementWise("SUB", 0), dtype=data.dtype)
     lifted = data.shape == () and context.parser.lifts_scalars
     in_floats = operation == "ABS" and context.parser.casts_integer_abs and integer
@@ -94,7 +94,7 @@ def import_mean(context: Context) -> Outputs:
     """Mean: a chain of SUM, times one over the count."""
     total = _folded(context, "SUM")
     name = context.node_name if context.parser.names_every_layer else ""
-    factor = context.constant((1,) * len(total.shape or ()), name=name)
+    factor = context.constant((1,) * total.rank, name=name)
     return context.emit("ELEMENTWISE", [total, factor], total.shape, ElementWise("PROD", 1), name=name)
 
 
@@ -120,9 +120,8 @@ def import_dropout(context: Context) -> Outputs:
 def import_celu(context: Context) -> Outputs:
     """Celu: max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     data = context.tensor(0)
-    rank = len(data.shape or ())
     labels = [context.reserve() for _ in range(3)]
-    zero, one, alpha = (to_rank(context, context.constant((), name=label), rank) for label in labels)
+    zero, one, alpha = (to_rank(context, context.constant((), name=label), data.rank) for label in labels)
     ratio = combine(context, "DIV", data, alpha)
     raised = context.emit("UNARY", [ratio], data.shape, Unary("EXP"))
     positive = combine(context, "MAX", data, zero)
@@ -135,8 +134,7 @@ def import_celu(context: Context) -> Outputs:
 def import_shrink(context: Context) -> Outputs:
     """Shrink: two comparisons, two shifts and two SELECT layers, in 32 bits."""
     data = context.cast(context.tensor(0), "float32")
-    rank = len(data.shape or ())
-    high, low, bias, zero = (to_rank(context, context.constant(()), rank) for _ in range(4))
+    high, low, bias, zero = (to_rank(context, context.constant(()), data.rank) for _ in range(4))
     above = combine(context, "GREATER", data, high)
     lowered = combine(context, "SUB", data, bias)
     outer = context.emit("SELECT", [above, lowered, zero], data.shape, name=context.further_name, dtype=data.dtype)
@@ -189,7 +187,7 @@ def import_is_inf(context: Context) -> Outputs:
         return _unary(context, "ISINF")
     data = context.tensor(0)
     name = context.further_name
-    zero = context.constant((1,) * len(data.shape or ()))
+    zero = context.constant((1,) * data.rank)
     if context.parser.names_every_layer:
         zero = context.cast(zero, data.dtype)
     first = combine(context, "LESS" if negative else "GREATER", data, zero, name)

@@ -72,7 +72,7 @@ def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: boo
     """Remove `axes`; `named` for the ONNX operator itself."""
     if tensor.shape is None:
         return _of_unknown_rank(context, tensor, "SQUEEZE", named=named)
-    kept = [axis for axis in range(len(tensor.shape or ())) if axis not in axes]
+    kept = [axis for axis in range(tensor.rank) if axis not in axes]
     if context.parser.squeeze_layers:
         wanted = tuple((tensor.shape or ())[axis] for axis in kept)
         return _with_axes(context, tensor, wanted, ("SQUEEZE", len(axes)))

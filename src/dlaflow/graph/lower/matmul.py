@@ -28,8 +28,7 @@ def import_gemm(context: Context) -> Outputs:
 
 def _scaled(context: Context, data: Tensor) -> Tensor:
     """alpha or beta times a tensor."""
-    rank = len(data.shape or ())
-    factor = to_rank(context, context.constant(() if context.parser.scalar_factors else (1,) * rank), rank)
+    factor = to_rank(context, context.constant(() if context.parser.scalar_factors else (1,) * data.rank), data.rank)
     return context.emit("ELEMENTWISE", [factor, data], data.shape, ElementWise("PROD", 0), name=context.further_name)
 
 

@@ -21,10 +21,9 @@ def import_batch_normalization(context: Context) -> Outputs:
                 context.reserve()
         for _ in ("scale", "bias"):
             context.reserve()
-    rank = len(data.shape or ())
-    lifted = unsqueeze(context, data, list(range(rank, 4))) if 1 <= rank < 4 else data
+    lifted = unsqueeze(context, data, list(range(data.rank, 4))) if 1 <= data.rank < 4 else data
     result = context.emit("SCALE", [lifted], lifted.shape)
-    context.holds(2 * ((data.shape or (0, 0))[1] or 0) if rank > 1 else 0)
+    context.holds(2 * ((data.shape or (0, 0))[1] or 0) if data.rank > 1 else 0)
     if lifted is not data:
         result = sizes.reshape(context, result, sizes.shape_of(data))
     return result
@@ -34,7 +33,7 @@ def _by_arithmetic(context: Context, data: Tensor, operands: list[Operand]) -> T
     """scale * (x - mean) / sqrt(variance + epsilon) + bias; only the last layer carries the node's name."""
     tensors = [context.as_tensor(operand) for operand in operands]
     scale, bias, mean, variance = (_channel(context, tensor, data) for tensor in tensors)
-    epsilon = context.constant((1,) * len(data.shape or ()))
+    epsilon = context.constant((1,) * data.rank)
     if context.parser.names_every_layer:
         scale, bias, mean, variance, epsilon = (
             context.helper("CAST", [tensor], tensor.shape, Cast("float32"), "ONNXTRT_castHelper")
@@ -50,8 +49,7 @@ def _by_arithmetic(context: Context, data: Tensor, operands: list[Operand]) -> T
 
 
 def _channel(context: Context, tensor: Tensor, data: Tensor) -> Tensor:
-    rank = len(data.shape or ())
-    return unsqueeze(context, tensor, [0, *range(2, rank)]) if rank > 1 else tensor
+    return unsqueeze(context, tensor, [0, *range(2, data.rank)]) if data.rank > 1 else tensor
 
 
 def import_instance_normalization(context: Context) -> Outputs:
@@ -83,18 +81,17 @@ def import_layer_normalization(context: Context) -> Outputs:
     if not context.parser.normalization_layers:
         return import_unknown(context)
     data = context.tensor(0)
-    rank = len(data.shape or ())
     defaults = [context.constant((), data.dtype) for _ in range(2)] if context.parser.default_norm_constants else []
     scale = context.tensor(1)
     if context.parser.names_every_layer:
-        scale = to_rank(context, scale, rank)
+        scale = to_rank(context, scale, data.rank)
     if not context.is_absent(2):
         bias = context.tensor(2)
     elif context.parser.names_every_layer:
-        bias = context.constant((1,) * rank)
+        bias = context.constant((1,) * data.rank)
     else:
         bias = defaults[1] if defaults else context.constant((), data.dtype)
-    scale, bias = to_rank(context, scale, rank), to_rank(context, bias, rank)
+    scale, bias = to_rank(context, scale, data.rank), to_rank(context, bias, data.rank)
     name = None if context.parser.names_layer_normalization else ""
     return context.emit("NORMALIZATION", [data, scale, bias], data.shape, name=name)
 
@@ -102,7 +99,7 @@ def import_layer_normalization(context: Context) -> Outputs:
 def import_mean_variance_normalization(context: Context) -> Outputs:
     """MeanVarianceNormalization: mean, difference, square, mean, root, quotient."""
     data = context.tensor(0)
-    rank = max(len(data.shape or ()), 1)
+    rank = max(data.rank, 1)
     axes = tuple(axis % rank for axis in context.attributes.integers("axes") or (0, 2, 3))
     small = tuple(1 if axis in axes else size for axis, size in enumerate(data.shape or ()))
     mean = context.emit("REDUCE", [data], small, Reduce("AVG", axes, True))
@@ -118,10 +115,9 @@ def import_mean_variance_normalization(context: Context) -> Outputs:
 def import_lp_normalization(context: Context) -> Outputs:
     """LpNormalization: the norm along an axis, guarded against zero, and a quotient."""
     data = context.tensor(0)
-    rank = len(data.shape or ())
-    axis = context.attributes.integer("axis", -1) % max(rank, 1)
+    axis = context.attributes.integer("axis", -1) % max(data.rank, 1)
     small = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
-    zero = to_rank(context, context.constant((), name=context.reserve()), rank)
+    zero = to_rank(context, context.constant((), name=context.reserve()), data.rank)
     if context.attributes.integer("p", 2) == 1:
         powered = context.emit("UNARY", [data], data.shape, Unary("ABS"))
         norm = context.emit("REDUCE", [powered], small, Reduce("SUM", (axis,), True))

@@ -34,7 +34,7 @@ def _quantize(context: Context, kind: str) -> Outputs:
     scale = context.tensor(1)
     tensors = [data, scale, *_zero_point(context, scale)]
     per_axis = scale.shape is not None and len(scale.shape) == 1 and scale.shape[0] != 1
-    axis = context.attributes.integer("axis", 1) % max(len(data.shape or ()), 1) if per_axis else None
+    axis = context.attributes.integer("axis", 1) % max(data.rank, 1) if per_axis else None
     dtype = context.output().dtype or ("float32" if kind == "DEQUANTIZE" else "int8")
     if context.parser.names_every_layer:
         return context.emit(kind, tensors, data.shape, Quantize(axis), dtype=dtype)

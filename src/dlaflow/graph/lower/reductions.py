@@ -97,7 +97,7 @@ def log_sum_exp(context: Context) -> Tensor:
         return _unary(context, "LOG", _reduced(context, _unary(context, "EXP", data), "SUM"))
     largest = _reduced(context, data, "MAX")
     infinite = context.emit("UNARY", [largest], largest.shape, Unary("ISINF"), dtype="bool")
-    zero = to_rank(context, context.constant((), name=context.reserve()), len(largest.shape or ()))
+    zero = to_rank(context, context.constant((), name=context.reserve()), largest.rank)
     safe = context.emit("SELECT", [infinite, zero, largest], largest.shape, dtype=data.dtype)
     shifted = context.emit("ELEMENTWISE", [data, safe], data.shape, ElementWise("SUB"))
     logarithm = _unary(context, "LOG", _reduced(context, _unary(context, "EXP", shifted), "SUM"))
@@ -113,7 +113,7 @@ def import_arg(context: Context) -> Outputs:
     data = context.tensor(0)
     if context.parser.casts_arg_input and data.dtype in ("int32", "int64"):
         data = context.cast(data, "float32")
-    rank = len(data.shape or ())
+    rank = data.rank
     axis = context.attributes.integer("axis", 0) % max(rank, 1)
     shape = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
     last = bool(context.attributes.integer("select_last_index")) and rank > 0
@@ -132,12 +132,11 @@ def import_arg(context: Context) -> Outputs:
 
 def _flipped(context: Context, data: Tensor, axis: int) -> Tensor:
     """The data backwards along the axis, so that the last of equal values comes first."""
-    rank = len(data.shape or ())
     dims = sizes.shape_of(data)
-    subscripts = sizes.replacing(rank, axis)
-    starts = sizes.interlace(context, ShapeTensor((0,) * rank), sizes.vector(-1), subscripts)
+    subscripts = sizes.replacing(data.rank, axis)
+    starts = sizes.interlace(context, ShapeTensor((0,) * data.rank), sizes.vector(-1), subscripts)
     ends = sizes.interlace(context, dims, sizes.vector(-(2**31)), subscripts)
-    steps = sizes.interlace(context, ShapeTensor((1,) * rank), sizes.vector(-1), subscripts)
+    steps = sizes.interlace(context, ShapeTensor((1,) * data.rank), sizes.vector(-1), subscripts)
     given = decoded(context, dims, (starts, ends, steps))
     made = sizes.add_slice(context, data, given, Slice())
     return context.replace(made, replace(made, shape=data.shape))

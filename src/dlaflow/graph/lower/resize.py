@@ -26,7 +26,7 @@ def import_resize(context: Context) -> Outputs:
         mode=context.attributes.text("mode", "nearest"),
         coordinates=coordinates,
         rounding=context.attributes.text("nearest_mode", "floor" if old else "round_prefer_floor"),
-        scales=() if sizes_given else _spread(context, context.value(where), len(data.shape or ())),
+        scales=() if sizes_given else _spread(context, context.value(where), data.rank),
         sizes_given=sizes_given,
     )
     if not attributes.scales:
@@ -75,7 +75,7 @@ def _add_sizes(context: Context, draft: Draft, data: Tensor) -> None:
     if operand.weights and context.parser.names_helpers:
         return
     given = context.tensor(3)
-    axes, rank = context.attributes.integers("axes"), len(data.shape or ())
+    axes, rank = context.attributes.integers("axes"), data.rank
     if axes is not None and context.parser.reads_opset_18 and tuple(axes) != tuple(range(rank)) and rank:
         order = list(range(rank))
         for number, axis in enumerate(axes):
@@ -87,7 +87,7 @@ def _add_sizes(context: Context, draft: Draft, data: Tensor) -> None:
 
 def _computed_size(context: Context, data: Tensor, scales: Tensor) -> Tensor:
     """The output's size from scales that only the network knows: shape times scales, rounded down."""
-    rank = (len(data.shape or ()),)
+    rank = (data.rank,)
     label = "ONNXTRT_resizeShapeTensor_{}".format
     kind = "CAST" if context.parser.cast_helpers else "IDENTITY"
     shape = sizes.shape_of(data).materialise(context)

@@ -18,7 +18,7 @@ def import_cum_sum(context: Context) -> Outputs:
     data = context.tensor(0)
     if context.parser.native_cumulative:
         return context.emit("CUMULATIVE", [data, context.tensor(1)], data.shape)
-    rank = len(data.shape or ())
+    rank = data.rank
     axis = (context.integers(1) or (0,))[0] % max(rank, 1)
     first = _first_slice(context, data, axis)
     if context.attributes.integer("exclusive"):
@@ -136,12 +136,12 @@ def _cut_out(context: Context, data: Tensor, axis: int) -> Tensor:
 
 def _padded(context: Context, start: ShapeTensor, line: Tensor) -> ShapeTensor:
     """A start along the first axis, zeros along the others."""
-    return sizes.concat(context, start, ShapeTensor((0,) * (len(line.shape or ()) - 1)))
+    return sizes.concat(context, start, ShapeTensor((0,) * (line.rank - 1)))
 
 
 def _with_rest(context: Context, size: ShapeTensor, line: Tensor) -> ShapeTensor:
     """A size along the first axis, all of the others."""
-    for index in range(1, len(line.shape or ())):
+    for index in range(1, line.rank):
         size = sizes.concat(context, size, open_length(context, line, index))
     return size
 

@@ -41,7 +41,7 @@ def flattened(context: Context, data: Tensor, axis: int, name: str | None) -> Te
     """A SHUFFLE of the axes before `axis` into one dimension and of the others into a second."""
     dims = sizes.shape_of(data)
     first = sizes.product(context, dims, 0, axis)
-    second = sizes.product(context, dims, axis, len(data.shape or ()))
+    second = sizes.product(context, dims, axis, data.rank)
     return sizes.add_shuffle(context, data, sizes.concat(context, first, second), name)
 
 
@@ -77,8 +77,7 @@ def import_squeeze(context: Context) -> Outputs:
     data = context.tensor(0)
     if context.parser.squeeze_layers:
         return _axes_layer(context, "SQUEEZE", data)
-    rank = len(data.shape or ())
-    axes = _axes(context, rank)
+    axes = _axes(context, data.rank)
     if axes is None:
         axes = [axis for axis, size in enumerate(data.shape or ()) if size == 1]
     return _unmarked(context, squeeze(context, data, axes, named=True))
@@ -90,7 +89,7 @@ def import_unsqueeze(context: Context) -> Outputs:
     if context.parser.squeeze_layers:
         return _axes_layer(context, "UNSQUEEZE", data)
     count = len(context.attributes.integers("axes") or context.integers(1) or ())
-    axes = _axes(context, len(data.shape or ()) + count) or []
+    axes = _axes(context, data.rank + count) or []
     return _unmarked(context, unsqueeze(context, data, axes, named=True))
 
 

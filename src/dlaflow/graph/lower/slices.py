@@ -19,7 +19,6 @@ def import_slice(context: Context) -> Outputs:
     """Slice: one SLICE; what the parser cannot compute of its start and size stands in the network before it."""
     data = context.tensor(0)
     out = context.output().shape
-    rank = len(data.shape or ())
     if context.is_absent(1):
         starts, axes, steps = context.attributes.integers("starts"), context.attributes.integers("axes"), None
         from_nodes = False
@@ -28,10 +27,10 @@ def import_slice(context: Context) -> Outputs:
         from_nodes = any(_from_node(context, index) for index in range(1, len(context.node.input)))
     attributes = Slice(parameters_from_nodes=from_nodes)
     extents = all_known(out)
-    if starts is not None and rank and extents is not None:
-        begin, stride = [0] * rank, [1] * rank
+    if starts is not None and data.rank and extents is not None:
+        begin, stride = [0] * data.rank, [1] * data.rank
         for number, start in enumerate(starts):
-            axis = (axes[number] if axes is not None else number) % rank
+            axis = (axes[number] if axes is not None else number) % data.rank
             size = (data.shape or ())[axis]
             stride[axis] = steps[number] if steps is not None else 1
             begin[axis] = _clamped(start, size, stride[axis])
@@ -62,25 +61,24 @@ def _bounds(context: Context, data: Tensor) -> Bounds | None:
     Newer parsers take starts and ends as tensors even when they are weights; the newest compute for the sliced axes
     alone, older ones for all axes, interlaced with the tensor's own shape.
     """
-    rank = len(data.shape or ())
     starts, ends, axes, steps = _given(context)
     count = len(starts.values)
     if axes is None:
         axes = tuple(range(count))
-    if len(axes) != count or len(ends.values) != count or not count or not rank:
+    if len(axes) != count or len(ends.values) != count or not count or not data.rank:
         return None
-    axes = tuple(axis % rank for axis in axes)
+    axes = tuple(axis % data.rank for axis in axes)
     dims = sizes.shape_of(data)
     if context.parser.slices_axes_alone:
         dims = sizes.gather(context, dims, ShapeTensor(axes))
-    elif axes != tuple(range(rank)):
-        order = list(range(rank))
+    elif axes != tuple(range(data.rank)):
+        order = list(range(data.rank))
         for number, axis in enumerate(axes):
-            order[axis] = rank + number
+            order[axis] = data.rank + number
         subscripts = ShapeTensor(tuple(order))
-        starts = sizes.interlace(context, _filled(rank, 0), starts, subscripts)
+        starts = sizes.interlace(context, _filled(data.rank, 0), starts, subscripts)
         ends = sizes.interlace(context, dims, ends, subscripts)
-        steps = sizes.interlace(context, _filled(rank, 1), steps, subscripts)
+        steps = sizes.interlace(context, _filled(data.rank, 1), steps, subscripts)
     return decoded(context, dims, (starts, ends, steps))
 
 
@@ -218,12 +216,12 @@ def import_split(context: Context) -> Outputs:
     given = _given_lengths(context, count)
     lengths = cutter.equal(count) if given is None else []
     start = length = sizes.vector(0)
-    starts = ShapeTensor((0,) * cutter.rank)
+    starts = ShapeTensor((0,) * data.rank)
     results = []
     for index in range(count):
         if index:
             start = sizes.add(context, start, length)
-            starts = cutter.along(ShapeTensor((0,) * cutter.rank), start)
+            starts = cutter.along(ShapeTensor((0,) * data.rank), start)
         if given is None:
             length, extent = lengths[index]
         else:
@@ -239,10 +237,9 @@ class _Cutter:
     def __init__(self, context: Context, data: Tensor) -> None:
         self.context = context
         self.data = data
-        self.rank = len(data.shape or ())
-        self.axis = context.attributes.integer("axis", 0) % self.rank
+        self.axis = context.attributes.integer("axis", 0) % data.rank
         self.dims = sizes.shape_of(data)
-        self.subscripts = sizes.replacing(self.rank, self.axis)
+        self.subscripts = sizes.replacing(data.rank, self.axis)
 
     def along(self, others: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
         """`others` with `value` for the axis."""
@@ -263,11 +260,11 @@ class _Cutter:
 
     def cut(self, starts: ShapeTensor, extent: ShapeTensor) -> Tensor:
         """One part."""
-        ones = ShapeTensor((1,) * self.rank)
+        ones = ShapeTensor((1,) * self.data.rank)
         attributes = Slice()
         begin, size = all_known(starts.values), all_known(extent.values)
         if begin is not None and size is not None:
-            attributes = Slice(begin, size, (1,) * self.rank)
+            attributes = Slice(begin, size, (1,) * self.data.rank)
         return sizes.add_slice(self.context, self.data, (starts, extent, ones), attributes, None)
 
 
@@ -299,13 +296,12 @@ def import_pad(context: Context) -> Outputs:
     if given is not None and given.size:
         fill = float(given.reshape(-1)[0])
     attributes = Slice(mode=mode, fill=fill, parameters_from_nodes=_from_node(context, 1))
-    rank = len(data.shape or ())
     extents = all_known(out)
-    if pads is not None and rank and extents is not None:
-        begin = [0] * rank
-        for number, axis in enumerate(context.integers(3) or range(rank)):
-            begin[axis % rank] = -pads[number]
-        attributes = Slice(tuple(begin), extents, (1,) * rank, mode, fill, attributes.parameters_from_nodes)
+    if pads is not None and data.rank and extents is not None:
+        begin = [0] * data.rank
+        for number, axis in enumerate(context.integers(3) or range(data.rank)):
+            begin[axis % data.rank] = -pads[number]
+        attributes = Slice(tuple(begin), extents, (1,) * data.rank, mode, fill, attributes.parameters_from_nodes)
     parameters = _computed(context, data) if computed else _known(context, data)
     if context.parser.names_every_layer:
         context.names.layer("ONNXTRT_ShapeSlice")
@@ -338,18 +334,16 @@ def _filling_tensor(context: Context) -> Tensor | None:
 
 def _known(context: Context, data: Tensor) -> list[Tensor]:
     """Start and size of a Pad whose amounts are known: older parsers write them as constants and a sum."""
-    rank = len(data.shape or ())
     if context.parser.names_every_layer:
         size = _padded(context, data)
         return [] if size.known else [size.materialise(context)]
-    return enlarged(context, data, rank)
+    return enlarged(context, data, data.rank)
 
 
 def _padded(context: Context, data: Tensor) -> ShapeTensor:
     """The sizes of the padded axes."""
-    rank = len(data.shape or ())
-    amounts = _amounts(context) or (0,) * (2 * rank)
-    axes = tuple(axis % max(rank, 1) for axis in context.integers(3) or range(rank))
+    amounts = _amounts(context) or (0,) * (2 * data.rank)
+    axes = tuple(axis % max(data.rank, 1) for axis in context.integers(3) or range(data.rank))
     total = tuple(before + after for before, after in zip(amounts[: len(axes)], amounts[len(axes) :], strict=True))
     dims = sizes.gather(context, sizes.shape_of(data), ShapeTensor(axes))
     return sizes.add(context, dims, ShapeTensor(total))
@@ -357,8 +351,7 @@ def _padded(context: Context, data: Tensor) -> ShapeTensor:
 
 def _computed(context: Context, data: Tensor) -> list[Tensor]:
     """Start and size of a Pad whose amounts are computed in the network: two slices and sums."""
-    rank = len(data.shape or ())
-    pads = context.tensor(1)
+    rank, pads = data.rank, context.tensor(1)
     if context.parser.names_every_layer:
         return _computed_with_names(context, data, pads)
     before, after = (
@@ -372,16 +365,15 @@ def _computed(context: Context, data: Tensor) -> list[Tensor]:
 
 
 def _computed_with_names(context: Context, data: Tensor, pads: Tensor) -> list[Tensor]:
-    rank = len(data.shape or ())
-    extent, one = ShapeTensor((rank,)), sizes.vector(1)
+    extent, one = ShapeTensor((data.rank,)), sizes.vector(1)
     halves = [
-        sizes.add_slice(context, pads, (sizes.vector(first), extent, one), Slice((first,), (rank,), (1,)), None)
-        for first in (0, rank)
+        sizes.add_slice(context, pads, (sizes.vector(first), extent, one), Slice((first,), (data.rank,), (1,)), None)
+        for first in (0, data.rank)
     ]
-    values = context.integers(1) or (None,) * (2 * rank)
-    before = ShapeTensor(sizes.opened(values[:rank]), tensor=halves[0])
-    after = ShapeTensor(sizes.opened(values[rank:]), tensor=halves[1])
-    start = sizes.subtract(context, ShapeTensor((0,) * rank), before)
+    values = context.integers(1) or (None,) * (2 * data.rank)
+    before = ShapeTensor(sizes.opened(values[: data.rank]), tensor=halves[0])
+    after = ShapeTensor(sizes.opened(values[data.rank :]), tensor=halves[1])
+    start = sizes.subtract(context, ShapeTensor((0,) * data.rank), before)
     total = sizes.add(context, before, after)
     size = sizes.add(context, sizes.shape_of(data), total)
     return [start.materialise(context), size.materialise(context)]

@@ -165,7 +165,7 @@ def _given(context: Context, index: int) -> ShapeTensor:
     """Start, limit or step: weights are numbers to older parsers, newer ones and floats take a tensor."""
     operand = context.operand(index)
     if operand.tensor.dtype.startswith("float"):
-        return ShapeTensor((None,), rank=len(operand.tensor.shape or ()), tensor=context.as_tensor(operand))
+        return ShapeTensor((None,), rank=operand.tensor.rank, tensor=context.as_tensor(operand))
     if not context.parser.int64:
         return sizes.from_input(context, index)
     value = context.value(index)

@@ -199,7 +199,7 @@ def pool(mode: str) -> Importer:
 def import_lp_pool(context: Context) -> Outputs:
     """LpPool of order 1 or 2: |x| or x*x, average, times the window's size, root."""
     data = context.tensor(0)
-    count = context.constant((1,) * len(data.shape or ()))
+    count = context.constant((1,) * data.rank)
     square = context.attributes.integer("p", 2) == 2
     if square:
         powered = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"))
@@ -242,8 +242,7 @@ def global_pool(operation: str) -> Importer:
 def import_global_lp_pool(context: Context) -> Outputs:
     """GlobalLpPool: x to the power p, REDUCE SUM, root."""
     data = context.tensor(0)
-    rank = len(data.shape or ())
-    power, root = context.constant((1,) * rank), context.constant((1,) * rank)
+    power, root = context.constant((1,) * data.rank), context.constant((1,) * data.rank)
     raised = context.emit("ELEMENTWISE", [data, power], data.shape, ElementWise("POW", 1), name="")
     total = _global(context, raised, "SUM")
     return context.emit("ELEMENTWISE", [total, root], total.shape, ElementWise("POW", 1), name="")
