@@ -153,7 +153,7 @@ class _Rounds:
         from onnx import numpy_helper
 
         graph = self.scratch.graph
-        kept = [node for node in graph.node if not self._is_settled(node)]
+        kept = [node for node in graph.node if not self._is_wholly_known(node)]
         if not kept:
             return False
         stored = {tensor.name for tensor in graph.initializer}
@@ -165,7 +165,7 @@ class _Rounds:
         _remember(graph, self.types)
         return True
 
-    def _is_settled(self, node: onnx.NodeProto) -> bool:
+    def _is_wholly_known(self, node: onnx.NodeProto) -> bool:
         """Whether nothing more can be learnt of a node: all its outputs are known, and so is each small value."""
         return all(not name or self._is_complete(name) for name in node.output)
 

@@ -42,12 +42,7 @@ _CHILDREN: dict[Message, dict[int, Message]] = {
     Message.GRAPH: {1: Message.NODE, 5: Message.TENSOR},
     Message.FUNCTION: {7: Message.NODE},
     Message.NODE: {5: Message.ATTRIBUTE},
-    Message.ATTRIBUTE: {
-        5: Message.TENSOR,
-        6: Message.GRAPH,
-        10: Message.TENSOR,
-        11: Message.GRAPH,
-    },
+    Message.ATTRIBUTE: {5: Message.TENSOR, 6: Message.GRAPH, 10: Message.TENSOR, 11: Message.GRAPH},
 }
 _TENSOR_DATA = frozenset({4, 5, 6, 7, 9, 10, 11})
 """float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data."""

@@ -89,11 +89,7 @@ class Images(Protocol):
 
 
 def evaluate(
-    runner: Runner,
-    images: Images,
-    labels: NDArray[np.int64],
-    batch_size: int = 100,
-    progress: Progress = silent,
+    runner: Runner, images: Images, labels: NDArray[np.int64], batch_size: int = 100, progress: Progress = silent
 ) -> Accuracy:
     """Run all `images`, float32 [n, C, H, W] as the model expects them (an array will do), against `labels`, int64 [n].
 

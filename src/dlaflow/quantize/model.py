@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.graph.inference import infer_shapes
-from dlaflow.graph.inputs import fed_inputs
+from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import stored_tensors, without_weights
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
     inputs = fed_inputs(model.graph)
     if not inputs:
         raise InputError("the model has no input", expected="one float32 input")
-    dims = inputs[0].type.tensor_type.shape.dim
-    return tuple(dim.dim_value or None for dim in dims[1:])
+    return (dims_of(inputs[0]) or ())[1:]
 
 
 def for_qdq(model: onnx.ModelProto) -> onnx.ModelProto:

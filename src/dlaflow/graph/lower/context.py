@@ -392,7 +392,7 @@ class Context:
         self.names.tensor(known.name)
         if not any(out is result for draft in self.drafts[self._first_draft :] for out in draft.outputs):
             return result
-        shape = self._settled(known, result)
+        shape = self._best_known_shape(known, result)
         if shape != known.shape and known.shape is not None:
             self.misread.add(known.name)
         final = replace(
@@ -404,7 +404,7 @@ class Context:
         )
         return self.replace(result, final, self._first_draft)
 
-    def _settled(self, known: Tensor, result: Tensor) -> Dims | None:
+    def _best_known_shape(self, known: Tensor, result: Tensor) -> Dims | None:
         """The shape as inference knows it, then the importer's, then what the exporter wrote down."""
         if self._own_shapes and result.shape is not None:
             return result.shape

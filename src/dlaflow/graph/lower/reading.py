@@ -16,7 +16,7 @@ from dlaflow.graph.layer import Reading, Refusal, Tensor
 from dlaflow.graph.lower import reading_inputs, reading_misread, reading_shapes
 from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.naming import place_of
-from dlaflow.graph.lower.reading_case import TESTED_RELEASE, UNSEEN, Check, Objection, before, numbers, words
+from dlaflow.graph.lower.reading_case import TESTED_RELEASE, UNSEEN, Check, Objection, before, numbers, operator_names
 from dlaflow.graph.lower.reading_shapes import MOST_DIMENSIONS
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _FIRST_IN = {
 SINCE = {op: release for release, ops in _FIRST_IN.items() for op in ops.split()}
 """Operators by the first release with an importer, where that is not the oldest one that is known (7.1)."""
 
-FIRST = words(
+FIRST = operator_names(
     "Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Clip "
     "Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh DepthToSpace DequantizeLinear Div Dropout Elu "
     "Equal Erf Exp Expand Flatten Floor GRU Gather Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater "
@@ -59,7 +59,7 @@ FIRST = words(
 )
 """Operators that all known releases have an importer for."""
 
-_SHIPPED = words(
+_SHIPPED = operator_names(
     "BatchTilePlugin_TRT BatchedNMS_TRT Clip_TRT CropAndResize DetectionLayer_TRT FlattenConcat_TRT "
     "GenerateDetection_TRT GridAnchor_TRT GridAnchorRect_TRT InstanceNormalization_TRT LReLU_TRT "
     "MultilevelCropAndResize_TRT MultilevelProposeROI_TRT NMS_TRT Normalize_TRT PriorBox_TRT ProposalLayer_TRT "

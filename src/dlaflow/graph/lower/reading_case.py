@@ -45,7 +45,7 @@ def misfit(context: Context, reason: str) -> Objection:
     return Objection(reason, then=_CONTRADICTION, reading=Reading.CONTRADICTION)
 
 
-def words(names: str) -> frozenset[str]:
+def operator_names(names: str) -> frozenset[str]:
     """Operators, written as a line of names."""
     return frozenset(names.split())
 

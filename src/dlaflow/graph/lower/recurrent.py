@@ -352,11 +352,8 @@ def _gru_weights(cell: Cell) -> tuple[list[Tensor], list[Tensor]]:
         size = context.emit("CONCATENATION", [counts[0], count, width], (3,), Concatenation(0), name="")
         shape: Dims = (cell.directions, gates * cell.hidden, (cell.weights.shape or (None,))[-1])
         fed.append(context.emit("SLICE", [cell.weights, start, size], shape, Slice(), name=""))
-    recurred = []
-    for gates in (2, 1):
-        shape = (cell.directions, gates * cell.hidden, cell.hidden)
-        recurred.append(context.emit("SLICE", [cell.recurrence], shape, Slice(), name=""))
-    return fed, recurred
+    shapes = [(cell.directions, gates * cell.hidden, cell.hidden) for gates in (2, 1)]
+    return fed, [context.emit("SLICE", [cell.recurrence], shape, Slice(), name="") for shape in shapes]
 
 
 def _gru_biases(cell: Cell) -> list[Tensor]:
@@ -365,8 +362,5 @@ def _gru_biases(cell: Cell) -> list[Tensor]:
         return []
     whole: Dims = (cell.directions, 1, 6 * cell.hidden)
     bias = context.emit("SHUFFLE", [context.tensor(3)], whole, Shuffle(reshape=whole, helper=True), name="")
-    parts = []
-    for gates in (2, 1, 2, 1):
-        shape: Dims = (cell.directions, 1, gates * cell.hidden)
-        parts.append(context.emit("SLICE", [bias], shape, Slice(), name=""))
-    return parts
+    shapes = [(cell.directions, 1, gates * cell.hidden) for gates in (2, 1, 2, 1)]
+    return [context.emit("SLICE", [bias], shape, Slice(), name="") for shape in shapes]
