@@ -165,7 +165,7 @@ class _Reader:
         return np.asarray(value, np.float32)
 
     def _refuse(self, node: onnx.NodeProto, stored: NDArray[np.generic] | None) -> None:
-        """Zero points must be 0; INT8 alone has its like in a calibration cache, and constants may be INT32 (biases)."""
+        """Zero points must be 0; a calibration cache has INT8 alone, while constants may be INT32 too (biases)."""
         label = node.name or node.output[0]
         zero = self._graph.value(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         if zero is not None and np.any(np.asarray(zero, np.int64) != 0):

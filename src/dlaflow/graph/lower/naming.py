@@ -79,12 +79,9 @@ def conversions(tensor: onnx.TensorProto, *, elsewhere: bool) -> int:
     if elsewhere:
         return 2 if kind in _FOREIGN else 1
     raw = len(tensor.raw_data) > 0 or _is_cut(tensor)
-    if kind == "INT64":
-        return int(raw or len(tensor.int64_data) > 0)
-    if kind == "DOUBLE":
-        return int(raw or len(tensor.double_data) > 0)
-    if kind == "UINT8":
-        return int(raw)
+    if kind in _FOREIGN:
+        own = {"INT64": tensor.int64_data, "DOUBLE": tensor.double_data}.get(kind, ())
+        return int(raw or len(own) > 0)
     return int(kind in _WIDENED and not raw)
 
 

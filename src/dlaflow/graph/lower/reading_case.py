@@ -124,8 +124,3 @@ def count(context: Context, index: int) -> int | None:
 def all_sizes_known(shape: Dims | None) -> bool:
     """Whether the parser knows all dimensions."""
     return shape is not None and all(parser_knows(size) for size in shape)
-
-
-def opset(context: Context) -> int:
-    """The model's opset."""
-    return context.model.opset

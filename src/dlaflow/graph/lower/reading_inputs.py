@@ -23,7 +23,6 @@ from dlaflow.graph.lower.reading_case import (
     is_one_of,
     is_weights,
     numbers,
-    opset,
     parser_type,
     seen,
 )
@@ -257,7 +256,7 @@ def _weights_check(row: WantedWeights) -> Check:
     start, end = numbers(row.start), min(numbers(row.since or "99"), numbers(row.end))
 
     def check(context: Context) -> Iterator[Objection]:
-        if start <= context.parser.version < end and opset(context) >= row.opset:
+        if start <= context.parser.version < end and context.model.opset >= row.opset:
             yield from _wants_weights(context, row.at, row.what, row.since)
 
     return check
@@ -271,9 +270,9 @@ def _wants_weights(context: Context, index: int, what: str, since: str = "") -> 
 
 def check_dropout(context: Context) -> Iterator[Objection]:
     """Dropout in training mode: an attribute up to opset 6, an input from opset 12 on."""
-    if opset(context) <= 6 and not context.attributes.integer("is_test", 1):
+    if context.model.opset <= 6 and not context.attributes.integer("is_test", 1):
         yield Objection("Dropout is in training mode", then=_EVAL)
-    if opset(context) < 12 or len(context.node.input) != 3:
+    if context.model.opset < 12 or len(context.node.input) != 3:
         return
     if not is_weights(context, 2):
         yield Objection("its training mode is computed, an initializer is wanted", then=_EVAL)
@@ -283,7 +282,7 @@ def check_dropout(context: Context) -> Iterator[Objection]:
 
 def check_resize_scales(context: Context) -> Iterator[Objection]:
     """Computed scales: from 8.2 on, never along chosen axes."""
-    index = 2 if opset(context) >= 11 else 1
+    index = 2 if context.model.opset >= 11 else 1
     if index == 2 and has(context, 3):
         return
     axes = context.attributes.integers("axes")
@@ -308,7 +307,7 @@ def check_pool(context: Context) -> Iterator[Objection]:
     if context.node.op_type == "MaxPool" and len(context.node.output) > 1:
         then = "Export without return_indices; upsample by Resize or ConvTranspose."
         yield Objection("the indices output is not taken", then=then)
-    if opset(context) >= 10 and set(context.attributes.integers("dilations") or (1,)) != {1}:
+    if context.model.opset >= 10 and set(context.attributes.integers("dilations") or (1,)) != {1}:
         yield Objection("dilations other than 1 are not taken", then="Use a plain window, or a sum of slices instead.")
 
 

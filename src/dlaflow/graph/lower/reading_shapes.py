@@ -24,7 +24,6 @@ from dlaflow.graph.lower.reading_case import (
     is_one_of,
     is_weights,
     misfit,
-    opset,
     rank,
     seen,
 )
@@ -75,7 +74,7 @@ def _check_of_rank(wanted: int, reason: str, then: str = "", inputs: tuple[int, 
 def check_old_broadcast(context: Context) -> Iterator[Objection]:
     """Operands of several ranks before opset 7."""
     ranks = {rank(context, index) for index in range(len(context.node.input))}
-    if opset(context) < 7 and None not in ranks and len(ranks) > 1:
+    if context.model.opset < 7 and None not in ranks and len(ranks) > 1:
         yield Objection("broadcasting before opset 7 is not taken", then="Export with opset 11 or later.")
 
 
@@ -119,7 +118,7 @@ def check_triangle(context: Context) -> Iterator[Objection]:
 
 def check_unnamed_axes(context: Context) -> Iterator[Objection]:
     """Squeeze without axes: the parser must see which dimensions are 1."""
-    named = has(context, 1) if opset(context) >= 13 else bool(context.attributes.integers("axes"))
+    named = has(context, 1) if context.model.opset >= 13 else bool(context.attributes.integers("axes"))
     shape = dims(context, 0)
     if not named and shape is not None and seen(context) and not all_sizes_known(shape):
         yield Objection(
@@ -129,7 +128,7 @@ def check_unnamed_axes(context: Context) -> Iterator[Objection]:
 
 def check_cut(context: Context) -> Iterator[Objection]:
     """Slice: as many starts as axes; from 10.8 on INT32 ones without steps for all dimensions."""
-    if opset(context) < 10:
+    if context.model.opset < 10:
         return
     starts, ends, own = count(context, 1), count(context, 2), rank(context, 0)
     axes = count(context, 3) if has(context, 3) else own
@@ -168,7 +167,9 @@ def check_part_sizes(context: Context) -> Iterator[Objection]:
     outputs = len(context.node.output)
     sizes = context.attributes.integers("split")
     given = (
-        (count(context, 1) if is_weights(context, 1) else None) if opset(context) >= 13 else len(sizes or ()) or None
+        (count(context, 1) if is_weights(context, 1) else None)
+        if context.model.opset >= 13
+        else len(sizes or ()) or None
     )
     if given is not None and given != outputs:
         yield Objection(f"{given} sizes for {outputs} outputs")
@@ -212,7 +213,7 @@ def _unlike(one: Dims, other: Dims) -> bool:
 def check_broadcast(context: Context) -> Iterator[Objection]:
     """Elementwise operators: the operands broadcast, as they do from opset 7 on."""
     shapes = _known_shapes(context)
-    for number, shape in enumerate(shapes if opset(context) >= 7 else ()):
+    for number, shape in enumerate(shapes if context.model.opset >= 7 else ()):
         for other in shapes[:number]:
             if _unlike(other, shape):
                 yield misfit(context, f"{_text(other, shape)} do not broadcast")
@@ -221,7 +222,7 @@ def check_broadcast(context: Context) -> Iterator[Objection]:
 def check_slopes(context: Context) -> Iterator[Objection]:
     """PRelu: the slopes broadcast to the tensor, and it never to them."""
     x, slopes = _dims(context, 0), _dims(context, 1)
-    if x is None or slopes is None or opset(context) < 7:
+    if x is None or slopes is None or context.model.opset < 7:
         return
     pairs = zip(reversed(x), reversed(slopes), strict=False)
     if any(its != 1 and _differ(mine, its) for mine, its in pairs):
@@ -248,7 +249,7 @@ def check_gemm(context: Context) -> Iterator[Objection]:
     if _differ(left[1], right[0]):
         yield misfit(context, f"{_text(left, right)} cannot be multiplied")
     product = (left[0], right[1])
-    if bias is not None and opset(context) >= 7 and _unlike(product, bias):
+    if bias is not None and context.model.opset >= 7 and _unlike(product, bias):
         yield misfit(context, f"a bias of {_text(bias)} does not broadcast to {_text(product)}")
 
 
@@ -267,7 +268,7 @@ def check_joined(context: Context) -> Iterator[Objection]:
 def check_volume(context: Context) -> Iterator[Objection]:
     """Reshape: as many elements behind it as before."""
     x = _dims(context, 0)
-    given = context.attributes.integers("shape") if opset(context) < 5 else context.integers(1)
+    given = context.attributes.integers("shape") if context.model.opset < 5 else context.integers(1)
     if x is None or given is None or None in x:
         return
     copies = not context.attributes.integer("allowzero", 0)
@@ -283,7 +284,7 @@ def check_volume(context: Context) -> Iterator[Objection]:
 def check_dropped(context: Context) -> Iterator[Objection]:
     """Squeeze: only axes of size one go."""
     x = _dims(context, 0)
-    axes = context.attributes.integers("axes") if opset(context) < 13 else context.integers(1)
+    axes = context.attributes.integers("axes") if context.model.opset < 13 else context.integers(1)
     for axis in axes or ():
         if x is not None and -len(x) <= axis < len(x) and _differ(x[axis], 1):
             yield misfit(context, f"axis {axis} of {_text(x)} is not of size 1")
@@ -362,7 +363,7 @@ def check_permutation(context: Context) -> Iterator[Objection]:
 
 def check_steps(context: Context) -> Iterator[Objection]:
     """Slice: it goes somewhere."""
-    steps = context.integers(4) if opset(context) >= 10 else None
+    steps = context.integers(4) if context.model.opset >= 10 else None
     if steps and 0 in steps:
         yield misfit(context, "a step of 0")
 
@@ -475,19 +476,19 @@ _MAPPINGS = ("align_corners", "tf_half_pixel_for_nn", "pytorch_half_pixel", "hal
 def check_resize(context: Context) -> Iterator[Objection]:
     """Resize: modes, mappings of coordinates, and scales that fit the rank."""
     mode = context.attributes.text("mode", "nearest")
-    if before(context, "8.5") and mode == "cubic" and opset(context) >= 11:
+    if before(context, "8.5") and mode == "cubic" and context.model.opset >= 11:
         yield Objection("mode cubic is not taken", "8.5", "Use linear, or export with another interpolation.")
     if mode not in ("nearest", "linear", "cubic"):
         yield Objection(f"mode {mode} is not taken")
-    if opset(context) >= 11:
+    if context.model.opset >= 11:
         yield from _mapping(context)
         yield from _newer_attributes(context)
     if dims(context, 0) == ():
         yield Objection("a scalar is not taken")
-    elif opset(context) >= 11 and has(context, 3):
+    elif context.model.opset >= 11 and has(context, 3):
         yield from _sizes(context)
     else:
-        yield from _scales(context, 2 if opset(context) >= 11 else 1)
+        yield from _scales(context, 2 if context.model.opset >= 11 else 1)
 
 
 def _mapping(context: Context) -> Iterator[Objection]:
@@ -554,7 +555,7 @@ def check_upsample(context: Context) -> Iterator[Objection]:
     own, scales = dims(context, 0), context.attributes.numbers("scales")
     if own == ():
         yield Objection("a scalar is not taken")
-    elif opset(context) >= 9:
+    elif context.model.opset >= 9:
         yield from _scales(context, 1)
     elif own is not None and scales is not None and len(scales) != len(own):
         yield Objection(f"{len(scales)} scales for {len(own)} dimensions")
@@ -562,7 +563,7 @@ def check_upsample(context: Context) -> Iterator[Objection]:
 
 def check_pad(context: Context) -> Iterator[Objection]:
     """Pad: its mode, its axes, and amounts that only add."""
-    if opset(context) >= 11 and has(context, 3) and not before(context, "8.5") and before(context, "10.0"):
+    if context.model.opset >= 11 and has(context, 3) and not before(context, "8.5") and before(context, "10.0"):
         yield Objection("the input axes is not taken", "10.0", "Export with opset 17.")
     amounts = _amounts(context)
     if amounts is not None and not any(amounts):
@@ -580,14 +581,14 @@ def check_pad(context: Context) -> Iterator[Objection]:
 
 def _amounts(context: Context) -> tuple[int, ...] | None:
     """The padding that the parser knows while it parses."""
-    if opset(context) < 11:
+    if context.model.opset < 11:
         return context.attributes.integers("pads")
     return context.integers(1) if is_weights(context, 1) else None
 
 
 def _old_pad(context: Context, amounts: tuple[int, ...]) -> Iterator[Objection]:
     """Up to 8.0: zeros on two dimensions."""
-    value = context.value(2) if opset(context) >= 11 else None
+    value = context.value(2) if context.model.opset >= 11 else None
     filled = context.attributes.number("value", 0.0) != 0.0 or (value is not None and bool(value.any()))
     if context.attributes.text("mode", "constant") != "constant" or filled:
         yield Objection("only zeros are padded", "8.2", "Let the convolution pad.")
