@@ -105,19 +105,16 @@ class Context:
         self.drafts: list[Draft] = []
         self.unknown_ops: list[str] = []
         self.initializers = frozenset(tensor.name for tensor in model.proto.graph.initializer)
-        self.node: onnx.NodeProto = _nothing()
-        self.attributes = NodeAttributes(self.node)
         self._bound: dict[str, Operand] = {}
         self._constants: dict[str, Tensor] = {}
         self.placeholders = shared_places(model.tensors.values())
-        self._first_draft = 0
-        self._own_shapes = False
         self.misread: set[str] = set()
         """Tensors whose shape to the parser is not the one that ONNX gives them."""
         self._nested = 0
         self.local: dict[str, Tensor] = {}
         self.local_values: dict[str, np.ndarray | None] = {}
         self.importer: Callable[[onnx.NodeProto], None]
+        self.start_nothing()
 
     def start(self, node: onnx.NodeProto) -> None:
         """Begin a node: what is emitted from here on belongs to it."""
@@ -128,7 +125,9 @@ class Context:
 
     def start_nothing(self) -> None:
         """What follows belongs to no node."""
-        self.start(_nothing())
+        import onnx
+
+        self.start(onnx.NodeProto())
 
     def misreads(self) -> None:
         """Note that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
@@ -490,10 +489,3 @@ def _behind_what_they_read(drafts: Sequence[Draft]) -> list[Draft]:
 
 def _read(draft: Draft) -> Iterator[Tensor]:
     return iter(draft.inputs[:1] if draft.kind == "RECURRENCE" else draft.inputs)
-
-
-def _nothing() -> onnx.NodeProto:
-    """What layers belong to that no node asked for."""
-    import onnx
-
-    return onnx.NodeProto()

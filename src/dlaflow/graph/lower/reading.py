@@ -18,6 +18,7 @@ from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.naming import place_of
 from dlaflow.graph.lower.reading_case import TESTED_RELEASE, UNSEEN, Check, Objection, before, numbers, operator_names
 from dlaflow.graph.lower.reading_shapes import MOST_DIMENSIONS
+from dlaflow.graph.tensor_type import elem_name
 
 if TYPE_CHECKING:
     import onnx
@@ -174,17 +175,13 @@ def refused_values(context: Context, tensors: Iterable[Tensor], what: str) -> li
 
 def refused_weights(context: Context, tensors: Iterable[onnx.TensorProto]) -> list[Refusal]:
     """Initializers of a type that the parser cannot bring into one of its own: they end the build even unused."""
-    import onnx
-
     found = []
     for tensor in tensors:
-        known = onnx.TensorProto.DataType.values()
-        dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower() if tensor.data_type in known else "undefined"
-        dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+        dtype = elem_name(tensor.data_type) or "undefined"
         reason, since = _type_problem(dtype, context, _WEIGHTS_SINCE)
         if reason:
             found.append(Refusal(tensor.name, "initializer", reason, since=since, then=_type_advice(dtype)))
-        elif tensor.data_location == onnx.TensorProto.EXTERNAL and (missing := _missing_file(context, tensor)):
+        elif tensor.data_location == tensor.EXTERNAL and (missing := _missing_file(context, tensor)):
             then = f"Copy {missing} beside the model."
             found.append(Refusal(tensor.name, "initializer", f"its data file {missing!r} is not there", then=then))
     return found
