@@ -44,31 +44,19 @@ class ShapeTensor:
         return all(parser_knows(value) for value in self.values)
 
     def materialise(self, context: Context) -> Tensor:
-        """The network tensor with these values; adds a CONSTANT or SHAPE layer when there is none yet."""
+        """The network tensor with these values; adds a CONSTANT, or SHAPE and CAST, when there is none yet."""
         if self.tensor is not None and self.depth == 0:
             return self.tensor
         shape: Dims = (len(self.values),) if self.rank else ()
+        dtype = "int64" if context.parser.int64 else "int32"
         if self.known or self.tensor is None:
-            self.tensor = _helper_constant(context, shape)
+            self.tensor = context.constant(shape, dtype, SHAPE_CONSTANT if context.parser.names_helpers else "")
         else:
-            self.tensor = shape_layer(context, self.tensor, shape)
+            self.tensor = context.helper("SHAPE", [self.tensor], shape, None, "ONNXTRT_ShapeTensor", dtype=dtype)
+            if context.parser.int64:
+                self.tensor = context.helper("CAST", [self.tensor], shape, Cast("int64"), "ONNXTRT_castHelper")
         self.depth = 0
         return self.tensor
-
-
-def _helper_constant(context: Context, shape: Dims) -> Tensor:
-    dtype = "int64" if context.parser.int64 else "int32"
-    name = SHAPE_CONSTANT if context.parser.names_helpers else ""
-    return context.constant(shape, dtype, name)
-
-
-def shape_layer(context: Context, tensor: Tensor, shape: Dims) -> Tensor:
-    """SHAPE of a tensor, with the cast that newer releases add."""
-    dtype = "int64" if context.parser.int64 else "int32"
-    made = context.helper("SHAPE", [tensor], shape, None, "ONNXTRT_ShapeTensor", dtype=dtype)
-    if context.parser.int64:
-        made = context.helper("CAST", [made], shape, Cast("int64"), "ONNXTRT_castHelper")
-    return made
 
 
 def vector(*values: int) -> ShapeTensor:
