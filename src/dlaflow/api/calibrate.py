@@ -15,10 +15,10 @@ from dlaflow.progress import Progress, silent
 from dlaflow.quantize.cache import header_for, header_for_reader, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
-from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import index, input_shape
+from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
 
 if TYPE_CHECKING:
