@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from dlaflow.graph.cost import elements
 from dlaflow.graph.layer import (
     Activation,
     Convolution,
@@ -23,6 +22,7 @@ from dlaflow.graph.layer import (
     Pooling,
     Shuffle,
     Tensor,
+    elements,
 )
 from dlaflow.types import Device, Placement
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from dlaflow.graph.cost import elements
-from dlaflow.graph.layer import Layer, Slice
+from dlaflow.graph.layer import Layer, Slice, elements
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
 from dlaflow.targets.limits import Limit
