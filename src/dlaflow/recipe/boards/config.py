@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dlaflow.api.build import EngineOptions, configure
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
-from dlaflow.build.model_types import takes_types_from_model
-from dlaflow.build.shapes import shapes_for
+from dlaflow.build.model import shapes_for, takes_types_from_model
 from dlaflow.errors import InputError
 from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import load_model
