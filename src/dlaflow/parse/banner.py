@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from dlaflow.parse.log import Binding, BuildFigures, DeviceInfo, OnnxFile, Option
-from dlaflow.parse.text import integer, number
+from dlaflow.parse.text import integer, integers, number
 
 _VERSION = re.compile(r"(?:TensorRT version:? *|Loaded Module: tensorrt +\| Version: )(\d+\.\d+\.\d+)")
 _CLOCK = re.compile(r"([\d.]+) GHz")
@@ -104,16 +104,12 @@ def binding_of(text: str) -> Binding | None:
     if match := _BINDING.match(text):
         groups = match.groups()
         role, name, dims = groups[:3] if groups[0] else groups[3:]
-        return Binding(name, role.lower(), _sizes(dims.split("x")))
+        return Binding(name, role.lower(), integers(dims.split("x")))
     if match := _NETWORK_INPUT.match(text):
-        return Binding(match.group(1), "input", _sizes(match.group(2).split(",")))
+        return Binding(match.group(1), "input", integers(match.group(2).split(",")))
     if match := _NETWORK_OUTPUT.match(text):
         return Binding(match.group(1).strip(), "output", ())
     return None
-
-
-def _sizes(parts: list[str]) -> tuple[int, ...]:
-    return tuple(size for part in parts if (size := integer(part.strip())) is not None)
 
 
 def figures_with(figures: BuildFigures, text: str) -> BuildFigures | None:

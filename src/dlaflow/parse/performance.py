@@ -7,6 +7,7 @@ header, with the layer's name first (7.x to 8.5) or last (8.6 on).
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from dlaflow.parse.log import Percentile, Performance, Profile, ProfileRow, Times, TraceAverage
 from dlaflow.parse.text import number
@@ -50,24 +51,21 @@ _TOTALS = {
 
 def trace_average(text: str) -> TraceAverage | None:
     """One `Average on N runs` line (7.0 on) or `Average over N runs` line (5.x, 6.x), or None."""
-    if match := _AVERAGE.match(text):
-        runs, gpu, host, end_to_end, enqueue = match.groups()
-        gpu_ms, host_ms = number(gpu), number(host)
-        if gpu_ms is None or host_ms is None:
-            return None
-        return TraceAverage(int(runs), gpu_ms, host_ms, number(end_to_end or ""), number(enqueue or ""))
-    if match := _OLD_AVERAGE.match(text):
-        gpu_ms, host_ms = number(match.group(2)), number(match.group(3))
-        if gpu_ms is not None and host_ms is not None:
-            return TraceAverage(int(match.group(1)), gpu_ms, host_ms)
-    return None
+    match = _AVERAGE.match(text) or _OLD_AVERAGE.match(text)
+    if match is None:
+        return None
+    runs, gpu, host, end_to_end, enqueue = (*match.groups(""), "", "")[:5]
+    gpu_ms, host_ms = number(gpu), number(host)
+    if gpu_ms is None or host_ms is None:
+        return None
+    return TraceAverage(int(runs), gpu_ms, host_ms, number(end_to_end), number(enqueue))
 
 
 class SummaryReader:
     """Collects the lines of one summary; `feed` returns whether a line belonged to it."""
 
     def __init__(self) -> None:
-        self._fields: dict[str, dict[str, float]] = {}
+        self._statistics: dict[str, dict[str, float]] = {}
         self._percentiles: dict[str, list[Percentile]] = {}
         self._totals: dict[str, float] = {}
         self._block = ""
@@ -75,78 +73,53 @@ class SummaryReader:
     def feed(self, text: str) -> bool:
         """Take `text` in if it is a line of a summary."""
         if match := _ROW.match(text):
-            return self._row(_NAMES[match.group(1)], match.group(2))
-        if match := _TOTAL.match(text) or _BLOCK_TOTAL.match(text):
-            return self._total(_TOTALS[match.group(1)], match.group(2))
-        block = _BLOCKS.get(text.strip().lower())
-        if block is not None:
-            self._block = block
+            name, self._block = _NAMES[match.group(1)], ""
+            self._statistics[name], self._percentiles[name] = {}, []
+            for key, value in _FIELD.findall(f"min = {match.group(2)}"):
+                self._put(name, key, value)
+            for percent, value in _PERCENTILE.findall(match.group(2)):
+                self._put_percentile(name, percent, value)
             return True
-        return bool(self._block) and self._block_line(text)
-
-    def _row(self, name: str, text: str) -> bool:
-        self._block = ""
-        self._fields[name] = {
-            key: value for key, found in _FIELD.findall(f"min = {text}") if (value := number(found)) is not None
-        }
-        self._percentiles[name] = [
-            Percentile(float(percent), value)
-            for percent, found in _PERCENTILE.findall(text)
-            if (value := number(found)) is not None
-        ]
-        return True
-
-    def _total(self, name: str, text: str) -> bool:
-        value = number(text)
-        if value is not None:
-            self._totals[name] = value
-        return value is not None
+        if match := _TOTAL.match(text) or _BLOCK_TOTAL.match(text):
+            total = number(match.group(2))
+            if total is not None:
+                self._totals[_TOTALS[match.group(1)]] = total
+            return total is not None
+        block = _BLOCKS.get(text.strip().lower())
+        self._block = block or self._block
+        return block is not None or (bool(self._block) and self._block_line(text))
 
     def _block_line(self, text: str) -> bool:
         if match := _BLOCK_FIELD.match(text):
             key, value, end_to_end = match.groups()
             self._put(self._block, key, value)
             self._put("end_to_end", key, end_to_end)
-            return True
-        if match := _BLOCK_PERCENTILE.match(text):
+        elif match := _BLOCK_PERCENTILE.match(text):
             value, percent, end_to_end = match.groups()
             self._put_percentile(self._block, percent, value)
             self._put_percentile("end_to_end", percent, end_to_end)
-            return True
-        return False
+        return match is not None
 
     def _put(self, name: str, key: str, text: str | None) -> None:
-        value = number(text) if text is not None else None
+        value = number(text or "")
         if value is not None:
-            self._fields.setdefault(name, {})[key] = value
+            self._statistics.setdefault(name, {})[key] = value
 
     def _put_percentile(self, name: str, percent: str, text: str | None) -> None:
-        value = number(text) if text is not None else None
+        value = number(text or "")
         if value is not None:
             self._percentiles.setdefault(name, []).append(Percentile(float(percent), value))
 
     def finish(self) -> Performance | None:
         """The summary, or None when no line of one was seen."""
-        if not self._fields and not self._totals:
+        if not self._statistics and not self._totals:
             return None
-        return Performance(
-            throughput_qps=self._totals.get("throughput_qps"),
-            latency=self._times("latency"),
-            end_to_end=self._times("end_to_end"),
-            enqueue=self._times("enqueue"),
-            h2d=self._times("h2d"),
-            gpu_compute=self._times("gpu_compute"),
-            d2h=self._times("d2h"),
-            walltime_s=self._totals.get("walltime_s"),
-            gpu_total_s=self._totals.get("gpu_total_s"),
-        )
-
-    def _times(self, name: str) -> Times | None:
-        if name not in self._fields and name not in self._percentiles:
-            return None
-        fields = self._fields.get(name, {})
-        percentiles = tuple(self._percentiles.get(name, ()))
-        return Times(fields.get("min"), fields.get("max"), fields.get("mean"), fields.get("median"), percentiles)
+        times: dict[str, Any] = {
+            name: Times(**self._statistics.get(name, {}), percentiles=tuple(self._percentiles.get(name, ())))
+            for name in {**self._statistics, **self._percentiles}
+        }
+        totals: dict[str, Any] = self._totals
+        return Performance(**times, **totals)
 
 
 _TITLE = re.compile(r"=== Profile \((\d+) iterations ?\) ===")
@@ -193,13 +166,11 @@ class TableReader:
 
     def _row(self, text: str) -> ProfileRow | None:
         columns = self._columns
-        if self._name_last:
-            parts = text.split(None, columns)
-            name, figures = (parts[-1].strip(), parts[:-1]) if len(parts) == columns + 1 else ("", [])
-        else:
-            parts = text.rsplit(None, columns)
-            name, figures = (parts[0].strip(), parts[1:]) if len(parts) == columns + 1 else ("", [])
-        values = [value for figure in figures if (value := number(figure.rstrip("%"))) is not None]
+        parts = text.split(None, columns) if self._name_last else text.rsplit(None, columns)
+        if len(parts) != columns + 1:
+            return None
+        name = parts.pop(-1 if self._name_last else 0).strip()
+        values = [value for figure in parts if (value := number(figure.rstrip("%"))) is not None]
         if not name or len(values) != columns:
             return None
         median = values[2] if columns == 4 else None

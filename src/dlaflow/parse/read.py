@@ -6,18 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dlaflow.errors import InputError
-from dlaflow.parse.capture import CaptureInfo
 from dlaflow.parse.cudla_csv import CudlaLayer, parse_cudla_csv
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.device import DeviceText, parse_device
+from dlaflow.parse.exports import (
+    LayerInfo,
+    OutputTensor,
+    ProfileFile,
+    TimesFile,
+    parse_layer_info,
+    parse_output,
+    parse_profile,
+    parse_times,
+)
 from dlaflow.parse.help_text import parse_help
-from dlaflow.parse.layer_info import LayerInfo, parse_layer_info
 from dlaflow.parse.log import TrtexecLog
-from dlaflow.parse.nsys import read_info
-from dlaflow.parse.profile_json import ProfileFile, parse_profile
+from dlaflow.parse.nsys import CaptureInfo, read_info
 from dlaflow.parse.tegrastats import Tegrastats, parse_tegrastats
 from dlaflow.parse.text import Source, path_of
-from dlaflow.parse.times_json import OutputTensor, TimesFile, parse_output, parse_times
 from dlaflow.parse.trtexec import parse_log
 
 Record = (

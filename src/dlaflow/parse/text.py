@@ -6,7 +6,7 @@ import codecs
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -143,3 +143,8 @@ def number(text: str) -> float | None:
 def integer(text: str) -> int | None:
     """A decimal integer, or None when it is none."""
     return int(text) if text.isascii() and text.lstrip("-").isdigit() and text.count("-") <= 1 else None
+
+
+def integers(parts: Iterable[str]) -> tuple[int, ...]:
+    """The decimal integers among texts: dimensions, split at whatever a release puts between them."""
+    return tuple(value for part in parts if (value := integer(part.strip())) is not None)

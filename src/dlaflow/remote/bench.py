@@ -13,7 +13,7 @@ from pathlib import Path
 from dlaflow.build.measuring import Measuring
 from dlaflow.build.trtexec_arguments import load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.parse.times_json import parse_times
+from dlaflow.parse.exports import parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.spread import Spread
 from dlaflow.remote.board import RemoteBoard
