@@ -14,7 +14,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from dlaflow.build.trtexec import USUAL_PLACES
 from dlaflow.parse.device import DeviceText, jetpack_of, parse_device
@@ -32,47 +31,22 @@ _LIBRARY = re.compile(r"libnvinfer(?:-bin|\d+)?\s+(\d+\.\d+\.\d+)")
 _CUDA = re.compile(r"release (\d+\.\d+)")
 
 
-class System(Protocol):
-    """A machine that can be asked."""
+class System:
+    """A machine that can be asked: this one. Another one answers the same questions from what it told."""
 
     def read(self, path: str) -> str:
         """The text of a file; empty when it cannot be read."""
-
-    def exists(self, path: str) -> bool:
-        """Whether a path is there."""
-
-    def run(self, *command: str) -> str:
-        """What a command prints on stdout and stderr; empty when it is not there or fails."""
-
-    def which(self, program: str) -> str:
-        """The path of a program; empty when it is not on PATH."""
-
-    def package(self, name: str) -> str:
-        """The version of a Python package; empty when it is not installed."""
-
-    def architecture(self) -> str:
-        """x86_64, aarch64, ..."""
-
-    def kernel(self) -> str:
-        """The kernel's release."""
-
-    def python(self) -> str:
-        """The version of the Python that runs dlaflow."""
-
-
-class LocalSystem(System):
-    """This machine."""
-
-    def read(self, path: str) -> str:
         try:
             return Path(path).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
     def exists(self, path: str) -> bool:
+        """Whether a path is there."""
         return os.path.exists(path)
 
     def run(self, *command: str) -> str:
+        """What a command prints on stdout and stderr; empty when it is not there or fails."""
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_SECONDS, errors="replace", check=False
@@ -82,9 +56,11 @@ class LocalSystem(System):
         return done.stdout + done.stderr if done.returncode == 0 else ""
 
     def which(self, program: str) -> str:
+        """The path of a program; empty when it is not on PATH."""
         return shutil.which(program) or ""
 
     def package(self, name: str) -> str:
+        """The version of a Python package; empty when it is not installed."""
         if importlib.util.find_spec(name.partition(".")[0]) is None:
             return ""
         try:
@@ -94,12 +70,15 @@ class LocalSystem(System):
             return "installed"
 
     def architecture(self) -> str:
+        """x86_64, aarch64, ..."""
         return platform.machine()
 
     def kernel(self) -> str:
+        """The kernel's release."""
         return platform.release()
 
     def python(self) -> str:
+        """The version of the Python that runs dlaflow."""
         return platform.python_version()
 
 
@@ -143,7 +122,7 @@ class Machine:
 
 def inspect(system: System | None = None) -> Machine:
     """Ask a machine (None: this one)."""
-    system = system or LocalSystem()
+    system = system or System()
     compatible = system.read("/proc/device-tree/compatible")
     device = _device(system)
     l4t = device.release.version if device.release else ""
