@@ -12,11 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.errors import InputError
-from dlaflow.parse.cudla_csv import parse_cudla_csv
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.device import parse_device
 from dlaflow.parse.dla_lines import dla_layer, engine_layer
-from dlaflow.parse.exports import parse_dumped_layers, parse_layer_info, parse_output, parse_profile, parse_times
+from dlaflow.parse.exports import (
+    parse_cudla_csv,
+    parse_dumped_layers,
+    parse_layer_info,
+    parse_output,
+    parse_profile,
+    parse_times,
+)
 from dlaflow.parse.messages import placement_message
 from dlaflow.parse.nodes import brace_groups, gpu_names, list_entry
 from dlaflow.parse.nsys import read_enqueues, read_info

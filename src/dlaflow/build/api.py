@@ -66,21 +66,15 @@ class Messages:
     def add(self, level: str, text: str) -> None:
         """Keep one message; a build with verbose logging may say very much, so the list is bounded."""
         if len(self.lines) < _KEPT_MESSAGES:
-            self.lines.append(f"{_PREFIX.get(level, '')}{text}")
+            letter = _LETTERS.get(level)
+            self.lines.append(f"[01/01/2000-00:00:00] [{letter}] [TRT] {text}" if letter else text)
 
     def failure(self) -> DlaflowError:
         """The error that these messages explain."""
         return explain(self.lines).error()
 
 
-_DATE = "[01/01/2000-00:00:00]"
-_PREFIX = {
-    "INTERNAL_ERROR": f"{_DATE} [F] [TRT] ",
-    "ERROR": f"{_DATE} [E] [TRT] ",
-    "WARNING": f"{_DATE} [W] [TRT] ",
-    "INFO": f"{_DATE} [I] [TRT] ",
-    "VERBOSE": f"{_DATE} [V] [TRT] ",
-}
+_LETTERS = {"INTERNAL_ERROR": "F", "ERROR": "E", "WARNING": "W", "INFO": "I", "VERBOSE": "V"}
 
 
 def make_logger(trt: ModuleType, messages: Messages) -> object:

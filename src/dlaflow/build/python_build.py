@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -39,7 +39,6 @@ from dlaflow.build.surface import (
     ParserComplaint,
     ParserObject,
     RtxSettings,
-    Serialized,
     Settings,
 )
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
@@ -85,7 +84,6 @@ class EnginePlan:
     answers: tuple[LayerAnswer, ...] = ()
     refused_nodes: tuple[RefusedNode, ...] | None = None
     phases: tuple[str, ...] = ()
-    messages: tuple[str, ...] = field(default=(), repr=False)
 
 
 def build_with_python(
@@ -123,10 +121,9 @@ def build_with_python(
     load_timing_cache(settings, config.timing_cache)
     answers = ask_layers(settings, network) if config.on_dla else ()
     refused = ask_parser(trt, builder, settings, model, bindings.logger) if config.on_dla else None
-    content, seconds, phases = build_serialized(bindings, builder, network, settings, feed)
+    plan = build_serialized(bindings, builder, network, settings, feed)
     save_timing_cache(settings, config.timing_cache)
-    lines = tuple(bindings.messages.lines)
-    return EnginePlan(content, seconds, network.num_layers, answers, refused, phases, lines)
+    return replace(plan, answers=answers, refused_nodes=refused)
 
 
 def build_for_rtx(bindings: Bindings, model: Path, config: BuildConfig, gpus: Sequence[str]) -> EnginePlan:
@@ -147,14 +144,13 @@ def build_for_rtx(bindings: Bindings, model: Path, config: BuildConfig, gpus: Se
         settings.set_compute_capability(capability, index)
     apply_common(trt, settings, config, Version.parse(RTX_AS))
     add_profile(builder, settings, network, config.shapes)
-    content, seconds, phases = build_serialized(bindings, builder, network, settings)
-    return EnginePlan(content, seconds, network.num_layers, phases=phases, messages=tuple(bindings.messages.lines))
+    return build_serialized(bindings, builder, network, settings)
 
 
 def build_serialized(
     bindings: Bindings, builder: BuilderObject, network: NetworkObject, settings: Settings, feed: Feed | None = None
-) -> tuple[bytes, float, tuple[str, ...]]:
-    """Run the build itself: the engine's bytes, its seconds and the phases that TensorRT reported.
+) -> EnginePlan:
+    """Run the build itself.
 
     Raises what the messages explain; InputError when a cache was given and TensorRT did not take it.
     """
@@ -180,20 +176,12 @@ def build_serialized(
             received="another one",
             then="Make it again from this very model: `dlaflow calibrate MODEL --cache FILE`.",
         )
-    return finished(serialized, bindings.messages), seconds, tuple(phases.names)
-
-
-def finished(serialized: Serialized | None, messages: Messages) -> bytes:
-    """The engine's bytes.
-
-    Raises the error that the messages explain when TensorRT returned nothing.
-    """
     if serialized is None:
-        raise messages.failure()
+        raise bindings.messages.failure()
     content = bytes(memoryview(serialized))
     if not content:
         raise InputError("TensorRT returned an empty engine", then="Look at its messages with --verbose.")
-    return content
+    return EnginePlan(content, seconds, network.num_layers, phases=tuple(phases.names))
 
 
 def require_core(cores: int, wanted: int | None, tensorrt: str) -> None:

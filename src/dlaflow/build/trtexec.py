@@ -15,9 +15,8 @@ from pathlib import Path
 from dlaflow.build.capability import Via
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.failures import explain_log
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.process import Outcome, run_logged
-from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
 from dlaflow.progress import Progress, Task, silent

@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from dlaflow.build.config import BuildConfig, standalone_of
-from dlaflow.build.measuring import BUILD_ONLY, CAPTURE, measuring_for
 from dlaflow.build.trtexec import USUAL_PLACES
-from dlaflow.build.trtexec_arguments import build_command, load_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, CAPTURE, build_command, load_arguments, measuring_for
 from dlaflow.targets.features import has, trtexec_options
 from dlaflow.targets.version import Version
 

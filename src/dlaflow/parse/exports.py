@@ -1,10 +1,10 @@
-"""What trtexec exports: the layer profile, the times of every query, the outputs, and the layers of the final engine.
-
-Several documents may stand in one file, when runs were appended.
+"""What trtexec exports: the layer profile, the times of every query, the outputs, and the layers of the final engine;
+and the statistics of NVIDIA's cuDLA samples. Several documents may stand in one file, when runs were appended.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dlaflow.parse.json_documents import as_fields, as_float, as_int, as_items, as_text, documents_of
 from dlaflow.parse.log import Profile, ProfileRow
-from dlaflow.parse.text import Source, integer, integers, number, text_of
+from dlaflow.parse.text import Source, integer, integers, lines_of, number, text_of
 
 _ITEM = re.compile(
     r'\{\s*"count"\s*:\s*(?P<count>\d+)\s*\}'
@@ -383,4 +383,52 @@ def _dumped_tensors(text: str) -> tuple[InfoTensor, ...]:
             location=location,
         )
         for name, location, dimensions, prose in _DUMP_TENSOR.findall(text)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CudlaLayer:
+    """One layer inside a DLA loadable. `other` keeps the columns without a field of their own, in file order."""
+
+    name: str
+    start_ms: float | None
+    end_ms: float | None
+    compute_precision: str
+    other: tuple[tuple[str, str], ...]
+
+
+def parse_cudla_csv(source: Source) -> tuple[CudlaLayer, ...]:
+    """Read the layer statistics (CSV) of NVIDIA's cuDLA samples by their header; rows that do not fit are left out.
+
+    Written from the manual and its one printed sample, which puts names in single quotes: untested on real files.
+    Raises InputError when the file cannot be read.
+    """
+    lines = (line.replace("\0", "") for line in lines_of(source))
+    header: list[str] = []
+    layers = []
+    for line in lines:
+        cells = _cudla_cells(line.strip())
+        if "layer_name" in cells:
+            header = cells
+        elif header and len(cells) >= 3:
+            layers.append(_cudla_layer(dict(zip(header, cells, strict=False))))
+    return tuple(layers)
+
+
+def _cudla_cells(line: str) -> list[str]:
+    quote = "'" if line.startswith("'") else '"'
+    try:
+        return [cell.strip() for row in csv.reader([line], quotechar=quote, skipinitialspace=True) for cell in row]
+    except csv.Error:
+        return []
+
+
+def _cudla_layer(cells: dict[str, str]) -> CudlaLayer:
+    own = {"layer_name", "start_ms", "end_ms", "compute_precision", "compute_precisions"}
+    return CudlaLayer(
+        name=cells.get("layer_name", ""),
+        start_ms=number(cells.get("start_ms", "")),
+        end_ms=number(cells.get("end_ms", "")),
+        compute_precision=cells.get("compute_precision", cells.get("compute_precisions", "")),
+        other=tuple((key, value) for key, value in cells.items() if key not in own),
     )

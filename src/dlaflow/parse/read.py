@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dlaflow.errors import InputError
-from dlaflow.parse.cudla_csv import CudlaLayer, parse_cudla_csv
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.device import DeviceText, parse_device
 from dlaflow.parse.exports import (
+    CudlaLayer,
     LayerInfo,
     OutputTensor,
     ProfileFile,
     TimesFile,
+    parse_cudla_csv,
     parse_layer_info,
     parse_output,
     parse_profile,

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlaflow.build.measuring import Measuring
-from dlaflow.build.trtexec_arguments import load_arguments
+from dlaflow.build.trtexec_arguments import Measuring, load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.parse.exports import parse_times
 from dlaflow.parse.trtexec import parse_log

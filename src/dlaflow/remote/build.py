@@ -14,10 +14,9 @@ from dlaflow.build.capability import Via, examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import BuildResult, Request, recorded, require_another_path
 from dlaflow.build.failures import explain_log
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
 from dlaflow.build.model import require_usable_types
 from dlaflow.build.trtexec import LoggedBuild
-from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
 from dlaflow.remote.board import RemoteBoard

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from dlaflow.build.capability import examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.failures import explain_log
-from dlaflow.build.measuring import BUILD_ONLY
 from dlaflow.build.model import takes_types_from_model
-from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, build_arguments
 from dlaflow.errors import DlaflowError, EnvironmentLacksError
 from dlaflow.graph.layer import Layer, Network, Tensor
 from dlaflow.graph.load import Model, load_model

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -65,7 +65,7 @@ class TensorRTRunner:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise self._messages.failure()
-        self._tensors: Tensors
+        self._tensors: NamedTensors | IndexedTensors
         if trt.__name__ == _RTX or has("tensors_by_name", trt.__version__):
             self._tensors = NamedTensors(trt, self._engine, self._context)
         else:
@@ -198,16 +198,6 @@ class IOTensor:
     def empty(self, shape: Sequence[int]) -> Array:
         """A host array of this type for `shape`."""
         return np.zeros(tuple(shape), dtype=_NUMPY[self.dtype])
-
-
-class Tensors(Protocol):
-    """An engine's execution context seen through its tensors."""
-
-    @property
-    def all(self) -> tuple[IOTensor, ...]: ...
-    def set_shape(self, name: str, shape: Sequence[int]) -> None: ...
-    def shape_now(self, name: str) -> tuple[int, ...]: ...
-    def enqueue(self, addresses: Mapping[str, int], stream: int) -> bool: ...
 
 
 class NamedTensors:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, manifest_path
-from dlaflow.build.measuring import BUILD_ONLY
+from dlaflow.build.trtexec_arguments import BUILD_ONLY
 from dlaflow.files import write_atomic
 from dlaflow.profile.profile import read_profile
 from dlaflow.progress import Progress
