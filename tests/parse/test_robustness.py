@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from dlaflow.errors import InputError
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.device import parse_device
-from dlaflow.parse.dla_lines import dla_layer, engine_layer
 from dlaflow.parse.exports import (
     parse_cudla_csv,
     parse_dumped_layers,
@@ -28,6 +27,7 @@ from dlaflow.parse.nodes import brace_groups, gpu_names, list_entry
 from dlaflow.parse.nsys import read_enqueues, read_info
 from dlaflow.parse.read import read_artefact
 from dlaflow.parse.rows import classified, dla_regions, switch_count
+from dlaflow.parse.sections import dla_layer, engine_layer
 from dlaflow.parse.tegrastats import parse_tegrastats
 from dlaflow.parse.trtexec import parse_log
 

@@ -11,9 +11,21 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dlaflow.parse.json_documents import as_fields, as_float, as_int, as_items, as_text, documents_of
 from dlaflow.parse.log import Profile, ProfileRow
-from dlaflow.parse.text import Source, integer, integers, lines_of, number, text_of
+from dlaflow.parse.text import (
+    Source,
+    as_fields,
+    as_float,
+    as_int,
+    as_items,
+    as_text,
+    documents_of,
+    integer,
+    integers,
+    lines_of,
+    number,
+    text_of,
+)
 
 _ITEM = re.compile(
     r'\{\s*"count"\s*:\s*(?P<count>\d+)\s*\}'

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlaflow.errors import InputError
-from dlaflow.parse.json_documents import as_fields, as_int
+from dlaflow.parse.text import as_fields, as_int
 
 _OUTER = ("ExecutionContext::enqueue", "ExecutionContext::execute")
 _COPY, _GUESSED = 1, 2
