@@ -60,6 +60,17 @@ def load_plugins(trt: ModuleType, logger: object, libraries: Sequence[str]) -> N
     trt.init_libnvinfer_plugins(logger, "")
 
 
+def require_core(cores: int, wanted: int | None, tensorrt: str, then: str | None = None) -> None:
+    """Raises EnvironmentLacksError unless DLA core `wanted` exists (None: no DLA asked for)."""
+    if wanted is not None and not 0 <= wanted < cores:
+        raise EnvironmentLacksError(
+            f"this machine has no DLA core {wanted}",
+            expected=f"a core below {cores}" if cores else "a DLA",
+            received=f"{cores} DLA cores, says TensorRT {tensorrt}",
+            then=then,
+        )
+
+
 @dataclass
 class Messages:
     """The messages of the library, as the lines that trtexec would have printed."""

@@ -128,13 +128,15 @@ def inspect(system: System | None = None) -> Machine:
     l4t = device.release.version if device.release else ""
     cores, source = _dla_cores(system)
     bindings = system.package("tensorrt")
+    soc = _first(_SOC, compatible)
+    listed = system.run("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
     return Machine(
         architecture=system.architecture(),
         kernel=system.kernel(),
         python=system.python(),
         board=system.read("/proc/device-tree/model").strip("\0\n "),
         module=_first(_MODULE, compatible),
-        soc=_soc(compatible),
+        soc=f"{soc} ({_SOC_NAMES[soc]})" if soc in _SOC_NAMES else soc,
         l4t=l4t,
         jetpack=device.jetpack or (jetpack_of(l4t) or "" if l4t else ""),
         host_l4t=_KERNELS.get(".".join(system.kernel().split(".")[:2]), ()) if "tegra" in system.kernel() else (),
@@ -142,8 +144,8 @@ def inspect(system: System | None = None) -> Machine:
         tensorrt=_first(_LIBRARY, system.run("dpkg-query", "--show", "libnvinfer*")),
         bindings=bindings,
         trtexec=system.which("trtexec") or next(filter(system.exists, USUAL_PLACES), ""),
-        cuda=_cuda(system),
-        gpu=_gpu(system),
+        cuda=_first(_CUDA, system.run("nvcc", "--version") or system.run("/usr/local/cuda/bin/nvcc", "--version")),
+        gpu=listed.strip().splitlines()[0] if listed.strip() else "",
         dla_cores=cores,
         dla_source=source,
         power_mode=device.mode.name if device.mode else "",
@@ -183,20 +185,6 @@ def _dla_cores(system: System) -> tuple[int | None, str]:
     if nodes:
         return len(nodes), "device nodes"
     return (0, "no device nodes") if system.exists("/proc/device-tree") else (0, "no Jetson")
-
-
-def _soc(compatible: str) -> str:
-    found = _first(_SOC, compatible)
-    return f"{found} ({_SOC_NAMES[found]})" if found in _SOC_NAMES else found
-
-
-def _cuda(system: System) -> str:
-    return _first(_CUDA, system.run("nvcc", "--version") or system.run("/usr/local/cuda/bin/nvcc", "--version"))
-
-
-def _gpu(system: System) -> str:
-    listed = system.run("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
-    return listed.strip().splitlines()[0] if listed.strip() else ""
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from dlaflow.build.api import Messages, Phases, load_plugins, make_monitor
+from dlaflow.build.api import Messages, Phases, load_plugins, make_monitor, require_core
 from dlaflow.build.calibrator import Batches, Feed, make_calibrator
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat
 from dlaflow.build.device_memory import DeviceMemory
@@ -32,7 +32,7 @@ from dlaflow.build.surface import (
     Settings,
     TensorObject,
 )
-from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.errors import InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, silent, stoppable
 from dlaflow.targets.features import has
@@ -97,7 +97,8 @@ def build_with_python(
     release = Version.parse(trt.__version__).release
     load_plugins(trt, bindings.logger, config.plugins)
     builder: BuilderObject = trt.Builder(bindings.logger)
-    require_core(builder.num_DLA_cores, config.dla_core, trt.__version__)
+    then = "Build on a board with a DLA (`dlaflow boards`), or for the GPU with --gpu-only."
+    require_core(builder.num_DLA_cores, config.dla_core, trt.__version__, then)
     typed = has("typed_only", release) or config.strongly_typed
     network = builder.create_network(_network_flags(bindings, config, typed=typed))
     parser: ParserObject = trt.OnnxParser(network, bindings.logger)
@@ -185,17 +186,6 @@ def build_serialized(
     if not content:
         raise InputError("TensorRT returned an empty engine", then="Look at its messages with --verbose.")
     return EnginePlan(content, seconds, network.num_layers, phases=tuple(phases.names))
-
-
-def require_core(cores: int, wanted: int | None, tensorrt: str) -> None:
-    """Raises EnvironmentLacksError unless DLA core `wanted` exists (None: no DLA asked for)."""
-    if wanted is not None and not 0 <= wanted < cores:
-        raise EnvironmentLacksError(
-            f"this machine has no DLA core {wanted}",
-            expected=f"a core below {cores}" if cores else "a DLA",
-            received=f"{cores} DLA cores, says TensorRT {tensorrt}",
-            then="Build on a board with a DLA (`dlaflow boards`), or for the GPU with --gpu-only.",
-        )
 
 
 def parse_onnx(parser: ParserObject, model: Path, messages: Messages) -> None:

@@ -219,14 +219,11 @@ def _add_resources(to: _Writer, config: BuildConfig) -> None:
 
 
 def _add_measuring(to: _Writer, measuring: Measuring) -> None:
-    for name, value in (
-        ("iterations", measuring.iterations),
-        ("idleTime", measuring.idle),
-        ("duration", measuring.duration),
-        ("warmUp", measuring.warm_up),
-        ("avgRuns", measuring.average_runs),
-    ):
-        to.add_value(name, value)
+    to.add_value("iterations", measuring.iterations)
+    to.add_value("idleTime", measuring.idle)
+    to.add_value("duration", measuring.duration)
+    to.add_value("warmUp", measuring.warm_up)
+    to.add_value("avgRuns", measuring.average_runs)
     if not to.knows("noSpinWait"):  # 11.0 made the opposite of each the default
         to.add_if(not measuring.data_transfers, "noDataTransfers")
         to.add_if(measuring.spin_wait, "useSpinWait")
@@ -236,18 +233,12 @@ def _add_measuring(to: _Writer, measuring: Measuring) -> None:
         to.add_if(measuring.data_transfers, "includeDataTransfers")
         to.add_if(not measuring.spin_wait, "noSpinWait")
         to.add_if(not measuring.cuda_graph, "noCudaGraph")
-    for name, wanted in (
-        ("dumpProfile", measuring.dump_profile),
-        ("dumpLayerInfo", measuring.dump_layer_info),
-        ("verbose", measuring.verbose),
-    ):
-        to.add_if(wanted, name)
-    for name, path in (
-        ("exportTimes", measuring.export_times),
-        ("exportLayerInfo", measuring.export_layer_info),
-        ("exportOutput", measuring.export_output),
-    ):
-        to.add_value(name, path)
+    to.add_if(measuring.dump_profile, "dumpProfile")
+    to.add_if(measuring.dump_layer_info, "dumpLayerInfo")
+    to.add_if(measuring.verbose, "verbose")
+    to.add_value("exportTimes", measuring.export_times)
+    to.add_value("exportLayerInfo", measuring.export_layer_info)
+    to.add_value("exportOutput", measuring.export_output)
 
 
 def _spell_shapes(shapes: tuple[InputShape, ...], which: str) -> str:

@@ -5,7 +5,6 @@ and the statistics of NVIDIA's cuDLA samples. Several documents may stand in one
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -252,7 +251,6 @@ _TYPES = (
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[]|$)")
 _NAME_LINE = re.compile(r'^(?:\{"Layers": ?\[|"Bindings": ?\[|,)?\s*"(.*)"\s*,?\s*$')
 _ONE_LINE = re.compile(r"^Name: .+, LayerType: ", re.MULTILINE)
-_DECODER = json.JSONDecoder(strict=False)
 _KNOWN = frozenset(
     {"Name", "LayerType", "Inputs", "Outputs", "ParameterType", "TacticName", "TacticValue", "StreamId", "Metadata"}
 )
@@ -291,17 +289,10 @@ def _by_dump(text: str) -> LayerInfo:
 
 def _by_elements(text: str) -> LayerInfo:
     """The whole layers of a torn detailed file."""
-    layers: list[InfoLayer] = []
     _, _, body = text.partition('"Layers"')
-    rest = body.lstrip(" :[\r\n\t")
-    while rest.startswith("{"):
-        try:
-            value, end = _DECODER.raw_decode(rest)
-        except (ValueError, RecursionError):
-            break
-        layers.append(_layer(value))
-        rest = rest[end:].lstrip(" ,\r\n\t")
-    return LayerInfo(tuple(layers), (), detailed=bool(layers), complete=False)
+    elements = documents_of(body.lstrip(" :[\r\n\t"), between=",").values
+    layers = tuple(_layer(element) for element in elements if isinstance(element, dict))
+    return LayerInfo(layers, (), detailed=bool(layers), complete=False)
 
 
 def _by_lines(text: str) -> LayerInfo:

@@ -168,22 +168,22 @@ class Documents:
     rest: str
 
 
-def documents_of(text: str) -> Documents:
-    """Decode every document of `text`, one after the other. Never fails."""
-    found = _decode(text)
+def documents_of(text: str, between: str = "") -> Documents:
+    """Decode every document of `text`, one after the other; the signs of `between` may part them. Never fails."""
+    found = _decode(text, between)
     if found.rest and _BARE.search(text):
-        found = _decode(_BARE.sub(lambda match: match.group(1) + _WORDS[match.group(2)], text))
+        found = _decode(_BARE.sub(lambda match: match.group(1) + _NUMBERS[match.group(2)], text), between)
     return found
 
 
-_WORDS = {"nan": "NaN", "inf": "Infinity"}
+_NUMBERS = {"nan": "NaN", "inf": "Infinity"}
 
 
-def _decode(text: str) -> Documents:
+def _decode(text: str, between: str) -> Documents:
     values: list[object] = []
     position, length = 0, len(text)
     while True:
-        while position < length and (text[position].isspace() or text[position] in "\ufeff\0"):
+        while position < length and (text[position].isspace() or text[position] in f"\ufeff\0{between}"):
             position += 1
         if position >= length:
             return Documents(tuple(values), "")
