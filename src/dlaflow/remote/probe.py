@@ -209,7 +209,7 @@ def give_types(path: Path, precision: str) -> str:
     from dlaflow.quantize.fp16 import fp16_model
     from dlaflow.quantize.qdq import qdq_model
 
-    model = onnx.load(path)
+    model = load_model(path).whole()
     names = dict.fromkeys(name for node in model.graph.node for name in (*node.input, *node.output) if name)
     scales = tuple(TensorScale(name, _SCALE, 127 * _SCALE, "probe") for name in names)
     try:
