@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dlaflow.api.estimate import estimate
     from dlaflow.api.evaluate import evaluate
     from dlaflow.api.fix import fix
+    from dlaflow.api.profile import profile
+    from dlaflow.api.score import score
     from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "estimate",
     "evaluate",
     "fix",
+    "profile",
+    "score",
 ]
 
 _ERRORS = {"DlaflowError", "EnvironmentLacksError", "InputError", "UsageError"}
@@ -92,6 +96,7 @@ class _FunctionAndPackage:
 class _Dlaflow(ModuleType):
     build = _FunctionAndPackage("build")
     estimate = _FunctionAndPackage("estimate")
+    profile = _FunctionAndPackage("profile")
 
 
 sys.modules[__name__].__class__ = _Dlaflow

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from graphs import cifar, yolo
 
+import dlaflow
 from dlaflow.cli import main
 from dlaflow.errors import InputError
 from dlaflow.graph.load import load_model
@@ -123,3 +124,23 @@ def test_a_log_of_another_model_is_refused(predicted, tmp_path, capsys):
     for command in (["score", str(model), "--log", str(log)], ["profile", str(log), "--model", str(model)]):
         assert main([*command, *target]) == 2
         assert "not of this model" in capsys.readouterr().err
+
+
+def test_python_says_the_same(predicted: tuple[Path, Placement], tmp_path: Path) -> None:
+    model, placement = predicted
+    log = tmp_path / "build.log"
+    log.write_text(lists_of(placement))
+    found = dlaflow.score(model, log=log, board="agx-orin-64gb", jetpack="5.1.1", precision="fp16")
+    (profiled,) = dlaflow.profile(log, model=model, board="agx-orin-64gb", jetpack="5.1.1", precision="fp16")
+    assert profiled.measured is not None
+    assert found.switches_real == profiled.measured.switches == placement.summary.switches
+    assert found.loadables_real == profiled.measured.loadables == placement.summary.loadables
+
+
+def test_a_build_that_names_nothing_is_no_full_agreement(predicted, tmp_path, capsys):
+    model, placement = predicted
+    log = tmp_path / "empty.log"
+    log.write_text("\n".join(line for line in lists_of(placement).splitlines() if "Layer]" not in line))
+    target = ["--board", "agx-orin-64gb", "--jetpack", "5.1.1", "--precision", "fp16"]
+    assert main(["score", str(model), "--log", str(log), *target]) == 2
+    assert "names no layer" in capsys.readouterr().err

@@ -80,8 +80,8 @@ def _is_measured(path: Path) -> bool:
 
 
 def _compare_profiles(files: tuple[Path, ...], outputs: Outputs) -> int:
-    from dlaflow.cli.profile import Artefacts, groups_of
-    from dlaflow.cli.profile_view import comparison_view, profile_json
+    from dlaflow.api.profile import Artefacts, groups_of, profile_json
+    from dlaflow.cli.profile_view import comparison_view
     from dlaflow.profile.compare import compare_profiles
     from dlaflow.profile.profile import read_profile
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dlaflow.files import record_json
 from dlaflow.parse.log import ValidatorMessage
 from dlaflow.parse.messages import is_harmless
 from dlaflow.parse.nodes import foreign_ends
@@ -23,18 +20,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "dlaflow.profile/1"
 _LONGEST = 48
-
-
-def profile_json(profiles: Sequence[Profiled]) -> bytes:
-    """The file of `dlaflow profile --json`. The capture's inferences are left out: `--trace` writes those."""
-    return record_json(SCHEMA, {"profiles": [_lean(profile) for profile in profiles]})
-
-
-def _lean(profile: Profiled) -> Profiled:
-    capture = replace(profile.capture, sample=()) if profile.capture else None
-    run = replace(profile.run, registered=(), averages=(), unknown=()) if profile.run else None
-    measured = replace(profile.measured, messages=(), listed=()) if profile.measured else None
-    return replace(profile, capture=capture, run=run, measured=measured)
 
 
 def profile_view(profile: Profiled) -> Group:

@@ -9,9 +9,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dlaflow.api.images import select
+from dlaflow.api.profile import profile_json
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Out, Source
-from dlaflow.cli.profile_view import comparison_view, profile_json, profile_view
+from dlaflow.cli.profile_view import comparison_view, profile_view
 from dlaflow.cli.remote_options import Connecting, control, each_board, own_path
 from dlaflow.files import write_atomic
 from dlaflow.profile.compare import compare_profiles
