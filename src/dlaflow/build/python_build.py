@@ -100,7 +100,7 @@ def build_with_python(
     then = "Build on a board with a DLA (`dlaflow boards`), or for the GPU with --gpu-only."
     require_core(builder.num_DLA_cores, config.dla_core, trt.__version__, then)
     typed = has("typed_only", release) or config.strongly_typed
-    network = builder.create_network(_network_flags(bindings, config, typed=typed))
+    network = builder.create_network(_network_flags(trt, typed=typed))
     parser: ParserObject = trt.OnnxParser(network, bindings.logger)
     settings = builder.create_builder_config()
     if config.on_dla:
@@ -227,14 +227,10 @@ def _parse_error(model: Path, error: ParserComplaint) -> InputError:
     )
 
 
-def _network_flags(bindings: Bindings, config: BuildConfig, *, typed: bool) -> int:
-    known = bindings.trt.NetworkDefinitionCreationFlag
-    flags = 0
-    if has("explicit_batch_flag", bindings.trt.__version__):
-        flags |= 1 << int(known.EXPLICIT_BATCH)
-    if typed:
-        flags |= 1 << int(known.STRONGLY_TYPED)
-    return flags
+def _network_flags(trt: ModuleType, *, typed: bool) -> int:
+    known = trt.NetworkDefinitionCreationFlag
+    flags = 1 << int(known.EXPLICIT_BATCH) if has("explicit_batch_flag", trt.__version__) else 0
+    return flags | (1 << int(known.STRONGLY_TYPED)) if typed else flags
 
 
 def _set_implicit_precision(
@@ -386,10 +382,32 @@ def apply_formats(trt: ModuleType, network: NetworkObject, config: BuildConfig, 
 
     Raises InputError when that is another type than the one asked for.
     """
-    tensors = [network.get_input(index) for index in range(network.num_inputs)]
-    _apply_formats(trt, tensors, config.input_formats, typed=typed)
-    tensors = [network.get_output(index) for index in range(network.num_outputs)]
-    _apply_formats(trt, tensors, config.output_formats, typed=typed)
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    for tensors, formats in ((inputs, config.input_formats), (outputs, config.output_formats)):
+        wanted = formats * len(tensors) if len(formats) == 1 else formats
+        if wanted and len(wanted) != len(tensors):
+            raise UsageError(
+                "the I/O formats do not match the tensors", expected=f"one or {len(tensors)}", received=len(wanted)
+            )
+        for tensor, one in zip(tensors, wanted, strict=False):
+            _fix_format(trt, tensor, one, typed=typed)
+
+
+def _fix_format(trt: ModuleType, tensor: TensorObject, wanted: IOFormat, *, typed: bool) -> None:
+    dtype = getattr(trt.DataType, _lookup(_TYPES, wanted.type, "type"))
+    if not typed:
+        tensor.dtype = dtype
+    elif tensor.dtype != dtype:
+        raise InputError(
+            f"{tensor.name} has another type in the model, and this release takes types from there alone",
+            expected=wanted.type,
+            received=str(tensor.dtype),
+            then="Export the model with that type, or leave the format out.",
+        )
+    tensor.allowed_formats = sum(
+        1 << int(getattr(trt.TensorFormat, _lookup(_LAYOUTS, name, "layout"))) for name in wanted.layouts
+    )
 
 
 def load_timing_cache(settings: Settings, path: str | None) -> None:
@@ -404,30 +422,6 @@ def save_timing_cache(settings: Settings, path: str | None) -> None:
     """Keep the timings for the next build."""
     if path is not None:
         write_atomic(path, bytes(memoryview(settings.get_timing_cache().serialize())))
-
-
-def _apply_formats(trt: ModuleType, tensors: list[TensorObject], formats: tuple[IOFormat, ...], *, typed: bool) -> None:
-    if not formats:
-        return
-    wanted = formats * len(tensors) if len(formats) == 1 else formats
-    if len(wanted) != len(tensors):
-        raise UsageError(
-            "the I/O formats do not match the tensors", expected=f"one or {len(tensors)}", received=len(wanted)
-        )
-    for tensor, one in zip(tensors, wanted, strict=True):
-        dtype = getattr(trt.DataType, _lookup(_TYPES, one.type, "type"))
-        if not typed:
-            tensor.dtype = dtype
-        elif tensor.dtype != dtype:
-            raise InputError(
-                f"{tensor.name} has another type in the model, and this release takes types from there alone",
-                expected=one.type,
-                received=str(tensor.dtype),
-                then="Export the model with that type, or leave the format out.",
-            )
-        tensor.allowed_formats = sum(
-            1 << int(getattr(trt.TensorFormat, _lookup(_LAYOUTS, name, "layout"))) for name in one.layouts
-        )
 
 
 def _lookup(names: Mapping[str, str], name: str, kind: str) -> str:

@@ -60,22 +60,17 @@ def read_artefact(source: Source) -> Artefact:
     Raises InputError when a file cannot be read or a database is damaged.
     """
     kind = detect(source)
-    record = _record(kind, source)
-    return Artefact(kind, record, _note(kind, record))
-
-
-def _note(kind: Kind, record: Record | None) -> str:
+    reader = _READERS.get(kind)
+    record = reader(source) if reader else None
+    note = ""
     if kind is Kind.CUDLA_CSV:
-        return f"cuDLA statistics: {UNTESTED}"
-    if isinstance(record, LayerInfo) and any(layer.type == "DLA" for layer in record.layers):
-        return f"layer information with DLA layers: {UNTESTED}"
-    return ""
+        note = f"cuDLA statistics: {UNTESTED}"
+    elif isinstance(record, LayerInfo) and any(layer.type == "DLA" for layer in record.layers):
+        note = f"layer information with DLA layers: {UNTESTED}"
+    return Artefact(kind, record, note)
 
 
-def _record(kind: Kind, source: Source) -> Record | None:
-    if kind is not Kind.NSYS_SQLITE:
-        reader = _READERS.get(kind)
-        return reader(source) if reader else None
+def _capture(source: Source) -> CaptureInfo:
     path = path_of(source)
     if path is None:
         raise InputError("an SQLite export is read from its file, not from text", then="Give the path.")
@@ -94,4 +89,5 @@ _READERS: dict[Kind, Callable[[Source], Record]] = {
     Kind.TEGRASTATS: parse_tegrastats,
     Kind.DEVICE: parse_device,
     Kind.CUDLA_CSV: parse_cudla_csv,
+    Kind.NSYS_SQLITE: _capture,
 }
