@@ -17,7 +17,7 @@ from dlaflow.build.config import BuildConfig
 from dlaflow.build.failures import explain_log
 from dlaflow.build.process import Outcome, run_logged
 from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments
-from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError
+from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
 from dlaflow.progress import Progress, Task, silent
 
@@ -132,24 +132,20 @@ def _raise_unless_passed(outcome: Outcome, seen: _Watcher, engine: Path, log: Pa
         )
     if outcome.exit_code == 0 and not seen.failed and engine.stat().st_size > 0:
         return
-    raise _failure(outcome, seen, log)
-
-
-def _failure(outcome: Outcome, seen: _Watcher, log: Path) -> DlaflowError:
     known = explain_log(log)
     nameless = known.id in {"unknown", "silent"}
     if outcome.exit_code < 0 and nameless:
         hint = "the kernel may have ended it for lack of memory" if outcome.exit_code == -9 else "it crashed"
-        return EnvironmentLacksError(
+        raise EnvironmentLacksError(
             f"trtexec was ended by signal {-outcome.exit_code}: {hint}",
             then=f"Look at the end of {log} and at `dmesg`; close other programs or lower the batch.",
         )
     if outcome.exit_code == 0 and seen.passed and nameless:
-        return EnvironmentLacksError(
+        raise EnvironmentLacksError(
             "trtexec says PASSED but saved no engine", then=f"See {log}; the disk or the folder may be at fault."
         )
     error = known.error()
-    return type(error)(error.what, then=f"{error.then} The whole log: {log}")
+    raise type(error)(error.what, then=f"{error.then} The whole log: {log}")
 
 
 def _check_files(model: Path, config: BuildConfig) -> None:

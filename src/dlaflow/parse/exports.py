@@ -160,15 +160,18 @@ def _is_swapped(records: list[dict[str, object]]) -> bool:
     return votes > 0
 
 
+def _span(record: dict[str, object], name: str) -> QuerySpan:
+    return QuerySpan(as_float(record.get(f"start{name}Ms")), as_float(record.get(f"end{name}Ms")))
+
+
 def _length(record: dict[str, object], name: str) -> float | None:
-    start, end = as_float(record.get(f"start{name}Ms")), as_float(record.get(f"end{name}Ms"))
-    return None if start is None or end is None else end - start
+    span = _span(record, name)
+    return None if span.start is None or span.end is None else span.end - span.start
 
 
 def _query(record: dict[str, object], swapped: bool) -> Query:
     def span(*names: str) -> QuerySpan:
-        name = next((each for each in names if f"start{each}Ms" in record), names[0])
-        return QuerySpan(as_float(record.get(f"start{name}Ms")), as_float(record.get(f"end{name}Ms")))
+        return _span(record, next((each for each in names if f"start{each}Ms" in record), names[0]))
 
     enqueue, copy_in = span("Enq"), span("H2d", "In")
     if swapped:

@@ -253,11 +253,8 @@ def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enq
         pass
     works = list(launches.upto(inference.thread, inference.end))
     tasks = list(submits.upto(inference.thread, inference.end))
-    work, task = _Walk(works), _Walk(tasks)
-    layers = tuple(
-        _layer(name, start, end, work.between(start, end), task.between(start, end))
-        for start, end, name in inference.ranges
-    )
+    within = zip(inference.ranges, _by_range(works, inference), _by_range(tasks, inference), strict=True)
+    layers = tuple(_layer(name, start, end, work, submitted) for (start, end, name), work, submitted in within)
     after = launches.next
     same = after is not None and after.thread == inference.thread
     return Enqueue(
@@ -271,22 +268,16 @@ def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enq
     )
 
 
-class _Walk:
-    """Takes events out of a short ordered list, window by window."""
-
-    def __init__(self, events: list[_Event]) -> None:
-        self._events = events
-        self._at = 0
-
-    def between(self, start: int, end: int) -> list[_Event]:
-        events, at = self._events, self._at
+def _by_range(events: list[_Event], inference: _Inference) -> Iterator[list[_Event]]:
+    """The events of each range of an inference; one on the border of two belongs to the first."""
+    at = 0
+    for start, end, _ in inference.ranges:
         while at < len(events) and events[at].start < start:
             at += 1
         first = at
         while at < len(events) and events[at].start <= end:
             at += 1
-        self._at = at
-        return events[first:at]
+        yield events[first:at]
 
 
 def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Event]) -> LayerRange:
