@@ -111,7 +111,7 @@ class _CudaBuffer:
 
 
 class TorchMemory:
-    """The same through torch's CUDA streams and tensors, as the walk-through uses it."""
+    """One CUDA stream and the memory used on it, through torch's tensors, as the walk-through does it."""
 
     name = "torch"
 

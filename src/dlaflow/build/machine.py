@@ -32,7 +32,7 @@ _CUDA = re.compile(r"release (\d+\.\d+)")
 
 
 class System:
-    """A machine that can be asked: this one. Another one answers the same questions from what it told."""
+    """A machine that can be asked: this one. A subclass answers the same questions for another machine."""
 
     def read(self, path: str) -> str:
         """The text of a file; empty when it cannot be read."""

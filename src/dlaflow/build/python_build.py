@@ -24,6 +24,7 @@ from dlaflow.build.device_memory import DeviceMemory
 from dlaflow.build.refusals import LayerAnswer, RefusedNode, ask_layers, ask_parser
 from dlaflow.build.surface import (
     BuilderObject,
+    LayerObject,
     NetworkObject,
     ParserComplaint,
     ParserObject,
@@ -327,11 +328,19 @@ def apply_devices(trt: ModuleType, settings: Settings, network: NetworkObject, c
     """
     if not config.layer_devices:
         return
-    layers = {network.get_layer(index).name: network.get_layer(index) for index in range(network.num_layers)}
+    layers = {layer.name: layer for layer in _layers_with(network, [each.layer for each in config.layer_devices])}
     for requested in config.layer_devices:
-        if requested.layer not in layers:
-            raise UsageError(f"the network has no layer {requested.layer!r}", then="`dlaflow check` lists its layers.")
         settings.set_device_type(layers[requested.layer], getattr(trt.DeviceType, requested.value))
+
+
+def _layers_with(network: NetworkObject, wanted: Sequence[str]) -> list[LayerObject]:
+    """All layers of the network. Raises UsageError when one of the names wanted is not among them."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    names = {layer.name for layer in layers}
+    for name in wanted:
+        if name not in names:
+            raise UsageError(f"the network has no layer {name!r}", then="`dlaflow check` lists its layers.")
+    return layers
 
 
 def apply_precisions(trt: ModuleType, network: NetworkObject, config: BuildConfig) -> None:
@@ -345,11 +354,7 @@ def apply_precisions(trt: ModuleType, network: NetworkObject, config: BuildConfi
         requested.layer: getattr(trt.DataType, _lookup(_TYPES, requested.value, "type"))
         for requested in config.layer_precisions
     }
-    layers = [network.get_layer(index) for index in range(network.num_layers)]
-    strangers = sorted(set(requests) - {layer.name for layer in layers} - {"*"})
-    if strangers:
-        raise UsageError(f"the network has no layer {strangers[0]!r}", then="`dlaflow check` lists its layers.")
-    for layer in layers:
+    for layer in _layers_with(network, sorted(set(requests) - {"*"})):
         requested = requests.get(layer.name, requests.get("*"))
         if requested is not None:
             layer.precision = requested

@@ -446,7 +446,7 @@ class DlaReader:
         return layer is not None
 
     def finish(self) -> log.DlaBuild:
-        """All of it."""
+        """What the log says of the DLA's compiler."""
         offloaded, candidates = self._counts or (None, None)
         return log.DlaBuild(
             pools=self._pools,
