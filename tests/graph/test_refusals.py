@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from dlaflow.graph.layer import Network, Reading, Refusal
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
-from dlaflow.graph.lower.reading_operators import FIRST, SINCE
+from dlaflow.graph.lower.reading import FIRST, SINCE
 from dlaflow.graph.lower.table import IMPORTERS
 
 IMAGE = "float[1,8,8,8] x"

@@ -12,10 +12,10 @@ from dlaflow.graph.load import load_model
 from dlaflow.quantize.cache import read_cache, write_cache
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import Calibration, sidecar_of, write_calibration
-from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.lint import lint_cache, lint_for_model
 from dlaflow.quantize.model import index
+from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
 from dlaflow.rewrites.mean_pooling import replace_global_average_pool
 from dlaflow.targets.target import resolve_target
 

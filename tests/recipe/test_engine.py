@@ -9,9 +9,8 @@ import pytest
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress
-from dlaflow.recipe.engine import Step, run_steps
+from dlaflow.recipe.engine import Step, forget, remove_leftovers, run_steps, state_path
 from dlaflow.recipe.lock import locked
-from dlaflow.recipe.state import forget, remove_leftovers, state_path
 
 
 def chain(folder: Path, calls: list[str], factor: str = "2") -> list[Step]:

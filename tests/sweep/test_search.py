@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dlaflow.sweep.load import load_sweep
 from dlaflow.sweep.schema import Sweep
 from dlaflow.sweep.search import OptunaSearch, Search
-from dlaflow.sweep.space import Trial
+from dlaflow.sweep.space import Trial, load_sweep
 
 pytest.importorskip("optuna")
 

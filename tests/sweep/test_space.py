@@ -8,9 +8,8 @@ import pytest
 
 from dlaflow.errors import DlaflowError
 from dlaflow.recipe.load import load_recipe, recipe_toml
-from dlaflow.sweep.load import load_sweep
 from dlaflow.sweep.schema import Sweep
-from dlaflow.sweep.space import grid
+from dlaflow.sweep.space import grid, load_sweep
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sweep.toml"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlaflow.zoo.digits import enlarge, load_digits
+from dlaflow.zoo.data import enlarge, load_digits
 
 
 def test_sizes_and_a_split_that_shares_nothing() -> None:

@@ -209,7 +209,7 @@ def configure(model: Path, target: Target, options: EngineOptions, *, calibrate:
         output_formats=tuple(map(IOFormat.parse, options.output_format)) or linear,
         pools=MemoryPools(options.workspace, options.dla_sram, options.dla_local_dram, options.dla_global_dram),
         cache=str(options.cache) if options.cache else None,
-        precision_constraints=_constraints(options),
+        precision_constraints="obey" if options.obey else "prefer" if options.layer_precision else "default",
         layer_precisions=_layer_options(options.layer_precision, ("fp32", "fp16", "int8")),
         layer_devices=_layer_options(options.layer_device, ("DLA", "GPU")),
         sparsity=options.sparsity,
@@ -231,12 +231,6 @@ def _scales(target: Target, options: EngineOptions, *, calibrate: bool) -> Scale
     if calibrate:
         return "calibrator"
     return "cache" if options.cache else "none"
-
-
-def _constraints(options: EngineOptions) -> Literal["default", "prefer", "obey"]:
-    if options.obey:
-        return "obey"
-    return "prefer" if options.layer_precision else "default"
 
 
 def _layer_options(texts: Sequence[str], values: tuple[str, ...]) -> tuple[LayerOptions, ...]:

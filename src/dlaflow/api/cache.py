@@ -12,9 +12,9 @@ from dlaflow.files import atomic_path, write_atomic
 from dlaflow.graph.load import as_model
 from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, read_cache, save_cache, write_cache
 from dlaflow.quantize.calibration import scales_by_name
-from dlaflow.quantize.choices import without_float_nodes
 from dlaflow.quantize.coverage import cover, renamed
 from dlaflow.quantize.model import index
+from dlaflow.quantize.plan import without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.strip import float_nodes_of, layer_precisions, strip_qdq
 

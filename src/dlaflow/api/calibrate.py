@@ -15,10 +15,10 @@ from dlaflow.progress import Progress, silent
 from dlaflow.quantize.cache import header_for, header_for_reader, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
-from dlaflow.quantize.choices import with_residual_ones, without_float_nodes
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import index, input_shape
+from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def calibrate_model(
 def calibrate_on(
     model: Model | Path, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress = silent
 ) -> Calibrated:
-    """The same for images that are already chosen, `batch` of them at once."""
+    """Calibrate on images that are already chosen, `batch` of them at once, and write what the options name."""
     shapes, float_nodes = fixed_shapes(options.shape), options.float_nodes()
     held = as_model(model, shapes)
     how = CalibrationConfig(options.method, options.percentile, len(chosen.images), _checkpoint(options), shapes=shapes)

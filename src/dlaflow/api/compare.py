@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from dlaflow.api.keywords import File
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 from dlaflow.report.compare import Limit, Regression, merge, parse_limit, read_any_run, regressions
-from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.records import RunRecord, Variant, utc_now
 from dlaflow.types import Placement
 
 if TYPE_CHECKING:
@@ -56,8 +55,7 @@ def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
 
 def compare_runs(runs: Sequence[RunRecord], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
     """Put runs side by side and write the files; with `limits` also what got worse from the first to the last."""
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    merged = merge(runs, now) if len(runs) > 1 else runs[0]
+    merged = merge(runs, utc_now()) if len(runs) > 1 else runs[0]
     worse = regressions(runs[0], runs[-1], limits) if limits else None
     if files.html is not None:
         from dlaflow.report.html import render

@@ -56,19 +56,19 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
 
         samples = read_samples([Path(path) for path in options.learn])
         learned = learn(found.network, found.placement, target, options.power_mode, samples)
-    estimated = with_fix(estimate_of(found, target, options.power_mode), found, target, options.power_mode)
-    return Estimated(found.placement, estimated, learned)
+    return Estimated(found.placement, estimate_of(found, target, options.power_mode, fixed=True), learned)
 
 
-def estimate_of(found: Prediction, target: Target, power_mode: str | None = None) -> Estimate:
-    """How long a predicted placement takes. Raises UsageError for a power mode that the board does not have."""
+def estimate_of(found: Prediction, target: Target, power_mode: str | None = None, *, fixed: bool = False) -> Estimate:
+    """How long a predicted placement takes; with `fixed` also how long after what `dlaflow fix` would do.
+
+    Raises UsageError for a power mode that the board does not have.
+    """
     from dlaflow.estimate.latency import estimate as run_estimate
 
-    return run_estimate(found.network, found.placement, target, power_mode)
-
-
-def with_fix(estimated: Estimate, found: Prediction, target: Target, power_mode: str | None = None) -> Estimate:
-    """The estimate with the latency after what `dlaflow fix` would do."""
+    estimated = run_estimate(found.network, found.placement, target, power_mode)
+    if not fixed:
+        return estimated
     from dlaflow.rewrites.gain import with_gain
 
     return with_gain(estimated, found.placement, found.model, target, power_mode)

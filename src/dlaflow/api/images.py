@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
 from dlaflow.progress import Progress
-from dlaflow.quantize.images import (
-    ImageArray,
-    ImageFiles,
-    Images,
-    Preparation,
-    balanced,
-    folder_labels,
-    image_files,
-)
+from dlaflow.quantize.images import ImageArray, ImageFiles, Images, Preparation, balanced, folder_labels, image_files
 
 if TYPE_CHECKING:
     from dlaflow.zoo.dataset import Split

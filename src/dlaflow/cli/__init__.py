@@ -44,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     from dlaflow.cli.faults import end_with, flush, open_streams, take_debug
 
     open_streams()
-    words, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
+    arguments, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(words)
+        code = _run(arguments)
         flush()
     except (Exception, KeyboardInterrupt) as error:
         return end_with(error, debug=debug)

@@ -33,23 +33,13 @@ if TYPE_CHECKING:
 class Engine(EngineOptions):
     """What the engine is like, as a command line says it."""
 
-    input_format: tuple[str, ...] = ()
-    output_format: tuple[str, ...] = ()
-    layer_device: tuple[str, ...] = ()
-    cache: Path | None = None
-    layer_precision: tuple[str, ...] = ()
-    timing_cache: Path | None = None
-    plugin: tuple[Path, ...] = ()
-
 
 @group
 @dataclass(frozen=True, kw_only=True)
 class Building(Engine, BuildOptions):
     """How to build."""
 
-    trtexec: Path | None = None
     data: str | None = None
-    data_dir: Path | None = None
     print_command: bool = False
     """Print trtexec's command line to paste on a board, and build nothing."""
     all_steps: bool = False
@@ -59,7 +49,7 @@ class Building(Engine, BuildOptions):
     quiet: terminal.Quiet = False
 
 
-def build(model: Path, /, *, out: Out, target: Target | None = None, how: Building | None = None) -> None:
+def build(model: Path, /, *, out: Out, target: Target = Target(), how: Building = Building()) -> None:
     """Build an engine, or print the command that builds it on a board.
 
     Beside the engine stand OUT.json, which tells what it was built from and for, and with trtexec OUT.log.
@@ -83,7 +73,6 @@ def build(model: Path, /, *, out: Out, target: Target | None = None, how: Buildi
     out
         The engine to write.
     """
-    target, how = target or Target(), how or Building()
     if how.print_command:
         if how.via == "rtx":
             raise UsageError("there is no trtexec command for --via rtx", then="Leave --print-command out.")
@@ -115,14 +104,12 @@ def _print_commands(request: Request, how: How, options: Building) -> None:
 
 def print_cautions(cautions: Iterable[Caution]) -> None:
     """Tell on stderr what should be known of a build."""
-    console = terminal.console(stderr=True)
-    for caution in cautions:
-        console.print(f"caution: {caution.message} {caution.then}", markup=False)
+    terminal.say(*(f"caution: {caution.message} {caution.then}" for caution in cautions), stderr=True)
 
 
 def print_result(result: BuildResult, board: str = "", scored: str = "") -> None:
     """The engine, what its log tells and, in `scored`, how well it was predicted; `board` is where it was built."""
-    manifest, plan, console = result.manifest, result.plan, terminal.console()
+    manifest, plan = result.manifest, result.plan
     product = "TensorRT-RTX" if manifest.built_for.product == "tensorrt_rtx" else "TensorRT"
     gpus = f" for {', '.join(manifest.built_for.gpus)}" if manifest.built_for.gpus else ""
     place = f" on {board}" if board else ""
@@ -133,9 +120,7 @@ def print_result(result: BuildResult, board: str = "", scored: str = "") -> None
     ]
     refused = (plan.refused_nodes or ()) if plan else ()
     lines += [f"Not for the DLA: node {node.index} {node.operator} {node.reason}".rstrip() for node in refused]
-    lines += [*([scored] if scored else []), f"About it: {manifest_path(result.engine)}"]
-    for line in lines:
-        console.print(line, markup=False)
+    terminal.say(*lines, *([scored] if scored else []), f"About it: {manifest_path(result.engine)}")
 
 
 def _about_run(run: LogRun) -> Iterator[str]:

@@ -40,13 +40,12 @@ def show(file: Path, /, *, json: Json = None, quiet: terminal.Quiet = False) -> 
     """Print a cache: each tensor with its scale and the range that 127 stands for."""
     found = read_cache(file)
     _record(json, {"header": found.header, "scales": found.scales})
-    console = terminal.console(quiet=quiet)
-    console.print(f"{file}: {found.header or 'no header'}, {len(found.scales)} scales", markup=False)
-    for entry in found.entries:
-        if entry.name:
-            console.print(
-                f"{hex_of(entry.scale):>8}  {entry.scale:<12.6g} ±{entry.scale * 127:<12.6g} {entry.name}", markup=False
-            )
+    lines = (
+        f"{hex_of(entry.scale):>8}  {entry.scale:<12.6g} ±{entry.scale * 127:<12.6g} {entry.name}"
+        for entry in found.entries
+        if entry.name
+    )
+    terminal.say(f"{file}: {found.header or 'no header'}, {len(found.scales)} scales", *lines, quiet=quiet)
 
 
 @cache.command
@@ -73,11 +72,11 @@ def lint(
     found = read_cache(file)
     problems = lint_for_model(found, file, model, tensorrt) if model else lint_cache(found)
     _record(json, {"problems": problems})
-    console = terminal.console(quiet=quiet)
-    for problem in problems:
-        console.print(f"{problem.kind:<11} {problem.tensor or file.name}: {problem.message}", markup=False)
+    lines = [f"{problem.kind:<11} {problem.tensor or file.name}: {problem.message}" for problem in problems]
+    terminal.say(*lines, quiet=quiet)
     count = "1 finding" if len(problems) == 1 else f"{len(problems)} findings"
-    console.print(f"{count} in {len(found.scales)} scales" if problems else f"{file} is in order")
+    summary = f"{count} in {len(found.scales)} scales" if problems else f"{file} is in order"
+    terminal.console(quiet=quiet).print(summary)
     return EXIT_FINDINGS if problems else EXIT_DONE
 
 
@@ -85,7 +84,7 @@ def lint(
 def merge(first: Path, /, *others: Path, out: Out, tensorrt: str | None = None) -> None:
     """Put caches together; for a tensor in several, the last file decides. The header is the first file's."""
     merged = use.merge_caches([first, *others], out, tensorrt)
-    terminal.console().print(f"Wrote {out}: {len(merged.scales)} scales from {1 + len(others)} files", markup=False)
+    terminal.say(f"Wrote {out}: {len(merged.scales)} scales from {1 + len(others)} files")
 
 
 @cache.command
@@ -100,7 +99,7 @@ def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None, mo
         With --tensorrt: the ONNX model; the parser's own tensors then get the names of that version too.
     """
     changed = use.rename_cache(file, pairs, out, tensorrt, model)
-    terminal.console().print(f"Wrote {out}: {changed.header}", markup=False)
+    terminal.say(f"Wrote {out}: {changed.header}")
 
 
 @cache.command
@@ -113,28 +112,24 @@ def diff(left: Path, right: Path, /, *, json: Json = None, quiet: terminal.Quiet
         if before.scales.get(name) != after.scales.get(name)
     }
     _record(json, {"headers": [before.header, after.header], "differing": differing})
-    console = terminal.console(quiet=quiet)
+    lines = []
     if before.header != after.header:
-        console.print(f"header   {before.header or 'none'} | {after.header or 'none'}", markup=False)
+        lines.append(f"header   {before.header or 'none'} | {after.header or 'none'}")
     for name, scale in before.scales.items():
         other = after.scales.get(name)
         if other is None:
-            console.print(f"only in {left.name}  {name}", markup=False)
+            lines.append(f"only in {left.name}  {name}")
         elif hex_of(other) != hex_of(scale):
             ratio = f"{other / scale:.3f} times" if scale else "was zero"
-            console.print(f"{scale:.6g} | {other:.6g}  ({ratio})  {name}", markup=False)
-    for name in after.scales.keys() - before.scales.keys():
-        console.print(f"only in {right.name}  {name}", markup=False)
+            lines.append(f"{scale:.6g} | {other:.6g}  ({ratio})  {name}")
+    lines += [f"only in {right.name}  {name}" for name in after.scales.keys() - before.scales.keys()]
+    terminal.say(*lines, quiet=quiet)
 
 
 @group
 @dataclass(frozen=True, kw_only=True)
 class Parts(use.FromQdqOptions):
     """What to write of a Q/DQ model."""
-
-    cache: Path
-    plain: Path
-    layer_precisions: Path | None = None
 
 
 @cache.command(name="from-qdq")
@@ -145,8 +140,7 @@ def from_qdq(model: Path, /, *, parts: Parts) -> None:
     lines += [f"no scale for {name}: its layers run in FP16" for name in found.missing]
     if found.float_nodes:
         lines.append(f"{len(found.float_nodes)} layers were not quantised: {', '.join(found.float_nodes)}")
-    for line in lines:
-        terminal.console().print(line, markup=False)
+    terminal.say(*lines)
 
 
 @cache.command(name="to-qdq")
@@ -159,4 +153,4 @@ def to_qdq(file: Path, model: Path, /, *, out: Out, layer_precisions: Path | Non
         A file such as from-qdq writes: its layers stay in FP16.
     """
     use.to_qdq(file, model, out, layer_precisions)
-    terminal.console().print(f"Wrote {out}: INT8 with Q/DQ", markup=False)
+    terminal.say(f"Wrote {out}: INT8 with Q/DQ")

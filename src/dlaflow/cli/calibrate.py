@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dlaflow.api.calibrate import CalibrateOptions, calibrate_model
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Shape, Source, group
+from dlaflow.cli.options import Source, group
 from dlaflow.errors import UsageError
 from dlaflow.quantize.calibration import Calibration, write_calibration
 from dlaflow.quantize.fp16 import write_fp16
@@ -19,9 +20,6 @@ from dlaflow.quantize.fp16 import write_fp16
 class Calibrating(CalibrateOptions):
     """How to calibrate, and what to write: at least one file."""
 
-    cache: Path | None = None
-    qdq: Path | None = None
-    shape: Shape = ()
     fp16: Path | None = None
     """The FP16 model."""
     json: Path | None = None
@@ -29,7 +27,7 @@ class Calibrating(CalibrateOptions):
     quiet: terminal.Quiet = False
 
 
-def calibrate(model: Path, /, *, source: Source, how: Calibrating | None = None) -> None:
+def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating()) -> None:
     """Find INT8 scales for every tensor of a model from a few hundred images.
 
     Images are taken with a fixed seed, without augmentation and, where labels exist, the same number of each class.
@@ -46,24 +44,22 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating | None = None)
     model
         The float32 ONNX model.
     """
-    how = how or Calibrating()
     if how.cache is None and how.qdq is None and how.fp16 is None:
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
-    console = terminal.console(quiet=how.quiet)
+    say = partial(terminal.say, quiet=how.quiet)
     if how.cache is not None or how.qdq is not None:
         found = calibrate_model(model, source.data, source, how, terminal.progress(quiet=how.quiet))
         if how.json is not None:
             write_calibration(found.calibration, how.json)
-        for warning in found.calibration.warnings:
-            terminal.console(stderr=True).print(f"warning: {warning}", markup=False)
-        console.print(_summary(found.calibration, found.images), markup=False)
+        terminal.say(*(f"warning: {warning}" for warning in found.calibration.warnings), stderr=True)
+        say(_summary(found.calibration, found.images))
         if how.cache is not None:
-            console.print(f"Wrote {how.cache}: {found.header}, {found.scales} scales", markup=False)
+            say(f"Wrote {how.cache}: {found.header}, {found.scales} scales")
         if how.qdq is not None:
-            console.print(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel", markup=False)
+            say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
     if how.fp16 is not None:
         write_fp16(model, how.fp16)
-        console.print(f"Wrote {how.fp16}: float16 inside, float32 inputs and outputs", markup=False)
+        say(f"Wrote {how.fp16}: float16 inside, float32 inputs and outputs")
 
 
 def _summary(calibration: Calibration, images: str) -> str:

@@ -45,8 +45,8 @@ def check(
     model: Path,
     /,
     *,
-    on: Target | None = None,
-    out: Outputs | None = None,
+    on: Target = Target(),
+    out: Outputs = Outputs(),
     against: str | None = None,
     layers: bool = False,
     fail_on: Literal["fallback", "unknown"] | None = None,
@@ -82,19 +82,17 @@ def check(
     from dlaflow.placement.check import check_model
     from dlaflow.report.check_text import comparison_text, layer_text, placement_text
 
-    outputs = out or Outputs()
-    target = (on or Target()).target()
-    found = predict(model, target, digest=outputs.files)
+    target = on.target()
+    found = predict(model, target, digest=out.files)
     placement = found.placement
-    _write(placement, outputs)
-    if outputs.html or not outputs.quiet:
-        from dlaflow.api.estimate import estimate_of, with_fix
+    _write(placement, out)
+    if out.html or not out.quiet:
+        from dlaflow.api.estimate import estimate_of
 
-        expected = estimate_of(found, target)
-        if outputs.html:
-            expected = with_fix(expected, found, target)
-            _write_page(placement, expected.measurements(), outputs.html)
-    if not outputs.quiet:
+        expected = estimate_of(found, target, fixed=out.html is not None)
+        if out.html:
+            _write_page(placement, expected.measurements(), out.html)
+    if not out.quiet:
         sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")
         if layers:
             sys.stdout.write("\n" + layer_text(placement) + "\n")

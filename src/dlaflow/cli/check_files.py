@@ -23,7 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = _take_folder(words)
     patterns = [word for word in words if word.endswith(".onnx")]
     options = [word for word in words if not word.endswith(".onnx")]
-    models = [Path(name) for pattern in patterns for name in _matching(pattern)]
+    models = [
+        Path(name)
+        for pattern in patterns  # a plain name stands for itself, so that a missing file is told
+        for name in (sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern])
+    ]
     if not models:
         sys.stderr.write(f"dlaflow: no model to check, expected ONNX files, received {' '.join(patterns) or 'none'}\n")
         return EXIT_USAGE
@@ -42,18 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _take_folder(words: list[str]) -> Path | None:
-    """Take `--out FOLDER` out of the words."""
+    """Take `--out FOLDER` out of the arguments."""
     if "--out" not in words[:-1]:
         return None
     at = words.index("--out")
     folder = Path(words[at + 1])
     del words[at : at + 2]
     return folder
-
-
-def _matching(pattern: str) -> list[str]:
-    """The files of a pattern, in order; a plain name stands for itself, so that a missing file is told."""
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
 
 
 if __name__ == "__main__":

@@ -20,18 +20,10 @@ from dlaflow.report.verdict import headline
 class Outputs(ComparedFiles):
     """What to write."""
 
-    html: Path | None = None
-    markdown: Path | None = None
-    svg: Path | None = None
-    json: Path | None = None
     quiet: terminal.Quiet = False
 
 
-def compare(
-    *runs: Path,
-    fail_on: list[str] | None = None,
-    outputs: Outputs | None = None,
-) -> int:
+def compare(*runs: Path, fail_on: list[str] | None = None, outputs: Outputs = Outputs()) -> int:
     """Compare runs or measured profiles; with --fail-on, exit with 1 when the last run is worse than the first.
 
     Examples:
@@ -53,7 +45,6 @@ def compare(
         What counts as a regression: switches, loadables, accuracy (beyond the 95% intervals) or accuracy=POINTS,
         slower or slower=PERCENT. May be given several times.
     """
-    outputs = outputs or Outputs()
     limits = limits_of(fail_on or [], len(runs))
     if all(map(_is_measured, runs)):
         return _compare_profiles(runs, outputs)
@@ -64,8 +55,8 @@ def compare(
         console.print(run_table(found.run))
         for note in table_notes(found.run):
             console.print(note, markup=False, style="dim")
-    for each in found.worse or []:
-        console.print(f"worse: {each.variant}: {each.what}, {each.before} → {each.after}", markup=False)
+    worse = found.worse or ()
+    terminal.say(*(f"worse: {each.variant}: {each.what}, {each.before} → {each.after}" for each in worse))
     return EXIT_FINDINGS if found.worse else EXIT_DONE
 
 

@@ -11,7 +11,7 @@ from dlaflow.cli import terminal
 from dlaflow.files import record_json, write_atomic
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.table import Table
 
 SCHEMA = "dlaflow.doctor/1"
 
@@ -33,23 +33,27 @@ def doctor(*, json: Path | None = None, quiet: terminal.Quiet = False) -> None:
     checkup = examine_machine()
     if json is not None:
         write_atomic(json, record_json(SCHEMA, checkup))
-    if not quiet:
-        _print(checkup, terminal.console())
+    if quiet:
+        return
+    from rich.text import Text
+
+    console = terminal.console()
+    for name, value in facts(checkup.machine):
+        console.print(Text.assemble((f"{name:<12}", "bold"), value))
+    console.print(abilities_table(checkup, "here"))
+    terminal.say(*(f"! {oddity}" for oddity in checkup.oddities))
 
 
-def _print(checkup: Checkup, console: Console) -> None:
+def abilities_table(checkup: Checkup, where: str) -> Table:
+    """What works on a machine (`here`, or `there` on a board), and how to get what does not."""
     from rich.table import Table
     from rich.text import Text
 
-    for name, value in facts(checkup.machine):
-        console.print(Text.assemble((f"{name:<12}", "bold"), value))
-    table = Table("what", "here", "missing", "how to get it", title="What works here", title_justify="left")
+    table = Table("what", where, "missing", "how to get it", title=f"What works {where}", title_justify="left")
     for ability in checkup.abilities:
-        here = Text("yes", "green") if ability.works else Text("no", "red")
-        table.add_row(Text(ability.name), here, Text(ability.why), Text(ability.install))
-    console.print(table)
-    for oddity in checkup.oddities:
-        console.print(f"! {oddity}", markup=False)
+        works = Text("yes", "green") if ability.works else Text("no", "red")
+        table.add_row(Text(ability.name), works, Text(ability.why), Text(ability.install))
+    return table
 
 
 def facts(machine: Machine) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ class Estimating(EstimateOptions):
     quiet: Quiet = False
 
 
-def estimate(model: Path, /, *, on: Target | None = None, how: Estimating | None = None) -> None:
+def estimate(model: Path, /, *, on: Target = Target(), how: Estimating = Estimating()) -> None:
     """Estimate latency, throughput and energy before there is a board, with honest error bars.
 
     Fitted on public measurements; every number is an 80% interval, and what nobody measured is `unknown`.
@@ -46,8 +46,7 @@ def estimate(model: Path, /, *, on: Target | None = None, how: Estimating | None
     """
     from dlaflow.estimate.text import estimate_text
 
-    how = how or Estimating()
-    found = estimate_model(model, (on or Target()).target(), how)
+    found = estimate_model(model, on.target(), how)
     if found.learned and not how.quiet:
         learned = found.learned
         for name, before, after in zip(learned.samples, learned.before, learned.after, strict=True):

@@ -27,7 +27,7 @@ class Evaluating:
     quiet: terminal.Quiet = False
 
 
-def evaluate(*models: Path, source: Source, how: Evaluating | None = None, shape: Shape = ()) -> None:
+def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shape: Shape = ()) -> None:
     """Measure top-1 on the test split, with its 95% interval, and the agreement with a reference model.
 
     Q/DQ and FP16 models are computed as the DLA would, as closely as onnxruntime can: values rounded where the file
@@ -45,7 +45,6 @@ def evaluate(*models: Path, source: Source, how: Evaluating | None = None, shape
     models
         ONNX models that take the same images.
     """
-    how = how or Evaluating()
     progress, shapes = terminal.progress(quiet=how.quiet), fixed_shapes(shape)
     found = evaluate_models(models, source.data, source, shapes, how.reference, progress)
     if how.json is not None:

@@ -45,7 +45,7 @@ def export(
     *,
     weights: Annotated[Path, Parameter(name=["--weights", "-w"])],
     out: Out,
-    how: Exporting | None = None,
+    how: Exporting = Exporting(),
 ) -> None:
     """Write trained weights as one ONNX file, checked and compared with torch.
 
@@ -67,7 +67,6 @@ def export(
     out
         The ONNX file to write.
     """
-    how = how or Exporting()
     config = ExportConfig(
         model=model,
         weights=weights,
@@ -83,12 +82,10 @@ def export(
         write_atomic(how.json, record_json(SCHEMA, {"model": model, **asdict(result)}))
     if not how.quiet:
         batch = f"batch {result.batch}" if result.batch else "dynamic batch"
-        lines = [
+        terminal.say(
             f"Wrote {result.out}: opset {result.opset}, {batch}, {result.nodes} nodes, accepted by ONNX's checker",
             f"Largest difference to torch: {result.max_difference:.2e} (at most {TOLERANCE:.0e} is allowed)",
-        ]
-        for line in lines:
-            terminal.console().print(line, markup=False)
+        )
 
 
 def _number(option: str, text: str, word: str) -> int:

@@ -20,11 +20,11 @@ _LONGEST = 200
 _REPORT = "This is a fault of dlaflow: please report it with the command and the file"
 
 
-def take_debug(words: list[str]) -> tuple[list[str], bool]:
-    """The words without `--debug`, which every command takes at any place before a bare `--`; whether it was there."""
-    end = words.index("--") if "--" in words else len(words)
-    kept = [word for word in words[:end] if word != DEBUG]
-    return kept + words[end:], len(kept) < end
+def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--debug`, which commands take anywhere before a bare `--`, and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [each for each in arguments[:end] if each != DEBUG]
+    return kept + arguments[end:], len(kept) < end
 
 
 def end_with(error: BaseException, *, debug: bool) -> int:

@@ -21,9 +21,7 @@ from dlaflow.files import write_atomic
 class Fixing(FixOptions):
     """How far to go."""
 
-    cut: str | None = None
     output_4d: Annotated[bool, Parameter(name="--output-4d")] = False
-    input_shape: str | None = None
     json: Path | None = None
     """Also write the whole report to this file (schema dlaflow.fix/1)."""
     quiet: terminal.Quiet = False
@@ -47,9 +45,9 @@ def fix(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    on: Target | None = None,
-    how: Fixing | None = None,
-    source: Data | None = None,
+    on: Target = Target(),
+    how: Fixing = Fixing(),
+    source: Data = Data(),
 ) -> None:
     """Rewrite a model so that its backbone stays on the DLA, and prove that it computes the same.
 
@@ -73,8 +71,7 @@ def fix(
     """
     from dlaflow.report.fix_text import fix_json, fix_text
 
-    how, source = how or Fixing(), source or Data()
-    target, progress = (on or Target()).target(), terminal.progress(quiet=how.quiet)
+    target, progress = on.target(), terminal.progress(quiet=how.quiet)
     if out is None and not how.dry_run:
         raise UsageError("nowhere to write to", expected="--out FILE, or --dry-run")
     lines = []

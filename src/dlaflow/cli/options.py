@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar, get_type_hints
@@ -9,21 +10,11 @@ from typing import Annotated, TypeVar, get_type_hints
 from cyclopts import Parameter
 
 from dlaflow.api.images import ImageOptions
+from dlaflow.api.keywords import File
+from dlaflow.fixed_shape import ShapesGiven
 from dlaflow.targets.options import TargetOptions
 
 _Record = TypeVar("_Record")
-
-
-def group(record: type[_Record]) -> type[_Record]:
-    """Make the fields of a dataclass options of a command; their help stands behind each field, inherited ones too.
-
-    The parser looks up the types of a record in the module of the last subclass, where names of its bases are unknown.
-    """
-    record.__init__.__annotations__ = get_type_hints(record, include_extras=True)
-    marked: type[_Record] = Parameter(name="*")(record)
-    return marked
-
-
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 Shape = Annotated[
     tuple[str, ...],
@@ -36,13 +27,37 @@ Shape = Annotated[
 ]
 """`--shape`, for every command that reads a model."""
 
+_AS_TEXT: dict[object, object] = {
+    File: Path,
+    File | None: Path | None,
+    Sequence[File]: tuple[Path, ...],
+    Sequence[str]: tuple[str, ...],
+    str | int | None: str | None,
+    str | Sequence[str] | None: str | None,
+    str | Sequence[int] | None: str | None,
+    str | Sequence[float] | None: str | None,
+    ShapesGiven: Shape,
+}
+"""The type of a field in the library → what the command line takes for it."""
+
+
+def group(record: type[_Record]) -> type[_Record]:
+    """Make the fields of a dataclass options of a command; their help stands behind each field, inherited ones too.
+
+    The parser looks up the types of a record in the module of the last subclass, where names of its bases are unknown.
+    What a caller in Python may also give as a list or a number is text on a command line.
+    """
+    hints = get_type_hints(record, include_extras=True)
+    types = {name: _AS_TEXT.get(hint, hint) for name, hint in hints.items()}
+    record.__annotations__ = record.__init__.__annotations__ = types
+    marked: type[_Record] = Parameter(name="*")(record)
+    return marked
+
 
 @group
 @dataclass(frozen=True, kw_only=True)
 class Target(TargetOptions):
     """What the model is for."""
-
-    shape: Shape = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +72,6 @@ class _Data:
 @dataclass(frozen=True, kw_only=True)
 class Source(ImageOptions, _Data):
     """Where the images come from, and how they are read."""
-
-    data_dir: Path | None = None
-    resize: str | None = None
-    mean: str | None = None
-    std: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
-from dlaflow.cli import remote_build, remote_measure, terminal
-from dlaflow.cli.doctor import facts
-from dlaflow.cli.options import Out
-from dlaflow.cli.remote_options import Connecting, control, each_board
+from dlaflow.api.build import configure, measuring_of, target_of
+from dlaflow.api.images import select
+from dlaflow.api.profile import profile_json
+from dlaflow.build.engine import BuildResult, Request
+from dlaflow.build.manifest import BuiltFor
+from dlaflow.cli import terminal
+from dlaflow.cli.build import Engine, print_cautions, print_result
+from dlaflow.cli.doctor import abilities_table, facts
+from dlaflow.cli.options import Out, Source, Target
+from dlaflow.cli.profile_view import comparison_view, profile_view
+from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
+from dlaflow.files import write_atomic
+from dlaflow.placement.answers import keep
+from dlaflow.profile.compare import compare_profiles
+from dlaflow.profile.profile import Files, read_profile
+from dlaflow.quantize.accuracy import Accuracy
+from dlaflow.remote.bench import BenchOptions
+from dlaflow.remote.bench import bench as run_bench
 from dlaflow.remote.board import RemoteBoard
-from dlaflow.remote.doctor import examine
-from dlaflow.remote.inventory import BoardEntry
+from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board, builder_on
+from dlaflow.remote.doctor import ask, examine
+from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
+from dlaflow.remote.inventory import BoardEntry, boards_of
 from dlaflow.remote.jobs import find_exactly, finish
-from dlaflow.remote.records import Cleaned, JobList, JobState, Stopping
+from dlaflow.remote.power import IdleOptions
+from dlaflow.remote.power import power as run_power
+from dlaflow.remote.probe import Probed, ProbeOptions
+from dlaflow.remote.probe import probe as run_probe
+from dlaflow.remote.profile import RemoteProfile, profile_on_board
+from dlaflow.remote.records import Cleaned, JobList, JobState, PowerOptions, Stopping
+from dlaflow.report.boards_text import board_table
+from dlaflow.report.json import measurements_json
+from dlaflow.types import Measurement
 
 _HELP = """Do the work of a command on a board.
 
@@ -48,15 +74,9 @@ Examples:
 `dlaflow remote BOARD COMMAND --help` tells the options of a command.
 """
 
+_Answer = TypeVar("_Answer")
 commands = App(name="dlaflow remote BOARD", result_action="return_value", default_parameter=Parameter(negative=""))
 remote = App(name="remote", help=_HELP, help_flags=[], version_flags=[], result_action="return_value")
-
-commands.command(remote_build.build)
-commands.command(remote_build.probe)
-commands.command(remote_measure.profile)
-commands.command(remote_measure.bench)
-commands.command(remote_measure.power)
-commands.command(remote_measure.evaluate)
 
 NAMES = ("doctor", "build", "profile", "bench", "power", "evaluate", "probe", "jobs", "attach", "stop", "clean")
 
@@ -85,32 +105,342 @@ def choose(*words: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
 
 
 @commands.command
-def doctor(board: str, /, *, connecting: Connecting | None = None) -> None:
+def doctor(board: str, /, *, connecting: Connecting = Connecting()) -> None:
     """Tell what the board is, what of dlaflow works there, and the command that installs what is missing."""
     found = each_board(board, connecting, lambda one, entry: examine(one))
     console = terminal.console()
     for name, checkup in found.items():
-        if connecting and connecting.quiet:
+        if connecting.quiet:
             continue
         console.print(Text(name, "bold"))
         for title, value in facts(checkup.machine):
             console.print(Text(f"{title:<12}{value}"))
-        table = Table("what", "there", "missing", "how to get it", title="What works there", title_justify="left")
-        for ability in checkup.abilities:
-            works = Text("yes", "green") if ability.works else Text("no", "red")
-            table.add_row(Text(ability.name), works, Text(ability.why), Text(ability.install))
-        console.print(table)
+        console.print(abilities_table(checkup, "there"))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How to build on the board."""
+
+    build_only: bool = False
+    """Do not measure after the build."""
+    timeout: float = 6 * HOUR
+    """Seconds after which trtexec is stopped."""
+    lock_clocks: bool = False
+    """Fix the clocks at their highest for the build's measurement (needs sudo there); they are put back afterwards."""
+    verbose: bool = False
+    """Let trtexec log everything."""
 
 
 @commands.command
-def jobs(board: str, /, *, connecting: Connecting | None = None) -> None:
-    """List what runs on the board, and what ran."""
+def build(
+    board: str,
+    model: Path,
+    /,
+    *,
+    out: Out,
+    target: Target = Target(),
+    engine: Engine = Engine(),
+    running: Running = Running(),
+    connecting: Connecting = Connecting(),
+) -> None:
+    """Build an engine on the board, and pull it with its log and manifest.
 
-    def work(one: RemoteBoard, entry: BoardEntry) -> tuple[JobState, ...]:
-        one.hello()
-        return one.ask("jobs", JobList).jobs
+    The release is the board's own. A build goes on when the connection breaks; --attach finds it again. A board without
+    trtexec builds through TensorRT's Python API, and does not measure.
+
+    Parameters
+    ----------
+    model
+        The ONNX model.
+    out
+        The engine to write; with several boards each adds its name.
+    """
+    if engine.timing_cache is not None:
+        raise UsageError(
+            "the board keeps no timing cache for another host", received="--timing-cache", then="Leave it out."
+        )
+    count = len(boards_of(board))
+
+    def work(one: RemoteBoard, entry: BoardEntry) -> BuildResult:
+        machine, facts = ask(one)
+        on_board = target_of(options_on(machine, target, entry.title), engine)
+        config = configure(model, on_board, engine)
+        release, path = on_board.release, own_path(out, entry.title, count)
+        only = running.build_only or config.standalone
+        how = RemoteBuild(
+            measuring_of(path, release.tensorrt, build_only=only, verbose=running.verbose),
+            running.timeout,
+            running.lock_clocks,
+            connecting.control,
+            builder_on(one, facts),
+        )
+        built_for = BuiltFor("tensorrt", release.tensorrt, on_board.board.id, release.name)
+        return build_on_board(one, Request(model, path, config, built_for), how)
+
+    for name, result in each_board(board, connecting, work).items():
+        if not connecting.quiet:
+            print_cautions(result.cautions)
+            print_result(result, name)
+
+
+@commands.command
+def probe(
+    board: str,
+    model: Path,
+    /,
+    *,
+    target: Target = Target(),
+    every_layer: bool = False,
+    again: bool = False,
+    connecting: Connecting = Connecting(),
+) -> None:
+    """Let the board answer what `check` does not know: each unknown layer is built alone, and the answer is kept.
+
+    Parameters
+    ----------
+    model
+        The ONNX model.
+    every_layer
+        Ask about all layers, not only unknown ones.
+    again
+        Ask also what was answered before.
+    """
+
+    def work(one: RemoteBoard, entry: BoardEntry) -> Probed:
+        machine, _ = ask(one)
+        probing = ProbeOptions(everything=every_layer, again=again, control=connecting.control)
+        return run_probe(one, model, options_on(machine, target, entry.title).target(), probing)
+
+    for name, probed in each_board(board, connecting, work).items():
+        place = keep(probed.answers) if probed.answers else None
+        if connecting.quiet:
+            continue
+        asked = probed.answers.answers if probed.answers else ()
+        lines = [
+            f"{answer.device:<7} {answer.kind:<16} {answer.layer}  {answer.reason}".rstrip()
+            for answer in (*asked, *probed.known)
+        ]
+        lines += [f"not asked {layer}: {why}" for layer, why in probed.skipped]
+        kept = f"; kept in {place}" if place else ""
+        terminal.say(*lines, f"{len(asked)} layers asked on {name}, {len(probed.known)} known before{kept}")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """How long to measure."""
+
+    duration: int = 10
+    """Seconds of each measurement."""
+    power: Annotated[bool, Parameter(negative="--no-power")] = True
+    """Measure power where the board can."""
+    idle: float = 5.0
+    """Seconds of idling before, as the baseline of power."""
+    lock_clocks: bool = False
+    """Fix the clocks at their highest meanwhile (needs sudo there); they are put back afterwards."""
+
+
+@commands.command
+def profile(
+    board: str,
+    engine: Path,
+    /,
+    *,
+    out: Out = Path("profile"),
+    dla_core: int | None = None,
+    no_nsys: bool = False,
+    length: Length = Length(),
+    json: Path | None = None,
+    connecting: Connecting = Connecting(),
+) -> None:
+    """Measure an engine on the board with its layer times, and tell where the time goes.
+
+    Parameters
+    ----------
+    engine
+        The engine, with its manifest beside it.
+    out
+        The folder for log, layer times, time line and power; with several boards each adds its name.
+    dla_core
+        Another DLA core than the engine's own.
+    no_nsys
+        Leave out the time line of Nsight Systems.
+    json
+        Everything that was found, as records.
+    """
+    count = len(boards_of(board))
+
+    def work(one: RemoteBoard, entry: BoardEntry) -> Files:
+        power = PowerOptions(idle_s=length.idle) if length.power and _has_power(one) else None
+        how = RemoteProfile(
+            length.duration, dla_core, not no_nsys, power, clocks=length.lock_clocks, control=connecting.control
+        )
+        return profile_on_board(one, engine, own_path(out, entry.title, count), how)
 
     found = each_board(board, connecting, work)
+    profiles = [read_profile(files) for files in found.values()]
+    if json is not None:
+        write_atomic(json, profile_json(profiles))
+    if connecting.quiet:
+        return
+    console = terminal.console()
+    for name, one in zip(found, profiles, strict=True):
+        console.print(f"On {name}:", markup=False)
+        console.print(profile_view(one))
+    if len(profiles) > 1:
+        console.print(comparison_view(compare_profiles(profiles)))
+
+
+@commands.command
+def bench(
+    board: str,
+    /,
+    *,
+    gpu: Path | None = None,
+    dla: Path | None = None,
+    core: tuple[int, ...] = (0, 1),
+    repeats: int = 3,
+    length: Length = Length(),
+    json: Path | None = None,
+    connecting: Connecting = Connecting(),
+) -> None:
+    """Measure the GPU alone, each DLA core alone and all together: throughput, latency, power, energy, contention.
+
+    Parameters
+    ----------
+    gpu
+        An engine for the GPU.
+    dla
+        An engine for the DLA.
+    core
+        The DLA cores to use.
+    repeats
+        How often each is measured; the spread is that of the repeats.
+    json
+        Also write the measurements to this file.
+    """
+
+    def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
+        options = BenchOptions(
+            gpu=gpu,
+            dla=dla,
+            cores=core,
+            duration=length.duration,
+            repeats=repeats,
+            idle=length.idle,
+            power=length.power and _has_power(one),
+            clocks=length.lock_clocks,
+            control=connecting.control,
+        )
+        return run_bench(one, options)
+
+    _show(each_board(board, connecting, work), json, connecting)
+
+
+@commands.command
+def power(
+    board: str, /, *, seconds: float = 10.0, json: Path | None = None, connecting: Connecting = Connecting()
+) -> None:
+    """Tell what the board draws as it is, rail by rail, with power mode: the baseline of all others.
+
+    Parameters
+    ----------
+    seconds
+        How long to sample.
+    json
+        Also write the measurements to this file.
+    """
+
+    def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
+        return run_power(one, IdleOptions(seconds, control=connecting.control))
+
+    _show(each_board(board, connecting, work), json, connecting)
+
+
+@commands.command
+def evaluate(
+    board: str,
+    engine: Path,
+    /,
+    *,
+    source: Source,
+    input: str | None = None,
+    json: Path | None = None,
+    connecting: Connecting = Connecting(),
+) -> None:
+    """Measure the top-1 of an engine on the board itself, with its 95% interval.
+
+    trtexec loads the engine for each batch, so give a part of the images with --samples.
+
+    Parameters
+    ----------
+    engine
+        The engine, with its manifest beside it.
+    input
+        The name of its input, where the manifest does not tell it.
+    json
+        Also write the measurements to this file.
+    """
+    from dlaflow.build.manifest import read_manifest
+
+    manifest = read_manifest(engine)
+    shapes = manifest.config.shapes if manifest else ()
+    shape = shapes[0].shapes.usual[1:] if shapes else (3, None, None)
+    progress = terminal.progress(quiet=connecting.quiet)
+    chosen = select(source.data, source, shape, train=False, default=512, progress=progress)
+    labels = chosen.known_labels
+    batch = None if shapes else source.batch
+    how = RemoteEvaluation(input=input, batch=batch, control=connecting.control)
+
+    def work(one: RemoteBoard, entry: BoardEntry) -> Accuracy:
+        return evaluate_on_board(one, engine, chosen.images, labels, how)
+
+    found = each_board(board, connecting, work)
+    rows = [
+        row
+        for name, accuracy in found.items()
+        for row in accuracy.measurements(f"{engine.stem} on {name}", detail=chosen.description)
+        if row.quantity == "top1"
+    ]
+    if json is not None:
+        write_atomic(json, measurements_json(rows))
+    if connecting.quiet:
+        return
+    for name, accuracy in found.items():
+        low, high = accuracy.interval
+        top1 = f"top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%})"
+        terminal.say(f"{engine} on {name}: {top1}, {chosen.description}")
+
+
+def _show(found: dict[str, list[Measurement]], json: Path | None, connecting: Connecting) -> None:
+    """Measurements of boards side by side, and as a file."""
+    if json is not None:
+        several = len(found) > 1
+        rows = [
+            replace(one, subject=f"{name} {one.subject}") if several else one
+            for name, rows in found.items()
+            for one in rows
+        ]
+        write_atomic(json, measurements_json(rows))
+    if not connecting.quiet:
+        terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
+        for rows in found.values():
+            for detail in dict.fromkeys(row.detail for row in rows[:1]):
+                terminal.console().print(detail, style="dim", markup=False)
+
+
+def _has_power(board: RemoteBoard) -> bool:
+    """Whether the board can tell its power; a desktop cannot, and is measured without."""
+    board.hello()
+    return "tegrastats" in board.facts().places
+
+
+@commands.command
+def jobs(board: str, /, *, connecting: Connecting = Connecting()) -> None:
+    """List what runs on the board, and what ran."""
+    found = each_board(board, connecting, lambda one, entry: _ask(one, "jobs", JobList).jobs)
     table = Table("board")
     table.add_column("job", no_wrap=True, min_width=28)
     for title in ("state", "what", "host"):
@@ -123,14 +453,7 @@ def jobs(board: str, /, *, connecting: Connecting | None = None) -> None:
 
 
 @commands.command
-def attach(
-    board: str,
-    job: str,
-    /,
-    *,
-    out: Out,
-    connecting: Connecting | None = None,
-) -> None:
+def attach(board: str, job: str, /, *, out: Out, connecting: Connecting = Connecting()) -> None:
     """Follow a job that an earlier call started, and pull all that it left.
 
     Parameters
@@ -147,14 +470,14 @@ def attach(
 
     def work(one: RemoteBoard, entry: BoardEntry) -> JobState:
         one.hello()
-        return finish(one, find_exactly(one, job), out, control(connecting))
+        return finish(one, find_exactly(one, job), out, connecting.control)
 
     (state,) = each_board(board, connecting, work).values()
-    terminal.console().print(f"{state.id} {state.state} {state.why}: {len(state.outputs)} files in {out}", markup=False)
+    terminal.say(f"{state.id} {state.state} {state.why}: {len(state.outputs)} files in {out}")
 
 
 @commands.command
-def stop(board: str, job: str, /, *, connecting: Connecting | None = None) -> None:
+def stop(board: str, job: str, /, *, connecting: Connecting = Connecting()) -> None:
     """End a job on the board; its clocks are put back.
 
     Parameters
@@ -162,17 +485,12 @@ def stop(board: str, job: str, /, *, connecting: Connecting | None = None) -> No
     job
         Its name, as `jobs` lists it.
     """
-
-    def work(one: RemoteBoard, entry: BoardEntry) -> Stopping:
-        one.hello()
-        return one.ask("stop", Stopping, {"id": job})
-
-    each_board(board, connecting, work)
+    each_board(board, connecting, lambda one, entry: _ask(one, "stop", Stopping, {"id": job}))
     terminal.console().print(f"{job} is asked to stop")
 
 
 @commands.command
-def clean(board: str, /, *, days: float = 14.0, connecting: Connecting | None = None) -> None:
+def clean(board: str, /, *, days: float = 14.0, connecting: Connecting = Connecting()) -> None:
     """Forget jobs that ended long ago, and files that no job used since.
 
     Parameters
@@ -182,11 +500,13 @@ def clean(board: str, /, *, days: float = 14.0, connecting: Connecting | None = 
     """
     if days < 0:
         raise UsageError("days cannot be negative", expected="0 or more", received=days)
-
-    def work(one: RemoteBoard, entry: BoardEntry) -> Cleaned:
-        one.hello()
-        return one.ask("clean", Cleaned, {"days": days})
-
-    for name, cleaned in each_board(board, connecting, work).items():
+    found = each_board(board, connecting, lambda one, entry: _ask(one, "clean", Cleaned, {"days": days}))
+    for name, cleaned in found.items():
         outcome = "is busy; nothing was removed" if cleaned.answer == "busy" else f"forgot {cleaned.removed} jobs"
-        terminal.console().print(f"{name} {outcome}", markup=False)
+        terminal.say(f"{name} {outcome}")
+
+
+def _ask(board: RemoteBoard, question: str, kind: type[_Answer], request: dict[str, object] | None = None) -> _Answer:
+    """Ask the agent, which must be there first."""
+    board.hello()
+    return board.ask(question, kind, request)

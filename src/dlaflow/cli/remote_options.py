@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from dlaflow.cli import terminal
 from dlaflow.cli.options import Reaching, group
 from dlaflow.errors import UsageError
 from dlaflow.progress import Interruption, Progress, silent
+from dlaflow.recipe.files import plain
 from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
 from dlaflow.remote.inventory import BoardEntry, UserCallbacks, answers_of, boards_of, on_every_board, open_board
@@ -35,13 +36,17 @@ class Connecting(Reaching):
     """Write down what the board answers, to be answered again by replay:FOLDER as the board."""
     quiet: terminal.Quiet = False
 
+    @property
+    def control(self) -> JobControl:
+        """How Ctrl-C and --attach are handled."""
+        return JobControl(attach=self.attach, ask_to_stop=ask_to_stop)
 
-def each_board(text: str, connecting: Connecting | None, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
+
+def each_board(text: str, connecting: Connecting, work: Callable[[RemoteBoard, BoardEntry], T]) -> dict[str, T]:
     """Do `work` on the board, or on all of an inventory at once; board → answer.
 
     Raises the board's own error where there is one board, else BoardsFailedError once all have ended.
     """
-    connecting = connecting or Connecting()
     entries = boards_of(text, connecting.ssh_config)
     if connecting.record is not None and len(entries) > 1:
         raise UsageError("one board is recorded at a time", received=f"--record with {len(entries)} boards")
@@ -63,11 +68,6 @@ def each_board(text: str, connecting: Connecting | None, work: Callable[[RemoteB
 def tell(text: str) -> None:
     """A line that a user must not miss."""
     terminal.console(stderr=True).print(text, markup=False, soft_wrap=True)
-
-
-def control(connecting: Connecting | None) -> JobControl:
-    """How Ctrl-C and --attach are handled."""
-    return JobControl(attach=bool(connecting and connecting.attach), ask_to_stop=ask_to_stop)
 
 
 def ask_to_stop() -> bool:
@@ -117,17 +117,11 @@ def own_path(path: Path, name: str, boards: int) -> Path:
     """`m.engine` of one board, `m.orin-1.engine` of each of several."""
     if boards == 1:
         return path
-    plain = "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in name)
-    return path.with_name(f"{path.stem}.{plain}{path.suffix}")
+    return path.with_name(f"{path.stem}.{plain(name)}{path.suffix}")
 
 
-@contextmanager
-def display(*, quiet: bool) -> Iterator[Progress]:
+def display(*, quiet: bool) -> AbstractContextManager[Progress]:
     """One display for the work of all boards: bars on a terminal, lines elsewhere, or nothing."""
     if quiet:
-        yield silent
-    elif not sys.stderr.isatty():
-        yield terminal.line
-    else:
-        with terminal.shared_bars() as progress:
-            yield progress
+        return nullcontext(silent)
+    return terminal.shared_bars() if sys.stderr.isatty() else nullcontext(terminal.line)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -72,9 +71,9 @@ def run(
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     resume: bool = False,
-    change: Overrides | None = None,
-    boards: OnBoards | None = None,
-    messages: Messages | None = None,
+    change: Overrides = Overrides(),
+    boards: OnBoards = OnBoards(),
+    messages: Messages = Messages(),
 ) -> None:
     """Run a recipe: train, export, check, calibrate, evaluate, report; with --on also build and measure on boards.
 
@@ -100,7 +99,6 @@ def run(
     resume
         Keep what an earlier run in that folder finished; without it the run starts over.
     """
-    change, messages = change or Overrides(), messages or Messages()
     wanted = _changed(load_recipe(recipe), change)
     console, errors = terminal.console(), terminal.console(stderr=True)
 
@@ -111,7 +109,7 @@ def run(
         if not messages.quiet:
             _print_step(done, console)
 
-    fleet = _fleet(boards or OnBoards())
+    fleet = _fleet(boards)
     options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen, fleet=fleet)
     try:
         with _progress(shared=fleet is not None, quiet=messages.quiet or not errors.is_terminal) as progress:
@@ -124,7 +122,7 @@ def run(
         write_atomic(messages.json, run_json(outcome.record))
     if not messages.quiet:
         _print_outcome(outcome, console)
-    _raise_failed(outcome, errors)
+    _raise_failed(outcome)
 
 
 def _fleet(boards: OnBoards) -> FleetOptions | None:
@@ -136,26 +134,20 @@ def _fleet(boards: OnBoards) -> FleetOptions | None:
     return FleetOptions(boards_of(boards.on, boards.ssh_config), patience, UserCallbacks(ask_to_stop, tell))
 
 
-@contextmanager
-def _progress(*, shared: bool, quiet: bool) -> Iterator[Progress]:
+def _progress(*, shared: bool, quiet: bool) -> AbstractContextManager[Progress]:
     """Bars that pass one by one; `shared`: one display for the boards, which work side by side."""
     if quiet:
-        yield silent
-    elif not shared:
-        yield terminal.passing_bar
-    else:
-        with terminal.shared_bars() as progress:
-            yield progress
+        return nullcontext(silent)
+    return terminal.shared_bars() if shared else nullcontext(terminal.passing_bar)
 
 
-def _raise_failed(outcome: RunOutcome, errors: Console) -> None:
+def _raise_failed(outcome: RunOutcome) -> None:
     """The boards that failed, once the results of the others are printed."""
     if not outcome.failed:
         return
     if len(outcome.sent) == 1:
         raise next(iter(outcome.failed.values()))
-    for name, error in outcome.failed.items():
-        errors.print(f"{name}: {error}", markup=False)
+    terminal.say(*(f"{name}: {error}" for name, error in outcome.failed.items()), stderr=True)
     raise BoardsFailedError(
         f"{len(outcome.failed)} of {len(outcome.sent)} boards failed: {', '.join(outcome.failed)}",
         then="The others are done; --resume does what is left.",
@@ -164,15 +156,16 @@ def _raise_failed(outcome: RunOutcome, errors: Console) -> None:
 
 def _changed(recipe: Recipe, change: Overrides) -> Recipe:
     """The recipe with the options of the command line in place of its own."""
-    replace = msgspec.structs.replace
-    if change.data is not None:
-        recipe = replace(recipe, data=replace(recipe.data, name=change.data))
-    if change.data_dir is not None:
-        recipe = replace(recipe, data=replace(recipe.data, dir=str(change.data_dir)))
-    if change.epochs is not None:
-        recipe = replace(recipe, train=replace(recipe.train, epochs=change.epochs))
-    if change.samples is not None:
-        recipe = replace(recipe, calibrate=replace(recipe.calibrate, samples=change.samples))
+    folder = None if change.data_dir is None else str(change.data_dir)
+    for section, key, value in (
+        ("data", "name", change.data),
+        ("data", "dir", folder),
+        ("train", "epochs", change.epochs),
+        ("calibrate", "samples", change.samples),
+    ):
+        if value is not None:
+            changed = msgspec.structs.replace(getattr(recipe, section), **{key: value})
+            recipe = msgspec.structs.replace(recipe, **{section: changed})
     check_recipe(recipe)
     return recipe
 

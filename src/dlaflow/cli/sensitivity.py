@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dlaflow.api.sensitivity import Ranked, SensitivityOptions, rank_layers
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Shape, Source, group
+from dlaflow.cli.options import Source, group
 from dlaflow.files import record_json, write_atomic
 
 SCHEMA = "dlaflow.sensitivity/1"
@@ -18,15 +18,12 @@ SCHEMA = "dlaflow.sensitivity/1"
 class Searching(SensitivityOptions):
     """What to look for and what to write."""
 
-    layer_precisions: Path | None = None
-    qdq: Path | None = None
-    shape: Shape = ()
     json: Path | None = None
     """Write the ranking to this file."""
     quiet: terminal.Quiet = False
 
 
-def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None) -> None:
+def sensitivity(model: Path, /, *, source: Source, how: Searching = Searching()) -> None:
     """Rank layers by the damage that INT8 alone does, and propose the smallest set to keep in FP16.
 
     Half of the images calibrate, the other half measures.
@@ -40,7 +37,6 @@ def sensitivity(model: Path, /, *, source: Source, how: Searching | None = None)
     model
         The float32 ONNX model.
     """
-    how = how or Searching()
     found = rank_layers(model, source.data, source, how, terminal.progress(quiet=how.quiet))
     if how.json is not None:
         write_atomic(how.json, record_json(SCHEMA, {"model": str(model), **asdict(found.sensitivity)}))

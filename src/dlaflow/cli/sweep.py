@@ -15,9 +15,9 @@ from dlaflow.cli import terminal
 from dlaflow.errors import EXIT_DONE, EXIT_USAGE, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.report.units import count
-from dlaflow.sweep.load import load_sweep
 from dlaflow.sweep.records import SweepRecord, TrialRecord, sweep_json
 from dlaflow.sweep.run import SweepOptions, run_sweep
+from dlaflow.sweep.space import load_sweep
 from dlaflow.zoo.models import check_name
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Place:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class Messages:
     """What to say."""
 
     quiet: terminal.Quiet = False
@@ -52,8 +52,8 @@ def sweep(
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     resume: bool = False,
-    where: Place | None = None,
-    talk: Talk | None = None,
+    where: Place = Place(),
+    messages: Messages = Messages(),
 ) -> int:
     """Sweep over networks, widths, normalization, calibration, precisions and targets; report accuracy against latency.
 
@@ -79,7 +79,6 @@ def sweep(
     resume
         Keep the trials that an earlier sweep in that folder finished; without it the sweep starts over.
     """
-    where, talk = where or Place(), talk or Talk()
     wanted = load_sweep(file)
     for model in wanted.space.model:
         if not model.endswith(".onnx"):
@@ -94,21 +93,21 @@ def sweep(
         errors.print(f"! {text}", markup=False)
 
     def listen(trial: TrialRecord, kept: bool) -> None:
-        if not talk.quiet:
+        if not messages.quiet:
             _print_trial(trial, kept, console)
 
     options = SweepOptions(out or Path("runs") / wanted.name, resume, where.address, where.cores, announce, listen)
     try:
         # Ray prints pages of a lost machine's log on stdout, whatever its options say; `announce` says it in a line.
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-            record = run_sweep(wanted, options, terminal.progress(quiet=talk.quiet))
+            record = run_sweep(wanted, options, terminal.progress(quiet=messages.quiet))
     except KeyboardInterrupt:
-        if not talk.quiet:
+        if not messages.quiet:
             errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
         raise
-    if talk.json is not None:
-        write_atomic(talk.json, sweep_json(record))
-    if not talk.quiet:
+    if messages.json is not None:
+        write_atomic(messages.json, sweep_json(record))
+    if not messages.quiet:
         _print_record(record, options.folder, console)
     if record.failed:
         failed = record.failed[0]

@@ -41,13 +41,19 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     return Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
+def say(*lines: str, stderr: bool = False, quiet: bool = False) -> None:
+    """Print lines as they are: square brackets in a name are no markup."""
+    shown = console(stderr=stderr, quiet=quiet)
+    for line in lines:
+        shown.print(line, markup=False)
+
+
 def say_unread(placement: Placement, *, quiet: bool) -> None:
     """Tell on stderr, before any number, that no engine comes out of the model as it is, or a wrong one."""
     from dlaflow.rules.reading import no_engine
 
-    errors = console(stderr=True, quiet=quiet)
-    for finding in no_engine(placement.findings):
-        errors.print(f"caution: {finding.message}. {finding.fix}", markup=False)
+    unread = no_engine(placement.findings)
+    say(*(f"caution: {finding.message}. {finding.fix}" for finding in unread), stderr=True, quiet=quiet)
 
 
 class _Bar:

@@ -53,7 +53,7 @@ class Training:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class Messages:
     """What to say."""
 
     quiet: terminal.Quiet = False
@@ -66,8 +66,8 @@ def train(
     /,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    how: Training | None = None,
-    talk: Talk | None = None,
+    how: Training = Training(),
+    messages: Messages = Messages(),
 ) -> None:
     """Train a network and write its weights with a JSON sidecar that records where they come from.
 
@@ -89,20 +89,18 @@ def train(
     out
         The weights to write (.safetensors).
     """
-    how, talk = how or Training(), talk or Talk()
     config = TrainConfig(model=model, out=out, **vars(how))
     console = terminal.console(stderr=True)
     try:
-        result = run_training(config, terminal.progress(quiet=talk.quiet))
+        result = run_training(config, terminal.progress(quiet=messages.quiet))
     except KeyboardInterrupt:
-        if checkpoint_path(out).is_file() and not talk.quiet:
+        if checkpoint_path(out).is_file() and not messages.quiet:
             console.print(f"The last checkpoint is {checkpoint_path(out)}; go on from it with --resume.", markup=False)
         raise
-    if talk.json is not None:
-        write_atomic(talk.json, record_json(SCHEMA, {"weights": out, **msgspec.to_builtins(result.sidecar)}))
-    if not talk.quiet:
-        for line in _lines(result):
-            terminal.console().print(line, markup=False)
+    if messages.json is not None:
+        write_atomic(messages.json, record_json(SCHEMA, {"weights": out, **msgspec.to_builtins(result.sidecar)}))
+    if not messages.quiet:
+        terminal.say(*_lines(result))
 
 
 def _lines(result: TrainResult) -> list[str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.graph.inline import subgraphs
+from dlaflow.graph.tensor_type import elem_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def check_elements(dims: Iterable[int | None], name: str, source: Path) -> None:
 
 def check_tensor(tensor: onnx.TensorProto, source: Path) -> None:
     """Raise InputError for a stored tensor whose type or dimensions cannot be."""
-    if tensor.data_type not in _types():
+    if not elem_name(tensor.data_type):
         raise InputError(
             f"{source}: tensor {tensor.name!r} has an element type that ONNX does not know",
             expected="a TensorProto.DataType",
@@ -69,13 +69,6 @@ def check_tensor(tensor: onnx.TensorProto, source: Path) -> None:
         received = "x".join(map(str, tensor.dims))
         raise InputError(f"{source}: tensor {tensor.name!r} has a negative dimension", received=received)
     check_elements(tensor.dims, tensor.name, source)
-
-
-@cache
-def _types() -> frozenset[int]:
-    from onnx import TensorProto
-
-    return frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
 
 def check_growth(graph: onnx.GraphProto, source: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlaflow.graph.tensor_type import TensorType
+from dlaflow.graph.tensor_type import TensorType, elem_name
 
 if TYPE_CHECKING:
     import onnx
@@ -21,24 +21,13 @@ MAX_ELEMENTS = 65_536
 MAX_TOTAL = 1 << 24
 """Elements of all folded tensors together: thousands of nodes could make one of the largest each."""
 
-_DTYPES = {
-    1: np.float32,
-    2: np.uint8,
-    3: np.int8,
-    4: np.uint16,
-    5: np.int16,
-    6: np.int32,
-    7: np.int64,
-    9: np.bool_,
-    10: np.float16,
-    11: np.float64,
-    12: np.uint32,
-    13: np.uint64,
-}
-
-
-_TYPES = frozenset({np.dtype(kind).name for kind in _DTYPES.values()} | {"bfloat16"})
-"""Names of numpy's that are ONNX's as well: a result of another type (text, 8-bit floats) has no use here."""
+_CASTS = frozenset(
+    {"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64"}
+    | {"uint8", "uint16", "uint32", "uint64"}
+)
+"""Types, under the name that ONNX and numpy both give them, that a Cast is followed to."""
+_TYPES = _CASTS | {"bfloat16"}
+"""A result of another type (text, 8-bit floats) has no use here."""
 
 
 class _CannotFold(Exception):
@@ -159,18 +148,14 @@ def _size(call: _Call) -> Array:
 def _constant(call: _Call) -> Array:
     from onnx import numpy_helper
 
-    for name, kind in (("value_int", np.int64), ("value_float", np.float32)):
-        if name in call.attributes:
-            attribute = call.attributes[name]
-            return np.array(attribute.i if name == "value_int" else attribute.f, kind)
-    if "value_ints" in call.attributes:
-        return np.array(call.attributes["value_ints"].ints, np.int64)
-    if "value_floats" in call.attributes:
-        return np.array(call.attributes["value_floats"].floats, np.float32)
-    if "value" in call.attributes:
-        tensor = call.attributes["value"].t
-        _limited(float(np.prod(list(tensor.dims), dtype=np.float64)))
-        return numpy_helper.to_array(tensor)
+    for name, attribute in call.attributes.items():
+        if name in ("value_int", "value_ints"):
+            return np.array(attribute.i if name == "value_int" else attribute.ints, np.int64)
+        if name in ("value_float", "value_floats"):
+            return np.array(attribute.f if name == "value_float" else attribute.floats, np.float32)
+        if name == "value":
+            _limited(float(np.prod(list(attribute.t.dims), dtype=np.float64)))
+            return numpy_helper.to_array(attribute.t)
     raise _CannotFold
 
 
@@ -235,10 +220,10 @@ def _reshape(call: _Call) -> Array:
 
 
 def _cast(call: _Call) -> Array:
-    dtype = _DTYPES.get(call.integer("to", 0))
-    if dtype is None:
+    name = elem_name(call.integer("to", 0))
+    if name not in _CASTS:
         raise _CannotFold
-    return call.value(0).astype(dtype)
+    return call.value(0).astype(name)
 
 
 def _range(call: _Call) -> Array:

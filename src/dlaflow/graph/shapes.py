@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.bounds import check_elements
-from dlaflow.graph.cost import elements
 from dlaflow.graph.fold import MAX_ELEMENTS, fold
 from dlaflow.graph.inference import infer_shapes
 from dlaflow.graph.inline import all_nodes
 from dlaflow.graph.inputs import fix_inputs, open_inputs
+from dlaflow.graph.layer import Dims, elements
 from dlaflow.graph.load import Model
-from dlaflow.graph.ranks import open_shape
-from dlaflow.graph.tensor_type import UNKNOWN, TensorType, dtype_name, elem_name, elem_of, read_type, symbolic
-from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names
+from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_of, read_type, stored_type, symbolic
+from dlaflow.graph.verify import DEFAULT_DOMAINS, outer_names, replace_nodes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,8 +102,7 @@ class _Rounds:
         """Take types that are known already as the first round; whether another one could find more."""
         graph = self.scratch.graph
         self.types.update(types)
-        for tensor in graph.initializer:
-            self.types[tensor.name] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+        self.types |= {tensor.name: stored_type(tensor) for tensor in graph.initializer}
         self._fold()
         return self._shrink()
 
@@ -119,15 +118,14 @@ class _Rounds:
         """Compute the values that follow from those that are known; whether there are any."""
         fresh = fold(self.scratch.graph.node, self.types, self.values, self.model.opset, self.deepest)
         self.values |= fresh
-        self.types |= {name: TensorType(tuple(value.shape), dtype_name(value)) for name, value in fresh.items()}
+        self.types |= {name: TensorType(tuple(value.shape), str(value.dtype)) for name, value in fresh.items()}
         return bool(fresh)
 
     def _take_in(self, graph: onnx.GraphProto) -> None:
         """What inference says, earlier rounds where it says less, then what the exporter wrote down."""
         types = self.types
         stored = {tensor.name: tensor for tensor in graph.initializer}
-        for name, tensor in stored.items():
-            types[name] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+        types |= {name: stored_type(tensor) for name, tensor in stored.items()}
         for value in (*graph.input, *graph.value_info, *graph.output):
             if value.name not in stored:
                 types[value.name] = _merge(read_type(value.type), types.get(value.name, UNKNOWN))
@@ -145,8 +143,7 @@ class _Rounds:
             if node.op_type == "Constant" and node.output and node.output[0] not in types:
                 for attribute in node.attribute:
                     if attribute.HasField("t"):
-                        tensor = attribute.t
-                        types[node.output[0]] = TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+                        types[node.output[0]] = stored_type(attribute.t)
 
     def _known(self) -> tuple[int, int]:
         return len(self.types), sum(None in (known.shape or (None,)) for known in self.types.values())
@@ -156,7 +153,7 @@ class _Rounds:
         from onnx import numpy_helper
 
         graph = self.scratch.graph
-        kept = [node for node in graph.node if not self._is_settled(node)]
+        kept = [node for node in graph.node if not self._is_wholly_known(node)]
         if not kept:
             return False
         stored = {tensor.name for tensor in graph.initializer}
@@ -164,11 +161,11 @@ class _Rounds:
         for name in dict.fromkeys(name for node in kept for name in _taken(node)):
             if name in self.values and name not in stored and name not in made:
                 graph.initializer.append(numpy_helper.from_array(self.values[name], name))
-        _replace_nodes(graph, kept)
+        _keep(graph, kept)
         _remember(graph, self.types)
         return True
 
-    def _is_settled(self, node: onnx.NodeProto) -> bool:
+    def _is_wholly_known(self, node: onnx.NodeProto) -> bool:
         """Whether nothing more can be learnt of a node: all its outputs are known, and so is each small value."""
         return all(not name or self._is_complete(name) for name in node.output)
 
@@ -189,15 +186,13 @@ def _taken(node: onnx.NodeProto) -> Iterator[str]:
     yield from outer_names(node)
 
 
-def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
+def _keep(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
     """Keep these nodes, and the outputs that they make."""
     if len(kept) == len(graph.node):
         return
-    copies = [type(node).FromString(node.SerializeToString()) for node in kept]
-    del graph.node[:]
-    graph.node.extend(copies)
-    made = {name for node in copies for name in node.output}
-    outputs = [type(value).FromString(value.SerializeToString()) for value in graph.output if value.name in made]
+    replace_nodes(graph, kept)
+    made = {name for node in kept for name in node.output}
+    outputs = [value for value in graph.output if value.name in made]
     del graph.output[:]
     graph.output.extend(outputs)
 
@@ -233,13 +228,10 @@ def sizes_from_matrices(model: Model, values: Mapping[str, np.ndarray]) -> bool:
 def _small_constants(model: Model) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
     for name, tensor in model.tensors.items():
-        count = 1
-        for size in tensor.dims:
-            count *= size
-        if count <= MAX_ELEMENTS and name not in model.spans and tensor.data_type != 8:
-            external = tensor.data_location == 1
-            if not external or tensor.data_type in (6, 7):
-                values[name] = model.initializer(name)
+        small = prod(tensor.dims) <= MAX_ELEMENTS and name not in model.spans
+        beside = tensor.data_location == 1 and tensor.data_type not in (6, 7)
+        if small and tensor.data_type != 8 and not beside:
+            values[name] = model.initializer(name)
     return values
 
 
@@ -256,8 +248,43 @@ def _own_rule(node: onnx.NodeProto, types: dict[str, TensorType]) -> None:
         if have.shape is None and source.shape is not None:
             types[node.output[0]] = TensorType(source.shape, have.dtype or source.dtype)
     have = types.get(node.output[0], UNKNOWN) if node.output else UNKNOWN
-    if node.output and have.shape is None and (shape := open_shape(node, types)) is not None:
+    if node.output and have.shape is None and (shape := _open_shape(node, types)) is not None:
         types[node.output[0]] = TensorType(shape, have.dtype)
+
+
+_LIST_AT = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0}
+"""Which input lists the sizes of the output."""
+_HIGHEST_RANK = 64
+
+
+def _open_shape(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> Dims | None:
+    """The output of a node that takes a list of sizes, all dimensions open; None when the list's length is open too.
+
+    ONNX's inference leaves the rank open where it cannot follow the values, in older opsets most of all.
+    """
+    if node.op_type == "GridSample":
+        return _sampled(node, types)
+    at = _LIST_AT.get(node.op_type)
+    if at is None or len(node.input) <= at or node.input[at] not in types:
+        return None
+    listed = types[node.input[at]].shape
+    if listed is None or len(listed) != 1 or listed[0] is None or listed[0] > _HIGHEST_RANK:
+        return None
+    rank = listed[0]
+    if node.op_type == "Expand":
+        data = types[node.input[0]].shape if node.input[0] in types else None
+        if data is None:
+            return None
+        rank = max(rank, len(data))
+    return (None,) * rank
+
+
+def _sampled(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> Dims | None:
+    """Batch and channels of the data, places of the grid: opsets before 16 have the operator in another domain only."""
+    shapes = [types[name].shape for name in node.input[:2] if name in types]
+    if len(shapes) < 2 or shapes[0] is None or shapes[1] is None:
+        return None
+    return (*shapes[0][:2], *shapes[1][1:-1])
 
 
 def _outer_names(graph: onnx.GraphProto) -> frozenset[str]:
@@ -296,9 +323,8 @@ class _Declared:
 
 def _declared(graph: onnx.GraphProto) -> dict[str, _Declared]:
     """What the exporter wrote down: used only where inference finds nothing."""
-    found = {value.name: _Declared(symbolic(value.type), read_type(value.type).dtype) for value in graph.value_info}
-    for value in graph.output:
-        found[value.name] = _Declared(symbolic(value.type), read_type(value.type).dtype)
+    values = (*graph.value_info, *graph.output)
+    found = {value.name: _Declared(symbolic(value.type), read_type(value.type).dtype) for value in values}
     del graph.value_info[:]
     for value in graph.output:
         value.ClearField("type")

@@ -9,7 +9,6 @@ from dlaflow.graph.inputs import symbol_of
 from dlaflow.graph.layer import Dims
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
 
 
@@ -47,6 +46,11 @@ def read_type(type_proto: onnx.TypeProto) -> TensorType:
     return TensorType(shape, elem_name(tensor.elem_type))
 
 
+def stored_type(tensor: onnx.TensorProto) -> TensorType:
+    """The type of a tensor that is stored in the file."""
+    return TensorType(tuple(tensor.dims), elem_name(tensor.data_type))
+
+
 def elem_name(elem_type: int) -> str:
     """ONNX's lower-case name of an element type, '' for undefined."""
     from onnx import TensorProto
@@ -66,8 +70,3 @@ def elem_of(dtype: str) -> int:
 
     name = {"float32": "FLOAT", "float64": "DOUBLE"}.get(dtype, dtype.upper())
     return int(TensorProto.DataType.Value(name))
-
-
-def dtype_name(array: np.ndarray) -> str:
-    """ONNX's lower-case name of an array's element type."""
-    return str(array.dtype)

@@ -104,10 +104,13 @@ def _sort(graph: onnx.GraphProto, available: set[str], source: Path) -> None:
         ) from None
     if order == list(range(len(needs))):
         return
-    nodes = [graph.node[number] for number in order]
-    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    replace_nodes(graph, [graph.node[number] for number in order])
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Put `nodes`, which may be the graph's own, in place of all that it has."""
     del graph.node[:]
-    graph.node.extend(copies)
+    graph.node.extend(nodes)
 
 
 def in_order(needs: Sequence[Collection[int]]) -> list[int]:

@@ -19,7 +19,9 @@ KEEP_BYTES = 33_000
 MAX_DEPTH = 100
 """Messages inside messages: what protobuf itself reads. Each subgraph of an If, Loop or Scan is three."""
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_VARINT, _LENGTH = 0, 2
+_FIXED = {1: 8, 5: 4}
+"""Wire types of a fixed length, with their bytes."""
 
 
 class WireError(ValueError):
@@ -42,12 +44,7 @@ _CHILDREN: dict[Message, dict[int, Message]] = {
     Message.GRAPH: {1: Message.NODE, 5: Message.TENSOR},
     Message.FUNCTION: {7: Message.NODE},
     Message.NODE: {5: Message.ATTRIBUTE},
-    Message.ATTRIBUTE: {
-        5: Message.TENSOR,
-        6: Message.GRAPH,
-        10: Message.TENSOR,
-        11: Message.GRAPH,
-    },
+    Message.ATTRIBUTE: {5: Message.TENSOR, 6: Message.GRAPH, 10: Message.TENSOR, 11: Message.GRAPH},
 }
 _TENSOR_DATA = frozenset({4, 5, 6, 7, 9, 10, 11})
 """float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data."""
@@ -155,10 +152,8 @@ def _fields(buffer: Buffer, span: Span) -> Iterator[tuple[int, int, Span]]:
         elif kind == _VARINT:
             _, after = _read_varint(buffer, position, span.end)
             payload = Span(position, after)
-        elif kind == _FIXED32:
-            payload = Span(position, position + 4)
-        elif kind == _FIXED64:
-            payload = Span(position, position + 8)
+        elif kind in _FIXED:
+            payload = Span(position, position + _FIXED[kind])
         else:
             raise WireError(f"wire type {kind}")
         if payload.end > span.end:

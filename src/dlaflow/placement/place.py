@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dlaflow.graph.cost import has_known_macs
-from dlaflow.graph.layer import Network, Tensor
+from dlaflow.graph.layer import Network, Tensor, has_known_macs
 from dlaflow.placement.answers import Known, settled
 from dlaflow.placement.grouping import group, keep_largest
 from dlaflow.placement.lifting import settle_shapes

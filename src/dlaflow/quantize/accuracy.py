@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
-from dlaflow.types import Measurement, Provenance
+from dlaflow.types import Measurement
 
 _Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: 95% lie between minus and plus this."""
@@ -57,22 +58,16 @@ class Accuracy:
 
     def measurements(self, subject: str, reference: Accuracy | None = None, detail: str = "") -> list[Measurement]:
         """The same as records: top1, throughput and, with a `reference`, agreement. Shares are in percent."""
-        found = [
-            _share("top1", subject, self.correct, self.total, detail),
-            Measurement(
-                "throughput",
-                subject,
-                self.total / self.seconds,
-                "images/s",
-                self.total,
-                provenance=Provenance.MEASURED,
-                detail=detail,
-            ),
-        ]
+        measured = partial(Measurement, subject=subject, n=self.total, detail=detail)
+
+        def share(quantity: str, successes: int) -> Measurement:
+            low, high = wilson(successes, self.total)
+            return measured(quantity=quantity, value=100 * successes / self.total, unit="%", spread=50 * (high - low))
+
+        found = [share("top1", self.correct)]
         if reference is not None:
-            same = round(self.agreement(reference) * self.total)
-            found.insert(1, _share("agreement", subject, same, self.total, detail))
-        return found
+            found.append(share("agreement", round(self.agreement(reference) * self.total)))
+        return [*found, measured(quantity="throughput", value=self.total / self.seconds, unit="images/s")]
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:
@@ -94,11 +89,7 @@ class Images(Protocol):
 
 
 def evaluate(
-    runner: Runner,
-    images: Images,
-    labels: NDArray[np.int64],
-    batch_size: int = 100,
-    progress: Progress = silent,
+    runner: Runner, images: Images, labels: NDArray[np.int64], batch_size: int = 100, progress: Progress = silent
 ) -> Accuracy:
     """Run all `images`, float32 [n, C, H, W] as the model expects them (an array will do), against `labels`, int64 [n].
 
@@ -136,17 +127,3 @@ def classes(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         )
     best: NDArray[np.int64] = np.argmax(flat, axis=1).astype(np.int64)
     return best
-
-
-def _share(quantity: str, subject: str, successes: int, total: int, detail: str) -> Measurement:
-    low, high = wilson(successes, total)
-    return Measurement(
-        quantity,
-        subject,
-        100 * successes / total,
-        "%",
-        total,
-        50 * (high - low),
-        provenance=Provenance.MEASURED,
-        detail=detail,
-    )

@@ -67,7 +67,7 @@ def header_for(tensorrt: str) -> str:
 
 
 def header_for_reader(tensorrt: str) -> str:
-    """The same for a file that a user asks for.
+    """The first line of a file that a user asks for.
 
     Raises UsageError when `tensorrt` is no version, or one that reads no cache.
     """

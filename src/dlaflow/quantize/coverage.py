@@ -66,7 +66,7 @@ def renamed(model: Model | Path, scales: Mapping[str, float], before: str, after
 
 
 def complete(network: Network, known: Mapping[str, float], largest: Largest) -> Coverage:
-    """The same for a network that was lowered before."""
+    """Complete the scales `known` for a network that was lowered before."""
     solver = _Solver(network, known, largest)
     names = [tensor.name for tensor in network.inputs]
     constants = set()

@@ -17,6 +17,7 @@ import numpy as np
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
 from dlaflow.graph.load import Model, as_model
+from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.model import QUANTISED, has_graph, index, opset_of
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
         if value.name in stored:
             value.type.tensor_type.elem_type = stored[value.name]
     _cast_around(graph, ports, {name for name, kind in types.items() if kind == _FLOAT and name not in kept})
-    _cast_inputs(graph, set(stored))
-    _cast_outputs(graph)
+    _cast_ends(graph, set(stored))
     return model
 
 
@@ -101,8 +101,6 @@ def _kept(graph: onnx.GraphProto, ports: Sequence[_Ports]) -> set[str]:
 
 def _cast_around(graph: onnx.GraphProto, ports: Sequence[_Ports], narrowed: set[str]) -> None:
     """Bring the tensors in `narrowed` back to float32 for the ports that want it, and what comes out to float16."""
-    from onnx import helper
-
     nodes: list[onnx.NodeProto] = []
     widened: set[str] = set()
     for node, port in zip(graph.node, ports, strict=True):
@@ -112,7 +110,7 @@ def _cast_around(graph: onnx.GraphProto, ports: Sequence[_Ports], narrowed: set[
                 continue
             wide = f"{name}_fp32"
             if name not in widened:
-                nodes.append(helper.make_node("Cast", [name], [wide], name=f"{wide}/Cast", to=_FLOAT))
+                nodes.append(_cast(name, wide, _FLOAT))
                 widened.add(name)
             node.input[position] = wide
         nodes.append(node)
@@ -121,10 +119,16 @@ def _cast_around(graph: onnx.GraphProto, ports: Sequence[_Ports], narrowed: set[
             if name not in narrowed:
                 continue
             node.output[position] = f"{name}_exact"
-            nodes.append(helper.make_node("Cast", [f"{name}_exact"], [name], name=f"{name}_exact/Cast", to=_FLOAT16))
-    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+            nodes.append(_cast(f"{name}_exact", name, _FLOAT16))
+    replace_nodes(graph, nodes)
+
+
+def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
+    """A Cast to `kind`, called after its float32 side."""
+    from onnx import helper
+
+    wide = target if kind == _FLOAT else source
+    return helper.make_node("Cast", [source], [target], name=f"{wide}/Cast", to=kind)
 
 
 def _refuse(graph: onnx.GraphProto) -> None:
@@ -187,26 +191,15 @@ def _replace_float_constant(node: onnx.NodeProto) -> None:
     node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.asarray(value))))
 
 
-def _cast_inputs(graph: onnx.GraphProto, constants: set[str]) -> None:
-    from onnx import helper
-
+def _cast_ends(graph: onnx.GraphProto, constants: set[str]) -> None:
+    """Leave the network's float inputs and outputs in float32, with a Cast behind each and before each."""
     for value in graph.input:
-        if value.type.tensor_type.elem_type != _FLOAT or value.name in constants:
-            continue
-        narrow = _renamed(graph, value.name)
-        cast = helper.make_node("Cast", [value.name], [narrow], name=f"{value.name}/Cast", to=_FLOAT16)
-        graph.node.insert(0, cast)
-
-
-def _cast_outputs(graph: onnx.GraphProto) -> None:
-    from onnx import helper
-
+        if value.type.tensor_type.elem_type == _FLOAT and value.name not in constants:
+            graph.node.insert(0, _cast(value.name, _renamed(graph, value.name), _FLOAT16))
     produced = {name for node in graph.node for name in node.output}
     for value in graph.output:
-        if value.type.tensor_type.elem_type != _FLOAT or value.name not in produced:
-            continue
-        narrow = _renamed(graph, value.name)
-        graph.node.append(helper.make_node("Cast", [narrow], [value.name], name=f"{value.name}/Cast", to=_FLOAT))
+        if value.type.tensor_type.elem_type == _FLOAT and value.name in produced:
+            graph.node.append(_cast(_renamed(graph, value.name), value.name, _FLOAT))
 
 
 def _renamed(graph: onnx.GraphProto, tensor: str) -> str:

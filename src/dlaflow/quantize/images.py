@@ -35,7 +35,7 @@ class Images(Protocol):
         """float32 [n, ...] of the part."""
 
     def only(self, part: slice, /) -> Images:
-        """The same images without the others; nothing is read."""
+        """The images of `part` alone; nothing is read."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class ImageArray:
         return self.preparation.normalised(np.asarray(self.pixels[self.order[part]]))
 
     def only(self, part: slice, /) -> ImageArray:
-        """The same images without the others; nothing is read."""
+        """The images of `part` alone; nothing is read."""
         return replace(self, order=self.order[part])
 
 
@@ -130,7 +130,7 @@ class ImageFiles:
         )
 
     def only(self, part: slice, /) -> ImageFiles:
-        """The same images without the others; nothing is read."""
+        """The images of `part` alone; nothing is read."""
         return replace(self, paths=self.paths[part])
 
     def _read(self, path: Path) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlaflow.files import sha256_of
-from dlaflow.graph.layer import ElementWise, Layer, Network
+from dlaflow.graph.layer import ElementWise, Layer
 from dlaflow.graph.load import load_model
 from dlaflow.graph.lower import lower
 from dlaflow.quantize.cache import CacheFile
@@ -76,17 +76,12 @@ def lint_for_model(cache: CacheFile, path: Path, model: Path, tensorrt: str | No
     found += [
         Problem("stranger", name, f"{model.name} has no such tensor under TensorRT {release}") for name in strangers
     ]
-    unit = _unit_residuals(network, scales)
-    compared = {name: scale for name, scale in scales.items() if name not in unit}
+    # A scale of exactly 1 behind a convolution is the sign for the compiler to fuse it with the sum that follows.
+    convolved = {tensor.name for layer in network.layers if layer.kind in _CONVOLUTION for tensor in layer.outputs}
+    compared = {name: scale for name, scale in scales.items() if scale != 1.0 or name not in convolved}
     for layer in network.layers:
         found += _unequal(layer, compared)
     return found
-
-
-def _unit_residuals(network: Network, scales: dict[str, float]) -> set[str]:
-    """Convolution outputs whose scale is exactly 1: the sign for the compiler to fuse them with the sum behind."""
-    made = {tensor.name for layer in network.layers if layer.kind in _CONVOLUTION for tensor in layer.outputs}
-    return {name for name in made if scales.get(name) == 1.0}
 
 
 def _value(name: str, scale: float) -> list[Problem]:

@@ -106,12 +106,8 @@ def _x_log_x(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values * np.log(np.where(values > 0, values, 1.0))
 
 
-METHODS: Mapping[str, Callable[[Histogram], float]] = {
-    "entropy": entropy,
-    "percentile": percentile,
-    "minmax": minmax,
-    "mse": mse,
-}
+Method = Callable[[Histogram], float]
+METHODS: Mapping[str, Method] = {"entropy": entropy, "percentile": percentile, "minmax": minmax, "mse": mse}
 """Every method with the same signature."""
 
 AUTO = "auto"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.graph.inference import infer_shapes
-from dlaflow.graph.inputs import fed_inputs
+from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import stored_tensors, without_weights
 
 if TYPE_CHECKING:
@@ -23,17 +23,8 @@ _FLOAT = 1
 _GRAPH, _GRAPHS = 5, 10
 """onnx.AttributeProto.GRAPH and GRAPHS."""
 
-QUANTISED = frozenset(
-    {
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "MatMulInteger",
-        "ConvInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-    }
-)
+QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+QUANTISED = QDQ | {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"}
 """Operators that only quantised models hold."""
 
 
@@ -97,6 +88,11 @@ def index(model: onnx.ModelProto) -> Graph:
     return Graph(model, producer, consumers, stored, _element_types(model), frozenset(constants))
 
 
+def has_qdq(model: onnx.ModelProto) -> bool:
+    """Whether a model holds scales of its own."""
+    return any(node.op_type in QDQ for node in model.graph.node)
+
+
 def opset_of(model: onnx.ModelProto, domain: str = "") -> int:
     """The opset of a domain that the model imports; 0 when it imports none."""
     same = {"", "ai.onnx"} if domain in {"", "ai.onnx"} else {domain}
@@ -139,8 +135,7 @@ def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
     inputs = fed_inputs(model.graph)
     if not inputs:
         raise InputError("the model has no input", expected="one float32 input")
-    dims = inputs[0].type.tensor_type.shape.dim
-    return tuple(dim.dim_value or None for dim in dims[1:])
+    return (dims_of(inputs[0]) or ())[1:]
 
 
 def for_qdq(model: onnx.ModelProto) -> onnx.ModelProto:

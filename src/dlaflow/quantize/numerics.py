@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlaflow.quantize.model import add_constant, index, opset_of
+from dlaflow.graph.verify import replace_nodes
+from dlaflow.quantize.model import add_constant, has_qdq, index, opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +36,7 @@ def as_on_dla(model: onnx.ModelProto) -> onnx.ModelProto:
     """Put the roundings into a Q/DQ or FP16 model; `model` itself is changed and returned."""
     if opset_of(model) < _AXES_INPUT_OPSET:
         return model
-    if _has_qdq(model):
+    if has_qdq(model):
         _round_around(model)
     elif is_rounded(model):
         _round_everything(model)
@@ -44,11 +45,7 @@ def as_on_dla(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def is_rounded(model: onnx.ModelProto) -> bool:
     """Whether a model is quantised or in FP16; its weights need not be loaded."""
-    return _has_qdq(model) or any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer)
-
-
-def _has_qdq(model: onnx.ModelProto) -> bool:
-    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node)
+    return has_qdq(model) or any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer)
 
 
 def _round_around(model: onnx.ModelProto) -> None:
@@ -56,12 +53,12 @@ def _round_around(model: onnx.ModelProto) -> None:
     writer = _Rounding(model)
     for node in list(model.graph.node):
         if node.op_type not in FP16_OPS:
-            writer.keep(node)
+            writer.nodes.append(node)
             continue
         source, target = node.input[0], node.output[0]
         node.input[0] = writer.rounded(source, f"{target}_in")
         node.output[0] = f"{target}_exact"
-        writer.keep(node)
+        writer.nodes.append(node)
         writer.rounded(node.output[0], f"{target}_out", target)
     writer.finish()
 
@@ -73,7 +70,7 @@ def _round_everything(model: onnx.ModelProto) -> None:
     for node in list(model.graph.node):
         targets = [name for name in node.output if name in halves]
         node.output[:] = [f"{name}_exact" if name in halves else name for name in node.output]
-        writer.keep(node)
+        writer.nodes.append(node)
         for name in targets:
             writer.fence(f"{name}_exact", name)
     writer.finish()
@@ -84,15 +81,9 @@ class _Rounding:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = model
-        self._nodes: list[onnx.NodeProto] = []
+        self.nodes: list[onnx.NodeProto] = []
         model.ir_version = max(model.ir_version, 4)  # before, every constant had to be an input too
         add_constant(model, _AXES, np.zeros(1, np.int64))
-
-    def keep(self, node: onnx.NodeProto) -> None:
-        """Put in a node as it is now."""
-        copy = type(node)()
-        copy.CopyFrom(node)
-        self._nodes.append(copy)
 
     def rounded(self, source: str, stem: str, target: str = "") -> str:
         """A float32 tensor rounded to FP16, still float32; its name."""
@@ -107,11 +98,10 @@ class _Rounding:
 
     def finish(self) -> None:
         """Put the nodes into the model."""
-        del self._model.graph.node[:]
-        self._model.graph.node.extend(self._nodes)
+        replace_nodes(self._model.graph, self.nodes)
 
     def _add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         from onnx import helper
 
-        self._nodes.append(helper.make_node(op, inputs, [output], name=f"{output}/{op}", **attributes))
+        self.nodes.append(helper.make_node(op, inputs, [output], name=f"{output}/{op}", **attributes))
         return output

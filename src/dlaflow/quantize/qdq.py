@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 from dlaflow.files import atomic_path
 from dlaflow.graph.load import Model, as_model
+from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.calibration import LEVELS, Calibration
-from dlaflow.quantize.choices import only_float
 from dlaflow.quantize.fold import fold_batch_norm
-from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, for_qdq, index
-from dlaflow.quantize.plan import LINEAR
+from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, for_qdq, has_qdq, index
+from dlaflow.quantize.plan import LINEAR, only_float
 
 if TYPE_CHECKING:
     import onnx
@@ -48,7 +48,7 @@ def write_qdq(model: Model | Path, calibration: Calibration, out: Path, *, float
 def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Collection[str] = ()) -> onnx.ModelProto:
     """The INT8 version of a model in memory; `model` itself is changed and returned."""
     model = for_qdq(model)
-    if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node):
+    if has_qdq(model):
         raise InputError(
             "the model holds Q/DQ nodes already",
             expected="a float32 model",
@@ -117,11 +117,8 @@ class _Pairs:
         if (name, axis) not in self._weights:
             values, scale = quantise(np.asarray(weight, np.float32), axis)
             stem = f"{name}.axis{axis}" if any(known == name for known, _ in self._weights) else name
-            inputs = [
-                add_constant(self._graph.proto, f"{stem}_int8", values),
-                add_constant(self._graph.proto, f"{stem}_scale", scale),
-            ]
-            inputs.append(add_constant(self._graph.proto, f"{stem}_zero_point", np.zeros(scale.shape, np.int8)))
+            stored = (("int8", values), ("scale", scale), ("zero_point", np.zeros(scale.shape, np.int8)))
+            inputs = [add_constant(self._graph.proto, f"{stem}_{what}", value) for what, value in stored]
             output = f"{stem}_dequantized"
             self._nodes.setdefault("", []).append(
                 helper.make_node("DequantizeLinear", inputs, [output], name=f"{stem}/DequantizeLinear", axis=axis)
@@ -149,16 +146,14 @@ class _Pairs:
 
     def apply(self) -> None:
         """Put the collected nodes behind the producers of their inputs, keeping the graph sorted."""
-        nodes = list(self._graph.proto.graph.node)
         ordered = self._nodes.pop("", [])
         for name in self._graph.inputs:
             ordered += self._nodes.pop(name, [])
-        for node in nodes:
+        for node in self._graph.proto.graph.node:
             ordered.append(node)
             for name in node.output:
                 ordered += self._nodes.pop(name, [])
-        del self._graph.proto.graph.node[:]
-        self._graph.proto.graph.node.extend(ordered)
+        replace_nodes(self._graph.proto.graph, ordered)
 
     def _pair(self, before: str, behind: str, scale: float) -> list[onnx.NodeProto]:
         from onnx import helper

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -91,22 +92,20 @@ def rank(
         order = [item.node for item in damage]
         base = meter.share(reference, reference)
 
+        @cache
         def drop(count: int) -> float:
             return 100 * (base - meter.share(meter.scores(order[:count]), reference))
 
-        drops = {0: drop(0)}
-        count = 0 if drops[0] <= max_drop else _shortest(len(order), drop, drops, max_drop)
-    return Sensitivity(tuple(damage), tuple(order[:count]), drops[count], drops[0], max_drop, len(sample.images))
+        count = 0 if drop(0) <= max_drop else _shortest(len(order), drop, max_drop)
+        return Sensitivity(tuple(damage), tuple(order[:count]), drop(count), drop(0), max_drop, len(sample.images))
 
 
-def _shortest(total: int, drop: Callable[[int], float], drops: dict[int, float], limit: float) -> int:
+def _shortest(total: int, drop: Callable[[int], float], limit: float) -> int:
     """The smallest prefix whose loss is within the limit, by bisection; all layers when none is."""
     low, high = 0, total
-    drops[high] = drop(high)
     while high - low > 1:
         middle = (low + high) // 2
-        drops[middle] = drop(middle)
-        if drops[middle] <= limit:
+        if drop(middle) <= limit:
             high = middle
         else:
             low = middle

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model, as_model
-from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, index
+from dlaflow.graph.verify import replace_nodes
+from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, has_qdq, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 
 if TYPE_CHECKING:
     import onnx
 
-_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _SUFFIX = re.compile(r"_(int8|quantized|QuantizeLinear_Output)$")
 """What dlaflow, onnxruntime and ModelOpt append to the name of a quantised weight."""
 
@@ -47,7 +47,7 @@ def strip_qdq(path: Model | Path) -> Stripped:
     held = as_model(path)
     model = held.whole()
     graph = index(model)
-    if not any(node.op_type in _QDQ for node in model.graph.node):
+    if not has_qdq(model):
         raise InputError(f"{held.path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")
     reader = _Reader(graph)
     for node in model.graph.node:
@@ -59,10 +59,8 @@ def strip_qdq(path: Model | Path) -> Stripped:
         if node.op_type in LINEAR and all(reader.is_quantised(name) for name in node.input[:2])
     }
     reader.apply()
-    plain = index(model)
-    scales = _spread(plain, reader.scales)
     left = tuple(node.name for node in model.graph.node if node.op_type in LINEAR and node.name not in quantised)
-    return Stripped(model, scales, left)
+    return Stripped(model, _spread(index(model), reader.scales), left)
 
 
 class _Reader:
@@ -80,8 +78,7 @@ class _Reader:
         before = self._graph.producer.get(node.input[0])
         source = before.input[0] if before is not None and before.op_type == "QuantizeLinear" else node.input[0]
         value = self._graph.value(source)
-        self._refuse_asymmetric(node)
-        self._refuse_other_types(node, value if source == node.input[0] else None)
+        self._refuse(node, value if source == node.input[0] else None)
         if value is not None:
             self._store(node, source, np.asarray(value), scale)
             return
@@ -113,7 +110,7 @@ class _Reader:
 
         graph = self._graph.proto.graph
         outputs = {value.name for value in graph.output}
-        kept = [node for node in graph.node if node.op_type not in _QDQ]
+        kept = [node for node in graph.node if node.op_type not in QDQ]
         renamed = {}
         for behind, source in self.replaced.items():
             if behind in outputs and source in self._graph.producer:
@@ -125,8 +122,7 @@ class _Reader:
         for behind, source in self.replaced.items():
             if behind in outputs and source not in self._graph.producer:
                 kept.append(helper.make_node("Identity", [source], [behind], name=f"{behind}/Identity"))
-        del graph.node[:]
-        graph.node.extend(kept)
+        replace_nodes(graph, kept)
         del graph.value_info[:]
         drop_unused_initializers(self._graph.proto)
 
@@ -168,29 +164,25 @@ class _Reader:
             )
         return np.asarray(value, np.float32)
 
-    def _refuse_other_types(self, node: onnx.NodeProto, stored: NDArray[np.generic] | None) -> None:
-        """INT8 alone has its like in a calibration cache; constants may also be INT32 (biases)."""
+    def _refuse(self, node: onnx.NodeProto, stored: NDArray[np.generic] | None) -> None:
+        """Zero points must be 0; a calibration cache has INT8 alone, while constants may be INT32 too (biases)."""
+        label = node.name or node.output[0]
         zero = self._graph.value(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        if zero is not None and np.any(np.asarray(zero, np.int64) != 0):
+            raise InputError(
+                f"{label!r} is asymmetric",
+                expected="zero points of 0",
+                received=f"zero point {np.asarray(zero).reshape(-1)[0]}",
+                then="Quantise again symmetrically: the DLA's cache has no zero points.",
+            )
         known = stored if stored is not None else zero
         kind = "uint8" if known is None else known.dtype.name
         if kind != "int8" and not (kind == "int32" and stored is not None):
             raise InputError(
-                f"{node.name or node.output[0]!r} holds {kind} values",
+                f"{label!r} holds {kind} values",
                 expected="int8",
                 received=kind,
                 then="Quantise again with signed INT8 (QInt8, symmetric).",
-            )
-
-    def _refuse_asymmetric(self, node: onnx.NodeProto) -> None:
-        if len(node.input) < 3 or not node.input[2]:
-            return
-        zero = self._graph.value(node.input[2])
-        if zero is not None and np.any(np.asarray(zero, np.int64) != 0):
-            raise InputError(
-                f"{node.name or node.output[0]!r} is asymmetric",
-                expected="zero points of 0",
-                received=f"zero point {np.asarray(zero).reshape(-1)[0]}",
-                then="Quantise again symmetrically: the DLA's cache has no zero points.",
             )
 
 

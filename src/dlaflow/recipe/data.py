@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class RunData:
     """The dataset that a recipe names; `notice` is the loud remark when another one had to be taken.
 
-    `announce` is told what a user must not miss.
+    `announce` is called with what a user must not miss.
     """
 
     def __init__(self, section: DataSection, progress: Progress, announce: Callable[[str], None]) -> None:

@@ -119,57 +119,49 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _check_steps(recipe: Recipe) -> None:
-    steps = set(recipe.steps)
-    trained = [variant.name for variant in recipe.variant if variant.model]
-    if trained and not {"train", "export"} <= steps:
-        expected = "`train` and `export` among the steps (or `onnx`, a file of your own)"
-        raise InputError(
-            f"variant {trained[0]!r} has no ONNX file", expected=expected, received=", ".join(recipe.steps)
-        )
+    steps, received = set(recipe.steps), ", ".join(recipe.steps)
+    trained = next((variant.name for variant in recipe.variant if variant.model), None)
+    _expect(
+        trained is None or {"train", "export"} <= steps,
+        f"variant {trained!r} has no ONNX file",
+        "`train` and `export` among the steps (or `onnx`, a file of your own)",
+        received,
+    )
     for step, (needed, what) in _NEEDS.items():
-        if step in steps and needed not in steps:
-            raise InputError(what, expected=f"`{needed}` among the steps", received=", ".join(recipe.steps))
-    if "evaluate" in steps and "int8" in recipe.evaluate.precisions and "calibrate" not in steps:
-        expected = "`calibrate` among the steps"
-        raise InputError("evaluating int8 needs a calibration", expected=expected, received=", ".join(recipe.steps))
-    if recipe.remote.steps and "build" not in recipe.remote.steps:
-        raise InputError(
-            "the board has no engine", expected="`build` among remote.steps", received=", ".join(recipe.remote.steps)
-        )
-    if not _NAME.fullmatch(recipe.name):
-        expected = "letters, digits, dot, dash and underscore (it names a folder)"
-        raise InputError("the recipe has an unusable name", expected=expected, received=repr(recipe.name))
+        _expect(step not in steps or needed in steps, what, f"`{needed}` among the steps", received)
+    int8 = "evaluate" in steps and "int8" in recipe.evaluate.precisions
+    what = "evaluating int8 needs a calibration"
+    _expect(not int8 or "calibrate" in steps, what, "`calibrate` among the steps", received)
+    on_board = recipe.remote.steps
+    built = not on_board or "build" in on_board
+    _expect(built, "the board has no engine", "`build` among remote.steps", ", ".join(on_board))
+    expected = "letters, digits, dot, dash and underscore (it names a folder)"
+    _expect(_NAME.fullmatch(recipe.name), "the recipe has an unusable name", expected, repr(recipe.name))
 
 
 def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) -> None:
-    name = variant.name
-    if not _NAME.fullmatch(name) or name == "state":
-        expected = "letters, digits, dot, dash and underscore (it names a folder; `state` is taken)"
-        raise InputError("a variant has an unusable name", expected=expected, received=repr(name))
-    if name in earlier:
-        raise InputError("two variants have one name", expected="a name of its own for each", received=repr(name))
-    given = [
-        key for key, value in (("model", variant.model), ("onnx", variant.onnx), ("from", variant.source)) if value
-    ]
-    if len(given) != 1:
-        expected = "exactly one of `model`, `onnx` and `from`"
-        raise InputError(f"variant {name!r} is unclear", expected=expected, received=" and ".join(given) or "none")
-    if variant.source and variant.source not in earlier:
-        expected = f"a variant above it ({', '.join(earlier) or 'there is none'})"
-        then = _nearest(variant.source, earlier)
-        raise InputError(
-            f"variant {name!r} comes from an unknown one", expected=expected, received=repr(variant.source), then=then
-        )
+    name, source = variant.name, variant.source
+    expected = "letters, digits, dot, dash and underscore (it names a folder; `state` is taken)"
+    _expect(_NAME.fullmatch(name) and name != "state", "a variant has an unusable name", expected, repr(name))
+    _expect(name not in earlier, "two variants have one name", "a name of its own for each", repr(name))
+    given = [key for key, value in (("model", variant.model), ("onnx", variant.onnx), ("from", source)) if value]
+    expected, received = "exactly one of `model`, `onnx` and `from`", " and ".join(given) or "none"
+    _expect(len(given) == 1, f"variant {name!r} is unclear", expected, received)
     change = [key for key, value in (("rewrite", variant.rewrite), ("fix", variant.fix)) if value]
-    if variant.source and len(change) != 1:
-        fault = "would equal" if not change else "is changed in two ways from"
-        received = " and ".join(change) or "none"
-        raise InputError(
-            f"variant {name!r} {fault} {variant.source!r}", expected="a `rewrite` or a `fix`", received=received
-        )
-    if change and not variant.source:
+    if source:
+        expected, then = f"a variant above it ({', '.join(earlier) or 'there is none'})", _nearest(source, earlier)
+        _expect(source in earlier, f"variant {name!r} comes from an unknown one", expected, repr(source), then)
+        fault = "is changed in two ways from" if change else "would equal"
+        what, received = f"variant {name!r} {fault} {source!r}", " and ".join(change) or "none"
+        _expect(len(change) == 1, what, "a `rewrite` or a `fix`", received)
+    elif change:
         expected = "`from`, the variant that is changed"
         raise InputError(f"variant {name!r} has a {change[0]}", expected=expected, received=given[0])
+
+
+def _expect(fine: object, what: str, expected: str, received: str, then: str | None = None) -> None:
+    if not fine:
+        raise InputError(what, expected=expected, received=received, then=then)
 
 
 def check_sections(body: dict[str, object], sections: Mapping[str, type], where: str) -> None:

@@ -30,7 +30,10 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
             f"cannot use the folder {folder}: {error.strerror}", then="Choose another with --out."
         ) from None
     try:
-        if not _taken_within(handle, wait):
+        until = time.monotonic() + wait
+        while not (taken := _take(handle)) and time.monotonic() < until:
+            time.sleep(_POLL)
+        if not taken:
             owner = os.pread(handle, 32, 1).decode(errors="replace").strip() if hasattr(os, "pread") else ""
             raise InputError(
                 f"another run works in {folder}" + (f" (process {owner})" if owner else ""),
@@ -42,15 +45,6 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _taken_within(handle: int, wait: float) -> bool:
-    until = time.monotonic() + wait
-    while not _take(handle):
-        if time.monotonic() >= until:
-            return False
-        time.sleep(_POLL)
-    return True
 
 
 def _take(handle: int) -> bool:

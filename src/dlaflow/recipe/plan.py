@@ -18,9 +18,9 @@ from dlaflow.recipe import work
 from dlaflow.recipe.boards.plan import board_steps
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Step
+from dlaflow.recipe.files import Files
 from dlaflow.recipe.results import NO_REMARKS, Remarks, Sources, write_report
 from dlaflow.recipe.schema import Recipe, VariantSection
-from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
@@ -44,27 +44,21 @@ class Planner:
 
         `half` asks for FP16 models also where nothing is evaluated in FP16: a board wants typed models.
         """
-        recipe, wanted = self.recipe, self.recipe.steps
-        trained = [variant for variant in recipe.variant if variant.model]
-        if "train" in wanted:
-            yield from map(self._train, trained)
-        if "export" in wanted:
-            yield from map(self._export, trained)
-        for variant in recipe.variant:
-            if variant.source:
-                yield self._fix(variant) if variant.fix else self._rewrite(variant)
-        if "check" in wanted:
-            yield from map(self._check, recipe.variant)
-        if "estimate" in wanted:
-            yield from map(self._estimate, recipe.variant)
-        if "calibrate" in wanted:
-            yield from map(self._calibrate, recipe.variant)
-        if "sensitivity" in wanted:
-            yield from map(self._sensitivity, recipe.variant)
-        if half or ("evaluate" in wanted and "fp16" in recipe.evaluate.precisions):
-            yield from map(self._fp16, recipe.variant)
-        if "evaluate" in wanted:
-            yield from map(self._evaluate, recipe.variant)
+        recipe, wanted, variants = self.recipe, self.recipe.steps, self.recipe.variant
+        trained = [variant for variant in variants if variant.model]
+        for asked, step_of, chosen in (
+            ("train" in wanted, self._train, trained),
+            ("export" in wanted, self._export, trained),
+            (True, self._change, [variant for variant in variants if variant.source]),
+            ("check" in wanted, self._check, variants),
+            ("estimate" in wanted, self._estimate, variants),
+            ("calibrate" in wanted, self._calibrate, variants),
+            ("sensitivity" in wanted, self._sensitivity, variants),
+            (half or ("evaluate" in wanted and "fp16" in recipe.evaluate.precisions), self._fp16, variants),
+            ("evaluate" in wanted, self._evaluate, variants),
+        ):
+            if asked:
+                yield from map(step_of, chosen)
 
     def _files_of(self, variant: VariantSection) -> Files:
         folder = self._folder / variant.name
@@ -92,6 +86,9 @@ class Planner:
             {"model": model, "source": users_source(model), "max_opset": reads, **_text(section)},
             ("torch", "onnx", "onnxruntime", "onnxslim"),
         )
+
+    def _change(self, variant: VariantSection) -> Step:
+        return self._fix(variant) if variant.fix else self._rewrite(variant)
 
     def _rewrite(self, variant: VariantSection) -> Step:
         source, out = self.files[variant.source or ""].model, self.files[variant.name].model

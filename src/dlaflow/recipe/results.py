@@ -5,21 +5,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dlaflow.files import write_atomic
 from dlaflow.placement.switches import edges
 from dlaflow.progress import Progress
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.files import Files
 from dlaflow.recipe.fingerprint import distribution_version
 from dlaflow.recipe.schema import Recipe, VariantSection
 from dlaflow.report.json import read_measurements, read_placement, run_json
-from dlaflow.report.records import RunRecord, Variant
-
-if TYPE_CHECKING:
-    from dlaflow.recipe.work import Files
+from dlaflow.report.records import RunRecord, Variant, utc_now
 
 _TITLES = {"cifar10": "CIFAR-10", "digits": "handwritten digits (not CIFAR-10)"}
 _SHOWN = ("torch", "onnxruntime", "onnx", "numpy")
@@ -55,7 +51,7 @@ def write_report(sources: Sources, data: RunData | None, folder: Path, progress:
     with progress("Writing the report", None):
         run = RunRecord(
             recipe.name,
-            datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            utc_now(),
             _TITLES.get(data.dataset.name, data.dataset.name) if data else "",
             [*([data.notice] if data and data.notice else []), *remarks.notices],
             [*_environment(), *remarks.boards],

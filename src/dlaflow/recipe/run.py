@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,10 @@ from dlaflow.errors import DlaflowError, InputError
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.boards.records import NO_BOARDS, FleetOptions
 from dlaflow.recipe.data import RunData
-from dlaflow.recipe.engine import Listener, Step, StepDone, run_steps
+from dlaflow.recipe.engine import Listener, Step, StepDone, forget, remove_leftovers, run_steps
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.results import NO_REMARKS, Remarks
 from dlaflow.recipe.schema import Recipe
-from dlaflow.recipe.state import forget, remove_leftovers
 from dlaflow.recipe.work import TRAINING_KEY
 from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 class RunOptions:
     """Where to run. `resume` keeps the steps that are done; without it the run starts over.
 
-    `announce` is told what a user must not miss; `listener` hears of each step that ends; `wait` is how many seconds to
-    wait for another run to leave the folder; `fleet` are the boards that do the steps of [remote].
+    `announce` is called with what a user must not miss, `listener` with each step that ends; `wait` is how many seconds
+    to wait for another run to leave the folder; `fleet` are the boards that do the steps of [remote].
     """
 
     folder: Path
@@ -87,21 +86,17 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
             return RunOutcome(options.folder, done, None, None, on_boards.failed, on_boards.sent)
         done += do([planner.report(on_boards.whole, remarks)])
         record = read_run(options.folder / "run.json")
-        return RunOutcome(
-            options.folder, done, record, options.folder / recipe.report.file, on_boards.failed, on_boards.sent
-        )
+        report = options.folder / recipe.report.file
+        return RunOutcome(options.folder, done, record, report, on_boards.failed, on_boards.sent)
 
 
-@contextmanager
-def _fleet(options: RunOptions, progress: Progress) -> Iterator[Fleet | None]:
+def _fleet(options: RunOptions, progress: Progress) -> AbstractContextManager[Fleet | None]:
     """The boards, met before the first step; None without any."""
     if options.fleet is None:
-        yield None
-        return
+        return nullcontext()
     from dlaflow.recipe.boards.fleet import connected
 
-    with connected(options.fleet, progress) as fleet:
-        yield fleet
+    return connected(options.fleet, progress)
 
 
 def start_over(folder: Path) -> int:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dlaflow.errors import DlaflowError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress
-from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.files import Files
 from dlaflow.recipe.fingerprint import fingerprint
 from dlaflow.recipe.schema import CalibrateSection, EvaluateSection, ExportSection, SensitivitySection, TrainSection
 from dlaflow.report.json import measurements_json, placement_json, read_placement
@@ -29,82 +30,13 @@ TRAINING_KEY = "training.key"
 """Beside the weights while they are trained: the code that the checkpoint is of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files of one variant in the folder of the run; `model` may lie elsewhere (a file of the user's own).
-
-    `boards` are those that left numbers of their own.
-    """
-
-    folder: Path
-    model: Path
-    boards: tuple[str, ...] = ()
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / "weights.safetensors"
-
-    @property
-    def placement(self) -> Path:
-        return self.folder / "placement.json"
-
-    @property
-    def fix(self) -> Path:
-        return self.folder / "fix.json"
-
-    @property
-    def estimate(self) -> Path:
-        return self.folder / "estimate.json"
-
-    @property
-    def cache(self) -> Path:
-        return self.folder / "calib.cache"
-
-    def results(self, steps: Collection[str], on_boards: Collection[str] = ()) -> list[Path]:
-        """The files that the report reads: those of `steps`, and on each board those of `on_boards`."""
-        found = {
-            "check": self.placement,
-            "estimate": self.estimate,
-            "sensitivity": self.sensitivity,
-            "evaluate": self.accuracy,
-        }
-        own = [path for step, path in found.items() if step in steps]
-        return own + [path for board in self.boards for path in BoardFiles.of(self.folder, board).results(on_boards)]
-
-    @property
-    def sensitivity(self) -> Path:
-        return self.folder / "sensitivity.json"
-
-    @property
-    def int8(self) -> Path:
-        return self.folder / "model.int8.onnx"
-
-    @property
-    def fp16(self) -> Path:
-        return self.folder / "model.fp16.onnx"
-
-    @property
-    def accuracy(self) -> Path:
-        return self.folder / "accuracy.json"
-
-
 def train(model: str, section: TrainSection, data: RunData, out: Path, progress: Progress) -> str:
     """Train; an interrupted training of the same plan goes on from its checkpoint."""
     from dlaflow.zoo.plan import TrainConfig
     from dlaflow.zoo.training import train as run_training
 
     dataset = data.dataset
-    config = TrainConfig(
-        model=model,
-        out=out,
-        data=dataset.name,
-        epochs=section.epochs,
-        seed=section.seed,
-        batch_size=section.batch_size,
-        limit=section.limit,
-        device=section.device,
-        resume=True,
-    )
+    config = TrainConfig(model, out, dataset.name, resume=True, **msgspec.structs.asdict(section))
     key = out.with_name(TRAINING_KEY)
     _clear_for_training(config, data, key)
     card = run_training(config, progress, dataset).sidecar
@@ -206,14 +138,14 @@ def check(target: Target, files: Files, progress: Progress) -> str:
 def estimate(power_mode: str | None, target: Target, files: Files, progress: Progress) -> str:
     """Estimate the latency of the placement on the board."""
     from dlaflow.api.check import Prediction
-    from dlaflow.api.estimate import estimate_of, with_fix
+    from dlaflow.api.estimate import estimate_of
     from dlaflow.graph.load import load_model
     from dlaflow.placement.check import network_placed
 
     with progress(f"Estimating {files.folder.name}", None):
         placement, model = read_placement(files.placement), load_model(files.model)
         found = Prediction(model, network_placed(model, placement), placement)
-        answer = with_fix(estimate_of(found, target, power_mode), found, target, power_mode)
+        answer = estimate_of(found, target, power_mode, fixed=True)
     write_atomic(files.estimate, measurements_json(answer.measurements()))
     if answer.latency is None:
         return f"no estimate: {'; '.join(answer.unknown)}"

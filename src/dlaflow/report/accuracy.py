@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlaflow.report.records import Variant
+from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.units import percent
 from dlaflow.report.verdict import PRECISIONS, number
+
+
+def accuracy_scale(run: RunRecord) -> tuple[float, float]:
+    """One accuracy axis for all variants, so that their intervals can be compared by eye."""
+    shown = [m for variant in run.variants for name in PRECISIONS if (m := number(variant, "top1", name))]
+    low = min((m.value - (m.spread or 0) for m in shown), default=0.0)
+    high = max((m.value + (m.spread or 0) for m in shown), default=1.0)
+    margin = max(high - low, 0.02) * 0.15
+    return max(low - margin, 0.0), min(high + margin, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,8 @@ def accuracy_rows(variant: Variant, scale: tuple[float, float]) -> list[Accuracy
         if measured is None:
             continue
         value, spread = measured.value, measured.spread or 0.0
-        low, mid, high = (_share(value + offset, scale) for offset in (-spread, 0.0, spread))
+        along = ((value + offset - scale[0]) / (scale[1] - scale[0]) for offset in (-spread, 0.0, spread))
+        low, mid, high = (min(max(share, 0.0), 1.0) for share in along)
         text = f"{precision}: {percent(value)}, plus or minus {spread * 100:.1f} points, of {measured.n:,} images"
         rows.append(AccuracyRow(precision, value, spread, low, mid, high, text))
     return rows
@@ -58,23 +68,11 @@ def accuracy_facts(variant: Variant) -> list[str]:
     first = next((m for m in variant.measurements if m.quantity == "top1"), None)
     if first:
         facts.append(f"{first.n:,} test images" + (f", {first.detail}" if first.detail else ""))
-    agreements = [
-        f"{precision} {percent(measured.value)}"
-        for precision in PRECISIONS
-        if precision != "fp32" and (measured := number(variant, "agreement", precision))
-    ]
-    if agreements:
-        facts.append(f"Same answer as fp32: {', '.join(agreements)}")
-    speeds = [
-        f"{precision} {measured.value:,.0f}"
-        for precision in PRECISIONS
-        if (measured := number(variant, "throughput", precision))
-    ]
-    if speeds:
-        facts.append(f"Images a second on this computer (not on the board): {', '.join(speeds)}")
+    for quantity, precisions, what, text in (
+        ("agreement", PRECISIONS[1:], "Same answer as fp32", percent),
+        ("throughput", PRECISIONS, "Images a second on this computer (not on the board)", "{:,.0f}".format),
+    ):
+        found = [f"{name} {text(m.value)}" for name in precisions if (m := number(variant, quantity, name))]
+        if found:
+            facts.append(f"{what}: {', '.join(found)}")
     return facts
-
-
-def _share(value: float, scale: tuple[float, float]) -> float:
-    low, high = scale
-    return min(max((value - low) / (high - low), 0.0), 1.0)

@@ -1,4 +1,4 @@
-"""Predicted against measured: the numbers of both side by side, and each layer that ran elsewhere than was said."""
+"""Predicted against measured: the numbers of both side by side, and each layer that ran elsewhere than predicted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dlaflow.report.records import Variant
 from dlaflow.report.strip import Strip, strip_of
 from dlaflow.report.tradeoff import AS_BUILT
-from dlaflow.types import Device, Measurement, PlacedLayer, Provenance, Summary, Verdict
+from dlaflow.types import Device, Measurement, PlacedLayer, Provenance, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,39 +46,35 @@ def against_of(variant: Variant) -> Against | None:
     """The comparison of a variant, None without both sides."""
     if variant.placement is None or variant.measured is None:
         return None
-    said = {layer.name: layer for layer in variant.placement.layers}
-    told = [layer for layer in variant.measured.layers if _told(layer) and layer.name in said]
+    predicted = {layer.name: layer.device for layer in variant.placement.layers}
+    known = [layer for layer in variant.measured.layers if _is_known(layer) and layer.name in predicted]
     elsewhere = [
-        Elsewhere(layer.name, layer.kind, said[layer.name].device, layer.device, _why(layer))
-        for layer in told
-        if layer.device is not said[layer.name].device
+        Elsewhere(layer.name, layer.kind, predicted[layer.name], layer.device, _why(layer))
+        for layer in known
+        if layer.device is not predicted[layer.name]
     ]
-    sides = _sides(variant.placement.summary, variant.measured.summary)
+    before, after = variant.placement.summary, variant.measured.summary
+    counts = [
+        ("Loadables", before.loadables, after.loadables),
+        ("Switches", before.switches, after.switches),
+    ]
     latency = _latency(variant.measurements)
     return Against(
         strip_of(variant.measured),
-        [*sides, *([latency] if latency else [])],
-        len(told),
-        len(told) - len(elsewhere),
+        [*(Side(name, str(a), str(b), a == b) for name, a, b in counts), *([latency] if latency else [])],
+        len(known),
+        len(known) - len(elsewhere),
         elsewhere,
     )
 
 
-def _told(layer: PlacedLayer) -> bool:
+def _is_known(layer: PlacedLayer) -> bool:
     """Whether the files tell where a layer ran; what they do not name keeps the predicted device."""
     return layer.device is not Device.FOLDED and layer.verdict is not Verdict.UNKNOWN
 
 
 def _why(layer: PlacedLayer) -> str:
     return next((each.message for each in layer.findings if each.source.startswith("log line")), "")
-
-
-def _sides(predicted: Summary, measured: Summary) -> list[Side]:
-    pairs = [
-        ("Loadables", predicted.loadables, measured.loadables),
-        ("Switches", predicted.switches, measured.switches),
-    ]
-    return [Side(name, str(before), str(after), before == after) for name, before, after in pairs]
 
 
 def _latency(measurements: list[Measurement]) -> Side | None:

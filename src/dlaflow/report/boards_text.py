@@ -24,15 +24,10 @@ def board_table(found: Mapping[str, Sequence[Measurement]], title: str) -> Table
     from rich.table import Table
 
     table = Table("quantity", "of", title=title, title_justify="left")
-    keys = list(dict.fromkeys((row.quantity, row.subject) for rows in found.values() for row in rows))
-    cells = {
-        key: {
-            name: row
-            for name, rows in found.items()
-            if (row := next((row for row in rows if (row.quantity, row.subject) == key), None))
-        }
-        for key in keys
-    }
+    cells: dict[tuple[str, str], dict[str, Measurement]] = {}
+    for name, rows in found.items():
+        for row in rows:
+            cells.setdefault((row.quantity, row.subject), {}).setdefault(name, row)
     if len(found) > _COLUMNS:
         for title in ("board", "value", "n"):
             table.add_column(title, justify="left" if title == "board" else "right")

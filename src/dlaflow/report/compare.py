@@ -85,8 +85,12 @@ def read_any_run(path: Path) -> RunRecord:
 
 
 def merge(runs: Sequence[RunRecord], created: str) -> RunRecord:
-    """All runs as one, for one report; a variant is then named RUN/VARIANT, or RUN where both are called the same."""
-    labels = _labels(runs)
+    """All runs as one, for one report; a variant is then named RUN/VARIANT, or RUN where both are called the same.
+
+    Runs of one name get a number.
+    """
+    names = [run.name for run in runs]
+    labels = [name if names.count(name) == 1 else f"{name}#{at + 1}" for at, name in enumerate(names)]
     variants = [
         replace(variant, name=label if label == variant.name else f"{label}/{variant.name}")
         for label, run in zip(labels, runs, strict=True)
@@ -172,15 +176,4 @@ def _incomparable(what: str, variant: Variant) -> InputError:
     )
 
 
-def _labels(runs: Sequence[RunRecord]) -> list[str]:
-    """The names of the runs, with a number where two are the same."""
-    names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else f"{name}#{at + 1}" for at, name in enumerate(names)]
-
-
-_CHECKS = {
-    Worse.SWITCHES: _more,
-    Worse.LOADABLES: _more,
-    Worse.ACCURACY: _less_accurate,
-    Worse.SLOWER: _slower,
-}
+_CHECKS = {Worse.SWITCHES: _more, Worse.LOADABLES: _more, Worse.ACCURACY: _less_accurate, Worse.SLOWER: _slower}

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 from dlaflow.files import record_json
 from dlaflow.report.units import count
-from dlaflow.rewrites.records import Applied, FixReport, Gain, Refused
+from dlaflow.rewrites.records import FixReport, Gain, Refused
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
 
@@ -33,7 +33,10 @@ def fix_text(report: FixReport) -> str:
         lines.append(f"  fixed the open dimensions of {', '.join(report.frozen_inputs)}, batch {target.batch}")
     if report.applied:
         lines += ["", "Rewrites, in order, each with what it removes after those before it:"]
-        lines += [line for each in report.applied for line in _applied(each)]
+        for each in report.applied:
+            first = f", first {each.sites[0]}" if each.sites else ""
+            lines.append(f"  {each.rewrite} x{len(each.sites)} ({each.safety}): {_gain(each.gain)}")
+            lines.append(f"      {each.title}{first}")
     else:
         lines += ["", "No rewrite helps."]
     if report.cut:
@@ -78,14 +81,6 @@ def _share(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.1%}"
 
 
-def _applied(each: Applied) -> list[str]:
-    first = f", first {each.sites[0]}" if each.sites else ""
-    return [
-        f"  {each.rewrite} x{len(each.sites)} ({each.safety}): {_gain(each.gain)}",
-        f"      {each.title}{first}",
-    ]
-
-
 def _gain(gain: Gain) -> str:
     parts = [
         count(number, name)
@@ -103,8 +98,7 @@ def _refusals(refused: list[Refused]) -> list[str]:
         grouped[each.rewrite, each.reason].append(each.site)
     lines = ["", "Not rewritten:"]
     for (rewrite, reason), sites in list(grouped.items())[:_SHOWN]:
-        text = f"{rewrite} x{len(sites)}, first {sites[0]}: {reason}"
-        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+        lines += _wrapped(f"{rewrite} x{len(sites)}, first {sites[0]}: {reason}")
     if len(grouped) > _SHOWN:
         lines.append(f"  and {len(grouped) - _SHOWN} more (--json tells all)")
     return lines
@@ -123,9 +117,12 @@ def _remaining(findings: list[Finding]) -> list[str]:
         return lines if len(lines) > 1 else []
     lines += ["Still on the GPU:"]
     for rule, found in list(grouped.items())[:_SHOWN]:
-        text = f"{rule} x{len(found)}, first {found[0].layer}: {found[0].message}"
-        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+        lines += _wrapped(f"{rule} x{len(found)}, first {found[0].layer}: {found[0].message}")
     return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
 
 
 def _proof(report: FixReport) -> list[str]:

@@ -11,33 +11,10 @@ import msgspec
 
 from dlaflow.report.records import Variant
 from dlaflow.report.units import si
-from dlaflow.types import Device, Finding, PlacedLayer
+from dlaflow.types import Device, PlacedLayer
 
 _UNNAMED = "(Unnamed Layer"
-
-
-class _Finding(msgspec.Struct, omit_defaults=True):
-    rule: str
-    verdict: str
-    message: str
-    fix: str = ""
-
-
-class _Node(msgspec.Struct, omit_defaults=True):
-    name: str
-    leaf: str
-    kind: str
-    device: str
-    verdict: str
-    path: tuple[str, ...] = ()
-    loadable: int | None = None
-    macs: str = ""
-    findings: tuple[_Finding, ...] = ()
-
-
-class _Graph(msgspec.Struct):
-    nodes: list[_Node]
-    edges: list[tuple[int, int]]
+_Json = dict[str, object]
 
 
 def graph_data(variants: Mapping[str, Variant]) -> str:
@@ -49,35 +26,38 @@ def graph_data(variants: Mapping[str, Variant]) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _graph(variant: Variant) -> _Graph | None:
+def _graph(variant: Variant) -> _Json | None:
     if variant.placement is None or not variant.edges:
         return None
     live = [layer for layer in variant.placement.layers if layer.device is not Device.FOLDED]
     index = {layer.name: position for position, layer in enumerate(live)}
     pairs = {(edge.source, edge.to) for edge in variant.edges}
     found = {(index[source], index[to]) for source, to in pairs if source in index and to in index}
-    return _Graph([_node(layer) for layer in live], sorted(found))
+    return {"nodes": [_node(layer) for layer in live], "edges": sorted(found)}
 
 
-def _node(layer: PlacedLayer) -> _Node:
+def _node(layer: PlacedLayer) -> _Json:
     *path, leaf = _split(layer)
     if leaf.startswith(_UNNAMED):
         leaf = layer.kind.replace("_", " ").capitalize()
-    return _Node(
-        layer.name,
-        leaf,
-        layer.kind,
-        layer.device.value,
-        layer.verdict.value,
-        tuple(path),
-        layer.loadable,
-        f"{si(layer.macs)}MAC" if layer.macs else "",
-        tuple(_finding(finding) for finding in layer.findings),
-    )
-
-
-def _finding(finding: Finding) -> _Finding:
-    return _Finding(finding.rule, finding.verdict.value, finding.message, finding.fix)
+    node: _Json = {
+        "name": layer.name,
+        "leaf": leaf,
+        "kind": layer.kind,
+        "device": layer.device,
+        "verdict": layer.verdict,
+    }
+    optional: _Json = {
+        "path": path,
+        "loadable": layer.loadable,
+        "macs": f"{si(layer.macs)}MAC" if layer.macs else "",
+        "findings": [
+            {"rule": each.rule, "verdict": each.verdict, "message": each.message}
+            | ({"fix": each.fix} if each.fix else {})
+            for each in layer.findings
+        ],
+    }
+    return node | {key: value for key, value in optional.items() if value not in (None, "", [])}
 
 
 def _split(layer: PlacedLayer) -> list[str]:

@@ -68,10 +68,7 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
         )
         for (rule, verdict, _), found in groups.items()
     ]
-    return sorted(
-        grouped,
-        key=lambda group: (_severity(group), group.first.layer in moving, -group.count, group.rule),
-    )
+    return sorted(grouped, key=lambda group: (_severity(group), group.first.layer in moving, -group.count, group.rule))
 
 
 def _severity(group: FindingGroup) -> int:

@@ -6,7 +6,6 @@ is written as `from`.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +13,7 @@ import msgspec
 
 from dlaflow.errors import InputError
 from dlaflow.files import record_json
-from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.records import RunRecord
 from dlaflow.types import Measurement, Placement
 
 PLACEMENT_SCHEMA = "dlaflow.placement/1"
@@ -27,7 +26,7 @@ _Json = dict[str, object]
 
 def placement_json(placement: Placement) -> bytes:
     """The file of `dlaflow check --json`."""
-    return record_json(PLACEMENT_SCHEMA, _placement_out(placement))
+    return record_json(PLACEMENT_SCHEMA, _renamed(msgspec.to_builtins(placement), "source", "from"))
 
 
 def measurements_json(measurements: list[Measurement]) -> bytes:
@@ -37,9 +36,7 @@ def measurements_json(measurements: list[Measurement]) -> bytes:
 
 def run_json(run: RunRecord) -> bytes:
     """The file `run.json` in the folder of a run."""
-    body = {field.name: msgspec.to_builtins(getattr(run, field.name)) for field in fields(run)}
-    body["variants"] = [_variant_out(variant) for variant in run.variants]
-    return record_json(RUN_SCHEMA, body)
+    return record_json(RUN_SCHEMA, _renamed(msgspec.to_builtins(run), "source", "from"))
 
 
 def read_placement(path: str | Path) -> Placement:
@@ -47,7 +44,7 @@ def read_placement(path: str | Path) -> Placement:
 
     Raises InputError when the file is not one.
     """
-    return _convert(_placement_in(_load(path, PLACEMENT_SCHEMA)), Placement, path)
+    return _convert(_renamed(_load(path, PLACEMENT_SCHEMA), "from", "source"), Placement, path)
 
 
 def read_measurements(path: str | Path) -> list[Measurement]:
@@ -63,14 +60,7 @@ def read_run(path: str | Path) -> RunRecord:
 
     Raises InputError when the file is not one.
     """
-    body = _load(path, RUN_SCHEMA)
-    variants = body.get("variants")
-    if isinstance(variants, list):
-        for variant in variants:
-            for name in ("placement", "measured"):
-                if isinstance(variant, dict) and isinstance(variant.get(name), dict):
-                    variant[name] = _placement_in(variant[name])
-    return _convert(body, RunRecord, path)
+    return _convert(_renamed(_load(path, RUN_SCHEMA), "from", "source"), RunRecord, path)
 
 
 def schema_of(path: str | Path) -> str:
@@ -84,30 +74,19 @@ def schema_of(path: str | Path) -> str:
     return schema
 
 
-def _variant_out(variant: Variant) -> _Json:
-    body: _Json = {field.name: msgspec.to_builtins(getattr(variant, field.name)) for field in fields(variant)}
-    for name, placement in (("placement", variant.placement), ("measured", variant.measured)):
-        if placement is not None:
-            body[name] = _placement_out(placement)
-    return body
-
-
-def _placement_out(placement: Placement) -> _Json:
-    body: _Json = msgspec.to_builtins(placement)
-    body["switches"] = [
-        {"from": s.source, "to": s.to, "tensor": s.tensor, "bytes": s.bytes} for s in placement.switches
-    ]
-    return body
-
-
-def _placement_in(body: _Json) -> _Json:
-    switches = body.get("switches")
-    if isinstance(switches, list):
+def _renamed(body: _Json, old: str, new: str) -> _Json:
+    """The body with one key of each switch named anew: of a placement, or of those in the variants of a run."""
+    if isinstance(switches := body.get("switches"), list):
         body["switches"] = [
-            {("source" if key == "from" else key): value for key, value in switch.items()}
+            {(new if key == old else key): value for key, value in switch.items()}
             for switch in switches
             if isinstance(switch, dict)
         ]
+    variants = body.get("variants")
+    for variant in variants if isinstance(variants, list) else ():
+        for name in ("placement", "measured"):
+            if isinstance(variant, dict) and isinstance(variant.get(name), dict):
+                _renamed(variant[name], old, new)
     return body
 
 

@@ -18,7 +18,5 @@ def node_data_json(placement: Placement) -> bytes:
         for node in layer.onnx_nodes:
             devices.setdefault(node, set()).add(layer.device)
     chosen = {node: next(device for device in _FIRST if device in found) for node, found in devices.items()}
-    graph = {
-        "results": {node: {"value": device.value, "bgColor": _COLOURS[device]} for node, device in chosen.items()},
-    }
+    graph = {"results": {node: {"value": device.value, "bgColor": _COLOURS[device]} for node, device in chosen.items()}}
     return msgspec.json.format(msgspec.json.encode({"main_graph": graph}), indent=1) + b"\n"

@@ -46,13 +46,11 @@ class ShownPlacement(Placement):
     """A placement: the strip of layers, the answer and the reasons."""
 
     __slots__ = ()
-
-    def __str__(self) -> str:
-        return placement_text(self)
+    __str__ = placement_text
 
     def _repr_html_(self) -> str:
         rows = [
-            [group.rule, group.verdict.value, str(group.count), group.first.layer, group.title, group.first.fix]
+            [group.rule, group.verdict.value, group.count, group.first.layer, group.title, group.first.fix]
             for group in group_findings(self)
         ]
         name = Path(self.model.path).stem
@@ -83,29 +81,27 @@ class ShownEstimate(Estimate):
             for name, found, unit in ranges
             if found
         ]
-        said = f"{self.board}, {self.mode}, {self.precision}, batch {self.batch}; rests on {self.basis}"
+        summary = f"{self.board}, {self.mode}, {self.precision}, batch {self.batch}; rests on {self.basis}"
         advice = f"Worth it: {self.advice.worth.value}. {self.advice.reason}"
-        return _table(("estimated", "median", "80% interval", "unit"), rows) + _line(advice) + _line(said)
+        return _table(("estimated", "median", "80% interval", "unit"), rows) + _line(advice) + _line(summary)
 
 
 class ShownFix(FixReport):
     """What a fix did: before and after, and each rewrite with its gain."""
 
     __slots__ = ()
-
-    def __str__(self) -> str:
-        return fix_text(self)
+    __str__ = fix_text
 
     def _repr_html_(self) -> str:
         before, after = self.before, self.after
         counts = [
-            ["switches", str(before.switches), str(after.switches)],
-            ["loadables", str(before.loadables), str(after.loadables)],
-            ["layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)],
-            ["MACs on the DLA", percent(before.dla_mac_share), percent(after.dla_mac_share)],
+            ("switches", before.switches, after.switches),
+            ("loadables", before.loadables, after.loadables),
+            ("layers on the GPU", before.gpu_layers, after.gpu_layers),
+            ("MACs on the DLA", percent(before.dla_mac_share), percent(after.dla_mac_share)),
         ]
         rewrites = [
-            [each.rewrite, each.safety, str(len(each.sites)), str(each.gain.switches), str(each.gain.loadables)]
+            (each.rewrite, each.safety, len(each.sites), each.gain.switches, each.gain.loadables)
             for each in self.applied
         ]
         head = ("rewrite", "safety", "places", "switches less", "loadables less")
@@ -122,11 +118,11 @@ class ShownCalibration(Calibration):
             [each.name, f"{each.scale:.6g}", f"{each.largest:.6g}", each.origin or each.method]
             for each in self.tensors[:_SHOWN]
         ]
-        said = f"{len(self.tensors)} tensors from {self.images} images by {self.method}" + (
+        summary = f"{len(self.tensors)} tensors from {self.images} images by {self.method}" + (
             f", the first {_SHOWN} below" if len(self.tensors) > _SHOWN else ""
         )
         warnings = "".join(_line(f"warning: {each}") for each in self.warnings)
-        return _line(said) + warnings + _table(("tensor", "scale", "largest seen", "from"), rows)
+        return _line(summary) + warnings + _table(("tensor", "scale", "largest seen", "from"), rows)
 
 
 class ShownBuild(BuildResult):
@@ -136,8 +132,8 @@ class ShownBuild(BuildResult):
 
     def _repr_html_(self) -> str:
         made = self.manifest
-        said = f"{self.engine}: {made.bytes / 1e6:.1f} MB in {made.seconds:.1f} s, {made.mode}"
-        return _line(said) + "".join(_line(f"caution: {each.message} {each.then}") for each in self.cautions)
+        summary = f"{self.engine}: {made.bytes / 1e6:.1f} MB in {made.seconds:.1f} s, {made.mode}"
+        return _line(summary) + "".join(_line(f"caution: {each.message} {each.then}") for each in self.cautions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +155,10 @@ class Evaluation:
         return found[0]
 
     def _repr_html_(self) -> str:
-        rows = [
-            [each.subject, each.quantity, f"{each.value:,.2f}", _spread(each), each.unit, str(each.n)]
-            for each in self.measurements
-        ]
+        rows = []
+        for each in self.measurements:
+            spread = "" if each.spread is None else f"± {each.spread:.2f}"
+            rows.append((each.subject, each.quantity, f"{each.value:,.2f}", spread, each.unit, each.n))
         return _line(self.data) + _table(("model", "quantity", "value", "95% interval", "unit", "images"), rows)
 
 
@@ -179,15 +175,8 @@ class Comparison:
     def _repr_html_(self) -> str:
         checked = [(each.name, each.placement) for each in self.run.variants if each.placement]
         strips = "".join(_line(name) + _strip(placement) for name, placement in checked)
-        rows = [
-            [
-                name,
-                str(placed.summary.loadables),
-                str(placed.summary.switches),
-                percent(placed.summary.dla_mac_share),
-            ]
-            for name, placed in checked
-        ]
+        totals = [(name, placed.summary) for name, placed in checked]
+        rows = [(name, total.loadables, total.switches, percent(total.dla_mac_share)) for name, total in totals]
         worse = [[each.variant, each.what, each.before, each.after] for each in self.regressions]
         table = _table(("variant", "loadables", "switches", "MACs on the DLA"), rows)
         tail = _table(("worse", "what", "before", "after"), worse) if worse else ""
@@ -202,22 +191,18 @@ def _strip(placement: Placement) -> str:
     for run in strip.runs:
         if run.start in crossed:
             cells.append(f'<span title="switch" style="flex:none;width:4px;background:{_SWITCH}"></span>')
-        said = f"{run.device.value}: {run.layers[0].name} ... {run.layers[-1].name} ({len(run.layers)} layers)"
+        summary = f"{run.device.value}: {run.layers[0].name} ... {run.layers[-1].name} ({len(run.layers)} layers)"
         style = f"flex:{len(run.layers)};min-width:2px;background:{_COLOUR[run.device]}"
-        cells.append(f'<span title="{escape(said)}" style="{style}"></span>')
+        cells.append(f'<span title="{escape(summary)}" style="{style}"></span>')
     label = f"{placement.summary.loadables} loadables, {placement.summary.switches} switches"
     return f'<div role="img" aria-label="{label}" style="display:flex;height:24px;gap:1px">{"".join(cells)}</div>'
-
-
-def _spread(measurement: Measurement) -> str:
-    return "" if measurement.spread is None else f"± {measurement.spread:.2f}"
 
 
 def _line(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

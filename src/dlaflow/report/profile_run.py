@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 
 from dlaflow.placement.switches import edges
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.records import RunRecord, Variant
+from dlaflow.report.records import RunRecord, Variant, utc_now
 from dlaflow.report.timeline import spans_of
 from dlaflow.types import Measurement
 
 
 def run_of_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> RunRecord:
     """A run with one variant a profile; `estimated` is what was expected of the model beforehand."""
-    created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     environment = [f"{each.name}: {each.measured.source}" for each in profiles if each.measured]
     notices = list(dict.fromkeys(note.text for each in profiles for note in each.notes))
     name = " vs ".join(each.name for each in profiles)
     variants = [_variant(each, estimated) for each in profiles]
-    return RunRecord(name, created, "", notices, environment, variants)
+    return RunRecord(name, utc_now(), "", notices, environment, variants)
 
 
 def _variant(profile: Profiled, estimated: Sequence[Measurement]) -> Variant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from dlaflow.placement.switches import Edge
 from dlaflow.types import Measurement, Placement
@@ -51,3 +52,8 @@ class RunRecord:
     notices: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
+
+
+def utc_now() -> str:
+    """What a record made now has as `created`."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,6 +8,7 @@ from dlaflow.types import Finding, Placement, Verdict
 from dlaflow.version import __version__
 
 _LEVELS = {Verdict.FALLBACK: "warning", Verdict.UNKNOWN: "note", Verdict.CONDITIONAL: "warning", Verdict.NATIVE: "note"}
+_PROPERTIES = ("verdict", "confidence", "expected", "received", "source", "fix", "remedy", "rewrites")
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -17,11 +18,7 @@ def sarif_json(placement: Placement) -> bytes:
     rules = list(dict.fromkeys(finding.rule for finding in found))
     run = {
         "tool": {
-            "driver": {
-                "name": "dlaflow",
-                "version": __version__,
-                "rules": [_rule(rule, found) for rule in rules],
-            }
+            "driver": {"name": "dlaflow", "version": __version__, "rules": [_rule(rule, found) for rule in rules]}
         },
         # Code hosts refuse two runs of one tool unless they are of different things: here, of different models.
         "automationDetails": {"id": f"dlaflow/{_uri(placement)}/"},
@@ -54,16 +51,7 @@ def _result(finding: Finding, index: int, placement: Placement) -> dict[str, obj
         "level": _LEVELS[finding.verdict],
         "message": {"text": text},
         "locations": [where],
-        "properties": {
-            "verdict": finding.verdict.value,
-            "confidence": finding.confidence.value,
-            "expected": finding.expected,
-            "received": finding.received,
-            "source": finding.source,
-            "fix": finding.fix,
-            "remedy": finding.remedy.value,
-            "rewrites": finding.rewrites,
-        },
+        "properties": {name: getattr(finding, name) for name in _PROPERTIES},
     }
 
 

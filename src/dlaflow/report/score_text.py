@@ -4,64 +4,31 @@ from __future__ import annotations
 
 import msgspec
 
-from dlaflow.observed.score import Disagreement, LoadableMatch, Score
-from dlaflow.types import Placement, TargetInfo
+from dlaflow.observed.score import Disagreement, Score
+from dlaflow.types import Placement
 from dlaflow.version import __version__
 
 _SHOWN = 40
 
 
-class ScoreFile(msgspec.Struct, frozen=True):
-    """What `dlaflow score --json` writes. Shares lie in 0..1."""
-
-    schema: str
-    dlaflow: str
-    model: str
-    target: TargetInfo
-    build: str
-    named: int
-    named_agreeing: int
-    named_share: float
-    layers: int
-    layers_agreeing: int
-    layer_share: float
-    macs: int
-    mac_share: float
-    loadables_predicted: int
-    loadables_real: int | None
-    loadables: tuple[LoadableMatch, ...]
-    disagreements: tuple[Disagreement, ...]
-    doubt: str
-    switches_predicted: int
-    switches_real: int | None
-    lenient: tuple[tuple[str, str], ...]
+_WRITTEN = (
+    *("named", "named_agreeing", "named_share", "layers", "layers_agreeing", "layer_share", "macs", "mac_share"),
+    *("loadables_predicted", "loadables_real", "loadables", "disagreements", "doubt"),
+    *("switches_predicted", "switches_real", "lenient"),
+)
+"""What the file holds of a score, shares in 0..1."""
 
 
 def score_json(score: Score, placement: Placement) -> bytes:
     """The score as a file (schema dlaflow.score/1)."""
-    record = ScoreFile(
-        schema="dlaflow.score/1",
-        dlaflow=__version__,
-        model=placement.model.path,
-        target=placement.target,
-        build=score.source,
-        named=score.named,
-        named_agreeing=score.named_agreeing,
-        named_share=score.named_share,
-        layers=score.layers,
-        layers_agreeing=score.layers_agreeing,
-        layer_share=score.layer_share,
-        macs=score.macs,
-        mac_share=score.mac_share,
-        loadables_predicted=score.loadables_predicted,
-        loadables_real=score.loadables_real,
-        loadables=score.loadables,
-        disagreements=score.disagreements,
-        doubt=score.doubt,
-        switches_predicted=score.switches_predicted,
-        switches_real=score.switches_real,
-        lenient=score.lenient,
-    )
+    record = {
+        "schema": "dlaflow.score/1",
+        "dlaflow": __version__,
+        "model": placement.model.path,
+        "target": placement.target,
+        "build": score.source,
+        **{name: getattr(score, name) for name in _WRITTEN},
+    }
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
@@ -85,7 +52,7 @@ def score_text(score: Score, placement: Placement) -> str:
     missing = [match for match in score.loadables if match.predicted is None]
     if missing:
         lines += ["", "Loadables of the build that the prediction has not:"]
-        lines += [f"  {_ends(match)}" for match in missing]
+        lines += [f"  {each.first}" + (f" ... {each.last}" if each.first != each.last else "") for each in missing]
     if score.disagreements:
         lines += ["", "Disagreements:"]
         for each in score.disagreements[:_SHOWN]:
@@ -120,10 +87,6 @@ def lenient_names(lenient: tuple[tuple[str, str], ...]) -> str:
     printed, layer = lenient[0]
     names = "1 name was" if len(lenient) == 1 else f"{len(lenient)} names were"
     return f"{names} matched to a layer of nearly the same name, such as {printed} to {layer}."
-
-
-def _ends(match: LoadableMatch) -> str:
-    return match.first if match.first == match.last else f"{match.first} ... {match.last}"
 
 
 def _disagreement(each: Disagreement) -> list[str]:

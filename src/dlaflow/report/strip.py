@@ -100,22 +100,20 @@ def _tensors(placement: Placement, before: Run, after: Run) -> list[tuple[str, i
 
 def strips_svg(run: RunRecord) -> str:
     """One row a checked variant: its name, its loadables and switches, and the strip."""
-    rows = [variant for variant in run.variants if variant.placement]
+    rows = [(variant, variant.placement) for variant in run.variants if variant.placement]
     height = _ROW * len(rows) + _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" role="img">',
         f"<title>{_text(run.name)}: what runs on the DLA (green) and on the GPU (grey), and the switches (red)</title>",
         f"<style>{_STYLE}</style>",
-        *(line for at, variant in enumerate(rows) for line in _row(variant, at * _ROW)),
+        *(line for at, (variant, placement) in enumerate(rows) for line in _row(variant, placement, at * _ROW)),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _row(variant: Variant, top: float) -> list[str]:
-    if variant.placement is None:
-        return []
-    summary, strip = variant.placement.summary, strip_of(variant.placement)
+def _row(variant: Variant, placement: Placement, top: float) -> list[str]:
+    summary, strip = placement.summary, strip_of(placement)
     summed = f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}"
     right = _WIDTH - _MARGIN
     note = f'<tspan class="soft">{_text(variant.note)}</tspan>'

@@ -55,13 +55,12 @@ def run_table(run: RunRecord) -> Table:
     if timed:
         table.add_column("latency", justify="right")
     for variant in run.variants:
-        row = [Text(variant.name), *map(Text, _placement_cells(variant))]
         tops = [number(variant, "top1", name) for name in precisions]
-        row += [Text(percent(top1.value) if top1 else "–") for top1 in tops]
+        cells = [variant.name, *_placement_cells(variant), *(percent(top1.value) if top1 else "–" for top1 in tops)]
         if timed:
             time = latency_of(variant)
-            row.append(Text(f"{time.value:.2f} {time.unit}" if time else "–"))
-        table.add_row(*row)
+            cells.append(f"{time.value:.2f} {time.unit}" if time else "–")
+        table.add_row(*map(Text, cells))
     return table
 
 
@@ -79,8 +78,14 @@ def run_markdown(run: RunRecord, regressions: Sequence[Regression] | None = None
     titles = ["variant", "loadables", "switches", "MACs on the DLA", *(f"top-1 {name}" for name in precisions)]
     titles += ["latency"] if timed else []
     lines = [f"**{escape(headline(run))}**", ""]
-    if regressions is not None:
-        lines += _regression_lines(regressions)
+    if regressions:
+        lines += ["Worse than before:", ""]
+        lines += [
+            f"- {escape(each.variant)}: {escape(each.what)}, {each.before} → {each.after}" for each in regressions
+        ]
+        lines.append("")
+    elif regressions is not None:
+        lines += ["No regression.", ""]
     lines += [_row(titles), _row([":--", *["--:"] * (len(titles) - 1)])]
     lines += [_row(_cells(variant, precisions, timed)) for variant in run.variants]
     lines += [f"\n> {escape(notice)}" for notice in run.notices]
@@ -90,13 +95,6 @@ def run_markdown(run: RunRecord, regressions: Sequence[Regression] | None = None
 def escape(text: str) -> str:
     """Text that Markdown shows as it is: no markup, no mention, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def _regression_lines(regressions: Sequence[Regression]) -> list[str]:
-    if not regressions:
-        return ["No regression.", ""]
-    lines = [f"- {escape(each.variant)}: {escape(each.what)}, {each.before} → {each.after}" for each in regressions]
-    return ["Worse than before:", "", *lines, ""]
 
 
 def _cells(variant: Variant, precisions: list[str], timed: bool) -> list[str]:

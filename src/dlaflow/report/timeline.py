@@ -99,11 +99,7 @@ def strip_svg(capture: CaptureSummary, number: int | None = None) -> str:
     spans = [span for span in spans_of(capture.sample[place]) if span.track != "host"]
     if not spans:
         return ""
-    start, end = min(span.start for span in spans), max(span.end for span in spans)
-    return _svg(spans, start, max(end - start, 1))
-
-
-def _svg(spans: Sequence[Span], start: int, length: int) -> str:
+    start, length = _extent(spans)
     height = _TOP + 2 * (_ROW + 4) + 22
     scale = (_WIDTH - _LEFT - 8) / length
     parts = [
@@ -135,14 +131,11 @@ def _box(span: Span, top: float, start: int, scale: float) -> str:
 
 def _axis(top: float, length: int, scale: float) -> list[str]:
     """Round ticks in milliseconds, five to ten of them."""
-    total = length / 1e6
-    step = nice_step(total, 10)
     found = []
-    for tick in range(int(total / step) + 1):
-        left = _LEFT + tick * step * 1e6 * scale
+    for tick in _ticks(length, 10):
+        left = _LEFT + tick * 1e6 * scale
         found.append(f'<path d="M{left:.2f} {top:g}v5" stroke="currentColor"/>')
-        unit = " ms" if tick == 0 else ""
-        label = f"{tick * step:.6g}{unit}"
+        label = f"{tick:.6g}" if tick else "0 ms"
         found.append(f'<text x="{left:.2f}" y="{top + 17:g}" fill="currentColor" text-anchor="middle">{label}</text>')
     return found
 
@@ -174,8 +167,7 @@ def timeline_of(spans: Sequence[Span]) -> Timeline | None:
     """Lay out the spans of one inference for the page; None without any."""
     if not spans:
         return None
-    start, end = min(span.start for span in spans), max(span.end for span in spans)
-    length = max(end - start, 1)
+    start, length = _extent(spans)
 
     def bar(span: Span) -> Bar:
         taken = (span.end - span.start) / 1e6
@@ -186,6 +178,16 @@ def timeline_of(spans: Sequence[Span]) -> Timeline | None:
     tracks = [name for name in _TRACKS if any(span.track == name for span in spans)]
     rows = [(name, [bar(span) for span in spans if span.track == name]) for name in tracks]
     total = length / 1e6
-    step = nice_step(total, 8)
-    ticks = [(100 * number * step / total, f"{number * step:.6g}") for number in range(int(total / step) + 1)]
-    return Timeline(rows, ticks, total)
+    return Timeline(rows, [(100 * tick / total, f"{tick:.6g}") for tick in _ticks(length, 8)], total)
+
+
+def _extent(spans: Sequence[Span]) -> tuple[int, int]:
+    """When the first span starts, and how long it is until the last one ends (ns, 1 at least)."""
+    start = min(span.start for span in spans)
+    return start, max(max(span.end for span in spans) - start, 1)
+
+
+def _ticks(length: int, most: int) -> list[float]:
+    """Round numbers of milliseconds from 0 to a length in nanoseconds."""
+    step = nice_step(length / 1e6, most)
+    return [number * step for number in range(int(length / 1e6 / step) + 1)]

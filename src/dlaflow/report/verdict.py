@@ -43,7 +43,9 @@ def answer(variant: Variant) -> Answer:
     summary = placement.summary
     share = percent(summary.dla_mac_share)
     if summary.dla_mac_share is None:
-        sentence = f"How much of {variant.name} runs on the DLA is not known: {_why_unknown(placement)}."
+        unsized = opening(placement)
+        why = unsized.message if unsized else "sizes inside it follow from data or from an unknown operator"
+        sentence = f"How much of {variant.name} runs on the DLA is not known: {why}."
         return Answer(Status.UNCHECKED, "not known", sentence)
     if not summary.loadables:
         return Answer(Status.NONE, "not on the DLA", f"Nothing of {variant.name} runs on the DLA.")
@@ -61,12 +63,6 @@ def answer(variant: Variant) -> Answer:
 def opening(placement: Placement) -> Finding | None:
     """The finding that inputs leave their size open; None when all sizes are known."""
     return next((finding for finding in placement.findings if finding.rule == FixedInputs.id), None)
-
-
-def _why_unknown(placement: Placement) -> str:
-    """An input without a size, or else layers whose sizes nothing gives."""
-    found = opening(placement)
-    return found.message if found else "sizes inside it follow from data or from an unknown operator"
 
 
 def headline(run: RunRecord) -> str:
@@ -101,12 +97,8 @@ def rank(placement: Placement) -> tuple[bool, int, int, float]:
 
 def number(variant: Variant, quantity: str, subject: str) -> Measurement | None:
     """The variant's measurement of that quantity (`top1`) and subject (`int8`); percents come as shares of 0..1."""
-    for measurement in variant.measurements:
-        if measurement.quantity == quantity and measurement.subject == subject:
-            return _as_share(measurement) if measurement.unit == "%" else measurement
-    return None
-
-
-def _as_share(measurement: Measurement) -> Measurement:
-    spread = None if measurement.spread is None else measurement.spread / 100
-    return replace(measurement, value=measurement.value / 100, spread=spread, unit="")
+    found = next((m for m in variant.measurements if (m.quantity, m.subject) == (quantity, subject)), None)
+    if found is None or found.unit != "%":
+        return found
+    spread = None if found.spread is None else found.spread / 100
+    return replace(found, value=found.value / 100, spread=spread, unit="")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +17,12 @@ import msgspec
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, Task, silent
+from dlaflow.recipe.engine import remove_leftovers
 from dlaflow.recipe.load import recipe_toml
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.run import refuse_foreign_folder, start_over
-from dlaflow.recipe.state import remove_leftovers
 from dlaflow.report.json import read_run
-from dlaflow.report.records import RunRecord
+from dlaflow.report.records import RunRecord, utc_now
 from dlaflow.sweep import cluster
 from dlaflow.sweep.records import Outcome, SweepRecord, TrialRecord, sweep_json, sweep_page, with_fronts
 from dlaflow.sweep.schema import Sweep
@@ -187,7 +186,7 @@ class _Driver:
         """All that ended."""
         return SweepRecord(
             self.sweep.name,
-            datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            utc_now(),
             self.sweep.search.kind,
             " / ".join(dict.fromkeys(run.data for run in self.runs)),
             list(dict.fromkeys(notice for run in self.runs for notice in run.notices)),

@@ -87,7 +87,10 @@ def _locate(place: Path) -> Path | None:
 
 def _read(place: Path) -> dict[str, bytes]:
     try:
-        return _read_folder(place) if place.is_dir() else _read_archive(place)
+        if not place.is_dir():
+            return _read_archive(place)
+        names = TRAIN_FILES + TEST_FILES
+        return {name: (place / name).read_bytes() for name in names if (place / name).is_file()}
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{place} is truncated or not a tar archive ({error})",
@@ -95,11 +98,6 @@ def _read(place: Path) -> dict[str, bytes]:
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {place}: {error.strerror or error}", then=_ADVICE) from None
-
-
-def _read_folder(folder: Path) -> dict[str, bytes]:
-    names = TRAIN_FILES + TEST_FILES
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:

@@ -62,7 +62,7 @@ def pick_device(name: str) -> torch.device:
         raise unknown_name("device", name, DEVICES)
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(candidate for candidate, there in present.items() if there))
+        return torch.device(next(candidate for candidate, usable in present.items() if usable))
     if not present[name]:
         raise EnvironmentLacksError(
             f"this machine (or this build of torch) has no {name} device", then="Use --device auto."

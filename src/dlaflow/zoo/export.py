@@ -99,16 +99,9 @@ def export(config: ExportConfig) -> ExportResult:
                 received=f"{difference:.3g}",
                 then="Does the model draw random numbers, or depend on the batch?",
             )
-    return ExportResult(
-        out=config.out,
-        sha256=sha256_of(config.out),
-        opset=opset,
-        batch=config.batch,
-        input_shape=config.input_shape,
-        nodes=nodes,
-        max_difference=difference,
-        simplified=config.simplify,
-    )
+    sha256 = sha256_of(config.out)
+    shape = config.input_shape
+    return ExportResult(config.out, sha256, opset, config.batch, shape, nodes, difference, config.simplify)
 
 
 def choose_opset(wanted: int | None, release_reads: int | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import torch
 from torch import nn
@@ -44,21 +44,14 @@ def run(config: TrainConfig, plan: TrainPlan, dataset: Dataset, progress: Progre
     test_top1 = accuracy(learner.average, DeviceImages(dataset.test, dataset, device), len(dataset.classes))
     save_tensors(config.out, training.best)
     sidecar = Sidecar(
-        model=config.model,
+        **asdict(plan),
         sha256=sha256_of(config.out),
         data=dataset.name,
-        data_fingerprint=plan.data_fingerprint,
-        images=plan.images,
         mean=dataset.mean,
         std=dataset.std,
         classes=dataset.classes,
-        seed=plan.seed,
-        epochs=plan.epochs,
         best_epoch=best_epoch(history),
-        batch_size=plan.batch_size,
-        lr=plan.lr,
         device=str(device),
-        precision=plan.precision,
         arithmetic=str(learner.arithmetic),
         val_top1=history[best_epoch(history) - 1].val_top1,
         test_top1=test_top1,

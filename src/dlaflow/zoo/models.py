@@ -19,10 +19,7 @@ from dlaflow.errors import InputError, UsageError, require, unknown_name
 if TYPE_CHECKING:
     from torch import nn
 
-MODELS: dict[str, str] = {
-    "model_gn": "dlaflow.zoo.networks:model_gn",
-    "model_bn": "dlaflow.zoo.networks:model_bn",
-}
+MODELS: dict[str, str] = {"model_gn": "dlaflow.zoo.networks:model_gn", "model_bn": "dlaflow.zoo.networks:model_bn"}
 """Name → factory."""
 
 

@@ -38,7 +38,7 @@ class SmallClassifier(nn.Module):
         self.linear = nn.Linear(channels[-1], CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """See the class."""
+        """The logits of a batch of images."""
         pooled = self.pool(self.cnn(images))
         # `view` rather than `flatten`, as in the walk-through: its export is the shape arithmetic that TensorRT folds.
         logits: torch.Tensor = self.linear(pooled.view(pooled.shape[0], -1))

@@ -111,11 +111,7 @@ def plan(config: TrainConfig, dataset: Dataset) -> TrainPlan:
     usual = _SMALL_BATCH if small else _LONG_BATCH if config.epochs >= _LONG else _BATCH
     batch_size = config.batch_size if config.batch_size is not None else usual
     lr = config.lr if config.lr is not None else _LR_PER_IMAGE * batch_size * _LR_SHARES.get(base_name(config.model), 1)
-    for option, value, least in (
-        ("epochs", config.epochs, 1),
-        ("limit", images, 20),
-        ("batch size", batch_size, 2),
-    ):
+    for option, value, least in (("epochs", config.epochs, 1), ("limit", images, 20), ("batch size", batch_size, 2)):
         if value < least:
             raise UsageError(f"the {option} is too small", expected=f"at least {least}", received=value)
     if config.step not in STEPS:

@@ -75,11 +75,11 @@ def _import(context: Context, node: onnx.NodeProto, refusals: list[Refusal]) -> 
         stand_in(context)
     first = len(context.drafts)
     try:
-        IMPORTERS.get(node.op_type, import_unknown)(context)
+        context.finish(IMPORTERS.get(node.op_type, import_unknown)(context))
     except (IndexError, ValueError, ZeroDivisionError, OverflowError) as error:
         if found:
             del context.drafts[first:]
-            import_unknown(context)
+            context.finish(import_unknown(context))
             return
         raise InputError(
             f"{context.model.path}: node {context.node_name!r} ({node.op_type}) does not fit its inputs",
@@ -120,8 +120,7 @@ def _assert_dimension_names(context: Context) -> None:
         before: Tensor | None = None
         for tensor, axis in places[name]:
             if tensor.name not in shapes:
-                rank = len(tensor.shape or ())
-                shapes[tensor.name] = context.emit("SHAPE", [tensor], (rank,), name="", dtype="int32")
+                shapes[tensor.name] = context.emit("SHAPE", [tensor], (tensor.rank,), name="", dtype="int32")
             given = [shapes[tensor.name]]
             length = context.emit("SLICE", given, (1,), Slice((axis,), (1,), (1,)), name="")
             if before is not None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlaflow.errors import InputError
-from dlaflow.graph.cost import layer_macs
-from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor
+from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor, layer_macs
 from dlaflow.graph.lower.naming import Names, conversions, place_of, shared_places, unnamed
 from dlaflow.graph.lower.release import Parser
 from dlaflow.graph.lower.sizes import marked, plain
@@ -33,6 +32,10 @@ class Operand:
 
     tensor: Tensor
     weights: bool = False
+
+
+Outputs = Tensor | Operand | Sequence[Tensor | Operand]
+"""What the outputs of a node are: its first one, or as many as the parser makes."""
 
 
 class NodeAttributes:
@@ -102,19 +105,16 @@ class Context:
         self.drafts: list[Draft] = []
         self.unknown_ops: list[str] = []
         self.initializers = frozenset(tensor.name for tensor in model.proto.graph.initializer)
-        self.node: onnx.NodeProto = _nothing()
-        self.attributes = NodeAttributes(self.node)
         self._bound: dict[str, Operand] = {}
         self._constants: dict[str, Tensor] = {}
         self.placeholders = shared_places(model.tensors.values())
-        self._first_draft = 0
-        self._own_shapes = False
         self.misread: set[str] = set()
         """Tensors whose shape to the parser is not the one that ONNX gives them."""
         self._nested = 0
         self.local: dict[str, Tensor] = {}
         self.local_values: dict[str, np.ndarray | None] = {}
         self.importer: Callable[[onnx.NodeProto], None]
+        self.start_nothing()
 
     def start(self, node: onnx.NodeProto) -> None:
         """Begin a node: what is emitted from here on belongs to it."""
@@ -125,7 +125,9 @@ class Context:
 
     def start_nothing(self) -> None:
         """What follows belongs to no node."""
-        self.start(_nothing())
+        import onnx
+
+        self.start(onnx.NodeProto())
 
     def misreads(self) -> None:
         """Note that the parser understands the node otherwise than ONNX does: its shapes are the importer's."""
@@ -354,12 +356,13 @@ class Context:
         """Note how many weights the layer that was added last holds itself."""
         self.drafts[-1].weight_elements = elements
 
-    def finish(self, *results: Tensor | Operand) -> None:
+    def finish(self, outputs: Outputs) -> None:
         """Bind the node's outputs; the tensors take ONNX's names, and inferred shapes where those are known.
 
         An output that the parser does not make becomes one more of the node's last layer, as a tensor without a maker
         would have no place in the network.
         """
+        results = [outputs] if isinstance(outputs, (Tensor, Operand)) else outputs
         for index, name in enumerate(self.node.output):
             if not name:
                 continue
@@ -388,7 +391,7 @@ class Context:
         self.names.tensor(known.name)
         if not any(out is result for draft in self.drafts[self._first_draft :] for out in draft.outputs):
             return result
-        shape = self._settled(known, result)
+        shape = self._best_known_shape(known, result)
         if shape != known.shape and known.shape is not None:
             self.misread.add(known.name)
         final = replace(
@@ -400,7 +403,7 @@ class Context:
         )
         return self.replace(result, final, self._first_draft)
 
-    def _settled(self, known: Tensor, result: Tensor) -> Dims | None:
+    def _best_known_shape(self, known: Tensor, result: Tensor) -> Dims | None:
         """The shape as inference knows it, then the importer's, then what the exporter wrote down."""
         if self._own_shapes and result.shape is not None:
             return result.shape
@@ -417,8 +420,8 @@ class Context:
         return tuple(_finished(draft) for draft in _behind_what_they_read(self.drafts))
 
 
-Importer = Callable[[Context], None]
-"""What lowers one node."""
+Importer = Callable[[Context], Outputs]
+"""What adds the layers of one node, and hands back what its outputs are."""
 
 
 def _is_constant(kind: str, inputs: Sequence[Tensor]) -> bool:
@@ -486,10 +489,3 @@ def _behind_what_they_read(drafts: Sequence[Draft]) -> list[Draft]:
 
 def _read(draft: Draft) -> Iterator[Tensor]:
     return iter(draft.inputs[:1] if draft.kind == "RECURRENCE" else draft.inputs)
-
-
-def _nothing() -> onnx.NodeProto:
-    """What layers belong to that no node asked for."""
-    import onnx
-
-    return onnx.NodeProto()

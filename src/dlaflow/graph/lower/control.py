@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.graph.inline import all_nodes, subgraphs
 from dlaflow.graph.layer import Dims, ElementWise, Tensor
-from dlaflow.graph.lower.context import Context, Draft, Operand
+from dlaflow.graph.lower.context import Context, Draft, Operand, Outputs
 from dlaflow.graph.lower.helpers import axis_length, to_scalar
 from dlaflow.graph.lower.tensors import import_unknown
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_name, read_type
@@ -21,18 +21,16 @@ if TYPE_CHECKING:
 _LARGEST = 2**31 - 1
 
 
-def import_if(context: Context) -> None:
+def import_if(context: Context) -> Outputs:
     """If: only the branch that is taken when the condition is weights, else both between conditional layers."""
     branches = context.attributes.graph("then_branch"), context.attributes.graph("else_branch")
     if branches[0] is None or branches[1] is None:
-        import_unknown(context)
-        return
+        return import_unknown(context)
     value = context.value(0)
     if context.operand(0).weights and value is not None and value.size == 1:
         taken = branches[0] if bool(value.reshape(-1)[0]) else branches[1]
         inside = _body(context, taken)
-        context.finish(*(operand if operand.weights else operand.tensor for operand in inside))
-        return
+        return [operand if operand.weights else operand.tensor for operand in inside]
     condition = to_scalar(context, context.tensor(0))
     context.emit_last("CONDITION", condition)
     start = len(context.drafts)
@@ -41,15 +39,14 @@ def import_if(context: Context) -> None:
     second = _body(context, branches[1])
     _connect(context, context.drafts[start:middle], context.drafts[middle:])
     likely = None if value is None or value.size != 1 else not bool(value.reshape(-1)[0])
-    context.finish(*(_merged(context, pair, likely) for pair in zip(first, second, strict=False)))
+    return [_merged(context, pair, likely) for pair in zip(first, second, strict=False)]
 
 
-def import_loop(context: Context) -> None:
+def import_loop(context: Context) -> Outputs:
     """Loop: TRIP_LIMIT, a RECURRENCE for each state, the body, a LOOP_OUTPUT for each result."""
     body = context.attributes.graph("body")
     if body is None or len(body.input) < len(context.node.input):
-        import_unknown(context)
-        return
+        return import_unknown(context)
     names = [value.name for value in body.input]
     bound = {name: Operand(Tensor(name, (), dtype)) for name, dtype in zip(names, ("int64", "bool"), strict=False)}
     limit = None if context.is_absent(0) or _is_endless(context) else _limit(context)
@@ -72,7 +69,7 @@ def import_loop(context: Context) -> None:
     steps = context.integers(0) if limit is not None else None
     count = steps[0] if steps else None
     scans = [_scanned(context, result, (0, count), limit) for result in results[1 + len(states) :]]
-    context.finish(*last, *scans)
+    return [*last, *scans]
 
 
 def _is_endless(context: Context) -> bool:
@@ -97,15 +94,14 @@ def loop_counter(context: Context) -> Tensor:
     return state
 
 
-def import_scan(context: Context) -> None:
+def import_scan(context: Context) -> Outputs:
     """Scan: TRIP_LIMIT, a RECURRENCE for each state, an ITERATOR for each scanned input, the body, its outputs."""
     body = context.attributes.graph("body")
     offset = 1 if context.model.opset == 8 else 0  # sequence_lens comes first there, and the batch is the first axis
     count = len(context.node.input) - offset
     scanned = context.attributes.integer("num_scan_inputs")
     if body is None or not 0 < scanned <= count <= len(body.input):
-        import_unknown(context)
-        return
+        return import_unknown(context)
     first = count - scanned
     axes = context.attributes.integers("scan_input_axes") or (offset,) * scanned
     outputs = max(len(context.node.output) - first, 0)
@@ -125,11 +121,11 @@ def import_scan(context: Context) -> None:
     results = _body(context, body, bound, declared=not offset)
     last = _last_values(context, states, results)
     pairs = zip(results[first : first + outputs], out_axes, strict=False)
-    context.finish(*last, *(_scanned(context, result, (axis, steps), limit) for result, axis in pairs))
+    return [*last, *(_scanned(context, result, (axis, steps), limit) for result, axis in pairs)]
 
 
 def _positive(axis: int, data: Tensor) -> int:
-    return axis + len(data.shape or ()) if axis < 0 else axis
+    return axis + data.rank if axis < 0 else axis
 
 
 def _iterator(context: Context, data: Tensor, axis: int, name: str) -> Operand:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import ElementWise, Shuffle, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Outputs
 from dlaflow.graph.lower.helpers import squeeze, stretched, to_scalar, unsqueeze
 from dlaflow.graph.lower.tensors import import_unknown
 
@@ -12,12 +12,12 @@ _ROI_ALIGN, _ROI_ALIGN_V3, _DEFORM_CONV = (8, 5), (10, 1), (10, 1)
 """The releases that hand RoiAlign and DeformConv to TensorRT's own plugins."""
 
 
-def import_one_hot(context: Context) -> None:
+def import_one_hot(context: Context) -> Outputs:
     """OneHot: one ONE_HOT, its indices and depth cast to 32 bits unless they have them."""
     values = context.tensor(2)
     indices = _narrow(context, context.tensor(0))
     depth = to_scalar(context, _narrow(context, context.tensor(1)))
-    context.finish(context.emit("ONE_HOT", [indices, values, depth], context.output().shape, dtype=values.dtype))
+    return context.emit("ONE_HOT", [indices, values, depth], context.output().shape, dtype=values.dtype)
 
 
 def _narrow(context: Context, data: Tensor) -> Tensor:
@@ -25,23 +25,23 @@ def _narrow(context: Context, data: Tensor) -> Tensor:
     return data if is_narrow else context.cast(data, "int32")
 
 
-def import_non_zero(context: Context) -> None:
+def import_non_zero(context: Context) -> Outputs:
     """NonZero: NON_ZERO, its indices cast to 64 bits where the release has them."""
     data = context.tensor(0)
     result = context.emit("NON_ZERO", [data], context.output().shape, dtype="int64")
-    context.finish(context.cast(result, "int64") if context.parser.int64 else result)
+    return context.cast(result, "int64") if context.parser.int64 else result
 
 
-def import_grid_sample(context: Context) -> None:
+def import_grid_sample(context: Context) -> Outputs:
     """GridSample: one GRID_SAMPLE; batch and channels of the data, the rest of the grid."""
     data, grid = context.tensor(0), context.tensor(1)
     shape = None
     if data.shape is not None and grid.shape is not None:
         shape = (*data.shape[:2], *grid.shape[1:-1])
-    context.finish(context.emit("GRID_SAMPLE", [data, grid], shape))
+    return context.emit("GRID_SAMPLE", [data, grid], shape)
 
 
-def import_non_max_suppression(context: Context) -> None:
+def import_non_max_suppression(context: Context) -> Outputs:
     """NonMaxSuppression: scores transposed, then NMS; a plugin before 8.5."""
     boxes, scores = context.tensor(0), context.tensor(1)
     limits = _limits(context) if context.parser.native_nms else []
@@ -52,7 +52,7 @@ def import_non_max_suppression(context: Context) -> None:
     result = context.emit(kind, [boxes, scores, *limits], context.output().shape, dtype="int64")
     if context.parser.narrow_indices:
         result = context.cast(result, "int64")
-    context.finish(result)
+    return result
 
 
 def _limits(context: Context) -> list[Tensor]:
@@ -77,24 +77,22 @@ def _limit(context: Context, index: int) -> Tensor:
     return to_scalar(context, operand.tensor)
 
 
-def import_roi_align(context: Context) -> None:
+def import_roi_align(context: Context) -> Outputs:
     """RoiAlign: a plugin from 8.5 on, its batch indices in 32 bits where the release has 64."""
     if context.parser.version < _ROI_ALIGN:
-        import_unknown(context)
-        return
+        return import_unknown(context)
     data, regions, batches = (context.tensor(index) for index in range(3))
     if context.parser.names_helpers:
         batches = context.cast(batches, "int32")
     kind = "PLUGIN_V3" if context.parser.version >= _ROI_ALIGN_V3 else "PLUGIN_V2"
     out = context.output()
-    context.finish(context.emit(kind, [data, regions, batches], out.shape, dtype=data.dtype))
+    return context.emit(kind, [data, regions, batches], out.shape, dtype=data.dtype)
 
 
-def import_deform_conv(context: Context) -> None:
+def import_deform_conv(context: Context) -> Outputs:
     """DeformConv: a plugin from 10.1 on; without a mask one of ones is made up."""
     if context.parser.version < _DEFORM_CONV:
-        import_unknown(context)
-        return
+        return import_unknown(context)
     data, weights, offsets = (context.tensor(index) for index in range(3))
     is_line = data.shape is not None and len(data.shape) == 3
     if is_line:
@@ -112,4 +110,4 @@ def import_deform_conv(context: Context) -> None:
     known = context.output().shape
     shape_of_result = (*known, 1) if known is not None and is_line else known
     result = context.emit("PLUGIN_V2", tensors, shape_of_result)
-    context.finish(squeeze(context, result, [3]) if is_line else result)
+    return squeeze(context, result, [3]) if is_line else result

@@ -55,44 +55,39 @@ def _extent(extents: list[int | None]) -> int | None:
 
 def unsqueeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: bool = False) -> Tensor:
     """Put ones at `axes` of the result; `named` for the ONNX operator itself."""
-    if tensor.shape is None:
-        return _of_unknown_rank(context, tensor, "UNSQUEEZE", named=named)
-    shape = tensor.shape
-    subscripts = list(range(len(shape)))
+    order = list(range(tensor.rank))
     for axis in sorted(axes):
-        subscripts.insert(axis, len(shape))
-    if context.parser.squeeze_layers:
-        wanted = tuple((*shape, 1)[index] for index in subscripts)
-        return _with_axes(context, tensor, wanted, ("UNSQUEEZE", len(axes)))
-    new_shape = sizes.interlace(context, sizes.shape_of(tensor), sizes.vector(1), ShapeTensor(tuple(subscripts)))
-    return sizes.add_shuffle(context, tensor, new_shape, None if named else "ONNXTRT_unsqueezeTensor")
+        order.insert(axis, tensor.rank)
+    return _with_axes(context, tensor, ("UNSQUEEZE", len(axes)), order, named=named)
 
 
 def squeeze(context: Context, tensor: Tensor, axes: Sequence[int], *, named: bool = False) -> Tensor:
     """Remove `axes`; `named` for the ONNX operator itself."""
+    order = [axis for axis in range(tensor.rank) if axis not in axes]
+    return _with_axes(context, tensor, ("SQUEEZE", len(axes)), order, named=named)
+
+
+def _with_axes(context: Context, tensor: Tensor, what: tuple[str, int], order: Sequence[int], *, named: bool) -> Tensor:
+    """The tensor with its axes in `order`, where its rank stands for a one; `what` is the kind and the count of axes.
+
+    Where nobody knows how many dimensions there are, the layer is made as far as it is known.
+    """
+    kind, count = what
+    label = f"ONNXTRT_{kind.lower()}Tensor"
     if tensor.shape is None:
-        return _of_unknown_rank(context, tensor, "SQUEEZE", named=named)
-    kept = [axis for axis in range(len(tensor.shape or ())) if axis not in axes]
+        attributes, layer = Shuffle(helper=not named), kind if context.parser.squeeze_layers else "SHUFFLE"
+        if named:
+            return context.emit(layer, [tensor], None, attributes)
+        return context.helper(layer, [tensor], None, attributes, label)
     if context.parser.squeeze_layers:
-        wanted = tuple((tensor.shape or ())[axis] for axis in kept)
-        return _with_axes(context, tensor, wanted, ("SQUEEZE", len(axes)))
-    new_shape = sizes.gather(context, sizes.shape_of(tensor), ShapeTensor(tuple(kept)))
-    return sizes.add_shuffle(context, tensor, new_shape, None if named else "ONNXTRT_squeezeTensor")
-
-
-def _of_unknown_rank(context: Context, tensor: Tensor, kind: str, *, named: bool) -> Tensor:
-    """The layer as far as it is known when nobody knows how many dimensions there are."""
-    attributes = Shuffle(helper=not named)
-    layer = kind if context.parser.squeeze_layers else "SHUFFLE"
-    if named:
-        return context.emit(layer, [tensor], None, attributes)
-    return context.helper(layer, [tensor], None, attributes, f"ONNXTRT_{kind.lower()}Tensor")
-
-
-def _with_axes(context: Context, tensor: Tensor, wanted: Dims, kind: tuple[str, int]) -> Tensor:
-    where = context.constant((kind[1],), "int64")
-    attributes = Shuffle(reshape=wanted, helper=True)
-    return context.helper(kind[0], [tensor, where], wanted, attributes, f"ONNXTRT_{kind[0].lower()}Tensor")
+        wanted = tuple((*tensor.shape, 1)[index] for index in order)
+        where = context.constant((count,), "int64")
+        return context.helper(kind, [tensor, where], wanted, Shuffle(reshape=wanted, helper=True), label)
+    dims = sizes.shape_of(tensor)
+    if kind == "UNSQUEEZE":
+        dims = sizes.concat(context, dims, sizes.vector(1))
+    new_shape = sizes.gather(context, dims, ShapeTensor(tuple(order)))
+    return sizes.add_shuffle(context, tensor, new_shape, None if named else label)
 
 
 def to_scalar(context: Context, data: Tensor) -> Tensor:

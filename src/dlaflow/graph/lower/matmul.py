@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Tensor
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Outputs
 from dlaflow.graph.lower.helpers import broadcast_shape, same_rank, squeeze, to_rank, unsqueeze
 
 
-def import_gemm(context: Context) -> None:
+def import_gemm(context: Context) -> Outputs:
     """Gemm: MATRIX_MULTIPLY, then alpha, then SUM with C (times beta) brought to its rank."""
     left, right = context.tensor(0), context.tensor(1)
     transposed = bool(context.attributes.integer("transA")), bool(context.attributes.integer("transB"))
@@ -23,17 +23,16 @@ def import_gemm(context: Context) -> None:
         bias = to_rank(context, bias, 2)
         attributes = ElementWise("SUM", 1 if bias.constant else None)
         result = context.emit("ELEMENTWISE", [result, bias], out, attributes, name=context.further_name)
-    context.finish(result)
+    return result
 
 
 def _scaled(context: Context, data: Tensor) -> Tensor:
     """alpha or beta times a tensor."""
-    rank = len(data.shape or ())
-    factor = to_rank(context, context.constant(() if context.parser.scalar_factors else (1,) * rank), rank)
+    factor = to_rank(context, context.constant(() if context.parser.scalar_factors else (1,) * data.rank), data.rank)
     return context.emit("ELEMENTWISE", [factor, data], data.shape, ElementWise("PROD", 0), name=context.further_name)
 
 
-def import_matmul(context: Context) -> None:
+def import_matmul(context: Context) -> Outputs:
     """MatMul: MATRIX_MULTIPLY; 1-D operands get a dimension that is taken away again."""
     left, right = context.tensor(0), context.tensor(1)
     flat_left = left.shape is not None and len(left.shape) == 1
@@ -54,7 +53,7 @@ def import_matmul(context: Context) -> None:
         result = squeeze(context, result, [len(out) - 2])
     if flat_right and result.shape is not None:
         result = squeeze(context, result, [len(result.shape) - 1])
-    context.finish(result)
+    return result
 
 
 def _product_shape(left: Tensor, right: Tensor) -> Dims | None:
@@ -65,10 +64,10 @@ def _product_shape(left: Tensor, right: Tensor) -> Dims | None:
     return None if outer is None else (*outer, left.shape[-2], right.shape[-1])
 
 
-def import_einsum(context: Context) -> None:
+def import_einsum(context: Context) -> Outputs:
     """Einsum: one EINSUM layer."""
     tensors = [context.tensor(index) for index in range(len(context.node.input))]
-    context.finish(context.emit("EINSUM", tensors, context.output().shape))
+    return context.emit("EINSUM", tensors, context.output().shape)
 
 
 def _attributes(left: Tensor, right: Tensor, transposed: tuple[bool, bool]) -> MatrixMultiply:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dlaflow.graph.tensor_type import elem_name
+
 if TYPE_CHECKING:
     import onnx
 
@@ -24,9 +26,9 @@ _TYPE_TEXT = {
     "LOOP_OUTPUT": "LoopOutput",
     "CONDITION": "IfCondition",
 }
-_FOREIGN = {"INT64", "UINT8", "DOUBLE"}
+_FOREIGN = {"int64", "uint8", "float64"}
 """Types that the parser of 8.4 to 8.6 does not have: INT32 and FLOAT take their place."""
-_WIDENED = {"FLOAT16", "INT8", "BOOL"}
+_WIDENED = {"float16", "int8", "bool"}
 """Types that protobuf's int32_data holds four bytes wide: they are packed again."""
 
 
@@ -72,19 +74,13 @@ def conversions(tensor: onnx.TensorProto, *, elsewhere: bool) -> int:
 
     `elsewhere` means that it reads the data from a file of its own, which it copies once more.
     """
-    from onnx import TensorProto
-
-    known = TensorProto.DataType.values()
-    kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in known else ""
+    kind = elem_name(tensor.data_type)
     if elsewhere:
         return 2 if kind in _FOREIGN else 1
     raw = len(tensor.raw_data) > 0 or _is_cut(tensor)
-    if kind == "INT64":
-        return int(raw or len(tensor.int64_data) > 0)
-    if kind == "DOUBLE":
-        return int(raw or len(tensor.double_data) > 0)
-    if kind == "UINT8":
-        return int(raw)
+    if kind in _FOREIGN:
+        own = {"int64": tensor.int64_data, "float64": tensor.double_data}.get(kind, ())
+        return int(raw or len(own) > 0)
     return int(kind in _WIDENED and not raw)
 
 

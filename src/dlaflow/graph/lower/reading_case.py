@@ -45,7 +45,7 @@ def misfit(context: Context, reason: str) -> Objection:
     return Objection(reason, then=_CONTRADICTION, reading=Reading.CONTRADICTION)
 
 
-def words(names: str) -> frozenset[str]:
+def operator_names(names: str) -> frozenset[str]:
     """Operators, written as a line of names."""
     return frozenset(names.split())
 
@@ -124,8 +124,3 @@ def count(context: Context, index: int) -> int | None:
 def all_sizes_known(shape: Dims | None) -> bool:
     """Whether the parser knows all dimensions."""
     return shape is not None and all(parser_knows(size) for size in shape)
-
-
-def opset(context: Context) -> int:
-    """The model's opset."""
-    return context.model.opset

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dlaflow.graph.layer import Reading
 from dlaflow.graph.lower.context import Context
-from dlaflow.graph.lower.reading_case import REDUCTIONS, Checks, Objection, before, dims, has, opset, rank, seen
+from dlaflow.graph.lower.reading_case import REDUCTIONS, Checks, Objection, before, dims, has, rank, seen
 
 _EXPORT_17 = "Export with opset 17."
 _AXES_AS_INPUT = 18
@@ -25,7 +25,7 @@ def check_reduction(context: Context) -> Iterator[Objection]:
     is_sum = context.node.op_type == "ReduceSum"
     since, moved = ("8.0", _SUM_AXES_AS_INPUT) if is_sum else ("10.0", _AXES_AS_INPUT)
     axes = context.integers(1)
-    if before(context, since) and opset(context) >= moved and has(context, 1):
+    if before(context, since) and context.model.opset >= moved and has(context, 1):
         own = rank(context, 0)
         if axes != () and not (axes and own and {axis % own for axis in axes} == set(range(own))):
             then = "Export with opset 12." if is_sum else _EXPORT_17
@@ -38,9 +38,9 @@ def check_reduction(context: Context) -> Iterator[Objection]:
 
 def check_split(context: Context) -> Iterator[Objection]:
     """Split into parts that are not equal, by num_outputs; by the input of opset 13 in 7.x."""
-    if before(context, "8.0") and opset(context) >= _SUM_AXES_AS_INPUT and has(context, 1):
+    if before(context, "8.0") and context.model.opset >= _SUM_AXES_AS_INPUT and has(context, 1):
         yield misread("its sizes are passed over: it splits evenly", "8.0", "Export with opset 12.")
-    if not before(context, "10.0") or opset(context) < _AXES_AS_INPUT or has(context, 1):
+    if not before(context, "10.0") or context.model.opset < _AXES_AS_INPUT or has(context, 1):
         return
     shape, outputs = dims(context, 0), len(context.node.output)
     if not shape:
@@ -53,7 +53,7 @@ def check_split(context: Context) -> Iterator[Objection]:
 
 def check_shape(context: Context) -> Iterator[Objection]:
     """Shape from or to a dimension in the middle."""
-    if not before(context, "10.0") or opset(context) < 15:
+    if not before(context, "10.0") or context.model.opset < 15:
         return
     own = rank(context, 0)
     start, end = context.attributes.integer("start"), context.attributes.integer("end", own or 0)
@@ -64,7 +64,7 @@ def check_shape(context: Context) -> Iterator[Objection]:
 
 def check_resize(context: Context) -> Iterator[Objection]:
     """Resize's attributes of opset 18."""
-    if not before(context, "10.0") or opset(context) < _AXES_AS_INPUT:
+    if not before(context, "10.0") or context.model.opset < _AXES_AS_INPUT:
         return
     axes, own = context.attributes.integers("axes"), rank(context, 0)
     if axes and own and axes != tuple(range(own)):
@@ -124,7 +124,7 @@ def check_training(context: Context) -> Iterator[Objection]:
 def check_softmax(context: Context) -> Iterator[Objection]:
     """7.x reads Softmax of opset 13 as the older one, over all dimensions from the axis on."""
     own, axis = rank(context, 0), context.attributes.integer("axis", -1)
-    if before(context, "8.0") and opset(context) >= 13 and own is not None and axis % own != own - 1:
+    if before(context, "8.0") and context.model.opset >= 13 and own is not None and axis % own != own - 1:
         yield misread("it is taken over all dimensions from its axis on", "8.0", "Export with opset 12.")
 
 

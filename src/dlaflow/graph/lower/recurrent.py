@@ -16,7 +16,7 @@ from dlaflow.graph.layer import (
     Tensor,
     Unary,
 )
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Outputs
 from dlaflow.graph.lower.control import loop_counter
 from dlaflow.graph.lower.helpers import axis_length, stretched, unsqueeze
 
@@ -193,7 +193,7 @@ class Cell:
         constant = self.context.constant((3,), "int32")
         return self.context.emit("ELEMENTWISE", [shape(), constant], (3,), ElementWise("DIV", 1), name="")
 
-    def leave(self, states: list[tuple[Tensor, Tensor]], sequence: Tensor, size: Tensor) -> None:
+    def leave(self, states: list[tuple[Tensor, Tensor]], sequence: Tensor, size: Tensor) -> Outputs:
         """The loop's outputs: the whole sequence, and the last of each state. `states` are the old and the new."""
         context = self.context
         length = self.length()
@@ -217,7 +217,7 @@ class Cell:
             self._close(old, new)
             wanted = self._is_wanted(number)
             last.append(context.emit("LOOP_OUTPUT", [old], self.state, name="") if wanted else whole)
-        context.finish(whole, *last)
+        return [whole, *last]
 
     def _is_wanted(self, number: int) -> bool:
         """Newer parsers make the outputs that the node names, older ones all."""
@@ -231,7 +231,7 @@ class Cell:
                 draft.inputs.append(new)
 
 
-def import_lstm(context: Context) -> None:
+def import_lstm(context: Context) -> Outputs:
     """LSTM: four gates, two states."""
     cell = Cell(context)
     bias = cell.combined_bias(4)
@@ -254,7 +254,7 @@ def import_lstm(context: Context) -> None:
     fresh = cell.held(memory, fresh, size)
     leave = cell.activate(_gate(cell, (total, shape), peephole, fresh), 0)
     result = cell.held(previous, cell.combine("PROD", leave, cell.activate(fresh, 2)), size)
-    cell.leave([(previous, result), (memory, fresh)], result, size)
+    return cell.leave([(previous, result), (memory, fresh)], result, size)
 
 
 def _memory(cell: Cell, admitted: tuple[Tensor, Tensor], kept: tuple[Tensor, Tensor]) -> Tensor:
@@ -276,7 +276,7 @@ def _gate(cell: Cell, gates: tuple[Tensor, Tensor], peephole: Tensor | None, mem
     return cell.combine("SUM", gate, seen)
 
 
-def import_rnn(context: Context) -> None:
+def import_rnn(context: Context) -> Outputs:
     """RNN: one activation, one state."""
     cell = Cell(context)
     bias = cell.combined_bias(1)
@@ -291,10 +291,10 @@ def import_rnn(context: Context) -> None:
     result = cell.activate(total, 0)
     size = cell.pass_shape(cell.state_shape)
     result = cell.held(previous, result, size)
-    cell.leave([(previous, result)], result, size)
+    return cell.leave([(previous, result)], result, size)
 
 
-def import_gru(context: Context) -> None:
+def import_gru(context: Context) -> Outputs:
     """GRU: update and reset gates together, the new state, one state."""
     cell = Cell(context)
     cell.own = ""
@@ -326,7 +326,7 @@ def import_gru(context: Context) -> None:
     result = _mixed(cell, update, cell.activate(fresh, 1), previous)
     size = cell.pass_shape(lambda: shape)
     result = cell.held(previous, result, size)
-    cell.leave([(previous, result)], result, size)
+    return cell.leave([(previous, result)], result, size)
 
 
 def _mixed(cell: Cell, update: Tensor, fresh: Tensor, previous: Tensor) -> Tensor:
@@ -352,11 +352,8 @@ def _gru_weights(cell: Cell) -> tuple[list[Tensor], list[Tensor]]:
         size = context.emit("CONCATENATION", [counts[0], count, width], (3,), Concatenation(0), name="")
         shape: Dims = (cell.directions, gates * cell.hidden, (cell.weights.shape or (None,))[-1])
         fed.append(context.emit("SLICE", [cell.weights, start, size], shape, Slice(), name=""))
-    recurred = []
-    for gates in (2, 1):
-        shape = (cell.directions, gates * cell.hidden, cell.hidden)
-        recurred.append(context.emit("SLICE", [cell.recurrence], shape, Slice(), name=""))
-    return fed, recurred
+    shapes = [(cell.directions, gates * cell.hidden, cell.hidden) for gates in (2, 1)]
+    return fed, [context.emit("SLICE", [cell.recurrence], shape, Slice(), name="") for shape in shapes]
 
 
 def _gru_biases(cell: Cell) -> list[Tensor]:
@@ -365,8 +362,5 @@ def _gru_biases(cell: Cell) -> list[Tensor]:
         return []
     whole: Dims = (cell.directions, 1, 6 * cell.hidden)
     bias = context.emit("SHUFFLE", [context.tensor(3)], whole, Shuffle(reshape=whole, helper=True), name="")
-    parts = []
-    for gates in (2, 1, 2, 1):
-        shape: Dims = (cell.directions, 1, gates * cell.hidden)
-        parts.append(context.emit("SLICE", [bias], shape, Slice(), name=""))
-    return parts
+    shapes = [(cell.directions, 1, gates * cell.hidden) for gates in (2, 1, 2, 1)]
+    return [context.emit("SLICE", [bias], shape, Slice(), name="") for shape in shapes]

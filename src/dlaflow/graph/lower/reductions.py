@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dlaflow.graph.layer import Dims, ElementWise, Reduce, Slice, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context, Importer
+from dlaflow.graph.lower.context import Context, Importer, Outputs
 from dlaflow.graph.lower.helpers import squeeze, stretched, to_rank, to_scalar, unsqueeze
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
@@ -17,14 +17,13 @@ from dlaflow.graph.lower.slices import decoded
 def reduction(lowered: Callable[[Context], Tensor]) -> Importer:
     """An importer for a reduction that `lowered` puts together; without axes it may do nothing, as opset 18 has it."""
 
-    def run(context: Context) -> None:
+    def run(context: Context) -> Outputs:
         asked = bool(context.attributes.integer("noop_with_empty_axes")) and context.parser.reads_opset_18
         if not asked or _axes(context):
-            context.finish(lowered(context))
-        elif context.parser.names_every_layer:
-            context.finish(context.operand(0))
-        else:
-            context.finish(identity(context, context.tensor(0)))
+            return lowered(context)
+        if context.parser.names_every_layer:
+            return context.operand(0)
+        return identity(context, context.tensor(0))
 
     return run
 
@@ -98,7 +97,7 @@ def log_sum_exp(context: Context) -> Tensor:
         return _unary(context, "LOG", _reduced(context, _unary(context, "EXP", data), "SUM"))
     largest = _reduced(context, data, "MAX")
     infinite = context.emit("UNARY", [largest], largest.shape, Unary("ISINF"), dtype="bool")
-    zero = to_rank(context, context.constant((), name=context.reserve()), len(largest.shape or ()))
+    zero = to_rank(context, context.constant((), name=context.reserve()), largest.rank)
     safe = context.emit("SELECT", [infinite, zero, largest], largest.shape, dtype=data.dtype)
     shifted = context.emit("ELEMENTWISE", [data, safe], data.shape, ElementWise("SUB"))
     logarithm = _unary(context, "LOG", _reduced(context, _unary(context, "EXP", shifted), "SUM"))
@@ -109,12 +108,12 @@ def _unary(context: Context, operation: str, data: Tensor) -> Tensor:
     return context.emit("UNARY", [data], data.shape, Unary(operation))
 
 
-def import_arg(context: Context) -> None:
+def import_arg(context: Context) -> Outputs:
     """ArgMax and ArgMin: TOPK of one, its indices, squeezed when the axis does not stay."""
     data = context.tensor(0)
     if context.parser.casts_arg_input and data.dtype in ("int32", "int64"):
         data = context.cast(data, "float32")
-    rank = len(data.shape or ())
+    rank = data.rank
     axis = context.attributes.integer("axis", 0) % max(rank, 1)
     shape = tuple(1 if index == axis else size for index, size in enumerate(data.shape or ()))
     last = bool(context.attributes.integer("select_last_index")) and rank > 0
@@ -128,17 +127,16 @@ def import_arg(context: Context) -> None:
         indices = squeeze(context, indices, [axis])
     if context.parser.int64:
         indices = context.cast(indices, "int64")
-    context.finish(indices)
+    return indices
 
 
 def _flipped(context: Context, data: Tensor, axis: int) -> Tensor:
     """The data backwards along the axis, so that the last of equal values comes first."""
-    rank = len(data.shape or ())
     dims = sizes.shape_of(data)
-    subscripts = sizes.replacing(rank, axis)
-    starts = sizes.interlace(context, ShapeTensor((0,) * rank), sizes.vector(-1), subscripts)
+    subscripts = sizes.replacing(data.rank, axis)
+    starts = sizes.interlace(context, ShapeTensor((0,) * data.rank), sizes.vector(-1), subscripts)
     ends = sizes.interlace(context, dims, sizes.vector(-(2**31)), subscripts)
-    steps = sizes.interlace(context, ShapeTensor((1,) * rank), sizes.vector(-1), subscripts)
+    steps = sizes.interlace(context, ShapeTensor((1,) * data.rank), sizes.vector(-1), subscripts)
     given = decoded(context, dims, (starts, ends, steps))
     made = sizes.add_slice(context, data, given, Slice())
     return context.replace(made, replace(made, shape=data.shape))
@@ -157,7 +155,7 @@ def _counted_from_the_start(context: Context, data: Tensor, indices: Tensor, axi
     return whole
 
 
-def import_top_k(context: Context) -> None:
+def import_top_k(context: Context) -> Outputs:
     """TopK: one TOPK with values and indices; a vector gets a second dimension for it."""
     data = context.tensor(0)
     values, where = context.output(0), context.output(1)
@@ -173,4 +171,4 @@ def import_top_k(context: Context) -> None:
         largest, indices = squeeze(context, largest, [1]), squeeze(context, indices, [1])
     if context.parser.narrow_indices:
         indices = context.cast(indices, "int64")
-    context.finish(largest, indices)
+    return [largest, indices]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Resize, Tensor, Unary
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context, Draft
+from dlaflow.graph.lower.context import Context, Draft, Outputs
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def import_resize(context: Context) -> None:
+def import_resize(context: Context) -> Outputs:
     """Resize: one RESIZE; `sizes_given` is whether the output's size rather than a scale was exported."""
     data = context.tensor(0)
     out = context.output().shape
@@ -26,7 +26,7 @@ def import_resize(context: Context) -> None:
         mode=context.attributes.text("mode", "nearest"),
         coordinates=coordinates,
         rounding=context.attributes.text("nearest_mode", "floor" if old else "round_prefer_floor"),
-        scales=() if sizes_given else _spread(context, context.value(where), len(data.shape or ())),
+        scales=() if sizes_given else _spread(context, context.value(where), data.rank),
         sizes_given=sizes_given,
     )
     if not attributes.scales:
@@ -38,7 +38,7 @@ def import_resize(context: Context) -> None:
         _add_sizes(context, draft, data)
     elif not context.is_absent(where) and not context.operand(where).weights:
         draft.inputs.append(_computed_size(context, data, context.tensor(where)))
-    context.finish(result)
+    return result
 
 
 def _spread(context: Context, scales: np.ndarray | None, rank: int) -> tuple[float, ...]:
@@ -75,7 +75,7 @@ def _add_sizes(context: Context, draft: Draft, data: Tensor) -> None:
     if operand.weights and context.parser.names_helpers:
         return
     given = context.tensor(3)
-    axes, rank = context.attributes.integers("axes"), len(data.shape or ())
+    axes, rank = context.attributes.integers("axes"), data.rank
     if axes is not None and context.parser.reads_opset_18 and tuple(axes) != tuple(range(rank)) and rank:
         order = list(range(rank))
         for number, axis in enumerate(axes):
@@ -87,7 +87,7 @@ def _add_sizes(context: Context, draft: Draft, data: Tensor) -> None:
 
 def _computed_size(context: Context, data: Tensor, scales: Tensor) -> Tensor:
     """The output's size from scales that only the network knows: shape times scales, rounded down."""
-    rank = (len(data.shape or ()),)
+    rank = (data.rank,)
     label = "ONNXTRT_resizeShapeTensor_{}".format
     kind = "CAST" if context.parser.cast_helpers else "IDENTITY"
     shape = sizes.shape_of(data).materialise(context)
@@ -97,7 +97,7 @@ def _computed_size(context: Context, data: Tensor, scales: Tensor) -> Tensor:
     return context.helper(kind, [floor], rank, Cast("int32"), label("intCast"), dtype="int32")
 
 
-def import_upsample(context: Context) -> None:
+def import_upsample(context: Context) -> Outputs:
     """Upsample: one RESIZE with asymmetric coordinates."""
     data = context.tensor(0)
     out = context.output().shape
@@ -113,4 +113,4 @@ def import_upsample(context: Context) -> None:
     draft = context.drafts[-1]
     if not context.is_absent(1) and not context.operand(1).weights:
         draft.inputs.append(_computed_size(context, data, context.tensor(1)))
-    context.finish(result)
+    return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Concatenation, Dims, ElementWise, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Outputs
 from dlaflow.graph.lower.helpers import axis_length, open_length, squeeze, unsqueeze, zeros_like
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.sizes import parser_knows
@@ -13,13 +13,12 @@ _MOST = 4096
 """A larger batch is lowered as one layer: nobody reads twenty layers for each of its elements."""
 
 
-def import_cum_sum(context: Context) -> None:
+def import_cum_sum(context: Context) -> Outputs:
     """CumSum: CUMULATIVE, or a loop."""
     data = context.tensor(0)
     if context.parser.native_cumulative:
-        context.finish(context.emit("CUMULATIVE", [data, context.tensor(1)], data.shape))
-        return
-    rank = len(data.shape or ())
+        return context.emit("CUMULATIVE", [data, context.tensor(1)], data.shape)
+    rank = data.rank
     axis = (context.integers(1) or (0,))[0] % max(rank, 1)
     first = _first_slice(context, data, axis)
     if context.attributes.integer("exclusive"):
@@ -33,7 +32,7 @@ def import_cum_sum(context: Context) -> None:
     state = context.drafts[-1]
     fresh = context.emit("ELEMENTWISE", [step, total], rest, ElementWise("SUM"), name="")
     state.inputs.append(fresh)
-    context.finish(context.emit("LOOP_OUTPUT", [fresh, length], data.shape, name=""))
+    return context.emit("LOOP_OUTPUT", [fresh, length], data.shape, name="")
 
 
 def _first_slice(context: Context, data: Tensor, axis: int) -> Tensor:
@@ -81,16 +80,15 @@ def _shifted(context: Context, data: Tensor, first: Tensor, axis: int) -> Tensor
     return _sliced(context, joined, (size, ShapeTensor((1,) * rank)), data.shape)
 
 
-def import_reverse_sequence(context: Context) -> None:
+def import_reverse_sequence(context: Context) -> Outputs:
     """REVERSE_SEQUENCE, or slices of each element."""
     data, lengths = context.tensor(0), context.tensor(1)
     batch_axis = context.attributes.integer("batch_axis", 1)
     count = _count(data, lengths, batch_axis)
     if context.parser.native_reverse_sequence or count is None or not 0 < count <= _MOST:
-        context.finish(context.emit("REVERSE_SEQUENCE", [data, lengths], data.shape))
-        return
+        return context.emit("REVERSE_SEQUENCE", [data, lengths], data.shape)
     parts = [_turned(context, (data, lengths), batch_axis, number) for number in range(count)]
-    context.finish(context.emit("CONCATENATION", parts, data.shape, Concatenation(batch_axis), name=""))
+    return context.emit("CONCATENATION", parts, data.shape, Concatenation(batch_axis), name="")
 
 
 def _count(data: Tensor, lengths: Tensor, axis: int) -> int | None:
@@ -138,12 +136,12 @@ def _cut_out(context: Context, data: Tensor, axis: int) -> Tensor:
 
 def _padded(context: Context, start: ShapeTensor, line: Tensor) -> ShapeTensor:
     """A start along the first axis, zeros along the others."""
-    return sizes.concat(context, start, ShapeTensor((0,) * (len(line.shape or ()) - 1)))
+    return sizes.concat(context, start, ShapeTensor((0,) * (line.rank - 1)))
 
 
 def _with_rest(context: Context, size: ShapeTensor, line: Tensor) -> ShapeTensor:
     """A size along the first axis, all of the others."""
-    for index in range(1, len(line.shape or ())):
+    for index in range(1, line.rank):
         size = sizes.concat(context, size, open_length(context, line, index))
     return size
 

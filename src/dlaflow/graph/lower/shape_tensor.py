@@ -8,8 +8,10 @@ the layer that was made of it; what a function hands back unchanged is a copy, w
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 
 from dlaflow.graph.layer import Cast, Concatenation, Dims, ElementWise, Shuffle, Slice, Tensor
 from dlaflow.graph.lower.context import SHAPE_CONSTANT, Context
@@ -42,31 +44,19 @@ class ShapeTensor:
         return all(parser_knows(value) for value in self.values)
 
     def materialise(self, context: Context) -> Tensor:
-        """The network tensor with these values; adds a CONSTANT or SHAPE layer when there is none yet."""
+        """The network tensor with these values; adds a CONSTANT, or SHAPE and CAST, when there is none yet."""
         if self.tensor is not None and self.depth == 0:
             return self.tensor
         shape: Dims = (len(self.values),) if self.rank else ()
+        dtype = "int64" if context.parser.int64 else "int32"
         if self.known or self.tensor is None:
-            self.tensor = _helper_constant(context, shape)
+            self.tensor = context.constant(shape, dtype, SHAPE_CONSTANT if context.parser.names_helpers else "")
         else:
-            self.tensor = shape_layer(context, self.tensor, shape)
+            self.tensor = context.helper("SHAPE", [self.tensor], shape, None, "ONNXTRT_ShapeTensor", dtype=dtype)
+            if context.parser.int64:
+                self.tensor = context.helper("CAST", [self.tensor], shape, Cast("int64"), "ONNXTRT_castHelper")
         self.depth = 0
         return self.tensor
-
-
-def _helper_constant(context: Context, shape: Dims) -> Tensor:
-    dtype = "int64" if context.parser.int64 else "int32"
-    name = SHAPE_CONSTANT if context.parser.names_helpers else ""
-    return context.constant(shape, dtype, name)
-
-
-def shape_layer(context: Context, tensor: Tensor, shape: Dims) -> Tensor:
-    """SHAPE of a tensor, with the cast that newer releases add."""
-    dtype = "int64" if context.parser.int64 else "int32"
-    made = context.helper("SHAPE", [tensor], shape, None, "ONNXTRT_ShapeTensor", dtype=dtype)
-    if context.parser.int64:
-        made = context.helper("CAST", [made], shape, Cast("int64"), "ONNXTRT_castHelper")
-    return made
 
 
 def vector(*values: int) -> ShapeTensor:
@@ -139,34 +129,39 @@ def interlace(context: Context, left: ShapeTensor, right: ShapeTensor, subscript
     return gather(context, concat(context, left, right), subscripts)
 
 
-def add(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """Element-wise sum."""
-    return _combine(context, left, right, _Operation("SUM", 0, True, lambda x, y: x + y))
+Arithmetic = Callable[[Context, ShapeTensor, ShapeTensor], ShapeTensor]
 
 
-def subtract(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """Element-wise difference."""
-    return _combine(context, left, right, _Operation("SUB", 0, False, lambda x, y: x - y))
+def _element_wise(kind: str, identity: int, compute: Callable[[int, int], int], *, commutes: bool = True) -> Arithmetic:
+    """An ELEMENTWISE of two vectors of sizes; an operand that is all `identity` makes no layer."""
+
+    def run(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+        if not left.values or not right.values:
+            return (left if not left.values else right).copy()
+        if _is_all(right, identity) and len(right.values) <= len(left.values):
+            return left.copy()
+        if commutes and _is_all(left, identity) and len(left.values) <= len(right.values):
+            return right.copy()
+        count = max(len(left.values), len(right.values))
+        pairs = islice(zip(cycle(left.values), cycle(right.values), strict=False), count)
+        values = tuple(None if x is None or y is None else combined((x, y), compute(int(x), int(y))) for x, y in pairs)
+        if left.known and right.known:
+            return ShapeTensor(values, left.rank)
+        second = right.materialise(context)  # the compiler that built the parser takes arguments from the right
+        first = left.materialise(context)
+        shape: Dims = (count,) if left.rank else ()
+        made = context.helper("ELEMENTWISE", [first, second], shape, ElementWise(kind), "ONNXTRT_ShapeElementWise")
+        return ShapeTensor(opened(values), left.rank, made)
+
+    return run
 
 
-def multiply(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """Element-wise product."""
-    return _combine(context, left, right, _Operation("PROD", 1, True, lambda x, y: x * y))
-
-
-def minimum(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """Element-wise minimum."""
-    return _combine(context, left, right, _Operation("MIN", _LARGE, True, min))
-
-
-def maximum(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """Element-wise maximum."""
-    return _combine(context, left, right, _Operation("MAX", -_LARGE, True, max))
-
-
-def floor_divide(context: Context, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """Element-wise quotient, rounded down."""
-    return _combine(context, left, right, _Operation("FLOOR_DIV", 1, False, lambda x, y: x // y if y else 0))
+add = _element_wise("SUM", 0, operator.add)
+subtract = _element_wise("SUB", 0, operator.sub, commutes=False)
+multiply = _element_wise("PROD", 1, operator.mul)
+minimum = _element_wise("MIN", _LARGE, min)
+maximum = _element_wise("MAX", -_LARGE, max)
+floor_divide = _element_wise("FLOOR_DIV", 1, lambda x, y: x // y if y else 0, commutes=False)
 
 
 def product(context: Context, data: ShapeTensor, first: int, last: int) -> ShapeTensor:
@@ -175,43 +170,6 @@ def product(context: Context, data: ShapeTensor, first: int, last: int) -> Shape
     for index in range(first, last):
         result = multiply(context, result, gather(context, data, vector(index)))
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Operation:
-    kind: str
-    identity: int
-    commutes: bool
-    compute: Callable[[int, int], int]
-
-
-def _combine(context: Context, left: ShapeTensor, right: ShapeTensor, operation: _Operation) -> ShapeTensor:
-    if not left.values or not right.values:
-        return (left if not left.values else right).copy()
-    if _is_all(right, operation.identity) and len(right.values) <= len(left.values):
-        return left.copy()
-    if operation.commutes and _is_all(left, operation.identity) and len(left.values) <= len(right.values):
-        return right.copy()
-    count = max(len(left.values), len(right.values))
-    values = tuple(
-        _computed(operation, left.values[index % len(left.values)], right.values[index % len(right.values)])
-        for index in range(count)
-    )
-    if left.known and right.known:
-        return ShapeTensor(values, left.rank)
-    second = right.materialise(context)  # the compiler that built the parser takes arguments from the right
-    first = left.materialise(context)
-    shape: Dims = (count,) if left.rank else ()
-    made = context.helper(
-        "ELEMENTWISE", [first, second], shape, ElementWise(operation.kind), "ONNXTRT_ShapeElementWise"
-    )
-    return ShapeTensor(opened(values), left.rank, made)
-
-
-def _computed(operation: _Operation, left: int | None, right: int | None) -> int | None:
-    if left is None or right is None:
-        return None
-    return combined((left, right), operation.compute(int(left), int(right)))
 
 
 def _is_all(shape: ShapeTensor, value: int) -> bool:

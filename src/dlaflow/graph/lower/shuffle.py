@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Dims, Shuffle, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context, Operand
+from dlaflow.graph.lower.context import Context, Operand, Outputs
 from dlaflow.graph.lower.helpers import squeeze, unsqueeze
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.sizes import parser_knows
 
 
-def import_reshape(context: Context) -> None:
+def import_reshape(context: Context) -> Outputs:
     """Reshape: one SHUFFLE; its shape is a second input when the parser computes it in the network."""
     data = context.tensor(0)
     out = context.output()
@@ -19,31 +19,29 @@ def import_reshape(context: Context) -> None:
     shape = ShapeTensor(given) if given is not None else sizes.from_input(context, 1, rank)
     result = sizes.add_shuffle(context, data, shape, None)
     context.maker(result).attributes = Shuffle(reshape=out.shape or result.shape or ())
-    context.finish(result)
+    return result
 
 
-def import_flatten(context: Context) -> None:
+def import_flatten(context: Context) -> Outputs:
     """Flatten: one SHUFFLE to two dimensions, an IDENTITY when it has two already."""
     data = context.tensor(0)
     if data.shape is None:
-        context.finish(context.emit("SHUFFLE", [data], None, Shuffle()))
-        return
+        return context.emit("SHUFFLE", [data], None, Shuffle())
     rank = len(data.shape)
     axis = context.attributes.integer("axis", 1)
     axis = axis + rank if axis < 0 else axis
     if rank == 2 and axis == 1:
-        context.finish(identity(context, data))
-        return
+        return identity(context, data)
     result = flattened(context, data, axis, None)
     context.drafts[-1].attributes = Shuffle(reshape=result.shape or ())
-    context.finish(result)
+    return result
 
 
 def flattened(context: Context, data: Tensor, axis: int, name: str | None) -> Tensor:
     """A SHUFFLE of the axes before `axis` into one dimension and of the others into a second."""
     dims = sizes.shape_of(data)
     first = sizes.product(context, dims, 0, axis)
-    second = sizes.product(context, dims, axis, len(data.shape or ()))
+    second = sizes.product(context, dims, axis, data.rank)
     return sizes.add_shuffle(context, data, sizes.concat(context, first, second), name)
 
 
@@ -52,19 +50,18 @@ def identity(context: Context, data: Tensor) -> Tensor:
     return context.helper("IDENTITY", [data], data.shape, None, "ONNXTRT_identity")
 
 
-def import_transpose(context: Context) -> None:
+def import_transpose(context: Context) -> Outputs:
     """Transpose: one SHUFFLE; one that moves only ones is a reshape."""
     data = context.tensor(0)
     rank = len(data.shape or context.output().shape or ())
     order = context.attributes.integers("perm") or tuple(reversed(range(rank)))
     if context.parser.skips_identity_transposes and order == tuple(range(rank)):
-        context.finish(Operand(data))
-        return
+        return Operand(data)
     shape = tuple(data.shape[axis] for axis in order) if data.shape is not None else None
     attributes = Shuffle(first_transpose=order)
     if data.shape is not None and not _moves(data.shape, order):
         attributes = Shuffle(reshape=shape or ())
-    context.finish(context.emit("SHUFFLE", [data], shape, attributes))
+    return context.emit("SHUFFLE", [data], shape, attributes)
 
 
 def _moves(shape: Dims, order: tuple[int, ...]) -> bool:
@@ -75,28 +72,25 @@ def _moves(shape: Dims, order: tuple[int, ...]) -> bool:
     return kept != sorted(kept)
 
 
-def import_squeeze(context: Context) -> None:
+def import_squeeze(context: Context) -> Outputs:
     """Squeeze: SHUFFLE, or SQUEEZE with its axes as a constant."""
     data = context.tensor(0)
     if context.parser.squeeze_layers:
-        _axes_layer(context, "SQUEEZE", data)
-        return
-    rank = len(data.shape or ())
-    axes = _axes(context, rank)
+        return _axes_layer(context, "SQUEEZE", data)
+    axes = _axes(context, data.rank)
     if axes is None:
         axes = [axis for axis, size in enumerate(data.shape or ()) if size == 1]
-    context.finish(_unmarked(context, squeeze(context, data, axes, named=True)))
+    return _unmarked(context, squeeze(context, data, axes, named=True))
 
 
-def import_unsqueeze(context: Context) -> None:
+def import_unsqueeze(context: Context) -> Outputs:
     """Unsqueeze: SHUFFLE, or UNSQUEEZE with its axes as a constant."""
     data = context.tensor(0)
     if context.parser.squeeze_layers:
-        _axes_layer(context, "UNSQUEEZE", data)
-        return
+        return _axes_layer(context, "UNSQUEEZE", data)
     count = len(context.attributes.integers("axes") or context.integers(1) or ())
-    axes = _axes(context, len(data.shape or ()) + count) or []
-    context.finish(_unmarked(context, unsqueeze(context, data, axes, named=True)))
+    axes = _axes(context, data.rank + count) or []
+    return _unmarked(context, unsqueeze(context, data, axes, named=True))
 
 
 def _axes(context: Context, rank: int) -> list[int] | None:
@@ -112,16 +106,16 @@ def _unmarked(context: Context, result: Tensor) -> Tensor:
     return result
 
 
-def _axes_layer(context: Context, kind: str, data: Tensor) -> None:
+def _axes_layer(context: Context, kind: str, data: Tensor) -> Outputs:
     out = context.output()
     if context.is_absent(1):
         axes = context.constant((len(context.attributes.integers("axes") or ()),), "int64")
     else:
         axes = context.tensor(1)
-    context.finish(context.emit(kind, [data, axes], out.shape, Shuffle(reshape=out.shape or ())))
+    return context.emit(kind, [data, axes], out.shape, Shuffle(reshape=out.shape or ()))
 
 
-def import_depth_to_space(context: Context) -> None:
+def import_depth_to_space(context: Context) -> Outputs:
     """DepthToSpace: two SHUFFLE layers, split and transpose, then merge."""
     block = sizes.vector(context.attributes.integer("blocksize", 1))
     by_column = context.attributes.text("mode", "DCR") == "CRD"
@@ -133,10 +127,10 @@ def import_depth_to_space(context: Context) -> None:
         split, order = [batch, small, block, block, height, width], (0, 1, 4, 2, 5, 3)
     else:
         split, order = [batch, block, block, small, height, width], (0, 3, 4, 1, 5, 2)
-    _two_shuffles(context, data, _joined(context, split), (order, [batch, small, tall, wide]))
+    return _two_shuffles(context, data, _joined(context, split), (order, [batch, small, tall, wide]))
 
 
-def import_space_to_depth(context: Context) -> None:
+def import_space_to_depth(context: Context) -> Outputs:
     """SpaceToDepth: two SHUFFLE layers, split and transpose, then merge."""
     block = sizes.vector(context.attributes.integer("blocksize", 1))
     data = context.tensor(0)
@@ -144,7 +138,7 @@ def import_space_to_depth(context: Context) -> None:
     deep = sizes.multiply(context, channels, sizes.multiply(context, block, block))
     rows, columns = sizes.floor_divide(context, height, block), sizes.floor_divide(context, width, block)
     split = _joined(context, [batch, channels, rows, block, columns, block])
-    _two_shuffles(context, data, split, ((0, 3, 5, 1, 2, 4), [batch, deep, rows, columns]))
+    return _two_shuffles(context, data, split, ((0, 3, 5, 1, 2, 4), [batch, deep, rows, columns]))
 
 
 def _image(context: Context, data: Tensor) -> list[ShapeTensor]:
@@ -163,11 +157,11 @@ def _joined(context: Context, parts: list[ShapeTensor]) -> ShapeTensor:
 
 def _two_shuffles(
     context: Context, data: Tensor, split: ShapeTensor, then: tuple[tuple[int, ...], list[ShapeTensor]]
-) -> None:
+) -> Outputs:
     order, merged = then
     first = sizes.add_shuffle(context, data, split, None)
     moved = tuple(split.values[axis] for axis in order)
     draft = context.maker(first)
     draft.attributes = Shuffle(reshape=tuple(split.values), second_transpose=order)
     draft.outputs = [Tensor(first.name, moved, first.dtype, first.constant)]
-    context.finish(sizes.add_shuffle(context, draft.outputs[0], _joined(context, merged)))
+    return sizes.add_shuffle(context, draft.outputs[0], _joined(context, merged))

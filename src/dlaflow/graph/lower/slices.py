@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Cast, Dims, ElementWise, Slice, Tensor
 from dlaflow.graph.lower import shape_tensor as sizes
-from dlaflow.graph.lower.context import Context
+from dlaflow.graph.lower.context import Context, Outputs
 from dlaflow.graph.lower.helpers import enlarged
 from dlaflow.graph.lower.shape_tensor import ShapeTensor
 from dlaflow.graph.lower.shuffle import identity
@@ -15,11 +15,10 @@ Bounds = tuple[ShapeTensor, ShapeTensor, ShapeTensor]
 _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "edge": "CLAMP", "wrap": "WRAP"}
 
 
-def import_slice(context: Context) -> None:
+def import_slice(context: Context) -> Outputs:
     """Slice: one SLICE; what the parser cannot compute of its start and size stands in the network before it."""
     data = context.tensor(0)
     out = context.output().shape
-    rank = len(data.shape or ())
     if context.is_absent(1):
         starts, axes, steps = context.attributes.integers("starts"), context.attributes.integers("axes"), None
         from_nodes = False
@@ -28,10 +27,10 @@ def import_slice(context: Context) -> None:
         from_nodes = any(_from_node(context, index) for index in range(1, len(context.node.input)))
     attributes = Slice(parameters_from_nodes=from_nodes)
     extents = all_known(out)
-    if starts is not None and rank and extents is not None:
-        begin, stride = [0] * rank, [1] * rank
+    if starts is not None and data.rank and extents is not None:
+        begin, stride = [0] * data.rank, [1] * data.rank
         for number, start in enumerate(starts):
-            axis = (axes[number] if axes is not None else number) % rank
+            axis = (axes[number] if axes is not None else number) % data.rank
             size = (data.shape or ())[axis]
             stride[axis] = steps[number] if steps is not None else 1
             begin[axis] = _clamped(start, size, stride[axis])
@@ -39,9 +38,8 @@ def import_slice(context: Context) -> None:
     static = data.shape is None or (context.parser.computes_slices and _is_static(context, data))
     given = None if static else _bounds(context, data)
     if given is None:
-        context.finish(context.emit("SLICE", [data], out, attributes))
-        return
-    context.finish(sizes.add_slice(context, data, given, attributes, None))
+        return context.emit("SLICE", [data], out, attributes)
+    return sizes.add_slice(context, data, given, attributes, None)
 
 
 def _clamped(start: int, size: int | None, step: int) -> int:
@@ -63,25 +61,24 @@ def _bounds(context: Context, data: Tensor) -> Bounds | None:
     Newer parsers take starts and ends as tensors even when they are weights; the newest compute for the sliced axes
     alone, older ones for all axes, interlaced with the tensor's own shape.
     """
-    rank = len(data.shape or ())
     starts, ends, axes, steps = _given(context)
     count = len(starts.values)
     if axes is None:
         axes = tuple(range(count))
-    if len(axes) != count or len(ends.values) != count or not count or not rank:
+    if len(axes) != count or len(ends.values) != count or not count or not data.rank:
         return None
-    axes = tuple(axis % rank for axis in axes)
+    axes = tuple(axis % data.rank for axis in axes)
     dims = sizes.shape_of(data)
     if context.parser.slices_axes_alone:
         dims = sizes.gather(context, dims, ShapeTensor(axes))
-    elif axes != tuple(range(rank)):
-        order = list(range(rank))
+    elif axes != tuple(range(data.rank)):
+        order = list(range(data.rank))
         for number, axis in enumerate(axes):
-            order[axis] = rank + number
+            order[axis] = data.rank + number
         subscripts = ShapeTensor(tuple(order))
-        starts = sizes.interlace(context, _filled(rank, 0), starts, subscripts)
+        starts = sizes.interlace(context, _filled(data.rank, 0), starts, subscripts)
         ends = sizes.interlace(context, dims, ends, subscripts)
-        steps = sizes.interlace(context, _filled(rank, 1), steps, subscripts)
+        steps = sizes.interlace(context, _filled(data.rank, 1), steps, subscripts)
     return decoded(context, dims, (starts, ends, steps))
 
 
@@ -148,7 +145,7 @@ def _from_the_end(context: Context, dims: ShapeTensor, indices: ShapeTensor) -> 
     return sizes.subtract(context, indices, sizes.multiply(context, signs, dims))
 
 
-def import_expand(context: Context) -> None:
+def import_expand(context: Context) -> Outputs:
     """Expand: one SLICE with stride 0 along the axes that grow."""
     data = context.tensor(0)
     out = context.output().shape
@@ -176,7 +173,7 @@ def import_expand(context: Context) -> None:
         stride = tuple(0 if extent == 1 else 1 for extent in data.shape)
         attributes = Slice((0,) * rank, extents, stride, parameters_from_nodes=from_nodes)
     given = ShapeTensor((0,) * rank), size, strides
-    context.finish(sizes.add_slice(context, data, given, attributes, None))
+    return sizes.add_slice(context, data, given, attributes, None)
 
 
 def _reached(size: ShapeTensor, out: Dims | None) -> ShapeTensor:
@@ -193,7 +190,7 @@ def _broadcast(context: Context, left: ShapeTensor, right: ShapeTensor) -> Shape
     return sizes.multiply(context, sizes.maximum(context, left, right), smaller)
 
 
-def import_tile(context: Context) -> None:
+def import_tile(context: Context) -> Outputs:
     """Tile: one SLICE that wraps around."""
     data = context.tensor(0)
     out = context.output().shape
@@ -205,34 +202,33 @@ def import_tile(context: Context) -> None:
     repeats = sizes.from_input(context, 1, rank)
     size = _reached(sizes.multiply(context, sizes.shape_of(data), repeats), out)
     given = ShapeTensor((0,) * rank), size, ShapeTensor((1,) * rank)
-    context.finish(sizes.add_slice(context, data, given, attributes, None))
+    return sizes.add_slice(context, data, given, attributes, None)
 
 
-def import_split(context: Context) -> None:
+def import_split(context: Context) -> Outputs:
     """Split: lengths from an attribute, from an input, or equal ones that the parser works out."""
     data = context.tensor(0)
     count = len(context.node.output)
     if not data.shape:
         shapes = [context.output(index).shape for index in range(count)]
-        context.finish(*(context.emit("SLICE", [data], shape, Slice()) for shape in shapes))
-        return
+        return [context.emit("SLICE", [data], shape, Slice()) for shape in shapes]
     cutter = _Cutter(context, data)
     given = _given_lengths(context, count)
     lengths = cutter.equal(count) if given is None else []
     start = length = sizes.vector(0)
-    starts = ShapeTensor((0,) * cutter.rank)
+    starts = ShapeTensor((0,) * data.rank)
     results = []
     for index in range(count):
         if index:
             start = sizes.add(context, start, length)
-            starts = cutter.along(ShapeTensor((0,) * cutter.rank), start)
+            starts = cutter.along(ShapeTensor((0,) * data.rank), start)
         if given is None:
             length, extent = lengths[index]
         else:
             length = given[index]
             extent = cutter.along(cutter.dims, length)
         results.append(cutter.cut(starts, extent))
-    context.finish(*results)
+    return results
 
 
 class _Cutter:
@@ -241,10 +237,9 @@ class _Cutter:
     def __init__(self, context: Context, data: Tensor) -> None:
         self.context = context
         self.data = data
-        self.rank = len(data.shape or ())
-        self.axis = context.attributes.integer("axis", 0) % self.rank
+        self.axis = context.attributes.integer("axis", 0) % data.rank
         self.dims = sizes.shape_of(data)
-        self.subscripts = sizes.replacing(self.rank, self.axis)
+        self.subscripts = sizes.replacing(data.rank, self.axis)
 
     def along(self, others: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
         """`others` with `value` for the axis."""
@@ -265,11 +260,11 @@ class _Cutter:
 
     def cut(self, starts: ShapeTensor, extent: ShapeTensor) -> Tensor:
         """One part."""
-        ones = ShapeTensor((1,) * self.rank)
+        ones = ShapeTensor((1,) * self.data.rank)
         attributes = Slice()
         begin, size = all_known(starts.values), all_known(extent.values)
         if begin is not None and size is not None:
-            attributes = Slice(begin, size, (1,) * self.rank)
+            attributes = Slice(begin, size, (1,) * self.data.rank)
         return sizes.add_slice(self.context, self.data, (starts, extent, ones), attributes, None)
 
 
@@ -286,7 +281,7 @@ def _given_lengths(context: Context, count: int) -> list[ShapeTensor] | None:
     return [sizes.gather(context, lengths, sizes.vector(index)) for index in range(count)]
 
 
-def import_pad(context: Context) -> None:
+def import_pad(context: Context) -> Outputs:
     """Pad: one SLICE whose start lies outside; without any padding an IDENTITY."""
     data = context.tensor(0)
     out = context.output().shape
@@ -294,21 +289,19 @@ def import_pad(context: Context) -> None:
     computed = not context.is_absent(1) and not context.operand(1).weights
     filling = _filling_tensor(context)
     if pads is not None and not computed and not any(pads):
-        context.finish(identity(context, data))
-        return
+        return identity(context, data)
     mode = _PAD_MODES.get(context.attributes.text("mode", "constant"), "FILL")
     fill = context.attributes.number("value", 0.0)
     given = context.value(2)
     if given is not None and given.size:
         fill = float(given.reshape(-1)[0])
     attributes = Slice(mode=mode, fill=fill, parameters_from_nodes=_from_node(context, 1))
-    rank = len(data.shape or ())
     extents = all_known(out)
-    if pads is not None and rank and extents is not None:
-        begin = [0] * rank
-        for number, axis in enumerate(context.integers(3) or range(rank)):
-            begin[axis % rank] = -pads[number]
-        attributes = Slice(tuple(begin), extents, (1,) * rank, mode, fill, attributes.parameters_from_nodes)
+    if pads is not None and data.rank and extents is not None:
+        begin = [0] * data.rank
+        for number, axis in enumerate(context.integers(3) or range(data.rank)):
+            begin[axis % data.rank] = -pads[number]
+        attributes = Slice(tuple(begin), extents, (1,) * data.rank, mode, fill, attributes.parameters_from_nodes)
     parameters = _computed(context, data) if computed else _known(context, data)
     if context.parser.names_every_layer:
         context.names.layer("ONNXTRT_ShapeSlice")
@@ -318,7 +311,7 @@ def import_pad(context: Context) -> None:
         filling = context.constant((), data.dtype)
     if filling is not None:
         draft.inputs.append(filling)
-    context.finish(context.rename(draft, result))
+    return context.rename(draft, result)
 
 
 def _amounts(context: Context) -> tuple[int, ...] | None:
@@ -341,18 +334,16 @@ def _filling_tensor(context: Context) -> Tensor | None:
 
 def _known(context: Context, data: Tensor) -> list[Tensor]:
     """Start and size of a Pad whose amounts are known: older parsers write them as constants and a sum."""
-    rank = len(data.shape or ())
     if context.parser.names_every_layer:
         size = _padded(context, data)
         return [] if size.known else [size.materialise(context)]
-    return enlarged(context, data, rank)
+    return enlarged(context, data, data.rank)
 
 
 def _padded(context: Context, data: Tensor) -> ShapeTensor:
     """The sizes of the padded axes."""
-    rank = len(data.shape or ())
-    amounts = _amounts(context) or (0,) * (2 * rank)
-    axes = tuple(axis % max(rank, 1) for axis in context.integers(3) or range(rank))
+    amounts = _amounts(context) or (0,) * (2 * data.rank)
+    axes = tuple(axis % max(data.rank, 1) for axis in context.integers(3) or range(data.rank))
     total = tuple(before + after for before, after in zip(amounts[: len(axes)], amounts[len(axes) :], strict=True))
     dims = sizes.gather(context, sizes.shape_of(data), ShapeTensor(axes))
     return sizes.add(context, dims, ShapeTensor(total))
@@ -360,8 +351,7 @@ def _padded(context: Context, data: Tensor) -> ShapeTensor:
 
 def _computed(context: Context, data: Tensor) -> list[Tensor]:
     """Start and size of a Pad whose amounts are computed in the network: two slices and sums."""
-    rank = len(data.shape or ())
-    pads = context.tensor(1)
+    rank, pads = data.rank, context.tensor(1)
     if context.parser.names_every_layer:
         return _computed_with_names(context, data, pads)
     before, after = (
@@ -375,16 +365,15 @@ def _computed(context: Context, data: Tensor) -> list[Tensor]:
 
 
 def _computed_with_names(context: Context, data: Tensor, pads: Tensor) -> list[Tensor]:
-    rank = len(data.shape or ())
-    extent, one = ShapeTensor((rank,)), sizes.vector(1)
+    extent, one = ShapeTensor((data.rank,)), sizes.vector(1)
     halves = [
-        sizes.add_slice(context, pads, (sizes.vector(first), extent, one), Slice((first,), (rank,), (1,)), None)
-        for first in (0, rank)
+        sizes.add_slice(context, pads, (sizes.vector(first), extent, one), Slice((first,), (data.rank,), (1,)), None)
+        for first in (0, data.rank)
     ]
-    values = context.integers(1) or (None,) * (2 * rank)
-    before = ShapeTensor(sizes.opened(values[:rank]), tensor=halves[0])
-    after = ShapeTensor(sizes.opened(values[rank:]), tensor=halves[1])
-    start = sizes.subtract(context, ShapeTensor((0,) * rank), before)
+    values = context.integers(1) or (None,) * (2 * data.rank)
+    before = ShapeTensor(sizes.opened(values[: data.rank]), tensor=halves[0])
+    after = ShapeTensor(sizes.opened(values[data.rank :]), tensor=halves[1])
+    start = sizes.subtract(context, ShapeTensor((0,) * data.rank), before)
     total = sizes.add(context, before, after)
     size = sizes.add(context, sizes.shape_of(data), total)
     return [start.materialise(context), size.materialise(context)]

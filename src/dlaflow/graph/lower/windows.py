@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from dlaflow.graph.layer import Convolution, Dims, ElementWise, Pooling, Reduce, Slice, Tensor, Unary
-from dlaflow.graph.lower.context import Context, Importer
+from dlaflow.graph.lower.context import Context, Importer, Outputs
 from dlaflow.graph.lower.helpers import enlarged, squeeze, unsqueeze
 from dlaflow.graph.lower.sizes import all_known
 
@@ -96,7 +96,7 @@ def convolution(kind: str) -> Importer:
     return lambda context: _convolution(context, kind)
 
 
-def _convolution(context: Context, kind: str) -> None:
+def _convolution(context: Context, kind: str) -> Outputs:
     weights = context.operand(1)
     extents = _weight_extents(context, weights.tensor)
     line = len(extents) == 3
@@ -126,7 +126,7 @@ def _convolution(context: Context, kind: str) -> None:
     context.holds(held)
     if padded:
         result = _output_padding(context, result, _padded(context, shape, result, line), attributes)
-    context.finish(squeeze(context, result, [3]) if line else result)
+    return squeeze(context, result, [3]) if line else result
 
 
 def _attributes(context: Context, kind: str, extents: tuple[int, ...], window: Window) -> Convolution:
@@ -193,13 +193,13 @@ def _output_padding(context: Context, data: Tensor, shape: Dims | None, attribut
 
 def pool(mode: str) -> Importer:
     """MaxPool and AveragePool: one POOLING."""
-    return lambda context: context.finish(_pool(context, context.tensor(0), mode))
+    return lambda context: _pool(context, context.tensor(0), mode)
 
 
-def import_lp_pool(context: Context) -> None:
+def import_lp_pool(context: Context) -> Outputs:
     """LpPool of order 1 or 2: |x| or x*x, average, times the window's size, root."""
     data = context.tensor(0)
-    count = context.constant((1,) * len(data.shape or ()))
+    count = context.constant((1,) * data.rank)
     square = context.attributes.integer("p", 2) == 2
     if square:
         powered = context.emit("ELEMENTWISE", [data, data], data.shape, ElementWise("PROD"))
@@ -209,7 +209,7 @@ def import_lp_pool(context: Context) -> None:
     result = context.emit("ELEMENTWISE", [pooled, count], pooled.shape, ElementWise("PROD", 1))
     if square:
         result = context.emit("UNARY", [result], result.shape, Unary("SQRT"))
-    context.finish(result)
+    return result
 
 
 def _pool(context: Context, data: Tensor, mode: str) -> Tensor:
@@ -236,17 +236,16 @@ def _pool(context: Context, data: Tensor, mode: str) -> Tensor:
 
 def global_pool(operation: str) -> Importer:
     """GlobalAveragePool and GlobalMaxPool: one REDUCE over the spatial axes."""
-    return lambda context: context.finish(_global(context, context.tensor(0), operation))
+    return lambda context: _global(context, context.tensor(0), operation)
 
 
-def import_global_lp_pool(context: Context) -> None:
+def import_global_lp_pool(context: Context) -> Outputs:
     """GlobalLpPool: x to the power p, REDUCE SUM, root."""
     data = context.tensor(0)
-    rank = len(data.shape or ())
-    power, root = context.constant((1,) * rank), context.constant((1,) * rank)
+    power, root = context.constant((1,) * data.rank), context.constant((1,) * data.rank)
     raised = context.emit("ELEMENTWISE", [data, power], data.shape, ElementWise("POW", 1), name="")
     total = _global(context, raised, "SUM")
-    context.finish(context.emit("ELEMENTWISE", [total, root], total.shape, ElementWise("POW", 1), name=""))
+    return context.emit("ELEMENTWISE", [total, root], total.shape, ElementWise("POW", 1), name="")
 
 
 def _global(context: Context, data: Tensor, operation: str) -> Tensor:

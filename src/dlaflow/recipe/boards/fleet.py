@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from dlaflow.build.machine import Machine
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.progress import Interruption, Progress, silent
-from dlaflow.recipe.boards.config import is_typed
-from dlaflow.recipe.boards.plan import BoardPlanner
-from dlaflow.recipe.boards.records import FleetOptions, FleetOutcome, plain
+from dlaflow.recipe.boards.plan import BoardPlanner, is_typed
+from dlaflow.recipe.boards.records import FleetOptions, FleetOutcome
 from dlaflow.recipe.boards.work import BoardAtWork
 from dlaflow.recipe.engine import Listener, StepDone, run_steps
+from dlaflow.recipe.files import plain
 from dlaflow.recipe.plan import Planner
-from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.doctor import ask, has_other_chip, has_other_release, release_of
 from dlaflow.remote.inventory import BoardEntry, answers_of, on_every_board, open_board
@@ -89,7 +88,7 @@ class Fleet:
         """Do every board's steps, the boards side by side. An error ends the steps of its board alone."""
         done: list[StepDone] = []
 
-        def heard(step: StepDone) -> None:
+        def listen(step: StepDone) -> None:
             done.append(step)
             if listener:
                 listener(step)
@@ -97,27 +96,24 @@ class Fleet:
         def one(entry: BoardEntry, interruption: Interruption) -> None:
             member = self._members[entry.title]
             member.board.interruption = interruption
-            board = self._at_work(member, planner, attach=resume)
+            options = planner.recipe.remote
+            board = BoardAtWork(
+                board=member.board,
+                name=member.name,
+                tensorrt=member.tensorrt or planner.target.release.tensorrt,
+                jetpack=member.machine.jetpack,
+                power=options.power and member.power,
+                options=options,
+                control=JobControl(attach=resume, ask_to_stop=self._options.user.ask_to_stop),
+            )
             steps = BoardPlanner(planner.recipe, planner.target, planner.files, planner.data, board).steps()
-            run_steps(steps, folder, resume=resume, progress=member.board.progress, listener=heard)
+            run_steps(steps, folder, resume=resume, progress=member.board.progress, listener=listen)
 
         results = on_every_board(self._options.entries, one, self._options.user)
         failed = {result.entry.title: result.error for result in results if result.error is not None}
         whole = tuple(name for name in self._members if name not in failed)
         sent = {name: member.board.transport.sent for name, member in self._members.items()}
         return FleetOutcome(done, whole, failed, sent)
-
-    def _at_work(self, member: Member, planner: Planner, *, attach: bool) -> BoardAtWork:
-        options: RemoteSection = planner.recipe.remote
-        return BoardAtWork(
-            board=member.board,
-            name=member.name,
-            tensorrt=member.tensorrt or planner.target.release.tensorrt,
-            jetpack=member.machine.jetpack,
-            power=options.power and member.power,
-            options=options,
-            control=JobControl(attach=attach, ask_to_stop=self._options.user.ask_to_stop),
-        )
 
 
 @contextmanager

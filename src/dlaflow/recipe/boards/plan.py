@@ -1,26 +1,72 @@
-"""The steps of one board: build, profile, evaluate and bench of each variant, with what each depends on."""
+"""The steps of one board: build, profile, evaluate and bench of each variant, with what each depends on.
+
+Which model and which configuration a board builds a variant with depends on what its TensorRT reads types from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from dlaflow.api.build import EngineOptions, configure
 from dlaflow.build.config import BuildConfig
+from dlaflow.build.engine import Request
+from dlaflow.build.manifest import BuiltFor
+from dlaflow.build.model import takes_types_from_model
+from dlaflow.errors import InputError
 from dlaflow.recipe.boards import work as board_work
-from dlaflow.recipe.boards.config import EngineSource, engine_config, source_of
-from dlaflow.recipe.boards.records import BoardFiles
-from dlaflow.recipe.boards.work import BoardAtWork, EngineToBuild, files_of_build
+from dlaflow.recipe.boards.work import BoardAtWork, files_of_build
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Step
+from dlaflow.recipe.files import BoardFiles, Files
 from dlaflow.recipe.schema import Recipe, RemoteStep
-from dlaflow.recipe.work import Files
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSource:
+    """What an engine is built from: the model's file, and the calibration cache where the release reads one."""
+
+    model: Path
+    cache: Path | None = None
+
+
+def is_typed(tensorrt: str) -> bool:
+    """Whether this TensorRT (11 and later) wants Q/DQ nodes or FP16 tensors in the model itself."""
+    return takes_types_from_model(BuildConfig(), tensorrt)
+
+
+def source_of(files: Files, target: Target, tensorrt: str, *, calibrated: bool) -> EngineSource:
+    """The file that a board with this release builds from.
+
+    Raises InputError when it is an INT8 model that the recipe does not make.
+    """
+    int8 = target.precision == "int8"
+    if not is_typed(tensorrt):
+        return EngineSource(files.model, files.cache if int8 and calibrated else None)
+    if int8 and not calibrated:
+        raise InputError(
+            f"TensorRT {tensorrt} takes INT8 from the model", expected="`calibrate` among the steps", received="none"
+        )
+    return EngineSource(files.int8 if int8 else files.fp16)
+
+
+def engine_config(source: EngineSource, target: Target, tensorrt: str, *, gpu: bool = False) -> BuildConfig:
+    """The engine for the DLA as `check` counts on it, FP16 beside INT8; with `gpu` the same network for the GPU alone.
+
+    Raises UsageError for a target without a DLA.
+    """
+    int8, typed = target.precision == "int8", is_typed(tensorrt)
+    scales: Literal["auto", "qdq"] = "qdq" if int8 and typed else "auto"
+    options = EngineOptions(gpu_only=gpu, cache=source.cache, scales=scales, fp16_too=int8 and not typed)
+    return configure(source.model, replace(target, mode="hybrid") if gpu else target, options)
 
 
 def board_steps(recipe: Recipe, target: Target) -> tuple[RemoteStep, ...]:
@@ -74,10 +120,10 @@ class BoardPlanner:
         out = left.dla if device == "dla" else left.gpu
         config = engine_config(source, self._target, self._board.tensorrt, gpu=device == "gpu")
         inputs = {"model": source.model} | ({"cache": source.cache} if source.cache else {})
-        engine = EngineToBuild(source.model, out, config, self._target.board.id)
+        built_for = BuiltFor("tensorrt", self._board.tensorrt, self._target.board.id, self._board.jetpack)
         return Step(
             f"build/{variant}{'' if device == 'dla' else ' (GPU)'} on {self._board.name}",
-            partial(board_work.build, self._board, engine),
+            partial(board_work.build, self._board, Request(source.model, out, config, built_for)),
             files_of_build(out),
             inputs,
             self._about(config, timeout=self._recipe.remote.timeout),

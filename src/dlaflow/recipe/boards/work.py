@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.build.config import BuildConfig
+from dlaflow.build.config import InputShape, ShapeRange
 from dlaflow.build.engine import Request
-from dlaflow.build.manifest import BuiltFor, manifest_path
+from dlaflow.build.manifest import manifest_path
+from dlaflow.build.model import shapes_for
 from dlaflow.build.trtexec_arguments import BUILD_ONLY
 from dlaflow.files import write_atomic
+from dlaflow.graph.inputs import dims_of, fed_inputs
+from dlaflow.graph.load import load_model
 from dlaflow.profile.profile import read_profile
 from dlaflow.progress import Progress
-from dlaflow.recipe.boards.config import fed
-from dlaflow.recipe.boards.records import BoardFiles
 from dlaflow.recipe.data import RunData
+from dlaflow.recipe.files import BoardFiles
 from dlaflow.recipe.schema import RemoteSection
 from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
@@ -27,7 +29,6 @@ from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import PowerOptions
 from dlaflow.report.json import measurements_json, read_placement
 from dlaflow.report.units import count, percent
-from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
@@ -46,22 +47,11 @@ class BoardAtWork:
     control: JobControl
 
 
-@dataclass(frozen=True, slots=True)
-class EngineToBuild:
-    """An engine to build: from which model, where to, how; `board` is the target's board."""
-
-    model: Path
-    out: Path
-    config: BuildConfig
-    board: str
-
-
-def build(board: BoardAtWork, engine: EngineToBuild, progress: Progress) -> str:
+def build(board: BoardAtWork, request: Request, progress: Progress) -> str:
     """Build on the board; the engine, its log and its manifest come back."""
-    engine.out.parent.mkdir(parents=True, exist_ok=True)
-    built_for = BuiltFor("tensorrt", board.tensorrt, engine.board, board.jetpack)
+    request.engine.parent.mkdir(parents=True, exist_ok=True)
     how = RemoteBuild(BUILD_ONLY, board.options.timeout, board.options.lock_clocks, board.control)
-    result = build_on_board(board.board, Request(engine.model, engine.out, engine.config, built_for), how)
+    result = build_on_board(board.board, request, how)
     summary = f"{result.manifest.bytes / 1e6:.1f} MB in {result.manifest.seconds:.1f} s"
     placement = result.run.placement if result.run else None
     if placement and placement.printed:
@@ -101,7 +91,7 @@ def evaluate(
     """Let the engine itself answer for test images. `source` is the model that it was built from, and its target."""
     model, target = source
     chosen = data.test(board.options.images)
-    shape = fed(model, target)
+    shape = _fed(model, target)
     how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=board.control)
     accuracy = evaluate_on_board(board.board, files.dla, chosen.images, chosen.known_labels, how)
     rows = accuracy.measurements(f"{target.precision} on {board.name}", detail=data.dataset.name)
@@ -126,8 +116,12 @@ def bench(board: BoardAtWork, files: BoardFiles, cores: tuple[int, ...], progres
     rows = run_bench(board.board, options)
     write_atomic(files.bench, measurements_json([replace(row, subject=f"{board.name} {row.subject}") for row in rows]))
     rates = [row for row in rows if row.quantity == "throughput" and "(" not in row.subject]
-    return ", ".join(f"{row.subject} {_rate(row)}" for row in rates)
+    return ", ".join(f"{row.subject} {row.value:,.0f} {row.unit}" for row in rates)
 
 
-def _rate(row: Measurement) -> str:
-    return f"{row.value:,.0f} {row.unit}"
+def _fed(model: Path, target: Target) -> InputShape:
+    """The model's first input with the shape that its engine takes."""
+    if shapes := shapes_for(model, target.batch, target.shapes):
+        return shapes[0]
+    value = fed_inputs(load_model(model).proto.graph)[0]
+    return InputShape(value.name, ShapeRange.fixed(tuple(size or 0 for size in dims_of(value) or ())))
