@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlaflow.build.doctor import examine_machine
-from dlaflow.build.machine import LocalSystem, inspect
+from dlaflow.build.machine import System, inspect
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
 IDENTITY = EVIDENCE / "artefacts" / "open" / "device_identity_samples.txt"
@@ -143,7 +143,7 @@ def test_real_answers_of_devices():
 
 
 def test_this_computer():
-    checkup = examine_machine(LocalSystem())
+    checkup = examine_machine(System())
     assert checkup.machine.python == platform.python_version()
     assert checkup.machine.architecture == platform.machine()
     assert works(checkup)["check, explain, boards, fix, estimate, profile of logs"]

@@ -36,7 +36,7 @@ import tensorrt_bindings as module
 import tensorrt_bindings.tensorrt as trt
 from dlaflow.build.api import Messages, load_plugins, make_logger
 from dlaflow.build.calibrator import Feed, make_calibrator
-from dlaflow.build.monitor import Phases, make_monitor
+from dlaflow.build.api import Phases, make_monitor
 from dlaflow.progress import silent
 from dlaflow.targets.features import has
 sys.path.insert(0, sys.argv[1])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlaflow.build.monitor import Phases, make_monitor
+from dlaflow.build.api import Phases, make_monitor
 from dlaflow.progress import Interruption, silent, stoppable
 
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, MemoryPools, ShapeRange
-from dlaflow.build.measuring import BUILD_ONLY, CAPTURE, WALKTHROUGH, Measuring
-from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, CAPTURE, WALKTHROUGH, Measuring, build_arguments, load_arguments
 from dlaflow.errors import UsageError
 from dlaflow.parse.help_text import parse_help
 from dlaflow.targets.features import trtexec_options

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlaflow.parse.layer_info import parse_layer_info
+from dlaflow.parse.exports import parse_layer_info, parse_profile
 from dlaflow.parse.nsys import read_enqueues
-from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.rows import RowKind, classified, dla_names
 from dlaflow.parse.trtexec import parse_log
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dlaflow.parse.cudla_csv import parse_cudla_csv
 from dlaflow.parse.device import jetpack_of, parse_device
+from dlaflow.parse.exports import parse_cudla_csv
 from dlaflow.parse.help_text import parse_help
 from dlaflow.parse.tegrastats import Rail, TegrastatsEngine, TegrastatsSample, parse_tegrastats, sample_of
 

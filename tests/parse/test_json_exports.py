@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from dlaflow.parse.layer_info import datatype_of, parse_dumped_layers, parse_layer_info
-from dlaflow.parse.profile_json import parse_profile
+from dlaflow.parse.exports import (
+    datatype_of,
+    parse_dumped_layers,
+    parse_layer_info,
+    parse_output,
+    parse_profile,
+    parse_times,
+)
 from dlaflow.parse.rows import RowKind, classified, dla_regions, switch_count
-from dlaflow.parse.times_json import parse_output, parse_times
 from dlaflow.parse.trtexec import parse_log
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dlaflow.parse.layer_info import parse_layer_info
+from dlaflow.parse.exports import parse_layer_info, parse_profile, parse_times
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.nodes import foreign_ends
-from dlaflow.parse.profile_json import parse_profile
-from dlaflow.parse.times_json import parse_times
 from dlaflow.parse.trtexec import parse_log
 
 I = "[02/16/2020-18:41:47] [I] "  # noqa: E741 - the level's own letter

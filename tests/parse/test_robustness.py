@@ -12,19 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.errors import InputError
-from dlaflow.parse.cudla_csv import parse_cudla_csv
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.device import parse_device
-from dlaflow.parse.dla_lines import dla_layer, engine_layer
-from dlaflow.parse.layer_info import parse_dumped_layers, parse_layer_info
+from dlaflow.parse.exports import (
+    parse_cudla_csv,
+    parse_dumped_layers,
+    parse_layer_info,
+    parse_output,
+    parse_profile,
+    parse_times,
+)
 from dlaflow.parse.messages import placement_message
 from dlaflow.parse.nodes import brace_groups, gpu_names, list_entry
 from dlaflow.parse.nsys import read_enqueues, read_info
-from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.read import read_artefact
 from dlaflow.parse.rows import classified, dla_regions, switch_count
+from dlaflow.parse.sections import dla_layer, engine_layer
 from dlaflow.parse.tegrastats import parse_tegrastats
-from dlaflow.parse.times_json import parse_output, parse_times
 from dlaflow.parse.trtexec import parse_log
 
 LONGEST_SECONDS = 2.0

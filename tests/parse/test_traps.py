@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from dlaflow.parse.exports import parse_profile
 from dlaflow.parse.log import EngineLayer, LogRun, PlacementList
 from dlaflow.parse.nodes import dla_node
-from dlaflow.parse.profile_json import parse_profile
 from dlaflow.parse.rows import RowKind, classified, dla_names, dla_regions
 from dlaflow.parse.trtexec import parse_log
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.parse.capture import CaptureInfo, Enqueue, LayerRange
+from dlaflow.parse.nsys import CaptureInfo, Enqueue, LayerRange
 from dlaflow.profile.capture import CaptureSummary, summarise_capture, summarise_enqueues
 from dlaflow.profile.evidence import Evidence
 from dlaflow.profile.iteration import iteration_of

@@ -9,8 +9,7 @@ import pytest
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.observed.names import parts_of
-from dlaflow.parse.profile_json import parse_profile
-from dlaflow.parse.times_json import parse_times
+from dlaflow.parse.exports import parse_profile, parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.profile.compare import compare_profiles

@@ -14,8 +14,7 @@ import pytest
 
 import dlaflow.remote.agent
 from dlaflow.build.config import BuildConfig, InputShape, MemoryPools, ShapeRange, standalone_of
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
-from dlaflow.build.trtexec_arguments import build_arguments, load_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments, load_arguments
 from dlaflow.remote.agent.allowed import command_of
 from dlaflow.remote.bundle import agent_bundle
 

@@ -13,8 +13,7 @@ import pytest
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor
-from dlaflow.build.measuring import BUILD_ONLY
-from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, build_arguments
 from dlaflow.errors import EnvironmentLacksError
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.quantize.cache import header_for

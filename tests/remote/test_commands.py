@@ -14,7 +14,7 @@ import pytest
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, read_manifest
-from dlaflow.build.measuring import Measuring
+from dlaflow.build.trtexec_arguments import Measuring
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 from dlaflow.parse.notes import flags_of
 from dlaflow.parse.trtexec import parse_log

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
-from dlaflow.parse.capture import CaptureInfo, Enqueue, HardwareTask, LayerRange
+from dlaflow.parse.nsys import CaptureInfo, Enqueue, HardwareTask, LayerRange
 from dlaflow.profile.capture import CaptureSummary, summarise_enqueues
 from dlaflow.report.timeline import COLOURS, spans_of, strip_svg, trace_json
 

@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from dlaflow.errors import InputError
-from dlaflow.runtime.ort import OrtOptions, OrtRunner
+from dlaflow.quantize.session import SessionOptions
+from dlaflow.runtime.ort import OrtRunner
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -25,7 +26,7 @@ def network(batch: str) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("batch", ["N", "1", "4", "7", "10"])
 def test_any_number_of_images(batch: str) -> None:
-    runner = OrtRunner(network(batch), OrtOptions(threads=1))
+    runner = OrtRunner(network(batch), SessionOptions(threads=1))
     assert runner.batch == (None if batch == "N" else int(batch))
     assert (runner.input_name, runner.output_names, runner.shape) == ("x", ["y", "z"], (2,))
     assert np.array_equal(runner.run(VALUES), 2 * VALUES)

@@ -18,8 +18,7 @@ from dlaflow.build.manifest import BuiltFor, manifest_path
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.quantize.accuracy import evaluate
 from dlaflow.runtime.ort import OrtRunner
-from dlaflow.runtime.tensorrt import EngineOptions, IOTensor, TensorRTRunner, require_plain
-from dlaflow.runtime.tensorrt_choice import is_engine, open_runner
+from dlaflow.runtime.tensorrt import EngineOptions, IOTensor, TensorRTRunner, is_engine, open_runner, require_plain
 
 _spec = importlib.util.spec_from_file_location(
     "tensorrt_machine_of_run", Path(__file__).parents[1] / "build" / "tensorrt_machine.py"

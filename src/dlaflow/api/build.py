@@ -13,9 +13,9 @@ from dlaflow.build.capability import Via, examine
 from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Scales
 from dlaflow.build.engine import BuildResult, How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor
-from dlaflow.build.measuring import BUILD_ONLY, Measuring, measuring_for
-from dlaflow.build.shapes import shapes_for
+from dlaflow.build.model import shapes_for
 from dlaflow.build.trtexec import TrtexecOptions
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, measuring_for
 from dlaflow.build.trtexec_arguments import build_command as command_line
 from dlaflow.errors import UsageError, unknown_name
 from dlaflow.progress import Progress, silent

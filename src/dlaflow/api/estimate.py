@@ -100,7 +100,7 @@ def read_samples(paths: Sequence[Path]) -> list[Sample]:
 def _samples_of(path: Path) -> list[Sample]:
     from dlaflow.estimate.learn import Sample
     from dlaflow.parse.detect import Kind, detect
-    from dlaflow.parse.profile_json import parse_profile
+    from dlaflow.parse.exports import parse_profile
     from dlaflow.parse.trtexec import parse_log
 
     kind = detect(path)

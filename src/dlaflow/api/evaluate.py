@@ -14,7 +14,7 @@ from dlaflow.fixed_shape import FixedShape, ShapesGiven, fixed_shapes
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.accuracy import evaluate as run_evaluation
-from dlaflow.runtime.tensorrt_choice import is_engine, open_runner
+from dlaflow.runtime.tensorrt import is_engine, open_runner
 from dlaflow.types import Measurement
 
 if TYPE_CHECKING:

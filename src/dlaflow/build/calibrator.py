@@ -39,7 +39,6 @@ class Feed:
     memory: DeviceMemory | None = None
     task: Task | None = None
     asked_in_vain: bool = False
-    written: bytes = b""
     _images: Iterable[NDArray[np.float32]] | None = field(default=None, repr=False)
     _buffer: DeviceBuffer | None = field(default=None, repr=False)
 
@@ -70,7 +69,6 @@ class Feed:
 
     def write(self, content: bytes) -> None:
         """Keep what TensorRT computed; a cache that was only read stays as it is."""
-        self.written = content
         if self.cache is not None and self.batches is not None:
             write_atomic(self.cache, content)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from types import ModuleType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,33 +12,6 @@ from numpy.typing import NDArray
 from dlaflow.errors import EnvironmentLacksError
 
 Array = NDArray[np.generic]
-
-
-class DeviceBuffer(Protocol):
-    """A piece of device memory of fixed size in bytes."""
-
-    @property
-    def address(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    def upload(self, values: Array) -> None:
-        """Copy a C-contiguous array to the device."""
-
-    def download(self, values: Array) -> None:
-        """Fill a C-contiguous array from the device; it is complete once `synchronize` returned."""
-
-
-class DeviceMemory(Protocol):
-    """One CUDA stream and the memory used on it. `compute_capability` reads as 8.7."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def stream(self) -> int: ...
-    @property
-    def compute_capability(self) -> str: ...
-    def allocate(self, size: int) -> DeviceBuffer: ...
-    def synchronize(self) -> None: ...
 
 
 def open_memory() -> DeviceMemory:
@@ -61,7 +34,7 @@ def open_memory() -> DeviceMemory:
 
 
 class CudaPythonMemory:
-    """Memory through NVIDIA's cuda-python, whose calls return (error, value...)."""
+    """One CUDA stream and the memory used on it, through NVIDIA's cuda-python, whose calls return (error, value...)."""
 
     name = "cuda-python"
 
@@ -78,7 +51,7 @@ class CudaPythonMemory:
 
     @property
     def compute_capability(self) -> str:
-        """Of the current device."""
+        """Of the current device, such as 8.7."""
         attributes = self._runtime.cudaDeviceAttr
         device = self.call("cudaGetDevice")
         parts = [
@@ -115,6 +88,8 @@ class CudaPythonMemory:
 
 
 class _CudaBuffer:
+    """A piece of device memory of fixed size in bytes; `upload` and `download` take C-contiguous arrays."""
+
     def __init__(self, memory: CudaPythonMemory, size: int) -> None:
         self._memory = memory
         self.size = size
@@ -126,6 +101,7 @@ class _CudaBuffer:
         self._memory.synchronize()
 
     def download(self, values: Array) -> None:
+        """Complete once the memory's `synchronize` returned."""
         self._memory.copy(values.ctypes.data, self.address, values.nbytes, to_device=False)
 
     def __del__(self) -> None:
@@ -135,7 +111,7 @@ class _CudaBuffer:
 
 
 class TorchMemory:
-    """Memory through torch's CUDA tensors, as the walk-through uses it."""
+    """One CUDA stream and the memory used on it, through torch's tensors, as the walk-through does it."""
 
     name = "torch"
 
@@ -192,12 +168,12 @@ class _TorchBuffer:
             flat.copy_(self._bytes[: values.nbytes])
 
 
+DeviceMemory = CudaPythonMemory | TorchMemory
+DeviceBuffer = _CudaBuffer | _TorchBuffer
+
+
 def _first_module(*names: str) -> ModuleType | None:
-    return next(filter(None, map(_module, names)), None)
-
-
-def _module(name: str) -> ModuleType | None:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
+    for name in names:
+        with suppress(ImportError):
+            return importlib.import_module(name)
+    return None

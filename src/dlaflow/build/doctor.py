@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlaflow.build.machine import LocalSystem, Machine, System, inspect
+from dlaflow.build.machine import Machine, System, inspect
 from dlaflow.targets.release import releases
 
 
@@ -29,7 +29,7 @@ class Checkup:
 
 def examine_machine(system: System | None = None) -> Checkup:
     """Ask a machine (None: this one) what it is and what of dlaflow works on it."""
-    system = system or LocalSystem()
+    system = system or System()
     machine = inspect(system)
     return Checkup(machine, tuple(_abilities(system, machine)), tuple(_oddities(machine)))
 
@@ -40,44 +40,45 @@ def _abilities(system: System, machine: Machine) -> list[Ability]:
     memory = bool(system.package("cuda")) or bool(system.package("torch"))
     return [
         Ability("check, explain, boards, fix, estimate, profile of logs", True, "", ""),
-        _needs("train, export", torch, "torch and safetensors are missing", "pip install 'dlaflow[train]'"),
-        _needs("calibrate, evaluate (ONNX)", ort, "onnxruntime is missing", "pip install 'dlaflow[run]'"),
-        _needs(
+        needs("train, export", torch, "torch and safetensors are missing", "pip install 'dlaflow[train]'"),
+        needs("calibrate, evaluate (ONNX)", ort, "onnxruntime is missing", "pip install 'dlaflow[run]'"),
+        needs(
             "build --via rtx",
             bool(system.package("tensorrt_rtx")),
             "tensorrt_rtx is missing" + ("" if machine.architecture == "x86_64" else "; it is for x86 computers"),
             "pip install 'dlaflow[rtx]'" if machine.architecture == "x86_64" else "",
         ),
-        _needs(
+        needs(
             "build --via trtexec",
             bool(machine.trtexec),
             "trtexec is neither on PATH nor where JetPack puts it",
             _apt(machine, "tensorrt"),
         ),
-        _needs(
+        needs(
             "build --via python",
             bool(machine.bindings),
             f"TensorRT's bindings are missing for Python {machine.python}",
             _apt(machine, "python3-libnvinfer"),
         ),
-        _needs(
+        needs(
             "evaluate (engine)",
             bool(machine.bindings) and memory,
             "needs TensorRT's bindings, and cuda-python or torch",
             "pip install cuda-python" if machine.bindings else _apt(machine, "python3-libnvinfer"),
         ),
-        _needs(
+        needs(
             "time lines",
             bool(system.which("nsys")),
             "nsys is not on PATH",
             _apt(machine, "nsight-systems-cli") if machine.is_jetson else "apt-get install nsight-systems-cli",
         ),
-        _needs("running on a DLA", bool(machine.dla_cores), _why_no_dla(machine), ""),
-        _needs("remote", bool(system.which("ssh")), "ssh is not on PATH", "apt-get install openssh-client"),
+        needs("running on a DLA", bool(machine.dla_cores), _why_no_dla(machine), ""),
+        needs("remote", bool(system.which("ssh")), "ssh is not on PATH", "apt-get install openssh-client"),
     ]
 
 
-def _needs(name: str, works: bool, why: str, install: str) -> Ability:
+def needs(name: str, works: bool, why: str, install: str) -> Ability:
+    """An ability; why not and how to get it are left out where it works."""
     return Ability(name, works, "" if works else why, "" if works else install)
 
 

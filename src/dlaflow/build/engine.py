@@ -15,11 +15,11 @@ from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.device_memory import open_memory
 from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_manifest
-from dlaflow.build.model_types import examine_model, takes_types_from_model
+from dlaflow.build.model import require_usable_types
 from dlaflow.build.python_build import RTX_AS, Bindings, CalibrationImages, EnginePlan, build_for_rtx, build_with_python
-from dlaflow.build.trtexec import TrtexecOptions, build_with_trtexec
+from dlaflow.build.trtexec import LoggedBuild, TrtexecOptions, build_with_trtexec
 from dlaflow.build.trtexec_arguments import build_arguments
-from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.files import atomic_path
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
@@ -67,8 +67,7 @@ def build_engine(request: Request, how: How | None = None, progress: Progress = 
     the cause in plain words when the build fails.
     """
     how = how or How()
-    if request.engine.resolve() == request.model.resolve():
-        raise UsageError("the engine would overwrite the model", received=request.engine, then="Name another file.")
+    require_another_path(request)
     if how.via == "trtexec":
         return _with_trtexec(request, how, progress)
     trt = how.trt or (import_rtx() if how.via == "rtx" else import_tensorrt())
@@ -79,23 +78,38 @@ def build_engine(request: Request, how: How | None = None, progress: Progress = 
     return _with_python(request, how, bindings)
 
 
+def require_another_path(request: Request) -> None:
+    """Raises UsageError when the engine would be written over the model."""
+    if request.engine.resolve() == request.model.resolve():
+        raise UsageError("the engine would overwrite the model", received=request.engine, then="Name another file.")
+
+
 def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult:
-    cautions = examine(request.config, request.built_for.tensorrt, "trtexec")
-    cautions += _about_model(request, request.built_for.tensorrt)
-    with _fitting_cache(request.config, request.built_for.tensorrt) as config:
-        built = build_with_trtexec(
-            request.model, request.engine, config, request.built_for.tensorrt, how.trtexec, progress
-        )
-    cautions += _about_release(built.tensorrt, request.built_for.tensorrt)
-    built_for = replace(request.built_for, tensorrt=built.tensorrt or request.built_for.tensorrt)
+    config, tensorrt = request.config, request.built_for.tensorrt
+    cautions = examine(config, tensorrt, "trtexec")
+    cautions += require_usable_types(request.model, config, tensorrt)
+    with _fitting_cache(config, tensorrt) as fitting:
+        built = build_with_trtexec(request.model, request.engine, fitting, tensorrt, how.trtexec, progress)
+    return recorded(request, built, cautions, "Name the release that is here.")
+
+
+def recorded(request: Request, built: LoggedBuild, cautions: list[Caution], advice: str) -> BuildResult:
+    """Write the manifest of an engine that is there, by what the log of its build says.
+
+    `advice` is what to do when another release built it than the target's.
+    """
     runs = parse_log(built.log).runs
     run = runs[-1] if runs else None
+    built_for = request.built_for
+    if run and run.tensorrt:
+        cautions += _about_release(run.tensorrt, built_for.tensorrt, advice)
+        built_for = replace(built_for, tensorrt=run.tensorrt)
     if run and run.device and run.device.compute_capability:
         built_for = replace(built_for, compute_capability=run.device.compute_capability)
-    # As it would be typed: the real one wrote to a temporary name and may have read a fitted copy of the cache.
-    tensorrt, measuring = request.built_for.tensorrt, how.trtexec.measuring
+    # As it would be typed: the real one wrote to another name and may have read a fitted copy of the cache.
+    tensorrt, measuring = request.built_for.tensorrt, built.measuring
     typed = build_arguments(str(request.model), str(request.engine), request.config, tensorrt, measuring)
-    record = BuildRecord("trtexec", built.seconds, (built.command[0], *typed), _texts(cautions))
+    record = BuildRecord(built.via, built.seconds, (built.program, *typed), _texts(cautions))
     manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
     return BuildResult(request.engine, manifest, tuple(cautions), run=run)
 
@@ -103,8 +117,8 @@ def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult
 def _with_python(request: Request, how: How, bindings: Bindings) -> BuildResult:
     release = str(Version.parse(bindings.trt.__version__).release)
     cautions = examine(request.config, release, "python")
-    cautions += _about_model(request, release)
-    cautions += _about_release(release, request.built_for.tensorrt)
+    cautions += require_usable_types(request.model, request.config, release)
+    cautions += _about_release(release, request.built_for.tensorrt, "Name the release that is here.")
     with atomic_path(request.engine) as unfinished:
         plan = build_with_python(bindings, request.model, request.config, how.images)
         unfinished.write_bytes(plan.content)
@@ -162,20 +176,10 @@ def about_cache(config: BuildConfig, tensorrt: str) -> list[Caution]:
     ]
 
 
-def _about_model(request: Request, tensorrt: str) -> list[Caution]:
-    """Raises InputError where the model's types rule out the DLA that was asked for."""
-    cautions = examine_model(request.model, request.config, tensorrt)
-    if cautions and request.config.on_dla and takes_types_from_model(request.config, tensorrt):
-        raise InputError(cautions[0].message.rstrip("."), then=cautions[0].then)
-    return cautions
-
-
-def _about_release(actual: str, wanted: str) -> list[Caution]:
-    if not actual or not wanted or Version.parse(actual).parts[:2] == Version.parse(wanted).parts[:2]:
+def _about_release(actual: str, wanted: str, advice: str) -> list[Caution]:
+    if not wanted or Version.parse(actual).parts[:2] == Version.parse(wanted).parts[:2]:
         return []
-    return [
-        Caution(f"The target says TensorRT {wanted}, but {actual} built the engine.", "Name the release that is here.")
-    ]
+    return [Caution(f"The target says TensorRT {wanted}, but {actual} built the engine.", advice)]
 
 
 def _capability(how: How) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 from dlaflow.parse.failures import Blame, Failure, failures, import_node_of, is_generic_tail
@@ -68,6 +69,12 @@ def explain(lines: Iterable[str]) -> Explanation:
         return Explanation("unknown", "TensorRT gave up for an unknown reason", evidence, then)
     then = "Warnings and errors go to stderr: run it with 2>&1 so that the log holds them."
     return Explanation("silent", "TensorRT gave up and its log holds no error", "", then)
+
+
+def explain_log(log: Path) -> Explanation:
+    """The cause that a log file shows."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        return explain(lines)
 
 
 def _explained(cause: Failure, text: str) -> Explanation:

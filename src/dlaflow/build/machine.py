@@ -14,7 +14,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from dlaflow.build.trtexec import USUAL_PLACES
 from dlaflow.parse.device import DeviceText, jetpack_of, parse_device
@@ -32,47 +31,22 @@ _LIBRARY = re.compile(r"libnvinfer(?:-bin|\d+)?\s+(\d+\.\d+\.\d+)")
 _CUDA = re.compile(r"release (\d+\.\d+)")
 
 
-class System(Protocol):
-    """A machine that can be asked."""
+class System:
+    """A machine that can be asked: this one. A subclass answers the same questions for another machine."""
 
     def read(self, path: str) -> str:
         """The text of a file; empty when it cannot be read."""
-
-    def exists(self, path: str) -> bool:
-        """Whether a path is there."""
-
-    def run(self, *command: str) -> str:
-        """What a command prints on stdout and stderr; empty when it is not there or fails."""
-
-    def which(self, program: str) -> str:
-        """The path of a program; empty when it is not on PATH."""
-
-    def package(self, name: str) -> str:
-        """The version of a Python package; empty when it is not installed."""
-
-    def architecture(self) -> str:
-        """x86_64, aarch64, ..."""
-
-    def kernel(self) -> str:
-        """The kernel's release."""
-
-    def python(self) -> str:
-        """The version of the Python that runs dlaflow."""
-
-
-class LocalSystem(System):
-    """This machine."""
-
-    def read(self, path: str) -> str:
         try:
             return Path(path).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
     def exists(self, path: str) -> bool:
+        """Whether a path is there."""
         return os.path.exists(path)
 
     def run(self, *command: str) -> str:
+        """What a command prints on stdout and stderr; empty when it is not there or fails."""
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_SECONDS, errors="replace", check=False
@@ -82,9 +56,11 @@ class LocalSystem(System):
         return done.stdout + done.stderr if done.returncode == 0 else ""
 
     def which(self, program: str) -> str:
+        """The path of a program; empty when it is not on PATH."""
         return shutil.which(program) or ""
 
     def package(self, name: str) -> str:
+        """The version of a Python package; empty when it is not installed."""
         if importlib.util.find_spec(name.partition(".")[0]) is None:
             return ""
         try:
@@ -94,12 +70,15 @@ class LocalSystem(System):
             return "installed"
 
     def architecture(self) -> str:
+        """x86_64, aarch64, ..."""
         return platform.machine()
 
     def kernel(self) -> str:
+        """The kernel's release."""
         return platform.release()
 
     def python(self) -> str:
+        """The version of the Python that runs dlaflow."""
         return platform.python_version()
 
 
@@ -143,19 +122,21 @@ class Machine:
 
 def inspect(system: System | None = None) -> Machine:
     """Ask a machine (None: this one)."""
-    system = system or LocalSystem()
+    system = system or System()
     compatible = system.read("/proc/device-tree/compatible")
     device = _device(system)
     l4t = device.release.version if device.release else ""
     cores, source = _dla_cores(system)
     bindings = system.package("tensorrt")
+    soc = _first(_SOC, compatible)
+    listed = system.run("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
     return Machine(
         architecture=system.architecture(),
         kernel=system.kernel(),
         python=system.python(),
         board=system.read("/proc/device-tree/model").strip("\0\n "),
         module=_first(_MODULE, compatible),
-        soc=_soc(compatible),
+        soc=f"{soc} ({_SOC_NAMES[soc]})" if soc in _SOC_NAMES else soc,
         l4t=l4t,
         jetpack=device.jetpack or (jetpack_of(l4t) or "" if l4t else ""),
         host_l4t=_KERNELS.get(".".join(system.kernel().split(".")[:2]), ()) if "tegra" in system.kernel() else (),
@@ -163,8 +144,8 @@ def inspect(system: System | None = None) -> Machine:
         tensorrt=_first(_LIBRARY, system.run("dpkg-query", "--show", "libnvinfer*")),
         bindings=bindings,
         trtexec=system.which("trtexec") or next(filter(system.exists, USUAL_PLACES), ""),
-        cuda=_cuda(system),
-        gpu=_gpu(system),
+        cuda=_first(_CUDA, system.run("nvcc", "--version") or system.run("/usr/local/cuda/bin/nvcc", "--version")),
+        gpu=listed.strip().splitlines()[0] if listed.strip() else "",
         dla_cores=cores,
         dla_source=source,
         power_mode=device.mode.name if device.mode else "",
@@ -204,20 +185,6 @@ def _dla_cores(system: System) -> tuple[int | None, str]:
     if nodes:
         return len(nodes), "device nodes"
     return (0, "no device nodes") if system.exists("/proc/device-tree") else (0, "no Jetson")
-
-
-def _soc(compatible: str) -> str:
-    found = _first(_SOC, compatible)
-    return f"{found} ({_SOC_NAMES[found]})" if found in _SOC_NAMES else found
-
-
-def _cuda(system: System) -> str:
-    return _first(_CUDA, system.run("nvcc", "--version") or system.run("/usr/local/cuda/bin/nvcc", "--version"))
-
-
-def _gpu(system: System) -> str:
-    listed = system.run("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
-    return listed.strip().splitlines()[0] if listed.strip() else ""
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

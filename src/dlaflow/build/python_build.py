@@ -10,39 +10,31 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from dlaflow.build.api import Messages, load_plugins
+from dlaflow.build.api import Messages, Phases, load_plugins, make_monitor, require_core
 from dlaflow.build.calibrator import Batches, Feed, make_calibrator
-from dlaflow.build.config import BuildConfig
+from dlaflow.build.config import BuildConfig, InputShape, IOFormat
 from dlaflow.build.device_memory import DeviceMemory
-from dlaflow.build.monitor import Phases, make_monitor
 from dlaflow.build.refusals import LayerAnswer, RefusedNode, ask_layers, ask_parser
-from dlaflow.build.settings import (
-    add_profile,
-    apply_common,
-    apply_devices,
-    apply_dla,
-    apply_formats,
-    apply_precisions,
-    load_timing_cache,
-    save_timing_cache,
-)
 from dlaflow.build.surface import (
     BuilderObject,
+    LayerObject,
     NetworkObject,
     ParserComplaint,
     ParserObject,
+    ProfileObject,
     RtxSettings,
-    Serialized,
     Settings,
+    TensorObject,
 )
-from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.errors import InputError, UsageError
+from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, silent, stoppable
 from dlaflow.targets.features import has
 from dlaflow.targets.version import Version
@@ -52,6 +44,13 @@ RTX_AS = "11.0.0"
 
 _GPU = re.compile(r"^sm\d{2,3}$")
 _HOPPER = "sm90"
+_MIB = 1 << 20
+
+_UPPER = ("chw2", "chw4", "chw16", "chw32", "hwc", "hwc8", "dhwc", "dhwc8", "cdhw32", "dla_linear", "dla_hwc4")
+_LAYOUTS: Mapping[str, str] = {"chw": "LINEAR", **{name: name.upper() for name in _UPPER}}
+"""trtexec's names of layouts → TensorFormat."""
+
+_TYPES: Mapping[str, str] = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8", "int32": "INT32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,6 @@ class EnginePlan:
     answers: tuple[LayerAnswer, ...] = ()
     refused_nodes: tuple[RefusedNode, ...] | None = None
     phases: tuple[str, ...] = ()
-    messages: tuple[str, ...] = field(default=(), repr=False)
 
 
 def build_with_python(
@@ -100,9 +98,10 @@ def build_with_python(
     release = Version.parse(trt.__version__).release
     load_plugins(trt, bindings.logger, config.plugins)
     builder: BuilderObject = trt.Builder(bindings.logger)
-    require_core(builder.num_DLA_cores, config.dla_core, trt.__version__)
+    then = "Build on a board with a DLA (`dlaflow boards`), or for the GPU with --gpu-only."
+    require_core(builder.num_DLA_cores, config.dla_core, trt.__version__, then)
     typed = has("typed_only", release) or config.strongly_typed
-    network = builder.create_network(_network_flags(bindings, config, typed=typed))
+    network = builder.create_network(_network_flags(trt, typed=typed))
     parser: ParserObject = trt.OnnxParser(network, bindings.logger)
     settings = builder.create_builder_config()
     if config.on_dla:
@@ -123,10 +122,9 @@ def build_with_python(
     load_timing_cache(settings, config.timing_cache)
     answers = ask_layers(settings, network) if config.on_dla else ()
     refused = ask_parser(trt, builder, settings, model, bindings.logger) if config.on_dla else None
-    content, seconds, phases = build_serialized(bindings, builder, network, settings, feed)
+    plan = build_serialized(bindings, builder, network, settings, feed)
     save_timing_cache(settings, config.timing_cache)
-    lines = tuple(bindings.messages.lines)
-    return EnginePlan(content, seconds, network.num_layers, answers, refused, phases, lines)
+    return replace(plan, answers=answers, refused_nodes=refused)
 
 
 def build_for_rtx(bindings: Bindings, model: Path, config: BuildConfig, gpus: Sequence[str]) -> EnginePlan:
@@ -147,14 +145,17 @@ def build_for_rtx(bindings: Bindings, model: Path, config: BuildConfig, gpus: Se
         settings.set_compute_capability(capability, index)
     apply_common(trt, settings, config, Version.parse(RTX_AS))
     add_profile(builder, settings, network, config.shapes)
-    content, seconds, phases = build_serialized(bindings, builder, network, settings)
-    return EnginePlan(content, seconds, network.num_layers, phases=phases, messages=tuple(bindings.messages.lines))
+    return build_serialized(bindings, builder, network, settings)
 
 
 def build_serialized(
-    bindings: Bindings, builder: BuilderObject, network: NetworkObject, settings: Settings, feed: Feed | None = None
-) -> tuple[bytes, float, tuple[str, ...]]:
-    """Run the build itself: the engine's bytes, its seconds and the phases that TensorRT reported.
+    bindings: Bindings,
+    builder: BuilderObject,
+    network: NetworkObject,
+    settings: Settings,
+    feed: Feed | None = None,
+) -> EnginePlan:
+    """Run the build itself.
 
     Raises what the messages explain; InputError when a cache was given and TensorRT did not take it.
     """
@@ -180,31 +181,12 @@ def build_serialized(
             received="another one",
             then="Make it again from this very model: `dlaflow calibrate MODEL --cache FILE`.",
         )
-    return finished(serialized, bindings.messages), seconds, tuple(phases.names)
-
-
-def finished(serialized: Serialized | None, messages: Messages) -> bytes:
-    """The engine's bytes.
-
-    Raises the error that the messages explain when TensorRT returned nothing.
-    """
     if serialized is None:
-        raise messages.failure()
+        raise bindings.messages.failure()
     content = bytes(memoryview(serialized))
     if not content:
         raise InputError("TensorRT returned an empty engine", then="Look at its messages with --verbose.")
-    return content
-
-
-def require_core(cores: int, wanted: int | None, tensorrt: str) -> None:
-    """Raises EnvironmentLacksError unless DLA core `wanted` exists (None: no DLA asked for)."""
-    if wanted is not None and not 0 <= wanted < cores:
-        raise EnvironmentLacksError(
-            f"this machine has no DLA core {wanted}",
-            expected=f"a core below {cores}" if cores else "a DLA",
-            received=f"{cores} DLA cores, says TensorRT {tensorrt}",
-            then="Build on a board with a DLA (`dlaflow boards`), or for the GPU with --gpu-only.",
-        )
+    return EnginePlan(content, seconds, network.num_layers, phases=tuple(phases.names))
 
 
 def parse_onnx(parser: ParserObject, model: Path, messages: Messages) -> None:
@@ -246,14 +228,10 @@ def _parse_error(model: Path, error: ParserComplaint) -> InputError:
     )
 
 
-def _network_flags(bindings: Bindings, config: BuildConfig, *, typed: bool) -> int:
-    known = bindings.trt.NetworkDefinitionCreationFlag
-    flags = 0
-    if has("explicit_batch_flag", bindings.trt.__version__):
-        flags |= 1 << int(known.EXPLICIT_BATCH)
-    if typed:
-        flags |= 1 << int(known.STRONGLY_TYPED)
-    return flags
+def _network_flags(trt: ModuleType, *, typed: bool) -> int:
+    known = trt.NetworkDefinitionCreationFlag
+    flags = 1 << int(known.EXPLICIT_BATCH) if has("explicit_batch_flag", trt.__version__) else 0
+    return flags | (1 << int(known.STRONGLY_TYPED)) if typed else flags
 
 
 def _set_implicit_precision(
@@ -297,3 +275,184 @@ def _checked(bindings: Bindings, gpus: Sequence[str]) -> Sequence[str]:
         if name.lower() not in known:
             raise UsageError("unknown GPU", expected=f"some of {', '.join(known)}", received=name)
     return gpus
+
+
+def apply_common(trt: ModuleType, settings: Settings, config: BuildConfig, release: Version) -> None:
+    """Set what every release has: pools, sparsity, verbosity, optimisation level, timing cache, compatibility.
+
+    Raises EnvironmentLacksError or UsageError for what this release or machine has not.
+    """
+    for pool, size in (
+        ("WORKSPACE", config.pools.workspace),
+        ("DLA_MANAGED_SRAM", config.pools.dla_sram),
+        ("DLA_LOCAL_DRAM", config.pools.dla_local_dram),
+        ("DLA_GLOBAL_DRAM", config.pools.dla_global_dram),
+    ):
+        if size is not None:
+            settings.set_memory_pool_limit(getattr(trt.MemoryPoolType, pool), int(size * _MIB))
+    settings.profiling_verbosity = getattr(trt.ProfilingVerbosity, config.profiling_verbosity.upper())
+    if config.sparsity == "force":
+        raise UsageError(
+            "`force` overwrites weights, which only trtexec does", expected="disable or enable", received="force"
+        )
+    if config.sparsity == "enable":
+        settings.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
+    wants_levels = config.optimization_level is not None or config.version_compatible
+    if wants_levels and not has("optimization_levels", release):
+        raise UsageError("optimisation levels and version compatibility came with TensorRT 8.6", received=release)
+    if config.optimization_level is not None:
+        settings.builder_optimization_level = config.optimization_level
+    if config.version_compatible:
+        settings.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+
+
+def apply_dla(trt: ModuleType, settings: Settings, config: BuildConfig) -> None:
+    """Send layers to the DLA: default device, core, fallback, standalone capability. Nothing for a GPU engine."""
+    if config.dla_core is None:
+        return
+    settings.default_device_type = trt.DeviceType.DLA
+    settings.DLA_core = config.dla_core
+    if config.gpu_fallback:
+        settings.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    if config.standalone:
+        settings.engine_capability = trt.EngineCapability.DLA_STANDALONE
+    if config.standalone or (config.input_formats and not config.gpu_fallback):
+        # Without the GPU nothing can reformat, so the formats asked for must be taken as they are.
+        settings.set_flag(trt.BuilderFlag.DIRECT_IO)
+
+
+def apply_devices(trt: ModuleType, settings: Settings, network: NetworkObject, config: BuildConfig) -> None:
+    """Send single layers elsewhere.
+
+    Raises UsageError for a layer that the network does not have.
+    """
+    if not config.layer_devices:
+        return
+    layers = {layer.name: layer for layer in _layers_with(network, [each.layer for each in config.layer_devices])}
+    for requested in config.layer_devices:
+        settings.set_device_type(layers[requested.layer], getattr(trt.DeviceType, requested.value))
+
+
+def _layers_with(network: NetworkObject, wanted: Sequence[str]) -> list[LayerObject]:
+    """All layers of the network. Raises UsageError when one of the names wanted is not among them."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    names = {layer.name for layer in layers}
+    for name in wanted:
+        if name not in names:
+            raise UsageError(f"the network has no layer {name!r}", then="`dlaflow check` lists its layers.")
+    return layers
+
+
+def apply_precisions(trt: ModuleType, network: NetworkObject, config: BuildConfig) -> None:
+    """Ask single layers into a precision (up to 10.x); a request for `*` goes to every layer without one of its own.
+
+    Raises UsageError for a layer that the network does not have or an unknown precision.
+    """
+    if not config.layer_precisions:
+        return
+    requests = {
+        requested.layer: getattr(trt.DataType, _lookup(_TYPES, requested.value, "type"))
+        for requested in config.layer_precisions
+    }
+    for layer in _layers_with(network, sorted(set(requests) - {"*"})):
+        requested = requests.get(layer.name, requests.get("*"))
+        if requested is not None:
+            layer.precision = requested
+
+
+def add_profile(
+    builder: BuilderObject,
+    settings: Settings,
+    network: NetworkObject,
+    shapes: tuple[InputShape, ...],
+) -> ProfileObject | None:
+    """Add one optimisation profile and return it; None when no shape was given.
+
+    Raises UsageError for an input that the network does not have or that the shape does not fit.
+    """
+    inputs = {network.get_input(index).name: network.get_input(index) for index in range(network.num_inputs)}
+    _refuse_open_inputs(inputs, shapes)
+    if not shapes:
+        return None
+    profile = builder.create_optimization_profile()
+    for one in shapes:
+        _check_shape(one, inputs)
+        profile.set_shape(one.name, one.shapes.smallest, one.shapes.usual, one.shapes.largest)
+    settings.add_optimization_profile(profile)
+    return profile
+
+
+def apply_formats(trt: ModuleType, network: NetworkObject, config: BuildConfig, *, typed: bool) -> None:
+    """Fix type and layouts of inputs and outputs; in a typed network (11.x) the type stands in the model.
+
+    Raises InputError when that is another type than the one asked for.
+    """
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    for tensors, formats in ((inputs, config.input_formats), (outputs, config.output_formats)):
+        wanted = formats * len(tensors) if len(formats) == 1 else formats
+        if wanted and len(wanted) != len(tensors):
+            raise UsageError(
+                "the I/O formats do not match the tensors", expected=f"one or {len(tensors)}", received=len(wanted)
+            )
+        for tensor, one in zip(tensors, wanted, strict=False):
+            _fix_format(trt, tensor, one, typed=typed)
+
+
+def _fix_format(trt: ModuleType, tensor: TensorObject, wanted: IOFormat, *, typed: bool) -> None:
+    dtype = getattr(trt.DataType, _lookup(_TYPES, wanted.type, "type"))
+    if not typed:
+        tensor.dtype = dtype
+    elif tensor.dtype != dtype:
+        raise InputError(
+            f"{tensor.name} has another type in the model, and this release takes types from there alone",
+            expected=wanted.type,
+            received=str(tensor.dtype),
+            then="Export the model with that type, or leave the format out.",
+        )
+    tensor.allowed_formats = sum(
+        1 << int(getattr(trt.TensorFormat, _lookup(_LAYOUTS, name, "layout"))) for name in wanted.layouts
+    )
+
+
+def load_timing_cache(settings: Settings, path: str | None) -> None:
+    """Start from the timings of earlier builds; a file that is not there yet starts empty."""
+    if path is None:
+        return
+    file = Path(path)
+    settings.set_timing_cache(settings.create_timing_cache(file.read_bytes() if file.is_file() else b""), False)
+
+
+def save_timing_cache(settings: Settings, path: str | None) -> None:
+    """Keep the timings for the next build."""
+    if path is not None:
+        write_atomic(path, bytes(memoryview(settings.get_timing_cache().serialize())))
+
+
+def _lookup(names: Mapping[str, str], name: str, kind: str) -> str:
+    if name not in names:
+        raise UsageError(f"unknown {kind}", expected=f"one of {', '.join(names)}", received=name)
+    return names[name]
+
+
+def _refuse_open_inputs(inputs: Mapping[str, TensorObject], shapes: tuple[InputShape, ...]) -> None:
+    given = {one.name for one in shapes}
+    for name, tensor in inputs.items():
+        if name not in given and any(size < 0 for size in tensor.shape):
+            raise UsageError(
+                f"input {name} leaves dimensions open: {tuple(tensor.shape)}",
+                expected="its shape",
+                received="none",
+                then="Give --batch N, or --shape NAME:AxBxC for other open dimensions.",
+            )
+
+
+def _check_shape(one: InputShape, inputs: Mapping[str, TensorObject]) -> None:
+    if one.name not in inputs:
+        raise UsageError("the model has no such input", expected=f"one of {', '.join(inputs)}", received=one.name)
+    have = tuple(inputs[one.name].shape)
+    for shape in (one.shapes.smallest, one.shapes.usual, one.shapes.largest):
+        if len(shape) != len(have) or any(
+            size not in (-1, requested) for size, requested in zip(have, shape, strict=True)
+        ):
+            raise UsageError(f"the shape of {one.name} does not fit the model", expected=have, received=shape)

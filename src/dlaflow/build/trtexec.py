@@ -7,26 +7,23 @@ build leaves nothing that looks like an engine. The log stays, whatever happens:
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlaflow.build.capability import Via
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.failures import explain
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
+from dlaflow.build.failures import explain_log
 from dlaflow.build.process import Outcome, run_logged
-from dlaflow.build.trtexec_arguments import build_arguments
-from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments
+from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
-from dlaflow.parse.trtexec import version_of
 from dlaflow.progress import Progress, Task, silent
 
 USUAL_PLACES = ("/usr/src/tensorrt/bin/trtexec", "/usr/local/TensorRT/bin/trtexec")
 """Where JetPack and NVIDIA's archives put it; neither is on PATH by default."""
 
-_BANNER = re.compile(r"\[TensorRT v(\d+)\]")
 _MILESTONES = (
     ("Start parsing network model", "reading the model"),
     ("Finish parsing network model", "read the model"),
@@ -44,14 +41,23 @@ _MILESTONES = (
 
 
 @dataclass(frozen=True, slots=True)
-class TrtexecBuild:
-    """A finished trtexec run. `tensorrt` is what its banner says (empty on 7.x); `log` holds everything it printed."""
+class LoggedBuild:
+    """A build that passed: the program, its log, its seconds, the way to it and what was measured after it."""
 
-    engine: Path
+    program: str
     log: Path
-    command: tuple[str, ...]
-    tensorrt: str
     seconds: float
+    measuring: Measuring
+    via: Via = "trtexec"
+
+
+@dataclass(frozen=True, slots=True)
+class TrtexecOptions:
+    """How to run it: `program` (None: find it), `timeout` in seconds (None: none), what to measure after the build."""
+
+    program: str | None = None
+    timeout: float | None = None
+    measuring: Measuring = BUILD_ONLY
 
 
 def find_trtexec(given: str | None = None) -> Path:
@@ -78,7 +84,7 @@ def build_with_trtexec(
     tensorrt: str,
     options: TrtexecOptions | None = None,
     progress: Progress = silent,
-) -> TrtexecBuild:
+) -> LoggedBuild:
     """Build `engine` from `model` and keep it only when trtexec passed.
 
     Raises InputError, UsageError or EnvironmentLacksError with the cause in plain words; `ENGINE.log` stays.
@@ -95,24 +101,14 @@ def build_with_trtexec(
         outcome = run_logged(command, log, on_line=seen.line, timeout=options.timeout)
         seconds = time.monotonic() - started
         _raise_unless_passed(outcome, seen, unfinished, log, options.timeout)
-    return TrtexecBuild(engine, log, tuple(command), seen.tensorrt, seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class TrtexecOptions:
-    """How to run it: `program` (None: find it), `timeout` in seconds (None: none), what to measure after the build."""
-
-    program: str | None = None
-    timeout: float | None = None
-    measuring: Measuring = BUILD_ONLY
+    return LoggedBuild(str(program), log, seconds, options.measuring)
 
 
 class _Watcher:
-    """Follows the log: the version in its banner, how far it is, whether it passed."""
+    """Follows the log: how far it is, whether it passed."""
 
     def __init__(self) -> None:
         self.task: Task | None = None
-        self.tensorrt = ""
         self.passed = False
         self.failed = False
 
@@ -120,8 +116,6 @@ class _Watcher:
         if text.startswith("&&&& "):
             self.passed = self.passed or text.startswith("&&&& PASSED")
             self.failed = self.failed or text.startswith("&&&& FAILED")
-            if not self.tensorrt and (banner := _BANNER.search(text)):
-                self.tensorrt = version_of(banner.group(1))
             return
         for mark, state in _MILESTONES:
             if mark in text and self.task:
@@ -138,25 +132,20 @@ def _raise_unless_passed(outcome: Outcome, seen: _Watcher, engine: Path, log: Pa
         )
     if outcome.exit_code == 0 and not seen.failed and engine.stat().st_size > 0:
         return
-    raise _failure(outcome, seen, log)
-
-
-def _failure(outcome: Outcome, seen: _Watcher, log: Path) -> DlaflowError:
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        known = explain(lines)
+    known = explain_log(log)
     nameless = known.id in {"unknown", "silent"}
     if outcome.exit_code < 0 and nameless:
         hint = "the kernel may have ended it for lack of memory" if outcome.exit_code == -9 else "it crashed"
-        return EnvironmentLacksError(
+        raise EnvironmentLacksError(
             f"trtexec was ended by signal {-outcome.exit_code}: {hint}",
             then=f"Look at the end of {log} and at `dmesg`; close other programs or lower the batch.",
         )
     if outcome.exit_code == 0 and seen.passed and nameless:
-        return EnvironmentLacksError(
+        raise EnvironmentLacksError(
             "trtexec says PASSED but saved no engine", then=f"See {log}; the disk or the folder may be at fault."
         )
     error = known.error()
-    return type(error)(error.what, then=f"{error.then} The whole log: {log}")
+    raise type(error)(error.what, then=f"{error.then} The whole log: {log}")
 
 
 def _check_files(model: Path, config: BuildConfig) -> None:

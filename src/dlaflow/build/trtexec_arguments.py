@@ -8,14 +8,62 @@ UsageError that says what to do instead (`dlaflow.build.capability` words most o
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from dlaflow.build.config import BuildConfig, InputShape
-from dlaflow.build.measuring import Measuring
 from dlaflow.errors import UsageError
 from dlaflow.targets.features import has, trtexec_options
 from dlaflow.targets.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How trtexec measures and reports once the engine is there. The defaults are trtexec's own.
+
+    Times are in the units that trtexec takes: `warm_up` and `idle` in milliseconds, `duration` in seconds.
+
+    None leaves trtexec's default. `data_transfers` False leaves the copies to and from the device out;
+    `export_*` are files that trtexec writes.
+    """
+
+    skip: bool = False
+    iterations: int | None = None
+    duration: int | None = None
+    warm_up: int | None = None
+    idle: int | None = None
+    average_runs: int | None = None
+    spin_wait: bool = False
+    cuda_graph: bool = False
+    data_transfers: bool = True
+    separate_profile_run: bool = False
+    dump_profile: bool = False
+    dump_layer_info: bool = False
+    export_times: str | None = None
+    export_profile: str | None = None
+    export_layer_info: str | None = None
+    export_output: str | None = None
+    verbose: bool = False
+
+
+BUILD_ONLY = Measuring(skip=True)
+"""Build, save, leave."""
+
+WALKTHROUGH = Measuring(spin_wait=True, separate_profile_run=True)
+"""As the walk-through measures; add `export_profile`."""
+
+CAPTURE = Measuring(iterations=10, idle=500, duration=0, spin_wait=True)
+"""Ten runs half a second apart: a time line under nsys in which each run can be told apart."""
+
+
+def measuring_for(tensorrt: str, profile: str) -> Measuring:
+    """The walk-through's measurement with the layer profile in the file `profile`, as far as the release can do both.
+
+    Before 7.2.1 a profile would disturb the measurement, so there is none.
+    """
+    if not trtexec_options()["separateProfileRun"].known_to(Version.parse(tensorrt)):
+        return replace(WALKTHROUGH, separate_profile_run=False)
+    return replace(WALKTHROUGH, export_profile=profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +219,11 @@ def _add_resources(to: _Writer, config: BuildConfig) -> None:
 
 
 def _add_measuring(to: _Writer, measuring: Measuring) -> None:
-    for name, value in (
-        ("iterations", measuring.iterations),
-        ("idleTime", measuring.idle),
-        ("duration", measuring.duration),
-        ("warmUp", measuring.warm_up),
-        ("avgRuns", measuring.average_runs),
-    ):
-        to.add_value(name, value)
+    to.add_value("iterations", measuring.iterations)
+    to.add_value("idleTime", measuring.idle)
+    to.add_value("duration", measuring.duration)
+    to.add_value("warmUp", measuring.warm_up)
+    to.add_value("avgRuns", measuring.average_runs)
     if not to.knows("noSpinWait"):  # 11.0 made the opposite of each the default
         to.add_if(not measuring.data_transfers, "noDataTransfers")
         to.add_if(measuring.spin_wait, "useSpinWait")
@@ -188,18 +233,12 @@ def _add_measuring(to: _Writer, measuring: Measuring) -> None:
         to.add_if(measuring.data_transfers, "includeDataTransfers")
         to.add_if(not measuring.spin_wait, "noSpinWait")
         to.add_if(not measuring.cuda_graph, "noCudaGraph")
-    for name, wanted in (
-        ("dumpProfile", measuring.dump_profile),
-        ("dumpLayerInfo", measuring.dump_layer_info),
-        ("verbose", measuring.verbose),
-    ):
-        to.add_if(wanted, name)
-    for name, path in (
-        ("exportTimes", measuring.export_times),
-        ("exportLayerInfo", measuring.export_layer_info),
-        ("exportOutput", measuring.export_output),
-    ):
-        to.add_value(name, path)
+    to.add_if(measuring.dump_profile, "dumpProfile")
+    to.add_if(measuring.dump_layer_info, "dumpLayerInfo")
+    to.add_if(measuring.verbose, "verbose")
+    to.add_value("exportTimes", measuring.export_times)
+    to.add_value("exportLayerInfo", measuring.export_layer_info)
+    to.add_value("exportOutput", measuring.export_output)
 
 
 def _spell_shapes(shapes: tuple[InputShape, ...], which: str) -> str:

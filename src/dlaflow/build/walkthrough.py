@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from dlaflow.build.config import BuildConfig, standalone_of
-from dlaflow.build.measuring import BUILD_ONLY, CAPTURE, measuring_for
 from dlaflow.build.trtexec import USUAL_PLACES
-from dlaflow.build.trtexec_arguments import build_command, load_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, CAPTURE, build_command, load_arguments, measuring_for
 from dlaflow.targets.features import has, trtexec_options
 from dlaflow.targets.version import Version
 
@@ -57,10 +56,10 @@ def _capture(engine: str, stem: str, tensorrt: str) -> list[str]:
 
 
 def _scaled(model: str, engine: str, config: BuildConfig, tensorrt: str, data: str) -> list[str]:
-    words = ["dlaflow", "build", model, "--out", engine, "--via", "python", "--tensorrt", tensorrt]
-    words += ["--precision", config.precision]
+    command = ["dlaflow", "build", model, "--out", engine, "--via", "python", "--tensorrt", tensorrt]
+    command += ["--precision", config.precision]
     if config.precision == "int8":
-        words += ["--scales", "qdq"] if has("typed_only", tensorrt) else ["--data", data]
+        command += ["--scales", "qdq"] if has("typed_only", tensorrt) else ["--data", data]
     if config.shapes:
-        words += ["--batch", str(config.shapes[0].shapes.usual[0])]
-    return [*words, "--dla-core", str(config.dla_core or 0)]
+        command += ["--batch", str(config.shapes[0].shapes.usual[0])]
+    return [*command, "--dla-core", str(config.dla_core or 0)]

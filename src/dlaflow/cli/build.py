@@ -14,8 +14,7 @@ from dlaflow.api.build import BuildOptions, EngineOptions, build_model, prepared
 from dlaflow.build.capability import Caution, examine
 from dlaflow.build.engine import BuildResult, How, Request, about_cache
 from dlaflow.build.manifest import manifest_path
-from dlaflow.build.model_types import examine_model
-from dlaflow.build.reading import examine_reading
+from dlaflow.build.model import examine_model, examine_reading
 from dlaflow.build.trtexec_arguments import build_command
 from dlaflow.build.walkthrough import walkthrough
 from dlaflow.cli import terminal

@@ -16,13 +16,11 @@ from pathlib import Path
 
 from dlaflow.errors import InputError
 from dlaflow.observed.names import parts_of
-from dlaflow.parse.capture import LayerRange
-from dlaflow.parse.layer_info import LayerInfo, parse_layer_info
+from dlaflow.parse.exports import LayerInfo, parse_layer_info, parse_profile
 from dlaflow.parse.log import DlaNode, LogRun, PrintedTensor, Profile, ValidatorMessage
 from dlaflow.parse.messages import PLACEMENT_RULES, Effect
 from dlaflow.parse.nodes import brace_groups, dla_node, foreign_ends
-from dlaflow.parse.nsys import read_enqueues
-from dlaflow.parse.profile_json import parse_profile
+from dlaflow.parse.nsys import LayerRange, read_enqueues
 from dlaflow.parse.rows import RowKind, classified, dla_names
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.types import Device

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from dlaflow.parse.json_documents import as_fields, as_text
+from dlaflow.parse.text import as_fields, as_text
 
 Line = tuple[str, bool, str]
 """Level (F, E, W, I, V, or empty for a line without a prefix), whether the library printed it, and the text.

@@ -5,7 +5,7 @@ NvMedia calls in older releases) inside the layer that submits them. Everything 
 rows is read once, in order, with a few inferences in memory.
 
 Exports of ten years differ, so they are asked by table and column name: tables are lazy (a missing one means "no such
-event"), columns come and go, names move.
+event"), columns come and go, names move. Times are nanoseconds on the capture's clock.
 """
 
 from __future__ import annotations
@@ -18,11 +18,74 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlaflow.errors import InputError
-from dlaflow.parse.capture import CaptureInfo, Enqueue, HardwareTask, LayerRange
-from dlaflow.parse.json_documents import as_fields, as_int
+from dlaflow.parse.text import as_fields, as_int
 
 _OUTER = ("ExecutionContext::enqueue", "ExecutionContext::execute")
 _COPY, _GUESSED = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRange:
+    """One engine layer of one inference, as the host ran it.
+
+    `device` is `DLA` (a task was submitted), `GPU` (work was launched) or empty (nothing was: constants, no-ops).
+    `gpu_ns` is the busy time of what it launched, between `gpu_start` and `gpu_end` on the GPU.
+    """
+
+    name: str
+    start: int
+    end: int
+    device: str
+    submits: int = 0
+    launches: int = 0
+    gpu_ns: int = 0
+    gpu_start: int | None = None
+    gpu_end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """One inference: the outermost `ExecutionContext::enqueue` range and the layers in it, by start.
+
+    `gpu_before` is when the GPU ended its last work launched earlier; `gpu_after` when it began the first launched
+    later, and `after_is_copy` whether that is a copy (an output on its way to the host).
+    """
+
+    thread: int
+    start: int
+    end: int
+    layers: tuple[LayerRange, ...]
+    gpu_before: int | None = None
+    gpu_after: int | None = None
+    after_is_copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareTask:
+    """A task of an accelerator with its true busy time. `engine` is DLA0, DLA1 or PVA."""
+
+    engine: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureInfo:
+    """What the export states about itself. `exporter` and `schema` are versions, empty in very old exports.
+
+    `l4t` is the device's Linux for Tegra (`35.4.1`), `command` what was profiled; nothing else of the system's
+    environment is read. `domains` are the NVTX domains, `missing` the tables that are not there (exports are lazy: no
+    table means no such event).
+    """
+
+    exporter: str
+    schema: str
+    l4t: str
+    command: str
+    gpu: str
+    domains: tuple[str, ...]
+    missing: tuple[str, ...]
+    cuda_graphs: bool
 
 
 def read_info(path: str | Path) -> CaptureInfo:
@@ -190,11 +253,8 @@ def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enq
         pass
     works = list(launches.upto(inference.thread, inference.end))
     tasks = list(submits.upto(inference.thread, inference.end))
-    work, task = _Walk(works), _Walk(tasks)
-    layers = tuple(
-        _layer(name, start, end, work.between(start, end), task.between(start, end))
-        for start, end, name in inference.ranges
-    )
+    within = zip(inference.ranges, _by_range(works, inference), _by_range(tasks, inference), strict=True)
+    layers = tuple(_layer(name, start, end, work, submitted) for (start, end, name), work, submitted in within)
     after = launches.next
     same = after is not None and after.thread == inference.thread
     return Enqueue(
@@ -208,22 +268,16 @@ def _resolved(inference: _Inference, launches: _Cursor, submits: _Cursor) -> Enq
     )
 
 
-class _Walk:
-    """Takes events out of a short ordered list, window by window."""
-
-    def __init__(self, events: list[_Event]) -> None:
-        self._events = events
-        self._at = 0
-
-    def between(self, start: int, end: int) -> list[_Event]:
-        events, at = self._events, self._at
+def _by_range(events: list[_Event], inference: _Inference) -> Iterator[list[_Event]]:
+    """The events of each range of an inference; one on the border of two belongs to the first."""
+    at = 0
+    for start, end, _ in inference.ranges:
         while at < len(events) and events[at].start < start:
             at += 1
         first = at
         while at < len(events) and events[at].start <= end:
             at += 1
-        self._at = at
-        return events[first:at]
+        yield events[first:at]
 
 
 def _layer(name: str, start: int, end: int, works: list[_Event], tasks: list[_Event]) -> LayerRange:

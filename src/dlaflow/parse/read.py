@@ -6,18 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dlaflow.errors import InputError
-from dlaflow.parse.capture import CaptureInfo
-from dlaflow.parse.cudla_csv import CudlaLayer, parse_cudla_csv
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.device import DeviceText, parse_device
+from dlaflow.parse.exports import (
+    CudlaLayer,
+    LayerInfo,
+    OutputTensor,
+    ProfileFile,
+    TimesFile,
+    parse_cudla_csv,
+    parse_layer_info,
+    parse_output,
+    parse_profile,
+    parse_times,
+)
 from dlaflow.parse.help_text import parse_help
-from dlaflow.parse.layer_info import LayerInfo, parse_layer_info
 from dlaflow.parse.log import TrtexecLog
-from dlaflow.parse.nsys import read_info
-from dlaflow.parse.profile_json import ProfileFile, parse_profile
+from dlaflow.parse.nsys import CaptureInfo, read_info
 from dlaflow.parse.tegrastats import Tegrastats, parse_tegrastats
 from dlaflow.parse.text import Source, path_of
-from dlaflow.parse.times_json import OutputTensor, TimesFile, parse_output, parse_times
 from dlaflow.parse.trtexec import parse_log
 
 Record = (
@@ -53,22 +60,17 @@ def read_artefact(source: Source) -> Artefact:
     Raises InputError when a file cannot be read or a database is damaged.
     """
     kind = detect(source)
-    record = _record(kind, source)
-    return Artefact(kind, record, _note(kind, record))
-
-
-def _note(kind: Kind, record: Record | None) -> str:
+    reader = _READERS.get(kind)
+    record = reader(source) if reader else None
+    note = ""
     if kind is Kind.CUDLA_CSV:
-        return f"cuDLA statistics: {UNTESTED}"
-    if isinstance(record, LayerInfo) and any(layer.type == "DLA" for layer in record.layers):
-        return f"layer information with DLA layers: {UNTESTED}"
-    return ""
+        note = f"cuDLA statistics: {UNTESTED}"
+    elif isinstance(record, LayerInfo) and any(layer.type == "DLA" for layer in record.layers):
+        note = f"layer information with DLA layers: {UNTESTED}"
+    return Artefact(kind, record, note)
 
 
-def _record(kind: Kind, source: Source) -> Record | None:
-    if kind is not Kind.NSYS_SQLITE:
-        reader = _READERS.get(kind)
-        return reader(source) if reader else None
+def _capture(source: Source) -> CaptureInfo:
     path = path_of(source)
     if path is None:
         raise InputError("an SQLite export is read from its file, not from text", then="Give the path.")
@@ -87,4 +89,5 @@ _READERS: dict[Kind, Callable[[Source], Record]] = {
     Kind.TEGRASTATS: parse_tegrastats,
     Kind.DEVICE: parse_device,
     Kind.CUDLA_CSV: parse_cudla_csv,
+    Kind.NSYS_SQLITE: _capture,
 }

@@ -127,7 +127,8 @@ def sample_of(line: str) -> TegrastatsSample | None:
         swap_cached_mb=_megabytes(swap.group(4), swap.group(5)) if swap and swap.group(4) else None,
         free_blocks=int(head.group(6)) if head.group(6) else None,
         free_block_kb=round(int(head.group(7)) * _UNITS[head.group(8)] * 1024) if head.group(7) else None,
-        cpus=_cores(cpus) if cpus and cpus.group(1) else (),
+        # One clock a core, or in old releases one for all behind the bracket.
+        cpus=tuple(_core(text, cpus.group(2)) for text in cpus.group(1).split(",")) if cpus and cpus.group(1) else (),
         engines=tuple(_engine(match) for match in _ENGINE.finditer(line, after_cpus, before)),
         temperatures=tuple(Temperature(match.group(1), float(match.group(2))) for match in temperatures),
         rails=tuple(_rail(match) for match in _RAIL.finditer(line, after)),
@@ -136,11 +137,6 @@ def sample_of(line: str) -> TegrastatsSample | None:
 
 def _megabytes(text: str, unit: str) -> int:
     return round(int(text) * _UNITS.get(unit, 1.0))
-
-
-def _cores(cpus: re.Match[str]) -> tuple[Cpu, ...]:
-    """One clock a core, or in old releases one for all behind the bracket."""
-    return tuple(_core(text, cpus.group(2)) for text in cpus.group(1).split(","))
 
 
 def _core(text: str, shared: str | None) -> Cpu:

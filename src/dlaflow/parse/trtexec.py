@@ -9,29 +9,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from dlaflow.parse import banner, nodes
-from dlaflow.parse.dla_lines import DlaReader, engine_layer
+from dlaflow.parse import log, nodes, sections
 from dlaflow.parse.failures import driver_level, failure_of, head_of
 from dlaflow.parse.line import split_line, whole_lines
-from dlaflow.parse.log import (
-    Binding,
-    DeviceInfo,
-    DlaNode,
-    EngineLayer,
-    GpuNode,
-    LogProblem,
-    LogRun,
-    Note,
-    Option,
-    PlacementList,
-    RegisteredLayer,
-    TraceAverage,
-    TrtexecLog,
-    ValidatorMessage,
-)
 from dlaflow.parse.messages import placement_message
 from dlaflow.parse.notes import notes_of
-from dlaflow.parse.performance import SummaryReader, TableReader, profile_title, trace_average
+from dlaflow.parse.sections import DlaReader, SummaryReader, TableReader, engine_layer, profile_title, trace_average
 from dlaflow.parse.text import Source, integer, lines_of
 
 _MARK = re.compile(
@@ -39,12 +22,12 @@ _MARK = re.compile(
 )
 
 
-_MIXED = Note(
+_MIXED = log.Note(
     "mixed", "Two runs wrote into this file at the same time: their lines cannot be told apart. Give each its own file."
 )
 
 
-def parse_log(source: Source) -> TrtexecLog:
+def parse_log(source: Source) -> log.TrtexecLog:
     """Read a log from a path or from its text: one record a run, in the order of the file.
 
     Never fails on text: what is not understood is kept and counted in its run. Figures are milliseconds and MiB.
@@ -58,8 +41,8 @@ def parse_log(source: Source) -> TrtexecLog:
         else:
             readers[-1].feed(raw, count)
     if len(readers) == 1 and count == 1 and readers[0].empty:
-        return TrtexecLog((), count)
-    return TrtexecLog(tuple(reader.finish() for reader in readers), count)
+        return log.TrtexecLog((), count)
+    return log.TrtexecLog(tuple(reader.finish() for reader in readers), count)
 
 
 def _mark(readers: list[RunReader], mark: re.Match[str]) -> None:
@@ -148,7 +131,7 @@ class RunReader:
     """Collects one run; `finish` makes the record."""
 
     def __init__(self) -> None:
-        self.run = LogRun()
+        self.run = log.LogRun()
         """What is known of the run; its lists are filled in by `finish`."""
         self.mixed = False
         """Whether another run wrote into the file at the same time."""
@@ -157,19 +140,19 @@ class RunReader:
         self._style = ""
         self._printed = False
         self._levels: Counter[str] = Counter()
-        self._options: list[Option] = []
-        self._bindings: dict[tuple[str, str], Binding] = {}
-        self._on_dla: list[DlaNode] = []
-        self._on_gpu: list[GpuNode] = []
-        self._messages: list[ValidatorMessage] = []
+        self._options: list[log.Option] = []
+        self._bindings: dict[tuple[str, str], log.Binding] = {}
+        self._on_dla: list[log.DlaNode] = []
+        self._on_gpu: list[log.GpuNode] = []
+        self._messages: list[log.ValidatorMessage] = []
         self._problems: list[_OpenProblem] = []
         self._open: _OpenProblem | None = None
         self._calibrated = False
         self._dla = DlaReader()
-        self._engine: list[EngineLayer] = []
+        self._engine: list[log.EngineLayer] = []
         self._layer_lines: list[str] = []
-        self._registered: list[RegisteredLayer] = []
-        self._averages: list[TraceAverage] = []
+        self._registered: list[log.RegisteredLayer] = []
+        self._averages: list[log.TraceAverage] = []
         self._summary = SummaryReader()
         self._table: TableReader | None = None
         self._unknown: list[str] = []
@@ -297,11 +280,11 @@ class RunReader:
         if self._section == "Device Information":
             if text.startswith(("TensorRT version", "Note:")):
                 return False
-            self.run = replace(self.run, device=banner.device_with(self.run.device or DeviceInfo(), text))
+            self.run = replace(self.run, device=sections.device_with(self.run.device or log.DeviceInfo(), text))
             return True
         if not self._section.endswith("Options"):
             return False
-        option = banner.option_of(self._section, text)
+        option = sections.option_of(self._section, text)
         if option is not None:
             self._options.append(option)
         elif self._options:
@@ -311,7 +294,7 @@ class RunReader:
 
     def _placement(self, text: str) -> bool:
         if text.startswith("[") and (entry := nodes.list_entry(text)):
-            if isinstance(entry, GpuNode):
+            if isinstance(entry, log.GpuNode):
                 self._on_gpu.append(entry)
             else:
                 # One plain name is enough: 10.x lists layers, of which a compiled subgraph may be one.
@@ -354,7 +337,7 @@ class RunReader:
             self._mode = "layer information"
         elif text.startswith("Registering layer: "):
             layer, _, node = text[len("Registering layer: ") :].partition(" for ONNX node: ")
-            self._registered.append(RegisteredLayer(layer.removesuffix(" required by ONNX-TRT"), node))
+            self._registered.append(log.RegisteredLayer(layer.removesuffix(" required by ONNX-TRT"), node))
         elif self._dla.feed(text):
             self._mode = "dla network" if self._dla.opened_network else ""
         else:
@@ -364,15 +347,15 @@ class RunReader:
     def _figure(self, text: str) -> bool:
         if text.startswith(_SUMMARY_STARTS) and self._summary.feed(text):
             return True
-        if binding := banner.binding_of(text):
+        if binding := sections.binding_of(text):
             known = self._bindings.get((binding.role, binding.name))
             if known is None or binding.dimensions:
                 self._bindings[binding.role, binding.name] = binding
-        elif version := banner.version_in(text):
+        elif version := sections.version_in(text):
             self.run = replace(self.run, tensorrt=version)
-        elif model := banner.model_with(self.run.model, text):
+        elif model := sections.model_with(self.run.model, text):
             self.run = replace(self.run, model=model)
-        elif figures := banner.figures_with(self.run.figures, text):
+        elif figures := sections.figures_with(self.run.figures, text):
             self.run = replace(self.run, figures=figures)
         else:
             return False
@@ -386,7 +369,7 @@ class RunReader:
         rule, match = found
         values = match.groupdict()
         self._messages.append(
-            ValidatorMessage(
+            log.ValidatorMessage(
                 layer=values.get("layer") or "",
                 type=(values.get("type") or "").upper(),
                 reason=rule.reason,
@@ -405,14 +388,14 @@ class RunReader:
         self._open = _OpenProblem(level, number, reason, [text])
         self._problems.append(self._open)
 
-    def finish(self) -> LogRun:
+    def finish(self) -> log.LogRun:
         """The record of all lines fed."""
         problems = tuple(problem.finish() for problem in self._problems)
         run = replace(
             self.run,
             options=tuple(self._options),
             bindings=tuple(self._bindings.values()),
-            placement=PlacementList(tuple(self._on_dla), tuple(self._on_gpu), self._style, self._printed),
+            placement=log.PlacementList(tuple(self._on_dla), tuple(self._on_gpu), self._style, self._printed),
             messages=_linked(self._messages, problems),
             problems=problems,
             dla=self._dla.finish(),
@@ -440,12 +423,12 @@ class _OpenProblem:
     reason: str
     parts: list[str]
 
-    def finish(self) -> LogProblem:
+    def finish(self) -> log.LogProblem:
         text = "\n".join(self.parts).strip()
         head = head_of(text)
         if not self.reason and (failure := failure_of(text)):
             self.reason = failure.id
-        return LogProblem(
+        return log.LogProblem(
             level=self.level,
             text=text,
             line=self.line,
@@ -462,7 +445,9 @@ OTHER_RESTRICTION = "other_restriction"
 """A refusal in a text that no template knows: the line behind it is the fallback of the layer that it names."""
 
 
-def _linked(messages: list[ValidatorMessage], problems: tuple[LogProblem, ...]) -> tuple[ValidatorMessage, ...]:
+def _linked(
+    messages: list[log.ValidatorMessage], problems: tuple[log.LogProblem, ...]
+) -> tuple[log.ValidatorMessage, ...]:
     """Join the lines on one layer: a reason stands before the fallback of the same layer, each with half of the facts.
 
     A nameless reason gets the layer of the line after it, every message the type that another one has for its layer.
@@ -476,14 +461,14 @@ def _linked(messages: list[ValidatorMessage], problems: tuple[LogProblem, ...]) 
                 message = replace(message, layer=follower.layer)
         named.append(message)
     places = {problem.line: place for place, problem in enumerate(problems)}
-    found: list[ValidatorMessage] = []
+    found: list[log.ValidatorMessage] = []
     for message in named:
         place = places.get(message.line, 0) if message.reason in _FALLBACKS and message.layer else 0
         first = place
         while first > 0 and problems[first - 1].text.startswith(f"{message.layer}: "):
             first -= 1
         found += [
-            ValidatorMessage(message.layer, "", OTHER_RESTRICTION, other.text, other.level, other.line)
+            log.ValidatorMessage(message.layer, "", OTHER_RESTRICTION, other.text, other.level, other.line)
             for other in problems[first:place]
             if not other.reason
         ]

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from dlaflow.parse.capture import CaptureInfo, Enqueue
-from dlaflow.parse.nsys import read_enqueues, read_info
+from dlaflow.parse.nsys import CaptureInfo, Enqueue, read_enqueues, read_info
 from dlaflow.profile.iteration import REFORMAT, Crossing, Iteration, iteration_of
 from dlaflow.profile.spread import Running, Spread
 

@@ -7,14 +7,18 @@ from itertools import combinations
 from pathlib import Path
 
 from dlaflow.errors import InputError
-from dlaflow.parse.capture import HardwareTask
 from dlaflow.parse.detect import Kind, detect
-from dlaflow.parse.layer_info import LayerInfo, parse_dumped_layers, parse_layer_info
+from dlaflow.parse.exports import (
+    LayerInfo,
+    TimesFile,
+    parse_dumped_layers,
+    parse_layer_info,
+    parse_profile,
+    parse_times,
+)
 from dlaflow.parse.log import LogRun, Profile
-from dlaflow.parse.nsys import read_hardware_tasks
-from dlaflow.parse.profile_json import parse_profile
+from dlaflow.parse.nsys import HardwareTask, read_hardware_tasks
 from dlaflow.parse.tegrastats import Tegrastats, parse_tegrastats
-from dlaflow.parse.times_json import TimesFile, parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.capture import CaptureSummary, summarise_capture
 

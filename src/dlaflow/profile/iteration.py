@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from dlaflow.parse.capture import Enqueue, LayerRange
+from dlaflow.parse.nsys import Enqueue, LayerRange
 
 REFORMAT = "Reformatting CopyNode"
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from dlaflow.observed.build import ObservedBuild, ObservedLayer, Sources, observe
 from dlaflow.observed.names import parts_of
 from dlaflow.observed.overlay import Overlay, lay_over
-from dlaflow.parse.capture import HardwareTask
+from dlaflow.parse.exports import Query, TimesFile
 from dlaflow.parse.log import LogRun, Note, Performance, Times
+from dlaflow.parse.nsys import HardwareTask
 from dlaflow.parse.read import UNTESTED
 from dlaflow.parse.rows import dla_names
-from dlaflow.parse.times_json import Query, TimesFile
 from dlaflow.profile.advice import Advice, advise, times_of
 from dlaflow.profile.breakdown import Breakdown, TopLayer, breakdown_of, top_layers
 from dlaflow.profile.capture import CaptureSummary

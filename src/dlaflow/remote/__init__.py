@@ -1,1 +1,1 @@
-"""The same work on a board over SSH: one agent file, three transports, jobs that outlive the connection."""
+"""Build, measure and evaluate on boards over SSH: one agent file, three transports, jobs that outlive a connection."""

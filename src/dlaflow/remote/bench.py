@@ -10,16 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlaflow.build.measuring import Measuring
-from dlaflow.build.trtexec_arguments import load_arguments
+from dlaflow.build.trtexec_arguments import Measuring, load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.parse.times_json import parse_times
+from dlaflow.parse.exports import parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.spread import Spread
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.jobs import JobControl, JobOptions, performed
-from dlaflow.remote.power import mean_power, rails_counted, read_device, read_power, spread_of
+from dlaflow.remote.power import mean_power, power_mode, rails_counted, read_device, read_power, spread_of
 from dlaflow.remote.profile import CheckedEngine, checked_engine
 from dlaflow.remote.records import JobState, Phase, PowerOptions, ProgramRun
 from dlaflow.types import Measurement
@@ -112,11 +111,10 @@ class _Results:
         self._folder = folder
         self._samples = read_power(folder)
         device = read_device(folder)
-        mode = device.mode.name if device and device.mode else "not told"
         clocks = ", ".join(
             f"{clock.name} {clock.current_hz / 1e6:.0f} MHz" for clock in (device.clocks if device else ())
         )
-        self._detail = f"{board}; TensorRT {release}; power mode {mode}; clocks {clocks or 'not told'}"
+        self._detail = f"{board}; TensorRT {release}; power mode {power_mode(device)}; clocks {clocks or 'not told'}"
 
     def measurements(self, units: list[str]) -> list[Measurement]:
         found: list[Measurement] = []

@@ -273,7 +273,7 @@ def refused(name: str, refusal: AgentRefusal) -> DlaflowError:
 
 
 def _not_whole(state: JobState, names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    """Those of the files in `folder` that are not what the job left."""
+    """The files in `folder` that differ from what the job left, by size or hash."""
 
     def is_whole(path: Path, mark: OutputMark) -> bool:
         return path.is_file() and path.stat().st_size == mark.bytes and sha256_of(path) == mark.sha256

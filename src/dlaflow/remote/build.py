@@ -10,21 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlaflow.build.calibrator import fitted_cache, names_release
-from dlaflow.build.capability import Caution, Via, examine
+from dlaflow.build.capability import Via, examine
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.engine import BuildResult, Request
-from dlaflow.build.failures import explain
-from dlaflow.build.manifest import BuildRecord, write_manifest
-from dlaflow.build.measuring import BUILD_ONLY, Measuring
-from dlaflow.build.model_types import examine_model, takes_types_from_model
-from dlaflow.build.trtexec_arguments import build_arguments
-from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.build.engine import BuildResult, Request, recorded, require_another_path
+from dlaflow.build.failures import explain_log
+from dlaflow.build.model import require_usable_types
+from dlaflow.build.trtexec import LoggedBuild
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments
+from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
-from dlaflow.parse.trtexec import parse_log
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.jobs import JobControl, JobOptions, failed_run, perform
 from dlaflow.remote.records import Facts, JobState, Phase, Program, ProgramRun
-from dlaflow.targets.version import Version
 
 MODEL, ENGINE, CACHE, PROFILE = "model.onnx", "model.engine", "model.cache", "profile.json"
 RUN = "build"
@@ -73,11 +70,10 @@ def build_on_board(board: RemoteBoard, request: Request, how: RemoteBuild | None
     cause in plain words, LeftRunningError when the connection or the user leaves and the build goes on.
     """
     how = how or RemoteBuild()
-    if request.engine.resolve() == request.model.resolve():
-        raise UsageError("the engine would overwrite the model", received=request.engine, then="Name another file.")
+    require_another_path(request)
     tensorrt = request.built_for.tensorrt
     cautions = examine(request.config, tensorrt, how.via)
-    cautions += _about_model(request, tensorrt)
+    cautions += require_usable_types(request.model, request.config, tensorrt)
     with ExitStack() as stack:
         files, config = stack.enter_context(_staged(request, tensorrt))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-")))
@@ -96,7 +92,10 @@ def build_on_board(board: RemoteBoard, request: Request, how: RemoteBuild | None
         if how.measuring.export_profile and PROFILE in state.outputs:
             put(folder / PROFILE, Path(how.measuring.export_profile))
         put(folder / ENGINE, request.engine)
-    return _recorded(request, how, state, log, cautions)
+    seconds = state.runs[0].seconds if state.runs else 0.0
+    return recorded(
+        request, LoggedBuild(how.program, log, seconds, how.measuring, how.via), cautions, "Name that release."
+    )
 
 
 def require_passed(board: RemoteBoard, state: JobState, log: Path, seconds: float) -> None:
@@ -116,8 +115,7 @@ def require_passed(board: RemoteBoard, state: JobState, log: Path, seconds: floa
             then=f"Too little memory there? `sudo dmesg` on the board tells. The log so far: {log}",
         )
     if state.state == "failed" and failed is not None and log.is_file():
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            error = explain(lines).error()
+        error = explain_log(log).error()
         raise type(error)(f"on {board.name}: {error.what}", then=f"{error.then} The whole log: {log}")
     if state.state == "done":
         raise EnvironmentLacksError(f"trtexec on {board.name} passed but saved no engine", then=f"See {log}.")
@@ -125,38 +123,6 @@ def require_passed(board: RemoteBoard, state: JobState, log: Path, seconds: floa
         f"the build on {board.name} did not end: {state.why or state.state}",
         then="Nothing half-written was kept; run the same command again.",
     )
-
-
-def _recorded(request: Request, how: RemoteBuild, state: JobState, log: Path, cautions: list[Caution]) -> BuildResult:
-    runs = parse_log(log).runs
-    run = runs[-1] if runs else None
-    built_for = request.built_for
-    if run and run.tensorrt:
-        wanted = built_for.tensorrt
-        built_for = replace(built_for, tensorrt=run.tensorrt)
-        if Version.parse(run.tensorrt).parts[:2] != Version.parse(wanted).parts[:2]:
-            cautions.append(
-                Caution(
-                    f"The target says TensorRT {wanted}, but {run.tensorrt} built the engine.", "Name that release."
-                )
-            )
-    if run and run.device and run.device.compute_capability:
-        built_for = replace(built_for, compute_capability=run.device.compute_capability)
-    # As it would be typed on the board; the real one wrote to the job's folder there.
-    typed = build_arguments(
-        str(request.model), str(request.engine), request.config, request.built_for.tensorrt, how.measuring
-    )
-    texts = tuple(f"{caution.message} {caution.then}" for caution in cautions)
-    record = BuildRecord(how.via, state.runs[0].seconds if state.runs else 0.0, (how.program, *typed), texts)
-    manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
-    return BuildResult(request.engine, manifest, tuple(cautions), run=run)
-
-
-def _about_model(request: Request, tensorrt: str) -> list[Caution]:
-    cautions = examine_model(request.model, request.config, tensorrt)
-    if cautions and request.config.on_dla and takes_types_from_model(request.config, tensorrt):
-        raise InputError(cautions[0].message.rstrip("."), then=cautions[0].then)
-    return cautions
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dlaflow.build.doctor import Ability, Checkup
-from dlaflow.build.machine import Machine, inspect
+from dlaflow.build.doctor import Ability, Checkup, needs
+from dlaflow.build.machine import Machine, System, inspect
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.records import Facts
 from dlaflow.targets.target import Target
@@ -19,7 +19,7 @@ _INSTALL = {
 }
 
 
-class RemoteSystem:
+class RemoteSystem(System):
     """A board's facts as the `System` that `dlaflow doctor` asks. It also notes the paths that it is asked for."""
 
     def __init__(self, facts: Facts) -> None:
@@ -92,7 +92,7 @@ def examine(board: RemoteBoard) -> Checkup:
     machine, facts = ask(board)
     root = "sudo" in facts.places
     abilities = (
-        Ability(
+        needs(
             "remote build",
             "trtexec" in facts.places or bool(facts.tensorrt.version),
             "neither trtexec nor TensorRT's Python bindings",
@@ -102,18 +102,14 @@ def examine(board: RemoteBoard) -> Checkup:
         _needs("remote profile: time lines", facts, "nsys"),
         _needs("remote bench: power", facts, "tegrastats"),
         _needs("--lock-clocks", facts, "jetson_clocks", "" if root else "; without sudo log in as root"),
-        Ability("rsync for large files", "rsync" in facts.places, "tar over ssh is used", "sudo apt-get install rsync"),
-        Ability("running on a DLA", bool(machine.dla_cores), _why_no_dla(machine), ""),
+        needs("rsync for large files", "rsync" in facts.places, "tar over ssh is used", "sudo apt-get install rsync"),
+        needs("running on a DLA", bool(machine.dla_cores), _why_no_dla(machine), ""),
     )
-    return Checkup(machine, tuple(_tidy(one) for one in abilities), ())
+    return Checkup(machine, abilities, ())
 
 
 def _needs(name: str, facts: Facts, program: str, more: str = "") -> Ability:
-    return Ability(name, program in facts.places, f"{program} is not there{more}", _INSTALL[program])
-
-
-def _tidy(ability: Ability) -> Ability:
-    return replace(ability, why="", install="") if ability.works else ability
+    return needs(name, program in facts.places, f"{program} is not there{more}", _INSTALL[program])
 
 
 def _why_no_dla(machine: Machine) -> str:

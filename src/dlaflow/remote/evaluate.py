@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.build.measuring import Measuring
-from dlaflow.build.trtexec_arguments import load_arguments
+from dlaflow.build.trtexec_arguments import Measuring, load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.parse.times_json import parse_output
+from dlaflow.parse.exports import parse_output
 from dlaflow.quantize.accuracy import Accuracy, Images, classes
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import ENGINE

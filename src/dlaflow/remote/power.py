@@ -57,8 +57,7 @@ def power(board: RemoteBoard, options: IdleOptions) -> list[Measurement]:
         raise UsageError("power needs time", expected="--seconds above 0", received=options.seconds)
     job = JobOptions("power", "power", {}, (), PowerOptions(idle_s=options.seconds, interval_ms=options.interval_ms))
     with performed(board, job, options.control) as (state, folder):
-        samples, device = read_power(folder), read_device(folder)
-    mode = device.mode.name if device and device.mode else "not told"
+        samples, mode = read_power(folder), power_mode(read_device(folder))
     about = f"{board.name}; power mode {mode}; {state.power}; samples, not repeats"
     whole = mean_power(samples, state.started, state.ended)
     if whole is None:
@@ -76,6 +75,11 @@ def read_device(folder: Path) -> DeviceText | None:
     """Power mode and clocks as they were during a job, or None where the agent wrote none."""
     path = folder / "device.txt"
     return parse_device(path) if path.is_file() else None
+
+
+def power_mode(device: DeviceText | None) -> str:
+    """The name of the power mode, as measurements state it."""
+    return device.mode.name if device and device.mode else "not told"
 
 
 def read_power(folder: Path) -> list[PowerSample]:

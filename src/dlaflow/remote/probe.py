@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from dlaflow.build.capability import examine
 from dlaflow.build.config import BuildConfig
-from dlaflow.build.failures import explain
-from dlaflow.build.measuring import BUILD_ONLY
-from dlaflow.build.model_types import takes_types_from_model
-from dlaflow.build.trtexec_arguments import build_arguments
+from dlaflow.build.failures import explain_log
+from dlaflow.build.model import takes_types_from_model
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, build_arguments
 from dlaflow.errors import DlaflowError, EnvironmentLacksError
 from dlaflow.graph.layer import Layer, Network, Tensor
 from dlaflow.graph.load import Model, load_model
@@ -149,8 +148,7 @@ def _answer(mark: str, layer: Layer, log: Path) -> Answer:
 def _read(log: Path) -> tuple[Answered, str]:
     runs = parse_log(log).runs if log.is_file() else ()
     if not runs or runs[-1].result != "PASSED" or not runs[-1].placement.printed:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            known = explain(lines)
+        known = explain_log(log)
         return "failed", f"{known.what} ({known.evidence})" if known.evidence else known.what
     run = runs[-1]
     messages = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
@@ -211,7 +209,7 @@ def give_types(path: Path, precision: str) -> str:
     from dlaflow.quantize.fp16 import fp16_model
     from dlaflow.quantize.qdq import qdq_model
 
-    model = onnx.load(path)
+    model = load_model(path).whole()
     names = dict.fromkeys(name for node in model.graph.node for name in (*node.input, *node.output) if name)
     scales = tuple(TensorScale(name, _SCALE, 127 * _SCALE, "probe") for name in names)
     try:

@@ -9,8 +9,7 @@ from pathlib import Path
 from dlaflow.build.config import InputShape
 from dlaflow.build.machine import Machine
 from dlaflow.build.manifest import Here, verify
-from dlaflow.build.measuring import Measuring
-from dlaflow.build.trtexec_arguments import load_arguments
+from dlaflow.build.trtexec_arguments import Measuring, load_arguments
 from dlaflow.parse.detect import Kind, detect
 from dlaflow.parse.help_text import parse_help
 from dlaflow.profile.command import CaptureConfig, capture_commands

@@ -77,28 +77,27 @@ class ProcessChannel(Channel):
         except OSError as error:
             self._stderr.close()
             raise EnvironmentLacksError(f"cannot start {command[0]}: {error.strerror}") from None
+        assert self._child.stdin is not None
         assert self._child.stdout is not None
+        self._stdin, self._stdout = self._child.stdin, self._child.stdout
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._child.stdout, selectors.EVENT_READ)
+        self._selector.register(self._stdout, selectors.EVENT_READ)
 
     def write(self, data: bytes) -> None:
-        assert self._child.stdin is not None
         try:
-            self._child.stdin.write(data)
-            self._child.stdin.flush()
+            self._stdin.write(data)
+            self._stdin.flush()
         except (BrokenPipeError, ValueError):
             raise ConnectionLostError("the connection to the board broke while sending") from None
 
     def end_input(self) -> None:
-        assert self._child.stdin is not None
         with suppress(BrokenPipeError):
-            self._child.stdin.close()
+            self._stdin.close()
 
     def read(self, timeout: float) -> bytes:
-        assert self._child.stdout is not None
         if not self._selector.select(timeout):
             raise ConnectionLostError("the board is silent", expected=f"an answer within {timeout:g} s")
-        return os.read(self._child.stdout.fileno(), _CHUNK)
+        return os.read(self._stdout.fileno(), _CHUNK)
 
     def close(self) -> int:
         self.end_input()
@@ -108,9 +107,8 @@ class ProcessChannel(Channel):
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.wait()
-        assert self._child.stdout is not None
         self._selector.close()
-        self._child.stdout.close()
+        self._stdout.close()
         self._complaint = self.complaint()
         self._stderr.close()
         return self._child.returncode
@@ -122,8 +120,7 @@ class ProcessChannel(Channel):
         return self._stderr.read().decode("utf-8", errors="replace").strip()
 
     def _at_end(self) -> bool:
-        assert self._child.stdout is not None
-        return bool(self._selector.select(0)) and not os.read(self._child.stdout.fileno(), 1)
+        return bool(self._selector.select(0)) and not os.read(self._stdout.fileno(), 1)
 
 
 def lines_of(channel: Channel, timeout: float) -> Iterator[bytes]:

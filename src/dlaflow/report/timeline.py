@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
-from dlaflow.parse.capture import Enqueue, HardwareTask, LayerRange
+from dlaflow.parse.nsys import Enqueue, HardwareTask, LayerRange
 from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.report.records import Span

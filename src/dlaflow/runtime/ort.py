@@ -14,8 +14,6 @@ from dlaflow.quantize.session import Session, SessionOptions
 if TYPE_CHECKING:
     import onnx
 
-OrtOptions = SessionOptions
-
 
 class OrtRunner(Session):
     """One model, ready to run.
@@ -29,7 +27,10 @@ class OrtRunner(Session):
     """
 
     def __init__(
-        self, model: str | Path | onnx.ModelProto, options: OrtOptions | None = None, shapes: Sequence[FixedShape] = ()
+        self,
+        model: str | Path | onnx.ModelProto,
+        options: SessionOptions | None = None,
+        shapes: Sequence[FixedShape] = (),
     ) -> None:
         if not isinstance(model, (str, Path)):
             copy = type(model)()

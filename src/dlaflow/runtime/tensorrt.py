@@ -1,4 +1,7 @@
-"""Run an engine with TensorRT: the same interface as the onnxruntime runner, so the same evaluation runs over both."""
+"""Run an engine with TensorRT: the same interface as the onnxruntime runner, so the same evaluation runs over both.
+
+`open_runner` takes the one that a file needs.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dlaflow.build.api import Messages, import_rtx, import_tensorrt, load_plugins, make_logger
+from dlaflow.build.api import Messages, import_rtx, import_tensorrt, load_plugins, make_logger, require_core
 from dlaflow.build.device_memory import Array, DeviceBuffer, DeviceMemory, open_memory
 from dlaflow.build.manifest import Here, read_manifest, verify
-from dlaflow.errors import EnvironmentLacksError, InputError
+from dlaflow.errors import InputError
+from dlaflow.fixed_shape import FixedShape
+from dlaflow.runtime.ort import OrtRunner
 from dlaflow.targets.features import has
 
 _RTX = "tensorrt_rtx"
 _NUMPY: Mapping[str, DTypeLike] = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT8": np.int8}
 _FED = ("FLOAT", "HALF")
+
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+_PLAN_MAGIC = (b"ftrt", b"ptrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +66,17 @@ class TensorRTRunner:
         load_plugins(trt, self._logger, options.plugins)
         self._runtime = trt.Runtime(self._logger)
         built_for = self.manifest.config.dla_core if self.manifest else None
-        self._choose_core(built_for if options.dla_core is None else options.dla_core, trt.__version__)
+        core = built_for if options.dla_core is None else options.dla_core
+        require_core(self._runtime.num_DLA_cores, core, trt.__version__)
+        if core is not None:
+            self._runtime.DLA_core = core
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise self._messages.failure()
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise self._messages.failure()
-        self._tensors: Tensors
+        self._tensors: NamedTensors | IndexedTensors
         if trt.__name__ == _RTX or has("tensors_by_name", trt.__version__):
             self._tensors = NamedTensors(trt, self._engine, self._context)
         else:
@@ -149,19 +160,6 @@ class TensorRTRunner:
                 then="Compare the images' size and layout with the model's input.",
             )
 
-    def _choose_core(self, core: int | None, tensorrt: str) -> None:
-        """Raises EnvironmentLacksError unless the machine has that core."""
-        if core is None:
-            return
-        cores = self._runtime.num_DLA_cores
-        if not 0 <= core < cores:
-            raise EnvironmentLacksError(
-                f"this machine has no DLA core {core}",
-                expected=f"a core below {cores}" if cores else "a DLA",
-                received=f"{cores} DLA cores, says TensorRT {tensorrt}",
-            )
-        self._runtime.DLA_core = core
-
 
 def _bindings_for(engine: Path) -> ModuleType:
     """TensorRT-RTX for an engine whose manifest names it, else TensorRT."""
@@ -198,16 +196,6 @@ class IOTensor:
     def empty(self, shape: Sequence[int]) -> Array:
         """A host array of this type for `shape`."""
         return np.zeros(tuple(shape), dtype=_NUMPY[self.dtype])
-
-
-class Tensors(Protocol):
-    """An engine's execution context seen through its tensors."""
-
-    @property
-    def all(self) -> tuple[IOTensor, ...]: ...
-    def set_shape(self, name: str, shape: Sequence[int]) -> None: ...
-    def shape_now(self, name: str) -> tuple[int, ...]: ...
-    def enqueue(self, addresses: Mapping[str, int], stream: int) -> bool: ...
 
 
 class NamedTensors:
@@ -310,3 +298,25 @@ def _refused(name: str, shape: Sequence[int]) -> InputError:
         received=tuple(shape),
         then="Build it for that batch, or feed the batch it was built for.",
     )
+
+
+def is_engine(path: str | Path) -> bool:
+    """Whether a file is a TensorRT engine, by its name or its first bytes."""
+    if Path(path).suffix in ENGINE_SUFFIXES:
+        return True
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4) in _PLAN_MAGIC
+    except OSError:
+        return False
+
+
+def open_runner(
+    path: str | Path, options: EngineOptions | None = None, shapes: Sequence[FixedShape] = ()
+) -> OrtRunner | TensorRTRunner:
+    """The runner for an engine or an ONNX model; both have the same interface.
+
+    `shapes` are for models: an engine has the sizes that it was built with. Raises InputError or EnvironmentLacksError
+    as the runners do.
+    """
+    return TensorRTRunner(path, options) if is_engine(path) else OrtRunner(path, shapes=shapes)

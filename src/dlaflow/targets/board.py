@@ -76,15 +76,11 @@ class Board(msgspec.Struct, frozen=True):
     power_mode: tuple[PowerMode, ...] = ()
 
 
-class _File(msgspec.Struct):
-    board: tuple[Board, ...]
-
-
 @cache
 def boards() -> tuple[Board, ...]:
     """All boards, in the order of boards.toml."""
     text = resources.files(__package__).joinpath("boards.toml").read_bytes()
-    return msgspec.toml.decode(text, type=_File).board
+    return msgspec.toml.decode(text, type=dict[str, tuple[Board, ...]])["board"]
 
 
 def find_board(name: str) -> Board:

@@ -54,15 +54,11 @@ class Limit(msgspec.Struct, frozen=True):
         return spelled_range(self.since, self.until)
 
 
-class _File(msgspec.Struct):
-    limit: tuple[Limit, ...]
-
-
 @cache
 def limits() -> tuple[Limit, ...]:
     """All bounds, in the order of limits.toml."""
     text = resources.files(__package__).joinpath("limits.toml").read_bytes()
-    return msgspec.toml.decode(text, type=_File).limit
+    return msgspec.toml.decode(text, type=dict[str, tuple[Limit, ...]])["limit"]
 
 
 @cache

@@ -47,15 +47,11 @@ class Release(msgspec.Struct, frozen=True):
         return msgspec.convert(found.value, int)
 
 
-class _File(msgspec.Struct):
-    release: tuple[Release, ...]
-
-
 @cache
 def releases() -> tuple[Release, ...]:
     """All releases, oldest first within a family."""
     text = resources.files(__package__).joinpath("releases.toml").read_bytes()
-    return msgspec.toml.decode(text, type=_File).release
+    return msgspec.toml.decode(text, type=dict[str, tuple[Release, ...]])["release"]
 
 
 def find_release(name: str) -> Release:

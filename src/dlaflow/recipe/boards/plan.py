@@ -17,7 +17,7 @@ from dlaflow.api.build import EngineOptions, configure
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor
-from dlaflow.build.model_types import takes_types_from_model
+from dlaflow.build.model import takes_types_from_model
 from dlaflow.errors import InputError
 from dlaflow.recipe.boards import work as board_work
 from dlaflow.recipe.boards.work import BoardAtWork, files_of_build

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dlaflow.build.config import InputShape, ShapeRange
 from dlaflow.build.engine import Request
 from dlaflow.build.manifest import manifest_path
-from dlaflow.build.measuring import BUILD_ONLY
-from dlaflow.build.shapes import shapes_for
+from dlaflow.build.model import shapes_for
+from dlaflow.build.trtexec_arguments import BUILD_ONLY
 from dlaflow.files import write_atomic
 from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import load_model

@@ -6,7 +6,7 @@ import os
 import subprocess
 from contextlib import suppress
 
-from .folder import RefusedRequest, place, program, read, write
+from .folder import RefusedRequest, place, program, ran, read, text_of, write
 
 _SECONDS = 60
 
@@ -38,22 +38,13 @@ def restore_clocks() -> None:
 
 def _as_root(*command: str) -> None:
     prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    done = subprocess.run(
-        [*prefix, *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        text = " ".join(done.stdout.decode("utf-8", "replace").split())[:300]
-        raise RefusedRequest("clocks", f"{os.path.basename(command[0])} ended with {done.returncode}: {text}")
+    code, printed = ran(*prefix, *command, seconds=_SECONDS)
+    if code != 0:
+        text = " ".join(printed.split())[:300]
+        raise RefusedRequest("clocks", f"{os.path.basename(command[0])} ended with {code}: {text}")
 
 
 def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    with suppress(OSError):
+        return text_of("/proc/sys/kernel/random/boot_id")
+    return ""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from .folder import Record, RefusedRequest, answer, program
+from .folder import Record, RefusedRequest, answer, program, ran
 
 _FILES = ("/proc/device-tree/compatible", "/proc/device-tree/model", "/etc/nv_tegra_release")
 _COMMANDS = (
@@ -62,17 +62,10 @@ def facts(request: Record) -> None:
 def output_of(*command: str) -> str:
     """What a command prints; empty when it is not there or fails."""
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_SECONDS,
-            check=False,
-        )
+        code, text = ran(*command, seconds=_SECONDS)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.decode("utf-8", "replace")[:_LONGEST] if done.returncode == 0 else ""
+    return text[:_LONGEST] if code == 0 else ""
 
 
 def _tensorrt() -> Record:

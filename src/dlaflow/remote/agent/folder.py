@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from typing import Any, Dict  # noqa: UP035
@@ -111,6 +112,25 @@ def program(name: str) -> str:
         if found and os.access(found, os.X_OK):
             return found
     raise RefusedRequest("missing", f"{name} is not on this board")
+
+
+def ran(*command: str, seconds: float) -> tuple[int, str]:
+    """The exit code of a command, and what it printed. Raises OSError or SubprocessError where it cannot end so."""
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=seconds,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def text_of(path: str) -> str:
+    """What a file of the kernel says. Raises OSError."""
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read().strip()
 
 
 def take_lock() -> int | None:

@@ -11,11 +11,10 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from . import process
 from .allowed import check_job
 from .clocks import restore_clocks
 from .folder import ID, Record, RefusedRequest, answer, digest, job_path, place, read, take_lock, write
-from .worker import work
+from .worker import announce, kill_group, on_end_signals, work
 
 _INNER = ("state.json", "events.jsonl", "reserve", "stop")
 _RESERVE = b"\0" * 65536
@@ -48,8 +47,7 @@ def follow(request: Record) -> None:
     """The events of a job from an offset, with a heartbeat, until the job is over; then its state."""
     job = str(request["id"])
     path, offset = job_path(job, "events.jsonl"), int(request.get("offset", 0))
-    if not read(job_path(job, "state.json")):
-        raise RefusedRequest("unknown_job", f"there is no job {job}")
+    _state_of(job)
     last_sign = time.time()
     while True:
         # The state is read first: the last events of a finished job are then surely in its file.
@@ -77,9 +75,7 @@ def follow(request: Record) -> None:
 def stop(request: Record) -> None:
     """Ask a job to end; `follow` ends when it has."""
     job = str(request["id"])
-    state = read(job_path(job, "state.json"))
-    if not state:
-        raise RefusedRequest("unknown_job", f"there is no job {job}")
+    state = _state_of(job)
     if state["state"] == "running":
         with open(job_path(job, "stop"), "w", encoding="ascii"):
             pass
@@ -134,6 +130,13 @@ def release(lock: int | None) -> None:
         os.close(lock)
 
 
+def _state_of(job: str) -> Record:
+    state = read(job_path(job, "state.json"))
+    if not state:
+        raise RefusedRequest("unknown_job", f"there is no job {job}")
+    return state
+
+
 def _begin(job: Record) -> Record:
     folder = job_path(job["id"])
     # What is left of a start that was cut before its state was written.
@@ -176,22 +179,21 @@ def _guard(job: Record, state: Record) -> NoReturn:
         code = 1
         try:
             os.close(groups_end)
-            process.announce.append(lambda group: _write_group(worker_end, group))
+            announce.append(lambda group: _write_group(worker_end, group))
             ending = work(job)
             _finish(state, ending)
             code = 0
         finally:
             os._exit(code)
     os.close(worker_end)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    on_end_signals(signal.SIG_IGN)
     try:
         with open(groups_end, "rb") as groups:
             started = [int(line) for line in groups]
         os.waitpid(worker, 0)
         for group in started:
             if not _is_over(state):
-                process.kill_group(group, signal.SIGKILL)
+                kill_group(group, signal.SIGKILL)
         restore_clocks()
         if not _is_over(state):
             _finish(state, {"state": "died", "why": "its worker was killed"})

@@ -1,23 +1,28 @@
-"""The worker of a job: its phases one after the other, the runs of a phase together, power and clocks around them."""
+"""The worker of a job: its phases one after the other, the runs of a phase together, power and clocks around them.
+
+Every program runs in a group of its own that dies with the worker. Power comes from tegrastats, or from the rails that
+the kernel shows, each sample with its time.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import json
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, NoReturn, Protocol
 
 from .allowed import command_of
 from .clocks import lock_clocks, restore_clocks
 from .facts import output_of
-from .folder import Record, RefusedRequest, job_path
-from .power import PowerMeter
-from .process import end, spawn
+from .folder import Record, RefusedRequest, job_path, program, text_of
 
 DEVICE_TEXT = "device.txt"
 _POLL_SECONDS = 0.05
@@ -37,8 +42,7 @@ class Failed(Exception):
 def work(job: Record) -> Record:
     """Run a job to its end and return how it ended: `state`, `why`, `runs`, `power` (where it came from)."""
     worker = _Worker(job)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _on_signal)
+    on_end_signals(_on_signal)
     ending, why = "done", ""
     try:
         worker.run()
@@ -49,8 +53,7 @@ def work(job: Record) -> Record:
     except OSError as error:
         ending, why = "failed", f"{error.strerror or error} {error.filename or ''}".strip()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        on_end_signals(signal.SIG_IGN)
         worker.close()
         restore_clocks()
     return {"state": ending, "why": why, "runs": worker.runs, "phases": worker.phases, "power": worker.power_source}
@@ -106,8 +109,8 @@ class _Worker:
         """Power mode and clocks as they are during the job: they go beside every number."""
         lines = [output_of("nvpmodel", "-q"), output_of("jetson_clocks", "--show")]
         for path in sorted(glob.glob("/sys/class/devfreq/*/cur_freq")):
-            with suppress(OSError), open(path, encoding="ascii") as file:
-                lines.append(f"devfreq {path.split('/')[-2]} {file.read().strip()}\n")
+            with suppress(OSError):
+                lines.append(f"devfreq {path.split('/')[-2]} {text_of(path)}\n")
         with open(os.path.join(self._folder, DEVICE_TEXT), "w", encoding="utf-8") as file:
             file.write("".join(lines))
 
@@ -205,3 +208,122 @@ class _Emit(Protocol):
 
 def _on_signal(number: int, frame: object) -> NoReturn:
     raise Stopped
+
+
+TEGRASTATS_LOG = "tegrastats.log"
+RAILS_LOG = "rails.jsonl"
+_SENSORS = ("/sys/class/hwmon/hwmon*", "/sys/bus/i2c/drivers/ina3221*/*/iio:device*")
+
+
+class PowerMeter:
+    """Samples every `interval_ms` from `start` to `stop` into a file of `folder`, each line with the epoch in front."""
+
+    def __init__(self, folder: str, interval_ms: int) -> None:
+        self._folder = folder
+        self._interval_ms = max(20, interval_ms)
+        self._stop = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self.source = ""
+
+    def start(self) -> None:
+        """Raises RefusedRequest where the board shows no power at all."""
+        try:
+            tool = program("tegrastats")
+        except RefusedRequest:
+            if not read_rails():
+                raise RefusedRequest("missing", "this board has neither tegrastats nor readable power rails") from None
+            self.source = "sysfs"
+            self._thread = threading.Thread(target=self._sample_rails, daemon=True)
+        else:
+            self.source = "tegrastats"
+            self._child = spawn([tool, "--interval", str(self._interval_ms)], self._folder, subprocess.PIPE)
+            assert self._child.stdout is not None
+            self._thread = threading.Thread(target=self._stamp, args=(self._child.stdout,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End sampling; what was sampled stays."""
+        self._stop.set()
+        if self._child is not None:
+            end(self._child)
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _stamp(self, lines: IO[bytes]) -> None:
+        # A full disk ends the sampling, not the job.
+        with suppress(OSError), open(os.path.join(self._folder, TEGRASTATS_LOG), "wb", buffering=0) as file:
+            for line in lines:
+                file.write(b"%.3f::%s" % (time.time(), line))
+
+    def _sample_rails(self) -> None:
+        with suppress(OSError), open(os.path.join(self._folder, RAILS_LOG), "w", encoding="utf-8") as file:
+            while not self._stop.wait(self._interval_ms / 1000):
+                file.write(json.dumps({"at": time.time(), "rails_mw": read_rails()}) + "\n")
+                file.flush()
+
+
+def read_rails() -> dict[str, float]:
+    """Milliwatts by rail, from the INA sensors in sysfs: volts (mV) times amperes (mA) of each labelled channel."""
+    rails = {}
+    for folder in [found for pattern in _SENSORS for found in sorted(glob.glob(pattern))]:
+        for label in sorted(glob.glob(os.path.join(folder, "in*_label"))):
+            number = os.path.basename(label)[2:-6]
+            try:
+                name = text_of(label)
+                millivolts = float(text_of(os.path.join(folder, f"in{number}_input")))
+                milliamperes = float(text_of(os.path.join(folder, f"curr{number}_input")))
+            except (OSError, ValueError):
+                continue
+            # The sum channel of the sensor has no current of its own.
+            if name and "sum" not in name.lower():
+                rails[name] = millivolts * milliamperes / 1000
+    return rails
+
+
+_PR_SET_PDEATHSIG = 1
+_GRACE_SECONDS = 5.0
+
+# Called with each new group: the worker adds itself, so that the guardian can end what the worker leaves.
+announce: list[Callable[[int], None]] = []
+
+
+def spawn(command: list[str], folder: str, stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a program in `folder`; its stderr goes with its stdout."""
+    child = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    for notify in announce:
+        notify(child.pid)
+    return child
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a program and its group, politely first."""
+    kill_group(child.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_GRACE_SECONDS)
+    kill_group(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def kill_group(group: int, number: int) -> None:
+    """Signal a group, which may be gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def on_end_signals(handler: Callable[[int, object], None] | signal.Handlers) -> None:
+    """Handle what asks a process to end."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor
-from dlaflow.build.model_types import examine_model, types_of
+from dlaflow.build.model import examine_model, types_of
 from dlaflow.errors import InputError
 
 HEAD = '<ir_version: 8, opset_import: ["" : 13]>\nm (float[1, 3, 8, 8] input) => (float[1, 3, 8, 8] output)'
