@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from dlaflow.estimate.answer import Estimate
@@ -90,6 +91,17 @@ def test_a_layer_with_an_exact_rewrite_is_conditional(build: Build) -> None:
     ]
     assert softmax.verdict is Verdict.FALLBACK
     assert [(each.remedy, each.rewrites) for each in softmax.findings] == [(Remedy.NONE, [])]
+
+
+def test_nodes_without_names_are_matched_too(build: Build) -> None:
+    """Their layers bear the names that the parser makes up."""
+    path = build(SOFTMAX, (1, 4, 16, 16), CONVS)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, path)
+    pool = of_kind(placed(path, XAVIER), "REDUCE")
+    assert (pool.verdict, pool.findings[0].rewrites) == (Verdict.CONDITIONAL, ["max-pooling"])
 
 
 def test_softmax_on_orin_waits_for_another_release(build: Build) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import onnx
 
+from dlaflow.graph.lower.naming import node_name
 from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.targets.limits import Limit, find_limit
 from dlaflow.targets.target import Target
@@ -90,7 +91,7 @@ class Rewrite:
             if isinstance(found, Edit):
                 edits.append(found)
             elif found is not None:
-                refused[node.name or node.output[0]] = found
+                refused[node_name(node)] = found
         return edits, refused
 
     def _candidates(self, draft: Draft) -> Iterable[onnx.NodeProto]:

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model
+from dlaflow.graph.lower.naming import node_name
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_of
 from dlaflow.graph.verify import in_order, outer_names
 
@@ -251,7 +252,7 @@ class Edit:
     @property
     def site(self) -> str:
         """The name of the place in reports."""
-        return self._stem
+        return node_name(self.remove[0])
 
     def add(
         self, op: str, inputs: Sequence[str], shape: Sequence[int], *, output: str = "", **attributes: Value

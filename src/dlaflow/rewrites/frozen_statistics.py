@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from dlaflow.graph.lower.naming import node_name
 from dlaflow.rewrites.building_blocks import Floats, affine
 from dlaflow.rewrites.draft import Draft, Edit, integer, ints, number
 from dlaflow.rewrites.group_normalization import grouped
@@ -42,8 +43,7 @@ class Block:
     @property
     def site(self) -> str:
         """The name of the normalization in reports."""
-        named = [node for node in self.nodes if "Normalization" in node.op_type]
-        return named[0].name or named[0].output[0]
+        return node_name(next(node for node in self.nodes if "Normalization" in node.op_type))
 
 
 _Span = tuple[tuple[onnx.NodeProto, ...], int]

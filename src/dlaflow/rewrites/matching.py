@@ -14,6 +14,7 @@ from pathlib import Path
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower import lower
+from dlaflow.graph.lower.naming import node_name
 from dlaflow.graph.shapes import Shapes
 from dlaflow.rewrites.base import Bounds, Rewrite, Safety
 from dlaflow.rewrites.draft import Draft, Edit
@@ -149,4 +150,4 @@ def _replaced(draft: Draft, edit: Edit) -> set[str]:
             ):
                 gone[id(maker)] = maker
                 waiting.append(maker)
-    return {node.name or node.output[0] for node in gone.values()}
+    return {node_name(node) for node in gone.values()}

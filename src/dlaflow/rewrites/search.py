@@ -14,6 +14,7 @@ from pathlib import Path
 
 import onnx
 
+from dlaflow.graph.lower.naming import node_name
 from dlaflow.placement.answers import Known, known_answers
 from dlaflow.placement.check import check_model
 from dlaflow.rewrites.base import Bounds, Rewrite, Safety
@@ -95,7 +96,7 @@ class Search:
             placement = self.place(draft)
         done = {site for step in steps for site in step.applied.sites}
         refused = [Refused(rewrite, site, why) for (rewrite, site), why in self._refused.items() if site not in done]
-        present = {node.name or node.output[0] for node in draft.nodes}
+        present = {node_name(node) for node in draft.nodes}
         return Found(draft, placement, tuple(steps), tuple(each for each in refused if each.site in present))
 
     def place(self, draft: Draft) -> Placement:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.graph.layer import Attributes, Cast, Dims, Layer, Tensor, layer_macs
-from dlaflow.graph.lower.naming import Names, conversions, place_of, shared_places, unnamed
+from dlaflow.graph.lower.naming import Names, conversions, node_name, place_of, shared_places, unnamed
 from dlaflow.graph.lower.release import Parser
 from dlaflow.graph.lower.sizes import marked, plain
 
@@ -141,9 +141,7 @@ class Context:
     @property
     def node_name(self) -> str:
         """The node's name, or the one that the parser makes up for it."""
-        if self.node.name or not self.node.output:
-            return str(self.node.name)
-        return f"node_of_{self.node.output[0]}"
+        return node_name(self.node)
 
     def bind(self, name: str, operand: Operand) -> None:
         """Note what an ONNX tensor is."""

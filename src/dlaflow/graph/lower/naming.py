@@ -69,6 +69,11 @@ class Names:
         return name
 
 
+def node_name(node: onnx.NodeProto) -> str:
+    """The name of a node, or the one that the parser makes up for it."""
+    return str(node.name) if node.name or not node.output else f"node_of_{node.output[0]}"
+
+
 def conversions(tensor: onnx.TensorProto, *, elsewhere: bool) -> int:
     """How many temporary weights the parser of 8.4 to 8.6 makes of a tensor: each takes a name from the counter.
 
