@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dlaflow.errors import UsageError
-from dlaflow.fixed_shape import FixedShape, fixed_shapes, parse_shape, suggested, told_open
+from dlaflow.fixed_shape import FixedShape, fixed_shapes, left_open, parse_shape, suggested
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_a_suggestion_keeps_what_is_known() -> None:
 
 
 def test_the_open_dimensions_are_named() -> None:
-    assert told_open("x", (1, 3, None, None)) == "x leaves dimensions 2 and 3 (height, width) open: 1x3x?x?"
-    assert told_open("x", (1, None)) == "x leaves dimension 1 open: 1x?"
-    assert told_open("x", (1, None, None, None)).startswith("x leaves dimensions 1, 2 and 3 (channels, height, width)")
+    assert left_open("x", (1, 3, None, None)) == "x leaves dimensions 2 and 3 (height, width) open: 1x3x?x?"
+    assert left_open("x", (1, None)) == "x leaves dimension 1 open: 1x?"
+    assert left_open("x", (1, None, None, None)).startswith("x leaves dimensions 1, 2 and 3 (channels, height, width)")

@@ -85,7 +85,7 @@ def suggested(name: str, dims: OpenDims, batch: int | None = None) -> FixedShape
     return FixedShape(name, tuple(size or plausible for size, plausible in zip(dims, usual, strict=True)))
 
 
-def told_open(name: str, dims: OpenDims) -> str:
+def left_open(name: str, dims: OpenDims) -> str:
     """`images leaves dimensions 2 and 3 (height, width) open: 1x3x?x?`."""
     places = [place for place, size in enumerate(dims) if size is None]
     numbers = " and ".join(filter(None, (", ".join(map(str, places[:-1])), str(places[-1]))))

@@ -15,7 +15,7 @@ from dlaflow.parse.exports import (
     parse_profile,
     parse_times,
 )
-from dlaflow.parse.rows import RowKind, classified, dla_regions, switch_count
+from dlaflow.parse.rows import RowKind, classified, device_changes, dla_regions
 from dlaflow.parse.trtexec import parse_log
 
 
@@ -24,7 +24,7 @@ def test_yolo_profile(artefacts: Path) -> None:
     assert (profile.iterations, len(profile.rows)) == (127, 50)
     rows = classified(profile)
     assert sum(row.kind is RowKind.DLA for row in rows) == 6
-    assert switch_count(rows) == 12
+    assert device_changes(rows) == 12
     assert len(dla_regions(rows)) == 6
 
 

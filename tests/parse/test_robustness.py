@@ -26,7 +26,7 @@ from dlaflow.parse.messages import placement_message
 from dlaflow.parse.nodes import brace_groups, gpu_names, list_entry
 from dlaflow.parse.nsys import read_enqueues, read_info
 from dlaflow.parse.read import read_artefact
-from dlaflow.parse.rows import classified, dla_regions, switch_count
+from dlaflow.parse.rows import classified, device_changes, dla_regions
 from dlaflow.parse.sections import dla_layer, engine_layer
 from dlaflow.parse.tegrastats import parse_tegrastats
 from dlaflow.parse.trtexec import parse_log
@@ -67,7 +67,7 @@ def test_no_text_fails(text: str) -> None:
     for profile in parse_profile(text + "\n").profiles:
         rows = classified(profile)
         assert len(dla_regions(rows)) <= len(rows)
-        assert switch_count(rows) <= len(rows)
+        assert device_changes(rows) <= len(rows)
     if detect(text + "\n") is not Kind.NSYS_SQLITE:
         read_artefact(text + "\n")
 

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
+from dlaflow.api.gain import with_gain
 from dlaflow.estimate.answer import Estimate
 from dlaflow.estimate.latency import estimate
 from dlaflow.graph.load import Model, load_model
 from dlaflow.placement.check import check_network, network_of
 from dlaflow.rewrites.base import Bounds
 from dlaflow.rewrites.fix import fix, write
-from dlaflow.rewrites.gain import with_gain
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.matching import with_rewrites
 from dlaflow.rewrites.registry import REWRITES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlaflow.estimate.dla import PARAMETER_NAMES, Array, DlaParameters, Engine
+from dlaflow.estimate.dla import PARAMETER_NAMES, Array, DlaEngine, DlaParameters
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.estimate.solve import Prior, Solution, solve
 from dlaflow.estimate.split import GpuModel, gpu_only, split_of
@@ -25,7 +25,7 @@ GPU_OF = {"v1": "volta", "v2": "ampere"}
 class Models:
     """All fitted sets: engines by `v2-int8`, GPUs by `ampere`."""
 
-    engines: dict[str, Engine]
+    engines: dict[str, DlaEngine]
     gpus: dict[str, GpuParameters]
 
 
@@ -39,7 +39,7 @@ class Fitted:
     points: int
 
 
-def predict(case: Case, engine: Engine | None, gpu: GpuParameters | None) -> float:
+def predict(case: Case, engine: DlaEngine | None, gpu: GpuParameters | None) -> float:
     """What the model says for a case, in the unit of its `measured`."""
     model = GpuModel(gpu, case.clocks.gpu) if gpu is not None and case.clocks.gpu is not None else None
     if case.what == "gpu":
@@ -102,7 +102,7 @@ def _priors(key: str, models: Models) -> tuple[Prior, ...]:
     return DLA_PRIORS[key]
 
 
-_Pair = tuple[Engine | None, GpuParameters | None]
+_Pair = tuple[DlaEngine | None, GpuParameters | None]
 
 
 def _fit(cases: Sequence[Case], priors: Sequence[Prior], assume: Callable[[Array], _Pair]) -> Solution:
@@ -122,11 +122,11 @@ def weights_of(cases: Sequence[Case]) -> Array:
     return np.array([1.5 / np.sqrt(count[case.subject, case.scope]) for case in cases])
 
 
-def engine_of(key: str, macs: float, values: Array) -> Engine:
+def engine_of(key: str, macs: float, values: Array) -> DlaEngine:
     """An engine from fitted values in the order of PARAMETER_NAMES."""
     generation, precision = key.split("-")
     parameters = DlaParameters(**dict(zip(PARAMETER_NAMES, map(float, values), strict=True)))
-    return Engine(generation, precision, macs, BYTES[precision], parameters)
+    return DlaEngine(generation, precision, macs, BYTES[precision], parameters)
 
 
 def gpu_parameters(values: Array) -> GpuParameters:

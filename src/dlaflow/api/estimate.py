@@ -69,7 +69,7 @@ def estimate_of(found: Prediction, target: Target, power_mode: str | None = None
     estimated = run_estimate(found.network, found.placement, target, power_mode)
     if not fixed:
         return estimated
-    from dlaflow.rewrites.gain import with_gain
+    from dlaflow.api.gain import with_gain
 
     return with_gain(estimated, found.placement, found.model, target, power_mode)
 

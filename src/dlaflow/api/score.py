@@ -32,7 +32,7 @@ class BuildFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuiltFor:
+class BuildTarget:
     """What the build was for, where the file does not tell it."""
 
     board: str | None = None
@@ -57,7 +57,7 @@ class Scored:
     score: Score
 
 
-def score_model(model: Path, file: BuildFile, built_for: BuiltFor) -> Scored:
+def score_model(model: Path, file: BuildFile, built_for: BuildTarget) -> Scored:
     """Predict the placement for the target of the build and compare.
 
     Raises UsageError for more or fewer files than one and for a target that neither the file nor `built_for` tells,
@@ -90,7 +90,7 @@ def _read(file: BuildFile) -> tuple[ObservedBuild, StatedTarget]:
     return read(Path(given[0])), StatedTarget()
 
 
-def _target(built_for: BuiltFor, stated: StatedTarget) -> Target:
+def _target(built_for: BuildTarget, stated: StatedTarget) -> Target:
     board = built_for.board or stated.board
     if board is None:
         raise UsageError("the file does not tell the board", then="Name it with --board (`dlaflow boards` lists them).")
@@ -109,7 +109,7 @@ def _target(built_for: BuiltFor, stated: StatedTarget) -> Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreArguments(BuildFile, BuiltFor):
+class ScoreArguments(BuildFile, BuildTarget):
     """The arguments of `score`."""
 
     model: File = field(kw_only=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from dlaflow.build.capability import Caution
 from dlaflow.build.config import BuildConfig, InputShape, ShapeRange
 from dlaflow.errors import InputError, UsageError
-from dlaflow.fixed_shape import FixedShape, suggested, told_open
+from dlaflow.fixed_shape import FixedShape, left_open, suggested
 from dlaflow.graph.inputs import batch_of, dims_of, fed_inputs, fix_inputs, open_inputs
 from dlaflow.graph.layer import Reading
 from dlaflow.graph.load import Model, as_model
@@ -145,7 +145,7 @@ def shapes_for(model: Model | Path, batch: int | None, given: Sequence[FixedShap
     fix_inputs(graph, wanted, given)
     for name, dims in open_inputs(graph).items():
         raise UsageError(
-            f"input {told_open(name, dims)}",
+            f"input {left_open(name, dims)}",
             expected=f"one size, such as --shape {suggested(name, dims)}",
             then="The DLA takes one shape: it becomes minimum, optimum and maximum of the build.",
         )

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.api.score import BuildFile, BuiltFor, score_model
+from dlaflow.api.score import BuildFile, BuildTarget, score_model
 from dlaflow.cli.options import Shape, group
 from dlaflow.cli.terminal import Quiet, say_unread
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
@@ -26,7 +26,7 @@ class Build(BuildFile):
 
 @group
 @dataclass(frozen=True, kw_only=True)
-class Overrides(BuiltFor):
+class Overrides(BuildTarget):
     """What the build was for, where the file does not tell it."""
 
     shape: Shape = ()

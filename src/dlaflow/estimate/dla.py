@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from dlaflow.estimate.program import Copy, Step
+from dlaflow.estimate.program import Copy, TimedStep
 
 Array = npt.NDArray[np.float64]
 
@@ -75,7 +75,7 @@ PARAMETER_NAMES = tuple(field.name for field in fields(DlaParameters))
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class DlaEngine:
     """One set of parameters with the hardware figures they are relative to."""
 
     generation: str
@@ -125,7 +125,7 @@ class StepTable:
     grouped: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, steps: Sequence[Step]) -> StepTable:
+    def of(cls, steps: Sequence[TimedStep]) -> StepTable:
         """Columns from steps."""
         return cls(
             macs=column([step.macs for step in steps]),
@@ -151,7 +151,7 @@ class StepTimes:
     total: Array
 
 
-def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> StepTimes:
+def step_times(table: StepTable, engine: DlaEngine, conditions: Conditions) -> StepTimes:
     """How long each step takes on one DLA core, in ms."""
     p = engine.parameters
     clocks_per_ms = conditions.dla_mhz * 1e3
@@ -188,7 +188,7 @@ def step_times(table: StepTable, engine: Engine, conditions: Conditions) -> Step
     return StepTimes(compute, memory, overlapped(compute, memory) + p.step_us * 1e-3)
 
 
-def _occupied(table: StepTable, engine: Engine) -> tuple[Array, Array]:
+def _occupied(table: StepTable, engine: DlaEngine) -> tuple[Array, Array]:
     """Input and output channels that a convolution occupies of the array, the unused ones among them included.
 
     Input channels lie in memory in atoms of 32 bytes, those of a first layer in pixels of four. Each group of a grouped
@@ -210,12 +210,12 @@ def overlapped(compute: Array, memory: Array) -> Array:
     return np.asarray((compute**OVERLAP + memory**OVERLAP) ** (1 / OVERLAP))
 
 
-def host_factor(engine: Engine, conditions: Conditions) -> float:
+def host_factor(engine: DlaEngine, conditions: Conditions) -> float:
     """How much longer submissions take than with the full CPU clock; a share of them is the CPU's work."""
     return 1.0 + engine.parameters.host_share * (1.0 / conditions.host_scale - 1.0)
 
 
-def copy_times(copies: Sequence[Copy], engine: Engine, conditions: Conditions) -> tuple[float, float]:
+def copy_times(copies: Sequence[Copy], engine: DlaEngine, conditions: Conditions) -> tuple[float, float]:
     """The ms spent in format copies of network inputs and outputs, and in crossings between GPU and DLA."""
     p = engine.parameters
     host = crossing = 0.0

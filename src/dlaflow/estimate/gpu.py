@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlaflow.estimate.dla import Array, column, overlapped
-from dlaflow.estimate.program import Step
+from dlaflow.estimate.program import TimedStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Kernels:
     launches: Array
 
     @classmethod
-    def of(cls, steps: Sequence[Step]) -> Kernels:
+    def of(cls, steps: Sequence[TimedStep]) -> Kernels:
         """Columns from steps."""
         return cls(
             macs=column([step.macs for step in steps]),

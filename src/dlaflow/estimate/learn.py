@@ -15,7 +15,7 @@ import numpy as np
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.estimate.clocks import clocks_of
-from dlaflow.estimate.dla import PARAMETER_NAMES, Array, Conditions, DlaParameters, Engine
+from dlaflow.estimate.dla import PARAMETER_NAMES, Array, Conditions, DlaEngine, DlaParameters
 from dlaflow.estimate.latency import conditions_of, gpu_model
 from dlaflow.estimate.parameters import DlaSet, Fitted, ParameterSet, Spread, dla_set, learned_path, write_set
 from dlaflow.estimate.program import assemble, assignments_of, with_helpers
@@ -109,12 +109,12 @@ def learn(
     )
 
 
-def _engine(current: DlaSet, values: Array) -> Engine:
+def _engine(current: DlaSet, values: Array) -> DlaEngine:
     parameters = DlaParameters(**dict(zip(PARAMETER_NAMES, map(float, values), strict=True)))
     return replace(current.engine, parameters=parameters)
 
 
-def _total(work: Workload, engine: Engine, conditions: Conditions, gpu: GpuModel | None) -> float:
+def _total(work: Workload, engine: DlaEngine, conditions: Conditions, gpu: GpuModel | None) -> float:
     return split_of(work, engine, conditions, gpu).total
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from dlaflow.errors import InputError
-from dlaflow.estimate.dla import PARAMETER_NAMES, DlaParameters, Engine
+from dlaflow.estimate.dla import PARAMETER_NAMES, DlaEngine, DlaParameters
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.files import write_atomic
 
@@ -66,7 +66,7 @@ class ParameterSet(msgspec.Struct, frozen=True):
 class DlaSet:
     """An engine with its interval and where both come from."""
 
-    engine: Engine
+    engine: DlaEngine
     source: ParameterSet
 
 
@@ -94,7 +94,7 @@ def as_dla_set(source: ParameterSet) -> DlaSet:
     """A set with its engine."""
     generation, precision = source.key.split("-")
     values = {name: source.parameters[name].median for name in PARAMETER_NAMES}
-    engine = Engine(generation, precision, source.macs_per_clock, source.bytes_per_element, DlaParameters(**values))
+    engine = DlaEngine(generation, precision, source.macs_per_clock, source.bytes_per_element, DlaParameters(**values))
     return DlaSet(engine, source)
 
 

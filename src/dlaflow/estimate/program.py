@@ -45,7 +45,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimedStep:
     """One operation that takes time.
 
     `inputs`, `outputs` and `weights` count elements, `macs` multiply-accumulates. For matrix work `reduced` is the
@@ -101,7 +101,7 @@ class Program:
     here once, however often they would run.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[TimedStep, ...]
     copies: tuple[Copy, ...]
     loadables: int
     unknown: tuple[str, ...] = ()
@@ -270,7 +270,7 @@ def _inside(work: list[Layer], assignments: Mapping[str, Assignment], kept: set[
     return inside
 
 
-def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Step:
+def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> TimedStep:
     """The step that a group of layers runs as."""
     first = group[0]
     inner = {tensor.name for layer in group for tensor in layer.outputs}
@@ -285,7 +285,7 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Step:
     pixels = prod(shape[2:]) if len(shape) > 2 else 1
     if first.kind == "MATRIX_MULTIPLY" and produced:
         pixels = max(1, prod(shape) // (batch * produced))
-    return Step(
+    return TimedStep(
         name=first.name,
         kind=first.kind,
         assignment=assignment,

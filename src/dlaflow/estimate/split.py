@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlaflow.estimate.dla import Conditions, Engine, StepTable, copy_times, host_factor, step_times
+from dlaflow.estimate.dla import Conditions, DlaEngine, StepTable, copy_times, host_factor, step_times
 from dlaflow.estimate.gpu import GpuHardware, GpuParameters, Kernels, kernel_times
 from dlaflow.estimate.program import Program
 from dlaflow.types import Device
@@ -58,7 +58,7 @@ class Split:
         return self.dla + self.gpu + self.switches + self.launch + self.formats
 
 
-def split_of(work: Workload, engine: Engine, conditions: Conditions, gpu: GpuModel | None) -> Split:
+def split_of(work: Workload, engine: DlaEngine, conditions: Conditions, gpu: GpuModel | None) -> Split:
     """The split of a program that runs on one DLA core, with what falls back on the GPU. `gpu` is None when unknown."""
     formats, switches = copy_times(work.program.copies, engine, conditions)
     kernels = float(work.gpu.launches.sum())

@@ -108,7 +108,7 @@ def dla_regions(rows: Iterable[Row]) -> tuple[Region, ...]:
     return tuple(regions)
 
 
-def switch_count(rows: Iterable[Row]) -> int:
+def device_changes(rows: Iterable[Row]) -> int:
     """Changes between DLA and GPU along the rows; rows of zero time leave no work and do not count."""
     devices = [row.kind in {RowKind.DLA, RowKind.DLA_COPY} for row in rows if row.row.average_ms or row.row.total_ms]
     return sum(first != second for first, second in itertools.pairwise(devices))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dlaflow.parse.log import Profile
-from dlaflow.parse.rows import Region, Row, RowKind, classified, dla_regions, switch_count
+from dlaflow.parse.rows import Region, Row, RowKind, classified, device_changes, dla_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def breakdown_of(profile: Profile, known: frozenset[str] | None = None) -> Break
         reformat_ms=_sum(rows, RowKind.REFORMAT),
         copy_ms=_sum(rows, RowKind.COPY),
         gpu_ms=_sum(rows, RowKind.GPU),
-        switches=switch_count(rows),
+        switches=device_changes(rows),
         iterations=profile.iterations,
         assumed=any(row.assumed for row in rows),
         moved=bool(regions) and on_nodes < dla / 2,

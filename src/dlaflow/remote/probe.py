@@ -20,6 +20,7 @@ from dlaflow.errors import DlaflowError, EnvironmentLacksError
 from dlaflow.graph.layer import Layer, Network, Tensor
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
+from dlaflow.observed.build import ObservedLayer, Sources, observe
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
 from dlaflow.placement.check import check_network, network_of
@@ -27,7 +28,7 @@ from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.records import Phase, ProgramRun
 from dlaflow.targets.target import Target
-from dlaflow.types import Verdict
+from dlaflow.types import Device, Verdict
 
 if TYPE_CHECKING:
     import onnx
@@ -146,16 +147,22 @@ def _answer(mark: str, layer: Layer, log: Path) -> Answer:
 
 
 def _read(log: Path) -> tuple[Answered, str]:
+    """Where the one layer of a build ran, and what the builder gave as reasons."""
     runs = parse_log(log).runs if log.is_file() else ()
-    if not runs or runs[-1].result != "PASSED" or not runs[-1].placement.printed:
+    build = observe(Sources(runs[-1])) if runs and runs[-1].result == "PASSED" else None
+    if build is None or not build.entries:
         known = explain_log(log)
         return "failed", f"{known.what} ({known.evidence})" if known.evidence else known.what
-    run = runs[-1]
-    messages = "; ".join(dict.fromkeys(message.text for message in run.messages))[:300]
-    gpu = [entry for entry in run.placement.gpu if not entry.name.endswith(BOUNDARY)]
-    if run.placement.dla and gpu:
-        return "both", messages
-    return ("DLA", "") if run.placement.dla else ("GPU", messages)
+    reasons = "; ".join(dict.fromkeys(message.text for message in build.messages))[:300]
+    devices = {entry.device for entry in build.entries if not _is_boundary(entry)}
+    if {Device.DLA, Device.GPU} <= devices:
+        return "both", reasons
+    return ("DLA", "") if Device.DLA in devices else ("GPU", reasons)
+
+
+def _is_boundary(entry: ObservedLayer) -> bool:
+    """Whether an entry is a cast or a scale that `give_types` put around the layer, not the layer itself."""
+    return entry.device is not Device.DLA and entry.name.endswith(BOUNDARY)
 
 
 def cut_out(model: Model, network: Network, layer: Layer, path: Path, tensorrt: str) -> str:

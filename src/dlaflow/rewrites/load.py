@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from dlaflow.errors import InputError
-from dlaflow.fixed_shape import FixedShape, suggested, told_open
+from dlaflow.fixed_shape import FixedShape, left_open, suggested
 from dlaflow.graph.fold import fold_node
 from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
@@ -50,7 +50,7 @@ def load_draft(
     fix_inputs(graph, batch, fixed)
     for name, dims in open_inputs(graph).items():
         raise InputError(
-            f"input {told_open(name, dims)}",
+            f"input {left_open(name, dims)}",
             expected=f"one size, such as --shape {suggested(name, dims)}",
         )
     return _drafted(model, _with_inner_weights(model), shapes, model.initializer), frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlaflow.fixed_shape import suggested, told_open
+from dlaflow.fixed_shape import left_open, suggested
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
 from dlaflow.targets.features import has
@@ -115,7 +115,7 @@ class FixedInputs(ModelRule):
             return None
         source = "TensorRT developer guide, DLA general restrictions: wildcards only with min = opt = max"
         inputs = [(tensor.name, tensor.shape or ()) for tensor in case.network.inputs if tensor.name in names]
-        received = "; ".join(told_open(name, dims) for name, dims in inputs)
+        received = "; ".join(left_open(name, dims) for name, dims in inputs)
         options = " ".join(f"--shape {suggested(name, dims, case.target.batch)}" for name, dims in inputs)
         return self.says(Verdict.CONDITIONAL, received, expected=f"one size, such as {options}", source=source)
 
