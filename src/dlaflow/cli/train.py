@@ -10,45 +10,20 @@ import msgspec
 from cyclopts import Parameter
 
 from dlaflow.cli import terminal
+from dlaflow.cli.options import group
 from dlaflow.files import record_json, write_atomic
 from dlaflow.zoo.checkpoint import checkpoint_path
-from dlaflow.zoo.plan import TrainConfig, TrainResult
+from dlaflow.zoo.plan import TrainConfig, TrainOptions, TrainResult
 from dlaflow.zoo.training import train as run_training
 from dlaflow.zoo.weights import sidecar_path
 
 SCHEMA = "dlaflow.training/1"
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(TrainOptions):
     """How to train."""
-
-    data: str = "cifar10"
-    """cifar10 or digits (built in, needs no download)."""
-    data_dir: Path | None = None
-    """Where CIFAR-10 is, or is downloaded to: its archive or folder. Default: $DLAFLOW_DATA, else data/cifar10."""
-    epochs: int = 10
-    """Passes over the training images."""
-    seed: int = 0
-    """The same seed gives the same run on the same machine (with --precision fp32: to the bit)."""
-    batch_size: int | None = None
-    """Images a step. Default: 128, 512 from 20 epochs on, or 32 for a small data set."""
-    lr: float | None = None
-    """Peak of the one-cycle schedule. Default: 0.1 for a batch of 128, in proportion for others; half for model_gn."""
-    limit: int | None = None
-    """Use only so many training images, for a quick run."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    precision: str = "auto"
-    """auto (bf16 on a GPU that has it; elsewhere measures whether it and another memory layout pay), fp32 or bf16."""
-    step: str = "auto"
-    """plain, graph (CUDA) or compile (with a graph on CUDA). auto: a graph on CUDA, compiled too in a long run; plain
-    elsewhere."""
-    devices: int = 1
-    """Can only be 1: for networks this small, exchanging gradients takes longer than a second GPU saves."""
-    resume: bool = False
-    """Go on from the last checkpoint beside OUT, if there is one."""
 
 
 @Parameter(name="*")

@@ -36,7 +36,7 @@ def train(model: str, section: TrainSection, data: RunData, out: Path, progress:
     from dlaflow.zoo.training import train as run_training
 
     dataset = data.dataset
-    config = TrainConfig(model, out, dataset.name, resume=True, **msgspec.structs.asdict(section))
+    config = TrainConfig(model, out, data=dataset.name, resume=True, **msgspec.structs.asdict(section))
     key = out.with_name(TRAINING_KEY)
     _clear_for_training(config, data, key)
     card = run_training(config, progress, dataset).sidecar

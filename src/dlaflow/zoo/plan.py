@@ -8,7 +8,7 @@ twenty-fifth of the run. Cutout, more weight decay and Muon (for the same second
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlaflow.errors import UsageError, unknown_name
@@ -27,30 +27,43 @@ _AVERAGED_SHARE = 0.04
 _WARM_UP = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """What to train and how. None stands for a default that fits the data set.
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How to train. None stands for a default that fits the data set."""
 
-    `model` is a name as `dlaflow.zoo.models` knows it, `lr` the peak of the schedule, `limit` how many training images
-    to use (validation included), `device` auto, cpu, cuda or mps, `precision` auto, fp32 or bf16. `step` is how a step
-    runs (auto, plain, graph or compile; see `dlaflow.zoo.step`). `devices` can only be 1. `resume` goes on from the
-    last checkpoint beside `out` when there is one.
-    """
-
-    model: str
-    out: Path
     data: str = "cifar10"
+    """cifar10 or digits (built in, needs no download)."""
     data_dir: Path | None = None
+    """Where CIFAR-10 is, or is downloaded to: its archive or folder. Default: $DLAFLOW_DATA, else data/cifar10."""
     epochs: int = 10
+    """Passes over the training images."""
     seed: int = 0
+    """The same seed gives the same run on the same machine (with --precision fp32: to the bit)."""
     batch_size: int | None = None
+    """Images a step. Default: 128, 512 from 20 epochs on, or 32 for a small data set."""
     lr: float | None = None
+    """Peak of the one-cycle schedule. Default: 0.1 for a batch of 128, in proportion for others; half for model_gn."""
     limit: int | None = None
+    """Use only so many training images, for a quick run."""
     device: str = "auto"
+    """auto, cpu, cuda or mps."""
     precision: str = "auto"
+    """auto (bf16 on a GPU that has it; elsewhere measures whether it and another memory layout pay), fp32 or bf16."""
     step: str = "auto"
+    """plain, graph (CUDA) or compile (with a graph on CUDA). auto: a graph on CUDA, compiled too in a long run; plain
+    elsewhere."""
     devices: int = 1
+    """Can only be 1: for networks this small, exchanging gradients takes longer than a second GPU saves."""
     resume: bool = False
+    """Go on from the last checkpoint beside OUT, if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(TrainOptions):
+    """What to train and how: `model` is a name as `dlaflow.zoo.models` knows it, `out` the weights to write."""
+
+    model: str = field(kw_only=False)
+    out: Path = field(kw_only=False)
 
 
 @dataclass(frozen=True, slots=True)
