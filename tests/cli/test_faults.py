@@ -132,3 +132,28 @@ def test_names_outside_the_encoding_of_the_terminal_are_shown_as_escapes() -> No
     done = run("check", name, stdout=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+INTERRUPTED_IN_C = """
+import builtins, ctypes, runpy
+import dlaflow.cli.dispatch as commands
+
+def dispatch(argv):
+    run = ctypes.pythonapi.PyRun_String
+    run.restype, run.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_int, ctypes.py_object, ctypes.py_object]
+    text = b"import signal, time; signal.raise_signal(signal.SIGINT); time.sleep(60)"
+    run(text, 257, {"__builtins__": builtins}, {})
+
+commands.dispatch = dispatch
+runpy.run_module("dlaflow", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_ctrl_c_inside_a_library_ends_with_the_promised_code(tmp_path: Path) -> None:
+    """Python would end by the signal, as it takes a Ctrl-C in code that C runs for one that nobody caught."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_C)
+    ended = subprocess.run(
+        [sys.executable, "-m", "interrupted", "check", "m.onnx"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (130, "dlaflow: interrupted; what was finished is kept\n")
