@@ -26,6 +26,7 @@ NETWORKS: dict[str, Callable[[Path], object]] = {
     "yolo11n": partial(yolo.yolo11n, classes=8),
     "model_gn": partial(cifar.scoped, name="model_gn"),
     "model_bn": partial(cifar.scoped, name="model_bn"),
+    "model_bn_avgpool": cifar.pooled,
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dlaflow.errors import InputError
 from dlaflow.observed.build import ObservedBuild, ObservedLayer
 from dlaflow.observed.names import Resolver, is_noise
-from dlaflow.placement.switches import switches
+from dlaflow.placement.switches import edges, switches
 from dlaflow.types import Confidence, Device, Finding, Loadable, PlacedLayer, Placement, Summary, Verdict
 
 _ENOUGH = 0.25
@@ -59,11 +59,13 @@ def lay_over(build: ObservedBuild, predicted: Placement) -> Overlay:
     reach = _Reach(predicted)
     devices: dict[str, tuple[Device, str]] = {}
     named = _resolve(build.entries, resolver, reach, devices, kinds=bool(build.listed))
+    lenient = dict(resolver.lenient)
     _refuse_another_model(build, predicted, [entry for entry in named if not entry.constant])
     if build.listed and build.ordered:
-        _resolve(build.layers, Resolver(predicted), reach, devices, kinds=False)
-    members = _members(build, predicted, devices)
-    return Overlay(build, devices, named, members, resolver.lenient, _measured(build, predicted, devices, members))
+        _resolve(build.layers, resolver, reach, devices, kinds=False)
+    members = _members(build, predicted, devices, resolver)
+    groups = _loadable_groups(build, members, resolver, reach)
+    return Overlay(build, devices, named, members, lenient, _measured(build, predicted, devices, groups))
 
 
 def _resolve(
@@ -120,14 +122,13 @@ def _refuse_another_model(build: ObservedBuild, predicted: Placement, named: lis
 
 
 def _members(
-    build: ObservedBuild, predicted: Placement, devices: Mapping[str, tuple[Device, str]]
+    build: ObservedBuild, predicted: Placement, devices: Mapping[str, tuple[Device, str]], resolver: Resolver
 ) -> list[list[PlacedLayer]]:
     """The layers behind each layer of the build: of a subgraph all that it tells of, of others those they name.
 
     A predicted loadable with the same ends is taken whole, but for what is told to run elsewhere: it may hold a layer
     that hangs on neither end. That is the best reading of two names, not a fact.
     """
-    resolver = Resolver(predicted)
     by_name = {layer.name: layer for layer in predicted.layers}
     alike = {(each.first, each.last): [by_name[name] for name in each.layers] for each in predicted.loadables}
     inside: dict[str, list[PlacedLayer]] = defaultdict(list)
@@ -149,19 +150,17 @@ def _members(
 
 
 class _Reach:
-    """Which layers a layer leads to, and which lead to it."""
+    """Which layers that run a layer leads to, and which lead to it."""
 
     def __init__(self, placement: Placement) -> None:
         self._layers = placement.layers
         self._order = {layer.name: index for index, layer in enumerate(placement.layers)}
         self._next: dict[int, list[int]] = defaultdict(list)
         self._back: dict[int, list[int]] = defaultdict(list)
-        makers = {name: index for index, layer in enumerate(placement.layers) for name in layer.outputs}
-        for index, layer in enumerate(placement.layers):
-            for name in layer.inputs:
-                if name in makers:
-                    self._next[makers[name]].append(index)
-                    self._back[index].append(makers[name])
+        for edge in edges(placement.layers):
+            source, to = self._order[edge.source], self._order[edge.to]
+            self._next[source].append(to)
+            self._back[to].append(source)
 
     def between(self, ends: list[PlacedLayer], taken: set[str]) -> list[PlacedLayer]:
         """The layers from the first of `ends` to the last that hang on either and are not `taken`."""
@@ -190,9 +189,8 @@ def _measured(
     devices: Mapping[str, tuple[Device, str]],
     members: list[list[PlacedLayer]],
 ) -> Placement:
-    loadable_of = {
-        layer.name: place for place, group in enumerate(_loadable_groups(build, predicted, members)) for layer in group
-    }
+    """The graph with the devices of the build; `members` are the layers of each of its loadables."""
+    loadable_of = {layer.name: place for place, group in enumerate(members) for layer in group}
     findings = _findings(build)
     layers = [_layer(layer, devices, loadable_of, findings.pop(layer.name, [])) for layer in predicted.layers]
     groups: dict[int, list[PlacedLayer]] = defaultdict(list)
@@ -218,7 +216,7 @@ def _measured(
 
 
 def _loadable_groups(
-    build: ObservedBuild, predicted: Placement, members: list[list[PlacedLayer]]
+    build: ObservedBuild, members: list[list[PlacedLayer]], resolver: Resolver, reach: _Reach
 ) -> list[list[PlacedLayer]]:
     """The layers of each loadable: of the engine's DLA nodes, or of the ends that the log tells."""
     if (
@@ -227,7 +225,6 @@ def _loadable_groups(
         or len(build.ends) == sum(each.device is Device.DLA for each in build.layers)
     ):
         return [group for entry, group in zip(build.layers, members, strict=True) if entry.device is Device.DLA]
-    resolver, reach = Resolver(predicted), _Reach(predicted)
     found = []
     for first, last in build.ends:
         ends = [*resolver.all(first)[0], *resolver.all(last)[0]]
