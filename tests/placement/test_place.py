@@ -75,10 +75,70 @@ def test_a_side_branch_through_the_gpu_does_not_join_the_loadables_around_it(tmp
     assert [loadable.layers for loadable in placement.loadables] == [["a"], ["c", "y"]]
 
 
-def test_tensorrt_10_takes_runs_in_network_order(tmp_path):
+def test_tensorrt_10_moves_layers_to_the_last_loadable_that_their_readers_allow(tmp_path):
     placement = predict(tmp_path, "a = Relu(x)\nb = Ceil(a)\nc = Sigmoid(a)\ny = Add(b, c)", tensorrt="10.3.0")
-    # c needs nothing that left the loadable, so it joins a; y needs what the GPU made of a.
-    assert [loadable.layers for loadable in placement.loadables] == [["a", "c"], ["y"]]
+    assert [loadable.layers for loadable in placement.loadables] == [["a"], ["c", "y"]]
+
+
+def test_tensorrt_10_stays_in_network_order_where_batches_differ(tmp_path):
+    # v could wait for s, but s has batch 1 and v has 20 (as the values of DETR): it stays with the product before it.
+    nodes = """
+q = Gemm(x, w)
+v = Gemm(x, w)
+q4 = Reshape(q, n)
+s = Softmax<axis=1>(q4)
+c = Ceil(s)
+c2 = Reshape(c, n2)
+y = MatMul(v, c2)
+"""
+    weights = [("w", (32, 32), 0.1), ("n", (4,), np.array([1, 32, 20, 1])), ("n2", (2,), np.array([32, 20]))]
+    placement = predict(tmp_path, nodes, x="20,32", weights=weights, tensorrt="10.3.0", precision="fp16")
+    assert [loadable.layers for loadable in placement.loadables] == [["q", "v"], ["s"]]
+
+
+YOLO_ATTENTION = """
+qkv = Relu(x)
+q, k, v = Split<axis=2>(qkv, n_parts)
+t = Transpose<perm=[0,1,3,2]>(q)
+m = MatMul(t, k)
+s = Softmax<axis=3>(m)
+u = Transpose<perm=[0,1,3,2]>(s)
+mm = MatMul(v, u)
+y = Relu(mm)
+"""
+
+
+@pytest.mark.parametrize("tensorrt", ["8.5.2", "10.3.0"])
+def test_values_travel_with_the_attention_that_they_meet(tmp_path, tensorrt):
+    # YOLO11n under 8.5.2, YOLO26n under 10.3: the slice of the values is in the loadable of the second transpose.
+    placement = predict(
+        tmp_path,
+        YOLO_ATTENTION,
+        x="1,2,24,16",
+        weights=[("n_parts", (3,), np.array([8, 8, 8]))],
+        tensorrt=tensorrt,
+        precision="fp16",
+    )
+    groups = [set(loadable.layers) for loadable in placement.loadables]
+    values = next(layer.name for layer in placement.layers if layer.outputs == ["v"])
+    assert next(group for group in groups if "u" in group) >= {values, "u"}
+    assert {"t", "qkv"} <= groups[0]
+    assert values not in groups[0]
+
+
+def test_heads_end_in_the_last_loadable_of_tensorrt_10(tmp_path):
+    # Two outputs, one of them early: nothing needs it before the end.
+    nodes = "a = Relu(x)\nh = Sigmoid(a)\nb = Ceil(a)\nc = Relu(b)\nh2 = Ceil(h)\ny = Concat<axis=2>(c, h2)"
+    placement = predict(tmp_path, nodes, tensorrt="10.3.0")
+    assert [loadable.layers for loadable in placement.loadables] == [["a"], ["h", "c"]]
+
+
+@pytest.mark.parametrize(("tensorrt", "loadables"), [("8.5.2", [["a", "r", "y"]]), ("10.3.0", [["a"], ["r"], ["y"]])])
+def test_an_activation_between_products_of_two_dimensions(tmp_path, tensorrt, loadables):
+    # The feed-forward parts of DETR under 10.3 are three candidates each; VGG-19 under 8.2 runs relu6 to fc8 as one.
+    nodes = "a = Gemm(x, w)\nr = Relu(a)\ny = Gemm(r, w)"
+    placement = predict(tmp_path, nodes, x="1,32", weights=[("w", (32, 32), 0.1)], tensorrt=tensorrt, precision="fp16")
+    assert [loadable.layers for loadable in placement.loadables] == loadables
 
 
 ATTENTION = """
@@ -137,8 +197,8 @@ def test_self_attention_under_8_5_keeps_values_apart(tmp_path):
     assert products == [{"q", "k"}, {"v"}]
 
 
-@pytest.mark.parametrize("tensorrt", ["8.2.1", "10.3.0"])
-def test_the_bias_of_a_refused_product_stays_with_it(tmp_path, tensorrt):
+@pytest.mark.parametrize(("tensorrt", "firsts"), [("8.2.1", ["a", "relu6"]), ("10.3.0", ["a", "relu6", "y"])])
+def test_the_bias_of_a_refused_product_stays_with_it(tmp_path, tensorrt, firsts):
     # VGG-19 under TensorRT 8.2: fc6 (25,088 inputs) on the GPU, {ForeignNode[relu6...fc8]} on the DLA.
     nodes = "a = Relu(x)\nf = Flatten(a)\nfc6 = Gemm(f, w6, b6)\nrelu6 = Relu(fc6)\ny = Gemm(relu6, w7, b6)"
     weights = [("w6", (25088, 16), 0.1), ("b6", (16,), 0.1), ("w7", (16, 16), 0.1)]
@@ -150,7 +210,7 @@ def test_the_bias_of_a_refused_product_stays_with_it(tmp_path, tensorrt):
         tensorrt=tensorrt,
         board="agx-xavier-32gb" if tensorrt == "8.2.1" else "agx-orin-64gb",
     )
-    assert [loadable.first for loadable in placement.loadables] == ["a", "relu6"]
+    assert [loadable.first for loadable in placement.loadables] == firsts
 
 
 def test_a_run_falls_apart_where_the_batch_changes(tmp_path):

@@ -5,9 +5,11 @@ of the same count on the DLA share a loadable, connected or not. That reproduces
 the slice of the values travels with the transpose after the SoftMax, not with the slices of queries and keys.
 TensorRT 7 counted from the start (YOLOv4 under 7.1.3). Another effective batch counts as a change too.
 
-From TensorRT 10 on, nodes are taken in network order and join the loadable before them unless they need a result that
-left it. In DETR under 10.3 queries, keys and values of a self-attention share a loadable, those of cross-attention fall
-apart at the change of batch, and the products of different decoder layers stay apart with nothing between them.
+From TensorRT 10 on, nodes are first taken in network order and join the loadable before them unless they need a result
+that left it; a change of the effective batch cuts ("Segmenting subgraph due to mismatched batch size"). Then each node
+moves to the last loadable of its batch that its readers allow. Both halves are needed: in DETR under 10.3 the product
+of the values stays with queries and keys, the only loadable of its batch, and the class head joins the last product of
+the boxes; in YOLO26n the slice of the values has nothing against the SoftMax, and all heads end in the last loadable.
 
 Afterwards a second pass validates whole candidates and cuts them where a layer fails, and the limit of loadables a core
 drops the smallest.
@@ -36,7 +38,7 @@ def group(nodes: list[Node], version: Version, refused_later: set[str]) -> list[
     """
     wiring = Wiring.of(nodes)
     if version >= _RUNS_SINCE:
-        groups = [part for run in _runs(nodes, wiring) for part in _by_batch(run)]
+        groups = _as_late_as_possible([part for run in _runs(nodes, wiring) for part in _by_batch(run)], nodes, wiring)
     else:
         groups = _of_one_level(nodes, _levels(nodes, wiring, from_end=version >= _COUNTS_FROM_END_SINCE))
     candidates = [part for members in groups for part in _cut(members, refused_later)]
@@ -91,6 +93,28 @@ def _runs(nodes: list[Node], wiring: Wiring) -> list[list[Node]]:
 def _by_batch(run: list[Node]) -> list[list[Node]]:
     """A run falls apart where the effective batch changes ("Segmenting subgraph due to mismatched batch size")."""
     return [list(part) for _, part in groupby(run, key=lambda node: node.batch)]
+
+
+def _as_late_as_possible(groups: list[list[Node]], nodes: list[Node], wiring: Wiring) -> list[list[Node]]:
+    """Each node in the last group of its batch that comes before everything which reads its results elsewhere."""
+    place = {id(node): index for index, members in enumerate(groups) for node in members}
+    batches = [members[0].batch for members in groups]
+    latest: dict[int, int] = {}
+    for node in (each for each in reversed(nodes) if each.runs):
+        on_dla = node.device is Device.DLA
+        bound = len(groups) - 1
+        for reader in wiring.after(node):
+            crosses = on_dla is not (reader.device is Device.DLA)
+            bound = min(bound, latest.get(id(reader), bound) - (crosses and not on_dla))
+        if on_dla:
+            bound = max(index for index in range(place[id(node)], bound + 1) if batches[index] == node.batch)
+            place[id(node)] = bound
+        latest[id(node)] = bound
+    moved: list[list[Node]] = [[] for _ in groups]
+    for node in nodes:
+        if id(node) in place:
+            moved[place[id(node)]].append(node)
+    return [members for members in moved if members]
 
 
 def _of_one_level(nodes: list[Node], levels: dict[int, int]) -> list[list[Node]]:

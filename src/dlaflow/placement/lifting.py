@@ -15,13 +15,15 @@ from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Network, Shuf
 from dlaflow.placement.nodes import Node, Wiring
 from dlaflow.rules.case import dims
 from dlaflow.rules.moving import ShuffleRank
+from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Device, Finding, Verdict
 
 _RESHAPES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
 _PRODUCTS = frozenset({"MATRIX_MULTIPLY", "FULLY_CONNECTED"})
+_PRODUCTS_APART_SINCE = Version.parse("10.0")
 
 
-def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
+def settle_shapes(nodes: list[Node], network: Network, version: Version) -> list[Node]:
     """Erase the reshapes that disappear, add the helpers that appear; the nodes come back in network order.
 
     Nodes are changed in place: erased ones become FOLDED, readers are rewired to the tensor that they really read.
@@ -29,7 +31,7 @@ def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
     wiring = Wiring.of(nodes)
     _fuse_transposes(nodes, wiring, {tensor.name for tensor in network.outputs})
     _fuse_biases(nodes, wiring)
-    forms = _Forms(wiring)
+    forms = _Forms(wiring, apart=version >= _PRODUCTS_APART_SINCE)
     kept: set[int] = set()
     helpers: dict[tuple[str, Dims], Node] = {}
     for node in nodes:
@@ -107,7 +109,7 @@ def _settle(
         root = producer.inputs[0]
     source = forms.wiring.producers.get(root.name)
     made, wanted = forms.of(source, root), forms.of(reader, tensor)
-    if made is not None and made == wanted:
+    if made is not None and made == wanted and not forms.differ(source, root, reader, tensor):
         return root if reader is not None else tensor
     if path:
         kept.update(id(node) for node in path)
@@ -192,8 +194,10 @@ def _erase(node: Node) -> None:
 class _Forms:
     """In which shape a node writes or reads a tensor: its own on the GPU, four dimensions on the DLA."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, *, apart: bool) -> None:
         self.wiring = wiring
+        self.apart = apart
+        """Whether a product and another layer of fewer than four dimensions keep the shuffles between them."""
 
     def batch(self, node: Node) -> int | None:
         """The product of the dimensions before C, H, W in the form of a DLA node."""
@@ -211,6 +215,17 @@ class _Forms:
         if self._as_convolution(node) and None not in shape:
             return (prod(dim for dim in shape[:-1] if dim is not None), shape[-1] if shape else 1, 1, 1)
         return shape + (1,) * (4 - len(shape))
+
+    def differ(self, maker: Node | None, made: Tensor, reader: Node | None, read: Tensor) -> bool:
+        """Whether shuffles stay between two nodes of equal form: one is a product, the other was lifted for itself.
+
+        In DETR under 10.3 each Relu between two products is a candidate of its own, though all see (rows, features, 1, 1).
+        """
+        if not self.apart or maker is None or reader is None or maker.device is not reader.device:
+            return False
+        of_maker, of_reader = self._as_convolution(maker), self._as_convolution(reader)
+        other = made if of_reader else read
+        return of_maker is not of_reader and other.shape is not None and len(other.shape) < 4
 
     def _as_convolution(self, node: Node) -> bool:
         """A product with a constant, or the addition of its bias, which the builder fuses into it."""

@@ -74,7 +74,7 @@ def _build(nodes: list[Node], case: Case) -> _Built:
     for node in nodes:
         if node.name in later:
             node.device = Device.DLA
-    nodes = settle_shapes(nodes, case.network)
+    nodes = settle_shapes(nodes, case.network, case.target.version)
     candidates = group(nodes, case.target.version, later)
     limit = case.limit(LoadableLimit.limit)
     kept, dropped = keep_largest(candidates, nodes, limit.max if limit and limit.max else len(candidates))
