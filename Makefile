@@ -20,16 +20,17 @@ help:
 
 setup: $(STAMP)
 
-# Every package by its hash (requirements/), then dlaflow itself, which asks no index. What torch's build of PyPI needs of CUDA
-# comes only where that build was installed: `pip check` misses it then.
+# Every package by its hash (requirements/), then dlaflow itself, which asks no index. torch is the build without CUDA where pip's
+# indexes have it, else PyPI's with its libraries. TensorRT-RTX is built with the setuptools that was just installed.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(PIP) install --quiet --no-deps --require-hashes
 
-$(STAMP): pyproject.toml requirements/dev.txt requirements/torch.txt requirements/cuda.txt
+$(STAMP): pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) --requirement requirements/dev.txt --requirement requirements/torch.txt
+	$(LOCKED) --requirement requirements/dev.txt
+	$(LOCKED) --requirement requirements/torch-cpu.txt 2> /dev/null || $(LOCKED) --requirement requirements/torch.txt
+	$(LOCKED) --no-build-isolation --requirement requirements/rtx.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	$(PIP) check > /dev/null || $(LOCKED) --requirement requirements/cuda.txt
 	$(PIP) check
 	@touch $(STAMP)
 
