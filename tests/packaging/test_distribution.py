@@ -9,12 +9,13 @@ import sys
 import tarfile
 import zipfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
 import pytest
 
-pytest.importorskip("hatchling", reason="needs the build backend: make setup")
+pytestmark = pytest.mark.skipif(find_spec("hatchling") is None, reason="needs the build backend: make setup")
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "dlaflow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,9 @@ def test_every_package_is_pinned_and_has_hashes(path):
         (("dev.txt", "torch-cpu.txt", "rtx.txt"), PROJECT["project"]["dependencies"] + EXTRAS["dev"]),
     ],
 )
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda one: f"{one['python_version']}-{one['platform_machine']}")
+@pytest.mark.parametrize(
+    "environment", ENVIRONMENTS, ids=lambda one: f"{one['python_version']}-{one['platform_machine']}"
+)
 def test_a_list_holds_what_pyproject_asks_for(lists, names, environment):
     pinned: dict[str, list[str]] = {}
     for name in lists:
@@ -91,6 +94,6 @@ def test_the_lists_agree_on_versions():
 
 
 def test_every_dependency_has_an_upper_bound():
-    names = [*PROJECT["build-system"]["requires"], *PROJECT["project"]["dependencies"], *sum(EXTRAS.values(), [])]
+    names = [*PROJECT["build-system"]["requires"], *PROJECT["project"]["dependencies"], *chain(*EXTRAS.values())]
     bounded = {str(one): [bound for bound in one.specifier if bound.operator == "<"] for one in asked(names)}
     assert [name for name, bounds in bounded.items() if not bounds] == []
