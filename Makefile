@@ -7,21 +7,39 @@ STAMP  := $(VENV)/.ready
 DLAFLOW_DATA ?= $(firstword $(wildcard data/cifar10 ../shared/cifar10))
 export DLAFLOW_DATA
 
-.PHONY: demo test test-all check docs setup clean help
+.PHONY: demo test test-all check docs lock sbom setup clean help
 
 help:
 	@echo "make demo      set up and run the walk-through (2 epochs a model), then say where the report is"
 	@echo "make test      set up, run scripts/check and the tests"
 	@echo "make test-all  the same with the slow sweeps"
 	@echo "make docs      set up and build the documentation into site/"
+	@echo "make lock      renew requirements/ after a change in pyproject.toml"
+	@echo "make sbom      list what is installed, with licences, in CycloneDX form: dist/sbom.json"
 	@echo "make clean     remove the virtual environment and what tools leave behind"
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+# Every package by its hash (requirements/), then dlaflow itself, which asks no index. torch is the build without CUDA where pip's
+# indexes have it, else PyPI's with its libraries. TensorRT-RTX is built with the setuptools that was just installed.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := $(PIP) install --quiet --no-deps --require-hashes
+
+$(STAMP): pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(LOCKED) --requirement requirements/dev.txt
+	$(LOCKED) --requirement requirements/torch-cpu.txt 2> /dev/null || $(LOCKED) --requirement requirements/torch.txt
+	$(LOCKED) --no-build-isolation --requirement requirements/rtx.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) check
 	@touch $(STAMP)
+
+lock: $(STAMP)
+	$(BIN)/python scripts/lock
+
+sbom: $(STAMP)
+	@mkdir -p dist
+	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
 
 # Threads that wait must not spin: it costs minutes where two processes share two cores.
 demo test test-all: export OMP_WAIT_POLICY = PASSIVE
@@ -46,4 +64,4 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
+from importlib.metadata import Distribution
 from pathlib import Path
 from types import ModuleType
 
@@ -157,6 +158,61 @@ def test_what_users_install_is_imported_by_the_package_itself(guard, tree, tmp_p
     files = tree({"src/dlaflow/types.py": "", "tests/helper.py": "import numpy\n"})
     (unused,) = guard.wrong_dependencies(tmp_path, files, PROVIDED)
     assert unused == "pyproject.toml lists numpy for users, which src does not import"
+
+
+def package(name: str, *fields: tuple[str, str]) -> Distribution:
+    """An installed package with these lines of metadata."""
+
+    class Package(Distribution):
+        def read_text(self, filename):
+            lines = (("Metadata-Version", "2.4"), ("Name", name), ("Version", "1.0"), *fields)
+            return "".join(f"{key}: {value}\n" for key, value in lines) if filename == "METADATA" else None
+
+        def locate_file(self, path):
+            raise FileNotFoundError(path)
+
+    return Package()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("License-Expression", "MIT")],
+        [("License-Expression", "GPL-3.0-only OR Apache-2.0")],
+        [("License-Expression", "(MIT OR AGPL-3.0) AND BSD-3-Clause")],
+        [("License", "MPL-2.0 AND MIT")],
+        [("License", "UNKNOWN"), ("Classifier", "License :: OSI Approved :: MIT License")],
+        [("License", "Apache 2.0"), ("Classifier", "License :: OSI Approved")],
+        [("Classifier", "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)")],
+    ],
+)
+def test_free_licences_are_taken(guard, fields):
+    assert guard.wrong_licences([package("some", *fields)]) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ([("License-Expression", "GPL-3.0-only")], "GPL-3.0-only"),
+        ([("License-Expression", "MIT AND AGPL-3.0-or-later")], "MIT AND AGPL-3.0-or-later"),
+        ([("License", "GNU Lesser General Public License")], "GNU Lesser General Public License"),
+        (
+            [("License", "MIT"), ("Classifier", "License :: OSI Approved :: GNU Affero General Public License v3")],
+            "GNU Affero General Public License v3",
+        ),
+        ([("License", "Proprietary")], "Proprietary"),
+        ([], "a licence that it does not state"),
+        ([("License", "UNKNOWN")], "UNKNOWN"),
+    ],
+)
+def test_other_licences_are_refused(guard, fields, shown):
+    assert guard.wrong_licences([package("some", *fields)]) == [f"some 1.0 is under {shown}"]
+
+
+def test_the_terms_of_the_rtx_extra_are_known_and_no_others(guard):
+    terms = ("License", "Proprietary")
+    assert guard.wrong_licences([package("tensorrt_rtx_cu13_libs", terms), package("nvidia-cublas", terms)]) == []
+    assert guard.wrong_licences([package("tensorrt", terms)]) == ["tensorrt 1.0 is under Proprietary"]
 
 
 def test_the_lines_of_src_have_a_budget(guard, tree):
