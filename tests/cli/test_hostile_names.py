@@ -52,7 +52,10 @@ LOG = """&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx 
 &&&& PASSED TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --fp16 --useDLACore=0 --allowGPUFallback
 """
 CACHE = "TRT-8502-EntropyCalibration2\nx{0}: 3c010204\na{0}: 3d010204\nnowhere{0}: 3d010204\n"
-TIMES = [{"count": 2}, {"name": "conv", "timeMs": 1.0, "averageMs": 0.5, "medianMs": 0.5, "percentage": 100.0}]
+TIMES: list[dict[str, object]] = [
+    {"count": 2},
+    {"name": "conv", "timeMs": 1.0, "averageMs": 0.5, "medianMs": 0.5, "percentage": 100.0},
+]
 RECIPE = """
 name = "r"
 steps = ["check", "estimate", "calibrate", "sensitivity", "evaluate", "report"]

@@ -79,6 +79,10 @@ def run(
     Each step is remembered when it is finished, so a run that was interrupted (even killed) goes on with --resume. A
     step is done again only when its options, its inputs or the code that does it changed.
 
+    A recipe is a program: `model = "package.module:factory@k=v"` imports that module and calls that function, so run
+    only recipes that you trust. The module lies beside the recipe, in the current folder or in an installed package,
+    never in Python's own library, and defines the function, which returns a torch.nn.Module.
+
     Examples:
 
         dlaflow run examples/walkthrough.toml

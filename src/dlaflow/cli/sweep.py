@@ -62,6 +62,9 @@ def sweep(
     --resume. On several machines the folder must lie on a file system that all of them see. Ends with 2 when a trial
     failed, after the report of the others.
 
+    Like a recipe, a sweep is a program: networks of one's own among its models are Python code that it runs
+    (`dlaflow run --help` tells where that may lie). Run only sweeps that you trust.
+
     Examples:
 
         dlaflow sweep examples/sweep.toml

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from dlaflow.cli.streams import Output
 from dlaflow.progress import Progress, Task, silent
-from dlaflow.visible import text_of
+from dlaflow.visible import text_of, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ class _Bar:
         self._display.advance(self._task, amount)
 
     def describe(self, text: str) -> None:
-        self._display.update(self._task, state=text)
+        self._display.update(self._task, state=visible(text))
 
 
 class _LineTask:
@@ -113,7 +113,7 @@ def bar(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
         TextColumn("{task.fields[state]}", markup=False),
     )
     with _display(*columns, transient=False) as display:
-        yield _Bar(display, display.add_task(title, total=total, state=""))
+        yield _Bar(display, display.add_task(visible(title), total=total, state=""))
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def shared_bars() -> Iterator[Progress]:
         @contextmanager
         def progress(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
             with lock:
-                task = display.add_task(title, total=total, state="")
+                task = display.add_task(visible(title), total=total, state="")
             try:
                 yield _Bar(display, task)
             finally:
