@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 
-from dlaflow.cli.streams import abandon
+from dlaflow.cli.streams import STDOUT, abandon
 from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
 from dlaflow.visible import visible
 
@@ -64,9 +64,11 @@ def explain(error: BaseException) -> tuple[int, str]:
 def _of_the_system(error: OSError) -> str:
     """A refusal of the operating system, with the file where it names one."""
     reason = _shortened(error.strerror or str(error) or type(error).__name__)
+    if error.filename == STDOUT:
+        return f"cannot write stdout: {reason}. Check the free space, and where the output goes."
     if error.filename is not None:
         return f"cannot use {_shortened(os.fsdecode(error.filename))}: {reason}. Check the path and the free space."
-    return f"cannot read or write: {reason}. Check the free space, and where the output goes."
+    return f"cannot read or write: {reason}. Check the free space."
 
 
 def _shortened(message: str) -> str:

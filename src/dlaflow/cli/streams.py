@@ -18,6 +18,7 @@ from typing import TextIO, cast
 
 from dlaflow.visible import inert, visible
 
+STDOUT = "<stdout>"
 _GAPS = re.compile(r"\s{2,}")
 _HANGING = 4
 _NARROWEST = 24
@@ -25,13 +26,27 @@ _NARROWEST = 24
 
 
 class Inert:
-    """A stream in which no CI runner finds a command; everything else is the stream's own."""
+    """A stream in which no CI runner finds a command, and whose errors bear its name; all else is its own."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, name: str) -> None:
         self.stream = stream
+        self.name = name
 
     def write(self, text: str) -> int:
-        return self.stream.write(inert(text))
+        with self._named():
+            return self.stream.write(inert(text))
+
+    def flush(self) -> None:
+        with self._named():
+            self.stream.flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = self.name
+            raise
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -50,7 +65,7 @@ class Output(Inert):
     @property
     def rich_proxied_file(self) -> Inert:
         """Where rich writes what it laid out, escape sequences of its styles included."""
-        return Inert(self.stream)
+        return Inert(self.stream, self.name)
 
     def write(self, text: str) -> int:
         shown = visible(text, keep="\n\t")
@@ -90,19 +105,19 @@ def harmless_output() -> Iterator[None]:
         if not _is_open(number):
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr = sys.stdout or cast("TextIO", _Closed()), sys.stderr or io.StringIO()
-    sys.stdout, sys.stderr = (cast("TextIO", _output(stream)) for stream in before)
+    sys.stdout, sys.stderr = cast("TextIO", _output(before[0], STDOUT)), cast("TextIO", _output(before[1], "<stderr>"))
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
 
 
-def _output(stream: TextIO) -> Output:
+def _output(stream: TextIO, name: str) -> Output:
     if isinstance(stream, Output):
         return stream
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
-    return Output(stream)
+    return Output(stream, name)
 
 
 def _is_open(number: int) -> bool:
@@ -119,7 +134,7 @@ class _Closed(io.TextIOBase):
     encoding = "utf-8"
 
     def write(self, text: str, /) -> int:
-        raise OSError(None, "stdout is closed")
+        raise OSError(None, "it is closed")
 
 
 def flush() -> None:
