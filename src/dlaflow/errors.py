@@ -14,6 +14,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from dlaflow.visible import visible
+
 EXIT_DONE = 0
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
@@ -50,7 +52,7 @@ class DlaflowError(Exception):
             line += f": expected {self.expected}"
         elif self.received is not None:
             line += f": received {self.received}"
-        return f"{line}. {self.then}" if self.then else line
+        return visible(f"{line}. {self.then}" if self.then else line)
 
 
 class UsageError(DlaflowError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -133,6 +134,94 @@ def test_the_action_takes_what_it_is_told(place: Path) -> None:
     careful = action(place, models="models/good.onnx $(touch${IFS}hacked) `touch`", options="--batch 2")
     assert careful.returncode == 2
     assert not (place / "hacked").exists()
+
+
+PLANTED = (
+    "msgspec",
+    "onnx",
+    "json",
+    "pip",
+    "sitecustomize",
+    "usercustomize",
+    "dlaflow/__init__",
+    "dlaflow/cli/check_files",
+)
+"""Modules that Python would import from the current folder, from PYTHONPATH or as the user's own, if it could."""
+
+
+@pytest.fixture
+def hostile(place: Path) -> tuple[Path, dict[str, str]]:
+    """A repository that wants its own Python to be run, and the environment of a job that helps it."""
+    for name in PLANTED:
+        file = place / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("open('HIJACKED', 'w')\n")
+    (place / "evil.pth").write_text("import sys; open('HIJACKED', 'w')\n")
+    (place / "pyproject.toml").write_text("[project]\nname = 'evil'\nversion = '1'\n[tool.dlaflow]\nboard = 'x'\n")
+    base = place / "user" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    base.mkdir(parents=True)
+    (base / "usercustomize.py").write_text("open('HIJACKED', 'w')\n")
+    (base / "evil.pth").write_text("import sys; open('HIJACKED', 'w')\n")
+    return place, {"PYTHONPATH": str(place), "PYTHONUSERBASE": str(place / "user"), "PYTHONSTARTUP": "msgspec.py"}
+
+
+def test_nothing_of_the_checked_repository_is_imported(hostile: tuple[Path, dict[str, str]]) -> None:
+    place, helping = hostile
+    described = yaml.safe_load((ROOT / "action.yml").read_text())
+    (place / "empty").mkdir()
+    steps = [each["run"] for each in described["runs"]["steps"] if "run" in each]
+    assert len(steps) == 2
+    for step in steps:  # pip finds nothing to install in the empty folder, and would have been hijacked before
+        where = {"GITHUB_ACTION_PATH": str(ROOT if "action_check" in step else place / "empty")}
+        done = run(["bash", "-c", step], place, **helping, **where, JETPACK="5.1.1", RUNNER_TEMP=str(place / "temp"))
+        assert not (place / "HIJACKED").exists(), step
+    assert done.returncode == 1, done.stderr
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    done = run([*shlex.split(hook["entry"]), *hook["args"], *TARGET, "models/good.onnx"], place, **helping)
+    assert (done.returncode, (place / "HIJACKED").exists()) == (0, False), done.stderr
+    run([sys.executable, "-m", "dlaflow.cli.check_files", "models/good.onnx"], place)
+    assert (place / "HIJACKED").exists(), "the files do nothing, so this test showed nothing"
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    text = (ROOT / "action.yml").read_text()
+    used = re.findall(r"uses: (.*)", text)
+    assert len(used) == 2
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in used)
+
+
+EVIL = ("a\n::error file=x::pwned.onnx", "::error::pwned.onnx", "##[add-mask]pwned.onnx", "x\r::warning::pwned.onnx")
+
+
+def commands_in(log: str) -> list[str]:
+    """What GitHub's runner would obey in a log, as its own ActionCommand.cs reads it."""
+    return [line for line in re.split(r"[\r\n]+", log) if line.lstrip().startswith("::") or "##[" in line]
+
+
+def test_no_name_is_a_command_to_the_runner(tmp_path: Path) -> None:
+    for name in EVIL:
+        write_model(tmp_path / name, "GlobalAveragePool")
+        model = onnx.load(tmp_path / name)
+        for node in model.graph.node:
+            node.name = f"\n::error file=x::{node.op_type}"
+        onnx.save(model, tmp_path / name)
+    done = action(tmp_path, models="*.onnx", jetpack="5.1.1")
+    assert done.returncode == 1, done.stderr
+    stop, *others, go = commands_in(done.stdout + done.stderr)
+    token = stop.removeprefix("::stop-commands::")
+    assert (len(token), go, others) == (32, f"::{token}::", [])
+    told = hook(tmp_path, *TARGET, *EVIL, "gone\n::error::x.onnx")
+    assert not commands_in(told.stdout + told.stderr)
+    assert told.stdout.count("pwned") >= len(EVIL)
+
+
+def test_a_files_name_is_no_option_and_no_pattern(place: Path) -> None:
+    write_model(place / "--json=victim.onnx", "AveragePool")
+    write_model(place / "a[1].onnx", "GlobalAveragePool")
+    done = hook(place, *TARGET, "--fail-on", "fallback", "--json=victim.onnx", "a[1].onnx")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert not (place / "victim.onnx").exists()
+    assert "a[1].onnx on" in done.stdout
 
 
 def test_the_action_names_its_inputs_once() -> None:

@@ -295,7 +295,7 @@ def test_only_the_first_of_several_runs_counts_and_that_is_told() -> None:
 )
 def test_commands_of_each_release(jetpack: str, accelerator: str | None) -> None:
     commands = capture_commands(CaptureConfig(Path("m.engine"), jetpack=jetpack))
-    line = commands.shell()
+    line = "\n".join(commands.shell())
     assert ("--accelerator-trace=" in line) is (accelerator is not None)
     if accelerator:
         assert f"--accelerator-trace={accelerator}" in line
@@ -306,8 +306,8 @@ def test_commands_of_each_release(jetpack: str, accelerator: str | None) -> None
 
 def test_a_probed_nsys_without_the_flag_is_believed() -> None:
     config = CaptureConfig(Path("m.engine"), jetpack="6.2", known_flags=frozenset({"--trace"}))
-    assert "--accelerator-trace" not in capture_commands(config).shell()
-    assert "--accelerator-trace" in capture_commands(replace(config, known_flags=None)).shell()
+    assert "--accelerator-trace" not in capture_commands(config).shell()[0]
+    assert "--accelerator-trace" in capture_commands(replace(config, known_flags=None)).shell()[0]
 
 
 def test_lists_without_an_order_take_the_models() -> None:

@@ -122,7 +122,7 @@ def capture(engine: Path, jetpack: str | None) -> Path:
     if shutil.which("nsys") is None:
         raise EnvironmentLacksError(
             "nsys is not on this machine",
-            then=f"Run this on the Jetson, then `dlaflow profile {commands.sqlite.name}`:\n{commands.shell()}",
+            then=f"Run on the Jetson, then `dlaflow profile {commands.sqlite.name}`: {' && '.join(commands.shell())}",
         )
     from dlaflow.build.process import run_logged
 

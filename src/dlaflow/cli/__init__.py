@@ -41,16 +41,17 @@ def help_text() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code; `dlaflow.errors` lists them. Whatever goes wrong is one line."""
-    from dlaflow.cli.faults import end_with, flush, open_streams, take_debug
+    from dlaflow.cli.faults import end_with, take_debug
+    from dlaflow.cli.streams import flush, harmless_output
 
-    open_streams()
     arguments, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
-    try:
-        code = _run(arguments)
-        flush()
-    except (Exception, KeyboardInterrupt) as error:
-        return end_with(error, debug=debug)
-    return code
+    with harmless_output():
+        try:
+            code = _run(arguments)
+            flush()
+        except (Exception, KeyboardInterrupt) as error:
+            return end_with(error, debug=debug)
+        return code
 
 
 def _run(argv: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +96,7 @@ def _print_commands(request: Request, how: How, options: Building) -> None:
         lines = list(walkthrough(str(model), str(out), config, tensorrt, options.data or "cifar10"))
     else:
         lines = [build_command(str(model), str(out), config, tensorrt, measuring)]
-    sys.stdout.write("\n".join(lines) + "\n")
+    terminal.say(*lines)
     if not options.quiet:
         print_cautions(cautions)
 

@@ -35,11 +35,9 @@ def doctor(*, json: Path | None = None, quiet: terminal.Quiet = False) -> None:
         write_atomic(json, record_json(SCHEMA, checkup))
     if quiet:
         return
-    from rich.text import Text
-
     console = terminal.console()
     for name, value in facts(checkup.machine):
-        console.print(Text.assemble((f"{name:<12}", "bold"), value))
+        console.print(terminal.styled((f"{name:<12}", "bold"), value))
     console.print(abilities_table(checkup, "here"))
     terminal.say(*(f"! {oddity}" for oddity in checkup.oddities))
 
@@ -52,7 +50,7 @@ def abilities_table(checkup: Checkup, where: str) -> Table:
     table = Table("what", where, "missing", "how to get it", title=f"What works {where}", title_justify="left")
     for ability in checkup.abilities:
         works = Text("yes", "green") if ability.works else Text("no", "red")
-        table.add_row(Text(ability.name), works, Text(ability.why), Text(ability.install))
+        table.add_row(ability.name, works, ability.why, ability.install)
     return table
 
 

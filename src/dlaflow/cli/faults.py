@@ -6,13 +6,13 @@ explanation in every case, and the exit code tells scripts which of the three it
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import traceback
-from typing import TextIO, cast
 
+from dlaflow.cli.streams import STDOUT, abandon
 from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
+from dlaflow.visible import visible
 
 DEBUG = "--debug"
 _LONGEST = 200
@@ -33,9 +33,9 @@ def end_with(error: BaseException, *, debug: bool) -> int:
     if debug and line:
         _complain("".join(traceback.format_exception(error)))
     if isinstance(error, OSError):
-        _abandon(sys.stdout)
+        abandon(sys.stdout)
     if line:
-        _complain(f"dlaflow: {line}\n")
+        _complain(f"dlaflow: {visible(line)}\n")
     return code
 
 
@@ -64,54 +64,17 @@ def explain(error: BaseException) -> tuple[int, str]:
 def _of_the_system(error: OSError) -> str:
     """A refusal of the operating system, with the file where it names one."""
     reason = _shortened(error.strerror or str(error) or type(error).__name__)
+    if error.filename == STDOUT:
+        return f"cannot write stdout: {reason}. Check the free space, and where the output goes."
     if error.filename is not None:
         return f"cannot use {_shortened(os.fsdecode(error.filename))}: {reason}. Check the path and the free space."
-    return f"cannot read or write: {reason}. Check the free space, and where the output goes."
+    return f"cannot read or write: {reason}. Check the free space."
 
 
 def _shortened(message: str) -> str:
-    """One printable line of at most `_LONGEST` characters; what a terminal would act on is shown as an escape."""
-    line = " ".join(message.split()).rstrip(".")
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    """One line of at most `_LONGEST` characters."""
+    shown = visible(" ".join(message.split()).rstrip("."))
     return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "..."
-
-
-def open_streams() -> None:
-    """Make the streams fit for any text, and give a process that was started with closed ones (`>&-`) others.
-
-    The numbers of closed streams are taken too: otherwise the next file that is opened would get one of them, and what
-    a library prints would land inside it.
-    """
-    for number in range(3):
-        if not _is_open(number):
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or cast("TextIO", _Closed())
-    sys.stderr = sys.stderr or io.StringIO()
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
-class _Closed(io.TextIOBase):
-    """A stdout that was closed before the command started."""
-
-    encoding = "utf-8"
-
-    def write(self, text: str, /) -> int:
-        raise OSError(None, "stdout is closed")
-
-
-def flush() -> None:
-    """Write out what stdout still holds, so that a full disk is noticed while it can be told."""
-    if not sys.stdout.closed:
-        sys.stdout.flush()
 
 
 def _complain(text: str) -> None:
@@ -120,16 +83,4 @@ def _complain(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
-        _abandon(sys.stderr)
-
-
-def _abandon(stream: object) -> None:
-    """Keep the interpreter from failing at exit over what a stream could not write and still holds."""
-    if not isinstance(stream, io.TextIOWrapper) or stream.closed:
-        return
-    try:
-        stream.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        abandon(sys.stderr)

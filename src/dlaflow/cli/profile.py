@@ -91,7 +91,7 @@ def profile(
             raise UsageError("an engine is profiled alone", expected="one engine", received=len(files))
         if outputs.print_command:
             commands = commands_for(engines[0], predicted.jetpack)
-            terminal.console().print(commands.shell(), markup=False, soft_wrap=True)
+            terminal.say(*commands.shell())
             return EXIT_DONE
         files = (capture(engines[0], predicted.jetpack),)
     found = profile_files(groups_of(files, artefacts), predicted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dlaflow.cli.terminal import styled
 from dlaflow.parse.log import ValidatorMessage
 from dlaflow.parse.messages import is_harmless
 from dlaflow.parse.nodes import foreign_ends
@@ -27,26 +28,23 @@ def profile_view(profile: Profiled) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(headline(profile), style="bold")]
-    parts += [Text(f"  {line}") for line in _numbers(profile)]
+    parts: list[RenderableType] = [styled((headline(profile), "bold")), *(f"  {line}" for line in _numbers(profile))]
     if profile.top:
-        parts.append(_top_table(profile))
+        parts += ["", _top_table(profile)]
     if profile.capture is not None and profile.capture.crossings:
-        parts.append(_crossing_table(profile.capture))
+        parts += ["", _crossing_table(profile.capture)]
     if refused := _refusals(profile):
-        parts.append(Text("\nTensorRT's reasons", style="bold"))
-        parts += [Text(f"  {line}") for line in refused[:8]]
+        parts += ["", Text("TensorRT's reasons", "bold"), *(f"  {line}" for line in refused[:8])]
     if profile.advice:
-        parts.append(Text("\nChange first", style="bold"))
+        parts += ["", Text("Change first", "bold")]
         for place, advice in enumerate(profile.advice[:3], start=1):
             gain = "" if advice.gain_ms is None else f": about {advice.gain_ms:.3g} ms of GPU time in each inference"
-            parts.append(Text(f"  {place}. {advice.title}{gain}"))
-            parts.append(Text(f"     {advice.why} {advice.then}".rstrip(), style="dim"))
+            parts.append(f"  {place}. {advice.title}{gain}")
+            parts.append(styled((f"     {advice.why} {advice.then}".rstrip(), "dim")))
     notes = [note.text for note in profile.notes] + ([lenient_names(profile.lenient)] if profile.lenient else [])
     if notes:
-        parts.append(Text("\nKnow this", style="bold"))
-        parts += [Text(f"  - {text}") for text in notes]
-    return Group(*parts, Text(""))
+        parts += ["", Text("Know this", "bold"), *(f"  - {text}" for text in notes)]
+    return Group(*parts, "")
 
 
 def _refusals(profile: Profiled) -> list[str]:
@@ -113,15 +111,15 @@ def _digits(spread: float) -> str:
 def _top_table(profile: Profiled) -> Table:
     from rich.table import Table
 
-    table = Table(title="\nWhere the time goes", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="Where the time goes", title_justify="left", box=None, pad_edge=False)
     for name in ("ms", "share", "device", "layer"):
         table.add_column(name, justify="right" if name in {"ms", "share"} else "left", no_wrap=True)
     if profile.onnx_nodes:
         table.add_column("ONNX nodes", no_wrap=True)
     for layer in profile.top:
-        cells = [f"{layer.ms:.4g}", f"{layer.share:.1%}", layer.device, _plain(layer.name)]
+        cells = [f"{layer.ms:.4g}", f"{layer.share:.1%}", layer.device, _short(layer.name, _LONGEST)]
         if profile.onnx_nodes:
-            cells.append(_plain(_summary(profile.onnx_nodes.get(layer.name, []))))
+            cells.append(_short(_summary(profile.onnx_nodes.get(layer.name, [])), _LONGEST))
         table.add_row(*cells)
     return table
 
@@ -135,7 +133,7 @@ def _summary(nodes: list[str]) -> str:
 def _crossing_table(capture: CaptureSummary) -> Table:
     from rich.table import Table
 
-    table = Table(title="\nChanges of device in order", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="Changes of device in order", title_justify="left", box=None, pad_edge=False)
     for name in ("to", "copies", "ms", "from", "into"):
         table.add_column(name, justify="right" if name in {"copies", "ms"} else "left", no_wrap=True)
     for crossing in capture.crossings:
@@ -143,15 +141,10 @@ def _crossing_table(capture: CaptureSummary) -> Table:
             "DLA" if crossing.into_dla else "GPU",
             str(crossing.reformats),
             f"{crossing.reformat_ms.mean:.3g}",
-            _short(crossing.source, 28).replace("[", r"\["),
-            _short(crossing.to, 28).replace("[", r"\["),
+            _short(crossing.source, 28),
+            _short(crossing.to, 28),
         )
     return table
-
-
-def _plain(text: str) -> str:
-    """A name short enough for a cell, its square brackets safe from rich."""
-    return _short(text, _LONGEST).replace("[", r"\[")
 
 
 def _short(name: str, room: int) -> str:
@@ -173,12 +166,11 @@ def comparison_view(comparison: Comparison) -> Group:
     """Profiles side by side, ratios to the first, and the cause."""
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(title="Side by side", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     for name in comparison.names:
-        table.add_column(_plain(name), justify="right")
+        table.add_column(_short(name, _LONGEST), justify="right")
     for row in comparison.rows:
         cells = [f"{row.quantity} {f'({row.unit})' if row.unit else ''}".strip()]
         for value, ratio in zip(row.values, row.ratios, strict=True):
@@ -189,7 +181,7 @@ def comparison_view(comparison: Comparison) -> Group:
     if comparison.factor is not None:
         faster = comparison.names[-1] if comparison.factor >= 1 else comparison.names[0]
         factor = max(comparison.factor, 1 / comparison.factor)
-        parts.append(Text(f"\n{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip(), style="bold"))
+        parts += ["", styled((f"{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip(), "bold"))]
     elif comparison.cause:
-        parts.append(Text(f"\n{comparison.cause}", style="bold"))
+        parts += ["", styled((comparison.cause, "bold"))]
     return Group(*parts)

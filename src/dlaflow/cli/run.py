@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
-from rich.text import Text
 
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Reaching, group
@@ -80,6 +79,10 @@ def run(
     Each step is remembered when it is finished, so a run that was interrupted (even killed) goes on with --resume. A
     step is done again only when its options, its inputs or the code that does it changed.
 
+    A recipe is a program: `model = "package.module:factory@k=v"` imports that module and calls that function, so run
+    only recipes that you trust. The module lies beside the recipe, in the current folder or in an installed package,
+    never in Python's own library, and defines the function, which returns a torch.nn.Module.
+
     Examples:
 
         dlaflow run examples/walkthrough.toml
@@ -103,7 +106,7 @@ def run(
     console, errors = terminal.console(), terminal.console(stderr=True)
 
     def announce(text: str) -> None:
-        errors.print(Text.assemble(("! ", "bold yellow"), text))
+        errors.print(terminal.styled(("! ", "bold yellow"), text))
 
     def listen(done: StepDone) -> None:
         if not messages.quiet:
@@ -172,7 +175,7 @@ def _changed(recipe: Recipe, change: Overrides) -> Recipe:
 
 def _print_step(done: StepDone, console: Console) -> None:
     seconds = "kept" if done.kept else f"{done.state.seconds:.1f} s"
-    line = Text.assemble(
+    line = terminal.styled(
         ("✓ ", "green"),
         f"{done.step.kind:<12}",
         f"{done.step.subject:<18} ",
@@ -185,12 +188,12 @@ def _print_step(done: StepDone, console: Console) -> None:
 def _print_outcome(outcome: RunOutcome, console: Console) -> None:
     if outcome.record is not None:
         console.print()
-        console.print(Text(headline(outcome.record), "bold"))
+        console.print(terminal.styled((headline(outcome.record), "bold")))
         console.print(run_table(outcome.record))
         for note in table_notes(outcome.record):
-            console.print(Text(note, "dim"))
+            console.print(terminal.styled((note, "dim")))
         if whole := [name for name in outcome.sent if name not in outcome.failed]:
             console.print(board_table(of_run(outcome.record, whole), "On the boards; ±: 95% interval"))
-        console.print(Text(f"Report: {outcome.report}"), soft_wrap=True)
+        console.print(f"Report: {outcome.report}", soft_wrap=True)
     for name, sent in outcome.sent.items():
-        console.print(Text(f"Sent to {name}: {sent / 1e6:.3f} MB", "dim"))
+        console.print(terminal.styled((f"Sent to {name}: {sent / 1e6:.3f} MB", "dim")))

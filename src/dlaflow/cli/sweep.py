@@ -62,6 +62,9 @@ def sweep(
     --resume. On several machines the folder must lie on a file system that all of them see. Ends with 2 when a trial
     failed, after the report of the others.
 
+    Like a recipe, a sweep is a program: networks of one's own among its models are Python code that it runs
+    (`dlaflow run --help` tells where that may lie). Run only sweeps that you trust.
+
     Examples:
 
         dlaflow sweep examples/sweep.toml
@@ -117,37 +120,34 @@ def sweep(
 
 
 def _print_trial(trial: TrialRecord, kept: bool, console: Console) -> None:
-    from rich.text import Text
-
     if trial.outcome.status == "failed":
-        console.print(Text.assemble(("✗ ", "red"), f"{trial.name}  ", trial.outcome.error))
+        console.print(terminal.styled(("✗ ", "red"), f"{trial.name}  ", trial.outcome.error))
         return
     seconds = "kept" if kept else f"{trial.outcome.seconds:.1f} s"
-    console.print(Text.assemble(("✓ ", "green"), f"{trial.name}  ", "  ".join(trial.numbers), (f"  {seconds}", "dim")))
+    console.print(
+        terminal.styled(("✓ ", "green"), f"{trial.name}  ", "  ".join(trial.numbers), (f"  {seconds}", "dim"))
+    )
 
 
 def _print_record(record: SweepRecord, folder: Path, console: Console) -> None:
-    from rich.text import Text
-
     console.print()
-    console.print(Text(record.headline, "bold"))
+    console.print(terminal.styled((record.headline, "bold")))
     for notice in record.notices:
-        console.print(Text(notice, "dim"))
+        console.print(terminal.styled((notice, "dim")))
     for target, trials in record.by_target().items():
         if front := [trial for trial in trials if trial.front]:
             console.print(_front_table(target, front))
-    console.print(Text("top-1 measured here, latency of a batch estimated for the board", "dim"))
-    console.print(Text(f"Report: {folder / 'report.html'}"), soft_wrap=True)
+    console.print("top-1 measured here, latency of a batch estimated for the board", style="dim")
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
 
 
 def _front_table(target: str, front: list[TrialRecord]) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     table.add_column(f"front for {target}", overflow="fold")
     for title in ("top-1", "latency"):
         table.add_column(title, justify="right", no_wrap=True)
     for trial in front:
-        table.add_row(Text(trial.name), *map(Text, trial.numbers))
+        table.add_row(trial.name, *trial.numbers)
     return table

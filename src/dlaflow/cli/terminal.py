@@ -1,51 +1,54 @@
-"""The terminal: consoles, progress bars, lines that fit, and what several commands say."""
+"""The terminal: consoles, progress bars, and what several commands say."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, TextIO, cast
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from dlaflow.cli.streams import Output
 from dlaflow.progress import Progress, Task, silent
+from dlaflow.visible import text_of, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
     from rich.progress import ProgressColumn, TaskID
+    from rich.text import Text
 
     from dlaflow.types import Placement
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], help="Print nothing but errors.")]
 
-_GAPS = re.compile(r"\s{2,}")
-_HANGING = 4
-_NARROWEST = 24
-"""A column that would be narrower than this is not worth keeping: the rest then hangs under the start of the line."""
 _SHOWN: ContextVar[RichProgress | None] = ContextVar("shown", default=None)
 """The display that several tasks share, so that a question can be asked in its place."""
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """The console for answers (stdout) or for everything else (stderr). Honours NO_COLOR and the terminal's width."""
-    from rich.console import Console
+    from dlaflow.cli.console import HarmlessConsole
 
-    return Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return HarmlessConsole(stderr=stderr, quiet=quiet, soft_wrap=not sys.stdout.isatty())
 
 
 def say(*lines: str, stderr: bool = False, quiet: bool = False) -> None:
-    """Print lines as they are: square brackets in a name are no markup."""
-    shown = console(stderr=stderr, quiet=quiet)
-    for line in lines:
-        shown.print(line, markup=False)
+    """Print lines, each of which stays one whatever names it holds."""
+    if lines and not quiet:
+        (sys.stderr if stderr else sys.stdout).write(text_of(lines) + "\n")
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """A piece of text for a console: strings, and (string, style) pairs."""
+    from dlaflow.cli import console
+
+    return console.styled(*parts)
 
 
 def say_unread(placement: Placement, *, quiet: bool) -> None:
@@ -67,7 +70,7 @@ class _Bar:
         self._display.advance(self._task, amount)
 
     def describe(self, text: str) -> None:
-        self._display.update(self._task, state=text)
+        self._display.update(self._task, state=visible(text))
 
 
 class _LineTask:
@@ -91,7 +94,7 @@ def line(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
     yield task
     amount = f"{task.done:,.0f} {unit}".strip()
     text = f"{title}: {amount} in {time.monotonic() - start:.1f} s  {task.state}".rstrip()
-    sys.stderr.write(text + "\n")
+    say(text, stderr=True)
 
 
 @contextmanager
@@ -100,17 +103,17 @@ def bar(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", markup=False),
     )
     with _display(*columns, transient=False) as display:
-        yield _Bar(display, display.add_task(title, total=total, state=""))
+        yield _Bar(display, display.add_task(visible(title), total=total, state=""))
 
 
 @contextmanager
@@ -126,11 +129,11 @@ def shared_bars() -> Iterator[Progress]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("  {task.description}"),
+        TextColumn("  {task.description}", markup=False),
         BarColumn(bar_width=28),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("[dim]{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", style="dim", markup=False),
     )
     lock = threading.Lock()
     with _display(*columns, transient=True) as display:
@@ -138,7 +141,7 @@ def shared_bars() -> Iterator[Progress]:
         @contextmanager
         def progress(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
             with lock:
-                task = display.add_task(title, total=total, state="")
+                task = display.add_task(visible(title), total=total, state="")
             try:
                 yield _Bar(display, task)
             finally:
@@ -155,7 +158,10 @@ def shared_bars() -> Iterator[Progress]:
 def _display(*columns: ProgressColumn, transient: bool) -> RichProgress:
     from rich.progress import Progress as RichProgress
 
-    return RichProgress(*columns, console=console(stderr=True), transient=transient)
+    # What others write meanwhile must not go through rich, which obeys the escape sequences in it.
+    return RichProgress(
+        *columns, console=console(stderr=True), transient=transient, redirect_stdout=False, redirect_stderr=False
+    )
 
 
 @contextmanager
@@ -178,50 +184,15 @@ def progress(*, quiet: bool) -> Progress:
     return bar if sys.stderr.isatty() else line
 
 
-def fit(line: str, width: int) -> str:
-    """The line in at most `width` columns (where words allow it), continued under its last column.
-
-    Lines that hold escape sequences were laid out by someone who knew the width, and stay.
-    """
-    if len(line) <= width or "\x1b" in line:
-        return line
-    start = len(line) - len(line.lstrip())
-    columns = [gap.end() for gap in _GAPS.finditer(line) if gap.start() > start]
-    under = next((at for at in reversed(columns) if at <= width - _NARROWEST), start + _HANGING)
-    parts = textwrap.wrap(
-        line.strip(),
-        width,
-        initial_indent=" " * start,
-        subsequent_indent=" " * under,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join(parts)
-
-
-class _Fitted:
-    """A terminal whose long lines are fitted; everything else is the terminal's own."""
-
-    def __init__(self, stream: TextIO, width: int) -> None:
-        self._stream = stream
-        self._width = width
-
-    def write(self, text: str) -> int:
-        return self._stream.write("\n".join(fit(line, self._width) for line in text.split("\n")))
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._stream, name)
-
-
 @contextmanager
 def fitted_output() -> Iterator[None]:
     """While this is open, long lines on a terminal break at words, under their own column; files get whole lines."""
-    if not sys.stdout.isatty():
+    stream = sys.stdout
+    if not (sys.stdout.isatty() and isinstance(stream, Output)):
         yield
         return
-    stream = sys.stdout
-    sys.stdout = cast("TextIO", _Fitted(stream, shutil.get_terminal_size().columns))
+    stream.width = shutil.get_terminal_size().columns
     try:
         yield
     finally:
-        sys.stdout = stream
+        stream.width = None

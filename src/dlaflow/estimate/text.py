@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.estimate.answer import Estimate, Range
+from dlaflow.visible import text_of
 
 
 def estimate_text(found: Estimate, model: str) -> str:
@@ -10,7 +11,7 @@ def estimate_text(found: Estimate, model: str) -> str:
     title = f"{model} on {found.board}, {found.mode}, {found.precision}, batch {found.batch}"
     if found.latency is None or found.split is None or found.throughput is None:
         alone = [f"  {'GPU alone':<16}{_span(found.gpu_alone)} ms"] if found.gpu_alone else []
-        return "\n".join([title, "", "  unknown: " + "; ".join(found.unknown), *alone])
+        return text_of([title, "", "  unknown: " + "; ".join(found.unknown), *alone])
     split, total = found.split, found.split.total
     queries = f", {_short(found.throughput.value / found.batch)} batches/s" if found.batch > 1 else ""
     totals = (
@@ -34,7 +35,7 @@ def estimate_text(found: Estimate, model: str) -> str:
         lines.append(f"  {name:<14}{part:10.3f} ms {part / total:6.0%}")
     lines += ["", *_what_if(found)]
     lines += [f"Rests on {found.basis}; ranges are 80% intervals.", *(f"Note: {note}." for note in found.notes)]
-    return "\n".join(lines)
+    return text_of(lines)
 
 
 def _what_if(found: Estimate) -> list[str]:

@@ -43,9 +43,9 @@ class CaptureCommands:
     export: tuple[str, ...]
     sqlite: Path
 
-    def shell(self) -> str:
+    def shell(self) -> tuple[str, str]:
         """Both, as a person would type them."""
-        return "\n".join(shlex.join(command) for command in (self.profile, self.export))
+        return shlex.join(self.profile), shlex.join(self.export)
 
 
 def capture_commands(config: CaptureConfig) -> CaptureCommands:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.recipe.schema import Recipe, TargetSection, VariantSection
+from dlaflow.zoo.factory import beside
+from dlaflow.zoo.models import base_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,7 +69,15 @@ def load_recipe(path: str | Path) -> Recipe:
         check_keys(variant, VariantSection, f"[[variant]] number {number} ", where)
     recipe = struct_of(body, Recipe, where)
     check_recipe(recipe)
-    return recipe
+    variants = (replace(each, model=own_network(each.model, path)) for each in recipe.variant)
+    return replace(recipe, variant=tuple(variants))
+
+
+def own_network(model: str | None, path: str | Path) -> str | None:
+    """The `model` of a recipe or sweep at `path`, whose own networks may lie beside it. Raises UsageError."""
+    if model is None or ":" not in base_name(model):
+        return model
+    return beside(model, Path(path).parent)
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, object]:

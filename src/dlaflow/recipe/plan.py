@@ -21,6 +21,8 @@ from dlaflow.recipe.engine import Step
 from dlaflow.recipe.files import Files
 from dlaflow.recipe.results import NO_REMARKS, Remarks, Sources, write_report
 from dlaflow.recipe.schema import Recipe, VariantSection
+from dlaflow.zoo.factory import reference
+from dlaflow.zoo.models import base_name
 
 if TYPE_CHECKING:
     from dlaflow.targets.target import Target
@@ -218,9 +220,7 @@ def _text(section: msgspec.Struct) -> dict[str, str]:
 
 
 def users_source(model: str) -> str:
-    """The hash of a user's own `package.module:factory` where it lies under the current folder (else empty)."""
-    module = Path(*model.partition(":")[0].split(".")) if ":" in model else None
-    if module is None:
-        return ""
-    places = (module.with_suffix(".py"), module / "__init__.py")
-    return next((sha256_of(path) for path in places if path.is_file()), "")
+    """The hash of a user's own `package.module:factory` where it lies in its folder (else empty)."""
+    base = base_name(model)
+    source = reference(base).source if ":" in base else None
+    return sha256_of(source) if source else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import replace
 
 from dlaflow.report.grouping import FindingGroup, group_findings, release_title
@@ -10,6 +9,7 @@ from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Confidence, Device, Placement, Verdict
+from dlaflow.visible import text_of, wrap
 
 _WIDTH = 100
 _SHOWN_SWITCHES = 12
@@ -60,7 +60,7 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
             lines.append(f"      and {len(placement.switches) - _SHOWN_SWITCHES} more (--json tells all)")
     if groups:
         lines += ["", f"`dlaflow explain {groups[0].rule}` tells more about a rule."]
-    return "\n".join(lines)
+    return text_of(lines)
 
 
 def _opening_lines(placement: Placement) -> list[str]:
@@ -69,7 +69,7 @@ def _opening_lines(placement: Placement) -> list[str]:
     if found is None:
         return []
     advice = f"use instead: {found.fix} The numbers below are those of a range."
-    wrapped = textwrap.wrap(advice, _WIDTH - 4, break_on_hyphens=False, break_long_words=False)
+    wrapped = wrap(advice, _WIDTH - 4, break_long_words=False)
     return ["", found.received, f"    expected {found.expected}", *("    " + line for line in wrapped)]
 
 
@@ -84,7 +84,7 @@ def _no_engine(placement: Placement) -> list[str]:
         return []
     lines = [line for each in found for line in (f"{each.message} ({each.rule}).", f"Instead: {each.fix}")]
     lines.append("What follows assumes that this is repaired.")
-    return [*(line for each in lines for line in textwrap.wrap(each, _WIDTH, break_on_hyphens=False)), ""]
+    return [*(line for each in lines for line in wrap(each, _WIDTH)), ""]
 
 
 def layer_text(placement: Placement) -> str:
@@ -93,7 +93,7 @@ def layer_text(placement: Placement) -> str:
     for layer in placement.layers:
         place = "" if layer.loadable is None else f"#{layer.loadable}"
         lines.append(f"  {layer.device.value:<6} {place:<4} {layer.verdict.value:<11} {layer.kind:<16} {layer.name}")
-    return "\n".join(lines)
+    return text_of(lines)
 
 
 def comparison_text(first: Placement, second: Placement) -> str:
@@ -113,7 +113,7 @@ def comparison_text(first: Placement, second: Placement) -> str:
     lines += [f"  {node}: {before} -> {after}" for node, before, after in changed]
     if not changed:
         lines.append("  every ONNX node keeps its device")
-    return "\n".join(lines)
+    return text_of(lines)
 
 
 def _main_reasons(placement: Placement) -> Placement:
@@ -151,9 +151,9 @@ def _reason(group: FindingGroup) -> list[str]:
     known = "" if finding.confidence is Confidence.DOCUMENTED else f" ({finding.confidence.value})"
     where = f" first {finding.layer}:" if finding.layer else ""
     head = f"  {group.rule} {count:>5} {group.verdict.value:<11}"
-    body = textwrap.wrap(f"{where} {finding.message}{known}".strip(), _WIDTH - len(head), break_on_hyphens=False)
+    body = wrap(f"{where} {finding.message}{known}".strip(), _WIDTH - len(head))
     lines = [f"{head} {body[0]}", *(" " * (len(head) + 1) + rest for rest in body[1:])]
     if finding.fix and group.verdict is not Verdict.NATIVE:
         advice = f"use instead: {finding.fix} {group.fix_call}".rstrip()
-        lines += [" " * 8 + line for line in textwrap.wrap(advice, _WIDTH - 8, break_on_hyphens=False)]
+        lines += [" " * 8 + line for line in wrap(advice, _WIDTH - 8)]
     return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import defaultdict
 
 from dlaflow.files import record_json
@@ -10,6 +9,7 @@ from dlaflow.report.units import count
 from dlaflow.rewrites.records import FixReport, Gain, Refused
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
+from dlaflow.visible import text_of, wrap
 
 FIX_SCHEMA = "dlaflow.fix/1"
 _WIDTH = 100
@@ -27,7 +27,7 @@ def fix_text(report: FixReport) -> str:
     lines = [
         f"{report.model} on {target.board}, TensorRT {target.tensorrt}, {target.precision}, allowing {report.allow}",
         "",
-        _before_after(report.before, report.after),
+        *_before_after(report.before, report.after),
     ]
     if report.frozen_inputs:
         lines.append(f"  fixed the open dimensions of {', '.join(report.frozen_inputs)}, batch {target.batch}")
@@ -57,17 +57,17 @@ def fix_text(report: FixReport) -> str:
         lines += ["", f"Wrote {report.out} in {report.seconds:.1f} s."]
     else:
         lines += ["", f"A dry run of {report.seconds:.1f} s: nothing was written."]
-    return "\n".join(lines)
+    return text_of(lines)
 
 
-def _before_after(before: Summary, after: Summary) -> str:
+def _before_after(before: Summary, after: Summary) -> list[str]:
     rows = (
         ("switches", str(before.switches), str(after.switches)),
         ("loadables", str(before.loadables), str(after.loadables)),
         ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
         ("multiply-accumulates on the DLA", *(_share(each.dla_mac_share) for each in (before, after))),
     )
-    return "\n".join(f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows)
+    return [f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows]
 
 
 def _placed(summary: Summary) -> str:
@@ -108,7 +108,7 @@ def _remaining(findings: list[Finding]) -> list[str]:
     lines = [""]
     for unread in no_engine(findings):
         text = f"Still not read: {unread.message} ({unread.rule}). {unread.fix}"
-        lines += textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        lines += wrap(text, _WIDTH, subsequent_indent="  ")
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         if not speaks_first(finding.rule):
@@ -122,7 +122,7 @@ def _remaining(findings: list[Finding]) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    return wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ")
 
 
 def _proof(report: FixReport) -> list[str]:

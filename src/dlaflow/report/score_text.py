@@ -7,6 +7,7 @@ import msgspec
 from dlaflow.observed.score import Disagreement, Score
 from dlaflow.types import Placement
 from dlaflow.version import __version__
+from dlaflow.visible import text_of
 
 _SHOWN = 40
 
@@ -59,7 +60,7 @@ def score_text(score: Score, placement: Placement) -> str:
             lines += _disagreement(each)
         if len(score.disagreements) > _SHOWN:
             lines.append(f"  and {len(score.disagreements) - _SHOWN} more (--json tells all)")
-    return "\n".join(lines)
+    return text_of(lines)
 
 
 def _loadables(score: Score) -> str:

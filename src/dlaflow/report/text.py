@@ -10,6 +10,7 @@ from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import latency_of
 from dlaflow.report.units import percent
 from dlaflow.report.verdict import PRECISIONS, headline, number
+from dlaflow.visible import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,6 @@ def table_notes(run: RunRecord) -> list[str]:
 def run_table(run: RunRecord) -> Table:
     """The comparison of the variants as a rich table."""
     from rich.table import Table
-    from rich.text import Text
 
     precisions = precisions_of(run)
     timed = any(latency_of(variant) for variant in run.variants)
@@ -60,7 +60,7 @@ def run_table(run: RunRecord) -> Table:
         if timed:
             time = latency_of(variant)
             cells.append(f"{time.value:.2f} {time.unit}" if time else "–")
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     return table
 
 
@@ -93,8 +93,8 @@ def run_markdown(run: RunRecord, regressions: Sequence[Regression] | None = None
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no mention, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """Text that Markdown shows as it is: no markup, no mention, nothing unseen, on one line."""
+    return _SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
 
 
 def _cells(variant: Variant, precisions: list[str], timed: bool) -> list[str]:

@@ -17,7 +17,15 @@ import msgspec
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
 from dlaflow.quantize.calibration import CalibrationConfig
-from dlaflow.recipe.load import SECTIONS, check_keys, check_recipe, check_sections, read_toml, struct_of
+from dlaflow.recipe.load import (
+    SECTIONS,
+    check_keys,
+    check_recipe,
+    check_sections,
+    own_network,
+    read_toml,
+    struct_of,
+)
 from dlaflow.recipe.plan import users_source
 from dlaflow.recipe.schema import CalibrateSection, Recipe, StepName, TargetSection, TrainSection, VariantSection
 from dlaflow.sweep.schema import ClusterSection, Range, SearchSection, SpaceSection, Sweep
@@ -66,6 +74,8 @@ def load_sweep(path: str | Path) -> Sweep:
     for name in ("width", "samples"):
         check_keys(space.get(name) if isinstance(space, dict) else None, Range, f"[space] {name} ", where)
     sweep = struct_of(body, Sweep, where)
+    models = tuple(each if each.endswith(".onnx") else own_network(each, path) or "" for each in sweep.space.model)
+    sweep = msgspec.structs.replace(sweep, space=msgspec.structs.replace(sweep.space, model=models))
     if sweep.search.kind == "grid" and sweep.search.trials is not None:
         raise InputError("a grid has the trials that it has", expected="no search.trials", received=sweep.search.trials)
     found = values(sweep.space)

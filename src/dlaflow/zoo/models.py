@@ -1,20 +1,17 @@
 """Networks by name: the two of the walk-through, or a user's own as `package.module:factory`.
 
 A factory returns a torch module that maps one image tensor [n, channels, height, width] to one tensor of logits
-[n, classes]. Its module may lie in the current folder. What follows an @ are its arguments: `model_bn@width=0.5`,
+[n, classes]; `dlaflow.zoo.factory` tells where it may lie. What follows an @ are its arguments: `model_bn@width=0.5`,
 `package.module:factory@width=2,norm=group`; without any it is called with none.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from importlib import import_module
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError, UsageError, require, unknown_name
+from dlaflow.zoo.factory import Reference, importable, load, reference, users_fault
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,10 +28,18 @@ def build_model(name: str) -> nn.Module:
     """
     check_name(name)
     require("torch", "safetensors", extra="train", what_for="a network")
-    base = base_name(name)
-    module_name, _, factory_name = MODELS.get(base, base).partition(":")
-    with _current_folder_importable():
-        return _call_factory(module_name, factory_name, _arguments(name))
+    from torch import nn
+
+    found = _reference(base_name(name))
+    factory = load(found)
+    with importable(found.folder):
+        try:
+            model = factory(**_arguments(name))
+        except Exception as error:
+            raise users_fault(f"{found}() failed", error) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{found}() made no network", expected="a torch.nn.Module", received=type(model).__name__)
+    return model
 
 
 def base_name(name: str) -> str:
@@ -47,7 +52,12 @@ def check_name(name: str) -> None:
     base = base_name(name)
     if ":" not in base and base not in MODELS:
         raise unknown_name("model", base, [*MODELS, "package.module:factory"])
+    _reference(base)
     _arguments(name)
+
+
+def _reference(base: str) -> Reference:
+    return reference(MODELS.get(base, base))
 
 
 def _arguments(name: str) -> dict[str, float | int | str]:
@@ -69,49 +79,3 @@ def _number_or_text(value: str) -> float | int | str:
         with suppress(ValueError):
             return kind(value)
     return value
-
-
-def _call_factory(module_name: str, factory_name: str, arguments: Mapping[str, float | int | str]) -> nn.Module:
-    from torch import nn
-
-    name = f"{module_name}:{factory_name}"
-    if not module_name or not factory_name:
-        raise UsageError("the model's name is incomplete", expected="package.module:factory", received=repr(name))
-    try:
-        module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise InputError(f"{module_name} cannot be imported: it needs the module {error.name!r}") from None
-        raise UsageError(
-            f"there is no Python module {error.name!r} for the model {name}",
-            then=f"It is looked for in the current folder ({Path.cwd()}) and among the installed packages.",
-        ) from None
-    except Exception as error:
-        raise _users_fault(f"{module_name} cannot be imported", error) from error
-    factory = getattr(module, factory_name, None)
-    if not callable(factory):
-        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise unknown_name(f"factory in {module_name}", factory_name, callables)
-    try:
-        model = factory(**arguments)
-    except Exception as error:
-        raise _users_fault(f"{name}() failed", error) from error
-    if not isinstance(model, nn.Module):
-        raise InputError(f"{name}() made no network", expected="a torch.nn.Module", received=type(model).__name__)
-    return model
-
-
-def _users_fault(what: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())
-    return InputError(f"{what}: {type(error).__name__}: {reason}")
-
-
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    """Python's console scripts leave the current folder out; `python -m` does not. Be like the latter."""
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)

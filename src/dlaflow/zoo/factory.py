@@ -1,0 +1,193 @@
+"""A network of the user's own, `package.module:factory`: where its code may lie, and what of it may be called.
+
+A name can come from a recipe that somebody else wrote, so it reaches no further than a network needs: the module lies
+in the folder or in an installed package, never in Python's own library, and what is called is a function or a network's
+class that is defined in such a module too (`from subprocess import getoutput` defines nothing). Importing the module
+still runs it: a recipe is a program.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from dlaflow.errors import InputError, UsageError, unknown_name
+
+_SHAPE = "package.module:factory"
+_PLACES = "a module in the folder of the recipe or the command, or in an installed package"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`folder/package.module:factory`; the folder is where the module may lie, the current one where it is left out."""
+
+    folder: Path
+    module: str
+    factory: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.factory}"
+
+    @property
+    def source(self) -> Path | None:
+        """The file of the module, where it lies in the folder."""
+        module = self.folder.joinpath(*self.module.split("."))
+        return next((path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()), None)
+
+
+def reference(name: str) -> Reference:
+    """What `name` says. Imports nothing. Raises UsageError where it cannot name a network."""
+    place, _, factory = name.rpartition(":")
+    folder, slash, module = place.rpartition("/")
+    if not module or not factory:
+        raise UsageError("the model's name is incomplete", expected=_SHAPE, received=repr(name))
+    if not all(part.isidentifier() for part in (*module.split("."), factory)):
+        raise UsageError("the model's name is none of Python's", expected=_SHAPE, received=repr(name))
+    _refuse_python_itself(module, name)
+    return Reference(Path(folder + slash), module, factory)
+
+
+def beside(name: str, folder: Path) -> str:
+    """A recipe's `name` with the recipe's folder in front, where the module lies in that folder.
+
+    Raises UsageError for a name that brings a folder of its own, or that cannot name a network.
+    """
+    if "/" in name.partition("@")[0]:
+        raise UsageError("the model's name names a folder", expected=_SHAPE, received=repr(name))
+    found = reference(name.partition("@")[0])
+    there = folder.resolve() != Path.cwd() and PathFinder.find_spec(_top(found.module), [str(folder)]) is not None
+    return f"{Path(os.path.relpath(folder)).as_posix()}/{name}" if there else name
+
+
+def load(found: Reference) -> Callable[..., object]:
+    """Import the module and return the factory.
+
+    Raises UsageError for a module or factory that is not there or may not be called, InputError when the module fails.
+    """
+    from torch import nn
+
+    with importable(found.folder):
+        _refuse_namesake(found)
+        _refuse_elsewhere(found.module, found)
+        factory = getattr(_imported(found), found.factory)
+        made_by = inspect.unwrap(factory)
+        is_network = inspect.isclass(made_by) and issubclass(made_by, nn.Module)
+        if not (is_network or inspect.isfunction(made_by)):
+            expected, kind = "a function or a class of torch.nn.Module", type(made_by).__name__
+            raise UsageError(f"{found} makes no network", expected=expected, received=f"a {kind}")
+        _refuse_python_itself(made_by.__module__ or "", str(found))
+        _refuse_elsewhere(made_by.__module__, found)
+    return cast("Callable[..., object]", factory)
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Python's console scripts leave the current folder out; `python -m` does not. Be like the latter."""
+    entry = str(folder.resolve())
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+
+
+def _imported(found: Reference) -> object:
+    try:
+        module = import_module(found.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (found.module == error.name or found.module.startswith(f"{error.name}.")):
+            raise InputError(f"{found.module} cannot be imported: it needs the module {error.name!r}") from None
+        raise _absent(error.name, found) from None
+    except Exception as error:
+        raise users_fault(f"{found.module} cannot be imported", error) from error
+    if not callable(getattr(module, found.factory, None)):
+        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise unknown_name(f"factory in {found.module}", found.factory, callables)
+    return module
+
+
+def users_fault(what: str, error: Exception) -> InputError:
+    """The user's own code failed."""
+    return InputError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _refuse_python_itself(module: str, name: str) -> None:
+    if _top(module) in sys.stdlib_module_names or _top(module) in ("", "__main__"):
+        received = f"{_top(module) or 'something'} of Python itself"
+        raise UsageError(f"{name} cannot be a network", expected=_PLACES, received=received)
+
+
+def _refuse_namesake(found: Reference) -> None:
+    """Python keeps one module of a name: the one in the folder must be it."""
+    known = getattr(sys.modules.get(_top(found.module)), "__file__", None)
+    there = PathFinder.find_spec(_top(found.module), [str(found.folder.resolve())])
+    if known is not None and there is not None and there.origin not in (None, known):
+        what = f"another module {_top(found.module)!r} is loaded, from {known}"
+        raise InputError(what, then=f"Rename the one in {found.folder.resolve()}.")
+
+
+def _refuse_elsewhere(module: str, found: Reference) -> None:
+    """Raise UsageError where `module` is not there, or lies neither in the folder nor in an installed package.
+
+    Nothing is imported for the answer.
+    """
+    try:
+        spec = find_spec(_top(module))
+    except ValueError:  # a module made by hand says nothing about itself
+        spec = None
+    if spec is None:
+        raise _absent(_top(module), found)
+    places = list(spec.submodule_search_locations or ([spec.origin] if spec.has_location and spec.origin else []))
+    if not places or not all(_is_allowed(Path(place), found.folder) for place in places):
+        received = f"{_top(module)} in {places[0] if places else spec.origin}"
+        then = "Put the module there, or install its package (`pip install -e .`)."
+        raise UsageError(f"{found} is not called", expected=_PLACES, received=received, then=then)
+
+
+def _is_allowed(place: Path, folder: Path) -> bool:
+    """Whether a file or a package's folder lies right in `folder` or among installed packages, not deeper in either."""
+    roots, projects = _installed()
+    forms = {place, place.resolve()}
+    return any(each.parent in (folder.resolve(), *roots) or any(map(each.is_relative_to, projects)) for each in forms)
+
+
+def _absent(module: str, found: Reference) -> UsageError:
+    return UsageError(
+        f"there is no Python module {module!r} for the model {found}",
+        then=f"It is looked for in the folder {found.folder.resolve()} and among the installed packages.",
+    )
+
+
+@cache
+def _installed() -> tuple[frozenset[Path], frozenset[Path]]:
+    """The folders that hold installed packages, and the projects of packages that are installed as editable."""
+    roots = {Path(__file__).resolve().parents[2]}  # dlaflow itself, also when it runs from its sources
+    projects = set()
+    for each in distributions():
+        roots |= {folder := Path(str(each.locate_file(""))), folder.resolve()}
+        try:
+            about = json.loads(each.read_text("direct_url.json") or "{}")
+            url = urlsplit(about["url"] if about.get("dir_info", {}).get("editable") else "")
+        except (ValueError, KeyError, AttributeError):
+            continue
+        if url.scheme == "file":
+            projects.add(Path(url2pathname(url.path)).resolve())
+    return frozenset(roots), frozenset(projects)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
