@@ -68,7 +68,7 @@ def test_a_failed_writer_of_a_new_file_leaves_no_file(tmp_path: Path):
 
 def test_a_writer_that_removes_its_file_changes_nothing(tmp_path: Path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt") as temporary:
+    with pytest.raises(InputError, match="cannot write"), atomic_path(tmp_path / "a.txt") as temporary:
         temporary.unlink()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
@@ -143,13 +143,31 @@ def test_permissions_are_those_of_any_new_file(mask: int, mode: int, tmp_path: P
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_a_link_is_replaced_and_what_it_points_to_is_kept(tmp_path: Path):
-    (tmp_path / "real.txt").write_text("real")
-    (tmp_path / "link.txt").symlink_to("real.txt")
-    write_atomic(tmp_path / "link.txt", "new")
-    assert not (tmp_path / "link.txt").is_symlink()
-    assert (tmp_path / "link.txt").read_text() == "new"
-    assert (tmp_path / "real.txt").read_text() == "real"
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path):
+    (tmp_path / "far").mkdir()
+    real, link = tmp_path / "far" / "real.txt", tmp_path / "link.txt"
+    real.write_text("real")
+    link.symlink_to("far/real.txt")
+    (tmp_path / "far" / "other.txt").hardlink_to(real)
+    write_atomic(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    assert (tmp_path / "far" / "other.txt").read_text() == "real", "replaced, not written over"
+    assert names(tmp_path) == ["far", "link.txt"]
+
+
+def test_a_link_to_nothing_makes_what_it_names(tmp_path: Path):
+    (tmp_path / "link").symlink_to("new/file")
+    write_atomic(tmp_path / "link", "new")
+    assert (tmp_path / "new" / "file").read_text() == "new"
+
+
+def test_links_in_a_circle_are_an_error_of_the_users(tmp_path: Path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(InputError, match=r"cannot write .*one: Too many levels of symbolic links"):
+        write_atomic(tmp_path / "one", "new")
+    assert names(tmp_path) == ["one", "two"]
 
 
 def test_what_cannot_be_written_is_an_error_of_the_users(tmp_path: Path):
@@ -162,7 +180,7 @@ def test_what_cannot_be_written_is_an_error_of_the_users(tmp_path: Path):
 def test_a_folder_of_that_name_stays_and_no_temporary_is_left(tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "inside").write_text("kept")
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(InputError, match=r"cannot write .*a: it is a folder"):
         write_atomic(tmp_path / "a", "new")
     assert names(tmp_path) == ["a"]
     assert names(tmp_path / "a") == ["inside"]

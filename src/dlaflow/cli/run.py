@@ -5,14 +5,15 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
+from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Reaching, group
+from dlaflow.cli.options import OutFolder, Reaching, group
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.boards.records import FleetOptions
@@ -52,7 +53,7 @@ class Messages:
     """What to say."""
 
     quiet: terminal.Quiet = False
-    json: Path | None = None
+    json: Written | None = None
     """Also write the record of the run to this file."""
 
 
@@ -69,7 +70,7 @@ def run(
     recipe: Path,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: OutFolder | None = None,
     resume: bool = False,
     change: Overrides = Overrides(),
     boards: OnBoards = OnBoards(),
