@@ -96,7 +96,7 @@ def test_a_full_disk_on_stdout_is_one_line(words: tuple[str, ...]) -> None:
         done = run(*words, stdout=full)
     assert done.returncode == 2
     assert done.stderr == (
-        "dlaflow: cannot read or write: No space left on device. Check the free space, and where the output goes.\n"
+        "dlaflow: cannot write stdout: No space left on device. Check the free space, and where the output goes.\n"
     )
 
 
@@ -104,7 +104,7 @@ def test_a_full_disk_on_stdout_is_one_line(words: tuple[str, ...]) -> None:
 def test_a_closed_stdout_is_one_line(words: tuple[str, ...]) -> None:
     done = run(*words, preexec_fn=lambda: os.close(1))
     assert done.returncode == 2
-    assert done.stderr.startswith("dlaflow: cannot read or write: stdout is closed.")
+    assert done.stderr.startswith("dlaflow: cannot write stdout: it is closed.")
     assert done.stderr.count("\n") == 1
 
 

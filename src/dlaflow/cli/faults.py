@@ -8,16 +8,46 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TextIO, cast
 
 from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
 
 DEBUG = "--debug"
+_STDOUT = "<stdout>"
+_KILLED = 128
+"""What a shell adds to the number of the signal that ended a program."""
 _LONGEST = 200
 """Messages of other libraries can hold whole files; their beginning names the cause."""
 _REPORT = "This is a fault of dlaflow: please report it with the command and the file"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: the same clean end as that of Ctrl-C, with the exit code that a shell would tell."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.name = signal.Signals(number).name
+        self.exit_code = _KILLED + number
+
+
+def heed_termination() -> None:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, unless whoever started the process chose otherwise."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, end)
 
 
 def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -44,6 +74,8 @@ def explain(error: BaseException) -> tuple[int, str]:
     match error:
         case DlaflowError():
             return error.exit_code, str(error)
+        case Terminated():
+            return error.exit_code, f"ended by {error.name}; what was finished is kept"
         case KeyboardInterrupt():
             return EXIT_INTERRUPTED, "interrupted; what was finished is kept"
         case BrokenPipeError():
@@ -64,9 +96,11 @@ def explain(error: BaseException) -> tuple[int, str]:
 def _of_the_system(error: OSError) -> str:
     """A refusal of the operating system, with the file where it names one."""
     reason = _shortened(error.strerror or str(error) or type(error).__name__)
+    if error.filename == _STDOUT:
+        return f"cannot write stdout: {reason}. Check the free space, and where the output goes."
     if error.filename is not None:
         return f"cannot use {_shortened(os.fsdecode(error.filename))}: {reason}. Check the path and the free space."
-    return f"cannot read or write: {reason}. Check the free space, and where the output goes."
+    return f"cannot read or write: {reason}. Check the free space."
 
 
 def _shortened(message: str) -> str:
@@ -87,6 +121,11 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or cast("TextIO", _Closed())
     sys.stderr = sys.stderr or io.StringIO()
+    if sys.stdout is sys.__stdout__ and type(sys.stdout) is io.TextIOWrapper:
+        unbuffered, buffer = sys.stdout.write_through, sys.stdout.buffer
+        sys.stdout = _Stdout(
+            buffer, sys.stdout.encoding, sys.stdout.errors, None, sys.stdout.line_buffering, unbuffered
+        )
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have
 
@@ -99,13 +138,34 @@ def _is_open(number: int) -> bool:
     return True
 
 
+class _Stdout(io.TextIOWrapper):
+    """stdout, whose errors say that they are its own."""
+
+    def write(self, text: str, /) -> int:
+        with _of_stdout():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _of_stdout():
+            super().flush()
+
+
+@contextmanager
+def _of_stdout() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = _STDOUT
+        raise
+
+
 class _Closed(io.TextIOBase):
     """A stdout that was closed before the command started."""
 
     encoding = "utf-8"
 
     def write(self, text: str, /) -> int:
-        raise OSError(None, "stdout is closed")
+        raise OSError(None, "it is closed", _STDOUT)
 
 
 def flush() -> None:
