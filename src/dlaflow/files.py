@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -37,6 +37,7 @@ _KINDS = {stat.S_IFDIR: "it is a folder", stat.S_IFSOCK: "it is a socket", stat.
 _HIDDEN: set[str] = set()
 """Files with a hidden name. It is noted before the file exists, so that no signal falls in between."""
 _GROUP: ContextVar[_Group | None] = ContextVar("group", default=None)
+_PROTECTED: ContextVar[frozenset[tuple[int, int]]] = ContextVar("protected", default=frozenset())
 _REAL_STDOUT: ContextVar[TextIO | None] = ContextVar("stdout", default=None)
 
 
@@ -128,6 +129,18 @@ def report_on_stderr() -> Iterator[None]:
         _REAL_STDOUT.reset(token)
 
 
+@contextmanager
+def protected(inputs: Iterable[Path]) -> Iterator[None]:
+    """While this is open, these files are not written over, by whatever name: the last guard, where it is too late to
+    tell before the work."""
+    kept = {(found.st_dev, found.st_ino) for path in inputs if path.is_file() for found in [path.stat()]}
+    token = _PROTECTED.set(_PROTECTED.get() | kept)
+    try:
+        yield
+    finally:
+        _PROTECTED.reset(token)
+
+
 def is_stdout(path: str | os.PathLike[str]) -> bool:
     """Whether a path names this process's stdout: `-`, /dev/stdout, /proc/self/fd/1, or a link to them."""
     with suppress(OSError):
@@ -202,6 +215,10 @@ class _Draft:
         self.path = path
         self.place = _place(path)
         self.stream = not isinstance(self.place, str) or _is_device(self.place)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = os.stat(self.place)
+            if (found.st_dev, found.st_ino) in _PROTECTED.get():
+                raise OSError(errno.EEXIST, "the command reads it")
         self._content = b""
         self._handle = -1
         self._hidden = self._old = ""
@@ -367,7 +384,7 @@ def _place(path: str | os.PathLike[str]) -> str | int:
             return int(name)
         text = os.path.join(folder, name)
         # What /proc says of another process's pipe is no name of a file: only the link itself leads there.
-        if not os.path.islink(text) or (os.path.exists(text) and not os.path.exists(os.path.realpath(text))):
+        if not os.path.islink(text) or folder.startswith("/proc/"):
             return text
         text = os.path.join(folder, os.readlink(text))
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

@@ -46,7 +46,7 @@ class EngineOptions:
     """Type and layout of the outputs, such as int8:chw32."""
     layer_device: Sequence[str] = ()
     """LAYER:GPU or LAYER:DLA for single layers."""
-    cache: File | None = None
+    cache: KeptFile | None = None
     """The calibration cache (INT8 up to TensorRT 10); with --data it is written."""
     scales: Literal["auto", "qdq", "none"] = "auto"
     """auto (from --cache or --data), qdq (the model holds Q/DQ nodes), none (speed only)."""

@@ -73,7 +73,8 @@ def refuse_overwriting(claims: Sequence[Claim]) -> None:
     """Raises UsageError for an output that is an input or another output, InputError where it cannot be written."""
     outputs = [claim for claim in claims if claim.writes]
     for index, output in enumerate(outputs):
-        check_output(output.path)
+        if output.use is Use.WRITTEN:
+            check_output(output.path)
         for other in outputs[:index]:
             if same_file(output.path, other.path):
                 raise UsageError(

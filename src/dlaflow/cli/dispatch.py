@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from dlaflow.api.claims import claims_of, hints_of, refuse_overwriting
+from dlaflow.api.claims import Use, claims_of, hints_of, refuse_overwriting
 from dlaflow.cli.commands import COMMANDS
 from dlaflow.cli.terminal import fitted_output
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
-from dlaflow.files import is_stdout, report_on_stderr
+from dlaflow.files import is_stdout, protected, report_on_stderr
 from dlaflow.version import __version__
 
 _HINT = " Did you mean "
@@ -60,6 +60,7 @@ def perform(app: App, argv: list[str], *, fitted: bool = False) -> object:
     claims = list(claims_of(hints_of(command), bound.arguments))
     refuse_overwriting(claims)
     with ExitStack() as during:
+        during.enter_context(protected(claim.path for claim in claims if claim.use is Use.READ))
         if any(claim.writes and is_stdout(claim.path) for claim in claims):
             during.enter_context(report_on_stderr())
         if fitted:

@@ -122,10 +122,8 @@ def open_streams() -> None:
     sys.stdout = sys.stdout or cast("TextIO", _Closed())
     sys.stderr = sys.stderr or io.StringIO()
     if sys.stdout is sys.__stdout__ and type(sys.stdout) is io.TextIOWrapper:
-        unbuffered, buffer = sys.stdout.write_through, sys.stdout.buffer
-        sys.stdout = _Stdout(
-            buffer, sys.stdout.encoding, sys.stdout.errors, None, sys.stdout.line_buffering, unbuffered
-        )
+        was = sys.stdout
+        sys.stdout = _Stdout(was.buffer, was.encoding, was.errors, None, was.line_buffering, was.write_through)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have
 
