@@ -207,7 +207,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         assert sorted(path.name for path in full.iterdir()) == ["filler", "old"]
         assert (full / "old").read_text() == "old"
         left = content(inputs).keys() - outside.keys()
-        assert left <= {"out.engine.log"}, "all outputs or none; the log of a build that failed stays"
+        assert left <= {"out.engine.log"}, "all outputs or none; the log of a build is none of them"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux does")

@@ -41,10 +41,10 @@ def help_text() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code; `dlaflow.errors` lists them. Whatever goes wrong is one line."""
-    from dlaflow.cli.faults import end_with, flush, heed_termination, open_streams, take_debug
+    from dlaflow.cli.faults import end_with, flush, heed_signals, open_streams, take_debug
 
     open_streams()
-    heed_termination()
+    heed_signals()
     arguments, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(arguments)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO, cast
 
-from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
+from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError, EnvironmentLacksError
 
 DEBUG = "--debug"
 _STDOUT = "<stdout>"
@@ -26,6 +26,10 @@ _KILLED = 128
 _LONGEST = 200
 """Messages of other libraries can hold whole files; their beginning names the cause."""
 _REPORT = "This is a fault of dlaflow: please report it with the command and the file"
+
+
+_ARRIVED: list[KeyboardInterrupt] = []
+"""The signals that were to end the command."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -37,17 +41,19 @@ class Terminated(KeyboardInterrupt):
         self.exit_code = _KILLED + number
 
 
-def heed_termination() -> None:
+def heed_signals() -> None:
     """Let SIGTERM and SIGHUP end the work as Ctrl-C does, unless whoever started the process chose otherwise."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated(number)
-
+    _ARRIVED.clear()
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, end)
+            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _ARRIVED.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
+    raise _ARRIVED[-1]
 
 
 def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -59,6 +65,8 @@ def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 def end_with(error: BaseException, *, debug: bool) -> int:
     """Tell on stderr why the command ends, and return its exit code."""
+    if _ARRIVED and (type(error) is EnvironmentLacksError or not isinstance(error, DlaflowError)):
+        error = _ARRIVED[0]  # a package whose import it fell into calls itself broken
     code, line = explain(error)
     if debug and line:
         _complain("".join(traceback.format_exception(error)))
