@@ -11,8 +11,10 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import re
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
@@ -27,6 +29,8 @@ _LINKS = 40
 """Links in a row before it is called a loop, as Linux has it."""
 _LONGEST_STEM = 100
 """Of the name in a hidden one: what is added must not make it too long for the file system."""
+_ABANDONED_S = 2.0
+"""Seconds: longer than from making a file to locking it."""
 _STDOUT = 1
 _NEW_FILE = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _NO_NAME = getattr(os, "O_TMPFILE", 0) if os.path.isdir("/proc/self/fd") else 0
@@ -237,12 +241,12 @@ class _Draft:
     def hide(self) -> Path:
         """A hidden file for somebody else to write into; for a stream it lies where temporary files do."""
         self._open(nameless=False)
-        self._close()
         return Path(self._hidden)
 
     def adopt(self) -> None:
         """Take what was written into the hidden file."""
-        self._handle = os.open(self._hidden, _NEW_FILE)
+        self._close()
+        self._handle = os.open(self._hidden, _NEW_FILE)  # whoever wrote it may have replaced it
         if self.stream:
             self._content = Path(self._hidden).read_bytes()
         else:
@@ -312,15 +316,30 @@ class _Draft:
             except OSError as error:
                 if error.errno not in _CANNOT_BE_NAMELESS:
                     raise
+        self._remove_abandoned(folder)
         self._hidden = self._new_name(folder)
         self._handle = os.open(self._hidden, _NEW_FILE | os.O_CREAT | os.O_EXCL, 0o666)
+        _lock(self._handle)
+
+    def _stem(self) -> str:
+        return "." + os.fsdecode(os.fsencode(os.path.basename(str(self.place)))[:_LONGEST_STEM])
 
     def _new_name(self, folder: str = "") -> str:
-        place = str(self.place)
-        stem = os.fsdecode(os.fsencode(os.path.basename(place))[:_LONGEST_STEM])
-        name = os.path.join(folder or os.path.dirname(place), f".{stem}.{os.urandom(4).hex()}.tmp")
+        name = os.path.join(folder or os.path.dirname(str(self.place)), f"{self._stem()}.{os.urandom(4).hex()}.tmp")
         _HIDDEN.add(name)
         return name
+
+    def _remove_abandoned(self, folder: str) -> None:
+        """Remove what a killed process left of the same output: nobody holds its lock, and it is not of this moment."""
+        ours = re.compile(re.escape(self._stem()) + r"\.[0-9a-f]{8}\.tmp")
+        for name in filter(ours.fullmatch, os.listdir(folder)):
+            with suppress(OSError):
+                handle = os.open(os.path.join(folder, name), _NEW_FILE | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    if time.time() - os.fstat(handle).st_mtime > _ABANDONED_S and _lock(handle):
+                        os.unlink(os.path.join(folder, name))
+                finally:
+                    os.close(handle)
 
     def _close(self) -> None:
         if self._handle >= 0:
@@ -423,6 +442,19 @@ def _refused(path: str | os.PathLike[str], error: OSError) -> InputError:
 
 def _shown(path: str | os.PathLike[str]) -> str:
     return "stdout" if os.fspath(path) == "-" else os.fspath(path)
+
+
+def _lock(handle: int) -> bool:
+    """Hold a file until its handle is closed; the system does that for a process that is killed."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _scratch() -> str:

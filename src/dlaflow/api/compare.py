@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlaflow.api.claims import OutFile
+from dlaflow.api.claims import Claim, OutFile, Use, claims_of, refuse_overwriting
 from dlaflow.api.keywords import File
 from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
@@ -95,6 +96,8 @@ def compare(
 
     limits = limits_of([fail_on] if isinstance(fail_on, str) else list(fail_on), len(runs))
     files = ComparedFiles(html=html, markdown=markdown, svg=svg, json=json)
+    read = [Claim("run", Path(run), Use.READ) for run in runs if isinstance(run, str | os.PathLike)]
+    refuse_overwriting([*read, *claims_of({}, {"": files})])
     found = compare_runs([_run_of(run) for run in runs], limits, files)
     return Comparison(found.run, found.worse or [])
 

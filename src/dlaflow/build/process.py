@@ -72,9 +72,8 @@ def run_logged(
                     on_line(raw.decode("utf-8", errors="replace").rstrip("\r\n"))
             child.wait()
         except OSError as error:
-            raise InputError(
-                f"cannot write {log}: {error.strerror}", then="Make room, or choose another place."
-            ) from None
+            log.unlink(missing_ok=True)  # half a log would tell half the truth
+            raise InputError(f"cannot write {log}: {error.strerror}", then="Make room.") from None
         finally:
             if alarm:
                 alarm.cancel()

@@ -32,8 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dlaflow: no model to check, expected ONNX files, received {' '.join(patterns) or 'none'}\n")
         return EXIT_USAGE
     stems = [folder / f"{number:02}_{model.stem}" for number, model in enumerate(models)] if folder else []
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.stderr.write(f"dlaflow: cannot write {folder}: {error.strerror}\n")
+        return EXIT_USAGE
     codes = []
     for number, model in enumerate(models):
         files = ["--sarif", f"{stems[number]}.sarif", "--json", f"{stems[number]}.json"] if folder else []

@@ -41,14 +41,23 @@ class Terminated(KeyboardInterrupt):
         self.exit_code = _KILLED + number
 
 
-def heed_signals() -> None:
-    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, unless whoever started the process chose otherwise."""
+@contextmanager
+def heeding_signals(*, whole_process: bool) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, unless whoever started the process chose otherwise.
+
+    What arrives after the work of a `whole_process` ends it at once, with no word from those who tidy up.
+    """
     _ARRIVED.clear()
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                signal.signal(number, _end)
+        for number in filter(None, (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if whole_process else handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

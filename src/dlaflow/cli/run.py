@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from dlaflow.api.claims import Written
+from dlaflow.api.claims import Claim, Use, Written, claims_of, refuse_overwriting
 from dlaflow.cli import terminal
 from dlaflow.cli.options import OutFolder, Reaching, group
 from dlaflow.files import write_atomic
@@ -101,6 +101,8 @@ def run(
         Keep what an earlier run in that folder finished; without it the run starts over.
     """
     wanted = _changed(load_recipe(recipe), change)
+    read = [Claim("onnx", Path(variant.onnx), Use.READ) for variant in wanted.variant if variant.onnx]
+    refuse_overwriting([*read, *claims_of({}, {"": messages})])
     console, errors = terminal.console(), terminal.console(stderr=True)
 
     def announce(text: str) -> None:
