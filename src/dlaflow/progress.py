@@ -78,13 +78,14 @@ def stoppable() -> Iterator[Interruption]:
         yield requested
         return
 
-    asked_by = [0]
+    asked_by: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if requested.asked:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        requested.asked, asked_by[0] = True, number
+        requested.asked = True
+        asked_by.append(number)
 
     numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(each))]
     before = {number: signal.signal(number, note) for number in numbers}
@@ -93,6 +94,7 @@ def stoppable() -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if callable(handler := before.get(asked_by[0])):
-            handler(asked_by[0], None)
+        for number, handler in before.items():
+            if asked_by[:1] == [number] and callable(handler):
+                handler(number, None)
         requested.heed()

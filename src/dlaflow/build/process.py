@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -72,7 +73,8 @@ def run_logged(
                     on_line(raw.decode("utf-8", errors="replace").rstrip("\r\n"))
             child.wait()
         except OSError as error:
-            log.unlink(missing_ok=True)  # half a log would tell half the truth
+            if stat.S_ISREG(log.lstat().st_mode):  # never a device, nor a link of the user's
+                log.unlink()
             raise InputError(f"cannot write {log}: {error.strerror}", then="Make room.") from None
         finally:
             if alarm:
