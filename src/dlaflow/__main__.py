@@ -11,7 +11,7 @@ from dlaflow.errors import EXIT_INTERRUPTED
 
 if __name__ == "__main__":
     code = main()
-    if code == EXIT_INTERRUPTED:
+    if code >= EXIT_INTERRUPTED:
         # Under -m, Python ends by the signal itself when Ctrl-C fell into code that a library runs from C (pybind11's
         # exec does), although it was caught above. Scripts are promised the exit code.
         atexit._run_exitfuncs()

@@ -69,6 +69,8 @@ class Interruption:
 def stoppable() -> Iterator[Interruption]:
     """Turn the first Ctrl-C into a request that callbacks pass on to a C++ library; raise KeyboardInterrupt at the end.
 
+    A SIGTERM that Python handles is kept back in the same way.
+
     A second Ctrl-C ends the program as usual. Outside the main thread signals do not arrive, so nothing changes there.
     """
     requested = Interruption()
@@ -76,15 +78,23 @@ def stoppable() -> Iterator[Interruption]:
         yield requested
         return
 
+    asked_by: list[int] = []
+
     def note(number: int, frame: FrameType | None) -> None:
         if requested.asked:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGINT)
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         requested.asked = True
+        asked_by.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(each))]
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield requested
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, handler in before.items():
+            if asked_by[:1] == [number] and callable(handler):
+                handler(number, None)
         requested.heed()

@@ -215,7 +215,7 @@ def test_only_an_answer_in_a_file_reads_the_whole_model(classifier, tmp_path, mo
     monkeypatch.setattr("dlaflow.graph.load.sha256_of", lambda path: hashed.append(path) or "0" * 64)
     assert main(["check", str(classifier), "--layers"]) == 0
     assert hashed == []
-    files = [field.name for field in dataclasses.fields(Outputs) if "Path" in str(field.type)]
+    files = [field.name for field in dataclasses.fields(Outputs) if "Written" in str(field.type)]
     assert len(files) >= 4
     for count, name in enumerate(files, 1):
         out = tmp_path / name

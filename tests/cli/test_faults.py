@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,6 +74,62 @@ def test_a_message_of_another_library_is_shortened_and_printable() -> None:
     assert len(line) < 400
     assert line.isprintable()
     assert "first second \\x1b[31mred\\u202e" in line
+
+
+HELD = """
+import signal, sys, time
+import dlaflow.cli.dispatch as commands
+from dlaflow.cli import main
+from dlaflow.files import together, write_atomic
+
+def dispatch(argv):
+    with together():
+        write_atomic("out.json", "half of the answer")
+        print("ready", flush=True)
+        time.sleep(600)
+
+commands.dispatch = dispatch
+sys.exit(main(["check", "m.onnx"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_in_one_line_and_leave_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HELD]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == code
+    assert err.startswith("dlaflow: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hang_up_that_was_to_be_ignored_is(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-c", HELD], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+
+
+def test_an_import_that_a_signal_broke_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dispatch(words: list[str]) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise EnvironmentLacksError("numpy does not load") from None
+        return 0
+
+    monkeypatch.setattr(cli, "_run", dispatch)
+    assert main(["check", "m.onnx"]) == 130
 
 
 def test_debug_stands_anywhere_but_behind_two_dashes() -> None:

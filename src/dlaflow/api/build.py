@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dlaflow.api.claims import KeptFile, OutFile
 from dlaflow.api.keywords import File, keywords
 from dlaflow.build.capability import Via, examine
 from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Scales
@@ -45,7 +46,7 @@ class EngineOptions:
     """Type and layout of the outputs, such as int8:chw32."""
     layer_device: Sequence[str] = ()
     """LAYER:GPU or LAYER:DLA for single layers."""
-    cache: File | None = None
+    cache: KeptFile | None = None
     """The calibration cache (INT8 up to TensorRT 10); with --data it is written."""
     scales: Literal["auto", "qdq", "none"] = "auto"
     """auto (from --cache or --data), qdq (the model holds Q/DQ nodes), none (speed only)."""
@@ -65,7 +66,7 @@ class EngineOptions:
     """MiB of DRAM for a loadable's own tensors."""
     dla_global_dram: float | None = None
     """MiB of DRAM for a loadable's weights."""
-    timing_cache: File | None = None
+    timing_cache: KeptFile | None = None
     """Timings kept from build to build."""
     optimization_level: int | None = None
     """0 (fast build) to 5 (fast engine); from TensorRT 8.6."""
@@ -251,7 +252,7 @@ class BuildArguments(BuildOptions, TargetOptions):
 
     model: File = field(kw_only=False)
     """The ONNX model."""
-    out: File = field(kw_only=False)
+    out: OutFile = field(kw_only=False)
     """The engine to write."""
     progress: Progress = silent
     """What shows how far the work is."""

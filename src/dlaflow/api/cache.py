@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlaflow.api.keywords import File
+from dlaflow.api.claims import OutFile
 from dlaflow.errors import InputError, UsageError
-from dlaflow.files import atomic_path, write_atomic
+from dlaflow.files import is_stream, together, waiting, write_atomic
 from dlaflow.graph.load import as_model
 from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, read_cache, save_cache, write_cache
 from dlaflow.quantize.calibration import scales_by_name
@@ -69,11 +69,11 @@ def _saved(header: str, scales: Mapping[str, float], out: Path) -> CacheFile:
 class FromQdqOptions:
     """What to write of a Q/DQ model."""
 
-    cache: File
+    cache: OutFile
     """The calibration cache."""
-    plain: File
+    plain: OutFile
     """The model without Q/DQ."""
-    layer_precisions: File | None = None
+    layer_precisions: OutFile | None = None
     """The value for trtexec's --layerPrecisions: layers that were not quantised, as name:fp16."""
     tensorrt: str = "8.5.2"
     """The version in the cache's header; it also decides the names of the parser's own tensors."""
@@ -93,16 +93,16 @@ def from_qdq(model: Path, options: FromQdqOptions) -> Translated:
 
     Raises UsageError for a release that reads no cache, InputError for a model that cannot be used.
     """
-    import onnx
-
     header_for_reader(options.tensorrt)
+    if is_stream(options.plain):
+        raise UsageError("the plain model is read again", expected="a file", received=options.plain)
     stripped = strip_qdq(model)
-    with atomic_path(options.plain) as temporary:
-        onnx.save(stripped.model, str(temporary))
-    covered = cover(Path(options.plain), scales_by_name(stripped.scales), options.tensorrt)
-    write_cache(covered.scales, options.tensorrt, Path(options.cache))
-    if options.layer_precisions is not None:
-        write_atomic(options.layer_precisions, layer_precisions(stripped.float_nodes))
+    with together():
+        write_atomic(options.plain, stripped.model.SerializeToString())
+        covered = cover(waiting(Path(options.plain)), scales_by_name(stripped.scales), options.tensorrt)
+        write_cache(covered.scales, options.tensorrt, Path(options.cache))
+        if options.layer_precisions is not None:
+            write_atomic(options.layer_precisions, layer_precisions(stripped.float_nodes))
     return Translated(len(covered.scales), covered.missing, tuple(stripped.float_nodes))
 
 

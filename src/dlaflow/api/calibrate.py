@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlaflow.api.claims import OutFile
 from dlaflow.api.images import ImageOptions, Selection, select
 from dlaflow.api.keywords import File, keywords
+from dlaflow.files import is_stream, together
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, silent
@@ -32,9 +34,9 @@ DEFAULT_RELEASE = "8.5.2"
 class CalibrateOptions:
     """How to calibrate, and the files to write."""
 
-    cache: File | None = None
+    cache: OutFile | None = None
     """TensorRT's calibration cache (TensorRT 8.x and 10.x); FILE.json beside it records model, images and ranges."""
-    qdq: File | None = None
+    qdq: OutFile | None = None
     """The INT8 model with Q/DQ nodes (TensorRT 11.4, onnxruntime)."""
     method: str = "entropy"
     """entropy, percentile, minmax, mse, or auto."""
@@ -107,29 +109,31 @@ def calibrate_on(
     how = CalibrationConfig(options.method, options.percentile, len(chosen.images), _checkpoint(options), shapes=shapes)
     found = run_calibration(held, partial(in_batches, chosen.images, batch), how, progress)
     header, count = "", 0
-    if options.cache is not None:
-        tensorrt, cache = options.release(), Path(options.cache)
-        header = header_for(tensorrt)
-        covered = cover(held, found, tensorrt, shapes)
-        missing = tuple(f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing)
-        found = replace(found, warnings=(*found.warnings, *missing))
-        scales = covered.scales
-        if float_nodes or options.residual_ones:
-            graph = index(held.proto)
-            scales = without_float_nodes(graph, scales, float_nodes)
-            scales = with_residual_ones(graph, scales) if options.residual_ones else scales
-        write_cache(scales, tensorrt, cache)
-        write_calibration(found, sidecar_of(cache))
-        count = len(scales)
-    if options.qdq is not None:
-        write_qdq(held.path, found, Path(options.qdq), float_nodes=float_nodes)
+    with together():
+        if options.cache is not None:
+            tensorrt, cache = options.release(), Path(options.cache)
+            header = header_for(tensorrt)
+            covered = cover(held, found, tensorrt, shapes)
+            missing = tuple(f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing)
+            found = replace(found, warnings=(*found.warnings, *missing))
+            scales = covered.scales
+            if float_nodes or options.residual_ones:
+                graph = index(held.proto)
+                scales = without_float_nodes(graph, scales, float_nodes)
+                scales = with_residual_ones(graph, scales) if options.residual_ones else scales
+            write_cache(scales, tensorrt, cache)
+            if not is_stream(cache):
+                write_calibration(found, sidecar_of(cache))
+            count = len(scales)
+        if options.qdq is not None:
+            write_qdq(held.path, found, Path(options.qdq), float_nodes=float_nodes)
     return Calibrated(found, chosen.description, header, count)
 
 
 def _checkpoint(options: CalibrateOptions) -> Path | None:
     """Where a killed calibration goes on from: beside the first file; nowhere when none is written."""
-    out = options.cache or options.qdq
-    return Path(out).with_name(f".{Path(out).name}.checkpoint.npz") if out else None
+    out = next((Path(path) for path in (options.cache, options.qdq) if path and not is_stream(path)), None)
+    return out.with_name(f".{out.name}.checkpoint.npz") if out else None
 
 
 @dataclass(frozen=True, kw_only=True)

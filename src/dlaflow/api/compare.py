@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlaflow.api.claims import Claim, OutFile, Use, claims_of, refuse_overwriting
 from dlaflow.api.keywords import File
 from dlaflow.errors import UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 from dlaflow.report.compare import Limit, Regression, merge, parse_limit, read_any_run, regressions
 from dlaflow.report.records import RunRecord, Variant, utc_now
 from dlaflow.types import Placement
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
 class ComparedFiles:
     """What to write."""
 
-    html: File | None = None
+    html: OutFile | None = None
     """One self-contained report over all runs."""
-    markdown: File | None = None
+    markdown: OutFile | None = None
     """A table for a pull request."""
-    svg: File | None = None
+    svg: OutFile | None = None
     """The strips of all variants as a picture, for a README or a slide."""
-    json: File | None = None
+    json: OutFile | None = None
     """The merged record."""
 
 
@@ -57,32 +59,33 @@ def compare_runs(runs: Sequence[RunRecord], limits: Sequence[Limit], files: Comp
     """Put runs side by side and write the files; with `limits` also what got worse from the first to the last."""
     merged = merge(runs, utc_now()) if len(runs) > 1 else runs[0]
     worse = regressions(runs[0], runs[-1], limits) if limits else None
-    if files.html is not None:
-        from dlaflow.report.html import render
+    with together():
+        if files.html is not None:
+            from dlaflow.report.html import render
 
-        write_atomic(files.html, render(merged))
-    if files.markdown is not None:
-        from dlaflow.report.text import run_markdown
+            write_atomic(files.html, render(merged))
+        if files.markdown is not None:
+            from dlaflow.report.text import run_markdown
 
-        write_atomic(files.markdown, run_markdown(merged, worse))
-    if files.svg is not None:
-        from dlaflow.report.strip import strips_svg
+            write_atomic(files.markdown, run_markdown(merged, worse))
+        if files.svg is not None:
+            from dlaflow.report.strip import strips_svg
 
-        write_atomic(files.svg, strips_svg(merged))
-    if files.json is not None:
-        from dlaflow.report.json import run_json
+            write_atomic(files.svg, strips_svg(merged))
+        if files.json is not None:
+            from dlaflow.report.json import run_json
 
-        write_atomic(files.json, run_json(merged))
+            write_atomic(files.json, run_json(merged))
     return Compared(merged, worse)
 
 
 def compare(
     *runs: File | Placement | RunRecord,
     fail_on: Iterable[str] = (),
-    html: File | None = None,
-    markdown: File | None = None,
-    svg: File | None = None,
-    json: File | None = None,
+    html: OutFile | None = None,
+    markdown: OutFile | None = None,
+    svg: OutFile | None = None,
+    json: OutFile | None = None,
 ) -> Comparison:
     """Put runs side by side; `fail_on` (switches, loadables, accuracy=0.5, slower=5%) fills `regressions`.
 
@@ -93,6 +96,8 @@ def compare(
 
     limits = limits_of([fail_on] if isinstance(fail_on, str) else list(fail_on), len(runs))
     files = ComparedFiles(html=html, markdown=markdown, svg=svg, json=json)
+    read = [Claim("run", Path(run), Use.READ) for run in runs if isinstance(run, str | os.PathLike)]
+    refuse_overwriting([*read, *claims_of({}, {"": files})])
     found = compare_runs([_run_of(run) for run in runs], limits, files)
     return Comparison(found.run, found.worse or [])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dlaflow.api.claims import OutFile
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.progress import Progress, silent
@@ -205,7 +206,7 @@ class FixArguments(FixOptions, TargetOptions):
 
     model: File = field(kw_only=False)
     """The ONNX file."""
-    out: File | None = field(default=None, kw_only=False)
+    out: OutFile | None = field(default=None, kw_only=False)
     """The ONNX file to write. Default: none is written."""
     samples: Samples | None = None
     """Real inputs for the proof and for statistics."""

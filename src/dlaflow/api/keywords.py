@@ -25,6 +25,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeAlias, TypeVar
 
+from dlaflow.api.claims import claims_of, refuse_overwriting
 from dlaflow.errors import unknown_name
 
 File: TypeAlias = str | os.PathLike[str]
@@ -50,7 +51,9 @@ def keywords(record: Callable[_P, _Record]) -> Callable[[Callable[[_Record], _An
             for name in options:
                 if name not in known:
                     raise unknown_name("option", name, known)
-            return function(record(*arguments, **options))
+            given = record(*arguments, **options)
+            refuse_overwriting(list(claims_of({}, {"": given})))
+            return function(given)
 
         own = inspect.signature(record).parameters.values()
         answer = inspect.signature(function).return_annotation

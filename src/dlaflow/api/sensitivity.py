@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from dlaflow.api.calibrate import DEFAULT_SAMPLES
+from dlaflow.api.claims import OutFile
 from dlaflow.api.images import ImageOptions, select
 from dlaflow.api.keywords import File
 from dlaflow.errors import UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.graph.load import as_model
 from dlaflow.progress import Progress, silent
@@ -31,9 +32,9 @@ class SensitivityOptions:
     """How many points of top-1 (without labels: of agreement) may be lost."""
     method: str = "entropy"
     """The calibration method."""
-    layer_precisions: File | None = None
+    layer_precisions: OutFile | None = None
     """Write the layers to keep, as the value of trtexec's --layerPrecisions."""
-    qdq: File | None = None
+    qdq: OutFile | None = None
     """Write the Q/DQ model without those layers."""
     shape: ShapesGiven = ()
     """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
@@ -68,8 +69,9 @@ def rank_layers(
     calibration = calibrate(model, partial(in_batches, first.images, reading.batch), config, progress)
     sample = Sample(second.images, second.labels, reading.batch, shapes)
     found = rank(model, calibration, sample, options.max_drop, progress)
-    if options.layer_precisions is not None:
-        write_atomic(options.layer_precisions, layer_precisions(found.keep))
-    if options.qdq is not None:
-        write_qdq(model, calibration, Path(options.qdq), float_nodes=found.keep)
+    with together():
+        if options.layer_precisions is not None:
+            write_atomic(options.layer_precisions, layer_precisions(found.keep))
+        if options.qdq is not None:
+            write_qdq(model, calibration, Path(options.qdq), float_nodes=found.keep)
     return Ranked(found, second.labels is not None)

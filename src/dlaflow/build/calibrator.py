@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dlaflow.build.device_memory import DeviceBuffer, DeviceMemory
 from dlaflow.errors import InputError
-from dlaflow.files import write_atomic
+from dlaflow.files import at_once, write_atomic
 from dlaflow.progress import Task
 from dlaflow.quantize.cache import header_for
 
@@ -70,7 +70,8 @@ class Feed:
     def write(self, content: bytes) -> None:
         """Keep what TensorRT computed; a cache that was only read stays as it is."""
         if self.cache is not None and self.batches is not None:
-            write_atomic(self.cache, content)
+            with at_once():
+                write_atomic(self.cache, content)
 
 
 def fitted_cache(content: bytes, tensorrt: str) -> bytes:

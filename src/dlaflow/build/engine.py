@@ -20,7 +20,7 @@ from dlaflow.build.python_build import RTX_AS, Bindings, CalibrationImages, Engi
 from dlaflow.build.trtexec import LoggedBuild, TrtexecOptions, build_with_trtexec
 from dlaflow.build.trtexec_arguments import build_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
-from dlaflow.files import atomic_path
+from dlaflow.files import is_stream, same_file, together, write_atomic
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.progress import Progress, silent
@@ -80,17 +80,19 @@ def build_engine(request: Request, how: How | None = None, progress: Progress = 
 
 def require_another_path(request: Request) -> None:
     """Raises UsageError when the engine would be written over the model."""
-    if request.engine.resolve() == request.model.resolve():
+    if same_file(request.engine, request.model):
         raise UsageError("the engine would overwrite the model", received=request.engine, then="Name another file.")
+    if is_stream(request.engine):
+        raise UsageError("an engine has files beside it", expected="a file", received=request.engine)
 
 
 def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult:
     config, tensorrt = request.config, request.built_for.tensorrt
     cautions = examine(config, tensorrt, "trtexec")
     cautions += require_usable_types(request.model, config, tensorrt)
-    with _fitting_cache(config, tensorrt) as fitting:
+    with _fitting_cache(config, tensorrt) as fitting, together():
         built = build_with_trtexec(request.model, request.engine, fitting, tensorrt, how.trtexec, progress)
-    return recorded(request, built, cautions, "Name the release that is here.")
+        return recorded(request, built, cautions, "Name the release that is here.")
 
 
 def recorded(request: Request, built: LoggedBuild, cautions: list[Caution], advice: str) -> BuildResult:
@@ -119,9 +121,7 @@ def _with_python(request: Request, how: How, bindings: Bindings) -> BuildResult:
     cautions = examine(request.config, release, "python")
     cautions += require_usable_types(request.model, request.config, release)
     cautions += _about_release(release, request.built_for.tensorrt, "Name the release that is here.")
-    with atomic_path(request.engine) as unfinished:
-        plan = build_with_python(bindings, request.model, request.config, how.images)
-        unfinished.write_bytes(plan.content)
+    plan = build_with_python(bindings, request.model, request.config, how.images)
     if plan.answers and not any(answer.runs for answer in plan.answers):
         cautions.append(
             Caution(
@@ -129,19 +129,23 @@ def _with_python(request: Request, how: How, bindings: Bindings) -> BuildResult:
             )
         )
     built_for = replace(request.built_for, tensorrt=release, compute_capability=_capability(how))
-    record = BuildRecord("python", plan.seconds, cautions=_texts(cautions))
-    manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
-    return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)
+    return _kept(request, plan, built_for, BuildRecord("python", plan.seconds, cautions=_texts(cautions)), cautions)
 
 
 def _for_rtx(request: Request, how: How, bindings: Bindings) -> BuildResult:
     cautions = examine(request.config, RTX_AS, "rtx")
-    with atomic_path(request.engine) as unfinished:
-        plan = build_for_rtx(bindings, request.model, request.config, how.gpus)
-        unfinished.write_bytes(plan.content)
+    plan = build_for_rtx(bindings, request.model, request.config, how.gpus)
     built_for = BuiltFor("tensorrt_rtx", bindings.trt.__version__, gpus=tuple(how.gpus))
-    record = BuildRecord("rtx", plan.seconds, cautions=_texts(cautions))
-    manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
+    return _kept(request, plan, built_for, BuildRecord("rtx", plan.seconds, cautions=_texts(cautions)), cautions)
+
+
+def _kept(
+    request: Request, plan: EnginePlan, built_for: BuiltFor, record: BuildRecord, cautions: Sequence[Caution]
+) -> BuildResult:
+    """Write the engine with its manifest."""
+    with together():
+        write_atomic(request.engine, plan.content)
+        manifest = write_manifest(request.engine, request.model, request.config, built_for, record)
     return BuildResult(request.engine, manifest, tuple(cautions), plan=plan)
 
 

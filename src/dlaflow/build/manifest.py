@@ -14,7 +14,7 @@ import msgspec
 
 from dlaflow.build.config import BuildConfig
 from dlaflow.errors import InputError
-from dlaflow.files import sha256_of, write_atomic
+from dlaflow.files import sha256_of, waiting, write_atomic
 from dlaflow.targets.version import Version
 from dlaflow.version import __version__
 
@@ -98,8 +98,8 @@ def write_manifest(
     manifest = EngineManifest(
         schema=SCHEMA,
         dlaflow=__version__,
-        engine=FileMark(engine.name, sha256_of(engine)),
-        bytes=engine.stat().st_size,
+        engine=FileMark(engine.name, sha256_of(waiting(engine))),
+        bytes=waiting(engine).stat().st_size,
         model=FileMark(str(model), sha256_of(model)),
         cache=FileMark(config.cache, sha256_of(config.cache)) if config.cache else None,
         built_for=built_for,

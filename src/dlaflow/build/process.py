@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.errors import EnvironmentLacksError
+from dlaflow.errors import EnvironmentLacksError, InputError
 
 _GRACE_SECONDS = 5.0
 _LONGEST_LINE = 1 << 16
@@ -39,13 +40,13 @@ def run_logged(
 ) -> Outcome:
     """Run `command`, write its output to `log` as it comes and hand each line (without its end) to `on_line`.
 
-    `timeout` is in seconds (None: none). Raises EnvironmentLacksError when the program cannot be started or the log
-    cannot be written; whatever is raised meanwhile (KeyboardInterrupt too) leaves no process behind.
+    `timeout` is in seconds (None: none). Raises EnvironmentLacksError when the program cannot be started, InputError
+    when the log cannot be written; whatever is raised meanwhile (KeyboardInterrupt too) leaves no process behind.
     """
     try:
         sink = log.open("wb", buffering=0)
     except OSError as error:
-        raise EnvironmentLacksError(f"cannot write {log}: {error.strerror}") from None
+        raise InputError(f"cannot write {log}: {error.strerror}", then="Make room.") from None
     with sink:
         try:
             child = subprocess.Popen(
@@ -72,7 +73,9 @@ def run_logged(
                     on_line(raw.decode("utf-8", errors="replace").rstrip("\r\n"))
             child.wait()
         except OSError as error:
-            raise EnvironmentLacksError(f"cannot write {log}: {error.strerror}", then="Free some space.") from None
+            if stat.S_ISREG(log.lstat().st_mode):  # never a device, nor a link of the user's
+                log.unlink()
+            raise InputError(f"cannot write {log}: {error.strerror}", then="Make room.") from None
         finally:
             if alarm:
                 alarm.cancel()

@@ -34,7 +34,7 @@ from dlaflow.build.surface import (
     TensorObject,
 )
 from dlaflow.errors import InputError, UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import at_once, write_atomic
 from dlaflow.progress import Progress, silent, stoppable
 from dlaflow.targets.features import has
 from dlaflow.targets.version import Version
@@ -426,7 +426,8 @@ def load_timing_cache(settings: Settings, path: str | None) -> None:
 def save_timing_cache(settings: Settings, path: str | None) -> None:
     """Keep the timings for the next build."""
     if path is not None:
-        write_atomic(path, bytes(memoryview(settings.get_timing_cache().serialize())))
+        with at_once():
+            write_atomic(path, bytes(memoryview(settings.get_timing_cache().serialize())))
 
 
 def _lookup(names: Mapping[str, str], name: str, kind: str) -> str:

@@ -18,7 +18,8 @@ _EPILOGUE = """Examples:
   dlaflow check model.onnx --board agx-orin-64gb --jetpack 5.1.1 --precision int8
   dlaflow check model.onnx --board orin-nx-16gb --jetpack 6.2 --fail-on fallback --sarif findings.sarif
 
-`dlaflow COMMAND --help` tells the options of a command. Each takes `--debug` too: the traceback of whatever ends it."""
+`dlaflow COMMAND --help` tells the options of a command. Each takes `--debug` too: the traceback of whatever ends it.
+Where a file is written, `-` is stdout; the report then goes to stderr (or nowhere with --quiet)."""
 
 
 def help_text() -> str:
@@ -41,17 +42,18 @@ def help_text() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code; `dlaflow.errors` lists them. Whatever goes wrong is one line."""
-    from dlaflow.cli.faults import end_with, take_debug
+    from dlaflow.cli.faults import end_with, heeding_signals, take_debug
     from dlaflow.cli.streams import flush, harmless_output
 
+    whole_process = arguments is None
     arguments, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
-    with harmless_output():
+    with harmless_output(), heeding_signals(whole_process=whole_process):
         try:
             code = _run(arguments)
             flush()
         except (Exception, KeyboardInterrupt) as error:
             return end_with(error, debug=debug)
-        return code
+    return code
 
 
 def _run(argv: list[str]) -> int:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+from dlaflow.api.claims import Written
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE
-from dlaflow.files import record_json, write_atomic
+from dlaflow.files import record_json, together, write_atomic
 from dlaflow.targets.board import boards as all_boards
 from dlaflow.targets.page import boards_page, boards_text
 from dlaflow.targets.release import releases
 
 
-def boards(*, json: Path | None = None, markdown: Path | None = None, quiet: Quiet = False) -> int:
+def boards(*, json: Written | None = None, markdown: Written | None = None, quiet: Quiet = False) -> int:
     """List the boards and releases, and which of them have a DLA.
 
     Examples:
@@ -29,10 +29,11 @@ def boards(*, json: Path | None = None, markdown: Path | None = None, quiet: Qui
     markdown
         Also write the page docs/boards.md to this file.
     """
-    if json:
-        write_atomic(json, record_json("dlaflow.boards/1", {"boards": all_boards(), "releases": releases()}))
-    if markdown:
-        write_atomic(markdown, boards_page())
+    with together():
+        if json:
+            write_atomic(json, record_json("dlaflow.boards/1", {"boards": all_boards(), "releases": releases()}))
+        if markdown:
+            write_atomic(markdown, boards_page())
     if not quiet:
         sys.stdout.write(boards_text() + "\n")
     return EXIT_DONE

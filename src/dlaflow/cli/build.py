@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dlaflow.api.build import BuildOptions, EngineOptions, build_model, prepared, target_of
+from dlaflow.api.claims import Written
 from dlaflow.build.capability import Caution, examine
 from dlaflow.build.engine import BuildResult, How, Request, about_cache
 from dlaflow.build.manifest import manifest_path
@@ -17,9 +18,9 @@ from dlaflow.build.model import examine_model, examine_reading
 from dlaflow.build.trtexec_arguments import build_command
 from dlaflow.build.walkthrough import walkthrough
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Out, Target, group
+from dlaflow.cli.options import InputText, Out, Target, group
 from dlaflow.errors import UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 
 if TYPE_CHECKING:
     from dlaflow.build.python_build import EnginePlan
@@ -38,12 +39,12 @@ class Engine(EngineOptions):
 class Building(Engine, BuildOptions):
     """How to build."""
 
-    data: str | None = None
+    data: InputText | None = None
     print_command: bool = False
     """Print trtexec's command line to paste on a board, and build nothing."""
     all_steps: bool = False
     """With --print-command: also the standalone build, the time line, the build with real scales, the evaluation."""
-    json: Path | None = None
+    json: Written | None = None
     """Also write the manifest, which stands beside the engine, to this file."""
     quiet: terminal.Quiet = False
 
@@ -79,9 +80,10 @@ def build(model: Path, /, *, out: Out, target: Target = Target(), how: Building 
         return
     if how.all_steps:
         raise UsageError("--all-steps belongs to --print-command")
-    result = build_model(model, out, target, how, terminal.progress(quiet=how.quiet))
-    if how.json is not None:
-        write_atomic(how.json, msgspec.json.format(msgspec.json.encode(result.manifest), indent=2) + b"\n")
+    with together():
+        result = build_model(model, out, target, how, terminal.progress(quiet=how.quiet))
+        if how.json is not None:
+            write_atomic(how.json, msgspec.json.format(msgspec.json.encode(result.manifest), indent=2) + b"\n")
     if not how.quiet:
         print_cautions(result.cautions)
         print_result(result, scored=_scored(result.plan, model, target_of(target, how)))

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from dlaflow.api import cache as use
+from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Out, group
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
@@ -26,7 +27,7 @@ For example:
 """
 cache = App(name="cache", help=_HELP)
 
-Json = Annotated[Path | None, Parameter(help="Also write what was found to this file (schema dlaflow.cache/1).")]
+Json = Annotated[Written | None, Parameter(help="Also write what was found to this file (schema dlaflow.cache/1).")]
 
 
 def _record(path: Path | None, found: dict[str, object]) -> None:

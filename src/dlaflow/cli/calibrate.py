@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from dlaflow.api.calibrate import CalibrateOptions, calibrate_model
+from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Source, group
 from dlaflow.errors import UsageError
+from dlaflow.files import together
 from dlaflow.quantize.calibration import Calibration, write_calibration
 from dlaflow.quantize.fp16 import write_fp16
 
@@ -20,9 +22,9 @@ from dlaflow.quantize.fp16 import write_fp16
 class Calibrating(CalibrateOptions):
     """How to calibrate, and what to write: at least one file."""
 
-    fp16: Path | None = None
+    fp16: Written | None = None
     """The FP16 model."""
-    json: Path | None = None
+    json: Written | None = None
     """Also write every scale and how it was found to this file (it stands beside the cache anyway)."""
     quiet: terminal.Quiet = False
 
@@ -47,10 +49,15 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
     if how.cache is None and how.qdq is None and how.fp16 is None:
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
     say = partial(terminal.say, quiet=how.quiet)
-    if how.cache is not None or how.qdq is not None:
-        found = calibrate_model(model, source.data, source, how, terminal.progress(quiet=how.quiet))
-        if how.json is not None:
-            write_calibration(found.calibration, how.json)
+    with together():
+        found = None
+        if how.cache is not None or how.qdq is not None:
+            found = calibrate_model(model, source.data, source, how, terminal.progress(quiet=how.quiet))
+            if how.json is not None:
+                write_calibration(found.calibration, how.json)
+        if how.fp16 is not None:
+            write_fp16(model, how.fp16)
+    if found is not None:
         terminal.say(*(f"warning: {warning}" for warning in found.calibration.warnings), stderr=True)
         say(_summary(found.calibration, found.images))
         if how.cache is not None:
@@ -58,7 +65,6 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
         if how.qdq is not None:
             say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
     if how.fp16 is not None:
-        write_fp16(model, how.fp16)
         say(f"Wrote {how.fp16}: float16 inside, float32 inputs and outputs")
 
 

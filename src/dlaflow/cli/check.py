@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.cli.options import Target
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 from dlaflow.types import Measurement, Placement
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 class Outputs:
     """Where the answer goes besides the terminal."""
 
-    json: Path | None = None
+    json: Written | None = None
     """Write the whole placement to this file (schema dlaflow.placement/1)."""
-    sarif: Path | None = None
+    sarif: Written | None = None
     """Write the findings as SARIF 2.1.0, which code hosts show beside a change."""
-    html: Path | None = None
+    html: Written | None = None
     """Write a page that shows the placement."""
-    model_explorer: Path | None = None
+    model_explorer: Written | None = None
     """Write node data for Google's Model Explorer, coloured by device."""
     quiet: Quiet = False
 
@@ -85,11 +86,12 @@ def check(
     target = on.target()
     found = predict(model, target, digest=out.files)
     placement = found.placement
-    _write(placement, out)
     if out.html or not out.quiet:
         from dlaflow.api.estimate import estimate_of
 
         expected = estimate_of(found, target, fixed=out.html is not None)
+    with together():
+        _write(placement, out)
         if out.html:
             _write_page(placement, expected.measurements(), out.html)
     if not out.quiet:

@@ -19,7 +19,7 @@ from dlaflow.cli import main as dlaflow
 from dlaflow.cli.faults import end_with
 from dlaflow.cli.streams import harmless_output
 from dlaflow.cli.terminal import say
-from dlaflow.errors import UsageError
+from dlaflow.errors import InputError, UsageError
 
 _LONGEST = 100
 """Characters of a model's name in the names of its files, which may have 255 bytes."""
@@ -43,7 +43,10 @@ def _check(words: list[str]) -> int:
         raise UsageError("no model to check", expected="ONNX files", received=" ".join(patterns) or "none")
     stems = [folder / f"{number:02}_{_slug(model)}" for number, model in enumerate(models)] if folder else []
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write {folder}: {error.strerror}") from None
     codes = []
     for number, model in enumerate(models):
         files = ["--sarif", f"{stems[number]}.sarif", "--json", f"{stems[number]}.json"] if folder else []

@@ -10,9 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
+from dlaflow.api.claims import Use, claims_of, hints_of, refuse_overwriting
 from dlaflow.cli.commands import COMMANDS
 from dlaflow.cli.terminal import fitted_output
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
+from dlaflow.files import is_stdout, protected, report_on_stderr
 from dlaflow.version import __version__
 
 _HINT = " Did you mean "
@@ -42,12 +44,28 @@ def dispatch(argv: list[str]) -> int:
         with ExitStack() as during:
             if name in _SHORT:
                 during.enter_context(short_lived())
-            if name not in _WHOLE_LINES:
-                during.enter_context(fitted_output())
-            outcome = application(name)(argv, exit_on_error=False, print_error=False)
+            outcome = perform(application(name), argv, fitted=name not in _WHOLE_LINES)
     except CycloptsError as error:
         raise _explained(error, name) from None
     return outcome if isinstance(outcome, int) else EXIT_DONE
+
+
+def perform(app: App, argv: list[str], *, fitted: bool = False) -> object:
+    """Parse, refuse outputs that would destroy something, and run; where one of them is stdout, the rest is stderr's.
+
+    The parser takes a lone `-` for an option, `./-` for a path; both are the same to pathlib.
+    """
+    words = ["./-" if word == "-" else word for word in argv]
+    command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    claims = list(claims_of(hints_of(command), bound.arguments))
+    refuse_overwriting(claims)
+    with ExitStack() as during:
+        during.enter_context(protected(claim.path for claim in claims if claim.use is Use.READ))
+        if any(claim.writes and is_stdout(claim.path) for claim in claims):
+            during.enter_context(report_on_stderr())
+        if fitted:
+            during.enter_context(fitted_output())
+        return command(*bound.args, **bound.kwargs)
 
 
 def application(*names: str) -> App:

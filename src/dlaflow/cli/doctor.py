@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlaflow.api.claims import Written
 from dlaflow.build.doctor import Checkup, examine_machine
 from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCHEMA = "dlaflow.doctor/1"
 
 
-def doctor(*, json: Path | None = None, quiet: terminal.Quiet = False) -> None:
+def doctor(*, json: Written | None = None, quiet: terminal.Quiet = False) -> None:
     """Tell what this machine is, what of dlaflow works here, and the command that installs what is missing.
 
     For example:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.api.estimate import EstimateOptions, estimate_json, estimate_model
 from dlaflow.cli.options import Target, group
 from dlaflow.cli.terminal import Quiet, say_unread
@@ -21,7 +22,7 @@ class Estimating(EstimateOptions):
     """How to estimate and where the answer goes."""
 
     learn: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
-    json: Path | None = None
+    json: Written | None = None
     """Write the estimate to this file (schema dlaflow.estimate/1)."""
     quiet: Quiet = False
 

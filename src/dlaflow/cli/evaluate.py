@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.api.evaluate import EvaluatedModels, evaluate_models
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Shape, Source
@@ -22,7 +23,7 @@ class Evaluating:
 
     reference: Path | None = None
     """The model that agreement is measured against (default: the first one, when there are several)."""
-    json: Path | None = None
+    json: Written | None = None
     """Also write the measurements to this file."""
     quiet: terminal.Quiet = False
 

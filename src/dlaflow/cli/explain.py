@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import msgspec
 
+from dlaflow.api.claims import Written
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, unknown_name
 from dlaflow.files import record_json, write_atomic
@@ -18,7 +18,7 @@ from dlaflow.rules.registry import RULES
 SCHEMA = "dlaflow.rules/1"
 
 
-def explain(rule: str | None = None, /, *, json: Path | None = None, quiet: Quiet = False) -> int:
+def explain(rule: str | None = None, /, *, json: Written | None = None, quiet: Quiet = False) -> int:
     """Print the page of a rule: what it asks, why, what to use instead, for which releases, and how it is known.
 
     The same for a failure of a build or a run, and for the code of a message in a log: what it means, what to do, and

@@ -8,10 +8,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Out
 from dlaflow.errors import UsageError
-from dlaflow.files import record_json, write_atomic
+from dlaflow.files import record_json, together, write_atomic
 from dlaflow.targets.release import find_release
 from dlaflow.zoo.export import TOLERANCE, ExportConfig
 from dlaflow.zoo.export import export as run_export
@@ -35,7 +36,7 @@ class Exporting:
     input_shape: str = "3x32x32"
     """Channels x height x width."""
     quiet: terminal.Quiet = False
-    json: Path | None = None
+    json: Written | None = None
     """Also write the result to this file."""
 
 
@@ -77,9 +78,10 @@ def export(
         input_shape=_shape(how.input_shape),
         max_opset=find_release(how.jetpack).max_opset if how.jetpack else None,
     )
-    result = run_export(config)
-    if how.json is not None:
-        write_atomic(how.json, record_json(SCHEMA, {"model": model, **asdict(result)}))
+    with together():
+        result = run_export(config)
+        if how.json is not None:
+            write_atomic(how.json, record_json(SCHEMA, {"model": model, **asdict(result)}))
     if not how.quiet:
         batch = f"batch {result.batch}" if result.batch else "dynamic batch"
         terminal.say(

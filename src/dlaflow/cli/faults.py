@@ -7,17 +7,61 @@ explanation in every case, and the exit code tells scripts which of the three it
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from dlaflow.cli.streams import STDOUT, abandon
-from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError
+from dlaflow.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, DlaflowError, EnvironmentLacksError
 from dlaflow.visible import visible
 
 DEBUG = "--debug"
+_KILLED = 128
+"""What a shell adds to the number of the signal that ended a program."""
 _LONGEST = 200
 """Messages of other libraries can hold whole files; their beginning names the cause."""
 _REPORT = "This is a fault of dlaflow: please report it with the command and the file"
+
+
+_ARRIVED: list[KeyboardInterrupt] = []
+"""The signals that were to end the command."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: the same clean end as that of Ctrl-C, with the exit code that a shell would tell."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.name = signal.Signals(number).name
+        self.exit_code = _KILLED + number
+
+
+@contextmanager
+def heeding_signals(*, whole_process: bool) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, unless whoever started the process chose otherwise.
+
+    What arrives after the work of a `whole_process` ends it at once, with no word from those who tidy up.
+    """
+    _ARRIVED.clear()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in filter(None, (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if whole_process else handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _ARRIVED.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
+    raise _ARRIVED[-1]
 
 
 def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -29,6 +73,8 @@ def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 def end_with(error: BaseException, *, debug: bool) -> int:
     """Tell on stderr why the command ends, and return its exit code."""
+    if _ARRIVED and (type(error) is EnvironmentLacksError or not isinstance(error, DlaflowError)):
+        error = _ARRIVED[0]  # a package whose import it fell into calls itself broken
     code, line = explain(error)
     if debug and line:
         _complain("".join(traceback.format_exception(error)))
@@ -44,6 +90,8 @@ def explain(error: BaseException) -> tuple[int, str]:
     match error:
         case DlaflowError():
             return error.exit_code, str(error)
+        case Terminated():
+            return error.exit_code, f"ended by {error.name}; what was finished is kept"
         case KeyboardInterrupt():
             return EXIT_INTERRUPTED, "interrupted; what was finished is kept"
         case BrokenPipeError():

@@ -9,11 +9,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.api.fix import DataOptions, FixOptions, fix_model, real_inputs
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Target, group
+from dlaflow.cli.options import InputText, Out, Target, group
 from dlaflow.errors import UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 
 
 @group
@@ -22,7 +23,7 @@ class Fixing(FixOptions):
     """How far to go."""
 
     output_4d: Annotated[bool, Parameter(name="--output-4d")] = False
-    json: Path | None = None
+    json: Written | None = None
     """Also write the whole report to this file (schema dlaflow.fix/1)."""
     quiet: terminal.Quiet = False
 
@@ -32,7 +33,7 @@ class Fixing(FixOptions):
 class Data(DataOptions):
     """Real images: for the proof, for statistics and for retraining."""
 
-    data: str | None = None
+    data: InputText | None = None
     data_dir: Path | None = None
     weights: Path | None = None
     """Retraining: the trained weights of the model (.safetensors)."""
@@ -41,10 +42,10 @@ class Data(DataOptions):
 
 
 def fix(
-    model: str,
+    model: InputText,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: Out | None = None,
     on: Target = Target(),
     how: Fixing = Fixing(),
     source: Data = Data(),
@@ -75,27 +76,28 @@ def fix(
     if out is None and not how.dry_run:
         raise UsageError("nowhere to write to", expected="--out FILE, or --dry-run")
     lines = []
-    if how.allow == "retrain":
-        from dlaflow.api.retrain import RetrainOptions, retrain
+    with together():
+        if how.allow == "retrain":
+            from dlaflow.api.retrain import RetrainOptions, retrain
 
-        if how.dry_run or out is None:
-            raise UsageError("retraining cannot be tried dry", expected="--out FILE without --dry-run")
-        options = RetrainOptions(
-            weights=source.weights,
-            data=source.data or "cifar10",
-            data_dir=source.data_dir,
-            epochs=source.epochs,
-            output_4d=how.output_4d,
-        )
-        retrained = retrain(model, out, target, options, progress)
-        report = retrained.report
-        seconds = f"{retrained.seconds:.0f} s"
-        lines = [f"Swapped {len(retrained.swapped)} layers, distilled {source.epochs} epochs ({seconds}):"]
-        lines += [*(f"  {each}" for each in retrained.swapped), ""]
-    else:
-        inputs = real_inputs(Path(model), target, how, source, progress)
-        report = fix_model(Path(model), out, target, how, inputs, progress)
-    if how.json is not None:
-        write_atomic(how.json, fix_json(report))
+            if how.dry_run or out is None:
+                raise UsageError("retraining cannot be tried dry", expected="--out FILE without --dry-run")
+            options = RetrainOptions(
+                weights=source.weights,
+                data=source.data or "cifar10",
+                data_dir=source.data_dir,
+                epochs=source.epochs,
+                output_4d=how.output_4d,
+            )
+            retrained = retrain(model, out, target, options, progress)
+            report = retrained.report
+            seconds = f"{retrained.seconds:.0f} s"
+            lines = [f"Swapped {len(retrained.swapped)} layers, distilled {source.epochs} epochs ({seconds}):"]
+            lines += [*(f"  {each}" for each in retrained.swapped), ""]
+        else:
+            inputs = real_inputs(Path(model), target, how, source, progress)
+            report = fix_model(Path(model), out, target, how, inputs, progress)
+        if how.json is not None:
+            write_atomic(how.json, fix_json(report))
     if not how.quiet:
         sys.stdout.write("\n".join([*lines, fix_text(report)]) + "\n")

@@ -9,13 +9,17 @@ from typing import Annotated, TypeVar, get_type_hints
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import KeptFile, OutFile, Use, Written
 from dlaflow.api.images import ImageOptions
 from dlaflow.api.keywords import File
 from dlaflow.fixed_shape import ShapesGiven
 from dlaflow.targets.options import TargetOptions
 
 _Record = TypeVar("_Record")
-Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+Out = Annotated[Path, Use.WRITTEN, Parameter(name=["--out", "-o"])]
+OutFolder = Annotated[Path, Use.FOLDER, Parameter(name=["--out", "-o"])]
+InputText = Annotated[str, Use.READ]
+"""A word that may be the path of an input."""
 Shape = Annotated[
     tuple[str, ...],
     Parameter(
@@ -28,6 +32,9 @@ Shape = Annotated[
 """`--shape`, for every command that reads a model."""
 
 _AS_TEXT: dict[object, object] = {
+    OutFile: Written,
+    OutFile | None: Written | None,
+    KeptFile | None: Annotated[Path, Use.KEPT] | None,
     File: Path,
     File | None: Path | None,
     Sequence[File]: tuple[Path, ...],
@@ -64,7 +71,7 @@ class Target(TargetOptions):
 class _Data:
     """Where the images come from."""
 
-    data: str
+    data: InputText
     """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from dlaflow.api.claims import Written
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, InputError, UsageError
 from dlaflow.files import record_json, write_atomic
@@ -20,7 +21,7 @@ from dlaflow.quantize.cache import hex_of, parse_cache
 SCHEMA = "dlaflow.artefact/1"
 
 
-def parse(*files: Path, json: Path | None = None, quiet: Quiet = False) -> int:
+def parse(*files: Path, json: Written | None = None, quiet: Quiet = False) -> int:
     """Tell what a file is and print what it holds as JSON.
 
     Knows trtexec logs and help, exported profiles, layer information, times and outputs, Nsight Systems SQLite,

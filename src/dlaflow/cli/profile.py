@@ -7,12 +7,13 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.api.profile import Artefacts, BuiltModel, capture, commands_for, groups_of, profile_files, profile_json
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Shape, group
 from dlaflow.cli.profile_view import comparison_view, profile_view
 from dlaflow.errors import EXIT_DONE, UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.profile import Profiled
 from dlaflow.report.profile_run import run_of_profiles
@@ -45,13 +46,13 @@ class Predicted(BuiltModel):
 class Outputs:
     """What to write."""
 
-    json: Path | None = None
+    json: Written | None = None
     """Everything that was found, as records."""
-    html: Path | None = None
+    html: Written | None = None
     """A page: the prediction beside what ran (with --model), one inference in time, every number."""
-    trace: Path | None = None
+    trace: Written | None = None
     """Trace Events of the capture, for ui.perfetto.dev."""
-    svg: Path | None = None
+    svg: Written | None = None
     """One inference of the capture as a strip."""
     print_command: bool = False
     """Print the commands that capture the engine rather than run them."""
@@ -96,11 +97,12 @@ def profile(
         files = (capture(engines[0], predicted.jetpack),)
     found = profile_files(groups_of(files, artefacts), predicted)
     profiles = found.profiles
-    _write(profiles, outputs)
-    if outputs.html is not None:
-        from dlaflow.report.html import render
+    with together():
+        _write(profiles, outputs)
+        if outputs.html is not None:
+            from dlaflow.report.html import render
 
-        write_atomic(outputs.html, render(run_of_profiles(profiles, found.estimated)))
+            write_atomic(outputs.html, render(run_of_profiles(profiles, found.estimated)))
     if not outputs.quiet:
         console = terminal.console()
         for each in profiles:

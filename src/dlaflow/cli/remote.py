@@ -12,14 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from dlaflow.api.build import configure, measuring_of, target_of
+from dlaflow.api.claims import Written
 from dlaflow.api.images import select
 from dlaflow.api.profile import profile_json
 from dlaflow.build.engine import BuildResult, Request
 from dlaflow.build.manifest import BuiltFor
 from dlaflow.cli import terminal
 from dlaflow.cli.build import Engine, print_cautions, print_result
+from dlaflow.cli.dispatch import perform
 from dlaflow.cli.doctor import abilities_table, facts
-from dlaflow.cli.options import Out, Source, Target
+from dlaflow.cli.options import Out, OutFolder, Source, Target
 from dlaflow.cli.profile_view import comparison_view, profile_view
 from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
@@ -100,7 +102,7 @@ def choose(*words: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
         then = f"The board comes first: dlaflow remote {name} {board} ..." if board in NAMES else None
         raise UsageError("unknown command", received=name, then=then) if then else unknown_name("command", name, NAMES)
     asked = [] if {"--help", "-h"} & set(rest) else [board]
-    outcome = commands([name, *asked, *rest], exit_on_error=False, print_error=False)
+    outcome = perform(commands, [name, *asked, *rest])
     return outcome if isinstance(outcome, int) else EXIT_DONE
 
 
@@ -248,11 +250,11 @@ def profile(
     engine: Path,
     /,
     *,
-    out: Out = Path("profile"),
+    out: OutFolder = Path("profile"),
     dla_core: int | None = None,
     no_nsys: bool = False,
     length: Length = Length(),
-    json: Path | None = None,
+    json: Written | None = None,
     connecting: Connecting = Connecting(),
 ) -> None:
     """Measure an engine on the board with its layer times, and tell where the time goes.
@@ -303,7 +305,7 @@ def bench(
     core: tuple[int, ...] = (0, 1),
     repeats: int = 3,
     length: Length = Length(),
-    json: Path | None = None,
+    json: Written | None = None,
     connecting: Connecting = Connecting(),
 ) -> None:
     """Measure the GPU alone, each DLA core alone and all together: throughput, latency, power, energy, contention.
@@ -341,7 +343,7 @@ def bench(
 
 @commands.command
 def power(
-    board: str, /, *, seconds: float = 10.0, json: Path | None = None, connecting: Connecting = Connecting()
+    board: str, /, *, seconds: float = 10.0, json: Written | None = None, connecting: Connecting = Connecting()
 ) -> None:
     """Tell what the board draws as it is, rail by rail, with power mode: the baseline of all others.
 
@@ -367,7 +369,7 @@ def evaluate(
     *,
     source: Source,
     input: str | None = None,
-    json: Path | None = None,
+    json: Written | None = None,
     connecting: Connecting = Connecting(),
 ) -> None:
     """Measure the top-1 of an engine on the board itself, with its 95% interval.
@@ -453,7 +455,7 @@ def jobs(board: str, /, *, connecting: Connecting = Connecting()) -> None:
 
 
 @commands.command
-def attach(board: str, job: str, /, *, out: Out, connecting: Connecting = Connecting()) -> None:
+def attach(board: str, job: str, /, *, out: OutFolder, connecting: Connecting = Connecting()) -> None:
     """Follow a job that an earlier call started, and pull all that it left.
 
     Parameters

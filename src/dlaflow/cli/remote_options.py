@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+from dlaflow.api.claims import Use
 from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Reaching, group
@@ -32,7 +33,7 @@ class Connecting(Reaching):
 
     attach: bool = False
     """Take up the same job that an earlier call started, running or done, rather than start it again."""
-    record: Path | None = None
+    record: Annotated[Path, Use.FOLDER] | None = None
     """Write down what the board answers, to be answered again by replay:FOLDER as the board."""
     quiet: terminal.Quiet = False
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Claim, Use, Written, claims_of, refuse_overwriting
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Reaching, group
+from dlaflow.cli.options import OutFolder, Reaching, group
 from dlaflow.files import write_atomic
 from dlaflow.progress import Progress, silent
 from dlaflow.recipe.boards.records import FleetOptions
@@ -51,7 +52,7 @@ class Messages:
     """What to say."""
 
     quiet: terminal.Quiet = False
-    json: Path | None = None
+    json: Written | None = None
     """Also write the record of the run to this file."""
 
 
@@ -68,7 +69,7 @@ def run(
     recipe: Path,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: OutFolder | None = None,
     resume: bool = False,
     change: Overrides = Overrides(),
     boards: OnBoards = OnBoards(),
@@ -103,6 +104,8 @@ def run(
         Keep what an earlier run in that folder finished; without it the run starts over.
     """
     wanted = _changed(load_recipe(recipe), change)
+    read = [Claim("onnx", Path(variant.onnx), Use.READ) for variant in wanted.variant if variant.onnx]
+    refuse_overwriting([*read, *claims_of({}, {"": messages})])
     console, errors = terminal.console(), terminal.console(stderr=True)
 
     def announce(text: str) -> None:

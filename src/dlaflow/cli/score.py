@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlaflow.api.claims import Written
 from dlaflow.api.score import BuildFile, BuildTarget, score_model
 from dlaflow.cli.options import Shape, group
 from dlaflow.cli.terminal import Quiet, say_unread
@@ -38,7 +39,7 @@ def score(
     *,
     build: Build | None = None,
     of: Overrides | None = None,
-    json: Path | None = None,
+    json: Written | None = None,
     min_agreement: float | None = None,
     quiet: Quiet = False,
 ) -> int:

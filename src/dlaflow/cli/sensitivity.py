@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dlaflow.api.claims import Written
 from dlaflow.api.sensitivity import Ranked, SensitivityOptions, rank_layers
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Source, group
-from dlaflow.files import record_json, write_atomic
+from dlaflow.files import record_json, together, write_atomic
 
 SCHEMA = "dlaflow.sensitivity/1"
 
@@ -18,7 +19,7 @@ SCHEMA = "dlaflow.sensitivity/1"
 class Searching(SensitivityOptions):
     """What to look for and what to write."""
 
-    json: Path | None = None
+    json: Written | None = None
     """Write the ranking to this file."""
     quiet: terminal.Quiet = False
 
@@ -37,9 +38,10 @@ def sensitivity(model: Path, /, *, source: Source, how: Searching = Searching())
     model
         The float32 ONNX model.
     """
-    found = rank_layers(model, source.data, source, how, terminal.progress(quiet=how.quiet))
-    if how.json is not None:
-        write_atomic(how.json, record_json(SCHEMA, {"model": str(model), **asdict(found.sensitivity)}))
+    with together():
+        found = rank_layers(model, source.data, source, how, terminal.progress(quiet=how.quiet))
+        if how.json is not None:
+            write_atomic(how.json, record_json(SCHEMA, {"model": str(model), **asdict(found.sensitivity)}))
     if not how.quiet:
         _print(found)
 

@@ -7,11 +7,13 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
+from dlaflow.cli.options import OutFolder
 from dlaflow.errors import EXIT_DONE, EXIT_USAGE, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.report.units import count
@@ -42,7 +44,7 @@ class Messages:
     """What to say."""
 
     quiet: terminal.Quiet = False
-    json: Path | None = None
+    json: Written | None = None
     """Also write the record of the sweep to this file (schema dlaflow.sweep/1)."""
 
 
@@ -50,7 +52,7 @@ def sweep(
     file: Path,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: OutFolder | None = None,
     resume: bool = False,
     where: Place = Place(),
     messages: Messages = Messages(),

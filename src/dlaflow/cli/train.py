@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
-from dlaflow.cli.options import group
-from dlaflow.files import record_json, write_atomic
+from dlaflow.cli.options import Out, group
+from dlaflow.files import record_json, together, write_atomic
 from dlaflow.zoo.checkpoint import checkpoint_path
 from dlaflow.zoo.plan import TrainConfig, TrainOptions, TrainResult
 from dlaflow.zoo.training import train as run_training
@@ -32,7 +31,7 @@ class Messages:
     """What to say."""
 
     quiet: terminal.Quiet = False
-    json: Path | None = None
+    json: Written | None = None
     """Also write the result to this file."""
 
 
@@ -40,7 +39,7 @@ def train(
     model: str,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     how: Training = Training(),
     messages: Messages = Messages(),
 ) -> None:
@@ -67,13 +66,15 @@ def train(
     config = TrainConfig(model=model, out=out, **vars(how))
     console = terminal.console(stderr=True)
     try:
-        result = run_training(config, terminal.progress(quiet=messages.quiet))
+        with together():
+            result = run_training(config, terminal.progress(quiet=messages.quiet))
+            if messages.json is not None:
+                body = {"weights": out, **msgspec.to_builtins(result.sidecar)}
+                write_atomic(messages.json, record_json(SCHEMA, body))
     except KeyboardInterrupt:
         if checkpoint_path(out).is_file() and not messages.quiet:
             console.print(f"The last checkpoint is {checkpoint_path(out)}; go on from it with --resume.", markup=False)
         raise
-    if messages.json is not None:
-        write_atomic(messages.json, record_json(SCHEMA, {"weights": out, **msgspec.to_builtins(result.sidecar)}))
     if not messages.quiet:
         terminal.say(*_lines(result))
 

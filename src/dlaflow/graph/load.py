@@ -210,6 +210,18 @@ def _not_onnx(source: Path, received: str) -> InputError:
     )
 
 
+def external_files(path: Path) -> set[Path]:
+    """The files beside a model that hold its weights; none where it cannot be read, which is told by who needs it."""
+    import onnx
+
+    try:
+        proto = onnx.load(str(path), format="protobuf", load_external_data=False)
+    except Exception:  # whatever protobuf raises
+        return set()
+    tensors = [tensor for _, tensor in stored_tensors(proto.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    return {path.parent / entry.value for each in tensors for entry in each.external_data if entry.key == "location"}
+
+
 def _read_external(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
     """A tensor with external data as one that holds its data itself.
 

@@ -7,16 +7,18 @@ running fingerprint, so that a changed folder starts from the beginning instead 
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.files import atomic_path
+from dlaflow.files import at_once, once_written, write_atomic
 from dlaflow.quantize.histogram import BINS, Histogram
 
 _VERSION = 1
@@ -60,15 +62,17 @@ class Checkpoint:
         """Write the state, whole or not at all."""
         if self._path is None:
             return
-        with atomic_path(self._path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                key=np.array([self._key, fingerprint]),
-                images=np.array(images),
-                counts=np.stack([histogram.counts for histogram in histograms]),
-                floats=np.array([[histogram.range, histogram.largest] for histogram in histograms]),
-                whole=np.array([[histogram.signed, histogram.total] for histogram in histograms], np.int64),
-            )
+        packed = io.BytesIO()
+        np.savez_compressed(
+            packed,
+            key=np.array([self._key, fingerprint]),
+            images=np.array(images),
+            counts=np.stack([histogram.counts for histogram in histograms]),
+            floats=np.array([[histogram.range, histogram.largest] for histogram in histograms]),
+            whole=np.array([[histogram.signed, histogram.total] for histogram in histograms], np.int64),
+        )
+        with at_once():
+            write_atomic(self._path, packed.getvalue())
         self._written = time.monotonic()
 
     def read(self, names: Sequence[str]) -> State | None:
@@ -92,9 +96,9 @@ class Checkpoint:
         return State(images, fingerprint, histograms)
 
     def remove(self) -> None:
-        """Forget the state: the calibration is complete."""
+        """Forget the state, once what came out is written: the calibration is complete."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            once_written(partial(self._path.unlink, missing_ok=True))
 
 
 def key_of(model_sha256: str, names: Sequence[str]) -> str:

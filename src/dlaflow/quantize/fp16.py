@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlaflow.errors import InputError
-from dlaflow.files import atomic_path
+from dlaflow.files import write_atomic
 from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.model import QUANTISED, has_graph, index, opset_of
@@ -33,11 +33,8 @@ def write_fp16(model: Model | Path, out: Path) -> None:
 
     Raises InputError when the model cannot be read, holds Q/DQ or nested graphs, or has weights beyond float16's range.
     """
-    import onnx
-
     converted = fp16_model(as_model(model).whole())
-    with atomic_path(out) as temporary:
-        onnx.save(converted, str(temporary))
+    write_atomic(out, converted.SerializeToString())
 
 
 def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:

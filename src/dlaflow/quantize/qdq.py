@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
-from dlaflow.files import atomic_path
+from dlaflow.files import write_atomic
 from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.calibration import LEVELS, Calibration
@@ -38,11 +38,8 @@ def write_qdq(model: Model | Path, calibration: Calibration, out: Path, *, float
     Raises InputError when the model cannot be read, when it has Q/DQ nodes already, or when the calibration knows none
     of its tensors.
     """
-    import onnx
-
     quantised = qdq_model(as_model(model).whole(), calibration, float_nodes)
-    with atomic_path(out) as temporary:
-        onnx.save(quantised, str(temporary))
+    write_atomic(out, quantised.SerializeToString())
 
 
 def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Collection[str] = ()) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from dlaflow.errors import InputError
 
 _POLL = 0.1
+_LONGEST = 32
+"""Bytes of a lock file: a process number in a line."""
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
     path = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = _open(path)
     except OSError as error:
         raise InputError(
             f"cannot use the folder {folder}: {error.strerror}", then="Choose another with --out."
@@ -34,7 +37,7 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         while not (taken := _take(handle)) and time.monotonic() < until:
             time.sleep(_POLL)
         if not taken:
-            owner = os.pread(handle, 32, 1).decode(errors="replace").strip() if hasattr(os, "pread") else ""
+            owner = os.pread(handle, _LONGEST, 1).decode(errors="replace").strip() if hasattr(os, "pread") else ""
             raise InputError(
                 f"another run works in {folder}" + (f" (process {owner})" if owner else ""),
                 then="Wait for it, or choose another folder with --out.",
@@ -45,6 +48,25 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _open(path: Path) -> int:
+    """The lock file, which is ours alone: what a link leads to would be written over."""
+    if path.is_symlink():
+        raise _not_ours(path)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o644)
+    found = os.fstat(handle)
+    content = os.pread(handle, _LONGEST + 1, 0).strip() if hasattr(os, "pread") else b""
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and (not content or content.isdigit()):
+        return handle
+    os.close(handle)
+    raise _not_ours(path)
+
+
+def _not_ours(path: Path) -> InputError:
+    return InputError(
+        f"{path} is no lock of dlaflow's", expected="a plain file with a number", then="Choose another with --out."
+    )
 
 
 def _take(handle: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 from dlaflow.placement.switches import edges
 from dlaflow.progress import Progress
 from dlaflow.recipe.data import RunData
@@ -57,8 +57,9 @@ def write_report(sources: Sources, data: RunData | None, folder: Path, progress:
             [*_environment(), *remarks.boards],
             [_variant(variant, sources) for variant in recipe.variant],
         )
-        write_atomic(folder / "run.json", run_json(run))
-        write_atomic(folder / recipe.report.file, render(run))
+        with together():
+            write_atomic(folder / "run.json", run_json(run))
+            write_atomic(folder / recipe.report.file, render(run))
     return str(folder / recipe.report.file)
 
 

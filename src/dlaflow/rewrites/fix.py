@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlaflow.errors import InputError
-from dlaflow.files import write_atomic
+from dlaflow.files import is_stream, together, write_atomic
 from dlaflow.graph.load import load_model
 from dlaflow.placement.check import check_model
 from dlaflow.progress import Progress, silent
@@ -169,12 +169,15 @@ def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fi
     names = tensors or cut_automatically(fixed.draft, fixed.placement)
     if not names:
         return write(fixed, out)
+    if is_stream(out):
+        raise InputError("the second part stands beside the first", expected="a file", received=out)
     backbone, post = split(fixed.draft, names)
     post_out = post_path(out)
     relative = chained(fixed.draft, backbone, post)
     placement = check_model(backbone.model(out), replace(target, shapes=()))
-    write_atomic(post_out, post.proto().SerializeToString())
-    written = write(replace(fixed, draft=backbone), out)
+    with together():
+        write_atomic(post_out, post.proto().SerializeToString())
+        written = write(replace(fixed, draft=backbone), out)
     cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative)
     report = replace(written.report, cut=cut, remaining=_remaining(placement))
     return Fixed(report, backbone, placement)

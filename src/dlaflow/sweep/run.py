@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dlaflow.errors import DlaflowError, InputError
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 from dlaflow.progress import Progress, Task, silent
 from dlaflow.recipe.engine import remove_leftovers
 from dlaflow.recipe.load import recipe_toml
@@ -79,8 +79,9 @@ def run_sweep(sweep: Sweep, options: SweepOptions, progress: Progress = silent) 
                 with suppress(InputError), locked(folder):
                     remove_leftovers(folder)
         record = driver.record()
-        write_atomic(options.folder / "sweep.json", sweep_json(record))
-        write_atomic(options.folder / "report.html", sweep_page(record))
+        with together():
+            write_atomic(options.folder / "sweep.json", sweep_json(record))
+            write_atomic(options.folder / "report.html", sweep_page(record))
         return record
 
 

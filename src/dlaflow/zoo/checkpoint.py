@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dlaflow.errors import InputError, UsageError
+from dlaflow.files import at_once
 from dlaflow.version import __version__
 from dlaflow.zoo.plan import TrainPlan
 from dlaflow.zoo.weights import Epoch, read_tensors, save_tensors
@@ -57,7 +58,8 @@ def checkpoint_path(out: Path) -> Path:
 def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of the run that will write `out`. Raises InputError when the folder cannot be written."""
     tensors = {f"{group}/{name}": each for group in _GROUPS for name, each in getattr(checkpoint, group).items()}
-    save_tensors(checkpoint_path(out), tensors, {_STATE_KEY: msgspec.json.encode(checkpoint.state).decode()})
+    with at_once():
+        save_tensors(checkpoint_path(out), tensors, {_STATE_KEY: msgspec.json.encode(checkpoint.state).decode()})
 
 
 def load_checkpoint(out: Path, plan: TrainPlan) -> Checkpoint | None:

@@ -257,9 +257,10 @@ def export_distilled(distilled: Distilled, out: Path, input_shape: tuple[int, in
 
     Raises InputError when torch cannot export it, EnvironmentLacksError without onnxruntime.
     """
-    from dlaflow.zoo.export import DEFAULT_OPSET, largest_difference, write_onnx
+    from dlaflow.zoo.export import DEFAULT_OPSET, largest_difference, onnx_of
 
     require("onnxruntime", extra="run", what_for="comparing the exported network with torch")
     name = "the distilled network"
-    write_onnx(distilled.module, name, out, opset=DEFAULT_OPSET, batch=None, input_shape=input_shape)
-    return largest_difference(distilled.module, out, input_shape, None)
+    exported = onnx_of(distilled.module, name, opset=DEFAULT_OPSET, batch=None, input_shape=input_shape)
+    out.write_bytes(exported)
+    return largest_difference(distilled.module, exported, input_shape, None)

@@ -6,6 +6,7 @@ work and honours the usual proxy variables.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http
 import http.client
@@ -56,6 +57,10 @@ def download(archive: Archive, folder: Path, progress: Progress = silent) -> Pat
     except (_Cut, OSError, http.client.HTTPException) as error:
         if not part.stat().st_size:
             part.unlink()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise InputError(
+                f"cannot write {part}: {error.strerror}", then="Make room: what arrived is kept."
+            ) from None
         raise EnvironmentLacksError(
             f"{archive.name} is not in {folder} and cannot be downloaded ({_reason(error)})",
             then=f"Put {archive.url} into that folder by hand (what has arrived is kept), or use --data digits.",

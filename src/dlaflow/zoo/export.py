@@ -7,6 +7,7 @@ checker accepts the model and onnxruntime gives what torch gives.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlaflow.errors import InputError, UsageError, require
-from dlaflow.files import atomic_path, sha256_of
+from dlaflow.files import write_atomic
 from dlaflow.zoo.models import build_model
 from dlaflow.zoo.weights import load_weights
 
@@ -88,19 +89,19 @@ def export(config: ExportConfig) -> ExportResult:
     model = build_model(config.model)
     load_weights(model, config.weights)
     model.eval()
-    with atomic_path(config.out) as draft:
-        write_onnx(model, config.model, draft, opset=opset, batch=config.batch, input_shape=config.input_shape)
-        nodes = _check(draft, config)
-        difference = largest_difference(model, draft, config.input_shape, config.batch)
-        if not difference <= TOLERANCE:
-            raise InputError(
-                "the exported model differs from torch, nothing was written",
-                expected=f"logits within {TOLERANCE:g}",
-                received=f"{difference:.3g}",
-                then="Does the model draw random numbers, or depend on the batch?",
-            )
-    sha256 = sha256_of(config.out)
     shape = config.input_shape
+    exported = onnx_of(model, config.model, opset=opset, batch=config.batch, input_shape=shape)
+    exported, nodes = _checked(exported, config)
+    difference = largest_difference(model, exported, shape, config.batch)
+    if not difference <= TOLERANCE:
+        raise InputError(
+            "the exported model differs from torch, nothing was written",
+            expected=f"logits within {TOLERANCE:g}",
+            received=f"{difference:.3g}",
+            then="Does the model draw random numbers, or depend on the batch?",
+        )
+    write_atomic(config.out, exported)
+    sha256 = hashlib.sha256(exported).hexdigest()
     return ExportResult(config.out, sha256, opset, config.batch, shape, nodes, difference, config.simplify)
 
 
@@ -133,14 +134,15 @@ def example_images(count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.fl
     return np.clip(noisy, -2.0, 2.0).astype(np.float32)
 
 
-def write_onnx(
-    model: torch.nn.Module, name: str, out: Path, *, opset: int, batch: int | None, input_shape: tuple[int, int, int]
-) -> None:
-    """Write `model` as ONNX; `name` is what an error calls it. Raises InputError where torch cannot export it."""
+def onnx_of(
+    model: torch.nn.Module, name: str, *, opset: int, batch: int | None, input_shape: tuple[int, int, int]
+) -> bytes:
+    """`model` as an ONNX file; `name` is what an error calls it. Raises InputError where torch cannot export it."""
     import torch
 
     # Two images where the batch is dynamic: an exporter may take a 1 for a constant.
     images = torch.from_numpy(example_images(batch or 2, input_shape))
+    exported = io.BytesIO()
     dynamic = {} if batch else {INPUT: {0: BATCH_AXIS}, OUTPUT: {0: BATCH_AXIS}}
     try:
         with torch.inference_mode(), _silence():
@@ -149,7 +151,7 @@ def write_onnx(
                 torch.onnx.export(
                     model,
                     (images,),
-                    str(out),
+                    exported,  # type: ignore[arg-type]  # the exporter of dynamo=False takes a stream too
                     input_names=[INPUT],
                     output_names=[OUTPUT],
                     dynamic_axes=dynamic,
@@ -167,30 +169,31 @@ def write_onnx(
         raise InputError(
             "the model cannot be exported", expected="one tensor as its output", received=type(logits).__name__
         )
+    return exported.getvalue()
 
 
-def _check(draft: Path, config: ExportConfig) -> int:
-    """Simplify if asked, run ONNX's checker, and return the count of nodes."""
+def _checked(exported: bytes, config: ExportConfig) -> tuple[bytes, int]:
+    """The file, simplified if asked and accepted by ONNX's checker, and its count of nodes."""
     import onnx
 
-    proto = onnx.load(str(draft))
+    proto = onnx.load_from_string(exported)
     if config.simplify:
         require("onnxslim", extra="train", what_for="--simplify")
         import onnxslim
 
         with _silence():
             proto = onnxslim.slim(proto)
-        onnx.save_model(proto, str(draft))
+        exported = proto.SerializeToString()
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"the exported model is not valid ONNX, nothing was written: {reason}") from None
-    return len(proto.graph.node)
+    return exported, len(proto.graph.node)
 
 
 def largest_difference(
-    model: torch.nn.Module, file: Path, input_shape: tuple[int, int, int], batch: int | None
+    model: torch.nn.Module, exported: bytes, input_shape: tuple[int, int, int], batch: int | None
 ) -> float:
     """The largest difference between the logits of torch and of onnxruntime; infinite when their shapes differ.
 
@@ -201,7 +204,7 @@ def largest_difference(
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     largest = 0.0
     for count in (batch,) if batch else _PARITY_BATCHES:
         images = example_images(count, input_shape)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, fields
+from functools import partial
 
 import torch
 from torch import nn
 
 from dlaflow.errors import InputError, UsageError
-from dlaflow.files import sha256_of
+from dlaflow.files import once_written, sha256_of, together, waiting
 from dlaflow.progress import Progress, Task
 from dlaflow.zoo.augment import DeviceImages
 from dlaflow.zoo.checkpoint import Checkpoint, State, checkpoint_path, load_checkpoint, save_checkpoint
@@ -42,27 +43,28 @@ def run(config: TrainConfig, plan: TrainPlan, dataset: Dataset, progress: Progre
     learner, history = training.learner, training.history
     learner.average.load_state_dict(training.best)
     test_top1 = accuracy(learner.average, DeviceImages(dataset.test, dataset, device), len(dataset.classes))
-    save_tensors(config.out, training.best)
-    sidecar = Sidecar(
-        **asdict(plan),
-        sha256=sha256_of(config.out),
-        data=dataset.name,
-        mean=dataset.mean,
-        std=dataset.std,
-        classes=dataset.classes,
-        best_epoch=best_epoch(history),
-        device=str(device),
-        arithmetic=str(learner.arithmetic),
-        val_top1=history[best_epoch(history) - 1].val_top1,
-        test_top1=test_top1,
-        seconds=round(seconds, 2),
-        history=history,
-        versions=versions(),
-        step=training.step.way,
-        warm_up_seconds=round(warm_up, 2),
-    )
-    write_sidecar(config.out, sidecar)
-    checkpoint_path(config.out).unlink(missing_ok=True)
+    with together():
+        save_tensors(config.out, training.best)
+        sidecar = Sidecar(
+            **asdict(plan),
+            sha256=sha256_of(waiting(config.out)),
+            data=dataset.name,
+            mean=dataset.mean,
+            std=dataset.std,
+            classes=dataset.classes,
+            best_epoch=best_epoch(history),
+            device=str(device),
+            arithmetic=str(learner.arithmetic),
+            val_top1=history[best_epoch(history) - 1].val_top1,
+            test_top1=test_top1,
+            seconds=round(seconds, 2),
+            history=history,
+            versions=versions(),
+            step=training.step.way,
+            warm_up_seconds=round(warm_up, 2),
+        )
+        write_sidecar(config.out, sidecar)
+        once_written(partial(checkpoint_path(config.out).unlink, missing_ok=True))
     return TrainResult(config.out, sidecar, resumed_from, plan.epochs - resumed_from)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 
-from dlaflow.errors import InputError, UsageError, require
+from dlaflow.errors import UsageError, require
+from dlaflow.files import is_stream
 from dlaflow.progress import Progress, silent
 from dlaflow.zoo.data import load_dataset
 from dlaflow.zoo.dataset import Dataset
@@ -28,8 +29,8 @@ def train(config: TrainConfig, progress: Progress = silent, dataset: Dataset | N
         raise UsageError(
             "weights are written as safetensors", expected="a name ending in .safetensors", received=config.out
         )
-    if config.out.is_dir():
-        raise InputError(f"{config.out} is a folder", then="Give the name of a file.")
+    if is_stream(config.out):
+        raise UsageError("weights are read again", expected="a file", received=config.out)
     if config.devices != 1:
         raise UsageError(
             "training uses one device",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dlaflow.errors import InputError, require
-from dlaflow.files import atomic_path, record_json, sha256_of, write_atomic
+from dlaflow.files import record_json, sha256_of, write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -105,14 +105,13 @@ def versions() -> dict[str, str]:
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write one safetensors file, whole or not at all. Raises InputError when the folder cannot be written."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # Each on the CPU, in plain layout and with its own memory, which is what the format can hold.
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    with atomic_path(path) as temporary:
-        save_file(plain, str(temporary), metadata=dict(metadata) if metadata else None)
+    write_atomic(path, save(plain, metadata=dict(metadata) if metadata else None))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
