@@ -219,7 +219,7 @@ class _Forms:
     def differ(self, maker: Node | None, made: Tensor, reader: Node | None, read: Tensor) -> bool:
         """Whether shuffles stay between two nodes of equal form: one is a product, the other was lifted for itself.
 
-        In DETR under 10.3 each Relu between two products is a candidate of its own, though all see (rows, features, 1, 1).
+        In DETR under 10.3 each Relu between two products is a candidate of its own, though all see the same four.
         """
         if not self.apart or maker is None or reader is None or maker.device is not reader.device:
             return False
