@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -27,7 +28,7 @@ class RecordedCall(msgspec.Struct, frozen=True):
 
     command: str
     request: str
-    answer: str
+    answer: Annotated[str, msgspec.Meta(pattern=r"\A\d{1,9}\.bin\Z")]
 
 
 class _StartRequest(msgspec.Struct, frozen=True):
@@ -65,7 +66,12 @@ class ReplayTransport(Transport):
             )
         place = min(self._asked[command], len(known) - 1)
         self._asked[command] += 1
-        return _ReplayChannel((self._folder / known[place].answer).read_bytes())
+        try:
+            return _ReplayChannel((self._folder / known[place].answer).read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"cannot read {self._folder / known[place].answer}: {error.strerror}", then="Record it anew."
+            ) from None
 
     def install(self) -> None:
         """Nothing to install."""
@@ -134,7 +140,7 @@ class _RecordingChannel(Channel):
         self._inner = inner
         self._folder = folder
         self._call = call
-        self._answer = b""
+        self._answer = bytearray()
 
     def write(self, data: bytes) -> None:
         self._inner.write(data)
@@ -152,7 +158,7 @@ class _RecordingChannel(Channel):
 
     def close(self) -> int:
         if self._answer:
-            write_atomic(self._folder / self._call.answer, self._answer)
+            write_atomic(self._folder / self._call.answer, bytes(self._answer))
             with (self._folder / _CALLS).open("ab") as calls:
                 calls.write(msgspec.json.encode(self._call) + b"\n")
         return self._inner.close()
