@@ -50,6 +50,14 @@ def process_group_of(marker: str) -> list[int]:
     return found
 
 
+def memory_of(pid: int) -> int:
+    """The most bytes that a process has held since its program began (its parent's are not its own)."""
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return 0
+
+
 def arrange(place: Path) -> None:
     """A host's folder as it is before each mode."""
     for name in ("out", "out.moved", "victim", "tmp"):
@@ -86,21 +94,12 @@ def meet(mode: str, place: Path, words: list[str], limit: float = 120.0) -> Meet
         )  # fmt: skip
         alarm = threading.Timer(limit, os.kill, (child.pid, signal.SIGKILL))
         alarm.start()
-        peak, done = 0, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.05):
-                peak = max(peak, size_of(place))
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        _, status, usage = os.wait4(child.pid, 0)
-        done.set()
+        peak, memory = 0, 0
+        while child.poll() is None:
+            peak, memory = max(peak, size_of(place)), max(memory, memory_of(child.pid))
+            time.sleep(0.03)
         alarm.cancel()
-        watcher.join()
     seconds = time.monotonic() - started
-    child.returncode = os.waitstatus_to_exitcode(status)
     left = process_group_of(marker)
     ended = time.monotonic() + 5
     while left and time.monotonic() < ended:
@@ -119,7 +118,7 @@ def meet(mode: str, place: Path, words: list[str], limit: float = 120.0) -> Meet
         mode=mode,
         code=None if child.returncode == -signal.SIGKILL else child.returncode,
         seconds=seconds,
-        memory=usage.ru_maxrss * 1024,
+        memory=memory,
         disk=max(peak, size_of(place)) - sum(size for size, _ in before.values()),
         printed=(place / "printed").read_text(errors="replace"),
         outside=outside,

@@ -2,8 +2,8 @@
 """A board that means harm: the forced command of a real sshd. The file `mode` beside it names what it does.
 
 Standard library only: it runs as a program of its own. `MODES` says for each mode which command of the host meets it
-and how that must end: `whole` (all that was announced lies in the folder) or `refused` (one line, nothing outside the
-folder, no file under an announced name).
+and how that must end: `whole` (all that was announced lies in the folder), `refused` (one line, nothing outside the
+folder, no file under an announced name), `left` (the host's own time limit ends it) or `any` of these.
 """
 
 import hashlib
@@ -97,8 +97,8 @@ PUSHES = (
 )  # fmt: skip
 FACTS = ("facts_escape", "facts_large", "facts_cores")
 WHOLE = (
-    "honest", "banner_on_stderr", "jobs_many", "text_escape", "send_trailing", "swap_file", "swap_folder",
-    "follow_words", "link_before",
+    "honest", "banner_on_stderr", "jobs_many", "text_escape", "swap_file", "swap_folder", "follow_words",
+    "link_before",
 )  # fmt: skip
 LASTING = ("follow_alive", "follow_rises")
 """What looks like a job that goes on; only the host's time limit for the job ends it."""
@@ -108,8 +108,17 @@ MODES = {
     **{mode: ("attach", "left") for mode in LASTING},
     **{mode: ("build", "refused") for mode in PUSHES},
     **{mode: ("doctor", "any") for mode in FACTS},
+    "send_trailing": ("attach", "any"),
 }
-SLOW = ("hello_drip", "hello_silent", "send_silent", "send_drip", "start_silent", "receive_deaf", "follow_dies_silently")
+SLOW = (
+    "hello_drip",
+    "hello_silent",
+    "send_silent",
+    "send_drip",
+    "start_silent",
+    "receive_deaf",
+    "follow_dies_silently",
+)
 
 
 def say(answer):
@@ -300,7 +309,10 @@ def facts(mode):
         "kernel": "5", "python": "3.8", "tensorrt": {"version": "8.5.2", "dla_cores": 2},
     }  # fmt: skip
     if mode == "facts_escape":
-        found["files"] = {"/proc/device-tree/model": ESC, "/etc/nv_tegra_release": "# R35 (release), REVISION: 3.1 " + ESC}
+        found["files"] = {
+            "/proc/device-tree/model": ESC,
+            "/etc/nv_tegra_release": "# R35 (release), REVISION: 3.1 " + ESC,
+        }
         found["commands"] = [{"command": ["nvpmodel", "-q"], "text": "NV Power Mode: " + ESC}]
         found.update(architecture=ESC, kernel=ESC, python=ESC, places={"trtexec": ESC}, paths=[ESC])
     if mode == "facts_large":

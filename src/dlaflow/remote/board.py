@@ -251,6 +251,10 @@ class RemoteBoard:
             if refusal.error:
                 raise refused(self.name, refusal)
             return msgspec.json.decode(line, type=kind)
+        except msgspec.ValidationError as error:
+            raise EnvironmentLacksError(
+                f"{self.name} answers what no agent of dlaflow does: {error}", then="Nothing was taken from it."
+            ) from None
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             text = line[:200].decode(errors="replace")
             raise EnvironmentLacksError(

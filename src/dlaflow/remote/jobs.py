@@ -40,8 +40,8 @@ LONGEST = 86400.0
 """Seconds that a job is followed whose own limits are not known here."""
 _BETWEEN, _AROUND = 60.0, 600.0
 """Seconds that the board may take to start and end the programs of a phase; to hash what they left, and all else."""
-_MOST_EVENTS = 256 << 20
-"""The agent passes on 5,000 lines of a program, of 100 bytes as they are, some hundred programs at most."""
+_MOST_EVENTS = 64 << 20
+"""The agent passes on 5,000 lines of a program at most, of about 100 bytes; a long bench has 30 programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,16 @@ def perform(board: RemoteBoard, options: JobOptions, folder: Path, control: JobC
         ) from None
     job = _job_of(options, hashes)
     known = find(board, job.id.rsplit("-", 1)[0]) if control.attach else None
-    state = known or _start(board, job)
-    return finish(board, state, folder, control, _longest(options))
+    state = finish(board, known or _start(board, job), folder, control, _longest(options))
+    told = sorted(run.name for phase in options.phases for run in phase.runs)
+    ran = sorted(run.name for run in state.runs)
+    if state.state == "done" and (ran != told or not state.outputs.keys() >= {f"{name}.log" for name in told}):
+        raise EnvironmentLacksError(
+            f"{board.name} did not do what it was told",
+            expected=f"logs of {len(told)} programs",
+            received=f"{len(ran)} programs and {len(state.outputs)} files",
+        )
+    return state
 
 
 @contextmanager

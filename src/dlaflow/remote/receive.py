@@ -32,6 +32,7 @@ _CHUNK = 1 << 18
 _BLOCK = tarfile.BLOCKSIZE
 _HEADER_BYTES = 8192
 """Boards' own tar puts times into an extended header of a few hundred bytes; more is none of a job's."""
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -130,7 +131,7 @@ def receive(answer: Answer, wanted: Mapping[str, OutputMark], folder: OutputFold
         if member.type in (tarfile.XHDTYPE, tarfile.XGLTYPE) and 0 <= member.size <= _HEADER_BYTES:
             answer.exactly(_padded(member.size))
             continue
-        mark = left.pop(member.name, None) if member.isreg() and not member.issparse() else None
+        mark = left.pop(member.name, None) if member.type in _PLAIN else None
         if mark is None:
             raise EnvironmentLacksError(f"{board} sent something else: {member.name[:100]!r}")
         if member.size != mark.bytes:
