@@ -22,7 +22,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import onnx
 from faults import load_tests
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +58,7 @@ def main() -> int:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", DISK, "none", place], capture_output=True).returncode == 0
     shutil.copy(options.board or own.__file__, place / "board.py")
     (place / "board.py").chmod(0o700)
-    onnx.save(onnx.parser.parse_model(attacks.MODEL), place / "tiny.onnx")
+    attacks.save_model(place / "tiny.onnx")
     server = stand_ins.Sshd(place / "sshd", "/usr/bin:/bin", force=f"{sys.executable} {place}/board.py")
     bad = count = 0
     slowest = memory = disk = 0.0
@@ -95,7 +94,8 @@ def main() -> int:
             subprocess.run(["umount", "-l", place], check=True)
         shutil.rmtree(place)
     print(
-        f"\n{count} meetings, {bad} bad; at most {slowest:.0f} s, {memory / 1e6:.0f} MB memory, {disk / 1e6:.1f} MB disk"
+        f"\n{count} meetings, {bad} bad; at most {slowest:.0f} s, {memory / 1e6:.0f} MB of memory, "
+        f"{disk / 1e6:.1f} MB of disk"
     )
     return 1 if bad else 0
 

@@ -94,7 +94,7 @@ def _round(command, kind, folder, scene, seconds) -> Kill:
     whole = (hashlib.sha256((folder / "m.onnx").read_bytes()).hexdigest() * 200).encode()
     problems = []
     ended = time.monotonic() + 10
-    while (left := attacks.process_group_of(marker)) and time.monotonic() < ended:
+    while (left := attacks.processes_of(marker)) and time.monotonic() < ended:
         time.sleep(0.05)
     if left:
         problems.append(f"{len(left)} processes left")

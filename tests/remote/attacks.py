@@ -1,4 +1,4 @@
-"""One meeting of `dlaflow remote` with a hostile board behind a real sshd, and what it left: for tests and benchmarks."""
+"""A meeting of `dlaflow remote` with a hostile board behind a real sshd, and what it left: for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import onnx
 
 PRECIOUS = b"the user's own\n"
 MODEL = """
@@ -39,7 +41,7 @@ class Meeting:
         return "Traceback" in self.printed or self.code == 70
 
 
-def process_group_of(marker: str) -> list[int]:
+def processes_of(marker: str) -> list[int]:
     """The processes whose command line or environment holds a text."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -66,6 +68,13 @@ def arrange(place: Path) -> None:
         if name != "out.moved":
             path.mkdir()
     (place / "victim" / "precious").write_bytes(PRECIOUS)
+
+
+def save_model(path: Path) -> None:
+    """A model that is more than pipes and ssh hold on their way."""
+    model = onnx.parser.parse_model(MODEL)
+    model.doc_string = "x" * (8 << 20)
+    onnx.save(model, path)
 
 
 def words_for(command: str, place: Path, job: str) -> list[str]:
@@ -100,11 +109,11 @@ def meet(mode: str, place: Path, words: list[str], limit: float = 120.0) -> Meet
             time.sleep(0.03)
         alarm.cancel()
     seconds = time.monotonic() - started
-    left = process_group_of(marker)
+    left = processes_of(marker)
     ended = time.monotonic() + 5
     while left and time.monotonic() < ended:
         time.sleep(0.05)
-        left = process_group_of(marker)
+        left = processes_of(marker)
     after = tree(place)
     own = {"printed", "mode", "seen.log"}
     outside = sorted(

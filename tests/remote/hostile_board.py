@@ -60,7 +60,7 @@ STATES = {
     "state_unknown": {"state": "excellent"},
     "time_eternal": {"ended": 1e300},
     "time_before": {"started": -1.0},
-    "outputs_many": {"outputs": {"f%d" % number: mark() for number in range(200000)}},
+    "outputs_many": {"outputs": {f"f{number}": mark() for number in range(200000)}},
     "outputs_list": {"outputs": ["build.log"]},
     "why_long": {"why": "x" * 5 * MIB},
 }
@@ -103,11 +103,11 @@ WHOLE = (
 LASTING = ("follow_alive", "follow_rises")
 """What looks like a job that goes on; only the host's time limit for the job ends it."""
 MODES = {
-    **{mode: ("attach", "whole") for mode in WHOLE},
+    **dict.fromkeys(WHOLE, ("attach", "whole")),
     **{mode: ("attach", "refused") for part in (NAMES, MARKS, STATES, RAW, HELLOS, FOLLOWS, SENDS) for mode in part},
-    **{mode: ("attach", "left") for mode in LASTING},
-    **{mode: ("build", "refused") for mode in PUSHES},
-    **{mode: ("doctor", "any") for mode in FACTS},
+    **dict.fromkeys(LASTING, ("attach", "left")),
+    **dict.fromkeys(PUSHES, ("build", "refused")),
+    **dict.fromkeys(FACTS, ("doctor", "any")),
     "send_trailing": ("attach", "any"),
 }
 SLOW = (

@@ -1,4 +1,4 @@
-"""A board that means harm, as the forced command of a real sshd: nothing of it leaves the folder, and everything ends."""
+"""A board that means harm, as the forced command of a real sshd: nothing leaves the folder, and everything ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 
 import attacks
 import hostile_board
-import onnx
 import pytest
 from stand_in_board import SSHD, Sshd
 
@@ -21,7 +20,7 @@ def place(tmp_path_factory):
         pytest.skip("no sshd here: apt-get install openssh-server openssh-client rsync")
     place = tmp_path_factory.mktemp("hostile")
     shutil.copy(hostile_board.__file__, place / "board.py")
-    onnx.save(onnx.parser.parse_model(attacks.MODEL), place / "tiny.onnx")
+    attacks.save_model(place / "tiny.onnx")
     server = Sshd(place / "sshd", "/usr/bin:/bin", force=f"{sys.executable} {place}/board.py")
     server.make()
     server.start()
