@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 from faults import load_tests
 
@@ -32,7 +33,7 @@ LASTING = re.compile(r"follow_(forever|alive|rises)")
 """Modes that look like a job that goes on: the user's --timeout ends them."""
 
 
-def plan(board: Path | None, own: object) -> list[tuple[str, str, str]]:
+def plan(board: Path | None, own: ModuleType) -> list[tuple[str, str, str]]:
     """Mode, command and job of each meeting."""
     if board is None:
         return [(mode, command, own.ID) for mode, (command, _) in own.MODES.items()]

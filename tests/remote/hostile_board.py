@@ -54,7 +54,7 @@ MARKS = {
     "hash_short": {"bytes": 5, "sha256": "0"},
     "hash_path": {"bytes": 5, "sha256": "../" * 21 + "x"},
 }
-STATES = {
+STATES: dict[str, dict[str, object]] = {
     "id_path": {"id": "../../x"},
     "id_escape": {"id": "build-" + ESC},
     "state_unknown": {"state": "excellent"},
@@ -98,7 +98,7 @@ PUSHES = (
 FACTS = ("facts_escape", "facts_large", "facts_cores")
 WHOLE = (
     "honest", "banner_on_stderr", "jobs_many", "text_escape", "swap_file", "swap_folder", "follow_words",
-    "link_before",
+    "link_before", "send_trailing",
 )  # fmt: skip
 LASTING = ("follow_alive", "follow_rises")
 """What looks like a job that goes on; only the host's time limit for the job ends it."""
@@ -108,7 +108,6 @@ MODES = {
     **dict.fromkeys(LASTING, ("attach", "left")),
     **dict.fromkeys(PUSHES, ("build", "refused")),
     **dict.fromkeys(FACTS, ("doctor", "any")),
-    "send_trailing": ("attach", "any"),
 }
 SLOW = (
     "hello_drip",
@@ -143,7 +142,15 @@ def state_of(mode):
         outputs = {NAMES[mode]: mark()}
     if mode in MARKS:
         outputs = {"build.log": MARKS[mode]}
-    state = {"id": ID, "kind": "build", "state": "done", "why": "", "desk": "d", "title": "t", "outputs": outputs}
+    state: dict[str, object] = {
+        "id": ID,
+        "kind": "build",
+        "state": "done",
+        "why": "",
+        "desk": "d",
+        "title": "t",
+        "outputs": outputs,
+    }
     if mode == "text_escape":
         state.update(desk=ESC, title=ESC)
     state.update(STATES.get(mode, {}))
@@ -304,7 +311,7 @@ def send(mode, request):
 
 
 def facts(mode):
-    found = {
+    found: dict[str, object] = {
         "files": {}, "commands": [], "places": {"trtexec": "/x"}, "paths": [], "architecture": "aarch64",
         "kernel": "5", "python": "3.8", "tensorrt": {"version": "8.5.2", "dla_cores": 2},
     }  # fmt: skip

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.remote import receive as receiving
 from dlaflow.remote.board import Patience, RemoteBoard
-from dlaflow.remote.jobs import JobControl, finish
+from dlaflow.remote.jobs import JobControl, JobOptions, finish, perform
 from dlaflow.remote.receive import OutputFolder, receive
-from dlaflow.remote.records import JobState, OutputMark
+from dlaflow.remote.records import JobState, OutputMark, Phase, ProgramRun
 from dlaflow.remote.transport import (
     LONGEST_LINE,
     Answer,
@@ -200,6 +200,33 @@ def test_announced_files_arrive_in_any_order_with_pythons_own_headers(tmp_path):
     assert take(tmp_path, data, {"a": mark(), "b": mark(b"")}) == ["b", "a"]
     assert (tmp_path / "a").read_bytes() == DATA
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_what_comes_after_the_end_is_left_unread(tmp_path):
+    with OutputFolder(tmp_path) as target:
+        data = tar(member("a")) + b"\0" * (1 << 18)
+        assert list(receive(answer(data, size=4096), {"a": mark()}, target, "board")) == ["a"]
+
+
+def test_a_job_that_was_not_done_as_told_is_refused(tmp_path):
+    run = ProgramRun(name="build", arguments=())
+    for runs in ((), ("build", "build"), ("other",), ("build",)):
+        ends = [
+            {"name": name, "phase": "build", "exit": 0, "seconds": 1, "started": 1, "timed_out": False} for name in runs
+        ]
+
+        def say(command, request, ends=ends):
+            state = {"id": ID, "kind": "build", "state": "running"}
+            return {
+                "hello": [line(host="h", root="/", python="3", free=1, rsync=False)],
+                "have": [line(missing=[], free=1)],
+                "start": [line(answer="started", state=state | {"id": request.get("job", {}).get("id", ID)})],
+                "follow": [line(**ended(id=request.get("id", ID), runs=ends))],
+            }[command]
+
+        job = JobOptions("build", "t", {}, (Phase(name="build", runs=(run,)),))
+        with pytest.raises(EnvironmentLacksError, match="did not do what it was told: expected the logs of build"):
+            perform(RemoteBoard(Scripted(say)), job, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ _SETTLING_SECONDS = 10.0
 _ATTACHABLE = {"running", "done"}
 LONGEST = 86400.0
 """Seconds that a job is followed whose own limits are not known here."""
+_LONGEST_NAMES = 300
 _BETWEEN, _AROUND = 60.0, 600.0
 """Seconds that the board may take to start and end the programs of a phase; to hash what they left, and all else."""
 _MOST_EVENTS = 64 << 20
@@ -101,8 +102,10 @@ def perform(board: RemoteBoard, options: JobOptions, folder: Path, control: JobC
     if state.state == "done" and (ran != told or not state.outputs.keys() >= {f"{name}.log" for name in told}):
         raise EnvironmentLacksError(
             f"{board.name} did not do what it was told",
-            expected=f"logs of {len(told)} programs",
-            received=f"{len(ran)} programs and {len(state.outputs)} files",
+            expected=f"the logs of {', '.join(told)}"[:_LONGEST_NAMES],
+            received=f"the programs {', '.join(ran) or 'none'} and the files {', '.join(state.outputs) or 'none'}"[
+                :_LONGEST_NAMES
+            ],
         )
     return state
 

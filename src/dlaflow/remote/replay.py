@@ -7,6 +7,8 @@ answered only when it is the recorded one; another job would get another job's n
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Annotated
 import msgspec
 
 from dlaflow.errors import DlaflowError, InputError
-from dlaflow.files import write_atomic
+from dlaflow.files import atomic_path
 from dlaflow.progress import Task
 from dlaflow.remote.records import BoardJob
 from dlaflow.remote.transport import Channel, Transport
@@ -140,7 +142,7 @@ class _RecordingChannel(Channel):
         self._inner = inner
         self._folder = folder
         self._call = call
-        self._answer = bytearray()
+        self._answer = tempfile.TemporaryFile()  # noqa: SIM115
 
     def write(self, data: bytes) -> None:
         self._inner.write(data)
@@ -153,12 +155,19 @@ class _RecordingChannel(Channel):
 
     def read(self, timeout: float) -> bytes:
         data = self._inner.read(timeout)
-        self._answer += data
+        self._answer.write(data)
         return data
 
     def close(self) -> int:
-        if self._answer:
-            write_atomic(self._folder / self._call.answer, bytes(self._answer))
-            with (self._folder / _CALLS).open("ab") as calls:
-                calls.write(msgspec.json.encode(self._call) + b"\n")
-        return self._inner.close()
+        code = self._inner.close()
+        with self._answer:
+            if self._answer.tell():
+                self._keep()
+        return code
+
+    def _keep(self) -> None:
+        self._answer.seek(0)
+        with atomic_path(self._folder / self._call.answer) as path, path.open("wb") as file:
+            shutil.copyfileobj(self._answer, file)
+        with (self._folder / _CALLS).open("ab") as calls:
+            calls.write(msgspec.json.encode(self._call) + b"\n")

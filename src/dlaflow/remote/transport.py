@@ -130,7 +130,7 @@ class ProcessChannel(Channel):
                 if self._stderr in ready and not self._complaint.drain():
                     self._selector.unregister(self._stderr)
                 if self._complaint.count > _MOST_COMPLAINTS:
-                    raise OverlongError("the board complains without end", expected=_mib(_MOST_COMPLAINTS))
+                    raise OverlongError("the board complains without end", expected=_at_most(_MOST_COMPLAINTS))
                 if stream in ready:
                     return
                 if time.monotonic() >= ends:
@@ -162,7 +162,7 @@ class Budget:
         """Count bytes. Raises OverlongError."""
         self._left -= count
         if self._left < 0:
-            raise OverlongError("the board's answer does not end", expected=_mib(self.size))
+            raise OverlongError("the board's answer does not end", expected=_at_most(self.size))
 
 
 class Answer:
@@ -195,7 +195,7 @@ class Answer:
                 raise
             self._heard = True
             self._note()
-            self._budget.take(len(chunk))
+        self._budget.take(min(len(chunk), most))
         self._rest = chunk[most:]
         return chunk[:most]
 
@@ -222,11 +222,11 @@ class Answer:
                 kept.clear()
             kept += rest
             if len(kept) > LONGEST_LINE:
-                raise OverlongError("the board sends a line without end", expected=_mib(LONGEST_LINE))
+                raise OverlongError("the board sends a line without end", expected=_at_most(LONGEST_LINE))
 
 
-def _mib(size: int) -> str:
-    return f"at most {size >> 20} MiB"
+def _at_most(size: int) -> str:
+    return f"at most {size >> 20} MiB" if size >= 1 << 20 else f"at most {size} bytes"
 
 
 class Transport(ABC):
