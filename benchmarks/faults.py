@@ -64,13 +64,18 @@ tiny (float[4, 3, 8, 8] input) => (float[4, 3, 8, 8] output) {{ {body} }}
 """
 
 
-def load_stand_ins():
-    """The tests' stand-in board."""
-    spec = importlib.util.spec_from_file_location("stand_in_board", ROOT / "tests" / "remote" / "stand_in_board.py")
+def load_tests(name):
+    """A module of the tests of `dlaflow.remote`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "remote" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["stand_in_board"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def load_stand_ins():
+    """The tests' stand-in board."""
+    return load_tests("stand_in_board")
 
 
 @dataclass

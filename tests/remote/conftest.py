@@ -17,9 +17,10 @@ from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.ssh import SshTarget, SshTransport
 from dlaflow.remote.transport import LocalTransport
 
-_spec = importlib.util.spec_from_file_location("stand_in_board", Path(__file__).with_name("stand_in_board.py"))
-stand_ins = sys.modules.setdefault("stand_in_board", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(stand_ins)
+for _name in ("stand_in_board", "attacks", "hostile_board"):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
+    _spec.loader.exec_module(sys.modules.setdefault(_name, importlib.util.module_from_spec(_spec)))
+stand_ins = sys.modules["stand_in_board"]
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 13]>

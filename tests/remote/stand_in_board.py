@@ -255,11 +255,12 @@ def make_board(folder: Path) -> StandInBoard:
 
 @dataclass
 class Sshd:
-    """A real sshd of our own on 127.0.0.1, ended by its process id."""
+    """A real sshd of our own on 127.0.0.1, ended by its process id. `force` is run in place of any command."""
 
     folder: Path
     path: str
     port: int = 0
+    force: str = "none"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -288,6 +289,7 @@ StrictModes no
 PermitRootLogin prohibit-password
 MaxStartups 100
 SetEnv PATH={self.path}
+ForceCommand {self.force}
 """
         )
         self.trust()

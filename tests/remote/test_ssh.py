@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
+import attacks
 import onnx
 import pytest
 
@@ -128,6 +130,29 @@ def test_a_host_that_gives_up_finds_its_job_again(connect, sshd, stand_in, tiny,
     state = perform(again, building(tiny), folder(tmp_path, "second"), JobControl(attach=True))
     assert state.state == "done"
     assert len(again.ask("jobs", JobList).jobs) == 1, "it was found, not started again"
+
+
+def test_a_killed_host_leaves_no_ssh_and_takes_its_job_up_again(sshd, stand_in, tiny, tmp_path):
+    stand_in.hold()
+    place = f"[[board]]\nhost = 'board'\nroot = '{stand_in.root}'\nssh_config = '{sshd.config}'\n"
+    (tmp_path / "boards.toml").write_text(place)
+    out = tmp_path / "m.engine"
+    words = ["remote", str(tmp_path / "boards.toml"), "build", str(tiny), "--out", str(out), "--tensorrt", "8.5.2"]
+    command = [sys.executable, "-m", "dlaflow", *words, "--precision", "fp16"]
+    marker = f"killed in {tmp_path}"
+    environment = {**os.environ, "DLAFLOW_KILLED": marker}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as host:
+        wait_until(lambda: running(stand_in), 60)
+        assert len(attacks.processes_of(marker)) > 3, "dlaflow, and ssh with its guards"
+        host.kill()
+        host.wait()
+        wait_until(lambda: not attacks.processes_of(marker))
+    assert running(stand_in), "the job goes on"
+    assert not out.exists()
+    stand_in.release()
+    done = subprocess.run([*command, "--attach"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size == 64 * 200
 
 
 @pytest.mark.slow

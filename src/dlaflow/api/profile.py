@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -138,13 +137,11 @@ def _flags_of(program: str | None) -> frozenset[str] | None:
     """The options of `nsys profile`; None without nsys."""
     if program is None:
         return None
+    from dlaflow.build.process import captured
     from dlaflow.parse.help_text import parse_help
 
-    try:
-        answer = subprocess.run([program, "profile", "--help"], capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return frozenset()
-    return parse_help(f"{answer.stdout}\n{answer.stderr}")
+    answer = captured([program, "profile", "--help"], 60)
+    return parse_help(answer[1]) if answer is not None else frozenset()
 
 
 def profile_json(profiles: Sequence[Profiled]) -> bytes:

@@ -11,10 +11,10 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlaflow.build.process import captured
 from dlaflow.build.trtexec import USUAL_PLACES
 from dlaflow.parse.device import DeviceText, jetpack_of, parse_device
 
@@ -47,13 +47,8 @@ class System:
 
     def run(self, *command: str) -> str:
         """What a command prints on stdout and stderr; empty when it is not there or fails."""
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_SECONDS, errors="replace", check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout + done.stderr if done.returncode == 0 else ""
+        done = captured(command, _SECONDS)
+        return done[1] if done is not None and done[0] == 0 else ""
 
     def which(self, program: str) -> str:
         """The path of a program; empty when it is not on PATH."""

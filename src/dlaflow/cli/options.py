@@ -90,4 +90,4 @@ class Reaching:
     wait: float = 0.0
     """Seconds to wait while another host uses the board."""
     reconnect: float = 180.0
-    """Seconds to go on trying when the connection breaks; the board's job goes on meanwhile."""
+    """Seconds that a board may be away in all, since its work last got on; its job goes on meanwhile."""

@@ -37,7 +37,7 @@ from dlaflow.remote.build import HOUR, RemoteBuild, build_on_board, builder_on
 from dlaflow.remote.doctor import ask, examine
 from dlaflow.remote.evaluate import RemoteEvaluation, evaluate_on_board
 from dlaflow.remote.inventory import BoardEntry, boards_of
-from dlaflow.remote.jobs import find_exactly, finish
+from dlaflow.remote.jobs import LONGEST, find_exactly, finish
 from dlaflow.remote.power import IdleOptions
 from dlaflow.remote.power import power as run_power
 from dlaflow.remote.probe import Probed, ProbeOptions
@@ -455,7 +455,9 @@ def jobs(board: str, /, *, connecting: Connecting = Connecting()) -> None:
 
 
 @commands.command
-def attach(board: str, job: str, /, *, out: OutFolder, connecting: Connecting = Connecting()) -> None:
+def attach(
+    board: str, job: str, /, *, out: OutFolder, timeout: float = LONGEST, connecting: Connecting = Connecting()
+) -> None:
     """Follow a job that an earlier call started, and pull all that it left.
 
     Parameters
@@ -464,6 +466,8 @@ def attach(board: str, job: str, /, *, out: OutFolder, connecting: Connecting = 
         Its name, as `jobs` lists it.
     out
         The folder for its files.
+    timeout
+        Seconds to follow it at most; the job itself goes on.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -472,7 +476,7 @@ def attach(board: str, job: str, /, *, out: OutFolder, connecting: Connecting = 
 
     def work(one: RemoteBoard, entry: BoardEntry) -> JobState:
         one.hello()
-        return finish(one, find_exactly(one, job), out, connecting.control)
+        return finish(one, find_exactly(one, job), out, connecting.control, timeout)
 
     (state,) = each_board(board, connecting, work).values()
     terminal.say(f"{state.id} {state.state} {state.why}: {len(state.outputs)} files in {out}")

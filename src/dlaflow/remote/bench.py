@@ -172,7 +172,7 @@ class _Results:
         watts, whole, above = [], [], []
         for repeat, together in enumerate(zip(*rates, strict=True)):
             load = self._window(f"{phase}.{repeat}")
-            if load is None:
+            if load is None or not sum(together):
                 continue
             watts.append(load.mean)
             whole.append(1000 * load.mean / sum(together))

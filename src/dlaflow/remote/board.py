@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 
-from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
+from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
 from dlaflow.files import sha256_of
 from dlaflow.progress import Interruption, Progress, silent
+from dlaflow.remote.receive import OutputFolder, receive
 from dlaflow.remote.records import Adopted, AgentRefusal, Event, Facts, Have, Hello, JobState, OutputMark
 from dlaflow.remote.transport import (
-    Channel,
+    LONGEST_LINE,
+    SLOWEST,
+    Answer,
+    Budget,
     ConnectionLostError,
     Transport,
     UnreachableError,
     full_disk,
     last_line,
-    lines_of,
 )
 
 _MARGIN = 64 << 20
@@ -33,18 +35,47 @@ _PUSH_TRIES = 3
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _SILENCE = 30.0
 """The agent gives a sign of life every 2 seconds while a job is followed."""
-_CHUNK = 1 << 18
+_LONG_ANSWERS = {"facts": 4, "clean": 4}
+"""Commands that start many programs or delete much, and how many times longer they may take than others."""
+_FRAME = 16 << 10
+"""Bytes that tar may add: to each file, and at the end."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Time-outs in seconds: `answer` for one answer, `reconnect` for a lost board, `busy` for a board in use."""
+    """Time-outs in seconds: `answer` for one whole answer, `reconnect` for a lost board, `busy` for a board in use.
 
-    answer: float = 120.0
+    `reconnect` is the time without the board in all, since the work last went on: see `RemoteBoard.patiently`.
+    """
+
+    answer: float = 30.0
     reconnect: float = 180.0
     busy: float = 0.0
+
+
+class Life:
+    """What is heard of a board while work goes on: signs of life, and whether the work got on."""
+
+    def __init__(self) -> None:
+        self.progressed = False
+        self._heard: tuple[float, float] | None = None
+
+    def sign(self) -> None:
+        """The board was heard now."""
+        now = time.monotonic()
+        self._heard = (self._heard[0] if self._heard else now, now)
+
+    def progress(self) -> None:
+        """The work got on: there is less left than there ever was."""
+        self.progressed = True
+
+    def connected(self) -> float:
+        """The seconds between the first and the last sign of life since the last call, which is forgotten."""
+        first, last = self._heard or (0.0, 0.0)
+        self._heard = None
+        return last - first
 
 
 class RemoteBoard:
@@ -72,13 +103,8 @@ class RemoteBoard:
     def hello(self) -> Hello:
         """The board's name, folder and room; the agent is installed on the first call. Raises as `ask` does."""
         if self._hello is None:
-            try:
-                self._hello = self._ask("hello", Hello, {})
-            except UnreachableError:
-                # A board that was never reached is an error at once.
-                raise
-            except ConnectionLostError:
-                self._hello = self.ask("hello", Hello)
+            # A board that was never reached is an error at once.
+            self._hello = self.patiently(partial(self._ask, "hello", Hello, {}), hopeless=UnreachableError)
         return self._hello
 
     def facts(self, paths: tuple[str, ...] = ()) -> Facts:
@@ -93,29 +119,37 @@ class RemoteBoard:
         """
         return self.patiently(lambda: self._ask(command, kind, request or {}))
 
-    def patiently(self, work: Callable[[], T], heard: Callable[[], float] | None = None) -> T:
+    def patiently(
+        self, work: Callable[[], T], life: Life | None = None, hopeless: type[Exception] | tuple[()] = ()
+    ) -> T:
         """Do `work` again while the connection breaks, until the board was away for `patience.reconnect` seconds.
 
-        `heard` returns when the board last gave a sign of life (monotonic seconds) while `work` went on.
+        Time away is the time without a sign of life: pauses, logins, silence before a break. It adds up over all breaks
+        until the work gets on (`life.progress`): a board that answers and breaks in turn is given up as well, one whose
+        work gets on never, however often it breaks. `hopeless` errors end it at once.
         """
-        away: float | None = None
-        pause = _SHORTEST_PAUSE
+        life = life or Life()
+        away, pause = 0.0, _SHORTEST_PAUSE
         while True:
+            begun = time.monotonic()
             try:
                 return work()
+            except hopeless:
+                raise
             except ConnectionLostError:
-                now = time.monotonic()
-                if away is None or (heard is not None and heard() > away):
-                    away, pause = now, _SHORTEST_PAUSE
-                if now + pause > away + self.patience.reconnect:
+                lasted, connected = time.monotonic() - begun, life.connected()
+                if life.progressed:
+                    away, pause, life.progressed = 0.0, _SHORTEST_PAUSE, False
+                away += lasted - connected + pause
+                if away > self.patience.reconnect:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def events(self, job: str, offset: int) -> Iterator[Event]:
+    def events(self, job: str, offset: int, budget: Budget) -> Iterator[Event]:
         """The events of a job from an offset, until its end. Raises ConnectionLostError when the connection breaks."""
         with _Call(self, "follow", {"id": job, "offset": offset}) as call:
-            for line in lines_of(call.channel, min(_SILENCE, self.patience.answer)):
+            for line in call.answer(budget, min(_SILENCE, self.patience.answer)).lines():
                 yield self._decode(line, Event)
         raise ConnectionLostError(f"the connection to {self.name} broke")
 
@@ -140,23 +174,27 @@ class RemoteBoard:
     def pull(self, state: JobState, names: tuple[str, ...], folder: Path) -> None:
         """Bring a job's files into `folder`, each checked by its hash.
 
-        Raises InputError when the folder cannot be written, EnvironmentLacksError as `ask` does.
+        Raises InputError when the folder cannot be written, EnvironmentLacksError as `ask` does, for more than the host
+        has room for, and for files that are not as the job's state announces them.
         """
-        total = sum(state.outputs[name].bytes for name in names)
-        with self.progress(f"pull from {self.name}", total, "bytes") as task:
+        wanted = {name: state.outputs[name] for name in names}
+        with OutputFolder(folder) as target:
+            total = target.require_room(wanted, self.name)
+            with self.progress(f"pull from {self.name}", total, "bytes") as task:
+                left = {name: mark for name, mark in wanted.items() if not target.holds(name, mark)}
+                life = Life()
 
-            def rest() -> None:
-                if left := _not_whole(state, names, folder):
-                    self._pull(state.id, left, folder)
-                    if broken := _not_whole(state, left, folder):
-                        raise ConnectionLostError(f"{broken[0]} did not arrive whole from {self.name}")
+                def rest() -> None:
+                    for name in self._pull(state.id, left, target, life):
+                        task.advance(left.pop(name).bytes)
+                        life.progress()
 
-            self.patiently(rest)
-            task.advance(total)
+                if left:
+                    self.patiently(rest, life)
 
     def _missing(self, files: Mapping[str, Path]) -> dict[str, Path]:
         have = self.ask("have", Have, {"files": sorted(files)})
-        missing = {sha: files[sha] for sha in have.missing}
+        missing = {sha: files[sha] for sha in self._known(have.missing, files)}
         wanted = sum(path.stat().st_size for path in missing.values())
         if missing and have.free < wanted + _MARGIN:
             raise EnvironmentLacksError(
@@ -172,13 +210,22 @@ class RemoteBoard:
         total = sum(path.stat().st_size for path in missing.values())
         with self.progress(f"push to {self.name}", total, "bytes") as task:
             self.transport.push(missing, task, rsync=rsync)
-        return self._ask("adopt", Adopted, {"files": sorted(missing)}).wrong
+        return self._known(self._ask("adopt", Adopted, {"files": sorted(missing)}, total).wrong, missing)
 
-    def _ask(self, command: str, kind: type[T], request: Mapping[str, object]) -> T:
+    def _known(self, hashes: tuple[str, ...], files: Mapping[str, Path]) -> tuple[str, ...]:
+        """Hashes that the board speaks of, when they are ones of the files that it was asked about."""
+        stranger = next((sha for sha in hashes if sha not in files), None)
+        if stranger:
+            raise EnvironmentLacksError(f"{self.name} asks for a file that nobody offered: {stranger[:12]}")
+        return hashes
+
+    def _ask(self, command: str, kind: type[T], request: Mapping[str, object], handled: int = 0) -> T:
+        """One try. `handled` bytes are read by the board for this answer, which takes it longer."""
+        seconds = self.patience.answer * _LONG_ANSWERS.get(command, 1) + handled / SLOWEST
         for install in (True, False):
             with _Call(self, command, request) as call:
                 call.channel.end_input()
-                line = next(lines_of(call.channel, self.patience.answer), None)
+                line = next(call.answer(Budget(seconds, LONGEST_LINE), seconds).lines(), None)
             if line is not None:
                 return self._decode(line, kind)
             if not install or "agent-" not in call.complaint:
@@ -186,23 +233,17 @@ class RemoteBoard:
             self.transport.install()
         raise call.lost()
 
-    def _pull(self, job: str, names: tuple[str, ...], folder: Path) -> None:
-        with _Call(self, "send", {"id": job, "names": list(names)}) as call:
+    def _pull(self, job: str, left: Mapping[str, OutputMark], folder: OutputFolder, life: Life) -> Iterator[str]:
+        total, files = sum(mark.bytes for mark in left.values()), dict(left)
+        budget = Budget(self.patience.answer + total / SLOWEST, total + _FRAME * (len(files) + 1))
+        with _Call(self, "send", {"id": job, "names": list(files)}) as call:
             call.channel.end_input()
-            stream = cast("IO[bytes]", _Stream(call.channel, self.patience.answer))
             try:
-                with tarfile.open(fileobj=stream, mode="r|") as tar:
-                    for member in tar:
-                        source = tar.extractfile(member) if member.isfile() and member.name in names else None
-                        if source is None:
-                            raise EnvironmentLacksError(f"{self.name} sent something else: {member.name!r}")
-                        with (folder / member.name).open("wb") as target:
-                            while chunk := source.read(_CHUNK):
-                                target.write(chunk)
-            except (tarfile.TarError, EOFError):
-                raise call.lost() from None
-            except OSError as error:
-                raise InputError(f"cannot write into {folder}: {error.strerror}", then="Free some space.") from None
+                yield from receive(call.answer(budget, self.patience.answer, life.sign), files, folder, self.name)
+                return
+            except EOFError:
+                pass
+        raise call.lost()
 
     def _decode(self, line: bytes, kind: type[T]) -> T:
         try:
@@ -210,7 +251,11 @@ class RemoteBoard:
             if refusal.error:
                 raise refused(self.name, refusal)
             return msgspec.json.decode(line, type=kind)
-        except msgspec.DecodeError as error:
+        except msgspec.ValidationError as error:
+            raise EnvironmentLacksError(
+                f"{self.name} answers what no agent of dlaflow does: {error}", then="Nothing was taken from it."
+            ) from None
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             text = line[:200].decode(errors="replace")
             raise EnvironmentLacksError(
                 f"{self.name} answers something else: {text!r} ({error})",
@@ -234,6 +279,10 @@ class _Call:
         self.code = self.channel.close()
         self.complaint = self.channel.complaint()
 
+    def answer(self, budget: Budget, silence: float, heard: Callable[[], None] = lambda: None) -> Answer:
+        """What the board says to it."""
+        return Answer(self.channel, budget, silence, heard)
+
     def lost(self) -> DlaflowError:
         """The error for a call without an answer."""
         known = self._board.transport.diagnose(self.complaint)
@@ -249,33 +298,14 @@ class _Call:
         return ConnectionLostError(f"the connection to {self._board.name} broke" + (f": {reason}" if reason else ""))
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """A channel as tarfile reads a stream: piece by piece, whatever their size."""
-
-    channel: Channel
-    timeout: float
-
-    def read(self, size: int, /) -> bytes:
-        return self.channel.read(self.timeout)
-
-
 def refused(name: str, refusal: AgentRefusal) -> DlaflowError:
     """The agent's refusal as an exception."""
+    text = last_line(refusal.text)
     if refusal.error == "disk_full":
-        return full_disk(name, f" ({refusal.text})")
+        return full_disk(name, f" ({text})")
     if refusal.error == "unknown_job":
-        return UsageError(f"{name}: {refusal.text}", then="`dlaflow remote BOARD jobs` lists them.")
+        return UsageError(f"{name}: {text}", then="`dlaflow remote BOARD jobs` lists them.")
     if refusal.error in {"missing", "clocks", "system"}:
         then = "`dlaflow remote BOARD doctor` tells what is there."
-        return EnvironmentLacksError(f"{name}: {refusal.text}", then=then)
-    return UsageError(f"the agent on {name} refused: {refusal.text}")
-
-
-def _not_whole(state: JobState, names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    """The files in `folder` that differ from what the job left, by size or hash."""
-
-    def is_whole(path: Path, mark: OutputMark) -> bool:
-        return path.is_file() and path.stat().st_size == mark.bytes and sha256_of(path) == mark.sha256
-
-    return tuple(name for name in names if not is_whole(folder / name, state.outputs[name]))
+        return EnvironmentLacksError(f"{name}: {text}", then=then)
+    return UsageError(f"the agent on {name} refused: {text}")

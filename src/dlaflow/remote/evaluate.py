@@ -69,6 +69,8 @@ def evaluate_on_board(
         job = JobOptions("evaluate", f"{engine.name} on {len(labels)} images", files, tuple(phases))
         with performed(board, job, how.control) as (state, pulled):
             scores = [_scores(board, pulled / f"output{number}.json", batch) for number in range(count)]
+    if len({score.shape for score in scores}) > 1:
+        raise EnvironmentLacksError(f"the batches of {board.name} have different numbers of classes")
     found = classes(np.concatenate(scores)[: len(labels)], len(labels))
     return Accuracy(int(np.sum(found == labels)), len(labels), state.ended - state.started, found)
 
@@ -76,7 +78,7 @@ def evaluate_on_board(
 def _scores(board: RemoteBoard, path: Path, batch: int) -> NDArray[np.float32]:
     """The first output, float32 [batch, classes]."""
     tensors = parse_output(path) if path.is_file() else ()
-    if not tensors or len(tensors[0].values) % batch:
+    if not tensors or not tensors[0].values or len(tensors[0].values) % batch:
         raise EnvironmentLacksError(
             f"trtexec on {board.name} exported no output of {batch} images", then="Is --batch the engine's own batch?"
         )

@@ -18,7 +18,7 @@ import msgspec
 
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.progress import Interruption
-from dlaflow.remote.board import RemoteBoard
+from dlaflow.remote.board import Life, RemoteBoard
 from dlaflow.remote.records import (
     BoardJob,
     JobKind,
@@ -30,12 +30,19 @@ from dlaflow.remote.records import (
     Started,
     Stopping,
 )
-from dlaflow.remote.transport import ConnectionLostError
+from dlaflow.remote.transport import Budget, ConnectionLostError, OverlongError
 
 _BUSY_PAUSE = 0.5
 _SETTLING_SECONDS = 10.0
 """A job that has just ended still holds the lock while it clears up."""
 _ATTACHABLE = {"running", "done"}
+LONGEST = 86400.0
+"""Seconds that a job is followed whose own limits are not known here."""
+_LONGEST_NAMES = 300
+_BETWEEN, _AROUND = 60.0, 600.0
+"""Seconds that the board may take to start and end the programs of a phase; to hash what they left, and all else."""
+_MOST_EVENTS = 64 << 20
+"""The agent passes on 5,000 lines of a program at most, of about 100 bytes; a long bench has 30 programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +96,18 @@ def perform(board: RemoteBoard, options: JobOptions, folder: Path, control: JobC
         ) from None
     job = _job_of(options, hashes)
     known = find(board, job.id.rsplit("-", 1)[0]) if control.attach else None
-    state = known or _start(board, job)
-    return finish(board, state, folder, control)
+    state = finish(board, known or _start(board, job), folder, control, _longest(options))
+    told = sorted(run.name for phase in options.phases for run in phase.runs)
+    ran = sorted(run.name for run in state.runs)
+    if state.state == "done" and (ran != told or not state.outputs.keys() >= {f"{name}.log" for name in told}):
+        raise EnvironmentLacksError(
+            f"{board.name} did not do what it was told",
+            expected=f"the logs of {', '.join(told)}"[:_LONGEST_NAMES],
+            received=f"the programs {', '.join(ran) or 'none'} and the files {', '.join(state.outputs) or 'none'}"[
+                :_LONGEST_NAMES
+            ],
+        )
+    return state
 
 
 @contextmanager
@@ -107,12 +124,14 @@ def performed(
         yield state, Path(folder)
 
 
-def finish(board: RemoteBoard, state: JobState, folder: Path, control: JobControl | None = None) -> JobState:
-    """Follow a job to its end and pull what it left. Raises as `perform` does."""
+def finish(
+    board: RemoteBoard, state: JobState, folder: Path, control: JobControl | None = None, seconds: float = LONGEST
+) -> JobState:
+    """Follow a job to its end, for so many seconds, and pull what it left. Raises as `perform` does."""
     control = control or JobControl()
     try:
-        state = _follow(board, state, control)
-    except ConnectionLostError as error:
+        state = _follow(board, state, control, seconds)
+    except (ConnectionLostError, OverlongError) as error:
         raise LeftRunningError(board, state.id, f"{error.what}; ") from None
     except KeyboardInterrupt:
         wanted = board.interruption.stop if board.interruption.asked else control.ask_to_stop()
@@ -120,7 +139,7 @@ def finish(board: RemoteBoard, state: JobState, folder: Path, control: JobContro
             raise LeftRunningError(board, state.id) from None
         board.ask("stop", Stopping, {"id": state.id})
         board.interruption = Interruption()
-        _follow(board, state, JobControl())
+        _follow(board, state, JobControl(), _AROUND)
         raise
     board.pull(state, tuple(state.outputs), folder)
     return state
@@ -185,34 +204,56 @@ def _start(board: RemoteBoard, job: BoardJob) -> JobState:
             board.interruption.heed()
             answer = board.ask("start", Started, {"job": msgspec.to_builtins(job)})
             if answer.answer != "busy" and answer.state is not None:
-                return answer.state
+                return same_job(board, answer.state, job.id)
             holder = answer.holder
-            whose = holder.get("desk", "another host")
             if time.monotonic() > last:
                 raise EnvironmentLacksError(
-                    f"{board.name} is busy with {holder.get('kind', 'a job')} {holder.get('id', '')} of {whose}",
+                    f"{board.name} is busy with {holder.kind} {holder.id} of {holder.host}",
                     then="Wait for it (--wait SECONDS), or look at it with `dlaflow remote BOARD jobs`.",
                 )
-            task.describe(f"waits for {whose}")
+            task.describe(f"waits for {holder.host}")
             time.sleep(_BUSY_PAUSE)
 
 
-def _follow(board: RemoteBoard, state: JobState, control: JobControl) -> JobState:
-    """To the end of the job; each broken connection starts the patience anew, and no event is heard twice."""
-    offset, heard = 0, time.monotonic()
+def _follow(board: RemoteBoard, state: JobState, control: JobControl, seconds: float) -> JobState:
+    """To the end of the job, over all broken connections; no event is heard twice, and only a new one is progress.
+
+    Raises OverlongError after so many seconds, or for more events than any job of ours has.
+    """
+    offset, budget, life = 0, Budget(seconds, _MOST_EVENTS), Life()
     with board.progress(f"{state.kind} on {board.name}", None) as task:
 
         def listen() -> JobState:
-            nonlocal offset, heard
-            for event in board.events(state.id, offset):
+            nonlocal offset
+            for event in board.events(state.id, offset, budget):
                 board.interruption.heed()
-                offset, heard = event.at, time.monotonic()
+                life.sign()
                 if event.state is not None:
-                    return event.state
+                    return same_job(board, event.state, state.id)
+                if event.at <= offset:
+                    continue
+                offset = event.at
+                life.progress()
                 if event.event == "phase":
                     task.describe(event.name)
                 elif event.event == "line":
                     control.on_line(event.run, event.text)
             raise ConnectionLostError(f"the connection to {board.name} broke")
 
-        return board.patiently(listen, lambda: heard)
+        return board.patiently(listen, life)
+
+
+def same_job(board: RemoteBoard, state: JobState, job: str) -> JobState:
+    """The state, when it is that of the job that was asked for. Raises EnvironmentLacksError.
+
+    A recording has the same job under the random part that it had then.
+    """
+    if state.id.rpartition("-")[0] != job.rpartition("-")[0]:
+        raise EnvironmentLacksError(f"{board.name} answers for another job", expected=job, received=state.id)
+    return state
+
+
+def _longest(options: JobOptions) -> float:
+    """The seconds after which the board must have ended a job: its programs' limits, and time for itself."""
+    programs = sum(max((run.seconds for run in phase.runs), default=0.0) + _BETWEEN for phase in options.phases)
+    return programs + (options.power.idle_s if options.power else 0.0) + _AROUND

@@ -1,17 +1,28 @@
 """The messages between the host and a board's agent, as records. The agent's side of the same lines is plain JSON.
 
-`desk` is the host's name on the wire and in the state files of older agents.
+`desk` is the host's name on the wire and in the state files of older agents. What a board may say is what these
+types admit: plain names, sizes from 0, times that a calendar knows; an answer with anything else is refused.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 JobKind = Literal["build", "profile", "bench", "evaluate", "probe", "power"]
 Program = Literal["trtexec", "bindings", "nsys-profile", "nsys-export"]
 Ending = Literal["running", "done", "failed", "stopped", "died"]
+PlainName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")]
+"""A file or a program, as agent/folder.py has it."""
+JobId = Annotated[str, Meta(pattern=r"\A[a-z]+-[0-9a-f]{12}-[0-9a-f]{8}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Size = Annotated[int, Meta(ge=0, le=1 << 53, description="bytes")]
+Seconds = Annotated[float, Meta(ge=0, le=1e11, description="of a span, or since 1970")]
+Text = Annotated[str, Meta(max_length=2000)]
+MOST_OUTPUTS = 4096
+"""A probe of a large network leaves some hundred logs."""
 
 
 class ProgramRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,55 +70,55 @@ class BoardJob(msgspec.Struct, frozen=True, kw_only=True):
 class OutputMark(msgspec.Struct, frozen=True):
     """A file that a job left."""
 
-    bytes: int
-    sha256: str
+    bytes: Size
+    sha256: Sha256
 
 
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How one program ended; times are the board's, in seconds since 1970."""
 
-    name: str
-    phase: str
+    name: PlainName
+    phase: PlainName
     exit: int
-    seconds: float
-    started: float
+    seconds: Seconds
+    started: Seconds
     timed_out: bool
 
 
 class PhaseSpan(msgspec.Struct, frozen=True, kw_only=True):
     """When a phase ran, by the board's clock, in seconds since 1970."""
 
-    name: str
-    started: float
-    ended: float
+    name: PlainName
+    started: Seconds
+    ended: Seconds
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a job. `power` is where power came from (tegrastats, sysfs, or empty)."""
 
-    id: str
-    kind: str
+    id: JobId
+    kind: Text
     state: Ending
-    why: str = ""
-    host: str = msgspec.field(default="", name="desk")
-    title: str = ""
-    started: float = 0.0
-    ended: float = 0.0
-    files: tuple[str, ...] = ()
-    outputs: dict[str, OutputMark] = {}
+    why: Text = ""
+    host: Text = msgspec.field(default="", name="desk")
+    title: Text = ""
+    started: Seconds = 0.0
+    ended: Seconds = 0.0
+    files: tuple[PlainName, ...] = ()
+    outputs: Annotated[dict[PlainName, OutputMark], Meta(max_length=MOST_OUTPUTS)] = {}
     runs: tuple[RunEnd, ...] = ()
     phases: tuple[PhaseSpan, ...] = ()
-    power: str = ""
+    power: Text = ""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a followed job: `phase` (name), `line` (run, text), `alive`, or `end` (state). `at` is an offset."""
 
-    event: str
-    at: int = 0
-    name: str = ""
-    run: str = ""
-    text: str = ""
+    event: Text
+    at: Size = 0
+    name: Text = ""
+    run: Text = ""
+    text: Text = ""
     state: JobState | None = None
 
 
@@ -121,24 +132,32 @@ class AgentRefusal(msgspec.Struct, frozen=True, kw_only=True):
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """The board's own name and the agent's folder. `free` is in bytes."""
 
-    host: str
+    host: Text
     root: str
-    python: str
-    free: int
+    python: Text
+    free: Size
     rsync: bool
 
 
 class Have(msgspec.Struct, frozen=True, kw_only=True):
     """Which files the board lacks, and its free bytes."""
 
-    missing: tuple[str, ...]
-    free: int
+    missing: tuple[Sha256, ...]
+    free: Size
 
 
 class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     """The files that did not arrive whole."""
 
-    wrong: tuple[str, ...]
+    wrong: tuple[Sha256, ...]
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a busy board; empty where its agent does not know."""
+
+    id: Text = ""
+    kind: Text = "a job"
+    host: Text = msgspec.field(default="another host", name="desk")
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +165,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
     answer: Literal["started", "known", "busy"]
     state: JobState | None = None
-    holder: dict[str, object] = {}
+    holder: Holder = Holder()
 
 
 class Stopping(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +184,7 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs were forgotten."""
 
     answer: Literal["cleaned", "busy"]
-    removed: int = 0
+    removed: Size = 0
 
 
 class CommandText(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +198,7 @@ class Bindings(msgspec.Struct, frozen=True, kw_only=True):
     """TensorRT's Python bindings; an empty version is none."""
 
     version: str = ""
-    dla_cores: int | None = None
+    dla_cores: Annotated[int, Meta(ge=0, le=64)] | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,14 +7,17 @@ answered only when it is the recorded one; another job would get another job's n
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from dlaflow.errors import DlaflowError, InputError
-from dlaflow.files import write_atomic
+from dlaflow.files import atomic_path
 from dlaflow.progress import Task
 from dlaflow.remote.records import BoardJob
 from dlaflow.remote.transport import Channel, Transport
@@ -27,7 +30,7 @@ class RecordedCall(msgspec.Struct, frozen=True):
 
     command: str
     request: str
-    answer: str
+    answer: Annotated[str, msgspec.Meta(pattern=r"\A\d{1,9}\.bin\Z")]
 
 
 class _StartRequest(msgspec.Struct, frozen=True):
@@ -65,7 +68,12 @@ class ReplayTransport(Transport):
             )
         place = min(self._asked[command], len(known) - 1)
         self._asked[command] += 1
-        return _ReplayChannel((self._folder / known[place].answer).read_bytes())
+        try:
+            return _ReplayChannel((self._folder / known[place].answer).read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"cannot read {self._folder / known[place].answer}: {error.strerror}", then="Record it anew."
+            ) from None
 
     def install(self) -> None:
         """Nothing to install."""
@@ -134,7 +142,7 @@ class _RecordingChannel(Channel):
         self._inner = inner
         self._folder = folder
         self._call = call
-        self._answer = b""
+        self._answer = tempfile.TemporaryFile()  # noqa: SIM115
 
     def write(self, data: bytes) -> None:
         self._inner.write(data)
@@ -147,12 +155,19 @@ class _RecordingChannel(Channel):
 
     def read(self, timeout: float) -> bytes:
         data = self._inner.read(timeout)
-        self._answer += data
+        self._answer.write(data)
         return data
 
     def close(self) -> int:
-        if self._answer:
-            write_atomic(self._folder / self._call.answer, self._answer)
-            with (self._folder / _CALLS).open("ab") as calls:
-                calls.write(msgspec.json.encode(self._call) + b"\n")
-        return self._inner.close()
+        code = self._inner.close()
+        with self._answer:
+            if self._answer.tell():
+                self._keep()
+        return code
+
+    def _keep(self) -> None:
+        self._answer.seek(0)
+        with atomic_path(self._folder / self._call.answer) as path, path.open("wb") as file:
+            shutil.copyfileobj(self._answer, file)
+        with (self._folder / _CALLS).open("ab") as calls:
+            calls.write(msgspec.json.encode(self._call) + b"\n")

@@ -1,12 +1,12 @@
 """A board over the system's OpenSSH: the user's own configuration, agent and jump hosts; host keys always checked.
 
-One connection is opened and shared (a control socket in a private folder); when it breaks, the next call opens another.
+One connection is opened and shared (a control socket in a private folder); it stays in the foreground of a process that
+dies with dlaflow. When it breaks, the next call opens another.
 Names of the user's files never reach a shell: files travel under their hash, and what is left is quoted.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -14,16 +14,21 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from dlaflow.build.process import Tail, end, start
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
 from dlaflow.progress import Task
 from dlaflow.remote.transport import (
     DEFAULT_ROOT,
+    LONGEST_LINE,
+    SLOWEST,
+    Answer,
+    Budget,
     ConnectionLostError,
     ProcessChannel,
     ProcessTransport,
@@ -37,13 +42,17 @@ _ROOT = re.compile(r"[A-Za-z0-9._/-]+")
 _CONNECT_SECONDS = 20
 _ALIVE_SECONDS = 5
 _ALIVE_COUNT = 4
+_POLL_SECONDS = 0.02
 _RSYNC_SECONDS = 60
+_RSYNC_WORDS = 8 * LONGEST_LINE
+"""Bytes that rsync may say of its progress: a line of 80 a second."""
 _RSYNC_CUT = {10, 12, 20, 30, 35, 255}
 _RSYNC_DISK = 11
 _ASKING = threading.Lock()
 """Several boards at once must not ask the user at once."""
 _CUT = re.compile(r"onnection (closed|reset)|Broken pipe")
-_PERCENT = re.compile(rb"([\d,]+)\s+\d+%")
+_PERCENT = re.compile(rb"([\d,]{1,24})\s{1,9}\d{1,3}%")
+_RSYNC_LINE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class SshTransport(ProcessTransport):
         super().__init__(target.where if target.port is None else f"{target.where}:{target.port}", target.root)
         self._target = target
         self._sockets = tempfile.TemporaryDirectory(prefix="dlaflow-", ignore_cleanup_errors=True)
-        self._connected = False
+        self._master: subprocess.Popen[bytes] | None = None
         if shutil.which("ssh") is None:
             raise EnvironmentLacksError("ssh is not on this computer", then="Install OpenSSH's client.")
 
@@ -97,11 +106,13 @@ class SshTransport(ProcessTransport):
         return _refusal(self.name, complaint)
 
     def close(self) -> None:
-        if self._connected:
-            with suppress(OSError, subprocess.SubprocessError):
-                command = ["ssh", *self._options(), "-O", "exit", "--", self._target.where]
-                subprocess.run(command, capture_output=True, timeout=_ALIVE_SECONDS, check=False)
+        if self._master is not None:
+            end(self._master)
         self._sockets.cleanup()
+
+    @property
+    def _socket(self) -> Path:
+        return Path(self._sockets.name) / "shared"
 
     def _options(self) -> list[str]:
         """Host keys are never waved through, whatever the user's configuration says; the agent is not forwarded."""
@@ -115,9 +126,9 @@ class SshTransport(ProcessTransport):
             "ConnectTimeout": str(_CONNECT_SECONDS),
             "ServerAliveInterval": str(_ALIVE_SECONDS),
             "ServerAliveCountMax": str(_ALIVE_COUNT),
-            "ControlMaster": "auto",
-            "ControlPersist": "60",
-            "ControlPath": f"{self._sockets.name}/%C",
+            "ControlMaster": "no",
+            "ControlPersist": "no",
+            "ControlPath": str(self._socket),
         }
         options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
         if self._target.config is not None:
@@ -125,48 +136,58 @@ class SshTransport(ProcessTransport):
         return options if self._target.port is None else [*options, "-p", str(self._target.port)]
 
     def _connect(self) -> None:
-        """Open the shared connection once, where ssh may ask the user for a passphrase or a password itself."""
-        if self._connected:
+        """Open the shared connection, the first time where ssh may ask the user for a passphrase or password itself."""
+        if self._master is not None and self._master.poll() is None:
             return
-        asks = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        first = self._master is None
+        asks = first and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
         with _ASKING if asks else nullcontext():
-            self._log_in(asks=asks)
-        self._connected = True
+            self._master = self._log_in(asks=asks)
 
-    def _log_in(self, *, asks: bool) -> None:
+    def _log_in(self, *, asks: bool) -> subprocess.Popen[bytes]:
+        """The process that holds the connection, once others can share it."""
         options = self._options()
+        options[options.index("ControlMaster=no")] = "ControlMaster=yes"
         if asks:
             options[options.index("BatchMode=yes")] = "BatchMode=no"
             options[options.index("StrictHostKeyChecking=yes")] = "StrictHostKeyChecking=ask"
-        # A file, not a pipe: the shared connection stays in the background and would keep a pipe open.
-        with tempfile.TemporaryFile() as stderr:
-            command = ["ssh", *options, "-T", "--", self._target.where, "exit 0"]
-            try:
-                code = subprocess.run(
-                    command,
-                    stdin=None if asks else subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=None if asks else stderr,
-                    timeout=None if asks else _CONNECT_SECONDS + 10,
-                    check=False,
-                ).returncode
-            except subprocess.TimeoutExpired:
-                raise UnreachableError(
-                    f"{self.name} does not answer", expected=f"a login within {_CONNECT_SECONDS} s"
-                ) from None
-            complaint = _text(stderr)
-        if code != 0:
-            # Without a reason, or with this one, the login was under way when the connection broke.
-            reason = last_line(complaint)
-            cut = not asks and (not reason or _CUT.search(reason))
-            kind = ConnectionLostError if cut else UnreachableError
-            raise _refusal(self.name, complaint) or kind(
-                f"cannot reach {self.name}: {reason or 'the connection broke'}", then="Does `ssh` reach it?"
-            )
+        with suppress(FileNotFoundError):
+            self._socket.unlink()
+        command = ["ssh", *options, "-N", "-T", "--", self._target.where]
+        master = start(command, stdout=subprocess.DEVNULL, stderr=None if asks else subprocess.PIPE, own_group=not asks)
+        said = Tail(master.stderr) if master.stderr else None
+        ends = time.monotonic() + _CONNECT_SECONDS + 10
+        try:
+            while not self._socket.exists() and master.poll() is None:
+                if said:
+                    said.drain()
+                    if time.monotonic() > ends:
+                        raise UnreachableError(
+                            f"{self.name} does not answer", expected=f"a login within {_CONNECT_SECONDS} s"
+                        )
+                time.sleep(_POLL_SECONDS)
+            if said:
+                said.drain()
+            if master.poll() is not None:
+                raise self._not_reached(said.text() if said else "", asks=asks)
+        except BaseException:
+            end(master)
+            raise
+        return master
+
+    def _not_reached(self, complaint: str, *, asks: bool) -> DlaflowError:
+        # Without a reason, or with this one, the login was under way when the connection broke.
+        reason = last_line(complaint)
+        cut = not asks and (not reason or _CUT.search(reason))
+        kind = ConnectionLostError if cut else UnreachableError
+        return _refusal(self.name, complaint) or kind(
+            f"cannot reach {self.name}: {reason or 'the connection broke'}", then="Does `ssh` reach it?"
+        )
 
     def _rsync(self, files: Mapping[str, Path], task: Task) -> None:
         """A folder of links named by hash is what rsync sees: names of the user's files cannot mislead it."""
-        with tempfile.TemporaryDirectory(prefix="dlaflow-push-") as staging, tempfile.TemporaryFile() as stderr:
+        total = sum(path.stat().st_size for path in files.values())
+        with tempfile.TemporaryDirectory(prefix="dlaflow-push-") as staging:
             for sha, path in files.items():
                 (Path(staging) / sha).symlink_to(path.resolve())
             command = [
@@ -174,17 +195,14 @@ class SshTransport(ProcessTransport):
                 f"--timeout={_RSYNC_SECONDS}", "-e", shlex.join(["ssh", *self._options()]), "--",
                 f"{staging}/", f"{self._target.where}:{self._target.root}/incoming/",
             ]  # fmt: skip
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
-            )
+            channel = ProcessChannel(command)
             try:
-                self._watch(child, task)
-                code = child.wait()
+                channel.end_input()
+                budget = Budget(_RSYNC_SECONDS + total / SLOWEST, _RSYNC_WORDS)
+                self._watch(Answer(channel, budget, 2 * _RSYNC_SECONDS), task)
             finally:
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
-            complaint = _text(stderr)
+                code = channel.close()
+            complaint = channel.complaint()
         if code == 0:
             return
         if code == _RSYNC_DISK or "No space left" in complaint:
@@ -192,26 +210,16 @@ class SshTransport(ProcessTransport):
         kind: type[DlaflowError] = ConnectionLostError if code in _RSYNC_CUT else EnvironmentLacksError
         raise kind(f"rsync to {self.name} ended with {code}: {last_line(complaint)}")
 
-    def _watch(self, child: subprocess.Popen[bytes], task: Task) -> None:
-        """rsync repeats one line with the bytes so far, each ended by a carriage return."""
-        assert child.stdout is not None
+    def _watch(self, answer: Answer, task: Task) -> None:
+        """rsync repeats one line with the bytes so far, each begun by a carriage return."""
         counted, rest = 0, b""
-        with child.stdout:
-            while chunk := os.read(child.stdout.fileno(), 1 << 12):
-                *whole, rest = (rest + chunk).split(b"\r")
-                for line in whole:
-                    if match := _PERCENT.search(line):
-                        now = int(match.group(1).replace(b",", b""))
-                        task.advance(now - counted)
-                        self.sent += now - counted
-                        counted = now
-            if match := _PERCENT.search(rest):
-                self.sent += int(match.group(1).replace(b",", b"")) - counted
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8", errors="replace")
+        while chunk := answer.read():
+            rest = (rest + chunk)[-_RSYNC_LINE:]
+            if found := _PERCENT.findall(rest):
+                now = int(found[-1].replace(b",", b""))
+                task.advance(now - counted)
+                self.sent += now - counted
+                counted = now
 
 
 def _refusal(name: str, complaint: str) -> DlaflowError | None:

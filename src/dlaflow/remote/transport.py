@@ -7,12 +7,14 @@ import selectors
 import subprocess
 import sys
 import tarfile
-import tempfile
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
+from dlaflow.build.process import Tail, end, start
 from dlaflow.errors import DlaflowError, EnvironmentLacksError
 from dlaflow.progress import Task
 from dlaflow.remote.bundle import agent_bundle
@@ -20,7 +22,15 @@ from dlaflow.remote.bundle import agent_bundle
 DEFAULT_ROOT = ".dlaflow"
 _INSTALL_SECONDS = 60.0
 _END_SECONDS = 5.0
+_TAKE_SECONDS = 60.0
+"""The board must take each piece of what it is sent in this time."""
 _CHUNK = 1 << 18
+LONGEST_LINE = 8 << 20
+"""The list of 3,000 jobs takes one MiB."""
+SLOWEST = 64 << 10
+"""Bytes a second that files must travel at least."""
+_MOST_COMPLAINTS = 16 << 20
+_LONGEST_REASON = 300
 
 # Written for Python 3.5 and for any login shell: no quotes, dollars or exclamation marks outside of the quoting.
 INSTALLER = (
@@ -38,11 +48,15 @@ class UnreachableError(ConnectionLostError):
     """The board was never reached, and ssh gives the reason: no use in waiting for it."""
 
 
+class OverlongError(EnvironmentLacksError):
+    """An answer without end: it passed its limit of time or bytes. No use in asking again."""
+
+
 class Channel:
     """A call that is under way; this one is connected to nothing."""
 
     def write(self, data: bytes) -> None:
-        """Send to the agent's stdin. Raises ConnectionLostError."""
+        """Send to the agent's stdin. Raises ConnectionLostError, also when the board takes nothing for a minute."""
 
     def end_input(self) -> None:
         """Close the agent's stdin."""
@@ -56,7 +70,7 @@ class Channel:
         return 0
 
     def complaint(self) -> str:
-        """What the transport wrote to stderr so far."""
+        """The last 64 KiB that the transport wrote to stderr so far."""
         return ""
 
 
@@ -64,29 +78,23 @@ class ProcessChannel(Channel):
     """A call through a process (ssh, or Python itself), in a session of its own: Ctrl-C reaches the host alone."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self._complaint = ""
-        try:
-            self._child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._stderr.close()
-            raise EnvironmentLacksError(f"cannot start {command[0]}: {error.strerror}") from None
+        self._child = start(command, stdin=subprocess.PIPE)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._stdin, self._stdout = self._child.stdin, self._child.stdout
+        assert self._child.stderr is not None
+        self._stdin, self._stdout, self._stderr = self._child.stdin, self._child.stdout, self._child.stderr
+        self._complaint = Tail(self._stderr)
+        os.set_blocking(self._stdin.fileno(), False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._stdout, selectors.EVENT_READ)
+        self._selector.register(self._stderr, selectors.EVENT_READ)
 
     def write(self, data: bytes) -> None:
+        left = memoryview(data)
         try:
-            self._stdin.write(data)
-            self._stdin.flush()
+            while left:
+                self._await(self._stdin, selectors.EVENT_WRITE, _TAKE_SECONDS)
+                with suppress(BlockingIOError):
+                    left = left[os.write(self._stdin.fileno(), left) :]
         except (BrokenPipeError, ValueError):
             raise ConnectionLostError("the connection to the board broke while sending") from None
 
@@ -95,43 +103,130 @@ class ProcessChannel(Channel):
             self._stdin.close()
 
     def read(self, timeout: float) -> bytes:
-        if not self._selector.select(timeout):
-            raise ConnectionLostError("the board is silent", expected=f"an answer within {timeout:g} s")
+        self._await(self._stdout, selectors.EVENT_READ, timeout)
         return os.read(self._stdout.fileno(), _CHUNK)
 
     def close(self) -> int:
         self.end_input()
         if self._child.poll() is None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._child.wait(_END_SECONDS if self._at_end() else 0.05)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
+        if self._stderr.fileno() in self._selector.get_map():
+            self._complaint.drain()
         self._selector.close()
-        self._stdout.close()
-        self._complaint = self.complaint()
-        self._stderr.close()
+        end(self._child, grace=0)
         return self._child.returncode
 
     def complaint(self) -> str:
-        if self._stderr.closed:
-            return self._complaint
-        self._stderr.seek(0)
-        return self._stderr.read().decode("utf-8", errors="replace").strip()
+        return self._complaint.text()
+
+    def _await(self, stream: IO[bytes], event: int, seconds: float) -> None:
+        """Until `stream` is ready. Meanwhile stderr is emptied, else a board that complains much could not go on."""
+        ends = time.monotonic() + seconds
+        self._selector.register(stream, event)
+        try:
+            while True:
+                ready = [key.fileobj for key, _ in self._selector.select(max(0.0, ends - time.monotonic()))]
+                if self._stderr in ready and not self._complaint.drain():
+                    self._selector.unregister(self._stderr)
+                if self._complaint.count > _MOST_COMPLAINTS:
+                    raise OverlongError("the board complains without end", expected=_at_most(_MOST_COMPLAINTS))
+                if stream in ready:
+                    return
+                if time.monotonic() >= ends:
+                    raise ConnectionLostError("the board is silent", expected=f"an answer within {seconds:.0f} s")
+        finally:
+            self._selector.unregister(stream)
 
     def _at_end(self) -> bool:
-        return bool(self._selector.select(0)) and not os.read(self._stdout.fileno(), 1)
+        with suppress(EnvironmentLacksError):
+            return not self.read(0)
+        return False
 
 
-def lines_of(channel: Channel, timeout: float) -> Iterator[bytes]:
-    """Whole lines until the end; a half line at the end is dropped: the connection was cut in it.
+class Budget:
+    """What an answer may take in all, over several connections too: seconds from now on, and bytes."""
 
-    Raises ConnectionLostError after `timeout` seconds of silence.
+    def __init__(self, seconds: float, size: int) -> None:
+        self.seconds, self.size = seconds, size
+        self._ends, self._left = time.monotonic() + seconds, size
+
+    def left(self) -> float:
+        """The seconds that are left. Raises OverlongError."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise OverlongError("the board's answer does not end", expected=f"its end within {self.seconds:.0f} s")
+        return left
+
+    def take(self, count: int) -> None:
+        """Count bytes. Raises OverlongError."""
+        self._left -= count
+        if self._left < 0:
+            raise OverlongError("the board's answer does not end", expected=_at_most(self.size))
+
+
+class Answer:
+    """What comes out of a channel, within a budget; `silence` is the longest pause in it, in seconds.
+
+    `heard` is called with each piece.
     """
-    kept = b""
-    while chunk := channel.read(timeout):
-        *whole, kept = (kept + chunk).split(b"\n")
-        yield from whole
+
+    def __init__(
+        self, channel: Channel, budget: Budget, silence: float, heard: Callable[[], None] = lambda: None
+    ) -> None:
+        self._channel = channel
+        self._budget = budget
+        self._silence = silence
+        self._note = heard
+        self._rest = b""
+        self._heard = False
+
+    def read(self, most: int = _CHUNK) -> bytes:
+        """What comes next, at most so many bytes; empty at the end. Raises ConnectionLostError or OverlongError."""
+        chunk = self._rest
+        if not chunk:
+            left = self._budget.left()
+            try:
+                chunk = self._channel.read(min(left, self._silence))
+            except ConnectionLostError:
+                # A board that says nothing at all may be asked again; one that drips may not.
+                if self._heard:
+                    self._budget.left()
+                raise
+            self._heard = True
+            self._note()
+        self._budget.take(min(len(chunk), most))
+        self._rest = chunk[most:]
+        return chunk[:most]
+
+    def exactly(self, count: int) -> bytes:
+        """So many bytes. Raises EOFError when the answer ends before."""
+        kept = bytearray()
+        while len(kept) < count:
+            chunk = self.read(count - len(kept))
+            if not chunk:
+                raise EOFError
+            kept += chunk
+        return bytes(kept)
+
+    def lines(self) -> Iterator[bytes]:
+        """Whole lines until the end; a half line at the end is dropped: the connection was cut in it.
+
+        Raises as `read` does, and OverlongError for a line of more than 8 MiB.
+        """
+        kept = bytearray()
+        while chunk := self.read():
+            *whole, rest = chunk.split(b"\n")
+            for line in whole:
+                yield bytes(kept) + line
+                kept.clear()
+            kept += rest
+            if len(kept) > LONGEST_LINE:
+                raise OverlongError("the board sends a line without end", expected=_at_most(LONGEST_LINE))
+
+
+def _at_most(size: int) -> str:
+    return f"at most {size >> 20} MiB" if size >= 1 << 20 else f"at most {size} bytes"
 
 
 class Transport(ABC):
@@ -190,7 +285,8 @@ class ProcessTransport(Transport):
             channel.write(agent.content)
             channel.end_input()
             self.sent += len(agent.content)
-            while channel.read(_INSTALL_SECONDS):
+            answer = Answer(channel, Budget(_INSTALL_SECONDS, LONGEST_LINE), _INSTALL_SECONDS)
+            while answer.read():
                 pass
         finally:
             code = channel.close()
@@ -211,7 +307,8 @@ class ProcessTransport(Transport):
                 self._send_member(channel, sha, path, task)
             channel.write(b"\0" * tarfile.BLOCKSIZE * 2)
             channel.end_input()
-            answer = b"".join(lines_of(channel, _INSTALL_SECONDS))
+            budget = Budget(_INSTALL_SECONDS, LONGEST_LINE)
+            answer = next(Answer(channel, budget, _INSTALL_SECONDS).lines(), b"")
         except ConnectionLostError:
             # A full disk ends the agent before it has read everything; its answer is the better reason.
             answer = b""
@@ -261,5 +358,5 @@ def full_disk(name: str, detail: str = "") -> EnvironmentLacksError:
 
 
 def last_line(text: str) -> str:
-    """The last line that is not empty."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    """The last line that is not empty, as long as a reason may be."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")[:_LONGEST_REASON]

@@ -65,7 +65,8 @@ def send(request: Record) -> None:
     for name in names:
         if name not in outputs:
             raise RefusedRequest("refused", f"{job} has no {name!r}")
-    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
+    # The host reads plain members only: no extended headers.
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.GNU_FORMAT) as tar:
         for name in names:
             tar.add(job_path(job, name), arcname=name, recursive=False)
     sys.stdout.flush()

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from .allowed import check_job
 from .clocks import restore_clocks
-from .folder import ID, Record, RefusedRequest, answer, digest, job_path, place, read, take_lock, write
+from .folder import ID, NAME, Record, RefusedRequest, answer, digest, job_path, place, read, take_lock, write
 from .worker import announce, kill_group, on_end_signals, work
 
 _INNER = ("state.json", "events.jsonl", "reserve", "stop")
@@ -36,10 +36,16 @@ def start(request: Record) -> None:
         answer({"answer": "busy", "holder": read(place("holder.json"))})
         return
     state = _begin(job)
+    detached, theirs = os.pipe()
     if os.fork() == 0:
         _detach()
+        os.close(theirs)
+        os.close(detached)
         _guard(job, state)
     os.close(lock)
+    os.close(theirs)
+    # The host ends this call's group once it has its answer; the job must have left it.
+    os.read(detached, 1)
     answer({"answer": "started", "state": state})
 
 
@@ -219,6 +225,9 @@ def _finish(state: Record, ending: Record) -> None:
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if name in _INNER or name in state["files"] or name.endswith((".tmp", ".bin")) or not os.path.isfile(path):
+            continue
+        # What no host takes, such as a program's hidden file.
+        if not NAME.fullmatch(name):
             continue
         outputs[name] = {"bytes": os.path.getsize(path), "sha256": digest(path)}
         # An engine that was built here need not be pushed back to be run here.

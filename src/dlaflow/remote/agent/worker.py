@@ -281,6 +281,8 @@ def read_rails() -> dict[str, float]:
     return rails
 
 
+_LIBC = ctypes.CDLL(None)
+"""Loaded before any thread: between fork and exec nothing may be."""
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 5.0
 
@@ -326,4 +328,4 @@ def on_end_signals(handler: Callable[[int, object], None] | signal.Handlers) -> 
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
