@@ -7,7 +7,8 @@ from typing import ClassVar
 from dlaflow.graph.layer import Layer
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
-from dlaflow.types import Confidence, Finding, Remedy
+from dlaflow.rules.elementwise import Comparison
+from dlaflow.types import Confidence, Finding, Remedy, Verdict
 
 MATRIX = "Deep-Learning-Accelerator-SW operators/README.md; absent from every published DLA layer list"
 JUDGED_ELSEWHERE = frozenset(
@@ -90,6 +91,19 @@ class CastLayer(_Never):
     confidence = Confidence.MEASURED
     bad = Example("h = Cast<to=10>(x)\nr = Relu(h)\ny = Cast<to=1>(r)", tensorrt="10.3.0")
 
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        maker = case.producers.get(layer.inputs[0].name)
+        compared = maker and Comparison().examine(maker, case)
+        if maker is None or compared is None or compared.verdict is Verdict.FALLBACK:
+            return super().examine(layer, case)
+        return self.refuses(
+            layer,
+            f"CAST behind {compared.received}",
+            expected=compared.expected,
+            source=compared.source,
+            confidence=Confidence.INFERRED,
+        )
+
 
 class ConstantLayer(_Never):
     """A Constant that reaches run time is refused by the DLA.
@@ -110,7 +124,7 @@ class ConstantLayer(_Never):
 
 
 class NotListed(Rule):
-    """This kind of layer is in no list of what the DLA takes.
+    """This kind of layer is in no list of what the DLA takes, whatever its sizes.
 
     Why: sorting, searching, loops, recurrent layers, random numbers and plugins have no engine there.
     Use instead: keep it behind the DLA part, for example by cutting the model before its decode step.
