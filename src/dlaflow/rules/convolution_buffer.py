@@ -49,9 +49,7 @@ class Banks:
         return self.weights + self.data
 
 
-def convolution_banks(
-    channels: int, width: int, conv: Convolution, bytes_per_element: int, kernels: int = 1
-) -> Banks:
+def convolution_banks(channels: int, width: int, conv: Convolution, bytes_per_element: int, kernels: int = 1) -> Banks:
     """The banks that `kernels` of a convolution need with their rows; `channels` are those that one kernel sees."""
     kernel_height, kernel_width = conv.kernel
     kernel_bytes = kernels * channels * kernel_height * kernel_width * bytes_per_element

@@ -9,7 +9,7 @@ from dlaflow.rules.base import AttributeRule, Bound, Example
 from dlaflow.rules.case import Case, by
 from dlaflow.rules.moving import SliceMode
 from dlaflow.targets.limits import Limit
-from dlaflow.types import Confidence, Finding, Remedy
+from dlaflow.types import Finding, Remedy
 
 _W2 = (("w", "64,32,2,2"),)
 
