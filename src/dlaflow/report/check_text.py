@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-from dlaflow.report.grouping import FindingGroup, group_findings, release_title
+from dlaflow.report.grouping import SEVERITY, FindingGroup, group_findings, release_title
 from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
 from dlaflow.rules.reading import no_engine, speaks_first
-from dlaflow.rules.remedies import against
 from dlaflow.types import Confidence, Device, Placement, Verdict
 
 _WIDTH = 100
@@ -118,13 +117,16 @@ def comparison_text(first: Placement, second: Placement) -> str:
 
 
 def _main_reasons(placement: Placement) -> Placement:
-    """The placement with one finding a layer, the first that speaks against it: the others follow from it or repeat it
-    (--json tells all).
+    """The placement with one finding a layer, the first of the worst: the others follow from it or repeat it (--json
+    tells all).
 
     That sizes are open stands above the numbers already.
     """
     findings = [finding for finding in placement.findings if finding.rule != FixedInputs.id]
-    layers = [replace(layer, findings=(against(layer) or layer.findings)[:1]) for layer in placement.layers]
+    layers = [
+        replace(layer, findings=sorted(layer.findings, key=lambda each: SEVERITY[each.verdict])[:1])
+        for layer in placement.layers
+    ]
     return replace(placement, layers=layers, findings=findings)
 
 

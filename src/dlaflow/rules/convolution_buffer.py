@@ -1,7 +1,7 @@
 """The convolution buffer: kernels and the rows that they need must fit 16 banks.
 
-NVIDIA's test in integers, with bpe the bytes per element (1 in INT8, 2 in FP16), C the input channels, W the input width,
-kh and kw the kernel:
+NVIDIA's test in integers, with bpe the bytes per element (1 in INT8, 2 in FP16), C the input channels, W the input
+width, kh and kw the kernel:
 
     weight banks = ceil(roundup(kernels * C * kh * kw * bpe, 128) / 32768)
     entries      = ceil(ceil(C * bpe / 32) * W / 4)                      of one row

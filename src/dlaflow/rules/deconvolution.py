@@ -102,7 +102,7 @@ class DeconvPadding(_DeconvolutionBound):
 class DeconvOutputPadding(SliceMode):
     """Transposed convolutions must not have output padding.
 
-    Why: the ONNX parser takes it off the padding; what is left over it makes a Slice behind the layer that fills up with
+    Why: the ONNX parser takes it off the padding; what is left over becomes a Slice behind the layer that fills up with
     zeros. The transposed convolution itself is a plain one and runs on the DLA.
     Use instead: kernel equal to stride, which needs none.
     """

@@ -139,7 +139,7 @@ class SliceMode(_SliceRule):
     remedy = Remedy.EXACT
     limit = "slice.modes"
     behind_deconvolution: ClassVar[bool] = False
-    """Whether it judges the slices that the output padding of a ConvTranspose becomes, which have advice of their own."""
+    """Whether it judges the slices that output padding of a ConvTranspose becomes, which have advice of their own."""
     bad = Example("y = Pad(x, p)", constants=(("p", "int64[8]", "0,0,1,1,0,0,1,1"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
-from dlaflow.graph.layer import Layer
+from dlaflow.graph.layer import Layer, Reading
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
 from dlaflow.rules.elementwise import Comparison
@@ -144,7 +145,8 @@ class NotListed(Rule):
 class UnknownOperator(_Never):
     """Nobody knows what TensorRT makes of this operator.
 
-    Why: it is neither an ONNX operator with a TensorRT importer nor a plugin that is known here.
+    Why: it is neither an ONNX operator with a TensorRT importer nor a plugin that is known here. One that the release's
+    parser refuses (DLA020) has no layer at all.
     Use instead: standard ONNX operators; as a plugin it would run on the GPU.
     """
 
@@ -157,6 +159,14 @@ class UnknownOperator(_Never):
     source = "onnx-tensorrt's list of operators"
     confidence = Confidence.INFERRED
     bad = Example("y = my.domain.Mystery(x)")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        refused = [each for each in case.network.refusals if each.op == layer.op and each.reading is Reading.REFUSED]
+        if not refused:
+            return super().examine(layer, case)
+        received = f"operator {layer.op}, {refused[0].reason}"
+        found = self.refuses(layer, received, confidence=Confidence.DOCUMENTED)
+        return replace(found, fix=refused[0].then or found.fix)
 
 
 class QuantizeLayer(Rule):
