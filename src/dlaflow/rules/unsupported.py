@@ -94,8 +94,8 @@ class CastLayer(_Never):
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         maker = case.producers.get(layer.inputs[0].name)
-        compared = maker and Comparison().examine(maker, case)
-        if maker is None or compared is None or compared.verdict is Verdict.FALLBACK:
+        compared = Comparison().examine(maker, case) if maker else None
+        if compared is None or compared.verdict is Verdict.FALLBACK:
             return super().examine(layer, case)
         return self.refuses(
             layer,
