@@ -141,7 +141,7 @@ _REMARK, _OPEN = (Verdict.NATIVE, Confidence.INFERRED), (Verdict.UNKNOWN, Confid
         (grouped(256, 256), "10.3.0", "fp16", [_OPEN]),
         (grouped(256, 1024), "8.5.2", "int8", [_OPEN]),
         (grouped(256, 256, groups=4), "8.5.2", "fp16", [_OPEN]),
-        # SSD-MobileNetV1's deepest layer in INT8; MobileNetV2's and SAM 2.1's in FP16, which were built.
+        # SSD-MobileNetV1's deepest layer in INT8, which NVIDIA builds; MobileNetV2's and SAM 2.1's in FP16.
         (grouped(1024, 10, groups=1024), "8.5.2", "int8", []),
         (grouped(960, 7, groups=960), "8.5.2", "fp16", [_REMARK]),
         (grouped(256, 32, groups=256, kernel=7), "10.3.0", "fp16", [_REMARK]),

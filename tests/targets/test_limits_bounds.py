@@ -219,6 +219,7 @@ class Switched:
 
 
 _SHUFFLE = Example("y = Transpose<perm=[0,1,3,2]>(x)")
+_DEPTHWISE = Example("y = Conv<group=960>(x, w)", x="1,960,8,8", weights=(("w", "960,1,3,3"),))
 _GROUPED = Example("y = Conv<group=32>(x, w)", x="1,256,8,256", weights=(("w", "256,8,3,3"),))
 _UNKNOWN, _FALLBACK = Verdict.UNKNOWN, Verdict.FALLBACK
 SWITCHED = {
@@ -233,6 +234,8 @@ SWITCHED = {
     ),
     # 32 kernels of 3x3 over 256 channels take 5 banks in FP16, three rows of 256 columns 12.
     "conv.kernel_group": Switched("DLA120", (_GROUPED,), _FALLBACK, None, "fp16"),
+    # 32 kernels of 3x3 over 960 channels take 17 banks, one kernel of them 1.
+    "conv.depthwise_unit": Switched("DLA120", (_DEPTHWISE,), None, _UNKNOWN, "fp16"),
     "fp16.refused": Switched("DLA270", (Example("y = Sin(x)"), Example("y = Cos(x)")), _FALLBACK, _UNKNOWN, "fp16"),
     "shuffle.same_channels": Switched(
         "DLA243", (Example("y = Reshape(x, n)", constants=(("n", "int64[4]", "1,32,64,32"),)),), _UNKNOWN, None

@@ -16,8 +16,8 @@ All narrower forms that build take at most 11 banks so, and RetinaNet's ResNeXt5
 - one kernel that does not fit: refused, as documented (of a grouped convolution one that sees its own group alone);
 - a grouped convolution of which 32 kernels over all channels do not fit: refused where builds have shown it (FP16,
   32 groups or more), else `unknown`;
-- dense and depthwise convolutions of which 32 kernels do not fit: a remark. No known build tells for dense ones; for
-  depthwise ones two networks that have such layers were built (MobileNetV2 and SAM 2.1's memory encoder, FP16).
+- a dense convolution of which 32 kernels do not fit: a remark, as no known build tells; a depthwise one the same on
+  Orin, which has a unit for them (NVIDIA's largest known to build, in SSD-MobileNetV1, takes 10 banks by this count).
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class ConvBuffer(Rule):
     """A convolution's kernels and rows must fit the convolution buffer: {conv.buffer_banks} banks.
 
     Why: TensorRT tests it before handing the layer to the DLA compiler; wide inputs with many channels fail first. Of
-    a grouped convolution {conv.kernel_group} kernels over all channels must fit. TensorRT 8.5 finds that out only while
-    it compiles, which ends the build.
+    a grouped convolution 32 kernels over all channels must fit, which TensorRT 8.5 finds out only in the DLA's
+    compiler: without fallback the build ends there.
     Use instead: split the input channels into two convolutions and Add them (the groups into two and Concat), lower the
     resolution, or use INT8.
     """
@@ -97,7 +97,8 @@ class ConvBuffer(Rule):
             return None
         received = f"{self._text(whole)} for {kernels} kernels of {channels} channels"
         one = convolution_banks(channels, width, conv, case.bytes_per_element)
-        if conv.groups in {1, channels} and limit.allows(one.total):
+        alone = conv.groups == 1 or (conv.groups == channels and case.limit("conv.depthwise_unit") is not None)
+        if alone and limit.allows(one.total):
             expected = f"{limit.text} for one kernel, which takes {one.total}; a grouped convolution would not fit"
             return self.notes(layer, received, expected=expected, source=group.source, confidence=Confidence.INFERRED)
         if case.target.precision == "fp16" and kernels <= conv.groups < channels:
