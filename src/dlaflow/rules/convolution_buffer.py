@@ -73,6 +73,7 @@ class ConvBuffer(Rule):
     remedy = Remedy.EXACT
     kinds = ("CONVOLUTION",)
     limit = "conv.buffer_banks"
+    further = ("conv.kernel_group", "conv.depthwise_unit")
     unknown_runs_on = Device.DLA
     good = Example("y = Conv<pads=[1,1,1,1]>(x, w)", x="1,512,8,256", weights=(("w", "8,512,3,3"),))
     bad = Example("y = Conv<pads=[1,1,1,1]>(x, w)", x="1,512,8,256", weights=(("w", "8,512,3,3"),), precision="fp16")

@@ -36,6 +36,7 @@ class ElementWiseOperation(Rule):
     otherwise = Remedy.NONE
     kinds = ("ELEMENTWISE",)
     limit = "elementwise.operations"
+    further = ("elementwise.division", "fp16.refused")
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)
     bad = Example("y = Div(x, x2)", more_inputs=_SECOND)
 
@@ -171,6 +172,7 @@ class Comparison(Rule):
     remedy = Remedy.NONE
     kinds = ("ELEMENTWISE",)
     limit = "comparison.operations"
+    further = ("fp16.refused",)
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)
     bad = Example("b = Greater(x, x2)\ny = Cast<to=1>(b)", more_inputs=_SECOND)
 

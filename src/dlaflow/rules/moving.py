@@ -272,6 +272,7 @@ class ShuffleBesideSlice(Rule):
     otherwise = Remedy.ELSEWHERE
     kinds = ("SHUFFLE",)
     limit = "shuffle.beside_slice"
+    further = ("shuffle.same_channels",)
     judges_candidates = True
     good = Example("t = Transpose<perm=[0,1,3,2]>(x)\ny, z = Split<axis=1, num_outputs=2>(t)", tensorrt="10.3.0")
     bad = Example("r = Reshape(x, n)\ny, z = Split<axis=1>(r)", constants=(("n", "int64[4]", "1,32,64,32"),))

@@ -22,7 +22,7 @@ def page(rule: type[Rule]) -> str:
         if text := section(rule, heading):
             lines += [f"**{heading}:** {text}", ""]
     lines += [f"**Fix safety:** {fix_safety(rule)}", ""]
-    names = dict.fromkeys([*([rule.limit] if rule.limit else []), *_PLACE.findall(title(rule))])
+    names = dict.fromkeys([*([rule.limit] if rule.limit else []), *_PLACE.findall(title(rule)), *rule.further])
     bounds = [limit for name in names for limit in limits() if limit.id == name]
     if bounds:
         lines += ["## Bounds", "", "| releases | DLA | allowed | known as | source |", "|---|---|---|---|---|"]

@@ -185,6 +185,7 @@ class UnaryOperation(Rule):
     otherwise = Remedy.NONE
     kinds = ("UNARY",)
     limit = "unary.operations"
+    further = ("unary.contradicted", "fp16.refused")
     good = Example("y = Abs(x)")
     bad = Example("y = Ceil(x)")
 
