@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dlaflow.report.check_text import placement_text
 from dlaflow.report.grouping import group_findings, rule_title
 from dlaflow.report.records import RunRecord
 from dlaflow.types import Finding, TargetInfo, Verdict
@@ -36,6 +37,35 @@ def test_order(walkthrough: RunRecord) -> None:
     layers[7] = replace(layers[7], findings=[finding("U", layers[7].name, Verdict.UNKNOWN)])
     whole = replace(placement, layers=layers, findings=[finding("W", "", Verdict.UNKNOWN)])
     assert [group.rule for group in group_findings(whole)] == ["C", "M", "U", "W", "N"]
+
+
+def test_the_limit_of_loadables_stands_behind_what_caused_it(walkthrough: RunRecord) -> None:
+    """However many layers it moves: they are told behind every other reason, and before the remarks."""
+    placement = walkthrough.variants[0].placement
+    assert placement is not None
+
+    def finding(rule: str, layer: str, verdict: Verdict) -> Finding:
+        return Finding(rule, layer, verdict, "m", "e", "r", "s", "")
+
+    layers = [replace(each, findings=[finding("DLA010", each.name, Verdict.FALLBACK)]) for each in placement.layers]
+    for number, verdict in enumerate((Verdict.NATIVE, Verdict.CONDITIONAL, Verdict.UNKNOWN, Verdict.FALLBACK)):
+        layers[number] = replace(layers[number], findings=[finding(verdict.value, layers[number].name, verdict)])
+    groups = group_findings(replace(placement, layers=layers, findings=[]))
+    assert [group.rule for group in groups] == ["fallback", "unknown", "conditional", "DLA010", "native"]
+    assert groups[3].count == len(placement.layers) - 4
+
+
+def test_the_text_tells_what_speaks_against_a_layer_and_not_a_remark(walkthrough: RunRecord) -> None:
+    placement = walkthrough.variants[0].placement
+    assert placement is not None
+    found = [
+        Finding(rule, placement.layers[0].name, verdict, f"about {rule}", "e", "r", "s", "")
+        for rule, verdict in (("DLA172", Verdict.NATIVE), ("DLA010", Verdict.FALLBACK))
+    ]
+    layers = [replace(placement.layers[0], findings=found), *placement.layers[1:]]
+    text = placement_text(replace(placement, layers=layers))
+    assert "about DLA010" in text
+    assert "about DLA172" not in text
 
 
 def test_a_rule_is_a_sentence_with_its_bound() -> None:

@@ -12,7 +12,7 @@ from dlaflow.placement.check import check_model
 from dlaflow.rules.base import Example
 from dlaflow.rules.convolution_buffer import Banks, ConvBuffer, convolution_banks
 from dlaflow.targets.target import resolve_target
-from dlaflow.types import Verdict
+from dlaflow.types import Confidence, Verdict
 from tests.rules.test_examples import build, findings
 
 INT8, FP16 = 1, 2
@@ -94,3 +94,64 @@ def test_the_seventeenth_bank_is_one_column_away(width: int, found: list[Verdict
     )
     placement = check_model(load_model(path), resolve_target("agx-orin-64gb", tensorrt="8.5.2"))
     assert [finding.verdict for finding in findings(placement, ConvBuffer)] == found
+
+
+def grouped(channels: int, width: int, groups: int = 32, kernel: int = 3) -> Example:
+    weights = (("w", f"{channels},{channels // groups},{kernel},{kernel}"),)
+    return Example(f"y = Conv<group={groups}>(x, w)", x=f"1,{channels},8,{width}", weights=weights)
+
+
+def found_in(example: Example, tensorrt: str, precision: str, folder: Path) -> list[tuple[Verdict, Confidence]]:
+    path = folder / "model.onnx"
+    path.write_bytes(build(example).SerializeToString())
+    target = resolve_target("agx-orin-64gb", tensorrt=tensorrt, precision=precision)
+    return [(each.verdict, each.confidence) for each in findings(check_model(load_model(path), target), ConvBuffer)]
+
+
+def test_32_kernels_of_all_channels_are_what_the_log_counts():
+    """`Maximum allotted banks = 16; which is less than 5 + 12`: 32 * 256 * 9 * 2 bytes, three rows of 1024 entries."""
+    assert convolution_banks(256, 256, convolution((3, 3)), FP16, kernels=32) == Banks(weights=5, data=12)
+
+
+@pytest.mark.parametrize(("planes", "fails"), [((16, 32, 64), []), ((32, 64, 136), []), ((64, 128, 256), [1, 2])])
+def test_the_widths_of_pyramid_fusion_that_build(planes: tuple[int, ...], fails: list[int], tmp_path: Path):
+    """ResNeXt with 32 groups of planes * 4 / 64 channels on 128 x 256; each stage but the first halves the columns."""
+    stages = [grouped(plane * 4 // 64 * 32, width) for plane, width in zip(planes, (256, 256, 128), strict=True)]
+    found = [found_in(stage, "8.5.2", "fp16", tmp_path) for stage in stages]
+    expected = [[(Verdict.FALLBACK, Confidence.MEASURED)] if number in fails else [] for number in range(3)]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "width"), [(128, 200), (256, 200), (256, 100), (512, 100), (512, 50), (1024, 50), (1024, 25)]
+)
+def test_the_backbone_of_retinanet_is_taken(channels: int, width: int, tmp_path: Path):
+    """NVIDIA runs RetinaNet with ResNeXt50 on 800 x 800 wholly on the DLA, in INT8."""
+    assert found_in(grouped(channels, width), "8.5.2", "int8", tmp_path) == []
+
+
+_REMARK, _OPEN = (Verdict.NATIVE, Confidence.INFERRED), (Verdict.UNKNOWN, Confidence.INFERRED)
+
+
+@pytest.mark.parametrize(
+    ("example", "tensorrt", "precision", "found"),
+    [
+        # The same layer under other releases, in INT8 (where twice as many columns fail), and in fewer groups.
+        (grouped(256, 256), "8.4.1", "fp16", [_OPEN]),
+        (grouped(256, 256), "10.3.0", "fp16", [_OPEN]),
+        (grouped(256, 1024), "8.5.2", "int8", [_OPEN]),
+        (grouped(256, 256, groups=4), "8.5.2", "fp16", [_OPEN]),
+        # SSD-MobileNetV1's deepest layer in INT8, which NVIDIA builds; MobileNetV2's and SAM 2.1's in FP16.
+        (grouped(1024, 10, groups=1024), "8.5.2", "int8", []),
+        (grouped(960, 7, groups=960), "8.5.2", "fp16", [_REMARK]),
+        (grouped(256, 32, groups=256, kernel=7), "10.3.0", "fp16", [_REMARK]),
+        # The rows of all channels alone do not fit: 512 * 2 / 32 * 256 / 4 * 3 / 256 = 24.
+        (grouped(512, 256, groups=512), "8.5.2", "fp16", [_OPEN]),
+        # A dense one passes NVIDIA's test of one kernel: 1 + 12 banks.
+        (grouped(256, 256, groups=1), "8.5.2", "fp16", [_REMARK]),
+    ],
+)
+def test_what_no_build_tells_is_unknown_or_a_remark(
+    example: Example, tensorrt: str, precision: str, found: list[tuple[Verdict, Confidence]], tmp_path: Path
+):
+    assert found_in(example, tensorrt, precision, tmp_path) == found

@@ -94,6 +94,7 @@ def test_docstring_is_a_page(rule):
     assert f"**Fix safety:** {fix_safety(rule)}" in page(rule)
     assert "{" not in summary(rule)
     assert rule.id in page(rule)
+    assert all(limit.source in page(rule) for limit in limits() if limit.id in {rule.limit, *rule.further})
 
 
 def test_ids_are_unique_and_found():

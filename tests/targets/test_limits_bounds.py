@@ -178,8 +178,6 @@ NAMES: dict[str, tuple[str, dict[str, Example]]] = {
         "DLA270",
         {
             "ABS": Example("y = Abs(x)"),
-            "SIN": Example("y = Sin(x)"),
-            "COS": Example("y = Cos(x)"),
             "CEIL": Example("y = Ceil(x)"),
         },
     ),
@@ -205,7 +203,7 @@ NAMES: dict[str, tuple[str, dict[str, Example]]] = {
 }
 """The id of a list of names: the rule, and a model for each name; the last stands in no list (or is made of two)."""
 
-NOT_WHOLLY_TAKEN = {"comparison.operations": {"EQUAL", "GREATER", "LESS"}, "unary.operations": {"SIN", "COS"}}
+NOT_WHOLLY_TAKEN = {"comparison.operations": {"EQUAL", "GREATER", "LESS"}, "slice.modes": {"FILL"}}
 """Listed names of which a rule still says `unknown`, because another source contradicts or demands more."""
 
 
@@ -217,9 +215,12 @@ class Switched:
     examples: tuple[Example, ...]
     inside: Verdict | None
     outside: Verdict | None
+    precision: str = "int8"
 
 
 _SHUFFLE = Example("y = Transpose<perm=[0,1,3,2]>(x)")
+_DEPTHWISE = Example("y = Conv<group=960>(x, w)", x="1,960,8,8", weights=(("w", "960,1,3,3"),))
+_GROUPED = Example("y = Conv<group=32>(x, w)", x="1,256,8,256", weights=(("w", "256,8,3,3"),))
 _UNKNOWN, _FALLBACK = Verdict.UNKNOWN, Verdict.FALLBACK
 SWITCHED = {
     "conv.padding_below_kernel": Switched("DLA112", (conv("4,4,3,3", "pads=[3,3,3,3]"),), _FALLBACK, None),
@@ -228,7 +229,17 @@ SWITCHED = {
         "DLA155", (Example("y = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x)"),), _FALLBACK, None
     ),
     "elementwise.division": Switched("DLA180", (binary("Div"), binary("Pow")), _UNKNOWN, _FALLBACK),
-    "unary.contradicted": Switched("DLA270", (Example("y = Atan(x)"), Example("y = Atanh(x)")), _UNKNOWN, _FALLBACK),
+    "unary.contradicted": Switched(
+        "DLA270", tuple(Example(f"y = {op}(x)") for op in ("Sin", "Cos", "Atan", "Atanh")), _UNKNOWN, _FALLBACK
+    ),
+    # 32 kernels of 3x3 over 256 channels take 5 banks in FP16, three rows of 256 columns 12.
+    "conv.kernel_group": Switched("DLA120", (_GROUPED,), _FALLBACK, None, "fp16"),
+    # 32 kernels of 3x3 over 960 channels take 17 banks, one kernel of them 1.
+    "conv.depthwise_unit": Switched("DLA120", (_DEPTHWISE,), None, _UNKNOWN, "fp16"),
+    "fp16.refused": Switched("DLA270", (Example("y = Sin(x)"), Example("y = Cos(x)")), _FALLBACK, _UNKNOWN, "fp16"),
+    "shuffle.same_channels": Switched(
+        "DLA243", (Example("y = Reshape(x, n)", constants=(("n", "int64[4]", "1,32,64,32"),)),), _UNKNOWN, None
+    ),
     "resize.available": Switched("DLA220", (resize("nearest", 2),), None, _UNKNOWN),
     "softmax.available": Switched("DLA260", (Example("y = Softmax<axis=1>(x)", x="1,64,1,1"),), None, _FALLBACK),
     "slice.available": Switched("DLA230", (NAMES["slice.modes"][1]["STRICT_BOUNDS"],), None, _FALLBACK),
@@ -356,8 +367,9 @@ def test_a_listed_name_passes_and_another_is_found(limit: Limit, name: str, tmp_
     expected = refusal(limit)
     if set(name.split(" or ")) <= set(limit.names):
         expected = _UNKNOWN if set(name.split(" or ")) <= NOT_WHOLLY_TAKEN.get(limit.id, set()) else None
-    # FP16, because an INT8 division is judged by another bound, which is tried below.
-    assert judged(rule, models[name], *inside(limit), tmp_path, "fp16") is expected
+    # Other bounds judge a division, in INT8 at least, and comparisons in FP16; they are tried below.
+    precision = "int8" if limit.id == "comparison.operations" else "fp16"
+    assert judged(rule, models[name], *inside(limit), tmp_path, precision) is expected
 
 
 def test_padding_one_below_the_kernel_passes(tmp_path: Path):
@@ -373,13 +385,15 @@ def test_padding_one_below_the_kernel_passes(tmp_path: Path):
 def test_a_release_inside_the_range_is_judged_one_way(limit: Limit, example: Example, tmp_path: Path):
     switched = SWITCHED[limit.id]
     expected = _UNKNOWN if limit.confidence is Confidence.INFERRED else switched.inside
-    assert judged(switched.rule, example, *inside(limit), tmp_path) is expected
+    assert judged(switched.rule, example, *inside(limit), tmp_path, switched.precision) is expected
 
 
 @pytest.mark.parametrize(("id", "board", "release"), [(id, *where) for id in SWITCHED for where in outside(id)])
 def test_a_release_outside_of_every_range_is_judged_the_other_way(id: str, board: str, release: str, tmp_path: Path):
     switched = SWITCHED[id]
-    found = {judged(switched.rule, example, board, release, tmp_path) for example in switched.examples}
+    found = {
+        judged(switched.rule, example, board, release, tmp_path, switched.precision) for example in switched.examples
+    }
     assert found == {switched.outside}
 
 

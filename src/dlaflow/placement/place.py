@@ -19,7 +19,7 @@ from dlaflow.rules.registry import LAYER_RULES, PLACEMENT_RULES
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Verdict
 
-_ELEMENT_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "bool": 1, "int8": 1, "uint8": 1}
+_ELEMENT_BYTES = {"int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "bool": 1, "int8": 1, "uint8": 1}
 _OF_CANDIDATES = frozenset(rule.id for rule in LAYER_RULES if rule.judges_candidates)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dlaflow.report.grouping import FindingGroup, group_findings, release_title
+from dlaflow.report.grouping import SEVERITY, FindingGroup, group_findings, release_title
 from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
 from dlaflow.rules.reading import no_engine, speaks_first
@@ -117,12 +117,16 @@ def comparison_text(first: Placement, second: Placement) -> str:
 
 
 def _main_reasons(placement: Placement) -> Placement:
-    """The placement with one finding a layer, the first: the others follow from it or repeat it (--json tells all).
+    """The placement with one finding a layer, the first of the worst: the others follow from it or repeat it (--json
+    tells all).
 
     That sizes are open stands above the numbers already.
     """
     findings = [finding for finding in placement.findings if finding.rule != FixedInputs.id]
-    layers = [replace(layer, findings=layer.findings[:1]) for layer in placement.layers]
+    layers = [
+        replace(layer, findings=sorted(layer.findings, key=lambda each: SEVERITY[each.verdict])[:1])
+        for layer in placement.layers
+    ]
     return replace(placement, layers=layers, findings=findings)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dlaflow.errors import UsageError
 from dlaflow.rules.base import title
+from dlaflow.rules.limits_of_model import LoadableLimit
 from dlaflow.rules.registry import find_rule
 from dlaflow.rules.remedies import fix_call
 from dlaflow.targets.limits import find_limit
@@ -51,7 +52,8 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
     """Group the findings of a placement by rule, verdict and remedy.
 
     The worst verdict comes first, beside it what falls back until `dlaflow fix` changes it; layers that compute come
-    before those that only move data, which mostly follow from them; then the most layers.
+    before those that only move data, which mostly follow from them; then the most layers. The limit of loadables comes
+    behind all that, which cut the network into so many, and before the remarks.
     """
     moving = {layer.name for layer in placement.layers if layer.kind in _MOVING}
     groups: dict[tuple[str, Verdict, str], list[Finding]] = {}
@@ -68,11 +70,13 @@ def group_findings(placement: Placement) -> list[FindingGroup]:
         )
         for (rule, verdict, _), found in groups.items()
     ]
-    return sorted(grouped, key=lambda group: (_severity(group), group.first.layer in moving, -group.count, group.rule))
+    return sorted(grouped, key=lambda group: (*_severity(group), group.first.layer in moving, -group.count, group.rule))
 
 
-def _severity(group: FindingGroup) -> int:
-    return 0 if group.verdict is Verdict.CONDITIONAL and group.fix_call else SEVERITY[group.verdict]
+def _severity(group: FindingGroup) -> tuple[int, bool]:
+    if group.rule == LoadableLimit.id:
+        return SEVERITY[Verdict.CONDITIONAL], True
+    return 0 if group.verdict is Verdict.CONDITIONAL and group.fix_call else SEVERITY[group.verdict], False
 
 
 def release_title(target: TargetInfo) -> str:

@@ -81,7 +81,7 @@ class SmoothInInt8(Rule):
 
 
 class PreluSlope(Rule):
-    """The slope of a parametric ReLU must be known at build time, from TensorRT 8.0 on.
+    """The slope of a parametric ReLU must be known at build time, from TensorRT 8.4 on.
 
     Why: the DLA compiler writes it into the loadable.
     Use instead: a constant slope, or LeakyReLU.
@@ -92,8 +92,8 @@ class PreluSlope(Rule):
     otherwise = Remedy.RETRAIN
     kinds = ("PARAMETRIC_RELU",)
     limit = "prelu.available"
-    expected = "TensorRT 8.0 or later"
-    source = "no DLA support in the headers before 8.0"
+    expected = "TensorRT 8.4 or later"
+    source = "NvInfer.h before 8.4 does not mention the DLA there"
     confidence = Confidence.INFERRED
     good = Example("y = PRelu(x, s)", constants=(("s", "float[1]", "0.25"),))
     bad = Example("y = PRelu(x, s)", more_inputs=(("s", "float[64,1,1]"),))

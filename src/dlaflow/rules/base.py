@@ -45,6 +45,8 @@ class Rule:
     """TensorRT LayerType names that the rule looks at; `*` is every kind that does work."""
     limit: ClassVar[str] = ""
     """The id in limits.toml, when the rule is about a bound."""
+    further: ClassVar[tuple[str, ...]] = ()
+    """Ids of further bounds that it asks for, which its page shows beside that one."""
     remedy: ClassVar[Remedy]
     """The cheapest remedy that there is. EXACT without a rewrite of `dlaflow fix`: the author of the model does it."""
     otherwise: ClassVar[Remedy | None] = None

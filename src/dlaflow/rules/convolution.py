@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from dlaflow.graph.layer import Convolution, Layer
@@ -173,12 +174,23 @@ class ConvTwoDimensional(_ConvolutionRule):
         return self.two_dimensional(layer, len(conv.kernel), "NvInfer.h IConvolutionLayer::setKernelSizeNd", seen)
 
 
+_FOLD = "fold constants (`dlaflow export --simplify`, onnxslim), which gives each convolution its own weights."
+_FROM_QDQ = "`dlaflow cache from-qdq`, which gives each convolution its own weights and writes the scales into a cache."
+_INPUT = "an initializer, where it is the same in every run; a kernel that changes has no form on the DLA."
+_COMPUTED = (
+    "a kernel that is a weighted sum of fixed ones as one convolution for each, whose outputs are weighted and summed; "
+    "else leave it to the GPU."
+)
+"""What helps where a kernel or bias is known before run time, behind Q/DQ, given from outside, or computed."""
+
+
 class ConvConstantWeights(_ConvolutionRule):
-    """A convolution's kernel and bias must be its own weights, not tensors from other layers.
+    """A convolution's kernel and bias must be its own weights, not tensors from other layers or inputs of the network.
 
     Why: the DLA compiler lays them out when it builds the loadable. Exporters store equal biases once and hand them to
     the other convolutions through Identity nodes: TensorRT keeps these as layers, and each such convolution falls back.
-    Use instead: fold constants (`dlaflow export --simplify`, onnxslim), which gives each convolution its own bias.
+    Use instead: fold constants (`dlaflow export --simplify`, onnxslim), which gives each convolution its own weights;
+    an input of the network that never changes as an initializer; a computed kernel stays on the GPU.
     """
 
     id = "DLA119"
@@ -190,12 +202,21 @@ class ConvConstantWeights(_ConvolutionRule):
     def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
         if len(layer.inputs) == 1:
             return None
-        # Weights are no inputs of the layer: whatever is, comes from another layer, even when its value is known.
-        measured = layer.inputs[-1].constant and case.target.version < Version.parse("8.6")
-        return self.refuses(
+        # Weights are no inputs of the layer: whatever is, comes from elsewhere, even when its value is known.
+        given = next((tensor for tensor in layer.inputs[1:] if not tensor.constant), layer.inputs[-1])
+        maker = case.producers.get(given.name)
+        if given.constant:
+            received = "from another layer"
+            advice = _FROM_QDQ if maker is not None and maker.kind == "DEQUANTIZE" else _FOLD
+        else:
+            received, advice = ("computed at run time", _COMPUTED) if maker else ("an input of the network", _INPUT)
+        # What 8.5.2 refuses of a constant, every release refuses of what is not even one.
+        seen = not given.constant or case.target.version < Version.parse("8.6")
+        found = self.refuses(
             layer,
-            f"{layer.inputs[-1].name} from another layer",
+            f"{given.name} {received}",
             expected="its own weights",
             source="eight builds of TensorRT 8.5.2 on Xavier (PaceSeg), whose biases come from Identity nodes",
-            confidence=Confidence.MEASURED if measured or not layer.inputs[-1].constant else Confidence.INFERRED,
+            confidence=Confidence.MEASURED if seen else Confidence.INFERRED,
         )
+        return replace(found, fix=advice, remedy=Remedy.NONE if advice is _COMPUTED else self.remedy)

@@ -7,8 +7,9 @@ from typing import ClassVar
 from dlaflow.graph.layer import Convolution, Layer
 from dlaflow.rules.base import AttributeRule, Bound, Example
 from dlaflow.rules.case import Case, by
+from dlaflow.rules.moving import SliceMode
 from dlaflow.targets.limits import Limit
-from dlaflow.types import Confidence, Finding, Remedy
+from dlaflow.types import Finding, Remedy
 
 _W2 = (("w", "64,32,2,2"),)
 
@@ -98,24 +99,18 @@ class DeconvPadding(_DeconvolutionBound):
     noun = "padding"
 
 
-class DeconvOutputPadding(_DeconvolutionRule):
+class DeconvOutputPadding(SliceMode):
     """Transposed convolutions must not have output padding.
 
-    Why: the ONNX parser turns it into further padding around the layer.
+    Why: the ONNX parser takes it off the padding; what is left over becomes a Slice behind the layer that fills up with
+    zeros. The transposed convolution itself is a plain one and runs on the DLA.
     Use instead: kernel equal to stride, which needs none.
     """
 
     id = "DLA134"
-    remedy = Remedy.EXACT
-    expected = "0"
-    source = "derived from how the ONNX parser makes output padding"
-    confidence = Confidence.INFERRED
+    behind_deconvolution = True
+    good = _DeconvolutionRule.good
     bad = Example("y = ConvTranspose<strides=[2,2], output_padding=[1,1]>(x, w)", weights=(("w", "64,32,3,3"),))
-
-    def look(self, layer: Layer, conv: Convolution, case: Case) -> Finding | None:
-        if not any(conv.output_padding):
-            return None
-        return self.refuses(layer, f"output padding {by(conv.output_padding)}")
 
 
 class DeconvGroups(_DeconvolutionBound):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dlaflow.graph.layer import ElementWise, Layer, Tensor
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, dims
+from dlaflow.targets.features import has
+from dlaflow.targets.limits import Limit
 from dlaflow.types import Confidence, Device, Finding, Remedy
 
 COMPARISONS = frozenset({"EQUAL", "GREATER", "LESS", "GREATER_EQUAL", "LESS_EQUAL"})
@@ -15,10 +17,17 @@ def _operation(layer: Layer) -> str | None:
     return layer.attributes.operation if isinstance(layer.attributes, ElementWise) else None
 
 
+def refused_by_a_log(operation: str, case: Case) -> Limit | None:
+    """The bound that a build log sets where the documents contradict each other: names that it refuses in FP16."""
+    limit = case.limit("fp16.refused")
+    return limit if limit and operation in limit.names and case.target.precision == "fp16" else None
+
+
 class ElementWiseOperation(Rule):
     """An element-wise operation must be one of {elementwise.operations}.
 
-    Why: the point-wise engine adds, multiplies and compares; TensorRT offers no more of it.
+    Why: the point-wise engine adds, multiplies and compares; TensorRT offers no more of it. Of Div and Pow NVIDIA's
+    documents say both yes and no from 8.6.12 on; logs of 10.3 refuse them in FP16.
     Use instead: division by a constant as multiplication by its reciprocal, Pow 2 as Mul, Neg as Mul by -1.
     """
 
@@ -27,6 +36,7 @@ class ElementWiseOperation(Rule):
     otherwise = Remedy.NONE
     kinds = ("ELEMENTWISE",)
     limit = "elementwise.operations"
+    further = ("elementwise.division", "fp16.refused")
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)
     bad = Example("y = Div(x, x2)", more_inputs=_SECOND)
 
@@ -35,11 +45,8 @@ class ElementWiseOperation(Rule):
         operation = _operation(layer)
         if limit is None or operation is None or operation in COMPARISONS or operation in limit.names:
             return None
-        contradicted = case.limit("elementwise.division")
-        int8 = case.target.precision == "int8"
-        if contradicted is not None and operation in contradicted.names and int8:
-            return self.breaks(layer, contradicted, operation, expected=limit.text)
-        return self.breaks(layer, limit, operation)
+        told = refused_by_a_log(operation, case) or case.limit("elementwise.division")
+        return self.breaks(layer, told if told and operation in told.names else limit, operation, expected=limit.text)
 
 
 class Broadcast(Rule):
@@ -157,6 +164,7 @@ class Comparison(Rule):
     """A comparison must be one of {comparison.operations}, in INT8, followed at once by one Cast.
 
     Why: TensorRT offers them to the DLA in that pattern alone, with device and precision set by hand on both layers.
+    NvInfer.h lists none; builds of 10.3 refuse Greater and Less in FP16.
     Use instead: arithmetic on masks (Clip, Mul), or leave the comparison behind the DLA.
     """
 
@@ -164,6 +172,7 @@ class Comparison(Rule):
     remedy = Remedy.NONE
     kinds = ("ELEMENTWISE",)
     limit = "comparison.operations"
+    further = ("fp16.refused",)
     good = Example("y = Add(x, x2)", more_inputs=_SECOND)
     bad = Example("b = Greater(x, x2)\ny = Cast<to=1>(b)", more_inputs=_SECOND)
 
@@ -176,10 +185,38 @@ class Comparison(Rule):
             source = limit.source if limit else "no comparison on the DLA before TensorRT 8.5"
             expected = limit.text if limit else "TensorRT 8.5 or later"
             return self.refuses(layer, operation, expected=expected, source=source)
+        if told := refused_by_a_log(operation, case):
+            return self.breaks(layer, told, operation, expected="INT8")
         return self.refuses(
             layer,
             operation,
             expected="INT8, one Cast behind it, device and precision set by hand",
-            source=limit.source,
+            source=f"{limit.source}, against NvInfer.h to 11.1, which lists none",
             confidence=Confidence.INFERRED,
         )
+
+
+class EqualRanges(Rule):
+    """In INT8 the two inputs of an element-wise layer should have equal scales.
+
+    Why: the point-wise engine reads both in one scale. With unequal ones TensorRT adds a change of scale, or computes
+    in FP16; NvInfer.h tells to give both the larger range.
+    Use instead: a cache that gives both the larger one: `dlaflow cache lint` names what is unequal.
+    """
+
+    id = "DLA185"
+    remedy = Remedy.NONE
+    kinds = ("ELEMENTWISE",)
+    expected = "equal scales of both (`dlaflow cache lint`)"
+    source = "NvInfer.h IElementWiseLayer, 8.0 to 11.1: the dynamic ranges of two input tensors shall be equal"
+    good = Example("y = Add(x, x2)", more_inputs=_SECOND, precision="fp16")
+    bad = Example("y = Add(x, x2)", more_inputs=_SECOND)
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        limit = case.limit("elementwise.operations")
+        if case.target.precision != "int8" or not has("implicit_int8", case.target.version) or limit is None:
+            return None
+        names = {tensor.name for tensor in layer.inputs if not tensor.constant}
+        if _operation(layer) not in limit.names or len(names) < 2:
+            return None
+        return self.notes(layer, "two activations in INT8")

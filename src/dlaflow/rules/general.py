@@ -9,7 +9,8 @@ from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Device, Finding, Remedy
 
 GUIDE = "TensorRT developer guide, DLA general restrictions"
-_FLOATS = frozenset({"float32", "float16", "int8", "uint8", "float8e4m3fn", "undefined", ""})
+# TensorRT's parser reads float64 as float32.
+_FLOATS = frozenset({"float64", "float32", "float16", "int8", "uint8", "float8e4m3fn", "undefined", ""})
 _OWN_TYPE_RULE = frozenset(
     {"CAST", "QUANTIZE", "DEQUANTIZE", "CONSTANT", "SHAPE", "GATHER", "SELECT", "TOPK", "NON_ZERO"}
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.graph.layer import Concatenation, Layer, Resize
 from dlaflow.rules.base import Example, Rule
-from dlaflow.rules.case import Case, rank
+from dlaflow.rules.case import Case, dims, rank
 from dlaflow.types import Confidence, Finding, Remedy
 
 _NEAREST = 'y = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, roi, s)'
@@ -79,6 +79,29 @@ class ConcatConstant(Rule):
         return self.refuses(layer, "a constant input")
 
 
+class ConcatOfPoints(Rule):
+    """A Concatenation of maps of one pixel may not compile.
+
+    Why: an author's DLA compiler ended with an assertion on dimensions at a Concat of the outputs of two 1x1 heads.
+    Use instead: one 1x1 convolution with the output channels of all heads.
+    """
+
+    id = "DLA213"
+    remedy = Remedy.NONE
+    kinds = ("CONCATENATION",)
+    expected = "it may end the build"
+    source = "arXiv 2608.11770 (ResNet-34 with two heads, INT8, batch 16, TensorRT 10.3 on Orin NX), without the log"
+    confidence = Confidence.INFERRED
+    good = Example("y = Concat<axis=1>(x, x2)", more_inputs=(("x2", "float[1,8,32,32]"),))
+    bad = Example("y = Concat<axis=1>(x, x2)", x="1,64,1,1", more_inputs=(("x2", "float[1,8,1,1]"),))
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        shape = layer.outputs[0].shape
+        if not isinstance(layer.attributes, Concatenation) or layer.attributes.axis != 1 or not shape:
+            return None
+        return self.notes(layer, dims(layer.outputs[0])) if len(shape) == 4 and shape[2:] == (1, 1) else None
+
+
 class ResizeAvailable(Rule):
     """Resize runs on the DLA from TensorRT 8.2 on.
 
@@ -104,7 +127,7 @@ class ResizeAvailable(Rule):
 
 class ResizeMode(Rule):
     """Resize must be nearest (asymmetric with floor; half_pixel with round_prefer_floor or round_prefer_ceil from 8.4)
-    or, from 8.4, linear with half_pixel.
+    or, from 8.4, linear with half_pixel or pytorch_half_pixel.
 
     Why: the resampler has these forms; align_corners and cubic are none of them.
     Use instead: nearest with asymmetric coordinates and floor, or a transposed convolution.
@@ -114,7 +137,7 @@ class ResizeMode(Rule):
     remedy = Remedy.EXACT
     otherwise = Remedy.RETRAIN
     kinds = ("RESIZE",)
-    expected = "nearest asymmetric floor, nearest half_pixel, linear half_pixel"
+    expected = "nearest asymmetric floor, nearest half_pixel, linear half_pixel or pytorch_half_pixel"
     source = "NvInfer.h IResizeLayer"
     good = ResizeAvailable.good
     bad = Example(
@@ -128,7 +151,8 @@ class ResizeMode(Rule):
         forms = {("nearest", "asymmetric", "floor")}
         if case.limit("resize.linear_scale") is not None:
             forms |= {("nearest", "half_pixel", "round_prefer_floor"), ("nearest", "half_pixel", "round_prefer_ceil")}
-            forms |= {("linear", "half_pixel", resize.rounding)}
+            # NvInfer.h lists HALF_PIXEL with kUPPER for linear alone; that is how the parser reads pytorch_half_pixel.
+            forms |= {("linear", form, resize.rounding) for form in ("half_pixel", "pytorch_half_pixel")}
         if (resize.mode, resize.coordinates, resize.rounding) in forms:
             return None
         received = f"{resize.mode}, {resize.coordinates}" + (f", {resize.rounding}" if resize.mode == "nearest" else "")

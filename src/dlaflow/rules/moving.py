@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from dlaflow.graph.layer import Layer, Shuffle, Slice
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, by, dims, rank
@@ -128,25 +130,32 @@ class SliceRank(_SliceRule):
 class SliceMode(_SliceRule):
     """A Slice must stay within its input ({slice.modes}).
 
-    Why: Pad, Tile and Expand become slices that reach beyond; TensorRT 10.4 takes wrapping and zero filling.
+    Why: Pad, Tile and Expand become slices that reach beyond; TensorRT 10.4 takes wrapping and zero filling. The zero
+    must be a Constant layer that nothing else reads; the ONNX parser gives none for a Pad with zeros, so nobody knows.
     Use instead: padding as an attribute of the next Conv or Pool; a nearest Resize instead of Tile.
     """
 
     id = "DLA235"
     remedy = Remedy.EXACT
     limit = "slice.modes"
+    behind_deconvolution: ClassVar[bool] = False
+    """Whether it judges the slices that output padding of a ConvTranspose becomes, which have advice of their own."""
     bad = Example("y = Pad(x, p)", constants=(("p", "int64[8]", "0,0,1,1,0,0,1,1"),))
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         limit = case.limit(self.limit)
         part = layer.attributes
-        if limit is None or not isinstance(part, Slice):
+        if limit is None or not isinstance(part, Slice) or (layer.op == "ConvTranspose") != self.behind_deconvolution:
             return None
         if part.mode not in limit.names:
             return self.breaks(layer, limit, f"{part.mode} ({layer.op})")
         if part.mode == "FILL" and part.fill != 0:
             return self.breaks(layer, limit, f"filling with {part.fill:g}", expected="filling with 0")
-        return None
+        if part.mode != "FILL":
+            return None
+        received, expected = f"filling with 0 ({layer.op})", "a zero that is a Constant layer of its own"
+        source = "NvInfer.h ISliceLayer, 10.4 and later; onnx-tensorrt's importer of Pad sets no fill value"
+        return self.refuses(layer, received, expected=expected, source=source, confidence=Confidence.INFERRED)
 
 
 class Repeat(_SliceRule):
@@ -263,10 +272,8 @@ class ShuffleBesideSlice(Rule):
     otherwise = Remedy.ELSEWHERE
     kinds = ("SHUFFLE",)
     limit = "shuffle.beside_slice"
+    further = ("shuffle.same_channels",)
     judges_candidates = True
-    expected = "the same C"
-    source = "one build of TensorRT 8.5.2 on AGX Orin, which Xavier's does not share"
-    confidence = Confidence.INFERRED
     good = Example("t = Transpose<perm=[0,1,3,2]>(x)\ny, z = Split<axis=1, num_outputs=2>(t)", tensorrt="10.3.0")
     bad = Example("r = Reshape(x, n)\ny, z = Split<axis=1>(r)", constants=(("n", "int64[4]", "1,32,64,32"),))
 
@@ -281,6 +288,8 @@ class ShuffleBesideSlice(Rule):
         if beside:
             return self.breaks(layer, limit, f"connected to {beside[0].name}", expected="no Slice or Concat beside it")
         before, after = layer.inputs[0].shape, layer.outputs[0].shape
-        if case.target.dla != "v2" or (before and after and before[1] == after[1]):
+        kept = case.limit("shuffle.same_channels")
+        if kept is None or (before and after and before[1] == after[1]):
             return None
-        return self.refuses(layer, f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])} on Orin")
+        received = f"{dims(layer.inputs[0])} to {dims(layer.outputs[0])} on Orin"
+        return self.breaks(layer, kept, received, expected="the same C")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from dlaflow.rules.base import HEADINGS, Example, Rule, fix_safety, section, title
 from dlaflow.targets.limits import Limit, limits
@@ -23,16 +24,21 @@ def page(rule: type[Rule]) -> str:
             lines += [f"**{heading}:** {text}", ""]
     lines += [f"**Fix safety:** {fix_safety(rule)}", ""]
     names = dict.fromkeys([*([rule.limit] if rule.limit else []), *_PLACE.findall(title(rule))])
-    bounds = [limit for name in names for limit in limits() if limit.id == name]
-    if bounds:
-        lines += ["## Bounds", "", "| releases | DLA | allowed | known as | source |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {bound.releases} | {', '.join(bound.dla)} | {bound.text} | {bound.confidence.value} | {bound.source} |"
-            for bound in bounds
-        ]
-        lines.append("")
+    lines += [*_table("Bounds", "allowed", list(names)), *_table("Further bounds", "what it is about", rule.further)]
     lines += ["## Good", "", *_example(rule.good), "", "## Bad", "", *_example(rule.bad), ""]
     return "\n".join(lines).rstrip()
+
+
+def _table(heading: str, about: str, names: Sequence[str]) -> list[str]:
+    bounds = [limit for name in names for limit in limits() if limit.id == name]
+    if not bounds:
+        return []
+    rows = [
+        f"| {bound.releases} | {', '.join(bound.dla)} | {bound.text} | {bound.confidence.value} | {bound.source} |"
+        for bound in bounds
+    ]
+    head = [f"## {heading}", "", f"| releases | DLA | {about} | known as | source |", "|---|---|---|---|---|"]
+    return [*head, *rows, ""]
 
 
 def _newest(name: str) -> str:

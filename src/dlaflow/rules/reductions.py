@@ -8,6 +8,7 @@ from math import prod
 from dlaflow.graph.layer import Layer, Reduce, SoftMax, Unary
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, dims, rank
+from dlaflow.rules.elementwise import refused_by_a_log
 from dlaflow.types import Confidence, Finding, Remedy
 
 
@@ -174,7 +175,8 @@ class SoftmaxSize(Rule):
 class UnaryOperation(Rule):
     """A single-operand function must be one of {unary.operations}.
 
-    Why: TensorRT offers no more, although the DLA's own compiler knows Ceil, Floor and others.
+    Why: TensorRT offers no more, although the DLA's own compiler knows Ceil, Floor and others. Of Sin, Cos and the arc
+    tangents NVIDIA's documents say both yes (in INT8) and no from 8.6.12 on; builds of 10.3 refuse Sin and Cos in FP16.
     Use instead: Neg as multiplication by -1; Sqrt, Exp and Log have no form on the DLA.
     """
 
@@ -183,6 +185,7 @@ class UnaryOperation(Rule):
     otherwise = Remedy.NONE
     kinds = ("UNARY",)
     limit = "unary.operations"
+    further = ("unary.contradicted", "fp16.refused")
     good = Example("y = Abs(x)")
     bad = Example("y = Ceil(x)")
 
@@ -194,18 +197,8 @@ class UnaryOperation(Rule):
         if limit is None:
             source = "NvInfer.h before 8.4 does not mention unary layers"
             return self.refuses(layer, unary.operation, expected="TensorRT 8.4 or later", source=source)
-        contradicted = case.limit("unary.contradicted")
-        if contradicted is not None and unary.operation in contradicted.names:
-            return self.breaks(layer, contradicted, unary.operation, expected=limit.text)
-        if unary.operation not in limit.names:
-            return self.breaks(layer, limit, unary.operation)
-        if unary.operation == "ABS":
+        if unary.operation in limit.names:
             return None
-        # Sin and Cos: documented for INT8 in DRIVE releases, while the headers still list ABS alone.
-        return self.refuses(
-            layer,
-            unary.operation,
-            expected="ABS",
-            source=limit.source,
-            confidence=Confidence.INFERRED,
-        )
+        told = refused_by_a_log(unary.operation, case) or case.limit("unary.contradicted")
+        name, expected = unary.operation, limit.text
+        return self.breaks(layer, told if told and name in told.names else limit, name, expected=expected)

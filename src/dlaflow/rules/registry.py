@@ -39,6 +39,7 @@ MODEL_RULES: tuple[type[ModelRule], ...] = (
 )
 
 LAYER_RULES: tuple[type[Rule], ...] = (
+    unsupported.NotListed,  # first: the size of a layer that never runs on the DLA says nothing
     general.EffectiveBatch,
     general.Dimensions,
     general.StaticShapes,
@@ -83,6 +84,7 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     elementwise.SameTensorTwice,
     elementwise.ConstantOperand,
     elementwise.Comparison,
+    elementwise.EqualRanges,
     products.ConstantMatrix,
     products.FeatureCount,
     products.ProductRank,
@@ -91,6 +93,7 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     joining.ConcatAxis,
     joining.ConcatInputs,
     joining.ConcatConstant,
+    joining.ConcatOfPoints,
     joining.ResizeAvailable,
     joining.ResizeMode,
     joining.ResizeScales,
@@ -117,7 +120,6 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     unsupported.IdentityLayer,
     unsupported.CastLayer,
     unsupported.ConstantLayer,
-    unsupported.NotListed,
     unsupported.UnknownOperator,
     unsupported.QuantizeLayer,
 )

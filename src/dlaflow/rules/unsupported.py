@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
-from dlaflow.graph.layer import Layer
+from dlaflow.graph.layer import Layer, Reading
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case
-from dlaflow.types import Confidence, Finding, Remedy
+from dlaflow.rules.elementwise import Comparison
+from dlaflow.types import Confidence, Finding, Remedy, Verdict
 
 MATRIX = "Deep-Learning-Accelerator-SW operators/README.md; absent from every published DLA layer list"
 JUDGED_ELSEWHERE = frozenset(
@@ -90,6 +92,19 @@ class CastLayer(_Never):
     confidence = Confidence.MEASURED
     bad = Example("h = Cast<to=10>(x)\nr = Relu(h)\ny = Cast<to=1>(r)", tensorrt="10.3.0")
 
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        maker = case.producers.get(layer.inputs[0].name)
+        compared = Comparison().examine(maker, case) if maker else None
+        if compared is None or compared.verdict is Verdict.FALLBACK:
+            return super().examine(layer, case)
+        return self.refuses(
+            layer,
+            f"CAST behind {compared.received}",
+            expected=compared.expected,
+            source=compared.source,
+            confidence=Confidence.INFERRED,
+        )
+
 
 class ConstantLayer(_Never):
     """A Constant that reaches run time is refused by the DLA.
@@ -110,7 +125,7 @@ class ConstantLayer(_Never):
 
 
 class NotListed(Rule):
-    """This kind of layer is in no list of what the DLA takes.
+    """This kind of layer is in no list of what the DLA takes, whatever its sizes.
 
     Why: sorting, searching, loops, recurrent layers, random numbers and plugins have no engine there.
     Use instead: keep it behind the DLA part, for example by cutting the model before its decode step.
@@ -130,7 +145,8 @@ class NotListed(Rule):
 class UnknownOperator(_Never):
     """Nobody knows what TensorRT makes of this operator.
 
-    Why: it is neither an ONNX operator with a TensorRT importer nor a plugin that is known here.
+    Why: it is neither an ONNX operator with a TensorRT importer nor a plugin that is known here. One that the release's
+    parser refuses (DLA020) has no layer at all.
     Use instead: standard ONNX operators; as a plugin it would run on the GPU.
     """
 
@@ -143,6 +159,14 @@ class UnknownOperator(_Never):
     source = "onnx-tensorrt's list of operators"
     confidence = Confidence.INFERRED
     bad = Example("y = my.domain.Mystery(x)")
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        refused = [each for each in case.network.refusals if each.op == layer.op and each.reading is Reading.REFUSED]
+        if not refused:
+            return super().examine(layer, case)
+        received = f"operator {layer.op}, {refused[0].reason}"
+        found = self.refuses(layer, received, confidence=Confidence.DOCUMENTED)
+        return replace(found, fix=refused[0].then or found.fix)
 
 
 class QuantizeLayer(Rule):
