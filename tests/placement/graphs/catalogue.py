@@ -6,6 +6,7 @@ tells of every other record why there is no network for it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -361,4 +362,39 @@ OTHERS = (
     ),
 )
 
-CASES = (*LOGS, *TUTORIAL, *CLASSIFIERS, *DETECTORS, *OTHERS)
+_MODELS = Path("/tmp/facts/m")
+
+
+def _copy(path: Path, name: str) -> Path:
+    return Path(shutil.copy(_MODELS / name, path))
+
+
+LATER = (
+    Case(
+        "trtexec_10.3.0_orin_dla0_fp16_detr_verbose.log.gz",
+        "detr",
+        partial(_copy, name="detr.onnx"),
+        _ORIN,
+        "10.3.0",
+        "fp16",
+    ),
+    Case(
+        "yolo26n_640_int8-orin_nx_16gb-trt10330-1",
+        "yolo26n",
+        partial(_copy, name="yolo26n_640_nc1_oldhead.onnx"),
+        "orin-nx-16gb",
+        "10.3.0",
+        "int8",
+        skip=("about 20",),
+    ),
+    Case(
+        "resnet34_dualhead_int8_b16-orin_nx_16gb-trt103-1",
+        "resnet34-heads",
+        partial(_copy, name="resnet34_b16_slim.onnx"),
+        "orin-nx-16gb",
+        "10.3.0",
+        "int8",
+        all_dla=True,
+    ),
+)
+CASES = (*LOGS, *TUTORIAL, *CLASSIFIERS, *DETECTORS, *OTHERS, *LATER)

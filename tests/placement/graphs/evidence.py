@@ -58,12 +58,17 @@ def read_record(folder: Path, case: Case) -> Record | None:
     return msgspec.json.decode(path.read_bytes(), type=Record) if path.exists() else None
 
 
-def run(case: Case, model: Path, folder: Path) -> tuple[Score, Placement]:
-    """Predict and compare."""
+def predicted(case: Case, model: Path) -> Placement:
+    """The prediction for the build's target."""
     target = resolve_target(
         case.board, None, precision=case.precision, batch=case.batch, mode=case.mode, tensorrt=case.tensorrt
     )
-    placement = check_model(load_model(model), target)
+    return check_model(load_model(model), target)
+
+
+def run(case: Case, model: Path, folder: Path) -> tuple[Score, Placement]:
+    """Predict and compare."""
+    placement = predicted(case, model)
     return score(placement, build_of(case, folder, placement)), placement
 
 
@@ -74,7 +79,7 @@ def build_of(case: Case, folder: Path, placement: Placement) -> ObservedBuild:
         return read_capture(artefact)
     if artefact.suffix == ".json" and artefact.exists():
         return read_profile(artefact)
-    if artefact.suffix == ".log":
+    if artefact.suffix in (".log", ".gz"):
         return read_log(artefact)[0]
     record = read_record(folder, case)
     assert record is not None, f"{case.record} is no record"
