@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.api.score import BuildFile, BuildTarget, score_model
+from dlaflow.api.score import BuildFile, BuildTarget, Sharing, score_model, share_build
 from dlaflow.cli.options import Shape, group
 from dlaflow.cli.terminal import Quiet, say_unread
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
@@ -32,12 +32,21 @@ class Overrides(BuildTarget):
     shape: Shape = ()
 
 
+@group
+@dataclass(frozen=True, kw_only=True)
+class Share(Sharing):
+    """What is passed on of a build, so that dlaflow's tests can hold it."""
+
+    share: Path | None = None
+
+
 def score(
     model: Path,
     /,
     *,
     build: Build | None = None,
     of: Overrides | None = None,
+    pass_on: Share | None = None,
     json: Path | None = None,
     min_agreement: float | None = None,
     quiet: Quiet = False,
@@ -53,6 +62,8 @@ def score(
 
         dlaflow score model.onnx --layer-info layers.json --board orin-nx-16gb --jetpack 6.2 --precision fp16
 
+        dlaflow score model.onnx --log build.log --share build.json --hash-names
+
     Parameters
     ----------
     model
@@ -67,6 +78,7 @@ def score(
     if min_agreement is not None and not 0 <= min_agreement <= 1:
         raise UsageError("--min-agreement is a share", expected="0..1", received=min_agreement)
     found = score_model(model, build or Build(), of or Overrides())
+    share_build(model, found, pass_on or Share())
     say_unread(found.placement, quiet=quiet)
     if json:
         write_atomic(json, score_json(found.score, found.placement))

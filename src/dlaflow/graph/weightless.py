@@ -31,7 +31,8 @@ _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\[{(<]|[\]})>]')
 
 
 def graph_text(model: Model, rename: Callable[[str], str] = str) -> list[str]:
-    """The graph of a loaded model as lines of ONNX text; `rename` is asked once for each name of a node or a tensor.
+    """The graph of a loaded model as lines of ONNX text; `rename` is asked for each name of a node, a tensor or an open
+    dimension.
 
     Raises InputError for what ONNX text cannot say, such as a name with a line break.
     """
@@ -104,6 +105,9 @@ def _strip(graph: onnx.GraphProto, learnt: set[str], rename: Callable[[str], str
     for value in (*graph.input, *graph.output):
         value.name, value.doc_string = _renamed(value.name, rename), ""
         value.ClearField("metadata_props")
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:  # "2*batch" is no word of ONNX text
+                dim.dim_param = re.sub(r"\W", "_", rename(dim.dim_param))
     for node in [node for node in graph.node if _is_left_out(node)]:
         graph.initializer.add().CopyFrom(node.attribute[0].t)
         graph.initializer[-1].name = _renamed(node.output[0], rename)
