@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import tempfile
 import zlib
@@ -23,12 +22,11 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile, zip_longest
 from pathlib import Path
 
-EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE", "/work/shared/evidence"))
 HERE = Path(__file__).resolve().parent.parent / "tests" / "placement"
 sys.path.insert(0, str(HERE))
 
+from graphs.builds import contributed, facts, predicted  # noqa: E402
 from graphs.catalogue import CASES, Case  # noqa: E402
-from graphs.evidence import build_of, predicted  # noqa: E402
 
 from dlaflow.observed.build import ObservedBuild  # noqa: E402
 from dlaflow.observed.names import Resolver  # noqa: E402
@@ -50,13 +48,13 @@ def main() -> int:
     folder = graphs_folder()
     scores: list[Score] = []
     print(cells(COLUMNS))
-    for case in (case for case in CASES if asked.only in case.record):
+    for case in (case for case in (*CASES, *contributed()) if asked.only in case.record):
         path = folder / f"{case.graph}.onnx"
         if not path.exists():
             case.draw(path)
         with grouped() as kept_and_dropped:
             placement = predicted(case, path)
-        build = build_of(case, EVIDENCE, placement)
+        build = facts(case).build(placement, case.record)
         found = score(placement, build)
         sizes = {members[0].name: size(members) for members in (kept_and_dropped[-1][1] if kept_and_dropped else ())}
         dropped = sorted(sizes, key=lambda name: -sizes[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from graphs.catalogue import BUILDS, CASES, Case
@@ -54,8 +55,12 @@ def target(case: Case) -> Target:
     )
 
 
-def run(case: Case, model: Path, told: SharedBuild | None = None) -> tuple[Score, Placement]:
-    """Predict for the build's target and compare; `told` stands in place of the committed facts."""
-    told = told or facts(case)
-    placement = check_model(load_model(model), told.target())
+def predicted(case: Case, model: Path) -> Placement:
+    """The prediction for the case's target, with the shapes of the build."""
+    return check_model(load_model(model), replace(target(case), shapes=facts(case).target().shapes))
+
+
+def run(case: Case, model: Path) -> tuple[Score, Placement]:
+    """Predict and compare."""
+    told, placement = facts(case), predicted(case, model)
     return score(placement, told.build(placement, case.record)), placement
