@@ -118,6 +118,7 @@ def order(placement: Placement, build: ObservedBuild, dropped: Sequence[str]) ->
 def row(case: Case, placement: Placement, build: ObservedBuild, found: Score, ordered: str) -> str:
     """One line of the table."""
     drops = named_drops(build)
+    candidates = str(len(found.loadables) + len(drops)) if drops and found.complete else "?"
     real = "?" if found.loadables_real is None else str(found.loadables_real)
     ends = sum(match.predicted is not None for match in found.loadables)
     told = [
@@ -127,7 +128,7 @@ def row(case: Case, placement: Placement, build: ObservedBuild, found: Score, or
         f"{found.layers_agreeing}/{found.layers}",
         f"{found.loadables_predicted}/{real}",
         f"{ends}/{len(found.loadables)}" if found.loadables else "-",
-        f"{placement.summary.loadables_before_cap}/{len(found.loadables) + len(drops) if drops and found.complete else '?'}",
+        f"{placement.summary.loadables_before_cap}/{candidates}",
         ordered,
     ]
     return cells(told)

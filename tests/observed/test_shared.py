@@ -21,7 +21,7 @@ from dlaflow.graph.weightless import graph_from_text, graph_text
 from dlaflow.observed.shared import Agreement, read_shared
 
 LOG = """&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --useDLACore=0 --fp16 --allowGPUFallback
-[11/28/2026-10:00:00] [W] [TRT] Layer '/secret/soft' (ACTIVATION): Unsupported on DLA. Switching this layer's device type to GPU.
+[11/28/2026-10:00:00] [W] [TRT] Layer '/secret/soft' (ACTIVATION): Unsupported on DLA. Switching
 [11/28/2026-10:00:00] [I] [TRT] ---------- Layers Running on DLA ----------
 [11/28/2026-10:00:00] [I] [TRT] [DlaLayer] {ForeignNode[/secret/conv1.../secret/relu]}
 [11/28/2026-10:00:00] [I] [TRT] [DlaLayer] {ForeignNode[/secret/conv2]}
@@ -32,7 +32,8 @@ LOG = """&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx 
 [11/28/2026-10:00:00] [I] [TRT] ---------- end ----------
 &&&& PASSED TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --useDLACore=0 --fp16 --allowGPUFallback
 """
-NETWORK = """<ir_version: 8, opset_import: ["" : 17]> secret (float[1, 3, 8, 8] "/secret/x") => (float[1, 4, 8, 8] "/secret/y")
+NETWORK = """<ir_version: 8, opset_import: ["" : 17]>
+secret (float[1, 3, 8, 8] "/secret/x") => (float[1, 4, 8, 8] "/secret/y")
 <float[4, 3, 1, 1] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1234.5, 11, 12},
  float[4, 4, 1, 1] v = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}>
 { ["/secret/conv1"] a = Conv ("/secret/x", w)  ["/secret/relu"] b = Relu (a)  ["/secret/soft"] c = Softplus (b)
@@ -141,7 +142,8 @@ GOOD = {
             {
                 "graph": [
                     GOOD["graph"][0],
-                    'g (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y) <float[9] w = ["location": "../../etc/passwd"]> {',
+                    "g (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y)",
+                    '<float[9] w = ["location": "../../etc/passwd"]> {',
                     "y = Relu (x)",
                     "}",
                 ]

@@ -38,7 +38,7 @@ class Overlay:
     """A build over the placed graph of its model.
 
     `devices` maps a layer to (device, the entry that tells it). `named` are the entries, copies left out; `members` the
-    layers behind each of `build.layers`, `ends` those of the first and of the last layer of each loadable that the build
+    layers behind each of `build.layers`, `ends` those of the first and the last layer of each loadable that the build
     tells. `lenient` maps printed names that were not found as they stand to the layers
     taken for them. `placement` is the graph with the measured devices, its loadables and switches counted as those of
     the prediction are; layers that nothing names keep the predicted device, with the verdict `unknown`.

@@ -32,7 +32,7 @@ from dlaflow.version import __version__
 
 _LARGEST_FILE = 32 * 2**20
 _LONGEST = 1 << 16
-"""Characters of a text; TensorRT 7 joins the names of all layers of a loadable, thousands of characters of GoogLeNet."""
+"""Characters of a text; TensorRT 7 joins the names of all layers of a loadable, thousands of them in GoogLeNet."""
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=_LONGEST)]
 Size: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -176,14 +176,16 @@ def read_shared(path: Path) -> SharedBuild:
         return msgspec.json.decode(data, type=SharedBuild)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
-            f"{path} is no shared build", expected=f"JSON of schema dlaflow.build/1", received=str(error), then=_AGAIN
+            f"{path} is no shared build", expected="JSON of schema dlaflow.build/1", received=str(error), then=_AGAIN
         ) from None
 
 
 _AGAIN = "`dlaflow score --share` writes such files."
 
 
-def share(model: Model, target: Target, build: ObservedBuild, scored: Score, *, hash_names: bool = False) -> SharedBuild:
+def share(
+    model: Model, target: Target, build: ObservedBuild, scored: Score, *, hash_names: bool = False
+) -> SharedBuild:
     """What a maintainer needs to add a build to the tests: nothing learnt, and no name where `hash_names` is set.
 
     Raises InputError for a graph that cannot be written as text.
@@ -275,7 +277,9 @@ class _Names:
 
 
 _OF_TENSORRT = re.compile(r"\(Unnamed Layer\* \d+\) \[\w+\]|\(?ONNXTRT_\w+\)?$")
-_BEFORE = re.compile(r"(?:node_of_|copied_|(?:squeeze|reshape)_(?:after|before)_|scale_(?:eltwise|operand|constant)_of_)+")
+_BEFORE = re.compile(
+    r"(?:node_of_|copied_|(?:squeeze|reshape)_(?:after|before)_|scale_(?:eltwise|operand|constant)_of_)+"
+)
 _AFTER = re.compile(r"(?:_ONNXTRT_\w+|_\d+)?(?: \[\w+\])?$")
 
 

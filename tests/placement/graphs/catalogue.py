@@ -26,8 +26,8 @@ class Case:
     (cases of the same name share the file), `draw` writes it. `everywhere` is the device on which all layers ran, where
     the record says no more. `differs` names layers on which prediction and build are known to disagree,
     `count_differs` that the number of loadables does, `why` the reason. `skip` names entries of parts that are not
-    re-created, `means` the layers of ours that a family in the record stands for, `means_ends` the same for a loadable's end, `part` that too little is re-created
-    to count loadables.
+    re-created, `means` the layers of ours that a family in the record stands for, `means_ends` those that a shortened
+    end of a loadable does, `part` that too little is re-created to count loadables.
     """
 
     record: str

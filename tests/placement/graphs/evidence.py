@@ -142,5 +142,7 @@ def _skipped(name: str, case: Case) -> bool:
 def _is_name(text: str) -> bool:
     """Whether a record means a layer, not a family of them (`dec_deconv_* (all deconvs)`)."""
     return not re.search(
-        r"^\d*$|layers switched|\*[^ )]|\*$|\ball\b|\betc\b|\bevery\b|^decoder$|fallback mentions|nodes inserted|^overflow$|^57 ", text
+        r"^\d*$|layers switched|\*[^ )]|\*$|\ball\b|\betc\b|\bevery\b|^decoder$|fallback mentions|nodes inserted"
+        r"|^overflow$|^57 ",
+        text,
     )

@@ -21,8 +21,8 @@ def export(
 ) -> Path:
     """Write `module` with TorchScript's exporter (opset 17) and return the path.
 
-    Shapes are static but for the axes of the first input that `dynamic` names. Weights are random. Untrained networks keep torch's initial ones: equal biases are then stored once and shared
-    through Identity nodes, which TensorRT sees.
+    Shapes are static but for the axes of the first input that `dynamic` names. Weights are random. Untrained networks
+    keep torch's initial ones: equal biases are then stored once and shared through Identity nodes, which TensorRT sees.
     """
     torch.manual_seed(0)
     with torch.no_grad():

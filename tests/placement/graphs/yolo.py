@@ -110,7 +110,9 @@ class Attention(nn.Module):
         flat = self.qkv(x).view(batch, self.heads, 2 * self.keys + self.width, height * width)
         queries, keys, values = flat.split([self.keys, self.keys, self.width], dim=2)
         scale = self.keys**-0.5
-        products = (queries * scale).transpose(-2, -1) @ keys if self.early else queries.transpose(-2, -1) @ keys * scale
+        products = (
+            (queries * scale).transpose(-2, -1) @ keys if self.early else queries.transpose(-2, -1) @ keys * scale
+        )
         weights = products.softmax(dim=-1)
         mixed = (values @ weights.transpose(-2, -1)).view(batch, channels, height, width)
         return self.proj(mixed + self.pe(values.reshape(batch, channels, height, width)))
