@@ -1,4 +1,7 @@
-"""The networks of real builds are drawn once a session; the evidence is read where it lies."""
+"""The networks of real builds are drawn once a session; the facts of the builds are committed beside the tests.
+
+The evidence that they were taken from is read where it lies, only to tell that they are still the same.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +38,15 @@ def evidence() -> Path:
 
 
 @pytest.fixture(scope="session")
-def scored(evidence: Path, drawn: Drawn) -> Scored:
+def scored(drawn: Drawn) -> Scored:
     """Gives the score and the prediction of a case, made when it is first asked for."""
-    from graphs.evidence import run
+    from graphs.builds import run
 
     known: dict[Case, tuple[Score, Placement]] = {}
 
     def scores(case: Case) -> tuple[Score, Placement]:
         if case not in known:
-            known[case] = run(case, drawn(case.graph, case.draw), evidence)
+            known[case] = run(case, drawn(case.graph, case.draw))
         return known[case]
 
     return scores

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlaflow.api.check import predict
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError, UsageError
+from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
+from dlaflow.graph.load import load_model
 from dlaflow.observed.build import ObservedBuild, read_capture, read_layer_info, read_log, read_profile
 from dlaflow.observed.score import Score
 from dlaflow.observed.score import score as compare
+from dlaflow.observed.shared import Agreement, SharedBuild, share
 from dlaflow.observed.target import StatedTarget, target_of
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Placement
@@ -49,12 +53,24 @@ class BuildTarget:
     """The size of an input that the model leaves open, batch included: NAME:1x3x640x640."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """What is passed on of a build, so that dlaflow's tests can hold it."""
+
+    share: File | None = None
+    """Write the build and the model's graph without weights to this file (schema dlaflow.build/1)."""
+    hash_names: bool = False
+    """Hash all names of the model in that file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """The prediction, and how it compares with the build."""
 
     placement: Placement
     score: Score
+    build: ObservedBuild
+    target: Target
 
 
 def score_model(model: Path, file: BuildFile, built_for: BuildTarget) -> Scored:
@@ -64,7 +80,8 @@ def score_model(model: Path, file: BuildFile, built_for: BuildTarget) -> Scored:
     InputError for files that tell no placement or are of another model.
     """
     build, stated = _read(file)
-    placement = predict(model, _target(built_for, stated)).placement
+    target = _target(built_for, stated)
+    placement = predict(model, target).placement
     found = compare(placement, build)
     if not found.named:
         raise InputError(
@@ -72,7 +89,38 @@ def score_model(model: Path, file: BuildFile, built_for: BuildTarget) -> Scored:
             expected="a build of the model",
             received=f"{len(build.entries)} entries, all of them constants or copies",
         )
-    return Scored(placement, found)
+    return Scored(placement, found, build, target)
+
+
+def share_build(model: Path, scored: Scored, how: Sharing) -> None:
+    """Write the file of `how.share`, which is read back and scored before anybody gets it.
+
+    Raises UsageError for `hash_names` without a file, InputError when the graph without weights is placed otherwise.
+    """
+    if how.share is None:
+        if how.hash_names:
+            raise UsageError("--hash-names is for the file of --share", then="Name the file with --share.")
+        return
+    loaded = load_model(model, digest=False)
+    shared = share(loaded, scored.target, scored.build, scored.score, hash_names=how.hash_names)
+    with tempfile.TemporaryDirectory() as folder:
+        again = score_shared(shared, Path(folder) / "graph.onnx")[0]
+    if shared.scored != Agreement.of(again):
+        raise InputError(
+            f"{model} cannot be shared: without its weights it is placed otherwise",
+            expected=f"{scored.score.layers_agreeing} of {scored.score.layers} layers as built",
+            received=f"{again.layers_agreeing} of {again.layers}",
+        )
+    write_atomic(how.share, shared.encoded())
+
+
+def score_shared(shared: SharedBuild, graph: Path) -> tuple[Score, Placement]:
+    """Predict a shared build's own graph, which is written to `graph`, and compare.
+
+    Raises InputError or UsageError for a graph or a target that cannot be used.
+    """
+    placement = predict(shared.save_graph(graph), shared.target()).placement
+    return compare(placement, shared.build(placement, graph.name)), placement
 
 
 def _read(file: BuildFile) -> tuple[ObservedBuild, StatedTarget]:
@@ -109,7 +157,7 @@ def _target(built_for: BuildTarget, stated: StatedTarget) -> Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreArguments(BuildFile, BuildTarget):
+class ScoreArguments(BuildFile, BuildTarget, Sharing):
     """The arguments of `score`."""
 
     model: File = field(kw_only=False)
@@ -123,4 +171,6 @@ def score(given: ScoreArguments) -> Score:
     Returns a `dlaflow.observed.score.Score`. Raises UsageError for a target that nothing tells, InputError for a file
     that tells no placement or is of another model.
     """
-    return score_model(Path(given.model), given, given).score
+    scored = score_model(Path(given.model), given, given)
+    share_build(Path(given.model), scored, given)
+    return scored.score

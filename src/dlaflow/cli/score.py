@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlaflow.api.claims import Written
-from dlaflow.api.score import BuildFile, BuildTarget, score_model
+from dlaflow.api.score import BuildFile, BuildTarget, Sharing, score_model, share_build
 from dlaflow.cli.options import Shape, group
 from dlaflow.cli.terminal import Quiet, say_unread
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import together, write_atomic
 
 
 @group
@@ -33,12 +33,21 @@ class Overrides(BuildTarget):
     shape: Shape = ()
 
 
+@group
+@dataclass(frozen=True, kw_only=True)
+class Share(Sharing):
+    """What is passed on of a build, so that dlaflow's tests can hold it."""
+
+    share: Written | None = None
+
+
 def score(
     model: Path,
     /,
     *,
     build: Build | None = None,
     of: Overrides | None = None,
+    pass_on: Share | None = None,
     json: Written | None = None,
     min_agreement: float | None = None,
     quiet: Quiet = False,
@@ -54,6 +63,8 @@ def score(
 
         dlaflow score model.onnx --layer-info layers.json --board orin-nx-16gb --jetpack 6.2 --precision fp16
 
+        dlaflow score model.onnx --log build.log --share build.json --hash-names
+
     Parameters
     ----------
     model
@@ -68,9 +79,11 @@ def score(
     if min_agreement is not None and not 0 <= min_agreement <= 1:
         raise UsageError("--min-agreement is a share", expected="0..1", received=min_agreement)
     found = score_model(model, build or Build(), of or Overrides())
+    with together():
+        share_build(model, found, pass_on or Share())
+        if json:
+            write_atomic(json, score_json(found.score, found.placement))
     say_unread(found.placement, quiet=quiet)
-    if json:
-        write_atomic(json, score_json(found.score, found.placement))
     if not quiet:
         sys.stdout.write(score_text(found.score, found.placement) + "\n")
     wanting = min_agreement is not None and (found.score.named_share < min_agreement or not found.score.loadables_right)

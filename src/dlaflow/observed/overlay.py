@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from dlaflow.errors import InputError
 from dlaflow.observed.build import ObservedBuild, ObservedLayer
@@ -15,6 +16,10 @@ from dlaflow.types import Confidence, Device, Finding, Loadable, PlacedLayer, Pl
 _ENOUGH = 0.25
 """A build of which fewer entries are found is of another model. Of 53 public builds with their own networks all entries
 are found; of DETR, exported a second time with other names for its products, half of them."""
+
+
+Ends: TypeAlias = tuple[list[PlacedLayer], list[PlacedLayer]]
+"""The layers that the first and the last name of a loadable mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class Overlay:
     """A build over the placed graph of its model.
 
     `devices` maps a layer to (device, the entry that tells it). `named` are the entries, copies left out; `members` the
-    layers behind each of `build.layers`. `lenient` maps printed names that were not found as they stand to the layers
+    layers behind each of `build.layers`, `ends` those of the first and the last layer of each loadable that the build
+    tells. `lenient` maps printed names that were not found as they stand to the layers
     taken for them. `placement` is the graph with the measured devices, its loadables and switches counted as those of
     the prediction are; layers that nothing names keep the predicted device, with the verdict `unknown`.
     """
@@ -42,6 +48,7 @@ class Overlay:
     devices: dict[str, tuple[Device, str]]
     named: list[NamedEntry]
     members: list[list[PlacedLayer]]
+    ends: list[Ends]
     lenient: dict[str, str]
     placement: Placement
 
@@ -64,8 +71,9 @@ def lay_over(build: ObservedBuild, predicted: Placement) -> Overlay:
     if build.listed and build.ordered:
         _resolve(build.layers, resolver, reach, devices, kinds=False)
     members = _members(build, predicted, devices, resolver)
-    groups = _loadable_groups(build, members, resolver, reach)
-    return Overlay(build, devices, named, members, lenient, _measured(build, predicted, devices, groups))
+    ends = [(resolver.all(first)[0], resolver.all(last)[0]) for first, last in build.ends or ()]
+    groups = _loadable_groups(build, members, ends, reach)
+    return Overlay(build, devices, named, members, ends, lenient, _measured(build, predicted, devices, groups))
 
 
 def _resolve(
@@ -216,7 +224,7 @@ def _measured(
 
 
 def _loadable_groups(
-    build: ObservedBuild, members: list[list[PlacedLayer]], resolver: Resolver, reach: _Reach
+    build: ObservedBuild, members: list[list[PlacedLayer]], ends: list[Ends], reach: _Reach
 ) -> list[list[PlacedLayer]]:
     """The layers of each loadable: of the engine's DLA nodes, or of the ends that the log tells."""
     if (
@@ -225,11 +233,7 @@ def _loadable_groups(
         or len(build.ends) == sum(each.device is Device.DLA for each in build.layers)
     ):
         return [group for entry, group in zip(build.layers, members, strict=True) if entry.device is Device.DLA]
-    found = []
-    for first, last in build.ends:
-        ends = [*resolver.all(first)[0], *resolver.all(last)[0]]
-        found.append(reach.between(ends, set()))
-    return found
+    return [reach.between([*first, *last], set()) for first, last in ends]
 
 
 def _layer(

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlaflow.observed.build import ObservedBuild
-from dlaflow.observed.names import Resolver
-from dlaflow.observed.overlay import NamedEntry, lay_over
+from dlaflow.observed.overlay import NamedEntry, Overlay, lay_over
 from dlaflow.types import Confidence, Device, Finding, PlacedLayer, Placement, Verdict
 
 
@@ -124,7 +123,7 @@ def score(predicted: Placement, build: ObservedBuild) -> Score:
         macs_agreeing=sum(layer.macs for layer in right),
         loadables_predicted=predicted.summary.loadables,
         loadables_real=build.loadables,
-        loadables=_matches(predicted, build),
+        loadables=_matches(predicted, over),
         disagreements=tuple(wrong),
         doubt=build.doubt,
         switches_predicted=predicted.summary.switches,
@@ -180,17 +179,15 @@ def _missing(each: NamedEntry, reasons: dict[str, list[str]]) -> Disagreement:
     )
 
 
-def _matches(placement: Placement, build: ObservedBuild) -> tuple[LoadableMatch, ...]:
+def _matches(placement: Placement, over: Overlay) -> tuple[LoadableMatch, ...]:
     """Each real loadable with the predicted one whose ends mean the same layers.
 
     A layer and the parts that come from its ONNX node (the bias of a product) count as one.
     """
-    resolver = Resolver(placement)
     layers = {layer.name: layer for layer in placement.layers}
     own = [(layers[each.first], layers[each.last]) for each in placement.loadables]
     found = []
-    for first, last in build.ends or ():
-        starts, ends = resolver.all(first)[0], resolver.all(last)[0]
+    for (first, last), (starts, ends) in zip(over.build.ends or (), over.ends, strict=True):
         fitting = [i for i, (low, high) in enumerate(own) if _among(low, starts) and _among(high, ends)]
         found.append(LoadableMatch(first, last, fitting[0] if fitting else None))
     return tuple(found)

@@ -6,12 +6,14 @@ tells of every other record why there is no network for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from graphs import caffe, cifar, darknet, resnet, segmentation, small, vision, yolo, yolo26
+
+from dlaflow.observed.shared import read_shared
 
 Draw = Callable[[Path], object]
 
@@ -21,11 +23,11 @@ class Case:
     """One build.
 
     `record` is a file of evidence/placement (without .json) or of evidence/artefacts/open. `graph` names the network
-    (cases of the same name share the file), `draw` writes it. `all_dla` marks builds of which the record says that
-    every layer ran on the DLA. `differs` names layers on which prediction and build are known to disagree,
+    (cases of the same name share the file), `draw` writes it. `everywhere` is the device on which all layers ran, where
+    the record says no more. `differs` names layers on which prediction and build are known to disagree,
     `count_differs` that the number of loadables does, `why` the reason. `skip` names entries of parts that are not
-    re-created, `means` the layers of ours that a family in the record stands for, `part` that too little is re-created
-    to count loadables.
+    re-created, `means` the layers of ours that a family in the record stands for, `means_ends` those that a shortened
+    end of a loadable does, `part` that too little is re-created to count loadables.
     """
 
     record: str
@@ -36,16 +38,23 @@ class Case:
     precision: str
     batch: int | None = None
     mode: str = "hybrid"
-    all_dla: bool = False
+    everywhere: str = ""
     assumed: str = ""
     differs: tuple[str, ...] = ()
     count_differs: bool = False
     why: str = ""
     skip: tuple[str, ...] = ()
     means: tuple[str, ...] = ()
+    means_ends: Mapping[str, str] = field(default_factory=dict, hash=False)
     part: bool = False
 
 
+def _given(path: Path, build: str) -> Path:
+    """Write the graph that stands in the facts of a build."""
+    return read_shared(BUILDS / f"{build}.json").save_graph(path)
+
+
+BUILDS = Path(__file__).resolve().parent.parent / "builds"
 _ORIN, _XAVIER, _NX = "agx-orin-64gb", "agx-xavier-32gb", "xavier-nx-8gb"
 _slim8 = partial(yolo.yolo11n, classes=8)
 _slim80 = partial(yolo.yolo11n)
@@ -127,7 +136,7 @@ CLASSIFIERS = (
         _ORIN,
         "8.5.2",
         "int8",
-        all_dla=True,
+        everywhere="DLA",
         assumed="stride in the 3x3, torchvision's symmetric padding",
     ),
     Case(
@@ -137,7 +146,7 @@ CLASSIFIERS = (
         _ORIN,
         "8.5.2",
         "int8",
-        all_dla=True,
+        everywhere="DLA",
     ),
     Case(
         "caffe_googlenet-agx_orin-trt852-1",
@@ -157,7 +166,7 @@ CLASSIFIERS = (
         _NX,
         "7.1.3",
         "fp16",
-        all_dla=True,
+        everywhere="DLA",
         assumed="7.1.3; the record's group is cut, it holds res2 to res4",
     ),
     Case(
@@ -167,7 +176,7 @@ CLASSIFIERS = (
         _NX,
         "7.1.3",
         "fp16",
-        all_dla=True,
+        everywhere="DLA",
         assumed="7.1.3, input 1024x512",
     ),
     Case(
@@ -177,7 +186,7 @@ CLASSIFIERS = (
         _XAVIER,
         "7.1.3",
         "fp16",
-        all_dla=True,
+        everywhere="DLA",
         assumed="kernel 2, stride 2 of the transposed convolutions",
     ),
 )
@@ -190,7 +199,7 @@ DETECTORS = (
         _ORIN,
         "8.5.2",
         "int8",
-        all_dla=True,
+        everywhere="DLA",
     ),
     Case(
         "ssd_mobilenet_v1_int8-agx_orin-trt85-1",
@@ -199,7 +208,7 @@ DETECTORS = (
         _ORIN,
         "8.5.2",
         "int8",
-        all_dla=True,
+        everywhere="DLA",
     ),
     Case("yolo11n_dla_fp16_strict-orin_62gb-trt1030-1", "yolo11n-dla", yolo.yolo11n_dla, _ORIN, "10.3.0", "fp16"),
     Case("yolo11n_dla_int8_strict-orin_62gb-trt1030-1", "yolo11n-dla", yolo.yolo11n_dla, _ORIN, "10.3.0", "int8"),
@@ -361,4 +370,83 @@ OTHERS = (
     ),
 )
 
-CASES = (*LOGS, *TUTORIAL, *CLASSIFIERS, *DETECTORS, *OTHERS)
+LATER = (
+    Case(
+        "trtexec_10.3.0_orin_dla0_fp16_detr_verbose.log.gz",
+        "detr",
+        partial(_given, build="trtexec_10.3.0_orin_dla0_fp16_detr_verbose"),
+        _ORIN,
+        "10.3.0",
+        "fp16",
+        assumed="the graph is read from the log's own lines; strides and permutations follow from its shapes",
+        why="the candidates of TensorRT 10 are cut otherwise than the grouping expects",
+    ),
+    Case(
+        "yolo26n_640_int8-orin_nx_16gb-trt10330-1",
+        "yolo26n",
+        yolo26.yolo26n,
+        "orin-nx-16gb",
+        "10.3.0",
+        "int8",
+        skip=("about 20",),
+        why="one layer of the head has another number than in this export",
+        means_ends={"/model.23/cv2.0": "/model.23/cv2.0/cv2.0.0/conv/Conv"},
+    ),
+    Case(
+        "resnet34_dualhead_int8_b16-orin_nx_16gb-trt103-1",
+        "resnet34-heads",
+        resnet.resnet34_heads,
+        "orin-nx-16gb",
+        "10.3.0",
+        "int8",
+        everywhere="DLA",
+        assumed="ReLU6, two convolution heads of one output each, concatenated",
+    ),
+    Case(
+        "yolo11n_int8_ultralytics-agx_xavier-trt852-1",
+        "yolo11n-dynamic",
+        yolo.yolo11n_dynamic,
+        _XAVIER,
+        "8.5.2",
+        "int8",
+        everywhere="GPU",
+        assumed="three raw maps in place of the decoding head",
+    ),
+    Case(
+        "sam21_image_encoder_fp16-orin_nx_16gb-trt103-1",
+        "sam-operators",
+        small.sam_operators,
+        "orin-nx-16gb",
+        "10.3.0",
+        "fp16",
+        assumed="one layer of each operator that the report counts",
+        means=("div", "floor", "sqrt", "erf", "sin", "cos", "less", "greater"),
+        part=True,
+    ),
+    Case(
+        "sam21_mask_decoder_fp16-orin_nx_16gb-trt103-1",
+        "sam-operators",
+        small.sam_operators,
+        "orin-nx-16gb",
+        "10.3.0",
+        "fp16",
+        assumed="one layer of each operator that the report counts",
+        means=("div", "sqrt", "mean", "erf", "pow"),
+        part=True,
+    ),
+    Case(
+        "pyramid_064_128_256_fp16-agx_orin-trt8522-1",
+        "pyramid-wide",
+        partial(small.pyramid_stage, width=256),
+        _ORIN,
+        "8.5.2",
+        "fp16",
+        assumed="the convolution that the message fits; the build fails there",
+        why="the buffer's rule counted the weights of one kernel where the builder counts 32",
+        means=("stage1/conv2",),
+        part=True,
+    ),
+)
+"""Builds that were added after the rules and the grouping had been made: what they scored that day is kept."""
+
+CASES = (*LOGS, *TUTORIAL, *CLASSIFIERS, *DETECTORS, *OTHERS, *LATER)

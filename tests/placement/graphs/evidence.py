@@ -1,4 +1,7 @@
-"""Records of evidence/placement as builds, and cases as scores. The evidence is read in place and never copied."""
+"""From the evidence (logs, captures, records of reports) to the committed facts in tests/placement/builds.
+
+The evidence lies outside of the repository and belongs to others: `scripts/collect_builds` reads it where it is there.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,14 @@ import re
 from pathlib import Path
 
 import msgspec
+from graphs.builds import target
 from graphs.catalogue import Case
 
-from dlaflow.graph.load import load_model
 from dlaflow.observed.build import ObservedBuild, ObservedLayer, read_capture, read_log, read_profile
-from dlaflow.observed.score import Score, score
+from dlaflow.observed.shared import SharedBuild, facts_of
 from dlaflow.parse.log import ValidatorMessage
 from dlaflow.parse.nodes import brace_groups, dla_node
-from dlaflow.placement.check import check_model
-from dlaflow.targets.target import resolve_target
-from dlaflow.types import Device, Placement
+from dlaflow.types import Device
 
 
 class Layer(msgspec.Struct):
@@ -58,38 +59,45 @@ def read_record(folder: Path, case: Case) -> Record | None:
     return msgspec.json.decode(path.read_bytes(), type=Record) if path.exists() else None
 
 
-def run(case: Case, model: Path, folder: Path) -> tuple[Score, Placement]:
-    """Predict and compare."""
-    target = resolve_target(
-        case.board, None, precision=case.precision, batch=case.batch, mode=case.mode, tensorrt=case.tensorrt
-    )
-    placement = check_model(load_model(model), target)
-    return score(placement, build_of(case, folder, placement)), placement
+def collected(case: Case, folder: Path) -> SharedBuild:
+    """The facts of a case as the evidence tells them."""
+    facts = facts_of(_build(case, folder), target(case))
+    everywhere = Device(case.everywhere) if case.everywhere else None
+    return msgspec.structs.replace(facts, source=_source(case, folder), everywhere=everywhere)
 
 
-def build_of(case: Case, folder: Path, placement: Placement) -> ObservedBuild:
+def _source(case: Case, folder: Path) -> str:
+    record = read_record(folder, case)
+    if record is not None:
+        text = re.sub(r" *\((?:copies in|public file)[^)]*\)| *\(\d{9,}\)", "", record.source)
+        found = re.fullmatch(r"[a-z_ ]+\d[\d and]*\((.*?)(?:; sister files .*)?\)", text)
+        return f"a public file: {found.group(1)}" if found else text
+    rows = (folder / "artefacts" / "INDEX.md").read_text(encoding="utf-8").splitlines()
+    return next(row.split(" | ")[4] for row in rows if row.startswith(f"| {case.record} |"))
+
+
+def _build(case: Case, folder: Path) -> ObservedBuild:
     """What the evidence tells of a build."""
     artefact = folder / "artefacts" / "open" / case.record
     if artefact.suffix == ".sqlite":
         return read_capture(artefact)
     if artefact.suffix == ".json" and artefact.exists():
         return read_profile(artefact)
-    if artefact.suffix == ".log":
+    if artefact.suffix in (".log", ".gz"):
         return read_log(artefact)[0]
     record = read_record(folder, case)
     assert record is not None, f"{case.record} is no record"
     dla, gpu = _lists(record, case)
-    if case.all_dla:
-        names = tuple(layer.name for layer in placement.layers if layer.device is not Device.FOLDED)
-        dla = [ObservedLayer("all", "", Device.DLA, members=names)]
-    stated = not case.all_dla and len(dla) == record.n_dla_subgraphs
+    if case.everywhere:
+        dla, gpu = [], []
+    stated = not case.everywhere and len(dla) == record.n_dla_subgraphs
     return ObservedBuild(
         layers=(*dla, *gpu),
         source="the record",
         ordered=False,
         loadables=None if case.part else record.n_dla_subgraphs,
         listed=(*dla, *gpu),
-        ends=tuple(entry.ends for entry in dla) if stated else None,
+        ends=tuple(_meant(entry.ends, case) for entry in dla) if stated else None,
         messages=tuple(
             ValidatorMessage(each.layer, each.type, each.reason_code, each.message_gist)
             for each in record.per_layer_reasons
@@ -97,6 +105,11 @@ def build_of(case: Case, folder: Path, placement: Placement) -> ObservedBuild:
         complete=record.complete and not case.part,
         file=case.record,
     )
+
+
+def _meant(ends: tuple[str, str], case: Case) -> tuple[str, str]:
+    first, last = (case.means_ends.get(name, name) for name in ends)
+    return first, last
 
 
 def _lists(record: Record, case: Case) -> tuple[list[ObservedLayer], list[ObservedLayer]]:
@@ -129,5 +142,7 @@ def _skipped(name: str, case: Case) -> bool:
 def _is_name(text: str) -> bool:
     """Whether a record means a layer, not a family of them (`dec_deconv_* (all deconvs)`)."""
     return not re.search(
-        r"\*[^ )]|\*$|\ball\b|\betc\b|\bevery\b|^decoder$|fallback mentions|nodes inserted|^overflow$|^57 ", text
+        r"^\d*$|layers switched|\*[^ )]|\*$|\ball\b|\betc\b|\bevery\b|^decoder$|fallback mentions|nodes inserted"
+        r"|^overflow$|^57 ",
+        text,
     )

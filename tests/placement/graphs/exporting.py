@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx
@@ -17,11 +17,12 @@ def export(
     *shapes: tuple[int, ...],
     names: tuple[str, ...] = ("input",),
     trained: bool = True,
+    dynamic: Mapping[int, str] | None = None,
 ) -> Path:
-    """Write `module` with TorchScript's exporter (opset 17, static shapes) and return the path.
+    """Write `module` with TorchScript's exporter (opset 17) and return the path.
 
-    Weights are random. Untrained networks keep torch's initial ones: equal biases are then stored once and shared
-    through Identity nodes, which TensorRT sees.
+    Shapes are static but for the axes of the first input that `dynamic` names. Weights are random. Untrained networks
+    keep torch's initial ones: equal biases are then stored once and shared through Identity nodes, which TensorRT sees.
     """
     torch.manual_seed(0)
     with torch.no_grad():
@@ -31,7 +32,15 @@ def export(
     inputs: tuple[Tensor, ...] = tuple(torch.randn(shape) for shape in shapes)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module.eval(), inputs, str(path), dynamo=False, opset_version=17, input_names=list(names))
+        torch.onnx.export(
+            module.eval(),
+            inputs,
+            str(path),
+            dynamo=False,
+            opset_version=17,
+            input_names=list(names),
+            dynamic_axes={names[0]: dict(dynamic)} if dynamic else None,
+        )
     return path
 
 

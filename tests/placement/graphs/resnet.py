@@ -104,6 +104,17 @@ class Classifier(Trunk):
         return self.fc(pooled if self.conv_head else torch.flatten(pooled, 1))
 
 
+class Clipped(Classifier):
+    """ResNet-34 with ReLU6 everywhere, for the DLA: no Linear, no Flatten, its two heads as one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__(34, "conv")
+        for module in self.modules():
+            if hasattr(module, "relu"):
+                module.relu = nn.ReLU6()
+        self.fc = nn.Conv2d(self.channels, 2, 1)
+
+
 class Retina(Trunk):
     """RetinaNet on ResNet-34: a pyramid of five maps, and four convolutions before each output."""
 
@@ -159,6 +170,11 @@ def resnet50_prepared(path: Path) -> Path:
 def resnet34_trunk(path: Path) -> Path:
     """The backbone of the Jetson reference benchmarks at 1280x768."""
     return resize_input(export(Trunk(34), path, (1, 3, 96, 160)), (1, 3, 768, 1280))
+
+
+def resnet34_heads(path: Path) -> Path:
+    """ResNet-34 with ReLU6 and two 1x1 heads at 16x3x224x224."""
+    return export(Clipped(), path, (16, 3, 224, 224))
 
 
 def retinanet(path: Path) -> Path:

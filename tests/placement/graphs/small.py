@@ -32,6 +32,29 @@ def gates(path: Path) -> Path:
     return pen.save(path, [pen.node("Mul", "f*f", [x, x])])
 
 
+def sam_operators(path: Path) -> Path:
+    """One layer of each operator that a report on SAM 2.1 counts among those refused; comparisons pick by Where."""
+    pen = Writer()
+    x = pen.conv("stem", pen.input("image", [1, 3, 64, 64]), 16, 3, Window(stride=2))
+    other = pen.conv("other", x, 16, 3)
+    for op in ("Floor", "Sqrt", "Erf", "Sin", "Cos"):
+        x = pen.node(op, op.lower(), [x])
+    x = pen.node("Div", "div", [x, other])
+    x = pen.node("Pow", "pow", [x, pen.constant("three", [3.0])])
+    for op in ("Less", "Greater"):
+        x = pen.node("Where", f"pick_{op}", [pen.node(op, op.lower(), [x, other]), x, other])
+    return pen.save(path, [pen.node("ReduceMean", "mean", [x], axes=[2, 3], keepdims=1)])
+
+
+def pyramid_stage(path: Path, *, width: int) -> Path:
+    """The first block of a ResNeXt's second stage on a bird's-eye view of 128x256: 32 groups, stride 2."""
+    pen = Writer()
+    x = pen.conv("stem", pen.input("bev", [2, 64, 128, 256]), width, 1)
+    x = pen.node("Relu", "stage1/relu1", [pen.conv("stage1/conv1", x, width, 1)])
+    x = pen.conv("stage1/conv2", x, width, 3, Window(stride=2, groups=32))
+    return pen.save(path, [pen.conv("stage1/conv3", pen.node("Relu", "stage1/relu2", [x]), width, 1)])
+
+
 class ChunkBlock(nn.Module):
     """YOLOv8's C2f with `chunk`: the exporter turns it into shape arithmetic and Slices."""
 

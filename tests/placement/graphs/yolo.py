@@ -74,11 +74,12 @@ class C3k2(nn.Module):
 
 
 class Sppf(nn.Module):
-    """Three chained 5x5 poolings."""
+    """Three chained 5x5 poolings; `shortcut` adds the input and leaves the first activation out (YOLO26)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, shortcut: bool = False):
         super().__init__()
-        self.cv1 = ConvBlock(channels, channels // 2)
+        self.shortcut = shortcut
+        self.cv1 = ConvBlock(channels, channels // 2, act=not shortcut)
         self.cv2 = ConvBlock(channels * 2, channels)
         self.m = nn.MaxPool2d(5, 1, 2)
 
@@ -86,15 +87,19 @@ class Sppf(nn.Module):
         first = self.cv1(x)
         second = self.m(first)
         third = self.m(second)
-        return self.cv2(torch.cat((first, second, third, self.m(third)), 1))
+        out = self.cv2(torch.cat((first, second, third, self.m(third)), 1))
+        return out + x if self.shortcut else out
 
 
 class Attention(nn.Module):
-    """Self-attention over the pixels, with a depthwise convolution of the values as position code."""
+    """Self-attention over the pixels, with a depthwise convolution of the values as position code.
+
+    Newer exports scale the queries before their product with the keys (`early`).
+    """
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
-        self.heads, self.width = heads, channels // heads
+        self.heads, self.width, self.early = heads, channels // heads, False
         self.keys = self.width // 2
         self.qkv = ConvBlock(channels, channels + 2 * self.keys * heads, act=False)
         self.proj = ConvBlock(channels, channels, act=False)
@@ -104,7 +109,11 @@ class Attention(nn.Module):
         batch, channels, height, width = x.shape
         flat = self.qkv(x).view(batch, self.heads, 2 * self.keys + self.width, height * width)
         queries, keys, values = flat.split([self.keys, self.keys, self.width], dim=2)
-        weights = ((queries.transpose(-2, -1) @ keys) * self.keys**-0.5).softmax(dim=-1)
+        scale = self.keys**-0.5
+        products = (
+            (queries * scale).transpose(-2, -1) @ keys if self.early else queries.transpose(-2, -1) @ keys * scale
+        )
+        weights = products.softmax(dim=-1)
         mixed = (values @ weights.transpose(-2, -1)).view(batch, channels, height, width)
         return self.proj(mixed + self.pe(values.reshape(batch, channels, height, width)))
 
@@ -175,15 +184,15 @@ class Dfl(nn.Module):
 
 
 class Detect(nn.Module):
-    """The head: boxes and classes of three maps, raw or decoded."""
+    """The head: boxes and classes of three maps, raw or decoded; one bin a side needs no distribution."""
 
-    def __init__(self, classes: int, channels: tuple[int, ...], *, raw: bool):
+    def __init__(self, classes: int, channels: tuple[int, ...], *, raw: bool, bins: int = _BINS):
         super().__init__()
-        self.raw, self.classes = raw, classes
-        boxes = max(16, channels[0] // 4, 4 * _BINS)
+        self.raw, self.classes, self.bins = raw, classes, bins
+        boxes = max(16, channels[0] // 4, 4 * bins)
         inner = max(channels[0], min(classes, 100))
         self.cv2 = nn.ModuleList(
-            nn.Sequential(ConvBlock(c, boxes, 3), ConvBlock(boxes, boxes, 3), nn.Conv2d(boxes, 4 * _BINS, 1))
+            nn.Sequential(ConvBlock(c, boxes, 3), ConvBlock(boxes, boxes, 3), nn.Conv2d(boxes, 4 * bins, 1))
             for c in channels
         )
         self.cv3 = nn.ModuleList(
@@ -194,7 +203,7 @@ class Detect(nn.Module):
             )
             for c in channels
         )
-        self.dfl = nn.Identity() if raw else Dfl()
+        self.dfl = nn.Identity() if raw or bins == 1 else Dfl()
 
     def forward(self, maps: list[Tensor]) -> Tensor | tuple[Tensor, ...]:
         out = [torch.cat((self.cv2[i](x), self.cv3[i](x)), 1) for i, x in enumerate(maps)]
@@ -203,8 +212,8 @@ class Detect(nn.Module):
         count = sum(x.shape[2] * x.shape[3] for x in out)
         anchors = torch.from_numpy(np.arange(2 * count, dtype=np.float32).reshape(1, 2, count))
         strides = torch.from_numpy(np.arange(count, dtype=np.float32).reshape(1, count))
-        joined = torch.cat([x.view(1, 4 * _BINS + self.classes, -1) for x in out], 2)
-        boxes, scores = joined.split((4 * _BINS, self.classes), 1)
+        joined = torch.cat([x.view(1, 4 * self.bins + self.classes, -1) for x in out], 2)
+        boxes, scores = joined.split((4 * self.bins, self.classes), 1)
         left, right = self.dfl(boxes).chunk(2, 1)
         low, high = anchors - left, anchors + right
         decoded = torch.cat(((low + high) / 2, high - low), 1) * strides
@@ -269,6 +278,12 @@ def yolo11n(path: Path, *, classes: int = 80, slim: bool = True) -> Path:
     """YOLO11n at 640x640 with its decoding head."""
     export(Yolo11n(classes), path, (1, 3, 640, 640), names=("images",))
     return simplify(path) if slim else path
+
+
+def yolo11n_dynamic(path: Path) -> Path:
+    """YOLO11n whose batch, height and width are open, as an export for INT8 leaves them; three raw maps."""
+    axes = {0: "batch", 2: "height", 3: "width"}
+    return export(Yolo11n(raw=True), path, (1, 3, 640, 640), names=("images",), dynamic=axes)
 
 
 def yolo11n_dla(path: Path) -> Path:

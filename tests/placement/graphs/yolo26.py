@@ -1,4 +1,4 @@
-"""What a report names of YOLO26s: its attention in two places, and the head that picks the best boxes itself."""
+"""YOLO26: the whole nano with a decoding head, and the parts that a report names of the small one with its own head."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from graphs.exporting import export
-from graphs.yolo import AttentionBlock, C2psa, ConvBlock, Residual
+from graphs.exporting import export, simplify
+from graphs.yolo import Attention, AttentionBlock, C2psa, C3k2, ConvBlock, Detect, Residual, Sppf, Yolo11n
 from torch import Tensor, nn
 
 
 class AttentionC3k2(nn.Module):
     """A split in two, of which one half runs through a residual block and attention."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, cin: int | None = None):
         super().__init__()
         self.half = channels // 2
-        self.cv1 = ConvBlock(channels, channels)
+        self.cv1 = ConvBlock(cin or channels, channels)
         self.cv2 = ConvBlock(channels + self.half, channels)
         self.m = nn.ModuleList([nn.Sequential(Residual(self.half, 0.5), AttentionBlock(self.half))])
 
@@ -70,6 +70,26 @@ class Yolo26Parts(nn.Module):
             maps.append(x)
         last = self.model["22"](self.model["10"](self.model["9"](x)))
         return self.model["23"]([maps[2], maps[3], last])
+
+
+class Yolo26n(Yolo11n):
+    """The nano with one class and the head of YOLO11, which decodes boxes of one bin a side."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.model[9] = Sppf(256, shortcut=True)
+        for index, (cin, cout) in {13: (384, 128), 16: (256, 64), 19: (192, 128)}.items():
+            self.model[index] = C3k2(cin, cout, deep=True)
+        self.model[22] = AttentionC3k2(256, 384)
+        self.model[23] = Detect(1, (64, 128, 256), raw=False, bins=1)
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.early = True
+
+
+def yolo26n(path: Path) -> Path:
+    """The whole nano at 1x3x640x640."""
+    return simplify(export(Yolo26n(), path, (1, 3, 640, 640), names=("images",)))
 
 
 def yolo26(path: Path) -> Path:
