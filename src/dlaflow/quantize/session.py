@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError, require
+from dlaflow.reading import RUN_BYTES, check_regular
 
 if TYPE_CHECKING:
     import onnx
@@ -104,6 +107,8 @@ class Session:
         return [np.asarray(value, np.float32) for value in values]
 
     def _refused(self, batch: NDArray[np.float32], error: Exception) -> InputError:
+        if (memory := too_large(error)) is not None:
+            return memory
         wanted = ", ".join(str(dim or "?") for dim in self.shape)
         return InputError(
             "the model refused the images",
@@ -131,14 +136,13 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
     settings.log_severity_level = 4
     settings.intra_op_num_threads = options.threads or available_cores()
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spin else "0")
+    if _bounded_arena():
+        settings.add_session_config_entry("session.use_env_allocators", "1")
     if not options.integer:
         settings.add_session_config_entry("session.disable_quant_qdq", "1")
     source: str | bytes
     if isinstance(model, (str, Path)):
-        if not Path(model).is_file():
-            raise InputError(
-                f"cannot read {model}", expected="an ONNX file", received="no such file", then="Check the path."
-            )
+        check_regular(model)
         source, title = str(model), str(model)
     else:
         if model.ByteSize() > _PROTOBUF_LIMIT:
@@ -147,12 +151,58 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
     try:
         return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InputError(
+        raise too_large(error) or InputError(
             f"onnxruntime cannot run {title}",
             expected="a valid ONNX model",
             received=reason_of(error),
             then="Check it with `dlaflow check`, or export it again.",
         ) from None
+
+
+@cache
+def _bounded_arena() -> bool:
+    """Let all sessions take their memory from one arena that holds at most RUN_BYTES; whether that is possible.
+
+    Beyond it onnxruntime answers with an error. Where the system itself refused memory, it would end the process.
+    """
+    import onnxruntime
+
+    most = min(RUN_BYTES.most, _left_to_process() // 2)
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    try:
+        # Grow by what is asked for: by powers of two half of the limit would be out of reach.
+        onnxruntime.create_and_register_allocator(
+            info, onnxruntime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1})
+        )
+    except Exception:  # another user of onnxruntime in this process has registered one
+        return False
+    return True
+
+
+def _left_to_process() -> int:
+    """The bytes that a limit on the address space (`ulimit -v`) leaves; very many where there is none."""
+    try:
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError):
+        return sys.maxsize
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(0, soft - pages * resource.getpagesize())
+
+
+def too_large(error: Exception) -> InputError | None:
+    """What to say when onnxruntime was refused memory; None for any other error."""
+    if not any(sign in str(error) for sign in ("Available memory of", "bad_alloc", "allocate memory")):
+        return None
+    return InputError(
+        "the model needs too much memory to run here",
+        expected=f"at most {RUN_BYTES.most:,} bytes at once, or what `ulimit -v` leaves",
+        received=reason_of(error),
+        then=f"Take a smaller batch or shape, or raise {RUN_BYTES.variable}.",
+    )
 
 
 def available_cores() -> int:
