@@ -75,8 +75,10 @@ def test_an_archive_with_one_array_needs_no_name(tmp_path: Path) -> None:
 def test_pictures_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     assert chosen(tmp_path).shape == (1, 3, 4, 4)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
-    with pytest.raises(InputError, match=r"a\.png cannot be read as an image.*exceeds limit"):
+    monkeypatch.setenv("DLAFLOW_MAX_PIXELS", "7")
+    with pytest.raises(
+        InputError, match=r"a\.png is too large: expected at most 7 pixels, received 16.*MAX_PIXELS"
+    ):
         chosen(tmp_path)
 
 

@@ -102,7 +102,7 @@ def test_mistakes_are_one_line(tmp_path: Path, change: tuple[str, str], says: st
 
 def test_no_recipe_no_traceback(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.toml", tmp_path):
-        with pytest.raises(InputError, match="cannot read the recipe"):
+        with pytest.raises(InputError, match="cannot read|is a folder"):
             load_recipe(path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not TOML"):

@@ -203,8 +203,8 @@ def _check_claims(path: Path) -> None:
             claimed = math.prod(shape) * dtype.itemsize
             if claimed > member.file_size:
                 raise InputError(
-                    f"{path} does not hold what it claims",
-                    expected=f"{member.filename} of {claimed:,} bytes",
+                    f"{path} cannot be read",
+                    expected=f"{member.filename} of {claimed:,} bytes, as its header claims",
                     received=f"{member.file_size:,} bytes",
                 )
             ARRAY_BYTES.check(claimed, f"{path}: {member.filename}")

@@ -247,6 +247,7 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
     path = _inside(entries.get("location", ""), folder, tensor.name)
     offset = _number(entries, "offset", tensor.name, 0)
     wanted = -(-prod(tensor.dims) * _bits(tensor.data_type) // 8)
+    ONNX_BYTES.check(wanted, f"tensor {tensor.name!r} in {path}")
     try:
         with path.open("rb") as file:
             held = os.fstat(file.fileno()).st_size - offset

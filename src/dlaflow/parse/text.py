@@ -75,7 +75,7 @@ def lines_of(source: Source) -> Iterator[str]:
         yield _plain("".join(rest))
 
 
-_ENDLESS = re.compile(r"(?<![.\w])\d{20,}")
+_ENDLESS = re.compile(r"(?<![.\w])\d{20,}|\d{300,}")
 """Digits that are no number of any tool's: nanoseconds have 19, and Python reads no number of 4,300."""
 
 

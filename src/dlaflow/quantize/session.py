@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError, require
-from dlaflow.reading import RUN_BYTES, check_regular
+from dlaflow.graph.bounds import check_growth, largest_made
+from dlaflow.graph.fold import fold
+from dlaflow.graph.load import load_model
+from dlaflow.graph.wire import KEEP_BYTES
+from dlaflow.reading import RUN_BYTES
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 _NUMBERS = frozenset({"float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"})
 _OTHERWISE = {"float": "float32", "double": "float64"}
+_BYTES_A_VALUE = 40
+"""What inference takes for a value of a list that it keeps."""
 _PROTOBUF_LIMIT = 2**31 - 1
 
 
@@ -97,6 +103,7 @@ class Session:
         count = len(batch)
         fed = batch.astype(self._dtype, copy=False)
         if self.batch and count < self.batch:
+            check_room(self.batch * fed[:1].nbytes, f"the model's fixed batch of {self.batch:,} images")
             fed = np.concatenate([fed, np.repeat(fed[-1:], self.batch - count, axis=0)])
         try:
             values = self._session.run(list(names), {self.input_name: fed})
@@ -142,12 +149,13 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
         settings.add_session_config_entry("session.disable_quant_qdq", "1")
     source: str | bytes
     if isinstance(model, (str, Path)):
-        check_regular(model)
         source, title = str(model), str(model)
+        _check_room(load_model(model, digest=False).proto, title)
     else:
         if model.ByteSize() > _PROTOBUF_LIMIT:
             raise InputError("the model is too large to be run from memory", expected="under 2 GiB of weights")
         source, title = model.SerializeToString(), "the model"
+        _check_room(model, title)
     try:
         return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -167,7 +175,7 @@ def _bounded_arena() -> bool:
     """
     import onnxruntime
 
-    most = min(RUN_BYTES.most, _left_to_process() // 2)
+    most = _room()
     info = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
@@ -181,16 +189,50 @@ def _bounded_arena() -> bool:
     return True
 
 
-def _left_to_process() -> int:
-    """The bytes that a limit on the address space (`ulimit -v`) leaves; very many where there is none."""
+def _room() -> int:
+    """The bytes that models may take: RUN_BYTES, or half of what a limit on the address space (`ulimit -v`) leaves."""
     try:
         import resource
 
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except (ImportError, OSError):
-        return sys.maxsize
-    return sys.maxsize if soft == resource.RLIM_INFINITY else max(0, soft - pages * resource.getpagesize())
+        return RUN_BYTES.most
+    left = max(0, soft - pages * resource.getpagesize()) // 2
+    return RUN_BYTES.most if soft == resource.RLIM_INFINITY else min(RUN_BYTES.most, left)
+
+
+def check_room(needed: int, subject: str) -> None:
+    """Raise InputError when an input of so many bytes would leave no room to compute with it."""
+    if needed > _room():
+        raise InputError(
+            f"{subject} needs too much memory to run here",
+            expected=f"at most {_room():,} bytes",
+            received=f"{needed:,}",
+            then=f"Take a smaller batch or shape, or raise {RUN_BYTES.variable}.",
+        )
+
+
+def _check_room(model: onnx.ModelProto, title: str) -> None:
+    """Raise InputError for a model whose constants alone ask for more than there is: it is not even loaded then.
+
+    While it loads a model, onnxruntime computes shapes as onnx does, value by value and without a limit.
+    """
+    from onnx import numpy_helper
+
+    check_growth(model.graph, Path(title))
+    small = [each for each in model.graph.initializer if each.ByteSize() < KEEP_BYTES and not each.external_data]
+    with suppress(ValueError, TypeError, KeyError):  # what cannot be read is onnxruntime's to refuse
+        known = {each.name: numpy_helper.to_array(each) for each in small}
+        opset = max((entry.version for entry in model.opset_import if not entry.domain), default=1)
+        elements, node = largest_made(model.graph, {**known, **fold(model.graph.node, {}, known, opset)})
+        if elements * _BYTES_A_VALUE > _room():
+            raise InputError(
+                f"{title} needs too much memory to run here",
+                expected=f"at most {_room() // _BYTES_A_VALUE:,} elements",
+                received=f"{elements:,.0f}, which node {node} makes",
+                then=f"Take a smaller shape, or raise {RUN_BYTES.variable}.",
+            )
 
 
 def too_large(error: Exception) -> InputError | None:

@@ -16,8 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
-from dlaflow.quantize.session import SessionOptions, dtype_of, open_session, reason_of, too_large
-from dlaflow.reading import RUN_BYTES
+from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.records import Evidence
 
@@ -111,7 +110,7 @@ def _random(network: Executable, shapes: Mapping[str, Sequence[int]]) -> Iterato
     for scale in _SCALES:
         feeds: dict[str, Array] = {}
         for name, dtype in network.inputs.items():
-            RUN_BYTES.check(8 * math.prod(shapes[name]), f"a proof on random numbers for the input {name!r}")
+            check_room(8 * math.prod(shapes[name]), f"the input {name!r} of a proof")
             if dtype.kind == "f":
                 feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
             else:
