@@ -192,7 +192,13 @@ def record_json(schema: str, body: object) -> bytes:
     import msgspec
 
     record = {"schema": schema, "dlaflow": __version__, **msgspec.to_builtins(body, enc_hook=os.fspath)}
-    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+    try:
+        encoded = msgspec.json.encode(record)
+    except UnicodeEncodeError:  # names of files and tensors may hold bytes that are no UTF-8
+        import json
+
+        encoded = json.dumps(record).encode().replace(b"\\ud", b"\\\\ud")
+    return msgspec.json.format(encoded, indent=1) + b"\n"
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -75,8 +75,8 @@ def test_an_archive_with_one_array_needs_no_name(tmp_path: Path) -> None:
 def test_pictures_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     assert chosen(tmp_path).shape == (1, 3, 4, 4)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
-    with pytest.raises(InputError, match=r"a\.png cannot be read as an image.*exceeds limit"):
+    monkeypatch.setenv("DLAFLOW_MAX_PIXELS", "7")
+    with pytest.raises(InputError, match=r"a\.png is too large: expected at most 7 pixels, received 16.*MAX_PIXELS"):
         chosen(tmp_path)
 
 
@@ -85,3 +85,16 @@ def test_only_the_promised_formats_are_opened(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
     with pytest.raises(InputError, match="cannot identify image file"):
         chosen(tmp_path)
+
+
+def test_a_thin_image_is_not_blown_up(tmp_path: Path) -> None:
+    """The shorter side to 256 would make 1 x 60,000 pixels to 256 x 15,360,000."""
+    Image.new("1", (60_000, 1)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"resized to 15360000x256, is too large.*MAX_PIXELS"):
+        chosen(tmp_path, resize="256")
+
+
+def test_labels_that_are_no_numbers_of_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=images(), labels=np.array([0, 1, np.nan, 2]))
+    with pytest.raises(InputError, match="expected whole numbers"):
+        chosen(tmp_path / "a.npz")

@@ -141,3 +141,10 @@ def test_wrong_use(files: tuple[str, str], tmp_path: Path, capsys: pytest.Captur
         assert main(["cache", *arguments]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert not Path(out).exists()
+
+
+def test_names_that_are_no_text_are_written_as_what_they_are(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.cache", tmp_path / "o.json"
+    path.write_bytes(b"TRT-8502-EntropyCalibration2\na\xffb: 3c010a14\n")
+    assert main(["cache", "show", str(path), "--json", str(out), "-q"]) == 0
+    assert "udcff" in out.read_text(encoding="utf-8")

@@ -195,3 +195,30 @@ def test_constants_of_subgraphs_are_known(tmp_path: Path) -> None:
         "else_branch = e () => (float[1,4] q) { q = Relu(x) }>",
     )
     assert load_model(_save(tmp_path, text)).initializer("k").tolist() == [2.0]
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = _save(tmp_path, GOOD)
+    path.write_bytes(path.read_bytes().replace(b"Relu", b"Re\xffu"))
+    with pytest.raises(InputError, match="a name that is not UTF-8"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("end", ["input", "output"])
+def test_a_node_with_connections_without_end(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLAFLOW_MAX_CONNECTIONS", "50")
+    many = ["x"] * 51 if end == "input" else ["x"]
+    node = helper.make_node("Concat" if end == "input" else "Split", many, ["y"] + [f"o{n}" for n in range(50)], axis=0)
+    if end == "input":
+        del node.output[1:]
+    proto = parser.parse_model(GOOD)
+    proto.graph.node[0].CopyFrom(node)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(InputError, match=r"at most 50 inputs or outputs, received 51.*DLAFLOW_MAX_CONNECTIONS"):
+        load_model(tmp_path / "m.onnx")
+
+
+def test_padding_is_no_graph(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"0" * (5 << 20))
+    with pytest.raises(InputError, match="2,000,000 fields in one message"):
+        load_model(tmp_path / "m.onnx")

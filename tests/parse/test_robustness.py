@@ -29,6 +29,7 @@ from dlaflow.parse.read import read_artefact
 from dlaflow.parse.rows import classified, device_changes, dla_regions
 from dlaflow.parse.sections import dla_layer, engine_layer
 from dlaflow.parse.tegrastats import parse_tegrastats
+from dlaflow.parse.text import lines_of
 from dlaflow.parse.trtexec import parse_log
 
 LONGEST_SECONDS = 2.0
@@ -154,3 +155,40 @@ def test_a_hundred_variants(artefacts: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_thousand_variants(artefacts: Path, tmp_path: Path) -> None:
     assert survive(artefacts, tmp_path, 2000, seed=2) < LONGEST_SECONDS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RAM {0}/30536MB (lfb 16x4MB) CPU [5%@729]\n",
+        "RAM 1/30536MB (lfb {0}x4MB) CPU [5%@{0},off] EMC_FREQ {0}%@2133 VDD_A {0}mW/1mW cpu@{0}C\n",
+        "&&&& RUNNING TensorRT.trtexec [TensorRT v{0}] # trtexec\n[01/23/2025-09:18:04] [I] DLACore: {0}\n",
+        "NV Power Mode: MAXN\n{0}\n",
+        "[01/23/2025-09:18:04] [I] === Profile ({0} iterations ) ===\n",
+    ],
+)
+def test_numbers_without_end(text: str, tmp_path: Path) -> None:
+    """Python reads no integer of more than 4,300 digits: it would be a fault, and no tool prints one."""
+    path = tmp_path / "a.log"
+    path.write_text(text.format("9" * 5000))
+    read_artefact(path)
+    read_artefact(text.format("9" * 5000))
+
+
+def test_half_a_surrogate_pair_can_be_written_again(tmp_path: Path) -> None:
+    text = '[{"count": 1}, {"name": "a\\ud800b \\ud83d\\ude00", "timeMs": 1, "averageMs": 1, "percentage": 100}]'
+    ((row,),) = [profile.rows for profile in parse_profile(text).profiles]
+    assert row.name.encode() == "a\ufffdb \U0001f600".encode()
+
+
+def test_json_nested_without_end_is_of_no_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": ' + "[" * 200_000)
+    assert detect(tmp_path / "a.json") is Kind.UNKNOWN
+
+
+def test_one_line_without_end_is_read_in_pieces(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"x" * (40 << 20) + b"\nend\r\n")
+    lines = list(lines_of(tmp_path / "a.log"))
+    assert lines[-1] == "end"
+    assert sum(map(len, lines[:-1])) == 40 << 20
+    assert max(map(len, lines)) < 20 << 20

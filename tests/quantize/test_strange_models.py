@@ -213,3 +213,18 @@ def test_scales_of_a_network_without_weights_still_make_pairs(tmp_path: Path) ->
     path = network(tmp_path / "m.onnx", "net (float[N,3] x) => (float[N,3] y) { y = Relu(x) }")
     write_qdq(path, scales_by_name({"x": 0.5, "y": 0.5}), tmp_path / "q.onnx")
     assert Session(tmp_path / "q.onnx").run(np.float32([[0.6, -1, 3]])).tolist() == [[0.5, 0.0, 3.0]]
+
+
+def test_a_list_that_onnxruntime_must_not_even_load(tmp_path: Path) -> None:
+    """Its own shape inference keeps each value, which took all memory there was."""
+    text = """net (float[1,3,4,4] x) => (float[1] y) {
+        a = Constant<value = float {0.0}>()  b = Constant<value = float {1.0e12}>()  c = Constant<value = float {1.0}>()
+        r = Range(a, b, c)  i = Cast<to = 7>(r)  y = Expand(x, i) }"""
+    with pytest.raises(InputError, match=r"999,999,995,904, which node 'r' makes.*DLAFLOW_MAX_RUN_BYTES"):
+        Session(network(tmp_path / "m.onnx", text))
+
+
+def test_a_batch_that_fits_no_memory(tmp_path: Path) -> None:
+    text = "net (float[1000000000,3,4,4] x) => (float[1000000000,3,4,4] y) { y = Relu(x) }"
+    with pytest.raises(InputError, match="fixed batch of 1,000,000,000 images needs too much memory"):
+        Session(network(tmp_path / "m.onnx", text)).run(pictures(1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from dlaflow.api.check import Prediction, predict
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError
-from dlaflow.files import record_json
+from dlaflow.files import record_json, sha256_of
 from dlaflow.targets.options import TargetOptions
 from dlaflow.types import Placement
 
@@ -104,7 +103,7 @@ def _samples_of(path: Path) -> list[Sample]:
     from dlaflow.parse.trtexec import parse_log
 
     kind = detect(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    digest = sha256_of(path)[:12]
     found: list[Sample] = []
     if kind is Kind.PROFILE:
         for profile in parse_profile(path).profiles:

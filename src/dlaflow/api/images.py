@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
 from dlaflow.progress import Progress
 from dlaflow.quantize.images import ImageArray, ImageFiles, Images, Preparation, balanced, folder_labels, image_files
+from dlaflow.reading import ARRAY_BYTES, check_regular
 
 if TYPE_CHECKING:
     from dlaflow.zoo.dataset import Split
@@ -94,7 +97,7 @@ def select(
     path = Path(data)
     if path.is_dir():
         return _folder(path, options, shape, count)
-    if path.suffix in {".npy", ".npz"} and path.is_file():
+    if path.suffix in {".npy", ".npz"} and path.exists():
         return _array(path, options, count)
     raise InputError(
         f"--data {data} is nothing that holds images",
@@ -153,7 +156,10 @@ def _preparation(options: ImageOptions) -> Preparation:
 
 def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
     """Images and labels; a .npy stays on disk, a .npz names them `images` and `labels` or holds one array."""
+    check_regular(path)
     try:
+        if path.suffix == ".npz":
+            _check_claims(path)
         loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
         arrays = (
             {"": loaded}
@@ -179,7 +185,29 @@ def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
             received=f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, np.ndarray) else "no array",
             then="One-hot labels become numbers with labels.argmax(axis=1).",
         )
+    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
+        raise InputError(f"the labels in {path} cannot be used", expected="whole numbers", received="others")
     return images, labels.astype(np.int64)
+
+
+def _check_claims(path: Path) -> None:
+    """Raise InputError for an array whose header claims more than its member holds, or than is read at once."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                if not member.filename.endswith(".npy"):
+                    continue
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+            claimed = math.prod(shape) * dtype.itemsize
+            if claimed > member.file_size:
+                raise InputError(
+                    f"{path} cannot be read",
+                    expected=f"{member.filename} of {claimed:,} bytes, as its header claims",
+                    received=f"{member.file_size:,} bytes",
+                )
+            ARRAY_BYTES.check(claimed, f"{path}: {member.filename}")
 
 
 def _wanted(path: Path, names: list[str]) -> list[str]:

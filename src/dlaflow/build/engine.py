@@ -25,6 +25,7 @@ from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.cache import header_for
+from dlaflow.reading import read_bytes
 from dlaflow.targets.version import Version
 
 
@@ -164,7 +165,7 @@ def _fitting_cache(config: BuildConfig, tensorrt: str) -> Iterator[BuildConfig]:
 
 def _read_cache(path: str | None) -> bytes | None:
     """The cache's content; None without one (a missing file is the builder's to report)."""
-    return Path(path).read_bytes() if path and Path(path).is_file() else None
+    return read_bytes(path) if path and Path(path).is_file() else None
 
 
 def about_cache(config: BuildConfig, tensorrt: str) -> list[Caution]:

@@ -19,6 +19,7 @@ from dlaflow.errors import InputError
 from dlaflow.estimate.dla import PARAMETER_NAMES, DlaEngine, DlaParameters
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
 from dlaflow.files import write_atomic
+from dlaflow.reading import TOML_BYTES, read_bytes
 
 SCHEMA = "dlaflow.estimate-parameters/1"
 DLA_SETS = ("v2-int8", "v2-fp16", "v1-int8", "v1-fp16")
@@ -117,10 +118,8 @@ def read_set(path: Path) -> ParameterSet:
     Raises InputError when it cannot be read or lacks a parameter.
     """
     try:
-        found = msgspec.toml.decode(path.read_bytes(), type=ParameterSet)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = msgspec.toml.decode(read_bytes(path, TOML_BYTES), type=ParameterSet)
+    except (ValueError, RecursionError) as error:  # of msgspec, of UTF-8, of tomllib
         raise InputError(
             f"{path} is not a set of parameters", received=str(error), then="Remove it, then learn again."
         ) from None

@@ -155,6 +155,13 @@ def holds_long_list(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray])
     )
 
 
+def largest_made(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]) -> tuple[float, str]:
+    """How many elements a node makes at most where constants alone decide it, and which node that is."""
+    found = [(_made(node, constants), _label(node)) for node in graph.node]
+    found += [largest_made(inner, constants) for node in graph.node for inner in subgraphs(node)]
+    return max(found, default=(0.0, ""))
+
+
 _SIZED = frozenset({"Expand", "Tile", "Reshape", "Resize", "Upsample", "Pad"})
 _MAKES = _SIZED | {"Range", "ConstantOfShape", "RandomNormal", "RandomUniform"}
 

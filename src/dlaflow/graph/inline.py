@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
+from dlaflow.reading import NODES
 
 if TYPE_CHECKING:
     import onnx
 
-MAX_NODES = 200_000
-"""Nodes of a model with its functions inlined; the largest exports of language models have some ten thousand."""
 MAX_BYTES = 1 << 30
 """Bytes of those nodes: each copy of a function carries its small constants along."""
 MAX_DEPTH = 100
@@ -109,7 +108,7 @@ def _check_size(proto: onnx.ModelProto, source: Path) -> None:
     whole = _read(proto.graph.node, known)
     _add_up(whole, bodies)
     for received, most, what in (
-        (whole.nodes, MAX_NODES, "nodes"),
+        (whole.nodes, NODES.most, "nodes"),
         (whole.bytes, MAX_BYTES, "bytes"),
         (whole.depth, MAX_DEPTH, "calls inside calls"),
         (whole.nesting, MAX_NESTING, "subgraphs inside subgraphs"),
@@ -119,7 +118,8 @@ def _check_size(proto: onnx.ModelProto, source: Path) -> None:
                 f"the local functions of {source} come to too much when they are inlined",
                 expected=f"at most {most:,} {what}",
                 received=f"{received:,}" if received < _FAR * most else f"more than {_FAR * most:,}",
-                then="Export the model without functions, or in parts.",
+                then="Export the model without functions, or in parts"
+                + (f"; {NODES.variable} raises the limit." if what == "nodes" else "."),
             )
 
 

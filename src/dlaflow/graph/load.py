@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -18,11 +18,12 @@ from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.bounds import check_tensor
-from dlaflow.graph.inline import called_functions, first_line
+from dlaflow.graph.inline import all_nodes, called_functions, first_line, subgraphs
 from dlaflow.graph.inputs import batch_of, fix_inputs
 from dlaflow.graph.tensor_type import TensorType
 from dlaflow.graph.verify import verify
 from dlaflow.graph.wire import KEEP_BYTES, MAX_DEPTH, Span, Stripped, WireError, strip
+from dlaflow.reading import CONNECTIONS, MODEL_BYTES, NODES, ONNX_BYTES, check_regular, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,12 +148,14 @@ def load_model(path: str | Path, *, digest: bool = True, fixed: Sequence[FixedSh
 
     source = Path(path)
     stripped = _read(source)
+    MODEL_BYTES.check(len(stripped.data), f"{source} without its large tensors")
     try:
         proto = onnx.ModelProto.FromString(stripped.data)
     except Exception as error:  # google.protobuf.message.DecodeError, whose module depends on the backend
         if type(error).__name__ != "DecodeError":
             raise
         raise _not_onnx(source, f"damaged bytes, or more than {MAX_DEPTH} messages inside each other") from None
+    _check_names(proto, source)
     functions = called_functions(proto)
     proto, opset = verify(proto, source)
     tensors: dict[str, onnx.TensorProto] = {}
@@ -181,12 +184,8 @@ def stored_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorPro
 
 
 def _read(source: Path) -> Stripped:
-    if source.is_dir():
-        raise InputError(f"{source} is a folder", expected="an ONNX file", then="Name the .onnx file inside it.")
-    if source.exists() and not source.is_file():
-        raise InputError(f"{source} is a device, a pipe or a socket", expected="an ONNX file on a disk")
     try:
-        with source.open("rb") as file:
+        with open_regular(source, ONNX_BYTES) as file:
             head = file.read(32)
             if not head:
                 raise InputError(f"{source} is empty", expected="an ONNX file")
@@ -199,6 +198,33 @@ def _read(source: Path) -> Stripped:
         raise _not_onnx(source, f"{error}; the file may be truncated") from None
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}", then="Check the path.") from None
+
+
+def _check_names(proto: onnx.ModelProto, source: Path) -> None:
+    """Raise InputError for names that are no UTF-8 (protobuf hands those over as bytes) and too many nodes."""
+    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    count = 0
+    graphs = [proto.graph]
+    for node, _ in all_nodes(nodes):
+        count += 1
+        graphs += subgraphs(node)
+        CONNECTIONS.check(max(len(node.input), len(node.output)), f"{source}: node {node.name!r} ({node.op_type})")
+        _check_text((node.name, node.op_type, node.domain, *node.input, *node.output), source)
+        _check_text((each.name for each in node.attribute), source)
+    NODES.check(count, f"{source}: the graph")
+    for graph in graphs:
+        for listed in (graph.input, graph.output, graph.value_info, graph.initializer):
+            _check_text((each.name for each in listed), source)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            _check_text((dim.dim_param for dim in value.type.tensor_type.shape.dim), source)
+    _check_text((entry.domain for entry in proto.opset_import), source)
+    for function in proto.functions:
+        _check_text((function.name, function.domain, *function.input, *function.output), source)
+
+
+def _check_text(names: Iterable[object], source: Path) -> None:
+    if wrong := next((name for name in names if not isinstance(name, str)), None):
+        raise _not_onnx(source, f"a name that is not UTF-8: {wrong!r:.60}")
 
 
 def _not_onnx(source: Path, received: str) -> InputError:
@@ -233,6 +259,7 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
     path = _inside(entries.get("location", ""), folder, tensor.name)
     offset = _number(entries, "offset", tensor.name, 0)
     wanted = -(-prod(tensor.dims) * _bits(tensor.data_type) // 8)
+    ONNX_BYTES.check(wanted, f"tensor {tensor.name!r} in {path}")
     try:
         with path.open("rb") as file:
             held = os.fstat(file.fileno()).st_size - offset
@@ -263,8 +290,7 @@ def _inside(location: str, folder: Path, tensor: str) -> Path:
             received=repr(location),
             then="Save the model again with its data beside it.",
         )
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}, the external data of tensor {tensor!r}, is no file", expected="a file on a disk")
+    check_regular(path, "Copy the data file beside the model.")
     return path
 
 

@@ -19,6 +19,9 @@ KEEP_BYTES = 33_000
 MAX_DEPTH = 100
 """Messages inside messages: what protobuf itself reads. Each subgraph of an If, Loop or Scan is three."""
 
+MAX_FIELDS = 2_000_000
+"""Fields of one message, such as the nodes of a graph: real ones have some ten thousand, padding has any number."""
+
 _VARINT, _LENGTH = 0, 2
 _FIXED = {1: 8, 5: 4}
 """Wire types of a fixed length, with their bytes."""
@@ -140,8 +143,12 @@ def _node_output(buffer: Buffer, span: Span) -> str:
 def _fields(buffer: Buffer, span: Span) -> Iterator[tuple[int, int, Span]]:
     """The fields of a message: number, where the tag starts, and the payload."""
     position = span.start
+    left = MAX_FIELDS
     while position < span.end:
         start = position
+        left -= 1
+        if not left:
+            raise WireError(f"more than {MAX_FIELDS:,} fields in one message")
         tag, position = _read_varint(buffer, position, span.end)
         number, kind = tag >> 3, tag & 7
         if number == 0:

@@ -122,7 +122,7 @@ def _of_json(start: str) -> Kind | None:
         return min(found)[1]
     try:
         value = json.loads(start)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Kind.UNKNOWN
     if isinstance(value, dict) and value and all(isinstance(item, int | float | list) for item in value.values()):
         return Kind.ORT_CALIBRATION

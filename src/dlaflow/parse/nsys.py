@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dlaflow.errors import InputError
 from dlaflow.parse.text import as_fields, as_int
+from dlaflow.reading import check_regular
 
 _OUTER = ("ExecutionContext::enqueue", "ExecutionContext::execute")
 _COPY, _GUESSED = 1, 2
@@ -389,14 +390,14 @@ class Tables:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise InputError(f"cannot read {self.path}: no such file", then="Check the path.")
+        check_regular(self.path)
         # `immutable` keeps SQLite from making lock files beside a report that may lie in a read-only folder.
         uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
         try:
             self._connection = sqlite3.connect(uri, uri=True)
             self._connection.text_factory = _decoded
             self._connection.execute("PRAGMA cache_size = -65536")
+            self._connection.execute("PRAGMA trusted_schema = OFF")
             names = [row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             self.columns = {
                 str(name): frozenset(

@@ -15,11 +15,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from dlaflow.errors import InputError
+from dlaflow.reading import DOCUMENT_BYTES, LOG_BYTES, Limit, open_regular
 
 Source = str | os.PathLike[str]
 """Either the text itself (a string) or a path object. A string without a line break that names a file is read too."""
+
+_PIECE = 1 << 18
+_LONGEST_LINE = 1 << 24
+"""A longer line is read as several: no log has one, and parsers look at lines as a whole."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -48,40 +54,54 @@ def lines_of(source: Source) -> Iterator[str]:
     """
     path = path_of(source)
     if path is None:
-        for line in str(source).split("\n"):
-            yield line.rstrip("\r")
+        yield from (_ENDLESS.sub("...", line).rstrip("\r") for line in str(source).split("\n"))
         return
-    try:
-        if _is_gzip(path):
-            yield from _gzip_lines(path)
-            return
-        with path.open(encoding=encoding_of(path), errors="replace", newline="\n") as file:
-            for line in file:
-                yield (line.replace("\0", "") if "\0" in line else line).rstrip("\r\n")
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    decoder: codecs.IncrementalDecoder | None = None
+    rest: list[str] = []
+    held = 0
+    for piece in _pieces(path, LOG_BYTES):
+        if decoder is None:
+            decoder = codecs.getincrementaldecoder(_encoding(piece[:64]))(errors="replace")
+        first, *others = decoder.decode(piece).split("\n")
+        rest.append(first)
+        held += len(first)
+        if not others and held < _LONGEST_LINE:
+            continue
+        for line in ("".join(rest), *others[:-1]):
+            yield _plain(line)
+        rest = others[-1:]
+        held = len(rest[0]) if rest else 0
+    if held:
+        yield _plain("".join(rest))
+
+
+_ENDLESS = re.compile(r"(?<![.\w])\d{20,}|\d{300,}")
+"""Digits that are no number of any tool's: nanoseconds have 19, and Python reads no number of 4,300."""
+
+
+def _plain(line: str) -> str:
+    """A line without its ending and without NULs; a number without end becomes three dots."""
+    if "\0" in line:
+        line = line.replace("\0", "")
+    return _ENDLESS.sub("...", line).rstrip("\r")
 
 
 def text_of(source: Source) -> str:
-    """The whole of `source`. Raises InputError when a file cannot be read."""
+    """The whole of `source`. Raises InputError when a file cannot be read, or is larger than a document may be."""
     path = path_of(source)
     if path is None:
         return str(source)
-    try:
-        if _is_gzip(path):
-            return "\n".join(_gzip_lines(path))
-        return path.read_bytes().decode(encoding_of(path), errors="replace")
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    content = b"".join(_pieces(path, DOCUMENT_BYTES))
+    return content.decode(_encoding(content[:64]), errors="replace")
 
 
 def head_of(path: Path, size: int) -> bytes:
     """The first `size` bytes, unzipped. Raises InputError when the file cannot be read."""
     try:
-        if _is_gzip(path):
-            return next(_unzipped(path), b"")[:size]
-        with path.open("rb") as file:
-            return file.read(size)
+        with open_regular(path) as file:
+            if not _is_gzip(file):
+                return file.read(size)
+            return next(_unzipped(file), b"")[:size]
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -95,13 +115,8 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot read {path}: {error.strerror}", then="Check the path.")
 
 
-def encoding_of(path: Path) -> str:
-    """UTF-8, or what a byte order mark or the NULs show (PowerShell redirects as UTF-16). Raises OSError."""
-    with path.open("rb") as file:
-        return _encoding(file.read(64))
-
-
 def _encoding(head: bytes) -> str:
+    """UTF-8, or what a byte order mark or the NULs show (PowerShell redirects as UTF-16)."""
     for mark, name in _BOMS:
         if head.startswith(mark):
             return name
@@ -113,29 +128,42 @@ def _encoding(head: bytes) -> str:
     return "utf-8"
 
 
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+def _is_gzip(file: BinaryIO) -> bool:
+    head = file.read(2)
+    file.seek(0)
+    return head == b"\x1f\x8b"
 
 
-def _unzipped(path: Path) -> Iterator[bytes]:
+def _unzipped(file: BinaryIO) -> Iterator[bytes]:
     """The contents in pieces, as far as a torn or damaged file goes."""
-    with gzip.open(path) as file, suppress(EOFError, zlib.error, gzip.BadGzipFile):
-        while piece := file.read1(1 << 18):
+    with gzip.open(file) as contents, suppress(EOFError, zlib.error, gzip.BadGzipFile):
+        while piece := contents.read1(_PIECE):
             yield piece
 
 
-def _gzip_lines(path: Path) -> Iterator[str]:
-    decoder: codecs.IncrementalDecoder | None = None
-    rest = ""
-    for piece in _unzipped(path):
-        if decoder is None:
-            decoder = codecs.getincrementaldecoder(_encoding(piece[:64]))(errors="replace")
-        *lines, rest = (rest + decoder.decode(piece)).split("\n")
-        for line in lines:
-            yield line.rstrip("\r")
-    if rest:
-        yield rest.rstrip("\r")
+def _pieces(path: Path, limit: Limit) -> Iterator[bytes]:
+    """The contents, unzipped. How much a gzip file comes to is counted before any of it is read in earnest.
+
+    Raises InputError when it cannot be read or comes to more than the limit.
+    """
+    try:
+        with open_regular(path, limit) as file:
+            if not _is_gzip(file):
+                while piece := file.read(_PIECE):
+                    yield piece
+                return
+            total = 0
+            for piece in _unzipped(file):
+                total += len(piece)
+                limit.check(total, f"{path}, unzipped,")
+            file.seek(0)
+            yield from _unzipped(file)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+_DIGITS = 30
+"""An integer of more digits is no size, count or clock; Python itself refuses to read 4,300."""
 
 
 def number(text: str) -> float | None:
@@ -148,7 +176,8 @@ def number(text: str) -> float | None:
 
 def integer(text: str) -> int | None:
     """A decimal integer, or None when it is none."""
-    return int(text) if text.isascii() and text.lstrip("-").isdigit() and text.count("-") <= 1 else None
+    plain = text.isascii() and text.lstrip("-").isdigit() and text.count("-") <= 1
+    return int(text) if plain and len(text) <= _DIGITS else None
 
 
 def integers(parts: Iterable[str]) -> tuple[int, ...]:
@@ -191,7 +220,18 @@ def _decode(text: str, between: str) -> Documents:
             value, position = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError):
             return Documents(tuple(values), text[position:])
-        values.append(value)
+        values.append(_whole(value) if "\\u" in text else value)
+
+
+def _whole(value: object) -> object:
+    """A value whose texts hold no half of a surrogate pair, which JSON can name and UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {str(_whole(key)): _whole(item) for key, item in value.items()}
+    return value
 
 
 def as_items(value: object) -> list[object]:

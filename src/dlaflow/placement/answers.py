@@ -18,6 +18,7 @@ import msgspec
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.graph.layer import Layer, Tensor
+from dlaflow.reading import read_bytes
 from dlaflow.rules.examine import verdict
 from dlaflow.targets.version import agree
 from dlaflow.types import Confidence, Finding, Verdict
@@ -134,10 +135,8 @@ def _said(finding: Finding, known: Known) -> Finding:
 
 def _read(path: Path) -> AnswerFile:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=AnswerFile)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(read_bytes(path), type=AnswerFile)
+    except (ValueError, RecursionError) as error:  # of msgspec, of UTF-8
         raise InputError(
             f"{path} holds no answers", expected=SCHEMA, received=str(error), then="Remove it and probe again."
         ) from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.parse.trtexec import version_of
+from dlaflow.reading import read_bytes
 from dlaflow.targets.features import has
 from dlaflow.targets.version import Version
 
@@ -138,11 +139,7 @@ def read_cache(path: str | Path) -> CacheFile:
 
     Raises InputError when it cannot be read or is something else.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
-    return parse_cache(text, str(path))
+    return parse_cache(read_bytes(path).decode("utf-8", errors="surrogateescape"), str(path))
 
 
 def save_cache(cache: CacheFile, path: str | Path) -> None:

@@ -12,6 +12,7 @@ from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.files import record_json, write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.quantize.methods import AUTO, METHODS
+from dlaflow.reading import read_bytes
 
 SCHEMA = "dlaflow.calibration/1"
 LEVELS = 127
@@ -93,12 +94,10 @@ def read_calibration(path: str | Path) -> Calibration:
     Raises InputError when the file cannot be read or holds something else.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(path)
         schema = msgspec.json.decode(content, type=dict[str, object]).get("schema")
         calibration = msgspec.json.decode(content, type=Calibration)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is no calibration record", expected=SCHEMA, received=str(error)) from None
     if schema != SCHEMA:
         raise InputError(f"{path} is no calibration record", expected=SCHEMA, received=schema)

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError, UsageError, require
+from dlaflow.reading import PIXELS, open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 LAYOUTS = ("nchw", "nhwc")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
@@ -134,12 +136,12 @@ class ImageFiles:
         return replace(self, paths=self.paths[part])
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
-        from PIL import Image as images
-
         try:
-            # Pillow goes by the content, and for some formats starts other programs: only what the suffixes promise.
-            with images.open(path, formats=_FORMATS) as file:
+            with open_regular(path) as content, _opened(content) as file:
+                PIXELS.check(file.width * file.height, path)
                 image = _resized(file.convert("RGB" if self.channels == 3 else "L"), self.preparation)
+        except InputError:
+            raise
         except Exception as error:  # what Pillow's decoders raise for damaged files shares no base
             reason = " ".join(str(error).split())[:200]
             raise InputError(
@@ -201,6 +203,19 @@ def in_batches(images: Images, size: int) -> Iterator[NDArray[np.float32]]:
         yield images[start : start + size]
 
 
+def _opened(content: BinaryIO) -> ImageFile:
+    """The header of an image. Pillow goes by the content, and for some formats starts other programs: only those of
+    `SUFFIXES` are tried. Its own limit on pixels is fixed and warns in two lines, so that ours stands in its place.
+    """
+    from PIL import Image as images
+
+    usual, images.MAX_IMAGE_PIXELS = images.MAX_IMAGE_PIXELS, None
+    try:
+        return images.open(content, formats=_FORMATS)
+    finally:
+        images.MAX_IMAGE_PIXELS = usual
+
+
 def _resized(image: Image, preparation: Preparation) -> Image:
     """Resize and cut as the preparation asks; bilinear, as most training pipelines do."""
     from PIL.Image import Resampling
@@ -211,7 +226,9 @@ def _resized(image: Image, preparation: Preparation) -> Image:
         height, width = preparation.resize
         return image.resize((width, height), Resampling.BILINEAR)
     factor = preparation.resize / min(image.size)
-    scaled = image.resize((round(image.width * factor), round(image.height * factor)), Resampling.BILINEAR)
+    width, height = round(image.width * factor), round(image.height * factor)
+    PIXELS.check(width * height, f"an image of {image.width}x{image.height} pixels, resized to {width}x{height},")
+    scaled = image.resize((width, height), Resampling.BILINEAR)
     height, width = preparation.size or (preparation.resize, preparation.resize)
     left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
     return scaled.crop((left, top, left + width, top + height))

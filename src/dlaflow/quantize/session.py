@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError, require
+from dlaflow.graph.bounds import check_growth, largest_made
+from dlaflow.graph.fold import fold
+from dlaflow.graph.load import load_model
+from dlaflow.graph.wire import KEEP_BYTES
+from dlaflow.reading import RUN_BYTES
 
 if TYPE_CHECKING:
     import onnx
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 
 _NUMBERS = frozenset({"float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"})
 _OTHERWISE = {"float": "float32", "double": "float64"}
+_BYTES_A_VALUE = 40
+"""What inference takes for a value of a list that it keeps."""
 _PROTOBUF_LIMIT = 2**31 - 1
 
 
@@ -94,6 +103,7 @@ class Session:
         count = len(batch)
         fed = batch.astype(self._dtype, copy=False)
         if self.batch and count < self.batch:
+            check_room(self.batch * fed[:1].nbytes, f"the model's fixed batch of {self.batch:,} images")
             fed = np.concatenate([fed, np.repeat(fed[-1:], self.batch - count, axis=0)])
         try:
             values = self._session.run(list(names), {self.input_name: fed})
@@ -104,6 +114,8 @@ class Session:
         return [np.asarray(value, np.float32) for value in values]
 
     def _refused(self, batch: NDArray[np.float32], error: Exception) -> InputError:
+        if (memory := too_large(error)) is not None:
+            return memory
         wanted = ", ".join(str(dim or "?") for dim in self.shape)
         return InputError(
             "the model refused the images",
@@ -131,28 +143,108 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
     settings.log_severity_level = 4
     settings.intra_op_num_threads = options.threads or available_cores()
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spin else "0")
+    if _bounded_arena():
+        settings.add_session_config_entry("session.use_env_allocators", "1")
     if not options.integer:
         settings.add_session_config_entry("session.disable_quant_qdq", "1")
     source: str | bytes
     if isinstance(model, (str, Path)):
-        if not Path(model).is_file():
-            raise InputError(
-                f"cannot read {model}", expected="an ONNX file", received="no such file", then="Check the path."
-            )
         source, title = str(model), str(model)
+        _check_room(load_model(model, digest=False).proto, title)
     else:
         if model.ByteSize() > _PROTOBUF_LIMIT:
             raise InputError("the model is too large to be run from memory", expected="under 2 GiB of weights")
         source, title = model.SerializeToString(), "the model"
+        _check_room(model, title)
     try:
         return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InputError(
+        raise too_large(error) or InputError(
             f"onnxruntime cannot run {title}",
             expected="a valid ONNX model",
             received=reason_of(error),
             then="Check it with `dlaflow check`, or export it again.",
         ) from None
+
+
+@cache
+def _bounded_arena() -> bool:
+    """Let all sessions take their memory from one arena that holds at most RUN_BYTES; whether that is possible.
+
+    Beyond it onnxruntime answers with an error. Where the system itself refused memory, it would end the process.
+    """
+    import onnxruntime
+
+    most = _room()
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    try:
+        # Grow by what is asked for: by powers of two half of the limit would be out of reach.
+        onnxruntime.create_and_register_allocator(
+            info, onnxruntime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1})
+        )
+    except Exception:  # another user of onnxruntime in this process has registered one
+        return False
+    return True
+
+
+def _room() -> int:
+    """The bytes that models may take: RUN_BYTES, or half of what a limit on the address space (`ulimit -v`) leaves."""
+    try:
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError):
+        return RUN_BYTES.most
+    left = max(0, soft - pages * resource.getpagesize()) // 2
+    return RUN_BYTES.most if soft == resource.RLIM_INFINITY else min(RUN_BYTES.most, left)
+
+
+def check_room(needed: int, subject: str) -> None:
+    """Raise InputError when an input of so many bytes would leave no room to compute with it."""
+    if needed > _room():
+        raise InputError(
+            f"{subject} needs too much memory to run here",
+            expected=f"at most {_room():,} bytes",
+            received=f"{needed:,}",
+            then=f"Take a smaller batch or shape, or raise {RUN_BYTES.variable}.",
+        )
+
+
+def _check_room(model: onnx.ModelProto, title: str) -> None:
+    """Raise InputError for a model whose constants alone ask for more than there is: it is not even loaded then.
+
+    While it loads a model, onnxruntime computes shapes as onnx does, value by value and without a limit.
+    """
+    from onnx import numpy_helper
+
+    check_growth(model.graph, Path(title))
+    small = [each for each in model.graph.initializer if each.ByteSize() < KEEP_BYTES and not each.external_data]
+    with suppress(ValueError, TypeError, KeyError):  # what cannot be read is onnxruntime's to refuse
+        known = {each.name: numpy_helper.to_array(each) for each in small}
+        opset = max((entry.version for entry in model.opset_import if not entry.domain), default=1)
+        elements, node = largest_made(model.graph, {**known, **fold(model.graph.node, {}, known, opset)})
+        if elements * _BYTES_A_VALUE > _room():
+            raise InputError(
+                f"{title} needs too much memory to run here",
+                expected=f"at most {_room() // _BYTES_A_VALUE:,} elements",
+                received=f"{elements:,.0f}, which node {node} makes",
+                then=f"Take a smaller shape, or raise {RUN_BYTES.variable}.",
+            )
+
+
+def too_large(error: Exception) -> InputError | None:
+    """What to say when onnxruntime was refused memory; None for any other error."""
+    if not any(sign in str(error) for sign in ("Available memory of", "bad_alloc", "allocate memory")):
+        return None
+    return InputError(
+        "the model needs too much memory to run here",
+        expected=f"at most {RUN_BYTES.most:,} bytes at once, or what `ulimit -v` leaves",
+        received=reason_of(error),
+        then=f"Take a smaller batch or shape, or raise {RUN_BYTES.variable}.",
+    )
 
 
 def available_cores() -> int:

@@ -21,6 +21,7 @@ from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, has_qdq, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
+from dlaflow.reading import read_text
 
 if TYPE_CHECKING:
     import onnx
@@ -212,10 +213,9 @@ def float_nodes_of(path: Path) -> tuple[str, ...]:
     Raises InputError when it cannot be read or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise InputError(f"cannot read {path}: {reason}", then="Check the path.") from None
+        text = read_text(path).strip()
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {path}: no text", then="Check the path.") from None
     items = [item.strip().rpartition(":") for item in text.split(",") if item.strip()]
     for name, _, precision in items:
         if not name or precision not in {"fp16", "fp32"}:

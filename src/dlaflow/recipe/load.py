@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import fixed_shapes
+from dlaflow.reading import TOML_BYTES, read_text
 from dlaflow.recipe.schema import Recipe, TargetSection, VariantSection
 from dlaflow.zoo.factory import beside
 from dlaflow.zoo.models import base_name
@@ -86,11 +87,9 @@ def read_toml(path: str | Path, what: str) -> dict[str, object]:
     Raises InputError for a file that cannot be read or is not TOML.
     """
     try:
-        body: dict[str, object] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        body: dict[str, object] = tomllib.loads(read_text(path, TOML_BYTES))
         return body
-    except OSError as error:
-        raise InputError(f"cannot read the {what} {path}: {error.strerror}", then="Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
         raise InputError(f"the {what} {path} is not TOML", received=str(error)) from None
 
 

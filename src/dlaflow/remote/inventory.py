@@ -13,6 +13,7 @@ import msgspec
 
 from dlaflow.errors import DlaflowError, InputError, UsageError
 from dlaflow.progress import Interruption, Progress
+from dlaflow.reading import TOML_BYTES, read_text
 from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.replay import ReplayTransport
 from dlaflow.remote.ssh import SshTarget, SshTransport
@@ -59,10 +60,8 @@ def boards_of(text: str, ssh_config: Path | None = None) -> tuple[BoardEntry, ..
         return (BoardEntry(host=text, ssh_config=str(ssh_config) if ssh_config else None),)
     path = Path(text)
     try:
-        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Inventory)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        found = msgspec.convert(tomllib.loads(read_text(path, TOML_BYTES)), Inventory)
+    except (ValueError, RecursionError) as error:  # of tomllib, of UTF-8, of msgspec
         raise InputError(
             f"cannot read the inventory {path}: {error}", expected='[[board]] with host = "USER@HOST" and maybe a name'
         ) from None

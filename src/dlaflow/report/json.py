@@ -13,6 +13,7 @@ import msgspec
 
 from dlaflow.errors import InputError
 from dlaflow.files import record_json
+from dlaflow.reading import read_bytes
 from dlaflow.report.records import RunRecord
 from dlaflow.types import Measurement, Placement
 
@@ -92,10 +93,8 @@ def _renamed(body: _Json, old: str, new: str) -> _Json:
 
 def _object(path: str | Path) -> _Json:
     try:
-        body = msgspec.json.decode(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", then="Check the path.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        body = msgspec.json.decode(read_bytes(path))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not JSON", received=str(error)) from None
     if not isinstance(body, dict):
         raise InputError(

@@ -76,7 +76,7 @@ def _instance(draft: Draft, node: onnx.NodeProto) -> _Span | None:
     if image is not None:
         return (node,), image[1]
     found = grouped(draft, node)
-    if found is None or scale is None or len(scale) != found[3]:
+    if found is None or scale is None or scale.shape != (found[3],):
         return None
     return (found[0], node, found[1]), found[3]
 

@@ -6,6 +6,7 @@ when there are any. Errors are relative to the largest value of the output.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
-from dlaflow.quantize.session import SessionOptions, dtype_of, open_session, reason_of
+from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.records import Evidence
 
@@ -58,7 +59,9 @@ class Executable:
         try:
             values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
         except Exception as error:
-            raise InputError("the model cannot be run on its own inputs", received=reason_of(error)) from None
+            raise too_large(error) or InputError(
+                "the model cannot be run on its own inputs", received=reason_of(error)
+            ) from None
         return dict(zip(self.outputs, values, strict=True))
 
 
@@ -107,6 +110,7 @@ def _random(network: Executable, shapes: Mapping[str, Sequence[int]]) -> Iterato
     for scale in _SCALES:
         feeds: dict[str, Array] = {}
         for name, dtype in network.inputs.items():
+            check_room(8 * math.prod(shapes[name]), f"the input {name!r} of a proof")
             if dtype.kind == "f":
                 feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
             else:

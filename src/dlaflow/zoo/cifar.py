@@ -18,6 +18,7 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
+from dlaflow.reading import check_regular, open_regular, read_bytes
 from dlaflow.zoo.dataset import Dataset, Split
 from dlaflow.zoo.download import Archive, download
 
@@ -35,6 +36,8 @@ STD = (0.2470, 0.2435, 0.2616)
 RECORD = 1 + 3 * 32 * 32
 RECORDS_A_FILE = 10_000
 _CHUNK = 1 << 20
+_AFTER = 1 << 26
+"""How much may follow the last member: tar fills up to 10 kB, and what goes on and on is no archive."""
 
 
 def load_cifar10(place: Path, progress: Progress = silent) -> Dataset:
@@ -63,7 +66,8 @@ _ADVICE = f"Point --data-dir at {ARCHIVE.name} (the binary version), or at an em
 
 def _locate(place: Path) -> Path | None:
     """What of CIFAR-10 lies at `place`; None when there is nothing and a download may start."""
-    if place.is_file():
+    if place.exists() and not place.is_dir():
+        check_regular(place)
         return place
     unpacked = [folder for folder in (place, place / FOLDER) if (folder / TEST_FILES[0]).is_file()]
     if unpacked:
@@ -74,8 +78,6 @@ def _locate(place: Path) -> Path | None:
         if place.suffix in {".gz", ".tgz", ".tar", ".bin"}:
             raise InputError(f"there is no file {place}", then=_ADVICE)
         return None
-    if not place.is_dir():
-        raise InputError(f"{place} is neither a file nor a folder", then=_ADVICE)
     strangers = sorted(entry.name for entry in place.iterdir() if not entry.name.startswith((".", ARCHIVE.name)))
     if not strangers:
         return None
@@ -90,7 +92,7 @@ def _read(place: Path) -> dict[str, bytes]:
         if not place.is_dir():
             return _read_archive(place)
         names = TRAIN_FILES + TEST_FILES
-        return {name: (place / name).read_bytes() for name in names if (place / name).is_file()}
+        return {name: read_bytes(place / name) for name in names if (place / name).is_file()}
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{place} is truncated or not a tar archive ({error})",
@@ -118,13 +120,14 @@ def _read_archive(path: Path) -> dict[str, bytes]:
             content = archive.extractfile(member)
             files[inside.name] = content.read() if content is not None else b""
         # To the end, where gzip's checksum stands.
-        while stream.read(_CHUNK):
-            pass
+        for _ in range(_AFTER // _CHUNK):
+            if not stream.read(_CHUNK):
+                break
     return files
 
 
 def _bytes_of(path: Path) -> gzip.GzipFile | BinaryIO:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if gzipped else path.open("rb")
 

@@ -15,6 +15,7 @@ import msgspec
 
 from dlaflow.errors import InputError, require
 from dlaflow.files import record_json, sha256_of, write_atomic
+from dlaflow.reading import WEIGHT_BYTES, open_regular, read_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -88,8 +89,8 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     try:
-        sidecar = msgspec.json.decode(path.read_bytes(), type=Sidecar)
-    except (msgspec.MsgspecError, OSError) as error:
+        sidecar = msgspec.json.decode(read_bytes(path), type=Sidecar)
+    except (ValueError, RecursionError) as error:  # of msgspec, of UTF-8
         raise InputError(f"{path} is not a sidecar of weights ({error})", then="Train again, or remove it.") from None
     return sidecar if sidecar.sha256 == sha256_of(weights) else None
 
@@ -160,9 +161,9 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
 
 
 def _refuse_pickle(path: Path) -> None:
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"there are no weights at {path}", then="Train them first: dlaflow train MODEL --out FILE.")
-    with path.open("rb") as file:
+    with open_regular(path, WEIGHT_BYTES) as file:
         start = file.read(2)
     # Torch writes pickles in a zip archive ("PK"), older versions bare (protocol byte 0x80).
     if start == b"PK" or (start[:1] == b"\x80" and path.suffix != ".safetensors") or path.suffix in _PICKLE_SUFFIXES:

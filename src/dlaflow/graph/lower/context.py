@@ -136,7 +136,7 @@ class Context:
     @property
     def reads_misread(self) -> bool:
         """Whether an input of the node has another shape to the parser than ONNX gives it."""
-        return any(name in self.misread for name in self.node.input)
+        return not self.misread.isdisjoint(self.node.input)
 
     @property
     def node_name(self) -> str:
