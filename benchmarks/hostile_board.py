@@ -91,6 +91,7 @@ def main() -> int:
                 print(met.printed[-2000:], file=sys.stderr)
     finally:
         server.stop()
+        attacks.end_board(place)
         if mounted:
             subprocess.run(["umount", "-l", place], check=True)
         shutil.rmtree(place)

@@ -52,6 +52,13 @@ def processes_of(marker: str) -> list[int]:
     return found
 
 
+def end_board(place: Path) -> None:
+    """End what a board's silent modes left running behind the sshd."""
+    for pid in processes_of(f"{place}/board.py"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def memory_of(pid: int) -> int:
     """The most bytes that a process has held since its program began (its parent's are not its own)."""
     with suppress(OSError, StopIteration):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import attacks
 import pytest
 
 from dlaflow.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
@@ -108,3 +109,22 @@ def test_the_user_decides_what_becomes_of_the_job(stand_in, tiny, tmp_path, name
         wait_until(lambda: set(states(tmp_path, *names).values()) == {"done"})
     assert set(states(tmp_path, *names).values()) == {ending}
     assert not (tmp_path / "m.engine").exists()
+
+
+def test_ssh_asks_for_a_passphrase_on_the_terminal_and_ctrl_c_there_leaves_nothing(sshd, stand_in, tmp_path):
+    key = sshd.folder / "user_key"
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "a secret", "-f", str(key)], check=True)
+    place = f"[[board]]\nhost = 'board'\nroot = '{stand_in.root}'\nssh_config = '{sshd.config}'\n"
+    (tmp_path / "boards.toml").write_text(place)
+    words = ["remote", str(tmp_path / "boards.toml"), "jobs"]
+    terminal = Terminal(*words)
+    terminal.wait_for(b"Enter passphrase")
+    terminal.type(b"a secret\n")
+    assert terminal.end() == 0, terminal.text.decode()
+    assert b"no jobs" in terminal.text
+    interrupted = Terminal(*words)
+    interrupted.wait_for(b"Enter passphrase")
+    interrupted.type(b"\x03")
+    assert interrupted.end() == EXIT_INTERRUPTED
+    wait_until(lambda: not attacks.processes_of(str(tmp_path / "boards.toml")))
+    assert not attacks.processes_of(str(sshd.config))

@@ -26,6 +26,7 @@ def place(tmp_path_factory):
     server.start()
     yield place
     server.stop()
+    attacks.end_board(place)
 
 
 def modes():
