@@ -44,6 +44,8 @@ from tests.cli.every_output import EXAMPLES, make_inputs  # noqa: E402
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 HANG_S = 120.0
 GRACE_S = 10.0
+ABANDONED_S = 3.0
+"""After this a second run takes what a killed one left for abandoned, and removes it."""
 MARK = "DLAFLOW_KILLS_ROUND"
 
 
@@ -141,6 +143,7 @@ class Bench:
         if temps := [path for path in folder.rglob(".*.tmp") if "__pycache__" not in path.parts]:
             self.temps[chosen.name] += len(temps)
             found.append("temp after SIGKILL" if chosen == signal.SIGKILL else "temp")
+            time.sleep(ABANDONED_S)
         again = self.start(name, folder, *(["--resume"] if WORKS[name].resume else []), mark=mark)
         _, problem = again.communicate(timeout=900)
         if again.returncode or any(not (folder / each).is_file() for each in WORKS[name].together):
