@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import random
@@ -425,7 +426,7 @@ def fuzz(waiting: Iterator[Input], seeds: Seeds, options: argparse.Namespace) ->
 
 def guided(kind: str, seeds: Seeds, inputs: int) -> None:
     """libFuzzer by way of atheris, in this process: the bytes that it finds are the source of a kind's chance."""
-    import atheris  # type: ignore[import-untyped,unused-ignore]  # what `main` has already imported is instrumented here
+    atheris = importlib.import_module("atheris")  # what `main` has already imported is instrumented here
 
     atheris.instrument_all()
 
@@ -483,8 +484,6 @@ def main() -> int:
 
 def preload(kinds: Sequence[str]) -> None:
     """The modules that commands load, so that each child need not."""
-    import importlib
-
     from dlaflow.cli.commands import COMMANDS
 
     names = [entry[0].partition(":")[0] for entry in COMMANDS.values()]

@@ -49,7 +49,8 @@ class Limit:
             )
 
 
-LOG_BYTES = Limit("DLAFLOW_MAX_LOG_BYTES", 256 << 20, "bytes", "a log or another text of lines, unzipped")
+LOG_LINES = Limit("DLAFLOW_MAX_LOG_LINES", 500_000, "lines", "the same; a line takes some 50 microseconds")
+LOG_BYTES = Limit("DLAFLOW_MAX_LOG_BYTES", 128 << 20, "bytes", "a log or another text of lines, unzipped")
 DOCUMENT_BYTES = Limit("DLAFLOW_MAX_DOCUMENT_BYTES", 64 << 20, "bytes", "a JSON file or a calibration cache")
 TOML_BYTES = Limit("DLAFLOW_MAX_TOML_BYTES", 1 << 20, "bytes", "a recipe, a sweep, an inventory, learned parameters")
 ARRAY_BYTES = Limit("DLAFLOW_MAX_ARRAY_BYTES", 1 << 30, "bytes", "an array of a .npz, unzipped")
@@ -63,6 +64,7 @@ RUN_BYTES = Limit("DLAFLOW_MAX_RUN_BYTES", 4 << 30, "bytes", "what models hold w
 
 LIMITS = (
     LOG_BYTES,
+    LOG_LINES,
     DOCUMENT_BYTES,
     TOML_BYTES,
     ARRAY_BYTES,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dlaflow.errors import InputError
-from dlaflow.reading import DOCUMENT_BYTES, LOG_BYTES, Limit, open_regular
+from dlaflow.reading import DOCUMENT_BYTES, LOG_BYTES, LOG_LINES, Limit, open_regular
 
 Source = str | os.PathLike[str]
 """Either the text itself (a string) or a path object. A string without a line break that names a file is read too."""
@@ -56,6 +56,7 @@ def lines_of(source: Source) -> Iterator[str]:
     if path is None:
         yield from (_ENDLESS.sub("...", line).rstrip("\r") for line in str(source).split("\n"))
         return
+    LOG_LINES.check(sum(piece.count(b"\n") for piece in _pieces(path, LOG_BYTES)), path)
     decoder: codecs.IncrementalDecoder | None = None
     rest: list[str] = []
     held = 0

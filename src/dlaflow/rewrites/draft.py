@@ -326,11 +326,15 @@ class Edit:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Value) -> Value:
-    """An attribute's value, or `default`."""
-    found = next((onnx.helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
+    """An attribute's value, or `default`; also where a broken file has a tensor or a graph in its place."""
+    given = next((each for each in node.attribute if each.name == name), None)
+    kinds = onnx.AttributeProto
+    if given is None or given.type not in (kinds.INT, kinds.FLOAT, kinds.STRING, kinds.INTS, kinds.FLOATS):
+        return default
+    found = onnx.helper.get_attribute_value(given)
     if isinstance(found, bytes):
-        return found.decode()
-    return found if isinstance(found, (int, float, str)) else list(found)
+        return found.decode(errors="replace")
+    return found if isinstance(found, (int, float)) else list(found)
 
 
 def ints(node: onnx.NodeProto, name: str, default: Sequence[int]) -> tuple[int, ...]:

@@ -39,11 +39,17 @@ class PoolingWindows(Rewrite):
         return _averaged(draft, node, bounds)
 
 
+_LONGEST = 50
+"""Poolings in a row that take the place of one: a longer chain helps nobody, and a broken window can have any size."""
+
+
 def _chained(draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
     window, pads = ints(node, "kernel_shape", ()), ints(node, "pads", (0, 0, 0, 0))
     strides = ints(node, "strides", (1, 1))
     if any(max(pads[axis], pads[axis + 2]) >= window[axis] for axis in (0, 1)):
         return "the padding is as large as the window"
+    if max(window) > _LONGEST * (bounds.largest("pool.window", 8) - 1):
+        return f"a window of {max(window):,} would become more than {_LONGEST} poolings"
     chains = [links(window[axis], bounds.largest("pool.window", 8)) for axis in (0, 1)]
     count = max(len(chain) for chain in chains)
     chains = [[1] * (count - len(chain)) + chain for chain in chains]
