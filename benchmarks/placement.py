@@ -32,6 +32,7 @@ from dlaflow.observed.build import ObservedBuild  # noqa: E402
 from dlaflow.observed.names import Resolver  # noqa: E402
 from dlaflow.observed.score import Score, score  # noqa: E402
 from dlaflow.placement import place  # noqa: E402
+from dlaflow.placement.nodes import Node  # noqa: E402
 from dlaflow.types import Placement  # noqa: E402
 
 COLUMNS = ("build", "target", "entries", "layers", "loadables", "ends", "candidates", "order")
@@ -79,22 +80,22 @@ def graphs_folder() -> Path:
 
 
 @contextlib.contextmanager
-def grouped() -> Iterator[list[tuple[list[list[place.Node]], list[list[place.Node]]]]]:
+def grouped() -> Iterator[list[tuple[list[list[Node]], list[list[Node]]]]]:
     """Collects what the limit of loadables keeps and drops; a placement tells only what is kept."""
-    original, seen = place.keep_largest, []
+    original, seen = vars(place)["keep_largest"], []
 
     def keep(*arguments: object, **options: object) -> object:
         seen.append(original(*arguments, **options))
         return seen[-1]
 
-    place.keep_largest = keep
+    vars(place)["keep_largest"] = keep
     try:
         yield seen
     finally:
-        place.keep_largest = original
+        vars(place)["keep_largest"] = original
 
 
-def size(members: Sequence[place.Node]) -> int:
+def size(members: Sequence[Node]) -> int:
     """The layers of a candidate, a product and its bias as one: the builder names its drops larger ones first."""
     return len({tuple(node.layer.onnx_nodes) if node.layer else (node.name,) for node in members})
 

@@ -100,7 +100,7 @@ def _strip(graph: onnx.GraphProto, learnt: set[str], rename: Callable[[str], str
         _leave_out(tensor, learnt)
         tensor.name = _renamed(tensor.name, rename)
     for field in ("value_info", "sparse_initializer", "quantization_annotation", "metadata_props"):
-        graph.ClearField(field)  # type: ignore[arg-type]
+        graph.ClearField(field)
     graph.name, graph.doc_string = "graph", ""
     for value in (*graph.input, *graph.output):
         value.name, value.doc_string = _renamed(value.name, rename), ""

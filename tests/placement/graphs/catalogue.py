@@ -400,7 +400,7 @@ LATER = (
         "10.3.0",
         "int8",
         everywhere="DLA",
-        assumed="ReLU6, two convolution heads of one output each, concatenated",
+        assumed="ReLU6; the two heads as one convolution",
     ),
     Case(
         "yolo11n_int8_ultralytics-agx_xavier-trt852-1",
