@@ -86,6 +86,15 @@ def test_documents_that_contradict_each_other_are_unknown_until_a_log_tells(
     assert layer.kind in {"ELEMENTWISE", "UNARY"}
     assert layer.findings[0].verdict is verdict
     assert layer.findings[0].confidence is confidence
+    if verdict is Verdict.UNKNOWN:
+        assert "NvInfer.h" in layer.findings[0].source
+
+
+@pytest.mark.parametrize("nodes", [*DIVIDED, *CURVED])
+def test_the_contradiction_is_told(nodes: str, tmp_path: Path):
+    (found,) = placed(Example(nodes, more_inputs=_TWO), "8.6.12", "fp16", tmp_path).layers[0].findings
+    assert "by NvInfer.h" in found.message
+    assert f"{found.received} too by other documents" in found.message
 
 
 @pytest.mark.parametrize(("precision", "verdict"), [("int8", Verdict.UNKNOWN), ("fp16", Verdict.FALLBACK)])

@@ -23,6 +23,18 @@ def refused_by_a_log(operation: str, case: Case) -> Limit | None:
     return limit if limit and operation in limit.names and case.target.precision == "fp16" else None
 
 
+def deciding(operation: str, limit: Limit, contradicted: Limit | None, case: Case) -> tuple[Limit, str]:
+    """The bound that decides on an operation which `limit` leaves out, and in words what is allowed.
+
+    `contradicted` names operations that only some of NVIDIA's documents list.
+    """
+    if told := refused_by_a_log(operation, case):
+        return told, limit.text
+    if contradicted and operation in contradicted.names:
+        return contradicted, f"{limit.text} by NvInfer.h, {operation} too by other documents of NVIDIA's"
+    return limit, limit.text
+
+
 class ElementWiseOperation(Rule):
     """An element-wise operation must be one of {elementwise.operations}.
 
@@ -45,8 +57,8 @@ class ElementWiseOperation(Rule):
         operation = _operation(layer)
         if limit is None or operation is None or operation in COMPARISONS or operation in limit.names:
             return None
-        told = refused_by_a_log(operation, case) or case.limit("elementwise.division")
-        return self.breaks(layer, told if told and operation in told.names else limit, operation, expected=limit.text)
+        bound, allowed = deciding(operation, limit, case.limit("elementwise.division"), case)
+        return self.breaks(layer, bound, operation, expected=allowed)
 
 
 class Broadcast(Rule):

@@ -8,7 +8,7 @@ from math import prod
 from dlaflow.graph.layer import Layer, Reduce, SoftMax, Unary
 from dlaflow.rules.base import Example, Rule
 from dlaflow.rules.case import Case, dims, rank
-from dlaflow.rules.elementwise import refused_by_a_log
+from dlaflow.rules.elementwise import deciding
 from dlaflow.types import Confidence, Finding, Remedy
 
 
@@ -199,6 +199,5 @@ class UnaryOperation(Rule):
             return self.refuses(layer, unary.operation, expected="TensorRT 8.4 or later", source=source)
         if unary.operation in limit.names:
             return None
-        told = refused_by_a_log(unary.operation, case) or case.limit("unary.contradicted")
-        name, expected = unary.operation, limit.text
-        return self.breaks(layer, told if told and name in told.names else limit, name, expected=expected)
+        bound, allowed = deciding(unary.operation, limit, case.limit("unary.contradicted"), case)
+        return self.breaks(layer, bound, unary.operation, expected=allowed)
