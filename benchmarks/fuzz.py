@@ -193,7 +193,7 @@ class Watch:
         except ValueError:
             return
         if (
-            real.startswith(self.folder + os.sep)
+            (real + os.sep).startswith(self.folder + os.sep)
             or (not writes and real.startswith(self.readable))
             or real == os.devnull
         ):
