@@ -308,7 +308,7 @@ def is_engine(path: str | Path) -> bool:
     try:
         with open_regular(path) as file:
             return file.read(4) in _PLAN_MAGIC
-    except OSError:
+    except (OSError, InputError):
         return False
 
 
