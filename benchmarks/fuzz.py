@@ -193,7 +193,7 @@ class Watch:
         except ValueError:
             return
         if (
-            real.startswith(self.folder + os.sep)
+            (real + os.sep).startswith(self.folder + os.sep)
             or (not writes and real.startswith(self.readable))
             or real == os.devnull
         ):
@@ -221,6 +221,7 @@ def start(each: Input, seed: int, seeds: Seeds) -> Running:
         code = 70
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             for number, name in ((0, os.devnull), (1, folder / "stdout"), (2, folder / "stderr")):
                 handle = os.open(name, os.O_RDWR | os.O_CREAT)
                 os.dup2(handle, number)
@@ -393,12 +394,32 @@ def fuzz(waiting: Iterator[Input], seeds: Seeds, options: argparse.Namespace) ->
     """All inputs, so many at a time; returns the counts by kind."""
     table: dict[str, Counter[str]] = {}
     at_work: list[Running] = []
+    try:
+        work_through(waiting, seeds, options, table, at_work)
+    except KeyboardInterrupt:
+        print("interrupted; the table is of what was done")
+    finally:
+        for running in at_work:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            shutil.rmtree(running.folder, ignore_errors=True)
+    return table
+
+
+def work_through(
+    waiting: Iterator[Input],
+    seeds: Seeds,
+    options: argparse.Namespace,
+    table: dict[str, Counter[str]],
+    at_work: list[Running],
+) -> None:
+    """Start children and note what became of them until nothing is left."""
     began, done = time.monotonic(), 0
     while True:
         while len(at_work) < options.jobs and (each := next(waiting, None)) is not None:
             at_work.append(start(each, options.seed, seeds))
         if not at_work:
-            return table
+            return
         for running in list(at_work):
             outcome = ended(running)
             if outcome is None:
@@ -472,6 +493,7 @@ def main() -> int:
         guided(kinds[0], seeds, options.inputs)
         return 0
     waiting = plan(options.inputs, kinds) if options.only is None else iter([Input(kinds[0], options.only)])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     table = fuzz(waiting, seeds, options)
     print_table(table, options.seed, time.monotonic() - began)

@@ -215,7 +215,7 @@ name = "digits"
 
 [[variant]]
 name = "a"
-model = "m.onnx"
+onnx = "m.onnx"
 note = "as it is"
 
 [[variant]]
@@ -1233,7 +1233,11 @@ FACTORIES = [
 def recipes(scene: Scene) -> list[str]:
     text = RECIPE
     if scene.chance.random() < 0.3:
-        text = text.replace("m.onnx", scene.chance.choice([*FACTORIES, "absent.onnx", "..", "/etc/passwd", "."]))
+        if scene.chance.random() < 0.5:
+            text = text.replace("m.onnx", scene.chance.choice(["absent.onnx", "..", "/etc/passwd", "."]))
+        else:
+            text = text.replace("onnx =", "model =").replace('["check"', '["export", "check"')
+            text = text.replace("m.onnx", scene.chance.choice(FACTORIES))
     scene.write("m.onnx", scene.seeds.models[0])
     return ["run", scene.write("r.toml", _mutated_toml(scene.chance, text)), "--out", "runs"]
 

@@ -81,3 +81,12 @@ def test_the_page_lists_every_limit() -> None:
     page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` \| ([\d,]+) (.+?) \| (.+?) \|$", page, re.MULTILINE)
     assert listed == [(each.variable, f"{each.usual:,}", each.unit, each.what) for each in LIMITS]
+
+
+def test_a_log_of_lines_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlaflow.parse.text import lines_of
+
+    monkeypatch.setenv("DLAFLOW_MAX_LOG_LINES", "10")
+    (tmp_path / "a.log").write_bytes(b"\n" * 11)
+    with pytest.raises(InputError, match=r"at most 10 lines, received 11\..*DLAFLOW_MAX_LOG_LINES"):
+        next(lines_of(tmp_path / "a.log"))

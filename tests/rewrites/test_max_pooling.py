@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import onnx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,3 +32,22 @@ def test_maxima_over_channels_are_refused(rewritten: Callable) -> None:
     outcome = rewritten(MaxPooling(), "y = ReduceMax<axes=[1]>(x)", (1, 3, 4, 4))
     assert not outcome.changed
     assert "H and W" in next(iter(outcome.refused.values()))
+
+
+@pytest.mark.parametrize("window", [400, 2**31])
+def test_a_window_of_any_size_becomes_no_endless_chain(window: int, tmp_path: Path) -> None:
+    from dlaflow.cli import main
+
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> net (float[1,3,8,8] x) => (float[1,3,1,8] y)
+        {{ y = MaxPool <kernel_shape = [{window}, 1]> (x) }}"""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    assert main(["check", str(path), "--board", "agx-orin-64gb", "--jetpack", "6.2", "-q"]) in {0, 1, 2}
+
+
+def test_an_attribute_of_another_type_is_none() -> None:
+    from dlaflow.rewrites.draft import integer
+
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    node.attribute.append(onnx.helper.make_attribute("axis", onnx.TensorProto(name="t", data_type=1)))
+    assert integer(node, "axis", 7) == 7

@@ -74,7 +74,7 @@ def _by_rows(text: str) -> ProfileFile:
     documents: list[list[dict[str, object]]] = [[]]
     for match in _ITEM.finditer(text):
         if match["count"]:
-            documents.append([{"count": int(match["count"])}])
+            documents.append([{"count": integer(match["count"]) or 0}])
         else:
             figures = {key: number(match[key] or "") for key in ("timeMs", "averageMs", "medianMs", "percentage")}
             documents[-1].append({"name": match["name"], **figures})

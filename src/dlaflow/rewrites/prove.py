@@ -124,6 +124,7 @@ def _difference(label: str, pairs: list[tuple[dict[str, Array], dict[str, Array]
     same, images = 0, 0
     for before, after in pairs:
         for name, old in before.items():
+            check_room(4 * 8 * old.size, f"the output {name!r} of a proof")  # both in float64, and their differences
             first = np.asarray(old, np.float64)
             second = np.asarray(after[name], np.float64)
             if not np.isfinite(first).all():

@@ -20,6 +20,7 @@ from dlaflow.build.device_memory import Array, DeviceBuffer, DeviceMemory, open_
 from dlaflow.build.manifest import Here, read_manifest, verify
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.reading import open_regular
 from dlaflow.runtime.ort import OrtRunner
 from dlaflow.targets.features import has
 
@@ -305,9 +306,9 @@ def is_engine(path: str | Path) -> bool:
     if Path(path).suffix in ENGINE_SUFFIXES:
         return True
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return file.read(4) in _PLAN_MAGIC
-    except OSError:
+    except (OSError, InputError):
         return False
 
 
