@@ -139,11 +139,19 @@ def test_a_recipes_networks_lie_beside_it(module: str, tmp_path: Path, monkeypat
 
 
 def test_two_modules_of_one_name_are_told_apart(module: str, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        write(tmp_path / name, module, NETWORK)
-    assert build_model(beside(f"{module}:make", tmp_path / "one")).out_features == 3
-    with pytest.raises(InputError, match="another module"):
-        build_model(beside(f"{module}:make", tmp_path / "two"))
+    write(tmp_path / "one", module, NETWORK)
+    write(tmp_path / "two", module, NETWORK.replace("2, 3", "2, 4"))
+    for folder, size in (("one", 3), ("two", 4), ("one", 3)):
+        assert build_model(beside(f"{module}:make", tmp_path / folder)).out_features == size
+
+
+def test_an_installed_package_that_is_loaded_is_not_replaced(module: str) -> None:
+    write(Path(), "msgspec", f"{NETWORK}{OPEN}")
+    loaded = sys.modules["msgspec"]
+    with pytest.raises(InputError, match="another module 'msgspec' is loaded"):
+        build_model("msgspec:make")
+    assert sys.modules["msgspec"] is loaded
+    assert not Path("pwned").exists()
 
 
 @pytest.mark.parametrize("model", ["subprocess:getoutput@cmd=touch pwned", "/tmp/evil/net:make", "../net:make"])

@@ -81,7 +81,7 @@ def load(found: Reference) -> Callable[..., object]:
     from torch import nn
 
     with importable(found.folder):
-        _refuse_namesake(found)
+        _forget_namesake(found)
         _refuse_elsewhere(found.module, found)
         factory = getattr(_imported(found), found.factory)
         made_by = inspect.unwrap(factory)
@@ -131,13 +131,21 @@ def _refuse_python_itself(module: str, name: str) -> None:
         raise UsageError(f"{name} cannot be a network", expected=_PLACES, received=received)
 
 
-def _refuse_namesake(found: Reference) -> None:
-    """Python keeps one module of a name: the one in the folder must be it."""
-    known = getattr(sys.modules.get(_top(found.module)), "__file__", None)
-    there = PathFinder.find_spec(_top(found.module), [str(found.folder.resolve())])
-    if known is not None and there is not None and there.origin not in (None, known):
-        what = f"another module {_top(found.module)!r} is loaded, from {known}"
+def _forget_namesake(found: Reference) -> None:
+    """Python keeps one module of a name: that of another folder makes room for this one's, an installed package never.
+
+    Raises InputError for the latter.
+    """
+    top = _top(found.module)
+    known = getattr(sys.modules.get(top), "__file__", None)
+    there = PathFinder.find_spec(top, [str(found.folder.resolve())])
+    if known is None or there is None or there.origin in (None, known):
+        return
+    if _is_installed(Path(known).parent if Path(known).stem == "__init__" else Path(known)):
+        what = f"another module {top!r} is loaded, from {known}"
         raise InputError(what, then=f"Rename the one in {found.folder.resolve()}.")
+    for name in [each for each in sys.modules if _top(each) == top]:
+        del sys.modules[name]
 
 
 def _refuse_elsewhere(module: str, found: Reference) -> None:
@@ -160,9 +168,13 @@ def _refuse_elsewhere(module: str, found: Reference) -> None:
 
 def _is_allowed(place: Path, folder: Path) -> bool:
     """Whether a file or a package's folder lies right in `folder` or among installed packages, not deeper in either."""
+    return folder.resolve() in (place.parent, place.resolve().parent) or _is_installed(place)
+
+
+def _is_installed(place: Path) -> bool:
     roots, projects = _installed()
     forms = {place, place.resolve()}
-    return any(each.parent in (folder.resolve(), *roots) or any(map(each.is_relative_to, projects)) for each in forms)
+    return any(each.parent in roots or any(map(each.is_relative_to, projects)) for each in forms)
 
 
 def _absent(module: str, found: Reference) -> UsageError:
