@@ -14,14 +14,16 @@ from math import prod
 from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Network, Shuffle, Tensor
 from dlaflow.placement.nodes import Node, Wiring
 from dlaflow.rules.case import dims
+from dlaflow.rules.examine import doubted
 from dlaflow.rules.moving import ShuffleRank
+from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Device, Finding, Verdict
 
 _RESHAPES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
 _PRODUCTS = frozenset({"MATRIX_MULTIPLY", "FULLY_CONNECTED"})
 
 
-def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
+def settle_shapes(nodes: list[Node], network: Network, version: Version) -> list[Node]:
     """Erase the reshapes that disappear, add the helpers that appear; the nodes come back in network order.
 
     Nodes are changed in place: erased ones become FOLDED, readers are rewired to the tensor that they really read.
@@ -42,6 +44,8 @@ def settle_shapes(nodes: list[Node], network: Network) -> list[Node]:
     for node in nodes:
         if node.runs and _is_reshape(node) and id(node) not in kept and wiring.after(node):
             _erase(node)
+    for helper in helpers.values():
+        helper.findings = [doubted(finding, version) for finding in helper.findings]
     for node in nodes:
         if node.device is Device.DLA:
             node.batch = forms.batch(node)

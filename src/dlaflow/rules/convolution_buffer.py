@@ -75,10 +75,10 @@ class ConvBuffer(Rule):
         width = shape[3]
         if width is None or conv.groups < 1:
             return None
-        own = convolution_banks(conv.in_channels // conv.groups, width, conv, case.bytes_per_element)
+        own = convolution_banks(conv.in_channels // conv.groups, width, conv, case.bytes_of(layer))
         if not limit.allows(own.total):
             return self.breaks(layer, limit, self._text(own))
-        whole = convolution_banks(conv.in_channels, width, conv, case.bytes_per_element)
+        whole = convolution_banks(conv.in_channels, width, conv, case.bytes_of(layer))
         if limit.allows(whole.total):
             return None
         return self.refuses(

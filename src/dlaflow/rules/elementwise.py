@@ -36,7 +36,7 @@ class ElementWiseOperation(Rule):
         if limit is None or operation is None or operation in COMPARISONS or operation in limit.names:
             return None
         contradicted = case.limit("elementwise.division")
-        int8 = case.target.precision == "int8"
+        int8 = case.precision(layer) == "int8"
         if contradicted is not None and operation in contradicted.names and int8:
             return self.breaks(layer, contradicted, operation, expected=limit.text)
         return self.breaks(layer, limit, operation)
