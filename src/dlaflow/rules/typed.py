@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
 
 from dlaflow.graph.layer import ElementWise, Layer, Pooling, Quantize, Tensor
 from dlaflow.graph.typed import PAIR
 from dlaflow.rules.base import Example, ModelRule, Rule
 from dlaflow.rules.case import Case, dims, rank
+from dlaflow.rules.general import RANK_BELOW_4
 from dlaflow.rules.limits_of_model import PlacementRule
 from dlaflow.rules.model import DOCUMENT
 from dlaflow.types import Confidence, Device, Finding, Placement, Remedy, Verdict
@@ -167,7 +167,7 @@ class PairRank(Rule):
 
     id = "DLA292"
     remedy = Remedy.DATA
-    kinds: ClassVar[tuple[str, ...]] = ("*",)
+    kinds = tuple(sorted(RANK_BELOW_4))
     unknown_runs_on = Device.DLA
     expected = "four dimensions"
     source = "build logs of TensorRT 8.5.2 and 10.3.0 for other layers; nothing is published on pairs"
