@@ -21,7 +21,7 @@ class Calibrating(CalibrateOptions):
     """How to calibrate, and what to write: at least one file."""
 
     fp16: Path | None = None
-    """The FP16 model."""
+    """The FP16 model; of a Q/DQ model the same with FP16 for what has no pair."""
     json: Path | None = None
     """Also write every scale and how it was found to this file (it stands beside the cache anyway)."""
     quiet: terminal.Quiet = False
@@ -58,8 +58,8 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
         if how.qdq is not None:
             say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
     if how.fp16 is not None:
-        write_fp16(model, how.fp16)
-        say(f"Wrote {how.fp16}: float16 inside, float32 inputs and outputs")
+        write_fp16(model, how.fp16, how.io_types)
+        say(f"Wrote {how.fp16}: float16 inside, {how.io_types} inputs and outputs")
 
 
 def _summary(calibration: Calibration, images: str) -> str:

@@ -12,6 +12,7 @@ Sources: facts on `qdq.zero_point` and TensorRT 11 (types come from the ONNX fil
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import onnx
 
 _RANK = 4
+"""Dimensions of the tensors that the DLA has a form for."""
 
 
 def write_qdq(
@@ -51,7 +53,11 @@ def write_qdq(
     """
     import onnx
 
-    quantised = qdq_model(as_model(model).whole(), calibration, float_nodes)
+    held = as_model(model)
+    ranks = index(held.proto).ranks
+    fitting = tuple(tensor for tensor in calibration.tensors if ranks.get(tensor.name, _RANK) == _RANK)
+    calibration = replace(calibration, tensors=fitting or calibration.tensors)
+    quantised = qdq_model(held.whole(), calibration, float_nodes)
     if io_types == "float16" or _has_float_rest(quantised):
         quantised = fp16_model(quantised, io_types)
     with atomic_path(out) as temporary:
@@ -76,7 +82,10 @@ def _has_float_rest(model: onnx.ModelProto) -> bool:
 
 
 def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Collection[str] = ()) -> onnx.ModelProto:
-    """The INT8 version of a model in memory, the rest in float32; `model` itself is changed and returned."""
+    """The INT8 version of a model in memory, with every scale of the calibration as a pair and the rest in float32.
+
+    `model` itself is changed and returned.
+    """
     model = for_qdq(model)
     if has_qdq(model):
         raise InputError(
@@ -89,18 +98,14 @@ def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Col
     scales = {
         name: scale
         for name, scale in calibration.scales.items()
-        if scale > 0
-        and np.isfinite(scale)
-        and graph.is_activation(name)
-        and graph.ranks.get(name, _RANK) == _RANK
-        and not only_float(graph, name, float_nodes)
+        if scale > 0 and np.isfinite(scale) and graph.is_activation(name) and not only_float(graph, name, float_nodes)
     }
     if not scales:
         raise InputError(
-            "the calibration knows no tensor of the model that takes a pair",
-            expected="scales of this model, for tensors of four dimensions",
-            received=f"{len(calibration.tensors)} scales",
-            then="Calibrate this model; one without images inside has nothing that the DLA computes in INT8.",
+            "the calibration knows no tensor of the model",
+            expected="scales of this model",
+            received=f"{len(calibration.tensors)} scales of another",
+            then="Calibrate this model.",
         )
     pairs = _Pairs(graph)
     for node in model.graph.node:
