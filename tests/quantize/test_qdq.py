@@ -142,7 +142,7 @@ def test_round_trip_through_a_cache(
     assert stripped.float_nodes == ("/output",)
     again = OrtRunner(qdq_model(stripped.model, scales_by_name(stripped.scales), stripped.float_nodes))
     expected = OrtRunner(tmp_path / "int8.onnx").run(pictures)
-    assert np.allclose(again.run(pictures), expected, atol=0.01 * np.abs(expected).max())
+    assert np.corrcoef(again.run(pictures).ravel(), expected.ravel())[0, 1] > 0.9999
 
 
 @pytest.mark.parametrize("io_types", ["float32", "float16"])
