@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from dlaflow.estimate.answer import Range
 from dlaflow.estimate.latency import estimate
-from dlaflow.graph.load import as_model
+from dlaflow.graph.load import as_model, without_weights
 from dlaflow.graph.typed import PAIR
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.placement.check import check_network, network_of
@@ -39,12 +40,12 @@ class Summary:
     switches: int
     mac_share: float | None
     standalone: bool
-    milliseconds: float | None
+    latency: Range | None
 
     @property
     def placed(self) -> Summary:
         """All but the time."""
-        return replace(self, milliseconds=None)
+        return replace(self, latency=None)
 
     def without_casts(self) -> tuple[tuple[str, str, int | None, int], ...]:
         """The layers without the Casts at float32 outputs, which a float model does not have yet."""
@@ -63,9 +64,9 @@ def placed(model: onnx.ModelProto, precision: str = "int8", jetpack: str = "7.2.
         took = estimate(network, placement, target).latency
     running = [layer for layer in placement.layers if layer.device is not Device.FOLDED and layer.kind not in PAIR]
     layers = tuple((layer.kind, layer.device.value, layer.loadable, layer.macs) for layer in running)
-    found, milliseconds = placement.summary, took.value if took else None
+    found = placement.summary
     ended = (found.loadables, found.switches, found.dla_mac_share, found.standalone_ok)
-    return Summary(layers, *ended, milliseconds), placement
+    return Summary(layers, *ended, took), placement
 
 
 def with_weights(path: Path) -> onnx.ModelProto:
@@ -75,6 +76,10 @@ def with_weights(path: Path) -> onnx.ModelProto:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
             tensor.CopyFrom(numpy_helper.from_array(np.zeros(tuple(tensor.dims), kind), tensor.name))
+    known = {value.name: value for value in onnx.shape_inference.infer_shapes(without_weights(model)).graph.output}
+    for value in model.graph.output:
+        if not value.type.tensor_type.HasField("shape"):
+            value.CopyFrom(known[value.name])
     return model
 
 

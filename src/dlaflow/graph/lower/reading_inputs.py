@@ -192,9 +192,9 @@ def check_quantization(context: Context) -> Iterator[Objection]:
     quantizes = context.node.op_type == "QuantizeLinear" and not is_weights(context, 2)
     if not before(context, "8.5") and seen(context) and (is_one_of(context, 0, "uint8") or (unsigned and quantizes)):
         yield Objection("uint8 is not taken", then=_SYMMETRIC)
-    wide = _WIDE_TYPES & {context.operand(index).tensor.dtype for index in (0, 2) if has(context, index)}
-    if wide and not seen(context):
-        kind = wide.pop()
+    types = (context.operand(index).tensor.dtype for index in (0, 2) if has(context, index))
+    kind = next((dtype for dtype in types if dtype in _WIDE_TYPES), "")
+    if kind and not seen(context):
         then = _FLOAT_BIAS if kind == "int32" else _SYMMETRIC
         yield Objection(f"a pair of {kind} is not taken, INT8 alone", then=then)
     values, zeros = (context.value(index) if is_weights(context, index) else None for index in (1, 2))
