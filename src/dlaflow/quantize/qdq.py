@@ -27,6 +27,7 @@ from dlaflow.quantize.calibration import LEVELS, Calibration
 from dlaflow.quantize.fold import fold_batch_norm
 from dlaflow.quantize.fp16 import IoTypes, fp16_model
 from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, for_qdq, has_qdq, index
+from dlaflow.quantize.numerics import FP16_OPS
 from dlaflow.quantize.plan import LINEAR, only_float
 
 if TYPE_CHECKING:
@@ -65,18 +66,17 @@ def write_qdq(
 
 
 def _has_float_rest(model: onnx.ModelProto) -> bool:
-    """Whether an operator reads or makes a float32 activation without a pair."""
+    """Whether an operator computes in FP16 between its pairs, or reads or makes an activation that has none."""
     graph = index(model)
     for node in model.graph.node:
+        if node.op_type in FP16_OPS:
+            return True
         if node.op_type in QDQ:
             continue
         read = [graph.producer.get(name) for name in node.input if graph.is_activation(name)]
-        if any(maker is None or maker.op_type not in QDQ for maker in read):
-            return True
-        made = [reader for name in node.output if graph.is_activation(name) for reader in graph.consumers.get(name, ())]
-        if any(reader.op_type not in QDQ for reader in made) or any(
-            name in graph.outputs for name in node.output if graph.is_activation(name)
-        ):
+        made = [name for name in node.output if graph.is_activation(name)]
+        around = [*read, *(reader for name in made for reader in graph.consumers.get(name, ()))]
+        if any(other is None or other.op_type not in QDQ for other in around) or {*made} & {*graph.outputs}:
             return True
     return False
 
