@@ -4,14 +4,14 @@
 
 Needs, each beside dlaflow in one environment; what is missing is left out and said:
 
-- nvidia-modelopt 0.47 (`pip install --no-deps nvidia-modelopt lief onnx-graphsurgeon nvidia-ml-py omegaconf pulp`):
-  `modelopt.onnx.quantization` with `--target_dla`, in its default FP16 and in FP32; `modelopt.torch.quantization`, the
-  successor of pytorch-quantization (which is not on PyPI), as an exported QAT model.
+- nvidia-modelopt 0.47 (`pip install --no-deps nvidia-modelopt lief onnx-graphsurgeon nvidia-ml-py omegaconf pulp`
+  and what an ImportError names): `modelopt.onnx.quantization` with `--target_dla`, in its default FP16 and in FP32;
+  `modelopt.torch.quantization`, the successor of pytorch-quantization (not on PyPI), as an exported QAT model.
 - onnxruntime.quantization, symmetric INT8 by channel, with float biases and with its default INT32 ones.
 
-Models are made here with random weights (those of the zoo need torch); images are noise, as only the placement is looked
-at. A cell is `=` where devices, loadables, switches, MACs and standalone are those of the float model judged as
-converted, and `+` with the Casts at float32 outputs left out. Otherwise it says what differs, and the rules that say why.
+Models are made here with random weights (those of the zoo need torch); images are noise, as only the placement
+counts. A cell is `=` where devices, loadables, switches, MACs and standalone are those of the float model judged as
+converted, and `+` with the Casts at float32 outputs left out. Otherwise it says what differs, and which rules say why.
 Behind it stands the estimate, relative to the float model's in INT8.
 """
 
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ import onnx
 # In place of this folder, whose profile.py would stand before Python's own.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests" / "placement")
 
+# ruff: noqa: E402
 from typed_forms import Summary, folded, half, made_up_scales, placed
 
 from dlaflow.graph.load import as_model
@@ -65,8 +67,7 @@ def modelopt(high_precision: str, io: str | None) -> Writer:
     """`python -m modelopt.onnx.quantization --target_dla`."""
 
     def write(source: Path, target: Path) -> None:
-        from modelopt.onnx.quantization import quantize
-
+        quantize = import_module("modelopt.onnx.quantization").quantize
         name, images = noise(source)
         options = {"high_precision_dtype": high_precision, "target_dla": True, "calibration_eps": ["cpu"]}
         direct = {"direct_io_types": True} if io else {}
@@ -112,9 +113,9 @@ def qat(net: object) -> Writer:
     """A torch network with ModelOpt's fake quantisers, exported as QAT models are."""
 
     def write(source: Path, target: Path) -> None:
-        import modelopt.torch.quantization as mtq
         import torch
 
+        mtq = import_module("modelopt.torch.quantization")
         _, images = noise(source)
         batch = torch.from_numpy(images)
         ready = mtq.quantize(net, mtq.INT8_DEFAULT_CFG, lambda model: model(batch))

@@ -236,9 +236,7 @@ class _Writer:
         node.input[2] = f"{stem}.bd"
 
 
-def own(
-    model: onnx.ModelProto, io_types: IoTypes = "float16", float_nodes: tuple[str, ...] = ()
-) -> onnx.ModelProto:
+def own(model: onnx.ModelProto, io_types: IoTypes = "float16", float_nodes: tuple[str, ...] = ()) -> onnx.ModelProto:
     """What `calibrate --qdq` writes."""
     with TemporaryDirectory() as folder:
         source, target = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"

@@ -154,11 +154,7 @@ def test_no_pair_where_the_dla_takes_none_and_no_float32_layer(
     model = onnx.load(tmp_path / "int8.onnx")
     onnx.checker.check_model(model, full_check=True)
     graph = index(model)
-    assert all(
-        graph.ranks[node.input[0]] == 4
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear"
-    )
+    assert all(graph.ranks[node.input[0]] == 4 for node in model.graph.node if node.op_type == "QuantizeLinear")
     wide = {name for name, kind in graph.types.items() if kind == TensorProto.FLOAT} - graph.constants
     assert wide == ({"input", "output"} if io_types == "float32" else set())
     casts = [node.output[0] for node in model.graph.node if node.op_type == "Cast"]

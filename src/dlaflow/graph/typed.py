@@ -1,21 +1,21 @@
 """Typed networks (TensorRT 11): what the pairs of QuantizeLinear and DequantizeLinear make of the layers around them.
 
-The types of the file alone decide, layer by layer. A pair is no work of its own: on constants it makes the weights of the
-layer that reads them, on activations it is a scale. So weights and biases behind a pair become the layer's own, readers
-read what stands before a pair, and each layer gets the precision that it computes in:
+The types of the file alone decide, layer by layer. A pair is no work of its own: on constants it makes the weights of
+the layer that reads them, on activations it is a scale. So weights and biases behind a pair become the layer's own,
+readers read what stands before a pair, and each layer gets the precision that it computes in:
 
 - int8: all that it reads comes out of pairs, all that it makes goes into them. A convolution or product with its
   point-wise followers (scale, ReLU, residual sum), which TensorRT fuses with it, counts as one layer.
 - else the floating-point type of what it reads and makes directly. A convolution with INT8 inputs may write FP16.
 
 A wholly float32 network stays as it is: nothing in it says what it will become.
-Sources: TensorRT's documentation, "Explicit Quantization" and "Strongly Typed Networks"; layers of TensorRT-RTX's parser.
+Sources: TensorRT's documentation, "Explicit Quantization" and "Strongly Typed Networks"; TensorRT-RTX's parser.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dlaflow.graph.layer import Activation, ElementWise, Layer, Network, Quantize, Tensor, elements
@@ -162,7 +162,8 @@ class _Types:
     def _made(self, tensor: Tensor, renamed: Mapping[str, Tensor]) -> Tensor:
         """A tensor as its maker writes it."""
         name = renamed.get(tensor.name, tensor).name
-        return replace(tensor, name=name, scale=None if self._direct.get(tensor.name) else self._scales.get(tensor.name))
+        scale = None if self._direct.get(tensor.name) else self._scales.get(tensor.name)
+        return replace(tensor, name=name, scale=scale)
 
     # What a layer computes in.
 
@@ -213,19 +214,20 @@ class _Types:
     def _float_precision(self, layer: Layer) -> str:
         """The type of what it reads and makes in floating point; an INT8 product may write FP16."""
         reads = [self._follow(tensor) for tensor in layer.inputs if not tensor.constant]
-        written = [tensor for tensor in layer.outputs if self._direct.get(tensor.name) or tensor.name not in self._scales]
+        written = [out for out in layer.outputs if self._direct.get(out.name) or out.name not in self._scales]
         direct = {read.tensor.dtype for read in reads if not read.int8} | {tensor.dtype for tensor in written}
         if not direct & {"float32", "float16"}:
-            direct = set(self._restored(layer)) or {tensor.dtype for tensor in layer.outputs}
+            direct = _restored(layer) or {tensor.dtype for tensor in layer.outputs}
         if "float32" in direct:
             return "float32"
         if layer.kind in PRODUCTS and self._reads_int8(layer):
             return "int8"
         return "float16" if "float16" in direct else ""
 
-    def _restored(self, layer: Layer) -> Iterator[str]:
-        """The types that pairs give what a layer reads."""
-        return (tensor.dtype for tensor in layer.inputs if not tensor.constant and tensor.dtype in {"float32", "float16"})
+
+def _restored(layer: Layer) -> set[str]:
+    """The floating-point types that pairs give what a layer reads."""
+    return {tensor.dtype for tensor in layer.inputs if not tensor.constant} & {"float32", "float16"}
 
 
 def _sums(layer: Layer) -> bool:

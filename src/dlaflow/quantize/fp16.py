@@ -2,8 +2,8 @@
 
 The types of the graph change, not its structure: constants become float16, a Cast stands behind each float32 input and
 before each float32 output. In a Q/DQ model the scales become float16, so that what has no pair computes in FP16; a pair
-at an input or output converts by itself, and there no Cast is needed. What ONNX wants in float32 whatever the model's type (the scales of Resize, all of Range)
-stays in float32, with a Cast on each side where it meets the rest.
+at an input or output converts by itself, and there no Cast is needed. What ONNX wants in float32 whatever the model's
+type (the scales of Resize, all of Range) stays in float32, with a Cast on each side where it meets the rest.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _wide_ends(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with float32 in place of float16 and without the Casts between them; `model` is changed and returned."""
+    """The model with float32 in place of float16, without the Casts between them; `model` is changed and returned."""
     from onnx import numpy_helper
 
     graph, types = model.graph, index(model).types
@@ -137,7 +137,7 @@ def widened(model: onnx.ModelProto) -> onnx.ModelProto:
             node.op_type = "Identity"
             nodes.append(node)
         else:
-            same |= {name: node.output[0] for name in (source, *(old for old, new in same.items() if new == source))}
+            same |= dict.fromkeys([source, *(old for old, new in same.items() if new == source)], node.output[0])
             for made in nodes:
                 made.input[:] = [same.get(name, name) for name in made.input]
                 made.output[:] = [same.get(name, name) for name in made.output]

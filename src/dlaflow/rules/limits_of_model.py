@@ -120,5 +120,5 @@ class LoadableMemory(PlacementRule):
 
 
 def _erased(verdict: Verdict, kind: str) -> bool:
-    """Reshapes that disappear between two DLA layers and pairs, which are scales; constants and shape arithmetic stay."""
+    """Reshapes that disappear between two DLA layers, and pairs, which are scales; constants and the like stay."""
     return verdict is Verdict.NATIVE and kind in {"SHUFFLE", "SQUEEZE", "UNSQUEEZE", *PAIR}

@@ -39,11 +39,9 @@ class AsymmetricPairs(ModelRule):
     id = "DLA014"
     remedy = Remedy.DATA
     expected = "symmetric INT8, or --uint8AsymmetricQuantizationDLA and --adjustForDLA together"
-    source = "ONNX parser flags for DLA, TensorRT 11.3 and 11.4; NvOnnxParser.h 11.1 (DLA 3.16); onnxruntime-ep-tensorrt"
+    source = "TensorRT 11.3 and 11.4, ONNX parser flags for DLA; NvOnnxParser.h 11.1; tests of onnxruntime-ep-tensorrt"
     good = Example(_PAIR.format("y"), constants=_INT8, tensorrt=_TYPED)
-    bad = Example(
-        _PAIR.format("y"), constants=(("s", "float", "0.1"), ("z", "uint8", "128")), tensorrt=_TYPED
-    )
+    bad = Example(_PAIR.format("y"), constants=(("s", "float", "0.1"), ("z", "uint8", "128")), tensorrt=_TYPED)
 
     def examine_model(self, case: Case) -> Finding | None:
         unsigned = [layer for layer, pair in _pairs(case) if pair.unsigned]
