@@ -48,8 +48,8 @@ class Summary:
         return replace(self, latency=None)
 
     def without_casts(self) -> tuple[tuple[str, str, int | None, int], ...]:
-        """The layers without the Casts at float32 outputs, which a float model does not have yet."""
-        return tuple(layer for layer in self.layers if layer[0] != "CAST")
+        """The layers without the Casts at float32 outputs, and without reshapes, of which a Cast may save the last."""
+        return tuple(layer for layer in self.layers if layer[0] not in {"CAST", "SHUFFLE"})
 
 
 def placed(model: onnx.ModelProto, precision: str = "int8", jetpack: str = "7.2.2") -> tuple[Summary, Placement]:
