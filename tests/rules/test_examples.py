@@ -21,6 +21,7 @@ _TYPES = {
     "int64": TensorProto.INT64,
     "int32": TensorProto.INT32,
     "int8": TensorProto.INT8,
+    "uint8": TensorProto.UINT8,
     "bool": TensorProto.BOOL,
 }
 
@@ -73,7 +74,7 @@ def findings(placement: Placement, rule: type[Rule]) -> list[Finding]:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 def test_bad_example_breaks_the_rule_and_good_one_keeps_it(rule, tmp_path):
-    mode = "standalone" if rule.id in {"DLA011", "DLA013", "DLA284"} else "hybrid"
+    mode = "standalone" if rule.id in {"DLA011", "DLA013", "DLA016", "DLA284"} else "hybrid"
     broken = findings(checked(rule.bad, tmp_path, mode), rule)
     assert broken, "the bad example keeps the rule"
     assert broken[0].message

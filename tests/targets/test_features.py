@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from dlaflow.targets.features import features, find_feature, has, trtexec_options
-from dlaflow.targets.release import release_of_tensorrt
+from dlaflow.targets.release import find_release, release_of_tensorrt
 from dlaflow.targets.version import Version, within
+from dlaflow.types import Confidence
 
 SOURCE = Path(__file__).parents[2] / "src" / "dlaflow"
 PROBES = "5.0.6 6.0.1 7.1.3 8.0.1 8.2.1 8.4 8.5.2 8.6.1 8.6.12 9.1 10.0 10.3.0.30 10.7 10.8 10.16 11.0 11.3 11.4 11.4.1"
@@ -68,9 +69,14 @@ def test_features_end_with_their_release(id, last_with, first_without):
     assert not has(id, first_without)
 
 
-def test_uncertain_is_neither_yes_nor_silence():
+def test_what_is_inferred_says_so():
+    """Headers and trtexec of 10.8 to 10.16 keep the switches; three of NVIDIA's sources speak against them."""
     assert not has("dla_on_jetson", "10.13")
-    assert release_of_tensorrt("10.13", "agx-orin-64gb").usable == "uncertain"
+    assert release_of_tensorrt("10.13", "agx-orin-64gb").usable == "no"
+    found = find_feature("dla_on_jetson", Version.parse("10.13"))
+    assert found is not None
+    assert found.confidence is Confidence.INFERRED
+    assert find_release("7.2.1").usable == "no"
 
 
 def test_options_of_trtexec_come_and_go():

@@ -57,7 +57,7 @@ def test_each_release_names_known_boards():
     [
         ("8.5.2", "yes"),
         ("10.7.0", "yes"),
-        ("10.9.0", "uncertain"),
+        ("10.9.0", "no"),
         ("11.0.0", "no"),
         ("11.4.0", "no"),
         ("11.4.1", "yes"),

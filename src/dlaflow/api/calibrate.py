@@ -18,6 +18,7 @@ from dlaflow.quantize.cache import header_for, header_for_reader, write_cache
 from dlaflow.quantize.calibrate import calibrate as run_calibration
 from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar_of, write_calibration
 from dlaflow.quantize.coverage import cover
+from dlaflow.quantize.fp16 import IoTypes
 from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import index, input_shape
 from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
@@ -44,6 +45,9 @@ class CalibrateOptions:
     """Percent of the values that the percentile method keeps."""
     fp16_nodes: str | None = None
     """Nodes that stay in FP16, separated by commas: their tensors get no scale."""
+    io_types: IoTypes = "float32"
+    """The type of inputs and outputs of what is written with --qdq and --fp16. float16 needs no Cast and no GPU at the
+    borders, and a standalone build of TensorRT 11.4 asks for it; the application then feeds float16."""
     residual_ones: bool = False
     """Cache only: write 1.0 for convolutions before a residual sum: DLA software 3.13 or later then fuses both."""
     board: str | None = None
@@ -126,7 +130,7 @@ def calibrate_on(
                 write_calibration(found, sidecar_of(cache))
             count = len(scales)
         if options.qdq is not None:
-            write_qdq(held.path, found, Path(options.qdq), float_nodes=float_nodes)
+            write_qdq(held.path, found, Path(options.qdq), float_nodes=float_nodes, io_types=options.io_types)
     return Calibrated(found, chosen.description, header, count)
 
 

@@ -13,6 +13,7 @@ from dlaflow.build.config import BuildConfig, IOFormat
 from dlaflow.errors import UsageError
 from dlaflow.targets.features import find_feature, has, trtexec_options
 from dlaflow.targets.version import Version
+from dlaflow.types import Confidence
 
 Via = Literal["trtexec", "python", "rtx"]
 
@@ -192,9 +193,9 @@ def _about_dla(config: BuildConfig, release: Version, tensorrt: str, via: Via) -
     if not config.on_dla:
         return
     on_jetson = find_feature("dla_on_jetson", release)
-    if on_jetson is not None and on_jetson.value == "uncertain":
+    if on_jetson is not None and on_jetson.value == "no" and on_jetson.confidence is Confidence.INFERRED:
         yield Caution(
-            f"NVIDIA names 10.7 as the last 10.x with a DLA; whether {tensorrt} still builds for it is not known.",
+            f"NVIDIA names 10.7 as the last 10.x with a DLA: that {tensorrt} has none is inferred, nobody tried it.",
             "If the build reports no DLA core, use JetPack 6 (10.3) or TensorRT 11.4.1 and later.",
         )
     elif not has("dla_on_jetson", release):

@@ -23,7 +23,7 @@ class Calibrating(CalibrateOptions):
     """How to calibrate, and what to write: at least one file."""
 
     fp16: Written | None = None
-    """The FP16 model."""
+    """The FP16 model; of a Q/DQ model the same with FP16 for what has no pair."""
     json: Written | None = None
     """Also write every scale and how it was found to this file (it stands beside the cache anyway)."""
     quiet: terminal.Quiet = False
@@ -56,7 +56,7 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
             if how.json is not None:
                 write_calibration(found.calibration, how.json)
         if how.fp16 is not None:
-            write_fp16(model, how.fp16)
+            write_fp16(model, how.fp16, how.io_types)
     if found is not None:
         terminal.say(*(f"warning: {warning}" for warning in found.calibration.warnings), stderr=True)
         say(_summary(found.calibration, found.images))
@@ -65,7 +65,7 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
         if how.qdq is not None:
             say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
     if how.fp16 is not None:
-        say(f"Wrote {how.fp16}: float16 inside, float32 inputs and outputs")
+        say(f"Wrote {how.fp16}: float16 inside, {how.io_types} inputs and outputs")
 
 
 def _summary(calibration: Calibration, images: str) -> str:

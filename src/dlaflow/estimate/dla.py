@@ -76,13 +76,15 @@ PARAMETER_NAMES = tuple(field.name for field in fields(DlaParameters))
 
 @dataclass(frozen=True, slots=True)
 class DlaEngine:
-    """One set of parameters with the hardware figures they are relative to."""
+    """One set of parameters with the hardware figures that they are relative to."""
 
     generation: str
     precision: str
     macs_per_clock: float
     bytes_per_element: int
     parameters: DlaParameters
+    beside: DlaEngine | None = None
+    """The other precision, for steps of a typed network that differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class StepTable:
     positions: Array
     batch: Array
     points: Array
+    width: Array
     matrix: npt.NDArray[np.bool_]
     grouped: npt.NDArray[np.bool_]
 
@@ -137,6 +140,7 @@ class StepTable:
             positions=column([max(1, step.positions) for step in steps]),
             batch=column([max(1, step.batch) for step in steps]),
             points=column([step.points for step in steps]),
+            width=column([step.width for step in steps]),
             matrix=np.asarray([step.matrix for step in steps], dtype=np.bool_),
             grouped=np.asarray([step.grouped for step in steps], dtype=np.bool_),
         )
@@ -152,7 +156,19 @@ class StepTimes:
 
 
 def step_times(table: StepTable, engine: DlaEngine, conditions: Conditions) -> StepTimes:
-    """How long each step takes on one DLA core, in ms."""
+    """How long each step takes on one DLA core, in ms; with an engine beside, each in the precision of its types."""
+    usual = _step_times(table, engine, conditions)
+    if engine.beside is None or not (other := table.width == engine.beside.bytes_per_element).any():
+        return usual
+    found = _step_times(table, engine.beside, conditions)
+    return StepTimes(
+        np.where(other, found.compute, usual.compute),
+        np.where(other, found.memory, usual.memory),
+        np.where(other, found.total, usual.total),
+    )
+
+
+def _step_times(table: StepTable, engine: DlaEngine, conditions: Conditions) -> StepTimes:
     p = engine.parameters
     clocks_per_ms = conditions.dla_mhz * 1e3
     connected = table.positions <= 1

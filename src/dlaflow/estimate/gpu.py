@@ -62,6 +62,7 @@ class Kernels:
     outputs: Array
     grouped: npt.NDArray[np.bool_]
     launches: Array
+    width: Array
 
     @classmethod
     def of(cls, steps: Sequence[TimedStep]) -> Kernels:
@@ -73,15 +74,16 @@ class Kernels:
             outputs=column([max(1, step.outputs) for step in steps]),
             grouped=np.asarray([step.grouped for step in steps], dtype=np.bool_),
             launches=column([step.kernels for step in steps]),
+            width=column([step.width for step in steps]),
         )
 
 
 def kernel_times(
     kernels: Kernels, parameters: GpuParameters, hardware: GpuHardware, precision: str, *, graphs: bool = False
 ) -> Array:
-    """The ms of each kernel, at INT8 or FP16. `graphs`: launched from a captured CUDA graph."""
+    """The ms of each kernel, at INT8 or FP16 unless types say more. `graphs`: launched from a captured CUDA graph."""
     p = parameters
-    width = 1 if precision == "int8" else 2
+    width = np.where(kernels.width > 0, kernels.width, 1 if precision == "int8" else 2)
     peak = hardware.int8_tops / 2 * 1e9 / width
     utilisation = kernels.reduced / (kernels.reduced + np.where(kernels.grouped, p.half_grouped, p.half_reduced))
     utilisation *= kernels.outputs / (kernels.outputs + p.half_outputs * hardware.multiprocessors)

@@ -14,6 +14,7 @@ from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
 from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
 from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network, Reading
+from dlaflow.rules.case import judged
 from dlaflow.targets.target import Target
 from dlaflow.targets.version import Version
 from dlaflow.types import Placement
@@ -51,7 +52,10 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
 
     Raises UsageError for a power mode that the board does not have.
     """
+    target = judged(network, target)
     setting = _setting(target, power_mode)
+    if network.typed:
+        setting = replace(setting, dla=_with_other(setting.dla, target))
     asked = placement.target.batch
     batch = _batch_of(network) or asked
     if network.dynamic_inputs:
@@ -97,6 +101,12 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
         ),
         notes=(*_notes(setting, work), *fixed),
     )
+
+
+def _with_other(found: DlaSet, target: Target) -> DlaSet:
+    """The set with the other precision beside it, for layers whose types ask for that."""
+    other = dla_set(found.engine.generation, "fp16" if target.precision == "int8" else "int8", target.board.id)
+    return replace(found, engine=replace(found.engine, beside=other.engine))
 
 
 def _batch_of(network: Network) -> int | None:

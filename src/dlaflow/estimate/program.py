@@ -33,6 +33,7 @@ _NORMALIZATION_KERNELS = 6
 """A float32 plugin between INT8 layers: conversion in, mean, variance, normalisation, affine part, conversion out."""
 _STEERING = frozenset({"TRIP_LIMIT", "CONDITION"})
 """Layers that decide how often, or whether, others run."""
+_WIDTHS = {"int8": 1, "float16": 2, "float32": 4}
 _DLA_FUSED_ACTIVATIONS = frozenset({"RELU", "CLIP", "LEAKY_RELU"})
 
 
@@ -52,7 +53,8 @@ class TimedStep:
     number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
     and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
     and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
-    `groups` is that of a convolution; `kernels` is how many launches the step is on the GPU.
+    `groups` is that of a convolution; `kernels` is how many launches the step is on the GPU; `width` the bytes per
+    element where the types of the file say it (0: as the engine).
     """
 
     name: str
@@ -71,6 +73,7 @@ class TimedStep:
     groups: int = 1
     kernels: int = 1
     layers: tuple[str, ...] = ()
+    width: int = 0
 
     @property
     def grouped(self) -> bool:
@@ -302,6 +305,7 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Timed
         groups=first.attributes.groups if isinstance(first.attributes, Convolution) else 1,
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
         layers=tuple(layer.name for layer in group),
+        width=_WIDTHS.get(first.precision, 0),
     )
 
 

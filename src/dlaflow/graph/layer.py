@@ -19,12 +19,14 @@ class Tensor:
 
     `shape` is None when even the rank is unknown. `dtype` is ONNX's lower-case name (float32, float16, int64, bool).
     `constant` is true when the value is known before run time (an initializer, or shape arithmetic that folds).
+    `scale` is that of the pair which makes it INT8 in a typed network (None: it is what `dtype` says).
     """
 
     name: str
     shape: Dims | None
     dtype: str
     constant: bool = False
+    scale: float | None = None
 
     @property
     def rank(self) -> int:
@@ -182,9 +184,14 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Quantize:
-    """QUANTIZE and DEQUANTIZE. `axis` is None for per-tensor scales."""
+    """QUANTIZE and DEQUANTIZE.
+
+    `axis` is None for per-tensor scales, of which `scale` is the value (None: computed); `unsigned` is UINT8.
+    """
 
     axis: int | None
+    scale: float | None = None
+    unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +242,7 @@ class Layer:
     folded: bool = False
     macs: int = 0
     weight_elements: int = 0
+    precision: str = ""
 
 
 class Reading(str, Enum):
@@ -275,7 +283,8 @@ class Network:
 
     `dynamic_inputs` names inputs that had dimensions besides the batch left open; `unknown_ops` the operators that no
     TensorRT importer is known for; `refusals` what the release's parser does not read, in the order in which it meets
-    it. The layers are those of the model as ONNX means it, for what comes behind a refusal too.
+    it. The layers are those of the model as ONNX means it, for what comes behind a refusal too. `typed`: the file gives
+    FP16 or INT8 types, so that they decide layer by layer.
     """
 
     layers: tuple[Layer, ...]
@@ -284,6 +293,7 @@ class Network:
     dynamic_inputs: tuple[str, ...] = ()
     unknown_ops: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    typed: bool = False
 
 
 def elements(shape: Dims | None) -> int:

@@ -11,9 +11,14 @@ from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
 from dlaflow.graph.shapes import Shapes, infer
+from dlaflow.graph.typed import typed
 from dlaflow.placement.answers import Known, known_answers
 from dlaflow.placement.place import place
+from dlaflow.rules.case import judged
+from dlaflow.targets.features import has
+from dlaflow.targets.limits import find_limit
 from dlaflow.targets.target import Target
+from dlaflow.targets.version import Version
 from dlaflow.types import ModelInfo, Placement
 
 
@@ -44,7 +49,8 @@ def network_of(model: Model, target: Target, shapes: Shapes | None = None) -> Ne
 
     Raises UsageError for shapes that do not fit the model.
     """
-    return lower(model, tensorrt=str(target.version), batch=target.batch, fixed=target.shapes, shapes=shapes)
+    network = lower(model, tensorrt=str(target.version), batch=target.batch, fixed=target.shapes, shapes=shapes)
+    return _with_types(network, target.version, target.dla)
 
 
 def network_placed(model: Model, placement: Placement) -> Network:
@@ -52,13 +58,21 @@ def network_placed(model: Model, placement: Placement) -> Network:
     known = {name: dims for name, dims in placement.model.inputs.items() if dims and -1 not in dims}
     fixed = tuple(FixedShape(name, tuple(dims)) for name, dims in known.items())
     batch = None if fixed else placement.target.batch or None
-    return lower(model, tensorrt=placement.target.tensorrt, batch=batch, fixed=fixed)
+    network = lower(model, tensorrt=placement.target.tensorrt, batch=batch, fixed=fixed)
+    return _with_types(network, Version.parse(placement.target.tensorrt), placement.target.dla)
+
+
+def _with_types(network: Network, version: Version, dla: str | None) -> Network:
+    """The network as its types make it, where types alone decide and the DLA takes pairs."""
+    pairs = find_limit("quantize.available", version, dla or "v2")
+    return typed(network) if pairs is not None and has("typed_only", version) else network
 
 
 def check_network(
     model: Model, network: Network, target: Target, answers: Mapping[str, Known] | None = None
 ) -> Placement:
     """The same for a model whose network is already there."""
+    target = judged(network, target)
     if answers is None:
         answers = known_answers(target.board.soc, target.release.tensorrt, target.precision)
     inputs = {tensor.name: [-1 if dim is None else dim for dim in tensor.shape or ()] for tensor in network.inputs}

@@ -14,6 +14,7 @@ from math import prod
 from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Network, Shuffle, Tensor
 from dlaflow.placement.nodes import Node, Wiring
 from dlaflow.rules.case import dims
+from dlaflow.rules.examine import doubted
 from dlaflow.rules.moving import ShuffleRank
 from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Device, Finding, Verdict
@@ -44,6 +45,8 @@ def settle_shapes(nodes: list[Node], network: Network, version: Version) -> list
     for node in nodes:
         if node.runs and _is_reshape(node) and id(node) not in kept and wiring.after(node):
             _erase(node)
+    for helper in helpers.values():
+        helper.findings = [doubted(finding, version) for finding in helper.findings]
     for node in nodes:
         if node.device is Device.DLA:
             node.batch = forms.batch(node)

@@ -20,6 +20,7 @@ from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Verdict
 
 _ELEMENT_BYTES = {"int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "bool": 1, "int8": 1, "uint8": 1}
+_TYPED_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _OF_CANDIDATES = frozenset(rule.id for rule in LAYER_RULES if rule.judges_candidates)
 
 
@@ -118,7 +119,7 @@ def _live(node: Node) -> Iterator[Tensor]:
 
 def _placed(node: Node, loadable: int | None, case: Case) -> PlacedLayer:
     layer = node.layer
-    weights = layer.weight_elements * case.bytes_per_element if layer else 0
+    weights = layer.weight_elements * case.bytes_of(layer) if layer else 0
     return PlacedLayer(
         name=node.name,
         kind=node.kind,
@@ -166,8 +167,11 @@ def _macs(nodes: Iterable[Node]) -> int:
 
 
 def _bytes(tensor: Tensor, case: Case) -> int:
-    """The bytes of a tensor in the target's precision; 0 when its shape is unknown."""
-    return elements(tensor.shape) * _ELEMENT_BYTES.get(tensor.dtype, case.bytes_per_element)
+    """The bytes of a tensor as the types of the file have it, else the target's precision; 0 for an unknown shape."""
+    width = _ELEMENT_BYTES.get(tensor.dtype, case.bytes_per_element)
+    if case.network.typed:
+        width = 1 if tensor.scale is not None else _TYPED_BYTES.get(tensor.dtype, width)
+    return elements(tensor.shape) * width
 
 
 def _batch_of(case: Case) -> int:

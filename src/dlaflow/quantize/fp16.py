@@ -1,8 +1,9 @@
-"""Write an FP16 model: weights and activations in float16, inputs and outputs left in float32.
+"""Write an FP16 model: weights and activations in float16, inputs and outputs in float32 or float16.
 
-The types of the graph change, not its structure: constants become float16, a Cast stands behind each float input and
-before each float output. What ONNX wants in float32 whatever the model's type (the scales of Resize, all of Range)
-stays in float32, with a Cast on each side where it meets the rest.
+The types of the graph change, not its structure: constants become float16, a Cast stands behind each float32 input and
+before each float32 output. In a Q/DQ model the scales become float16, so that what has no pair computes in FP16; a pair
+at an input or output converts by itself, and there no Cast is needed. What ONNX wants in float32 whatever the model's
+type (the scales of Resize, all of Range) stays in float32, with a Cast on each side where it meets the rest.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,35 +19,46 @@ from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
-from dlaflow.quantize.model import QUANTISED, has_graph, index, opset_of
+from dlaflow.quantize.model import HALF_SCALES, QDQ, QUANTISED, for_qdq, has_graph, has_qdq, index, opset_of
 
 if TYPE_CHECKING:
     import onnx
 
 _FLOAT, _FLOAT16 = 1, 10
 _LARGEST = float(np.finfo(np.float16).max)
+_SMALLEST = np.float16(2.0**-24)
+"""What a scale that float16 cannot hold becomes: 0 would be refused."""
 _TYPE_ATTRIBUTES = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "EyeLike": "dtype"}
 
 
-def write_fp16(model: Model | Path, out: Path) -> None:
-    """Write the FP16 version of `model`.
+IoTypes = Literal["float32", "float16"]
+"""The type of the float inputs and outputs of a model that is written."""
 
-    Raises InputError when the model cannot be read, holds Q/DQ or nested graphs, or has weights beyond float16's range.
+
+def write_fp16(model: Model | Path, out: Path, io_types: IoTypes = "float32") -> None:
+    """Write the FP16 version of `model`; of a Q/DQ model that of what has no pairs.
+
+    Raises InputError when the model cannot be read, holds integer operators or nested graphs, or has weights beyond
+    float16's range.
     """
-    converted = fp16_model(as_model(model).whole())
+    converted = fp16_model(as_model(model).whole(), io_types)
     write_atomic(out, converted.SerializeToString())
 
 
-def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The FP16 version of a model in memory; `model` itself is changed and returned."""
+def fp16_model(model: onnx.ModelProto, io_types: IoTypes = "float32") -> onnx.ModelProto:
+    """The FP16 version of a model in memory; `model` itself may be changed."""
+    _refuse(model.graph)
+    if has_qdq(model):
+        model = for_qdq(model, HALF_SCALES)
     graph = model.graph
-    _refuse(graph)
+    wide, exact = _wide_ends(graph) if io_types == "float32" else (set[str](), set[str]())
     types = index(model).types
     ports = [_float_ports(node, opset_of(model, node.domain) or 1) for node in graph.node]
     kept = _kept(graph, ports)
+    scales = {node.input[1] for node in graph.node if node.op_type in QDQ}
     for tensor in graph.initializer:
-        if tensor.name not in kept:
-            _narrow(tensor, tensor.name)
+        if tensor.name not in kept | exact:
+            _narrow(tensor, tensor.name, scale=tensor.name in scales)
     for node in graph.node:
         _narrow_attributes(node, keep=any(name in kept for name in node.output))
     del graph.value_info[:]
@@ -54,8 +66,80 @@ def fp16_model(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in graph.input:  # older files list their weights here too
         if value.name in stored:
             value.type.tensor_type.elem_type = stored[value.name]
-    _cast_around(graph, ports, {name for name, kind in types.items() if kind == _FLOAT and name not in kept})
-    _cast_ends(graph, set(stored))
+    _cast_around(graph, ports, {name for name, kind in types.items() if kind == _FLOAT and name not in kept | wide})
+    if io_types == "float32":
+        _cast_ends(graph, stored.keys() | wide)
+    for value in (*graph.input, *graph.output) if io_types == "float16" else ():
+        if value.type.tensor_type.elem_type == _FLOAT and value.name not in stored:
+            value.type.tensor_type.elem_type = _FLOAT16
+    return model
+
+
+def _wide_ends(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
+    """The inputs that QuantizeLinear alone reads and the outputs of DequantizeLinear, and their scales in float32."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    first = {value.name for value in graph.input if value.name in readers}
+    first = {name for name in first if all(node.op_type == "QuantizeLinear" for node in readers[name])}
+    last = {value.name for value in graph.output if value.name not in readers}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    ends: set[str] = set()
+    exact: set[str] = set()
+    for node in graph.node:
+        quantizes = node.op_type == "QuantizeLinear" and node.input[0] in first
+        if not (quantizes or (node.op_type == "DequantizeLinear" and node.output[0] in last)):
+            continue
+        scale = stored.get(node.input[1])
+        if scale is None or scale.data_type != _FLOAT:
+            continue
+        if (name := f"{scale.name}_float32") not in stored:
+            stored[name] = graph.initializer.add()
+            stored[name].CopyFrom(scale)
+            stored[name].name = name
+        node.input[1] = name
+        exact.add(name)
+        ends.add(node.input[0] if quantizes else node.output[0])
+    return ends, exact
+
+
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with float32 in place of float16, without the Casts between them; `model` is changed and returned."""
+    from onnx import numpy_helper
+
+    graph, types = model.graph, index(model).types
+    floats = {_FLOAT, _FLOAT16}
+    constants = [attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t")]
+    for tensor in (*graph.initializer, *constants):
+        if tensor.data_type == _FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == _FLOAT16:
+            value.type.tensor_type.elem_type = _FLOAT
+    ends = {value.name for value in graph.output}
+    same: dict[str, str] = {}
+    nodes = []
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        for attribute in node.attribute:
+            if attribute.name in {_TYPE_ATTRIBUTES.get(node.op_type), "output_dtype"} and attribute.i == _FLOAT16:
+                attribute.i = _FLOAT
+        if node.op_type != "Cast" or not {types.get(node.input[0]), types.get(node.output[0])} <= floats:
+            nodes.append(node)
+        elif node.output[0] not in ends:
+            same[node.output[0]] = node.input[0]
+        elif (source := node.input[0]) in ends or not any(source in made.output for made in nodes):
+            del node.attribute[:]
+            node.op_type = "Identity"
+            nodes.append(node)
+        else:
+            same |= dict.fromkeys([source, *(old for old, new in same.items() if new == source)], node.output[0])
+            for made in nodes:
+                made.input[:] = [same.get(name, name) for name in made.input]
+                made.output[:] = [same.get(name, name) for name in made.output]
+    replace_nodes(graph, nodes)
+    del graph.value_info[:]
     return model
 
 
@@ -130,10 +214,10 @@ def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
 
 def _refuse(graph: onnx.GraphProto) -> None:
     for node in graph.node:
-        if node.op_type in QUANTISED:
+        if node.op_type in QUANTISED - QDQ:
             raise InputError(
                 "the model is quantised already",
-                expected="a float32 model",
+                expected="a float32 model, or one with QuantizeLinear and DequantizeLinear",
                 received=f"{node.op_type} nodes",
                 then="Convert the model before quantising it.",
             )
@@ -151,7 +235,7 @@ def _refuse(graph: onnx.GraphProto) -> None:
             )
 
 
-def _narrow(tensor: onnx.TensorProto, name: str) -> None:
+def _narrow(tensor: onnx.TensorProto, name: str, *, scale: bool = False) -> None:
     from onnx import numpy_helper
 
     if tensor.data_type != _FLOAT:
@@ -164,7 +248,8 @@ def _narrow(tensor: onnx.TensorProto, name: str) -> None:
             expected=f"magnitudes up to {_LARGEST:.0f}",
             received=float(np.abs(finite).max()),
         )
-    tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), tensor.name))
+    half = np.maximum(value.astype(np.float16), _SMALLEST) if scale and (value > 0).all() else value.astype(np.float16)
+    tensor.CopyFrom(numpy_helper.from_array(np.asarray(half), tensor.name))
 
 
 def _narrow_attributes(node: onnx.NodeProto, *, keep: bool) -> None:

@@ -31,6 +31,9 @@ QUANTISED = QDQ | {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLi
 _OPSET = 13
 """The first opset whose QuantizeLinear knows an axis."""
 
+HALF_SCALES = 19
+"""The first opset whose QuantizeLinear takes float16 scales."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -38,7 +41,8 @@ class Graph:
 
     `stored` are the initializers and the tensors of Constant nodes, by the names that nodes take them by.
     `types` maps a tensor to ONNX's element type where shape inference knows it, `constants` holds the names of tensors
-    known before run time (initializers, Constant nodes and everything computed from them alone).
+    known before run time (initializers, Constant nodes and everything computed from them alone), `ranks` the number of
+    dimensions where it is known.
     """
 
     proto: onnx.ModelProto
@@ -47,6 +51,7 @@ class Graph:
     stored: Mapping[str, onnx.TensorProto] = field(repr=False)
     types: Mapping[str, int] = field(repr=False)
     constants: frozenset[str] = field(repr=False)
+    ranks: Mapping[str, int] = field(repr=False)
 
     @property
     def inputs(self) -> list[str]:
@@ -85,7 +90,8 @@ def index(model: onnx.ModelProto) -> Graph:
         known = all(name in constants or not name for name in node.input)
         if known and not node.op_type.startswith("Random") and not has_graph(node):
             constants.update(node.output)
-    return Graph(model, producer, consumers, stored, _element_types(model), frozenset(constants))
+    types, ranks = _types_and_ranks(model)
+    return Graph(model, producer, consumers, stored, types, frozenset(constants), ranks)
 
 
 def has_qdq(model: onnx.ModelProto) -> bool:
@@ -113,11 +119,12 @@ def has_graph(node: onnx.NodeProto) -> bool:
     return any(attribute.type in {_GRAPH, _GRAPHS} for attribute in node.attribute)
 
 
-def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+def _types_and_ranks(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
     inferred = infer_shapes(without_weights(model), {}, Path("the model")).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     found = {value.name: value.type.tensor_type.elem_type for value in values}
-    return found | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    types = found | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    return types, {value.name: len(dims) for value in values if (dims := dims_of(value)) is not None}
 
 
 def drop_unused_initializers(model: onnx.ModelProto) -> None:
@@ -138,24 +145,24 @@ def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
     return (dims_of(inputs[0]) or ())[1:]
 
 
-def for_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
+def for_qdq(model: onnx.ModelProto, opset: int = _OPSET) -> onnx.ModelProto:
     """The model in an opset and a file version that Q/DQ nodes and new constants can be put into; it may be changed.
 
-    Raises InputError when the opset cannot be raised.
+    Raises InputError when the opset cannot be raised to `opset`.
     """
     import onnx
 
-    version = opset_of(model) or _OPSET
+    version = opset_of(model) or opset
     # Before file version 4 every constant had to be an input too.
-    model.ir_version = max(model.ir_version, 4)
-    if version >= _OPSET:
+    model.ir_version = max(model.ir_version, 9 if opset >= HALF_SCALES else 4)
+    if version >= opset:
         return model
     try:
-        return onnx.version_converter.convert_version(model, _OPSET)
+        return onnx.version_converter.convert_version(model, opset)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"the model's opset cannot be raised to {_OPSET}",
-            expected=f"opset {_OPSET} or later",
+            f"the model's opset cannot be raised to {opset}",
+            expected=f"opset {opset} or later",
             received=f"{version}: {reason}",
         ) from None

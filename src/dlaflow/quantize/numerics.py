@@ -5,7 +5,7 @@
   INT32. onnxruntime's own integer kernels are not used: see `dlaflow.quantize.session.SessionOptions`.
 - Sigmoid, Tanh, LRN and Softmax run in FP16 on the DLA although the engine is INT8: what goes in and what comes out is
   rounded to FP16.
-- FP16 models: every tensor is rounded to FP16.
+- FP16 models: every tensor is rounded to FP16; in a Q/DQ model with FP16 types those that no pair rounds to INT8.
 
 onnxruntime's CPU kernels compute FP16 in float32, and it drops the roundings between two of them as superfluous. An
 Unsqueeze and a Squeeze, which do run in FP16, stand between the casts and keep each rounding.
@@ -15,12 +15,14 @@ Not modelled: the DLA's internal formats between fused layers, and TensorRT's ch
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlaflow.graph.verify import replace_nodes
-from dlaflow.quantize.model import add_constant, has_qdq, index, opset_of
+from dlaflow.quantize.fp16 import widened
+from dlaflow.quantize.model import QDQ, add_constant, has_qdq, index, opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +39,8 @@ def as_on_dla(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset_of(model) < _AXES_INPUT_OPSET:
         return model
     if has_qdq(model):
-        _round_around(model)
+        halves = _unpaired_halves(model)
+        _round_around(widened(model) if is_half(model) else model, halves)
     elif is_rounded(model):
         _round_everything(model)
     return model
@@ -45,15 +48,36 @@ def as_on_dla(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def is_rounded(model: onnx.ModelProto) -> bool:
     """Whether a model is quantised or in FP16; its weights need not be loaded."""
-    return has_qdq(model) or any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer)
+    return has_qdq(model) or is_half(model)
 
 
-def _round_around(model: onnx.ModelProto) -> None:
-    """Round the inputs and outputs of the operators that the DLA runs in FP16."""
+def is_half(model: onnx.ModelProto) -> bool:
+    """Whether a model stores FP16 constants."""
+    return any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer)
+
+
+def _unpaired_halves(model: onnx.ModelProto) -> set[str]:
+    """The FP16 tensors of a Q/DQ model that others than QuantizeLinear read, and that come out of no pair."""
+    graph = index(model)
+    halves = {name for name, kind in graph.types.items() if kind == _FLOAT16 and name in graph.producer}
+    return {
+        name
+        for name in halves - graph.constants
+        if graph.producer[name].op_type not in QDQ
+        and any(node.op_type not in QDQ for node in graph.consumers.get(name, [graph.producer[name]]))
+    }
+
+
+def _round_around(model: onnx.ModelProto, halves: Collection[str]) -> None:
+    """Round the inputs and outputs of the operators that the DLA runs in FP16, and what is FP16 in the file."""
     writer = _Rounding(model)
     for node in list(model.graph.node):
         if node.op_type not in FP16_OPS:
+            targets = [name for name in node.output if name in halves]
+            node.output[:] = [f"{name}_exact" if name in halves else name for name in node.output]
             writer.nodes.append(node)
+            for name in targets:
+                writer.rounded(f"{name}_exact", f"{name}_out", name)
             continue
         source, target = node.input[0], node.output[0]
         node.input[0] = writer.rounded(source, f"{target}_in")

@@ -1,9 +1,10 @@
 """Write a Q/DQ model: the calibration as QuantizeLinear/DequantizeLinear pairs inside one plain ONNX file.
 
 Symmetric INT8 with zero points of 0, one scale a tensor for activations and one an output channel for weights, which
-are stored as INT8. Biases stay float32: TensorRT wants them so, and the DLA adds them in higher precision. Every
-activation with a scale gets its pair, so that each layer of the DLA sees typed inputs and outputs (TensorRT 11.4);
-equal scales in a row round only once.
+are stored as INT8. Biases stay in floating point: TensorRT wants them so, and the DLA adds them in higher precision.
+Every activation of four dimensions with a scale gets its pair, so that each layer of the DLA sees typed inputs and
+outputs (TensorRT 11.4); equal scales in a row round only once. Tensors of other ranks get none, as the DLA has no form
+for them. What is left without a pair becomes FP16: the types of the file decide, and the DLA computes no FP32.
 
 Sources: facts on `qdq.zero_point` and TensorRT 11 (types come from the ONNX file), onnx.ai QuantizeLinear-13.
 """
@@ -11,6 +12,7 @@ Sources: facts on `qdq.zero_point` and TensorRT 11 (types come from the ONNX fil
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,27 +25,64 @@ from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.calibration import LEVELS, Calibration
 from dlaflow.quantize.fold import fold_batch_norm
-from dlaflow.quantize.model import Graph, add_constant, drop_unused_initializers, for_qdq, has_qdq, index
+from dlaflow.quantize.fp16 import IoTypes, fp16_model
+from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, for_qdq, has_qdq, index
+from dlaflow.quantize.numerics import FP16_OPS
 from dlaflow.quantize.plan import LINEAR, only_float
 
 if TYPE_CHECKING:
     import onnx
 
+_RANK = 4
+"""Dimensions of the tensors that the DLA has a form for."""
 
-def write_qdq(model: Model | Path, calibration: Calibration, out: Path, *, float_nodes: Collection[str] = ()) -> None:
-    """Write the INT8 version of `model`.
+
+def write_qdq(
+    model: Model | Path,
+    calibration: Calibration,
+    out: Path,
+    *,
+    float_nodes: Collection[str] = (),
+    io_types: IoTypes = "float32",
+) -> None:
+    """Write the INT8 version of `model`; what is not quantised becomes FP16, inputs and outputs are `io_types`.
 
     `float_nodes` names nodes that stay in FP16: their weights are kept, and a tensor that only they touch gets no pair.
 
-    Raises InputError when the model cannot be read, when it has Q/DQ nodes already, or when the calibration knows none
-    of its tensors.
+    Raises InputError when the model cannot be read, when it has Q/DQ nodes already, when the calibration knows none of
+    its tensors, or when what is left does not fit into FP16.
     """
-    quantised = qdq_model(as_model(model).whole(), calibration, float_nodes)
+    held = as_model(model)
+    ranks = index(held.proto).ranks
+    fitting = tuple(tensor for tensor in calibration.tensors if ranks.get(tensor.name, _RANK) == _RANK)
+    calibration = replace(calibration, tensors=fitting or calibration.tensors)
+    quantised = qdq_model(held.whole(), calibration, float_nodes)
+    if io_types == "float16" or _has_float_rest(quantised):
+        quantised = fp16_model(quantised, io_types)
     write_atomic(out, quantised.SerializeToString())
 
 
+def _has_float_rest(model: onnx.ModelProto) -> bool:
+    """Whether an operator computes in FP16 between its pairs, or reads or makes an activation that has none."""
+    graph = index(model)
+    for node in model.graph.node:
+        if node.op_type in FP16_OPS:
+            return True
+        if node.op_type in QDQ:
+            continue
+        read = [graph.producer.get(name) for name in node.input if graph.is_activation(name)]
+        made = [name for name in node.output if graph.is_activation(name)]
+        around = [*read, *(reader for name in made for reader in graph.consumers.get(name, ()))]
+        if any(other is None or other.op_type not in QDQ for other in around) or {*made} & {*graph.outputs}:
+            return True
+    return False
+
+
 def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Collection[str] = ()) -> onnx.ModelProto:
-    """The INT8 version of a model in memory; `model` itself is changed and returned."""
+    """The INT8 version of a model in memory, with every scale of the calibration as a pair and the rest in float32.
+
+    `model` itself is changed and returned.
+    """
     model = for_qdq(model)
     if has_qdq(model):
         raise InputError(

@@ -2,7 +2,7 @@
 
 Understood are pairs on activations, fake-quantised float weights (pytorch-quantization), INT8 weights behind a single
 DequantizeLinear (ModelOpt, onnxruntime) and INT32 biases. Weights come out as the values that the quantised model
-computes with, so that quantising them again changes nothing.
+computes with, so that quantising them again changes nothing. FP16 types become float32, and Casts between them vanish.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
+from dlaflow.quantize.fp16 import widened
 from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, has_qdq, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 from dlaflow.reading import read_text
@@ -46,7 +47,7 @@ def strip_qdq(path: Model | Path) -> Stripped:
     in blocks, or an activation has a scale per channel.
     """
     held = as_model(path)
-    model = held.whole()
+    model = widened(held.whole())
     graph = index(model)
     if not has_qdq(model):
         raise InputError(f"{held.path} has no Q/DQ nodes", expected="a quantised model", then="Calibrate it instead.")

@@ -75,7 +75,7 @@ class SmoothInInt8(Rule):
 
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         act = layer.attributes
-        if case.target.precision != "int8" or not isinstance(act, Activation) or act.type not in {"SIGMOID", "TANH"}:
+        if case.precision(layer) != "int8" or not isinstance(act, Activation) or act.type not in {"SIGMOID", "TANH"}:
             return None
         return self.notes(layer, act.type, expected="it runs in FP16 on the DLA", source="TensorRT developer guide")
 

@@ -53,6 +53,8 @@ class Rule:
     """What is left where no rewrite of `dlaflow fix` matches; None: `remedy`, done by the author."""
     unknown_runs_on: ClassVar[Device] = Device.GPU
     """The likelier device when the rule answers `unknown`, and that of a `conditional` layer as things stand."""
+    of_rank: ClassVar[bool] = False
+    """Whether it is about numbers of dimensions, which the parser may change for the DLA in newer releases."""
     judges_candidates: ClassVar[bool] = False
     """Whether the builder asks it of whole candidates: a layer that fails it alone joins one first and cuts it then."""
     expected: ClassVar[str] = ""

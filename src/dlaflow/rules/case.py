@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from dlaflow.graph.layer import Layer, Network, Tensor
@@ -34,10 +34,31 @@ class Case:
         after = [consumer for tensor in layer.outputs for consumer in self.consumers.get(tensor.name, ())]
         return tuple(neighbour for neighbour in (*before, *after) if not neighbour.folded)
 
+    def precision(self, layer: Layer) -> str:
+        """int8, fp16 or fp32: that of the layer's types, else what the build asks for."""
+        return _PRECISIONS.get(layer.precision, self.target.precision)
+
+    def bytes_of(self, layer: Layer) -> int:
+        """The bytes of one of its elements: 1 in INT8, 2 in FP16."""
+        return WIDTHS[self.precision(layer)]
+
     @property
     def bytes_per_element(self) -> int:
-        """1 in INT8, 2 in FP16."""
-        return 1 if self.target.precision == "int8" else 2
+        """1 in INT8, 2 in FP16, where no types say it."""
+        return WIDTHS[self.target.precision]
+
+
+WIDTHS = {"int8": 1, "fp16": 2, "fp32": 4}
+"""Bytes per element by precision."""
+_PRECISIONS = {"int8": "int8", "float16": "fp16", "float32": "fp32"}
+"""What the types of a layer are called as a precision."""
+
+
+def judged(network: Network, target: Target) -> Target:
+    """The target in the precision that a typed network gives itself: INT8 where any layer has it."""
+    if not network.typed:
+        return target
+    return replace(target, precision="int8" if any(layer.precision == "int8" for layer in network.layers) else "fp16")
 
 
 def make_case(network: Network, target: Target) -> Case:

@@ -87,22 +87,22 @@ class ConvBuffer(Rule):
         width, channels = shape[3], conv.in_channels
         if width is None or conv.groups < 1:
             return None
-        own = convolution_banks(channels // conv.groups, width, conv, case.bytes_per_element)
+        own = convolution_banks(channels // conv.groups, width, conv, case.bytes_of(layer))
         if not limit.allows(own.total):
             return self.breaks(layer, limit, self._text(own))
         if group is None:
             return None
         kernels = min(group.max or 1, conv.out_channels)
-        whole = convolution_banks(channels, width, conv, case.bytes_per_element, kernels)
+        whole = convolution_banks(channels, width, conv, case.bytes_of(layer), kernels)
         if limit.allows(whole.total):
             return None
         received = f"{self._text(whole)} for {kernels} kernels of {channels} channels"
-        one = convolution_banks(channels, width, conv, case.bytes_per_element)
+        one = convolution_banks(channels, width, conv, case.bytes_of(layer))
         alone = conv.groups == 1 or (conv.groups == channels and case.limit("conv.depthwise_unit") is not None)
         if alone and limit.allows(one.total):
             expected = f"{limit.text} for one kernel, which takes {one.total}; a grouped convolution would not fit"
             return self.notes(layer, received, expected=expected, source=group.source, confidence=Confidence.INFERRED)
-        if case.target.precision == "fp16" and kernels <= conv.groups < channels:
+        if case.precision(layer) == "fp16" and kernels <= conv.groups < channels:
             return self.breaks(layer, group, received, expected=limit.text)
         inferred = Confidence.INFERRED
         return self.refuses(layer, received, expected=limit.text, source=group.source, confidence=inferred)

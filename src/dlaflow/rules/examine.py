@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 from dlaflow.graph.layer import Layer
 from dlaflow.rules.base import ModelRule, Rule
 from dlaflow.rules.case import Case
 from dlaflow.rules.registry import LAYER_RULES, MODEL_RULES
-from dlaflow.types import Device, Finding, Verdict
+from dlaflow.targets.features import has
+from dlaflow.targets.version import Version
+from dlaflow.types import Confidence, Device, Finding, Verdict
 
 
 class Examiner:
@@ -25,7 +28,8 @@ class Examiner:
         """All findings on one layer: what its kind asks first, then what every layer must keep."""
         own = self._of_kind.get(layer.kind, [])
         rules = own if layer.folded else own + self._of_kind["*"]
-        return [finding for rule in rules if (finding := rule.examine(layer, case)) is not None]
+        found = [(rule, finding) for rule in rules if (finding := rule.examine(layer, case)) is not None]
+        return [doubted(finding, case.target.version) if rule.of_rank else finding for rule, finding in found]
 
     def model(self, case: Case) -> list[Finding]:
         """All findings on the model and the target."""
@@ -41,6 +45,16 @@ class Examiner:
             if undecided and self._rules[finding.rule].unknown_runs_on is Device.GPU:
                 return Device.GPU
         return Device.DLA
+
+
+def doubted(finding: Finding, version: Version) -> Finding:
+    """A finding about ranks where the parser may reshape for the DLA: inferred, as no log shows such a build."""
+    if not has("adjusts_for_dla", version):
+        return finding
+    refused = finding.verdict is Verdict.FALLBACK
+    source = f"{finding.source}; from 10.16 on the parser's flag for the DLA may change shapes"
+    verdict = Verdict.UNKNOWN if refused else finding.verdict
+    return replace(finding, verdict=verdict, source=source, confidence=Confidence.INFERRED)
 
 
 _WORST = (Verdict.FALLBACK, Verdict.UNKNOWN, Verdict.CONDITIONAL)

@@ -146,6 +146,7 @@ class FourDimensions(Rule):
     """
 
     id = "DLA106"
+    of_rank = True
     remedy = Remedy.EXACT
     kinds = ("*",)
     bad = Example("y = Relu(x)", x="1,8,4,4,4")
@@ -174,6 +175,7 @@ class LiftedRank(Rule):
     """
 
     id = "DLA107"
+    of_rank = True
     remedy = Remedy.EXACT
     kinds = ("ELEMENTWISE", "ACTIVATION", "UNARY", "SCALE")
     unknown_runs_on = Device.DLA

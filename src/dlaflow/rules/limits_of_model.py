@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from dlaflow.graph.layer import Layer, Slice, elements
+from dlaflow.graph.typed import PAIR
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
 from dlaflow.targets.limits import Limit
@@ -99,9 +100,13 @@ class LoadableMemory(PlacementRule):
             members = [layers[name] for name in loadable.layers if name in layers]
             inner = {name for layer in members for name in (tensor.name for tensor in layer.inputs)}
             sizes = (
-                sum(layer.weight_elements for layer in members) * case.bytes_per_element,
-                sum(elements(tensor.shape) for layer in members for tensor in layer.outputs if tensor.name in inner)
-                * case.bytes_per_element,
+                sum(layer.weight_elements * case.bytes_of(layer) for layer in members),
+                sum(
+                    elements(tensor.shape) * case.bytes_of(layer)
+                    for layer in members
+                    for tensor in layer.outputs
+                    if tensor.name in inner
+                ),
             )
             for (limit, what), size in zip(pools, sizes, strict=True):
                 if limit is not None and not limit.allows(size):
@@ -115,5 +120,5 @@ class LoadableMemory(PlacementRule):
 
 
 def _erased(verdict: Verdict, kind: str) -> bool:
-    """Reshapes that disappear between two DLA layers; constants and shape arithmetic do not."""
-    return verdict is Verdict.NATIVE and kind in {"SHUFFLE", "SQUEEZE", "UNSQUEEZE"}
+    """Reshapes that disappear between two DLA layers, and pairs, which are scales; constants and the like stay."""
+    return verdict is Verdict.NATIVE and kind in {"SHUFFLE", "SQUEEZE", "UNSQUEEZE", *PAIR}

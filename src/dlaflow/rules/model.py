@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dlaflow.fixed_shape import left_open, suggested
+from dlaflow.graph.typed import PRODUCTS
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
-from dlaflow.targets.features import has
+from dlaflow.targets.features import find_feature, has
 from dlaflow.types import Confidence, Finding, Remedy, Verdict
 
 
@@ -40,7 +41,8 @@ class ReleaseHasDla(ModelRule):
     """The release's TensorRT must be able to build for the DLA.
 
     Why: TensorRT 11.0 to 11.4.0 have none on Jetson; 10.7 was the last 10.x, although later headers keep the switches.
-    Use instead: JetPack 6.1 or 6.2 (TensorRT 10.3), or JetPack 7.2.2 with TensorRT 11.4.1 on AGX Orin.
+    Use instead: JetPack 6.1 or 6.2 (TensorRT 10.3), or AGX Orin with JetPack 7.2.2, on which the Linux SBSA package of
+    TensorRT 11.4.1 is to be installed: what JetPack itself brings may be without DLA.
     """
 
     id = "DLA002"
@@ -54,9 +56,11 @@ class ReleaseHasDla(ModelRule):
         if release.usable == "yes":
             return None
         uncertain = release.usable == "uncertain"
+        known = find_feature("dla_on_jetson", release.version)
         return self.says(
             Verdict.UNKNOWN if uncertain else Verdict.FALLBACK,
             f"TensorRT {release.tensorrt} {'may be' if uncertain else 'is'} without DLA",
+            confidence=known.confidence if known else None,
         )
 
 
@@ -147,8 +151,9 @@ class ExplicitQuantization(ModelRule):
 class StronglyTyped(ModelRule):
     """TensorRT 11 takes every type from the model: float32 layers do not run on its DLA.
 
-    Why: the flags for FP16 and INT8 and the calibrators are gone.
-    Use instead: `dlaflow calibrate --qdq` for INT8, or an FP16 model; the prediction assumes that this is done.
+    Why: the flags for FP16 and INT8 and the calibrators are gone. Of a wholly float32 model the prediction assumes that
+    it is converted; in one that holds FP16 types or pairs, each float32 layer stays on the GPU (DLA108).
+    Use instead: `dlaflow calibrate --qdq` for INT8, or `--fp16`, which takes Q/DQ models too.
     """
 
     id = "DLA006"
@@ -159,11 +164,13 @@ class StronglyTyped(ModelRule):
     def examine_model(self, case: Case) -> Finding | None:
         if not has("typed_only", case.target.version):
             return None
-        quantized = any(layer.kind == "QUANTIZE" for layer in case.network.layers)
-        if quantized or all(tensor.dtype != "float32" for tensor in case.network.inputs):
+        floats = [layer for layer in case.network.layers if layer.precision == "float32"]
+        whole = not case.network.typed and any(tensor.dtype == "float32" for tensor in case.network.inputs)
+        if not floats and not whole:
             return None
+        received = f"{len(floats)} layers in float32, the first is {floats[0].name}" if floats else "a float32 model"
         expected = "Q/DQ nodes or float16 types in the model"
-        return self.says(Verdict.CONDITIONAL, "a float32 model", expected=expected, source=DOCUMENT)
+        return self.says(Verdict.CONDITIONAL, received, expected=expected, source=DOCUMENT)
 
 
 class Fp16OnOrin(ModelRule):
@@ -181,12 +188,14 @@ class Fp16OnOrin(ModelRule):
     bad = Example("y = Conv(x, w)", weights=(("w", "64,64,3,3"),), precision="fp16")
 
     def examine_model(self, case: Case) -> Finding | None:
-        target = case.target
-        if target.dla != "v2" or target.precision != "fp16":
+        if case.target.dla != "v2":
             return None
-        if not any(layer.kind in {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY"} for layer in case.network.layers):
+        products = [layer for layer in case.network.layers if layer.kind in PRODUCTS and not layer.folded]
+        halves = sum(case.precision(layer) == "fp16" for layer in products)
+        if not halves:
             return None
-        return self.says(Verdict.NATIVE, "FP16 on Orin's DLA")
+        part = f" in {halves} of {len(products)} convolutions and products" if halves < len(products) else ""
+        return self.says(Verdict.NATIVE, f"FP16 on Orin's DLA{part}")
 
 
 class SliceNumbers(ModelRule):

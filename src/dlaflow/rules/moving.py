@@ -212,6 +212,7 @@ class ShuffleRank(Rule):
     """
 
     id = "DLA241"
+    of_rank = True
     remedy = Remedy.EXACT
     otherwise = Remedy.NONE
     kinds = ("SHUFFLE", "SQUEEZE", "UNSQUEEZE")

@@ -64,6 +64,7 @@ class ProductRank(Rule):
     """
 
     id = "DLA192"
+    of_rank = True
     remedy = Remedy.EXACT
     kinds = ("MATRIX_MULTIPLY",)
     unknown_runs_on = Device.DLA

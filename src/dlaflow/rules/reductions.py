@@ -153,7 +153,7 @@ class SoftmaxSize(Rule):
             return self.refuses(layer, dims(layer.inputs[0]), expected="batch and other dimensions 1", source=source)
         if not limit.allows(axis):
             return self.breaks(layer, limit, f"{axis} values along the axis")
-        if others == 1 and case.target.precision == "fp16":
+        if others == 1 and case.precision(layer) == "fp16":
             return None
         if others == 1:
             return self.notes(

@@ -16,6 +16,7 @@ from dlaflow.rules import (
     pooling,
     products,
     reductions,
+    typed,
     unsupported,
 )
 from dlaflow.rules.base import ModelRule, Rule
@@ -23,7 +24,12 @@ from dlaflow.rules.convolution_buffer import ConvBuffer
 from dlaflow.rules.limits_of_model import LoadableLimit, LoadableMemory, PlacementRule, StandaloneLeftovers
 from dlaflow.rules.reading import READING_RULES
 
-PLACEMENT_RULES: tuple[type[PlacementRule], ...] = (LoadableLimit, StandaloneLeftovers, LoadableMemory)
+PLACEMENT_RULES: tuple[type[PlacementRule], ...] = (
+    LoadableLimit,
+    StandaloneLeftovers,
+    LoadableMemory,
+    typed.FloatPorts,
+)
 
 MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.BoardHasDla,
@@ -33,6 +39,8 @@ MODEL_RULES: tuple[type[ModelRule], ...] = (
     model.ExplicitQuantization,
     model.StronglyTyped,
     model.Fp16OnOrin,
+    typed.AsymmetricPairs,
+    typed.ActivationAxis,
     *PLACEMENT_RULES,
     model.SliceNumbers,
     *READING_RULES,
@@ -47,6 +55,7 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     general.NumberTypes,
     general.FourDimensions,
     general.LiftedRank,
+    typed.FloatLayer,
     convolution.ConvKernelSize,
     convolution.ConvPadding,
     convolution.ConvPaddingBelowKernel,
@@ -122,6 +131,8 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     unsupported.ConstantLayer,
     unsupported.UnknownOperator,
     unsupported.QuantizeLayer,
+    typed.UnequalScales,
+    typed.PairRank,
 )
 
 RULES: tuple[type[Rule], ...] = (*MODEL_RULES, *LAYER_RULES)

@@ -29,6 +29,9 @@ from dlaflow.graph.lower.reading_case import (
 
 _CAST = "Cast it to a floating type before."
 _SYMMETRIC = "Quantize symmetrically: INT8 with zero points of 0."
+_FLOAT_BIAS = "Dequantize the bias into a floating-point initializer, which is exact (`dlaflow cache from-qdq` does)."
+_WIDE_TYPES = frozenset({"int32", "int16", "uint16"})
+"""What onnxruntime quantizes biases, or activations beside 8-bit weights, to: TensorRT's layers know neither."""
 _FLOATS = frozenset({"float32", "float16", "bfloat16"})
 
 _PICKING = "Gather GatherElements GatherND"
@@ -189,10 +192,16 @@ def check_quantization(context: Context) -> Iterator[Objection]:
     quantizes = context.node.op_type == "QuantizeLinear" and not is_weights(context, 2)
     if not before(context, "8.5") and seen(context) and (is_one_of(context, 0, "uint8") or (unsigned and quantizes)):
         yield Objection("uint8 is not taken", then=_SYMMETRIC)
+    types = (context.operand(index).tensor.dtype for index in (0, 2) if has(context, index))
+    kind = next((dtype for dtype in types if dtype in _WIDE_TYPES), "")
+    if kind and not seen(context):
+        then = _FLOAT_BIAS if kind == "int32" else _SYMMETRIC
+        yield Objection(f"a pair of {kind} is not taken, INT8 alone", then=then)
     values, zeros = (context.value(index) if is_weights(context, index) else None for index in (1, 2))
     if values is not None and (values.size == 0 or not bool((values > 0).all())):
         yield Objection("a scale that is not positive", then="Calibrate again; dead channels get a scale of 0.")
-    if zeros is not None and bool(zeros.astype("float32").any()):
+    asymmetric = unsigned and not before(context, "10.11")  # once its flag is set, which is for the DLA
+    if zeros is not None and bool(zeros.astype("float32").any()) and not asymmetric:
         yield Objection("a zero point other than 0 is not taken", then=_SYMMETRIC)
     x, scale, zero = dims(context, 0), dims(context, 1), dims(context, 2)
     if scale is None or None in scale:

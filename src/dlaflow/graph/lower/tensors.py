@@ -249,9 +249,12 @@ def _quantize(context: Context, kind: str) -> Outputs:
     per_axis = scale.shape is not None and len(scale.shape) == 1 and scale.shape[0] != 1
     axis = context.attributes.integer("axis", 1) % max(data.rank, 1) if per_axis else None
     dtype = context.output().dtype or ("float32" if kind == "DEQUANTIZE" else "int8")
+    value = context.value(1)
+    known = float(value.reshape(())) if value is not None and value.size == 1 else None
+    attributes = Quantize(axis, known, "uint8" in {dtype, data.dtype})
     if context.parser.names_every_layer:
-        return context.emit(kind, tensors, data.shape, Quantize(axis), dtype=dtype)
-    context.emit(kind, tensors, data.shape, Quantize(axis), name="", dtype=dtype)
+        return context.emit(kind, tensors, data.shape, attributes, dtype=dtype)
+    context.emit(kind, tensors, data.shape, attributes, name="", dtype=dtype)
     return context.rename_layer(context.drafts[-1], context.node_name)
 
 
