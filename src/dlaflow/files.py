@@ -293,9 +293,9 @@ class _Draft:
         if self.place == _STDOUT:
             stream = _REAL_STDOUT.get() or sys.stdout
             stream.flush()
-            if hasattr(stream, "buffer"):
+            if hasattr(stream, "buffer") and not stream.isatty():
                 stream.buffer.write(self._content)
-            else:
+            else:  # as a terminal shows it: `dlaflow.visible` keeps JSON what it is
                 stream.write(self._content.decode("utf-8", errors="replace"))
             stream.flush()
             return

@@ -101,3 +101,10 @@ NAMES = st.text(st.characters(blacklist_characters="\n\r", blacklist_categories=
 def test_what_is_written_is_read(scales: dict[str, float], newline: bool) -> None:
     cache = CacheFile(header_for("10.3.0"), tuple(Entry(k, v) for k, v in scales.items()), "\n" if newline else "")
     assert parse_cache(cache_text(cache)).scales == scales
+
+
+@pytest.mark.parametrize("name", ["a\ninput: 3c010a14", "a\r", "a\0b"])
+def test_a_name_of_several_lines_adds_no_entry(tmp_path, name):
+    with pytest.raises(InputError, match="a name of one line"):
+        write_cache({"input": 1.0, name: 0.5}, "8.5.2", tmp_path / "c")
+    assert not (tmp_path / "c").exists()

@@ -148,6 +148,13 @@ def save_cache(cache: CacheFile, path: str | Path) -> None:
 
 
 def write_cache(scales: Mapping[str, float], tensorrt: str, path: str | Path) -> None:
-    """Write scales as the cache of a TensorRT release."""
+    """Write scales as the cache of a TensorRT release.
+
+    Raises InputError for a name of several lines: what follows its first would be read as another entry.
+    """
+    if torn := next((name for name in scales if not {"\n", "\r", "\0"}.isdisjoint(name)), None):
+        raise InputError(
+            "a tensor cannot stand in a cache", expected="a name of one line", received=torn, then="Rename it."
+        )
     entries = tuple(Entry(name, scale) for name, scale in scales.items())
     save_cache(CacheFile(header_for(tensorrt), entries), path)
