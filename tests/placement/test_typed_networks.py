@@ -29,7 +29,10 @@ from typed_forms import (
     written,
 )
 
+from dlaflow.graph.load import load_model
+from dlaflow.placement.check import check_model
 from dlaflow.quantize.fp16 import fp16_model
+from dlaflow.targets.target import resolve_target
 from dlaflow.types import Placement
 
 Drawn = Callable[[str, Callable[[Path], object]], Path]
@@ -93,14 +96,14 @@ def equal(reference: Summary, found: Summary, *, timed: bool = True) -> None:
 
 def check_all_forms(plain: onnx.ModelProto) -> None:
     base = folded(plain)
-    reference, _ = placed(base)
+    reference, untyped = placed(base)
     in_half, _ = placed(base, "fp16")
     equal(in_half, placed(half(base))[0])
     equal(reference, placed(own(plain))[0])
     for form, rest, timed in ((MODELOPT, half, True), (ONNXRUNTIME, half, True), (PYTORCH, half, False)):
         found, placement = placed(rest(written(base, form)))
         equal(reference, found, timed=timed)  # a QAT network computes in FP16 between its convolutions
-        assert "DLA119" not in rules(placement)
+        assert ("DLA119" in rules(placement)) == ("DLA119" in rules(untyped))
     # Inputs and outputs in float32: the same, with a Cast on the GPU at an output without a pair, and not standalone.
     wide, placement = placed(own(plain, "float32"))
     assert wide.without_casts() == reference.without_casts()
@@ -238,6 +241,17 @@ def test_before_7_2_2_pairs_are_layers_on_the_gpu(jetpack: str) -> None:
     assert {layer.device.value for layer in pairs} <= {"GPU", "FOLDED"}
     assert {"DLA005"} <= {finding.rule for finding in placement.findings}
     assert found.mac_share == 0.0
+
+
+def test_a_standalone_build_of_8_5_2_ends_at_the_scales_constants(tmp_path: Path) -> None:
+    """As the public report of YOLOv5s with Q/DQ left in has it: the quantisers' scales are refused first."""
+    path = tmp_path / "qat.onnx"
+    onnx.save(written(folded(network("residual")), PYTORCH), str(path))
+    target = resolve_target("agx-orin-64gb", tensorrt="8.5.2", mode="standalone")
+    placement = check_model(load_model(path), target, {})
+    refused = [layer for layer in placement.layers if any(finding.rule == "DLA284" for finding in layer.findings)]
+    assert refused[0].name == "pairs.scale"
+    assert not placement.summary.standalone_ok
 
 
 @pytest.mark.parametrize("rank_rule", ["classifier", "rows"])
