@@ -223,6 +223,8 @@ def main() -> None:
             rows: list[tuple[str, Path, dict[str, Writer]]] = []
             for name in MODELS:
                 net = build_model(name).eval()
+                for parameter in net.parameters():  # equal ones would be stored once, and shared through Identity
+                    torch.nn.init.uniform_(parameter, 0.1, 0.2)
                 source = Path(folder) / f"{name}.onnx"
                 torch.onnx.export(net, (torch.zeros(1, 3, 32, 32),), str(source), dynamo=False, opset_version=17)
                 torches = {"QAT (modelopt.torch)": qat(net), "QAT + FP16": with_half(qat(net))}
