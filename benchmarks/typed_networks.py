@@ -11,8 +11,8 @@ Needs, each beside dlaflow in one environment; what is missing is left out and s
 
 Models are made here with random weights (those of the zoo need torch); images are noise, as only the placement
 counts. A cell is `=` where devices, loadables, switches, MACs and standalone are those of the float model judged as
-converted, and `+` with the Casts at float32 outputs left out. Otherwise it says what differs, and which rules say why.
-Behind it stands the estimate, relative to the float model's in INT8.
+converted, `+` with the Casts at float32 outputs left out, `~` where only layers differ (BatchNormalization that a QAT
+tool keeps apart). Otherwise it says what differs, and which rules say why. Behind it stands the estimate, relative to the float model's in INT8.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -174,6 +175,8 @@ def compared(reference: Summary, found: Summary, placement: Placement) -> str:
     same = found.without_casts() == reference.without_casts()
     if same and (found.loadables, found.mac_share) == (reference.loadables, reference.mac_share):
         return f"+{ratio}"
+    if replace(found.placed, layers=()) == replace(reference.placed, layers=()):
+        return f"~{ratio}"
     against = [
         finding.rule
         for layer in placement.layers
