@@ -12,7 +12,8 @@ Needs, each beside dlaflow in one environment; what is missing is left out and s
 Models are made here with random weights (those of the zoo need torch); images are noise, as only the placement
 counts. A cell is `=` where devices, loadables, switches, MACs and standalone are those of the float model judged as
 converted, `+` with the Casts at float32 outputs left out, `~` where only layers differ (BatchNormalization that a QAT
-tool keeps apart). Otherwise it says what differs, and which rules say why. Behind it stands the estimate, relative to the float model's in INT8.
+tool keeps apart). Otherwise it says what differs, and which rules say why. Behind it stands the estimate, relative to
+the float model's in INT8.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from dlaflow.types import Placement, Verdict
 
 Writer = Callable[[Path, Path], None]
 IMAGES = 4
+THEIRS = "modelopt"
 
 
 def noise(path: Path) -> tuple[str, np.ndarray]:
@@ -68,7 +70,7 @@ def modelopt(high_precision: str, io: str | None) -> Writer:
     """`python -m modelopt.onnx.quantization --target_dla`."""
 
     def write(source: Path, target: Path) -> None:
-        quantize = import_module("modelopt.onnx.quantization").quantize
+        quantize = import_module(f"{THEIRS}.onnx.quantization").quantize
         name, images = noise(source)
         options = {"high_precision_dtype": high_precision, "target_dla": True, "calibration_eps": ["cpu"]}
         direct = {"direct_io_types": True} if io else {}
@@ -116,7 +118,7 @@ def qat(net: object) -> Writer:
     def write(source: Path, target: Path) -> None:
         import torch
 
-        mtq = import_module("modelopt.torch.quantization")
+        mtq = import_module(f"{THEIRS}.torch.quantization")
         _, images = noise(source)
         batch = torch.from_numpy(images)
         ready = mtq.quantize(net, mtq.INT8_DEFAULT_CFG, lambda model: model(batch))

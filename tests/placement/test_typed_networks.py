@@ -128,6 +128,8 @@ def test_an_fp16_model_is_priced_as_fp16_whatever_is_asked_for(tmp_path: Path) -
     converted, placement = placed(half(folded(plain)), "int8")
     assert placement.target.precision == "fp16"
     assert "DLA007" in {finding.rule for finding in placement.findings}
+    wide_ports = fp16_model(folded(plain))  # what AutoCast's keep_io_types writes
+    assert "DLA006" not in {finding.rule for finding in placed(wide_ports)[1].findings}
     quantised, placement = placed(own(plain), "fp16")
     assert placement.target.precision == "int8"
     assert converted.latency is not None
