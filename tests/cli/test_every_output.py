@@ -46,13 +46,11 @@ def test_every_path_is_read_or_written_on_purpose() -> None:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("inputs")
     make_inputs(folder)
-    sys.path.insert(0, str(folder))
-    make_weights(folder)
     before = os.getcwd()
-    os.chdir(folder)
+    os.chdir(folder)  # a network of one's own is looked for here
+    make_weights(folder)
     yield folder
     os.chdir(before)
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture(autouse=True)

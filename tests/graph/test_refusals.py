@@ -96,6 +96,7 @@ PADS = {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "crop": np.array([0, 0, -1, -1,
 KERNEL = {"w": np.ones((8, 8, 3, 3), np.float32), "bias": np.ones(8, np.float32)}
 AXES = {"two_axes": np.array([2, 3]), "four": np.array([1, 1, 1, 1])}
 ZERO = {"q": np.array(0.1, np.float32), "z": np.array(0, np.int8), "three": np.array(3, np.int8)}
+ZERO |= {"sums": np.zeros(8, np.int32)}
 WEIGHTS = {**SCALES, **PADS, **KERNEL, **AXES, **ZERO}
 
 CASES = [
@@ -121,6 +122,8 @@ CASES = [
     ("k = QuantizeLinear(x, q) \n y = DequantizeLinear(k, q)", 17, "8.5.2 8.6.2", "10.3.0 11.4.1"),
     ("k = QuantizeLinear(x, q, three) \n y = DequantizeLinear(k, q, three)", 17, "8.5.2 8.6.2 10.3.0 11.4.1", ""),
     ("k = QuantizeLinear(x, q, z) \n y = DequantizeLinear(k, q, z)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
+    # logs of 10.16 and TensorRT-RTX say of INT32: must be FP8, FP4, INT4, INT8 or UINT8
+    ("d = DequantizeLinear(sums, q) \n y = Conv(x, w, d)", 17, "10.16.1 11.4.1", ""),
     ("e = Cast<to=7>(x) \n y = Pow(x, e)", 17, "8.4.1 8.6.2 10.3.0", "11.4.1"),
     ("e = Cast<to=7>(x) \n a = ArgMax(e) \n y = Cast<to=1>(a)", 17, "8.4.1 8.5.2", "8.6.2 10.3.0"),
     ("e = Cast<to=9>(x) \n f = Where(e, e, e) \n y = Cast<to=1>(f)", 17, "8.4.1", "8.5.2 10.3.0"),
@@ -144,6 +147,27 @@ def test_a_construct_is_refused_where_the_importer_refuses_it(
         assert all(refusal.reason for refusal in found)
     for release in read.split():
         assert network(tmp_path, nodes, release, opset=opset, weights=WEIGHTS).refusals == (), release
+
+
+@pytest.mark.parametrize(
+    ("zero", "refused", "read"),
+    [
+        (np.uint16(0), "10.3.0 11.4.1", ""),
+        (np.uint8(128), "8.6.2 10.3.0 10.10", "10.11 11.4.1"),
+        (np.int8(3), "11.4.1", ""),
+    ],
+    ids=["16 bits", "unsigned", "shifted"],
+)
+def test_the_zero_points_of_pairs(tmp_path: Path, zero: np.generic, refused: str, read: str) -> None:
+    """UINT8 with a zero point is read from 10.11 on, once the flag for the DLA is set: DLA014 says that it must be."""
+    nodes, weights = (
+        "k = QuantizeLinear(x, q, n) \n y = DequantizeLinear(k, q, n)",
+        {"q": ZERO["q"], "n": np.array(zero)},
+    )
+    for release in refused.split():
+        assert network(tmp_path, nodes, release, opset=21, weights=weights).refusals, release
+    for release in read.split():
+        assert network(tmp_path, nodes, release, opset=21, weights=weights).refusals == (), release
 
 
 @pytest.mark.parametrize(

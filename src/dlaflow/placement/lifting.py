@@ -45,12 +45,13 @@ def settle_shapes(nodes: list[Node], network: Network, version: Version) -> list
     for node in nodes:
         if node.runs and _is_reshape(node) and id(node) not in kept and wiring.after(node):
             _erase(node)
-    for helper in helpers.values():
-        helper.findings = [doubted(finding, version) for finding in helper.findings]
     for node in nodes:
         if node.device is Device.DLA:
             node.batch = forms.batch(node)
-    return sorted([*nodes, *helpers.values()], key=lambda node: node.order)
+    settled = sorted([*nodes, *helpers.values()], key=lambda node: node.order)
+    for node in settled:
+        node.findings = [doubted(each, version) if each.rule == ShuffleRank.id else each for each in node.findings]
+    return settled
 
 
 def _fuse_transposes(nodes: list[Node], wiring: Wiring, outputs: set[str]) -> None:

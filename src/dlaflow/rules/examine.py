@@ -49,7 +49,7 @@ class Examiner:
 
 def doubted(finding: Finding, version: Version) -> Finding:
     """A finding about ranks where the parser may reshape for the DLA: inferred, as no log shows such a build."""
-    if not has("adjusts_for_dla", version):
+    if finding.confidence is Confidence.INFERRED or not has("adjusts_for_dla", version):
         return finding
     refused = finding.verdict is Verdict.FALLBACK
     source = f"{finding.source}; from 10.16 on the parser's flag for the DLA may change shapes"

@@ -82,7 +82,8 @@ class CastLayer(_Never):
     """A Cast does not run on the DLA, except right behind a comparison.
 
     Why: types are converted where data enters and leaves a loadable, not inside it.
-    Use instead: remove integer detours; keep one floating-point type.
+    Use instead: remove integer detours; keep one floating-point type, and FP16 inputs and outputs in a typed model
+    (`dlaflow calibrate --io-types float16`).
     """
 
     id = "DLA283"
