@@ -123,7 +123,7 @@ def rename(model: onnx.ModelProto, acts: str) -> None:
 MADE = """
 check m{}.onnx --json p{}.json
 fix m{}.onnx --out n{}.onnx --batch 1
-calibrate m{}.onnx --data a{}.npz --cache k{}.cache --qdq q{}.onnx
+calibrate m{}.onnx --data a{}.npz --qdq q{}.onnx
 """
 """What later commands read."""
 
@@ -239,6 +239,9 @@ def test_no_name_acts(call: str, folders: tuple[Path, Path], run: Run) -> None:
     assert not acting(err), err
     assert code in (0, 1, 2, 3), err
     twin, twins_out, twins_err = run(plain, *words_of(call, "x" * len(visible(ACTS))))
+    if "a name of one line" in err:  # a cache is lines of text, in which tensors of such names cannot stand
+        assert code == 2
+        return
     assert code == twin, err + twins_err
     # A line may wrap elsewhere: Python's repr of a character has another length. A name's own lines would be two more.
     for printed, twins in ((out, twins_out), (err, twins_err)):

@@ -198,7 +198,7 @@ def test_own_onnx_checked_only(place: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["absent.toml"], "cannot read the recipe"),
+        (["absent.toml"], "cannot read absent.toml"),
         (["tiny.toml", "--epochs", "0"], "train.epochs"),
         (["tiny.toml", "--data", "imagenet"], "data"),
         (["tiny.toml", "--out", "."], "holds something else"),

@@ -248,7 +248,7 @@ def test_damaged_files_are_input_errors(tmp_path: Path) -> None:
     path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     with pytest.raises(InputError, match="not a readable"):
         list(read_enqueues(path))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         read_info(tmp_path / "b.sqlite")
 
 

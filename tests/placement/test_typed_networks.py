@@ -262,11 +262,6 @@ def test_rank_verdicts_are_inferred_where_the_parser_may_reshape(rank_rule: str)
     _, before = placed(base, jetpack="6.2")
     _, now = placed(base)
     for placement, confidence in ((before, "measured"), (now, "inferred")):
-        told = [
-            finding
-            for layer in placement.layers
-            for finding in layer.findings
-            if finding.rule == "DLA241"
-        ]
+        told = [finding for layer in placement.layers for finding in layer.findings if finding.rule == "DLA241"]
         assert told
         assert {finding.confidence.value for finding in told} == {confidence}

@@ -117,7 +117,7 @@ def test_killed_and_resumed(place: Path, start: Start) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["absent.toml"], "cannot read the sweep"),
+        (["absent.toml"], "cannot read absent.toml"),
         (["sweep.toml", "--out", "."], "holds something else"),
         (["sweep.toml", "--cores", "0"], "--cores makes no sense"),
         (["sweep.toml", "--cores", "2", "--address", "auto"], "--cores makes no sense"),

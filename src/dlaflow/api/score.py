@@ -9,7 +9,7 @@ from pathlib import Path
 from dlaflow.api.check import predict
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError, UsageError
-from dlaflow.files import write_atomic
+from dlaflow.files import at_once, write_atomic
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.graph.load import load_model
 from dlaflow.observed.build import ObservedBuild, read_capture, read_layer_info, read_log, read_profile
@@ -103,7 +103,7 @@ def share_build(model: Path, scored: Scored, how: Sharing) -> None:
         return
     loaded = load_model(model, digest=False)
     shared = share(loaded, scored.target, scored.build, scored.score, hash_names=how.hash_names)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, at_once():
         again = score_shared(shared, Path(folder) / "graph.onnx")[0]
     if shared.scored != Agreement.of(again):
         raise InputError(
