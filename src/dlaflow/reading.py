@@ -49,7 +49,7 @@ class Limit:
             )
 
 
-LOG_LINES = Limit("DLAFLOW_MAX_LOG_LINES", 500_000, "lines", "the same; a line takes some 50 microseconds")
+LOG_LINES = Limit("DLAFLOW_MAX_LOG_LINES", 500_000, "lines", "lines of a log or of a calibration cache")
 LOG_BYTES = Limit("DLAFLOW_MAX_LOG_BYTES", 128 << 20, "bytes", "a log or another text of lines, unzipped")
 DOCUMENT_BYTES = Limit("DLAFLOW_MAX_DOCUMENT_BYTES", 64 << 20, "bytes", "a JSON file or a calibration cache")
 TOML_BYTES = Limit("DLAFLOW_MAX_TOML_BYTES", 1 << 20, "bytes", "a recipe, a sweep, an inventory, learned parameters")

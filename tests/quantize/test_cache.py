@@ -108,3 +108,9 @@ def test_a_name_of_several_lines_adds_no_entry(tmp_path, name):
     with pytest.raises(InputError, match="a name of one line"):
         write_cache({"input": 1.0, name: 0.5}, "8.5.2", tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_cache_of_endless_lines_is_told_before_it_is_split(monkeypatch):
+    monkeypatch.setenv("DLAFLOW_MAX_LOG_LINES", "10")
+    with pytest.raises(InputError, match="at most 10 lines, received 11"):
+        parse_cache("TRT-8502-EntropyCalibration2" + "\n" * 11)

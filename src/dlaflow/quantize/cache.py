@@ -16,7 +16,7 @@ from pathlib import Path
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import write_atomic
 from dlaflow.parse.trtexec import version_of
-from dlaflow.reading import read_bytes
+from dlaflow.reading import LOG_LINES, read_bytes
 from dlaflow.targets.features import has
 from dlaflow.targets.version import Version
 
@@ -93,6 +93,7 @@ def parse_cache(text: str, origin: str = "the cache") -> CacheFile:
 
     Raises InputError for a line that is no entry, with the number of the line.
     """
+    LOG_LINES.check(text.count("\n"), origin)
     lines = text.split("\n")
     header = lines[0].rstrip("\r") if _HEADER.match(lines[0].rstrip("\r")) else ""
     body = lines[1:] if header else lines

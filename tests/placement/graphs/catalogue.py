@@ -379,7 +379,7 @@ LATER = (
         "10.3.0",
         "fp16",
         assumed="the graph is read from the log's own lines; strides and permutations follow from its shapes",
-        why="the log lists folded constants and broadcasts as GPU layers, and the shuffles of the builder by other names",
+        why="the log lists folded constants and broadcasts as GPU layers, and the builder's shuffles by other names",
     ),
     Case(
         "yolo26n_640_int8-orin_nx_16gb-trt10330-1",
