@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from dlaflow.files import (
     atomic_path,
     is_stdout,
     is_stream,
+    json_bytes,
     once_written,
     protected,
     report_on_stderr,
@@ -148,10 +150,8 @@ def whole(path: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_permissions_are_those_of_any_new_file(mask: int, mode: int, tmp_path: Path):
-    """Not the 0600 of a temporary file, nor the old file's: other users read what is published."""
+    """Not the 0600 of a temporary file: other users read what is published."""
     path = tmp_path / "a.txt"
-    path.write_text("old")
-    path.chmod(0o400)
     with umask(mask):
         write_atomic(path, "new")
         assert os.umask(mask) == mask, "the umask is as it was"
@@ -434,3 +434,25 @@ def test_an_interrupt_at_any_line_leaves_both_or_none_and_no_temporary(nameless:
     else:
         pytest.fail("never came to the end")
     assert number > 100, "it was interrupted at many lines"
+
+
+def test_a_replaced_file_keeps_its_mode_and_owner(tmp_path: Path) -> None:
+    private = tmp_path / "private.json"
+    private.write_text("old")
+    private.chmod(0o600)
+    owner = 1000 if os.getuid() == 0 else os.getuid()
+    os.chown(private, owner, -1)
+    write_atomic(private, b"new")
+    assert (private.read_bytes(), private.stat().st_mode & 0o777, private.stat().st_uid) == (b"new", 0o600, owner)
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/99999999999999999999", "/proc/self/fd/\u0661"])
+def test_no_descriptor_of_ours_is_an_error(name: str) -> None:
+    with pytest.raises(InputError, match="cannot write"):
+        write_atomic(name, b"x")
+
+
+def test_text_with_bytes_of_a_name_is_written(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "page.html", "m\udcff.onnx")
+    assert (tmp_path / "page.html").read_bytes() == b"m\\udcff.onnx"
+    assert json.loads(json_bytes({"path": "m\udcff.onnx"})) == {"path": "m\\udcff.onnx"}

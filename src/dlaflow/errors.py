@@ -24,6 +24,9 @@ EXIT_FAULT = 70
 """Any exception that nobody foresaw: never 1, which a script reads as findings (70 is sysexits.h's EX_SOFTWARE)."""
 EXIT_INTERRUPTED = 130
 
+_LONGEST = 2000
+"""Characters of what an error quotes; lists of known names are the longest of ours."""
+
 
 class DlaflowError(Exception):
     """A failure with one clear line: what happened, expected and received, what to do next."""
@@ -45,14 +48,18 @@ class DlaflowError(Exception):
         super().__init__(self._line())
 
     def _line(self) -> str:
-        line = self.what
-        if self.expected is not None and self.received is not None:
-            line += f": expected {self.expected}, received {self.received}"
-        elif self.expected is not None:
-            line += f": expected {self.expected}"
-        elif self.received is not None:
-            line += f": received {self.received}"
+        line = _cut(self.what)
+        facts = [f"{name} {_cut(str(fact))}" for name, fact in self._facts() if fact is not None]
+        line += f": {', '.join(facts)}" if facts else ""
         return visible(f"{line}. {self.then}" if self.then else line)
+
+    def _facts(self) -> tuple[tuple[str, object], tuple[str, object]]:
+        return ("expected", self.expected), ("received", self.received)
+
+
+def _cut(text: str) -> str:
+    """A text that may quote a whole file, down to what a person reads: its start and its end."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 class UsageError(DlaflowError):

@@ -32,6 +32,7 @@ _LONGEST_STEM = 100
 _ABANDONED_S = 2.0
 """Seconds: longer than from making a file to locking it."""
 _STDOUT = 1
+_DESCRIPTOR = re.compile(r"[0-9]{1,9}")
 _NEW_FILE = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _NO_NAME = getattr(os, "O_TMPFILE", 0) if os.path.isdir("/proc/self/fd") else 0
 _CANNOT_BE_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
@@ -51,7 +52,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     Raises InputError, with the file's name, when that is not possible.
     """
     with together(), _draft(path) as draft, _naming(path):
-        draft.fill(data.encode() if isinstance(data, str) else data)
+        draft.fill(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
 
 
 @contextmanager
@@ -191,14 +192,20 @@ def record_json(schema: str, body: object) -> bytes:
     """A JSON file: its schema, the version of dlaflow that wrote it, and the fields of `body`, a record or a dict."""
     import msgspec
 
-    record = {"schema": schema, "dlaflow": __version__, **msgspec.to_builtins(body, enc_hook=os.fspath)}
+    return json_bytes({"schema": schema, "dlaflow": __version__, **msgspec.to_builtins(body, enc_hook=os.fspath)})
+
+
+def json_bytes(record: object, *, indent: int = 1) -> bytes:
+    """A JSON file for people and programs. Bytes of a file's or tensor's name that are no UTF-8 become `\\udcff`."""
+    import msgspec
+
     try:
         encoded = msgspec.json.encode(record)
-    except UnicodeEncodeError:  # names of files and tensors may hold bytes that are no UTF-8
+    except UnicodeEncodeError:
         import json
 
-        encoded = json.dumps(record).encode().replace(b"\\ud", b"\\\\ud")
-    return msgspec.json.format(encoded, indent=1) + b"\n"
+        encoded = json.dumps(msgspec.to_builtins(record)).encode().replace(b"\\ud", b"\\\\ud")
+    return msgspec.json.format(encoded, indent=indent) + b"\n"
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -272,12 +279,21 @@ class _Draft:
             self._hidden = hidden
         self._close()
         self._existed = os.path.lexists(self.place)
+        if self._existed:
+            self._take_over(os.stat(self.place))
         if undoable and self._existed:
             self._old = self._new_name()
             with suppress(OSError):  # not every file system has links
                 os.link(self.place, self._old)
         os.replace(self._hidden, self.place)
         _sync_folder(os.path.dirname(self.place))
+
+    def _take_over(self, old: os.stat_result) -> None:
+        """Belong to whom the replaced file belonged, with its permissions: nobody else reads a private file now."""
+        with suppress(OSError, AttributeError):  # AttributeError: not every system has owners
+            os.chown(self._hidden, old.st_uid, old.st_gid)
+        with suppress(OSError):
+            os.chmod(self._hidden, stat.S_IMODE(old.st_mode))
 
     def take_back(self) -> None:
         """Undo `put`: what was there before stands there again."""
@@ -405,7 +421,7 @@ def _place(path: str | os.PathLike[str]) -> str | int:
     for _ in range(_LINKS):
         folder, name = os.path.split(os.path.abspath(text) if os.path.basename(text) in {"", ".", ".."} else text)
         folder = os.path.realpath(folder)
-        if folder in {f"/proc/{os.getpid()}/fd", "/dev/fd"} and name.isdecimal():
+        if folder in {f"/proc/{os.getpid()}/fd", "/dev/fd"} and _DESCRIPTOR.fullmatch(name):
             return int(name)
         text = os.path.join(folder, name)
         # What /proc says of another process's pipe is no name of a file: only the link itself leads there.

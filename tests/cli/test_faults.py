@@ -214,3 +214,41 @@ def test_ctrl_c_inside_a_library_ends_with_the_promised_code(tmp_path: Path) -> 
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (130, "dlaflow: interrupted; what was finished is kept\n")
+
+
+def test_a_part_that_found_no_memory_is_no_fault_of_ours() -> None:
+    error = ImportError("cannot import")
+    error.__cause__ = MemoryError()
+    assert explain(error)[0] == 2
+
+
+def test_an_error_quotes_no_whole_file() -> None:
+    line = str(InputError("no layer of this model", received="(" * 5_000_000, then="Give the other file."))
+    assert len(line) < 3000
+    assert line.endswith("Give the other file.")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "99999999999"])
+def test_help_ends_whatever_the_width_of_the_terminal(columns: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dlaflow", "boards", "--help"],
+        env={**os.environ, "COLUMNS": columns},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "List the boards" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes there")
+def test_a_model_whose_name_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+
+    model = tmp_path / os.fsdecode(b"\xffz.onnx")
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,8,4,4] x) => (float[1,8,4,4] y) { y = Relu (x) }'
+    model.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    outputs = [f"--{kind}={tmp_path / kind}" for kind in ("html", "sarif", "json", "model-explorer")]
+    assert main(["check", str(model), *outputs]) == 0, capsys.readouterr().err
+    assert all((tmp_path / kind).stat().st_size for kind in ("html", "sarif", "json", "model-explorer"))

@@ -87,6 +87,8 @@ def end_with(error: BaseException, *, debug: bool) -> int:
 
 def explain(error: BaseException) -> tuple[int, str]:
     """The exit code and the line that an exception ends the command with; no line for a reader who went away."""
+    if isinstance(error, ImportError) and isinstance(error.__cause__, (MemoryError, OSError)):
+        error = error.__cause__  # what kept a part of dlaflow from loading
     match error:
         case DlaflowError():
             return error.exit_code, str(error)

@@ -21,6 +21,7 @@ from dlaflow.visible import inert, visible
 STDOUT = "<stdout>"
 _GAPS = re.compile(r"\s{2,}")
 _HANGING = 4
+_COLUMNS = 20, 1000
 _NARROWEST = 24
 """A column that would be narrower than this is not worth keeping: the rest then hangs under the start of the line."""
 
@@ -101,6 +102,7 @@ def harmless_output() -> Iterator[None]:
     gets others. Their numbers are taken too: otherwise the next file that is opened would get one of them, and what a
     library prints would land inside it.
     """
+    _bound_columns()
     for number in range(3):
         if not _is_open(number):
             os.open(os.devnull, os.O_RDWR)
@@ -110,6 +112,14 @@ def harmless_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def _bound_columns() -> None:
+    """Keep COLUMNS to widths at which words can be laid out: at none the parser of arguments would search for ever."""
+    given = os.environ.get("COLUMNS", "").strip()
+    if given.isdecimal():
+        columns = int(given[:6])
+        os.environ["COLUMNS"] = str(min(max(columns, _COLUMNS[0]), _COLUMNS[1]))
 
 
 def _output(stream: TextIO, name: str) -> Output:

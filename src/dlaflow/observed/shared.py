@@ -26,11 +26,11 @@ from dlaflow.observed.build import ObservedBuild, ObservedLayer
 from dlaflow.observed.names import is_noise, parts_of
 from dlaflow.observed.score import Score
 from dlaflow.parse.log import ValidatorMessage
+from dlaflow.reading import read_bytes
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Device, Placement
 from dlaflow.version import __version__
 
-_LARGEST_FILE = 32 * 2**20
 _LONGEST = 1 << 16
 """Characters of a text; TensorRT 7 joins the names of all layers of a loadable, thousands of them in GoogLeNet."""
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=_LONGEST)]
@@ -165,13 +165,7 @@ class SharedBuild(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 def read_shared(path: Path) -> SharedBuild:
     """A file of `dlaflow score --share`. Raises InputError, with what is wrong, for any other file."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    if len(data) > _LARGEST_FILE:
-        raise InputError(f"{path} is no shared build", expected=f"at most {_LARGEST_FILE >> 20} MiB")
+    data = read_bytes(path)
     try:
         return msgspec.json.decode(data, type=SharedBuild)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -66,7 +66,8 @@ class Preparation:
 
         Raises InputError when mean and std do not fit the channels.
         """
-        values = pixels.astype(np.float32)
+        with np.errstate(over="ignore"):  # what does not fit is infinite, which is told as such
+            values = pixels.astype(np.float32)
         if pixels.dtype == np.uint8:
             values /= 255
         if self.mean == (0.0,) and self.std == (1.0,):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from dlaflow.files import json_bytes
 from dlaflow.types import Device, Placement
 
 _COLOURS = {Device.DLA: "#3f9142", Device.GPU: "#8a8a8a", Device.FOLDED: "#d9d9d9"}
@@ -19,4 +18,4 @@ def node_data_json(placement: Placement) -> bytes:
             devices.setdefault(node, set()).add(layer.device)
     chosen = {node: next(device for device in _FIRST if device in found) for node, found in devices.items()}
     graph = {"results": {node: {"value": device.value, "bgColor": _COLOURS[device]} for node, device in chosen.items()}}
-    return msgspec.json.format(msgspec.json.encode({"main_graph": graph}), indent=1) + b"\n"
+    return json_bytes({"main_graph": graph})

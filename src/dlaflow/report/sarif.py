@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
+from dlaflow.files import json_bytes
 from dlaflow.types import Finding, Placement, Verdict
 from dlaflow.version import __version__
 
@@ -27,7 +30,7 @@ def sarif_json(placement: Placement) -> bytes:
         "properties": {"target": msgspec.to_builtins(placement.target)},
     }
     body = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    return msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n"
+    return json_bytes(body)
 
 
 def _rule(rule: str, found: list[Finding]) -> dict[str, object]:
@@ -60,4 +63,4 @@ def _uri(placement: Placement) -> str:
     from urllib.parse import quote
 
     path = placement.model.path.replace("\\", "/")
-    return ("file://" if path.startswith("/") else "") + quote(path)
+    return ("file://" if path.startswith("/") else "") + quote(os.fsencode(path))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from dlaflow.files import json_bytes
 from dlaflow.observed.score import Disagreement, Score
 from dlaflow.types import Placement
 from dlaflow.version import __version__
@@ -30,7 +29,7 @@ def score_json(score: Score, placement: Placement) -> bytes:
         "build": score.source,
         **{name: getattr(score, name) for name in _WRITTEN},
     }
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    return json_bytes(record, indent=2)
 
 
 def score_text(score: Score, placement: Placement) -> str:
