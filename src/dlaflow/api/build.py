@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from dlaflow.api.claims import KeptFile, OutFile
 from dlaflow.api.keywords import File, keywords
 from dlaflow.build.capability import Via, examine
-from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Scales
+from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Precision, Scales, standalone_format
 from dlaflow.build.engine import BuildResult, How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor
 from dlaflow.build.model import shapes_for
@@ -41,7 +41,8 @@ class EngineOptions:
     standalone: bool = False
     """A DLA loadable for cuDLA: the same as --mode standalone."""
     input_format: Sequence[str] = ()
-    """Type and layout of the inputs, such as int8:dla_hwc4 (standalone default: dla_linear)."""
+    """Type and layout of the inputs, such as int8:dla_hwc4. Standalone default: dla_linear, before TensorRT 8.6.1
+    chw32 (INT8) or chw16 (FP16)."""
     output_format: Sequence[str] = ()
     """Type and layout of the outputs, such as int8:chw32."""
     layer_device: Sequence[str] = ()
@@ -195,10 +196,10 @@ def configure(model: Path, target: Target, options: EngineOptions, *, calibrate:
             expected=f"a core below {cores}" if cores else "a board with a DLA, or --gpu-only",
             received=f"--dla-core {options.dla_core}",
         )
-    kind = "int8" if target.precision == "int8" else "fp16"
-    linear = (IOFormat(kind, ("dla_linear",)),) if standalone else ()
+    precision: Precision = "int8" if target.precision == "int8" else "fp16"
+    plain = (standalone_format(precision, target.release.tensorrt),) if standalone else ()
     return BuildConfig(
-        precision="int8" if target.precision == "int8" else "fp16",
+        precision=precision,
         scales=_scales(target, options, calibrate=calibrate),
         fp16_too=options.fp16_too,
         strongly_typed=options.strongly_typed,
@@ -206,8 +207,8 @@ def configure(model: Path, target: Target, options: EngineOptions, *, calibrate:
         dla_core=None if options.gpu_only else options.dla_core,
         gpu_fallback=not (options.gpu_only or standalone or options.no_gpu_fallback),
         standalone=standalone,
-        input_formats=tuple(map(IOFormat.parse, options.input_format)) or linear,
-        output_formats=tuple(map(IOFormat.parse, options.output_format)) or linear,
+        input_formats=tuple(map(IOFormat.parse, options.input_format)) or plain,
+        output_formats=tuple(map(IOFormat.parse, options.output_format)) or plain,
         pools=MemoryPools(options.workspace, options.dla_sram, options.dla_local_dram, options.dla_global_dram),
         cache=str(options.cache) if options.cache else None,
         precision_constraints="obey" if options.obey else "prefer" if options.layer_precision else "default",

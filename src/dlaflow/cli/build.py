@@ -11,10 +11,10 @@ import msgspec
 
 from dlaflow.api.build import BuildOptions, EngineOptions, build_model, prepared, target_of
 from dlaflow.api.claims import Written
-from dlaflow.build.capability import Caution, examine
-from dlaflow.build.engine import BuildResult, How, Request, about_cache
+from dlaflow.build.capability import Caution
+from dlaflow.build.engine import BuildResult, How, Request
 from dlaflow.build.manifest import manifest_path
-from dlaflow.build.model import examine_model, examine_reading
+from dlaflow.build.precheck import precheck
 from dlaflow.build.trtexec_arguments import build_command
 from dlaflow.build.walkthrough import walkthrough
 from dlaflow.cli import terminal
@@ -92,10 +92,9 @@ def build(model: Path, /, *, out: Out, target: Target = Target(), how: Building 
 def _print_commands(request: Request, how: How, options: Building) -> None:
     model, out, config = request.model, request.engine, request.config
     tensorrt, measuring = request.built_for.tensorrt, how.trtexec.measuring
-    cautions = [*examine(config, tensorrt, "trtexec"), *examine_model(model, config, tensorrt)]
-    cautions += [*about_cache(config, tensorrt), *examine_reading(model, tensorrt)]
+    cautions = precheck(model, config, request.built_for, how.via, printed=True)
     if options.all_steps:
-        lines = list(walkthrough(str(model), str(out), config, tensorrt, options.data or "cifar10"))
+        lines = list(walkthrough(request, str(options.data or "cifar10")))
     else:
         lines = [build_command(str(model), str(out), config, tensorrt, measuring)]
     terminal.say(*lines)
