@@ -15,6 +15,7 @@ from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPool
 from dlaflow.build.engine import BuildResult, How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor
 from dlaflow.build.model import shapes_for
+from dlaflow.build.python_program import python_program
 from dlaflow.build.trtexec import TrtexecOptions
 from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, measuring_for
 from dlaflow.build.trtexec_arguments import build_command as command_line
@@ -147,6 +148,28 @@ def prepared(
     return Request(model, out, config, built_for), how
 
 
+def prepared_to_print(model: Path, out: Path, target: TargetOptions, options: BuildOptions) -> tuple[Request, How]:
+    """`prepared` for a command that somebody else runs, without images. Raises UsageError where there is none."""
+    if options.via == "rtx":
+        raise UsageError("there is no command to print for --via rtx", then="Leave --print-command out.")
+    if options.via == "python" and options.data is not None:
+        raise UsageError(
+            "a printed program has no images to calibrate with",
+            expected="--cache FILE",
+            received="--data",
+            then="Make the cache with `dlaflow calibrate MODEL --data ... --cache calib.cache`.",
+        )
+    return prepared(model, out, target, options, calibrate=False)
+
+
+def printed_command(request: Request, how: How) -> str:
+    """trtexec's line, or the program for TensorRT's Python API, that builds the engine of `request`."""
+    model, engine, tensorrt = request.model, request.engine, request.built_for.tensorrt
+    if how.via == "python":
+        return python_program(model, engine, request.config, tensorrt)
+    return command_line(str(model), str(engine), request.config, tensorrt, how.trtexec.measuring)
+
+
 def target_of(target: TargetOptions, options: EngineOptions) -> Target:
     """The target that both name: `standalone` is a mode of it. Raises UsageError for unknown names."""
     found = target.target()
@@ -273,12 +296,8 @@ def build(given: BuildArguments) -> ShownBuild:
 
 @keywords(BuildArguments)
 def build_command(given: BuildArguments) -> str:
-    """The trtexec line that builds the engine on a board: `dlaflow build --print-command`.
+    """The trtexec line, or with via="python" the program, that builds the engine: `dlaflow build --print-command`.
 
     Raises UsageError for what the release cannot do.
     """
-    if given.via != "trtexec":
-        raise UsageError("only trtexec has a command line", received=f"via={given.via!r}")
-    request, how = prepared(Path(given.model), Path(given.out), given, given, calibrate=False)
-    tensorrt, measuring = request.built_for.tensorrt, how.trtexec.measuring
-    return command_line(str(given.model), str(given.out), request.config, tensorrt, measuring)
+    return printed_command(*prepared_to_print(Path(given.model), Path(given.out), given, given))

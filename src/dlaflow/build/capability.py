@@ -184,9 +184,17 @@ def _refuse_formats(config: BuildConfig, release: Version, tensorrt: str, via: V
     by_safe = config.standalone and via == "trtexec"
     narrow = by_safe and not trtexec_options()["buildDLAStandalone"].known_to(release)
     types, layouts = io_types(release), io_layouts(release)
+    if via == "trtexec" and not layouts and (config.input_formats or config.output_formats):
+        since = trtexec_options()["inputIOFormats"].since
+        raise UsageError(
+            f"trtexec of TensorRT {tensorrt} cannot be told I/O formats, which a standalone loadable needs",
+            expected=f"TensorRT {since} or later",
+            received=tensorrt,
+            then="Leave formats and --standalone out, or choose JetPack 4.3 or later.",
+        )
     for one in (*config.input_formats, *config.output_formats):
         for name, known, what in [(one.type, types, "type"), *((layout, layouts, "layout") for layout in one.layouts)]:
-            if layouts and name not in known:
+            if name not in known:
                 raise UsageError(
                     f"TensorRT {tensorrt} knows no such {what} of an I/O format",
                     expected=f"one of {', '.join(known)}",
@@ -199,7 +207,8 @@ def _refuse_formats(config: BuildConfig, release: Version, tensorrt: str, via: V
                 f"`--safe`, which builds loadables with trtexec of {tensorrt}, refuses this I/O format",
                 expected=f"a layout among {', '.join(io_layouts(release, safe=True))}",
                 received=str(one),
-                then=f"Use {standalone_format(config.precision, tensorrt)}, or TensorRT 8.6.1 and later.",
+                then=f"Use {standalone_format(config.precision, tensorrt)}; others from TensorRT "
+                f"{trtexec_options()['buildDLAStandalone'].since} on.",
             )
 
 

@@ -45,7 +45,9 @@ def precheck(
     cautions += (examine_model if printed else require_usable_types)(loaded, config, tensorrt)
     cautions += examine_reading(loaded, tensorrt, config.plugins)
     problems = _problems(model, config, tensorrt)
-    cautions += _about_cache(problems, model, config, tensorrt, printed=printed)
+    if printed and via == "trtexec" and config.scales == "cache":
+        cautions += _about_printed_cache(problems, model, config.cache or "", tensorrt)
+    cautions += _about_scales(problems, model, config, tensorrt)
     if config.on_dla and not config.gpu_fallback and built_for.board:
         target = _target(config, built_for)
         network = network_of(loaded, target)
@@ -133,21 +135,23 @@ def _problems(model: Path, config: BuildConfig, tensorrt: str) -> list[Problem]:
     return lint_for_model(read_cache(path), path, model, str(Version.parse(tensorrt).release))
 
 
-def _about_cache(
-    problems: list[Problem], model: Path, config: BuildConfig, tensorrt: str, *, printed: bool
-) -> Iterator[Caution]:
-    release, path = Version.parse(tensorrt).release, config.cache
-    if printed and config.scales == "cache" and path and not Path(path).is_file():
+def _about_printed_cache(problems: list[Problem], model: Path, path: str, tensorrt: str) -> Iterator[Caution]:
+    """What dlaflow sees to where it runs trtexec itself: that the file is there, and its first line."""
+    release = Version.parse(tensorrt).release
+    if not Path(path).is_file():
         yield Caution(
             f"{path} is not here; without the file trtexec invents every range and says nothing.",
             "Make it with `dlaflow calibrate`, or see that it lies there when the command runs.",
         )
-    # A build that runs is given a copy with the right first line.
-    if printed and any(one.kind == "release" for one in problems):
+    if any(one.kind == "release" for one in problems):
         yield Caution(
             f"The first line of {path} names another release than {tensorrt}; TensorRT 10 refuses that.",
             f"`dlaflow cache rename {path} --tensorrt {release} --model {model} --out NEW.cache` writes a fitting one.",
         )
+
+
+def _about_scales(problems: list[Problem], model: Path, config: BuildConfig, tensorrt: str) -> Iterator[Caution]:
+    path, release = config.cache, Version.parse(tensorrt).release
     if faults := [one for one in problems if one.kind != "release"]:
         counted = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in faults).items())
         yield Caution(

@@ -52,9 +52,6 @@ BUILD_ONLY = Measuring(skip=True)
 WALKTHROUGH = Measuring(spin_wait=True, separate_profile_run=True)
 """As the walk-through measures; add `export_profile`."""
 
-CAPTURE = Measuring(iterations=10, idle=500, duration=0, spin_wait=True)
-"""Ten runs half a second apart: a time line under nsys in which each run can be told apart."""
-
 
 def measuring_for(tensorrt: str, profile: str) -> Measuring:
     """The walk-through's measurement with the layer profile in the file `profile`, as far as the release can do both.
