@@ -39,9 +39,8 @@ def formats(*texts: str) -> tuple[IOFormat, ...]:
 ALONE = replace(HYBRID, gpu_fallback=False, input_formats=formats("int8:chw32"), output_formats=formats("int8:chw32"))
 
 
-@pytest.fixture(autouse=True)
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def write_files() -> None:
+    """A model that fits the DLA, one that does not, one that needs a plugin, and a cache, in the current folder."""
     weights = ", ".join(["0.1"] * 216)
     for name, last in (("fits", "Relu"), ("falls", "Softsign"), ("plugin", "TheirLayer")):
         text = TEXT.replace("{WEIGHTS}", f"{{{weights}}}").replace("{LAST}", last)
@@ -50,6 +49,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             node.name = f"node_{node.op_type}"
         onnx.save(model, f"{name}.onnx")
     Path("calib.cache").write_text(f"TRT-8502-EntropyCalibration2\n{FULL}")
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_files()
 
 
 def told(config: BuildConfig, model: str = "fits", tensorrt: str = "8.5.2", board: str = "agx-orin-64gb") -> str:
@@ -143,10 +148,22 @@ def test_a_file_that_is_no_cache_is_refused_and_an_absent_one_told():
 
 JETPACKS = [release for release in releases() if release.family == "JetPack"]
 BAD_FORMATS = ("int8:hwc4", "int8:chw", "fp16:chw32", "uint8:dla_linear", "int8:dla_hwc3")
+HALF = replace(HYBRID, precision="fp16", scales="none", cache=None, fp16_too=False)
 KINDS: dict[str, BuildConfig] = {
     "hybrid": HYBRID,
     "no scales": replace(HYBRID, scales="none", cache=None),
-    "fp16": replace(HYBRID, precision="fp16", scales="none", cache=None),
+    "fp16": HALF,
+    "fp16, no fallback": replace(
+        HALF, gpu_fallback=False, input_formats=formats("fp16:chw16"), output_formats=formats("fp16:chw16")
+    ),
+    "fp16 standalone": replace(
+        HALF,
+        gpu_fallback=False,
+        standalone=True,
+        input_formats=formats("fp16:chw16"),
+        output_formats=formats("fp16:chw16"),
+    ),
+    "q/dq": replace(HYBRID, scales="qdq", cache=None, fp16_too=False),
     "no fallback, no formats": replace(HYBRID, gpu_fallback=False),
     "no fallback": ALONE,
     "no fallback, wrong output": replace(ALONE, output_formats=formats("int8:dla_hwc4")),
@@ -161,9 +178,13 @@ KINDS: dict[str, BuildConfig] = {
     "one layer away": replace(HYBRID, layer_devices=(LayerOptions("node_Relu", "GPU"),)),
     "one layer in fp16": replace(HYBRID, layer_precisions=(LayerOptions("node_Relu", "fp16"),)),
     "levels": replace(HYBRID, optimization_level=3),
-    "typed": replace(HYBRID, strongly_typed=True),
+    "typed": replace(HALF, strongly_typed=True),
 }
-NEVER_SILENT = {kind for kind in KINDS if kind.startswith("no fallback, ")} | {"no scales", "standalone, no formats"}
+NEVER_SILENT = {kind for kind in KINDS if kind.startswith("no fallback, ")} | {
+    "no scales",
+    "standalone, no formats",
+    "q/dq",
+}
 
 
 def outcome(release: Release, config: BuildConfig, model: str = "fits") -> tuple[list[str], list[Caution]] | str:
@@ -201,12 +222,11 @@ def test_every_jetpack_with_a_dla_has_a_command(release):
     if release.usable != "yes":
         pytest.skip("no usable DLA")
     typed = has("typed_only", release.version)
-    config = replace(HYBRID, precision="fp16", scales="none", cache=None, fp16_too=False)
-    found = outcome(release, config)
+    found = outcome(release, HALF)
     assert not isinstance(found, str), found
     assert found[0][0] == "--onnx=fits.onnx"
     plain = (standalone_format("fp16", release.tensorrt),)
-    alone = replace(config, gpu_fallback=False, standalone=True, input_formats=plain, output_formats=plain)
+    alone = replace(HALF, gpu_fallback=False, standalone=True, input_formats=plain, output_formats=plain)
     found = outcome(release, alone)
     if not io_layouts(release.version):
         assert "cannot be told I/O formats" in str(found), "TensorRT 5"

@@ -13,9 +13,9 @@ TAKES_TENSORS = """
 """
 TAKES_TEXT = """
     adjustForDLA allowGPUFallback avgRuns batch buildDLAStandalone buildOnly builderOptimizationLevel
-    dumpLayerInfo dumpProfile duration fp16 idleTime includeDataTransfers inputIOFormats int8 iterations
-    layerDeviceTypes layerPrecisions maxShapes memPoolSize minShapes noCudaGraph noDataTransfers noSpinWait
-    optShapes output outputIOFormats precisionConstraints profilingVerbosity safe separateProfileRun shapes
-    skipInference sparsity stronglyTyped uint8AsymmetricQuantizationDLA useCudaGraph useDLACore useSpinWait
-    verbose versionCompatible warmUp workspace
+    dumpLayerInfo dumpProfile duration explicitBatch fp16 idleTime includeDataTransfers inputIOFormats int8
+    iterations layerDeviceTypes layerPrecisions maxShapes memPoolSize minShapes noCudaGraph noDataTransfers
+    noSpinWait optShapes output outputIOFormats precisionConstraints profilingVerbosity safe
+    separateProfileRun shapes skipInference sparsity stronglyTyped uint8AsymmetricQuantizationDLA useCudaGraph
+    useDLACore useSpinWait verbose versionCompatible warmUp workspace
 """
