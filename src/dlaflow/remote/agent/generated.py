@@ -3,7 +3,7 @@
 TYPED_ONLY_SINCE = (11, 0)
 EXPLICIT_BATCH_UNTIL = (9,)
 TAKES_FILE = """
-    calib deploy exportLayerInfo exportOutput exportProfile exportTimes loadEngine onnx saveEngine
+    calib deploy engine exportLayerInfo exportOutput exportProfile exportTimes loadEngine onnx saveEngine
 """
 TAKES_FILES = """
     plugins staticPlugins
