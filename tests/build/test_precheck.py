@@ -101,6 +101,12 @@ def test_image_layouts_are_for_convolutions_of_few_channels():
 def test_formats_come_once_or_for_every_input():
     with pytest.raises(UsageError, match="do not match the inputs"):
         told(replace(ALONE, input_formats=formats("int8:chw32", "int8:chw32")))
+    text = "g (float[1, 4, 8, 8] a, float[1, 4, 8, 8] b) => (float[1, 4, 8, 8] c) { c = Add (a, b) }"
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 11]> {text}'), "two.onnx")
+    two = replace(ALONE, scales="none", cache=None)
+    assert "match" not in told(two, "two")
+    with pytest.raises(UsageError, match="expected 2, received 1"):
+        told(two, "two", "7.1.3", "agx-xavier-32gb")
 
 
 def test_plugins_need_their_library():

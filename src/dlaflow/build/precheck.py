@@ -17,11 +17,13 @@ from dlaflow.build.manifest import BuiltFor
 from dlaflow.build.model import examine_model, examine_reading, require_usable_types
 from dlaflow.errors import UsageError
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.graph.inputs import fed_inputs
 from dlaflow.graph.layer import Layer, Network, Tensor
 from dlaflow.graph.load import Model, load_model
 from dlaflow.placement.check import check_network, network_of
 from dlaflow.quantize.cache import read_cache
 from dlaflow.quantize.lint import Problem, lint_for_model
+from dlaflow.targets.features import has
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.targets.version import Version
 from dlaflow.types import Device, Verdict
@@ -44,6 +46,7 @@ def precheck(
     loaded = load_model(model, digest=False)
     cautions += (examine_model if printed else require_usable_types)(loaded, config, tensorrt)
     cautions += examine_reading(loaded, tensorrt, config.plugins)
+    _refuse_numbers(loaded, config, broadcast=via == "python" or has("one_format_for_all", tensorrt))
     problems = _problems(model, config, tensorrt)
     if printed and via == "trtexec" and config.scales == "cache":
         cautions += _about_printed_cache(problems, model, config.cache or "", tensorrt)
@@ -54,6 +57,23 @@ def precheck(
         cautions += _about_layers(loaded, network, target, config)
         cautions += _about_inputs(network, config, {one.tensor for one in problems if one.kind == "missing"})
     return cautions
+
+
+def _refuse_numbers(model: Model, config: BuildConfig, *, broadcast: bool) -> None:
+    """Raises UsageError unless there is a format for every input and output, or, with `broadcast`, one for all."""
+    graph = model.proto.graph
+    for side, formats, count in (
+        ("input", config.input_formats, len(fed_inputs(graph))),
+        ("output", config.output_formats, len(graph.output)),
+    ):
+        if formats and len(formats) != count and not (broadcast and len(formats) == 1):
+            expected = f"one or {count}" if broadcast and count > 1 else str(count)
+            raise UsageError(
+                f"the {side} formats do not match the {side}s",
+                expected=expected,
+                received=len(formats),
+                then=f"Give --{side}-format once for each.",
+            )
 
 
 def _target(config: BuildConfig, built_for: BuiltFor) -> Target:
@@ -87,10 +107,6 @@ def _about_layers(model: Model, network: Network, target: Target, config: BuildC
 def _about_inputs(network: Network, config: BuildConfig, missing: set[str]) -> Iterator[Caution]:
     """Input formats that the first layers do not take as they are, where nothing can reformat."""
     given = config.input_formats
-    if len(given) > 1 and len(given) != len(network.inputs):
-        raise UsageError(
-            "the input formats do not match the inputs", expected=f"one or {len(network.inputs)}", received=len(given)
-        )
     for tensor, one in zip(network.inputs, given * len(network.inputs) if len(given) == 1 else given, strict=False):
         for layer in network.layers:
             if not layer.folded and any(each.name == tensor.name for each in layer.inputs):
