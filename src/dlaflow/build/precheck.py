@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig, IOFormat
@@ -162,17 +163,18 @@ def _about_printed_cache(problems: list[Problem], model: Path, path: str, tensor
     if any(one.kind == "release" for one in problems):
         yield Caution(
             f"The first line of {path} names another release than {tensorrt}; TensorRT 10 refuses that.",
-            f"`dlaflow cache rename {path} --tensorrt {release} --model {model} --out NEW.cache` writes a fitting one.",
+            f"`dlaflow cache rename {quote(path)} --tensorrt {release} --model {quote(str(model))} --out NEW.cache` "
+            "writes a fitting one.",
         )
 
 
 def _about_scales(problems: list[Problem], model: Path, config: BuildConfig, tensorrt: str) -> Iterator[Caution]:
-    path, release = config.cache, Version.parse(tensorrt).release
+    path, release = config.cache or "", Version.parse(tensorrt).release
     if faults := [one for one in problems if one.kind != "release"]:
         counted = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in faults).items())
         yield Caution(
             f"{path} has faults ({counted}), first {faults[0].tensor or 'the file'}: {faults[0].message}.",
-            f"`dlaflow cache lint {path} --model {model} --tensorrt {release}` lists them.",
+            f"`dlaflow cache lint {quote(path)} --model {quote(str(model))} --tensorrt {release}` lists them.",
         )
     missing = [one.tensor for one in problems if one.kind == "missing"]
     if missing and config.on_dla and not config.fp16_too:
