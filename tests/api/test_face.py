@@ -247,8 +247,9 @@ def test_compare_takes_placements_and_files(model, tmp_path):
 def test_build_says_what_is_missing_here(model, tmp_path):
     with pytest.raises(dlaflow.EnvironmentLacksError, match="trtexec"):
         dlaflow.build(model, tmp_path / "m.engine", batch=1, trtexec=tmp_path / "none")
-    with pytest.raises(dlaflow.UsageError, match="only trtexec"):
-        dlaflow.build_command(model, "m.engine", via="python")
+    with pytest.raises(dlaflow.UsageError, match="no command to print"):
+        dlaflow.build_command(model, "m.engine", via="rtx")
+    assert "import tensorrt as trt" in dlaflow.build_command(model, "m.engine", via="python", precision="fp16", batch=1)
 
 
 def names(function):

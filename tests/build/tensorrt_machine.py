@@ -182,6 +182,8 @@ def _teach_build(machine: Machine) -> None:
     does["IBuilderConfig", "set_timing_cache"] = lambda config, cache, ignore: setattr(config, "_timing", cache) or True
     does["IBuilderConfig", "get_timing_cache"] = lambda config: config._timing
     does["ITimingCache", "serialize"] = lambda cache: _memory(surface, b"timings")
+    does["Logger", "__init__"] = lambda instance, severity=None: None
+    does["Logger", "log"] = lambda instance, severity, text: None
     for calibrator in ("IInt8EntropyCalibrator2", "IProgressMonitor", "ILogger"):
         does[calibrator, "__init__"] = lambda instance: None
     does["", "init_libnvinfer_plugins"] = lambda logger, namespace: setattr(machine, "plugins_ready", True) or True

@@ -14,6 +14,15 @@ LINEAR = (IOFormat("int8", ("dla_linear",)),)
 HYBRID = BuildConfig(precision="int8", scales="cache", cache="calib.cache", dla_core=0, gpu_fallback=True)
 BOTH = replace(HYBRID, fp16_too=True)
 ALONE = replace(HYBRID, gpu_fallback=False, standalone=True, input_formats=LINEAR, output_formats=LINEAR)
+PACKED = (IOFormat("int8", ("chw32",)),)
+ALONE_8_5 = replace(ALONE, input_formats=PACKED, output_formats=PACKED)
+UNAIDED = replace(HYBRID, gpu_fallback=False, input_formats=LINEAR, output_formats=LINEAR)
+
+
+def taking(*formats: str) -> BuildConfig:
+    return replace(UNAIDED, input_formats=tuple(map(IOFormat.parse, formats)))
+
+
 TYPED = replace(HYBRID, scales="qdq", cache=None)
 OPEN = (InputShape("input", ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))),)
 
@@ -45,6 +54,15 @@ OPEN = (InputShape("input", ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))
         (replace(ALONE, input_formats=(IOFormat("fp16", ("chw32",)),)), "10.3.0", "trtexec", "no such input format"),
         (replace(ALONE, scales="qdq", cache=None), "10.3.0", "trtexec", "Q/DQ layers are no DLA layers"),
         (replace(HYBRID, dla_core=None), "10.3.0", "trtexec", "without a DLA core"),
+        (taking("int8:hwc4"), "10.3.0", "trtexec", "knows no such layout"),
+        (taking("uint8:dla_linear"), "8.5.2", "trtexec", "knows no such type"),
+        (taking("int8:dla_linear"), "7.1.3", "trtexec", "knows no such layout"),
+        (taking("int8:chw"), "10.3.0", "trtexec", "no such input format"),
+        (taking("fp16:chw32"), "10.3.0", "python", "no such input format"),
+        (replace(UNAIDED, output_formats=(IOFormat("int8", ("dla_hwc4",)),)), "8.5.2", "trtexec", "no such output"),
+        (replace(HYBRID, input_formats=(IOFormat("int8", ("hwc4",)),)), "8.5.2", "trtexec", "knows no such layout"),
+        (ALONE, "8.5.2", "trtexec", "`--safe`, which builds loadables"),
+        (replace(ALONE, input_formats=(IOFormat("int8", ("dla_linear", "chw32")),)), "10.3.0", "trtexec", "one layout"),
         (HYBRID, "11.0.0", "rtx", "takes types and scales"),
         (replace(TYPED, precision="fp16"), "11.0.0", "rtx", "knows no DLA"),
     ],
@@ -58,11 +76,14 @@ def test_refusals(config, release, via, words):
     ("config", "release", "via", "words"),
     [
         (replace(HYBRID, scales="none", cache=None), "8.5.2", "trtexec", "invents a range"),
-        (HYBRID, "8.5.2", "trtexec", "counts on FP16 beside INT8"),
         (TYPED, "10.3.0", "trtexec", "cut around each"),
         (HYBRID, "10.16.1", "python", "last 10.x with a DLA"),
         (TYPED, "11.4.0", "python", "Windows on ARM only"),
-        (ALONE, "8.5.2", "trtexec", "no --buildDLAStandalone"),
+        (ALONE_8_5, "8.5.2", "trtexec", "no --buildDLAStandalone"),
+        (replace(UNAIDED, output_formats=()), "8.5.2", "trtexec", "also refuses to reformat"),
+        (HYBRID, "5.0.6", "trtexec", "No source of trtexec"),
+        (HYBRID, "5.1.6", "trtexec", "no support for ONNX"),
+        (replace(HYBRID, gpu_fallback=False), "5.1.6", "trtexec", "whatever it is told"),
         (replace(HYBRID, gpu_fallback=False), "8.5.2", "trtexec", "also refuses to reformat"),
     ],
 )
@@ -74,6 +95,9 @@ def test_cautions(config, release, via, words):
     ("config", "release", "via"),
     [
         (BOTH, "8.5.2", "trtexec"),
+        (HYBRID, "8.5.2", "trtexec"),
+        (UNAIDED, "10.3.0", "trtexec"),
+        (replace(HYBRID, input_formats=(IOFormat("fp32", ("chw",)),)), "8.5.2", "trtexec"),
         (replace(ALONE, fp16_too=True), "8.6.1", "python"),
         (BOTH, "10.3.0", "python"),
         (TYPED, "11.4.1", "python"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.build.config import BuildConfig, InputShape, IOFormat, LayerOptions, MemoryPools, ShapeRange
-from dlaflow.build.trtexec_arguments import BUILD_ONLY, CAPTURE, WALKTHROUGH, Measuring, build_arguments, load_arguments
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, WALKTHROUGH, Measuring, build_arguments, load_arguments
 from dlaflow.errors import UsageError
 from dlaflow.parse.help_text import parse_help
 from dlaflow.targets.features import trtexec_options
@@ -20,6 +20,7 @@ from dlaflow.targets.version import Version
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
 LOGS = EVIDENCE / "artefacts" / "open"
+WALKTHROUGH_5 = replace(WALKTHROUGH, separate_profile_run=False)
 SHAPES = (InputShape("input", ShapeRange.fixed((32, 3, 32, 32))),)
 HYBRID = BuildConfig(precision="int8", dla_core=0, gpu_fallback=True, shapes=SHAPES)
 
@@ -168,9 +169,34 @@ def test_the_walk_through_for_8_5_2():
         "--onnx=model_gn.onnx --shapes=input:32x3x32x32 --saveEngine=model_gn.engine --exportProfile=model_gn.json "
         "--int8 --useDLACore=0 --allowGPUFallback --useSpinWait --separateProfileRun"
     )
-    assert " ".join(load_arguments("model_gn.engine", "8.5.2", CAPTURE)) == (
-        "--loadEngine=model_gn.engine --iterations=10 --idleTime=500 --duration=0 --useSpinWait"
-    )
+
+
+def test_an_onnx_model_keeps_its_batch_in_every_release():
+    """TensorRT 5 takes a batch, 6 and 7.1 must be told that the model has one, later ones know."""
+    fixed = replace(HYBRID, shapes=())
+    for release, opened, closed in (
+        ("5.0.6", ["--batch=32", "--engine=m.engine"], ["--engine=m.engine"]),
+        ("5.1.6", ["--batch=32", "--saveEngine=m.engine"], ["--saveEngine=m.engine"]),
+        ("6.0.1", ["--shapes=input:32x3x32x32", "--saveEngine=m.engine"], ["--explicitBatch", "--saveEngine=m.engine"]),
+        ("7.1.3", ["--shapes=input:32x3x32x32", "--saveEngine=m.engine"], ["--explicitBatch", "--saveEngine=m.engine"]),
+        ("7.2.1", ["--shapes=input:32x3x32x32", "--saveEngine=m.engine"], ["--saveEngine=m.engine"]),
+    ):
+        assert build_arguments("m.onnx", "m.engine", HYBRID, release)[1:-3] == opened
+        assert build_arguments("m.onnx", "m.engine", fixed, release)[1:-3] == closed
+    assert "--useSpinWait" in build_arguments("m.onnx", "m.engine", HYBRID, "5.1.6", WALKTHROUGH_5)
+
+
+def test_behind_safe_trtexec_must_leave_after_the_build():
+    packed = (IOFormat.parse("int8:chw32"),)
+    config = replace(HYBRID, gpu_fallback=False, standalone=True, input_formats=packed, output_formats=packed)
+    assert "--buildOnly" in build_arguments("m.onnx", "m.dla", config, "8.5.2", BUILD_ONLY)
+    assert "--skipInference" not in build_arguments("m.onnx", "m.dla", config, "8.6.1", BUILD_ONLY)
+
+
+def test_from_11_on_a_format_is_a_layout_alone():
+    config = replace(HYBRID, scales="qdq", input_formats=(IOFormat.parse("int8:dla_hwc4"),))
+    assert "--inputIOFormats=dla_hwc4" in build_arguments("m.onnx", "m.engine", config, "11.4.1")
+    assert "--inputIOFormats=int8:dla_hwc4" in build_arguments("m.onnx", "m.engine", config, "10.3.0")
 
 
 def test_meaning_is_kept_on_11():
@@ -206,6 +232,8 @@ def test_standalone_is_spelled_by_release(release, flag):
 @pytest.mark.parametrize(
     ("release", "expected"),
     [
+        ("5.1.6", "--iterations=1"),
+        ("6.0.1", "--buildOnly"),
         ("8.5.2", "--buildOnly"),
         ("8.6.0", "--skipInference"),
         ("9.3.0", "--skipInference"),

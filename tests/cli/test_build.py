@@ -34,9 +34,9 @@ BUILD = (
     "> model_{0}.log"
 )
 CAPTURE = (
-    "nsys profile --trace=cuda,nvtx,cublas,cudla,cusparse,cudnn,nvmedia --output=model_gn.nvvp "
-    "/usr/src/tensorrt/bin/trtexec --loadEngine=model_gn.engine --iterations=10 --idleTime=500 --duration=0 "
-    "--useSpinWait"
+    "nsys profile --trace=cuda,nvtx,cublas,cudnn,cudla,nvmedia --force-overwrite=true --output=model_gn "
+    "--accelerator-trace=nvmedia /usr/src/tensorrt/bin/trtexec --loadEngine=model_gn.engine --useDLACore=0 "
+    "--iterations=10 --idleTime=500 --duration=0 --useSpinWait"
 )
 
 
@@ -52,6 +52,26 @@ def printed(capsys, *words):
     return capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("jetpack", "expected"),
+    [
+        ("4.2", "--batch=4 --engine=m.engine --fp16 --useDLACore=0 --allowGPUFallback --useSpinWait > m.log"),
+        ("4.2.1", "--batch=4 --saveEngine=m.engine --fp16 --useDLACore=0 --allowGPUFallback --useSpinWait > m.log"),
+        (
+            "4.3",
+            "--shapes=input:4x3x32x32 --saveEngine=m.engine --fp16 --useDLACore=0 --allowGPUFallback --useSpinWait",
+        ),
+    ],
+)
+def test_jetpack_4_2_and_4_3(capsys, jetpack, expected):
+    words = ("model_gn.onnx", "--out", "m.engine", "--board", "agx-xavier-32gb", "--jetpack", jetpack, "--batch", "4")
+    (line,) = printed(capsys, *words, "--precision", "fp16")
+    assert line.startswith(f"trtexec --onnx=model_gn.onnx {expected}")
+    steps = printed(capsys, *words, "--all-steps")
+    assert not any("--via python" in step for step in steps), "its bindings are not covered"
+    assert any(step.startswith("dlaflow calibrate") for step in steps)
+
+
 @pytest.mark.parametrize("model", ["gn", "bn"])
 def test_the_walk_throughs_builds_for_8_5_2(capsys, model):
     words = (f"model_{model}.onnx", "--out", f"model_{model}.engine", "--tensorrt", "8.5.2", "--batch", "32")
@@ -65,11 +85,22 @@ def test_all_steps_for_8_5_2(capsys):
     assert lines[0] == f"{BUILD.format('gn')} 2>&1"
     assert "--safe" in lines[1]
     assert lines[2] == CAPTURE
-    assert lines[3] == (
+    assert lines[3] == "nsys export --type=sqlite --force-overwrite=true --output=model_gn.sqlite model_gn.nsys-rep"
+    assert lines[4] == (
         "dlaflow build model_gn.onnx --out model_gn.engine --via python --tensorrt 8.5.2 --precision int8 "
         "--data cifar10 --batch 32 --dla-core 0"
     )
-    assert lines[4] == "dlaflow evaluate model_gn.engine --data cifar10"
+    assert lines[5] == "dlaflow evaluate model_gn.engine --data cifar10"
+
+
+@pytest.mark.parametrize("jetpack", ["5.1.1", "5.1.2", "6.2", "7.2.2"])
+def test_the_time_line_is_that_of_profile(capsys, jetpack):
+    """One line, whoever prints it, whose export `profile` reads."""
+    words = ("model_gn.onnx", "--out", "m.engine", "--jetpack", jetpack, "--precision", "fp16", "--all-steps")
+    steps = [line for line in printed(capsys, *words) if line.startswith("nsys ")]
+    assert main(["profile", "m.engine", "--jetpack", jetpack, "--print-command"]) == 0
+    assert capsys.readouterr().out.splitlines() == steps
+    assert "--output=m.sqlite" in steps[1].split()
 
 
 @pytest.mark.parametrize("release", ["8.5.2", "8.6.2", "10.3.0", "11.4.1"])
@@ -78,7 +109,7 @@ def test_all_steps_hold_only_what_the_release_knows(capsys, release, precision):
     scales = ("--scales", "qdq") if release == "11.4.1" and precision == "int8" else ()
     words = ("model_gn.onnx", "--out", "m.engine", "--tensorrt", release, "--precision", precision, "--all-steps")
     lines = [line for line in printed(capsys, *words, *scales) if not line.startswith("#")]
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines[:3]:
         _, _, trtexec = line.partition("trtexec ")
         for word in shlex.split(trtexec):
@@ -87,22 +118,40 @@ def test_all_steps_hold_only_what_the_release_knows(capsys, release, precision):
                 assert trtexec_options()[name].known_to(Version.parse(release)), word
     assert ("--fp16" in lines[0].split()) == (precision == "fp16" and release != "11.4.1")
     assert ("tegra-accelerators" in lines[2]) == (release != "8.5.2")
-    assert ("--scales qdq" in lines[3]) == bool(scales)
+    assert ("--scales qdq" in lines[4]) == bool(scales)
 
 
-@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize("step", [4, 5])
 def test_the_printed_dlaflow_commands_are_understood(capsys, step):
     """What is printed for dlaflow parses: the build stops only at the missing bindings, not at its options."""
     words = ("model_gn.onnx", "--out", "m.engine", "--tensorrt", "10.3.0", "--batch", "32", "--all-steps")
     lines = [line for line in printed(capsys, *words) if not line.startswith("#")]
-    if step == 4:
-        assert shlex.split(lines[4])[:2] == ["dlaflow", "evaluate"]
+    if step == 5:
+        assert shlex.split(lines[5])[:2] == ["dlaflow", "evaluate"]
         return
-    arguments = shlex.split(lines[3])[1:]
+    arguments = shlex.split(lines[4])[1:]
     arguments[arguments.index("cifar10")] = "digits"
     code = main(arguments)
     if importlib.util.find_spec("tensorrt") is None:
         assert code == 3
+
+
+def test_the_python_program_is_printed_and_runs(capsys, monkeypatch):
+    _, machine = machine_of("10.3.0")
+    Path("calib.cache").write_bytes(b"TRT-8502-EntropyCalibration2\ninput: 3c010a14\noutput: 3c010a14\n")
+    words = ("model_gn.onnx", "--out", "m.engine", "--jetpack", "6.1", "--batch", "4", "--via", "python")
+    text = "\n".join(printed(capsys, *words, "--cache", "calib.cache"))
+    monkeypatch.setitem(sys.modules, "tensorrt", machine.trt)
+    exec(compile(text, "program.py", "exec"), {"__name__": "__main__"})
+    assert {"INT8", "GPU_FALLBACK"} <= set(machine.requests["flags"])
+    assert Path("m.engine").stat().st_size > 100
+    for others, said in (
+        ((), "invents no INT8 scales"),
+        (("--data", "digits"), "no images to calibrate with"),
+        (("--precision", "fp16", "--all-steps"), "are trtexec's"),
+    ):
+        assert main(["build", *words, *others, "--print-command"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_int8_without_scales_is_a_caution_on_stderr(capsys):
@@ -116,7 +165,7 @@ def test_a_cache_of_another_release_is_a_caution_for_a_printed_command(capsys):
     Path("calib.cache").write_bytes(b"TRT-8502-EntropyCalibration2\ninput: 3c010a14\n")
     words = ["build", "model_gn.onnx", "--out", "m.engine", "--cache", "calib.cache", "--print-command", "--tensorrt"]
     assert main([*words, "10.3.0"]) == 0
-    assert "TRT-100300-EntropyCalibration2" in capsys.readouterr().err
+    assert "`dlaflow cache rename calib.cache --tensorrt 10.3.0 --model model_gn.onnx" in capsys.readouterr().err
     assert main([*words, "8.5.2"]) == 0
     assert "names another release" not in capsys.readouterr().err
 

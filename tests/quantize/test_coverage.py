@@ -110,7 +110,7 @@ def test_lint_names_each_fault(small_network: Path, calibration: Calibration, tm
     changed = Calibration(calibration.tensors, "entropy", 1, "0" * 64, "")
     write_calibration(changed, sidecar_of(path))
     problems = lint_for_model(read_cache(path), path, small_network, "10.3.0")
-    expected = ["header", "huge", "infinite", "missing", "other model", "stranger", "tiny", "unequal", "zero"]
+    expected = ["huge", "infinite", "missing", "other model", "release", "stranger", "tiny", "unequal", "zero"]
     assert kinds(problems) == expected  # type: ignore[arg-type]
     assert sorted(problem.tensor for problem in problems if problem.kind == "missing") == ["/output_output", "r2"]
 

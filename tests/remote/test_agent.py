@@ -161,7 +161,7 @@ def test_the_command_lines_of_every_release_pass(tensorrt, standalone):
         pools=MemoryPools(workspace=1024, dla_sram=0.5),
         plugins=("./plugin0.so",),
     )
-    config = standalone_of(config) if standalone else config
+    config = standalone_of(config, tensorrt) if standalone else config
     lines = [
         build_arguments("model.onnx", "model.engine", config, tensorrt, MEASURING),
         build_arguments("model.onnx", "model.engine", config, tensorrt, BUILD_ONLY),

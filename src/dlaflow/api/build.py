@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 from dlaflow.api.claims import KeptFile, OutFile
 from dlaflow.api.keywords import File, keywords
 from dlaflow.build.capability import Via, examine
-from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Scales
+from dlaflow.build.config import BuildConfig, IOFormat, LayerOptions, MemoryPools, Precision, Scales, standalone_format
 from dlaflow.build.engine import BuildResult, How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor
 from dlaflow.build.model import shapes_for
+from dlaflow.build.python_program import python_program
 from dlaflow.build.trtexec import TrtexecOptions
 from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, measuring_for
 from dlaflow.build.trtexec_arguments import build_command as command_line
@@ -41,7 +42,8 @@ class EngineOptions:
     standalone: bool = False
     """A DLA loadable for cuDLA: the same as --mode standalone."""
     input_format: Sequence[str] = ()
-    """Type and layout of the inputs, such as int8:dla_hwc4 (standalone default: dla_linear)."""
+    """Type and layout of the inputs, such as int8:dla_hwc4. Standalone default: dla_linear, before TensorRT 8.6.1
+    chw32 (INT8) or chw16 (FP16)."""
     output_format: Sequence[str] = ()
     """Type and layout of the outputs, such as int8:chw32."""
     layer_device: Sequence[str] = ()
@@ -146,6 +148,28 @@ def prepared(
     return Request(model, out, config, built_for), how
 
 
+def prepared_to_print(model: Path, out: Path, target: TargetOptions, options: BuildOptions) -> tuple[Request, How]:
+    """`prepared` for a command that somebody else runs, without images. Raises UsageError where there is none."""
+    if options.via == "rtx":
+        raise UsageError("there is no command to print for --via rtx", then="Leave --print-command out.")
+    if options.via == "python" and options.data is not None:
+        raise UsageError(
+            "a printed program has no images to calibrate with",
+            expected="--cache FILE",
+            received="--data",
+            then="Make the cache with `dlaflow calibrate MODEL --data ... --cache calib.cache`.",
+        )
+    return prepared(model, out, target, options, calibrate=False)
+
+
+def printed_command(request: Request, how: How) -> str:
+    """trtexec's line, or the program for TensorRT's Python API, that builds the engine of `request`."""
+    model, engine, tensorrt = request.model, request.engine, request.built_for.tensorrt
+    if how.via == "python":
+        return python_program(model, engine, request.config, tensorrt)
+    return command_line(str(model), str(engine), request.config, tensorrt, how.trtexec.measuring)
+
+
 def target_of(target: TargetOptions, options: EngineOptions) -> Target:
     """The target that both name: `standalone` is a mode of it. Raises UsageError for unknown names."""
     found = target.target()
@@ -195,10 +219,10 @@ def configure(model: Path, target: Target, options: EngineOptions, *, calibrate:
             expected=f"a core below {cores}" if cores else "a board with a DLA, or --gpu-only",
             received=f"--dla-core {options.dla_core}",
         )
-    kind = "int8" if target.precision == "int8" else "fp16"
-    linear = (IOFormat(kind, ("dla_linear",)),) if standalone else ()
+    precision: Precision = "int8" if target.precision == "int8" else "fp16"
+    plain = (standalone_format(precision, target.release.tensorrt),) if standalone else ()
     return BuildConfig(
-        precision="int8" if target.precision == "int8" else "fp16",
+        precision=precision,
         scales=_scales(target, options, calibrate=calibrate),
         fp16_too=options.fp16_too,
         strongly_typed=options.strongly_typed,
@@ -206,8 +230,8 @@ def configure(model: Path, target: Target, options: EngineOptions, *, calibrate:
         dla_core=None if options.gpu_only else options.dla_core,
         gpu_fallback=not (options.gpu_only or standalone or options.no_gpu_fallback),
         standalone=standalone,
-        input_formats=tuple(map(IOFormat.parse, options.input_format)) or linear,
-        output_formats=tuple(map(IOFormat.parse, options.output_format)) or linear,
+        input_formats=tuple(map(IOFormat.parse, options.input_format)) or plain,
+        output_formats=tuple(map(IOFormat.parse, options.output_format)) or plain,
         pools=MemoryPools(options.workspace, options.dla_sram, options.dla_local_dram, options.dla_global_dram),
         cache=str(options.cache) if options.cache else None,
         precision_constraints="obey" if options.obey else "prefer" if options.layer_precision else "default",
@@ -272,12 +296,8 @@ def build(given: BuildArguments) -> ShownBuild:
 
 @keywords(BuildArguments)
 def build_command(given: BuildArguments) -> str:
-    """The trtexec line that builds the engine on a board: `dlaflow build --print-command`.
+    """The trtexec line, or with via="python" the program, that builds the engine: `dlaflow build --print-command`.
 
     Raises UsageError for what the release cannot do.
     """
-    if given.via != "trtexec":
-        raise UsageError("only trtexec has a command line", received=f"via={given.via!r}")
-    request, how = prepared(Path(given.model), Path(given.out), given, given, calibrate=False)
-    tensorrt, measuring = request.built_for.tensorrt, how.trtexec.measuring
-    return command_line(str(given.model), str(given.out), request.config, tensorrt, measuring)
+    return printed_command(*prepared_to_print(Path(given.model), Path(given.out), given, given))

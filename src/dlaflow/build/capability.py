@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from dlaflow.build.config import BuildConfig, IOFormat
+from dlaflow.build.config import BuildConfig, IOFormat, standalone_format
 from dlaflow.errors import UsageError
-from dlaflow.targets.features import find_feature, has, trtexec_options
+from dlaflow.targets.features import find_feature, has, io_layouts, io_types, trtexec_options
 from dlaflow.targets.version import Version
 from dlaflow.types import Confidence
 
@@ -43,6 +43,7 @@ def examine(config: BuildConfig, tensorrt: str, via: Via) -> list[Caution]:
         _refuse_rtx(config)
         return []
     _refuse_way(config, release, tensorrt, via)
+    _refuse_formats(config, release, tensorrt, via)
     if config.on_dla:
         _refuse_dla(config, release, tensorrt)
     elif config.standalone or config.gpu_fallback:
@@ -135,6 +136,9 @@ def _refuse_dla(config: BuildConfig, release: Version, tensorrt: str) -> None:
             then="Give one shape, or build one engine for each.",
         )
     if not config.standalone:
+        if not config.gpu_fallback:
+            _refuse_layouts(config.input_formats, _INPUT_LAYOUTS, "input")
+            _refuse_layouts(config.output_formats, _OUTPUT_LAYOUTS, "output")
         return
     if config.gpu_fallback:
         raise UsageError(
@@ -150,22 +154,62 @@ def _refuse_dla(config: BuildConfig, release: Version, tensorrt: str) -> None:
             received="Q/DQ nodes",
             then="Use the plain model with `dlaflow calibrate MODEL --cache calib.cache`.",
         )
-    _refuse_layouts(config.input_formats, _INPUT_LAYOUTS, "input")
-    _refuse_layouts(config.output_formats, _OUTPUT_LAYOUTS, "output")
+    for formats, allowed, side in (
+        (config.input_formats, _INPUT_LAYOUTS, "input"),
+        (config.output_formats, _OUTPUT_LAYOUTS, "output"),
+    ):
+        if not formats:
+            raise UsageError(
+                f"a standalone loadable has no reformatting, so its {side} format must be said",
+                expected=_spelled(allowed),
+                received="none",
+                then=f"Give --{side}-format, for example {standalone_format(config.precision, tensorrt)}.",
+            )
+        _refuse_layouts(formats, allowed, side)
 
 
 def _refuse_layouts(formats: tuple[IOFormat, ...], allowed: dict[str, set[str]], side: str) -> None:
-    spelled = "; ".join(f"{kind}:{'+'.join(sorted(layouts))}" for kind, layouts in allowed.items())
-    if not formats:
-        raise UsageError(
-            f"a standalone loadable has no reformatting, so its {side} format must be said",
-            expected=spelled,
-            received="none",
-            then=f"Give --{side}-format, for example int8:dla_linear.",
-        )
+    """Raises UsageError for a format that the DLA cannot take without the GPU's reformatting."""
     for one in formats:
         if not set(one.layouts) <= allowed.get(one.type, set()):
-            raise UsageError(f"the DLA has no such {side} format", expected=spelled, received=str(one))
+            raise UsageError(f"the DLA has no such {side} format", expected=_spelled(allowed), received=str(one))
+
+
+def _spelled(allowed: dict[str, set[str]]) -> str:
+    return "; ".join(f"{kind}:{' or '.join(sorted(layouts))}" for kind, layouts in allowed.items())
+
+
+def _refuse_formats(config: BuildConfig, release: Version, tensorrt: str, via: Via) -> None:
+    """Raises UsageError for names that this release does not know, and for what its standalone option does not take."""
+    by_safe = config.standalone and via == "trtexec"
+    narrow = by_safe and not trtexec_options()["buildDLAStandalone"].known_to(release)
+    types, layouts = io_types(release), io_layouts(release)
+    if via == "trtexec" and not layouts and (config.input_formats or config.output_formats):
+        since = trtexec_options()["inputIOFormats"].since
+        raise UsageError(
+            f"trtexec of TensorRT {tensorrt} cannot be told I/O formats, which a standalone loadable needs",
+            expected=f"TensorRT {since} or later",
+            received=tensorrt,
+            then="Leave formats and --standalone out, or choose JetPack 4.3 or later.",
+        )
+    for one in (*config.input_formats, *config.output_formats):
+        for name, known, what in [(one.type, types, "type"), *((layout, layouts, "layout") for layout in one.layouts)]:
+            if name not in known:
+                raise UsageError(
+                    f"TensorRT {tensorrt} knows no such {what} of an I/O format",
+                    expected=f"one of {', '.join(known)}",
+                    received=str(one),
+                )
+        if by_safe and len(one.layouts) > 1:
+            raise UsageError("trtexec takes one layout a tensor for a standalone loadable", received=str(one))
+        if narrow and one.layouts[0] not in io_layouts(release, safe=True):
+            raise UsageError(
+                f"`--safe`, which builds loadables with trtexec of {tensorrt}, refuses this I/O format",
+                expected=f"a layout among {', '.join(io_layouts(release, safe=True))}",
+                received=str(one),
+                then=f"Use {standalone_format(config.precision, tensorrt)}; others from TensorRT "
+                f"{trtexec_options()['buildDLAStandalone'].since} on.",
+            )
 
 
 def _about_scales(config: BuildConfig, release: Version) -> Iterator[Caution]:
@@ -175,12 +219,6 @@ def _about_scales(config: BuildConfig, release: Version) -> Iterator[Caution]:
         yield Caution(
             "INT8 without scales: TensorRT invents a range for every tensor. Speed will be right, accuracy will not.",
             "For accuracy give --cache FILE (`dlaflow calibrate` makes one).",
-        )
-    if config.on_dla and not config.fp16_too and config.scales in {"cache", "calibrator"}:
-        yield Caution(
-            "INT8 alone: what has no INT8 form on the DLA (SoftMax, tensors without a scale) goes to the GPU, or "
-            "fails the build where there is no fallback. `dlaflow check` counts on FP16 beside INT8.",
-            "Build what was checked with --fp16-too.",
         )
     if config.scales == "qdq" and config.on_dla and not has("qdq_on_dla", release):
         yield Caution(
@@ -203,13 +241,36 @@ def _about_dla(config: BuildConfig, release: Version, tensorrt: str, via: Via) -
             f"TensorRT {tensorrt} has the DLA on Windows on ARM only; on Jetson it returns with 11.4.1.",
             "Update to TensorRT 11.4.1 or later.",
         )
-    if via == "trtexec" and not config.gpu_fallback and not config.standalone and not config.input_formats:
+    formats_said = config.input_formats and config.output_formats
+    if via == "trtexec" and not config.gpu_fallback and not config.standalone and not formats_said:
+        plain = standalone_format(config.precision, tensorrt)
         yield Caution(
-            "Without GPU fallback trtexec also refuses to reformat: linear FP32 inputs fail even if every layer fits.",
-            "Give DLA formats, for example --input-format int8:dla_hwc4 --output-format int8:chw32.",
+            "Without GPU fallback trtexec also refuses to reformat: linear FP32 inputs and outputs fail even if every "
+            "layer fits.",
+            f"Give DLA formats for both, for example --input-format {plain} --output-format {plain}.",
         )
+    if via == "trtexec" and not has("trtexec_onnx_options", release):
+        yield from _about_trtexec_5(config, release, tensorrt)
     if config.standalone and via == "trtexec" and not trtexec_options()["buildDLAStandalone"].known_to(release):
         yield Caution(
             f"trtexec of {tensorrt} has no --buildDLAStandalone; `--safe` with a DLA core is its older spelling.",
             "If the loadable is refused, patch trtexec as NVIDIA's cuDLA samples do, or move to TensorRT 8.6.1.",
+        )
+
+
+def _about_trtexec_5(config: BuildConfig, release: Version, tensorrt: str) -> Iterator[Caution]:
+    if not trtexec_options()["saveEngine"].known_to(release):
+        yield Caution(
+            f"No source of trtexec {tensorrt} is public: its options are taken from what 5.1 says of older ones.",
+            "Compare with `trtexec --help` on the board.",
+        )
+    if not config.gpu_fallback:
+        yield Caution(
+            f"trtexec of {tensorrt} lets every ONNX model fall back to the GPU, whatever it is told.",
+            "Look in its log for layers on the GPU, or use JetPack 4.3 and later.",
+        )
+    if config.precision == "int8":
+        yield Caution(
+            f"The help of trtexec {tensorrt} says of --int8 and --calib: no support for ONNX models.",
+            "Build in FP16, or use JetPack 4.3 and later.",
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dlaflow.errors import UsageError
+from dlaflow.targets.features import trtexec_options
+from dlaflow.targets.version import Version
 
 Precision = Literal["fp32", "fp16", "int8", "model"]
 Scales = Literal["none", "cache", "calibrator", "qdq"]
@@ -138,8 +140,18 @@ class BuildConfig:
         return "hybrid" if self.gpu_fallback else "dla-only"
 
 
-def standalone_of(config: BuildConfig) -> BuildConfig:
-    """The standalone counterpart of a hybrid configuration: no fallback, linear DLA formats of its precision."""
-    kind = "int8" if config.precision == "int8" else "fp16"
-    linear = (IOFormat(kind, ("dla_linear",)),)
-    return replace(config, gpu_fallback=False, standalone=True, input_formats=linear, output_formats=linear)
+def standalone_format(precision: Precision, tensorrt: str) -> IOFormat:
+    """The I/O format of a standalone loadable where none was asked for.
+
+    dla_linear, or where trtexec knows the standalone build as `--safe` only, which refuses that: chw32 or chw16.
+    """
+    kind = "int8" if precision == "int8" else "fp16"
+    if trtexec_options()["buildDLAStandalone"].known_to(Version.parse(tensorrt)):
+        return IOFormat(kind, ("dla_linear",))
+    return IOFormat(kind, ("chw32" if kind == "int8" else "chw16",))
+
+
+def standalone_of(config: BuildConfig, tensorrt: str) -> BuildConfig:
+    """The standalone counterpart of a hybrid configuration: no fallback, the plainest DLA formats of its precision."""
+    plain = (standalone_format(config.precision, tensorrt),)
+    return replace(config, gpu_fallback=False, standalone=True, input_formats=plain, output_formats=plain)

@@ -15,7 +15,7 @@ from dlaflow.build.capability import Caution, Via, examine
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.device_memory import open_memory
 from dlaflow.build.manifest import BuildRecord, BuiltFor, EngineManifest, write_manifest
-from dlaflow.build.model import require_usable_types
+from dlaflow.build.precheck import precheck
 from dlaflow.build.python_build import RTX_AS, Bindings, CalibrationImages, EnginePlan, build_for_rtx, build_with_python
 from dlaflow.build.trtexec import LoggedBuild, TrtexecOptions, build_with_trtexec
 from dlaflow.build.trtexec_arguments import build_arguments
@@ -24,7 +24,6 @@ from dlaflow.files import is_stream, same_file, together, write_atomic
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.progress import Progress, silent
-from dlaflow.quantize.cache import header_for
 from dlaflow.reading import read_bytes
 from dlaflow.targets.version import Version
 
@@ -89,8 +88,7 @@ def require_another_path(request: Request) -> None:
 
 def _with_trtexec(request: Request, how: How, progress: Progress) -> BuildResult:
     config, tensorrt = request.config, request.built_for.tensorrt
-    cautions = examine(config, tensorrt, "trtexec")
-    cautions += require_usable_types(request.model, config, tensorrt)
+    cautions = precheck(request.model, config, request.built_for, "trtexec")
     with _fitting_cache(config, tensorrt) as fitting, together():
         built = build_with_trtexec(request.model, request.engine, fitting, tensorrt, how.trtexec, progress)
         return recorded(request, built, cautions, "Name the release that is here.")
@@ -119,8 +117,7 @@ def recorded(request: Request, built: LoggedBuild, cautions: list[Caution], advi
 
 def _with_python(request: Request, how: How, bindings: Bindings) -> BuildResult:
     release = str(Version.parse(bindings.trt.__version__).release)
-    cautions = examine(request.config, release, "python")
-    cautions += require_usable_types(request.model, request.config, release)
+    cautions = precheck(request.model, request.config, replace(request.built_for, tensorrt=release), "python")
     cautions += _about_release(release, request.built_for.tensorrt, "Name the release that is here.")
     plan = build_with_python(bindings, request.model, request.config, how.images)
     if plan.answers and not any(answer.runs for answer in plan.answers):
@@ -166,19 +163,6 @@ def _fitting_cache(config: BuildConfig, tensorrt: str) -> Iterator[BuildConfig]:
 def _read_cache(path: str | None) -> bytes | None:
     """The cache's content; None without one (a missing file is the builder's to report)."""
     return read_bytes(path) if path and Path(path).is_file() else None
-
-
-def about_cache(config: BuildConfig, tensorrt: str) -> list[Caution]:
-    """A caution for a command that is only printed: nobody will fit the first line of the cache."""
-    content = _read_cache(config.cache)
-    if content is None or names_release(content, tensorrt):
-        return []
-    return [
-        Caution(
-            f"The first line of {config.cache} names another release than {tensorrt}; TensorRT 10 refuses that.",
-            f"Change its first line to {header_for(tensorrt)}.",
-        )
-    ]
 
 
 def _about_release(actual: str, wanted: str, advice: str) -> list[Caution]:

@@ -104,8 +104,10 @@ def require_usable_types(model: Model | Path, config: BuildConfig, tensorrt: str
     return cautions
 
 
-def examine_reading(model: Model | Path, tensorrt: str) -> list[Caution]:
-    """What the parser of that TensorRT refuses, misreads or wants plugins for; empty when it reads the model.
+def examine_reading(model: Model | Path, tensorrt: str, plugins: Sequence[str] = ()) -> list[Caution]:
+    """What the parser of that TensorRT refuses, misreads or wants plugins for, unless libraries of `plugins` are named.
+
+    Empty when it reads the model.
 
     Raises InputError when the model cannot be read.
     """
@@ -114,9 +116,12 @@ def examine_reading(model: Model | Path, tensorrt: str) -> list[Caution]:
     cautions = []
     for reading in _WORST_FIRST:
         found = [refusal for refusal in refusals if refusal.reading is reading]
-        if found:
+        if found and not (reading is Reading.PLUGIN and plugins):
             message = f"TensorRT {tensorrt}'s parser {_HEADS[reading].format(model=model.path)}: {described(found)}."
-            cautions.append(Caution(message, f"`dlaflow check {model.path}` tells what to do."))
+            then = f"`dlaflow check {model.path}` tells what to do."
+            if reading is Reading.PLUGIN:
+                then = "Name the library that holds them: --plugin LIBRARY.so."
+            cautions.append(Caution(message, then))
     return cautions
 
 

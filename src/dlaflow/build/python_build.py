@@ -47,10 +47,11 @@ _HOPPER = "sm90"
 _MIB = 1 << 20
 
 _UPPER = ("chw2", "chw4", "chw16", "chw32", "hwc", "hwc8", "dhwc", "dhwc8", "cdhw32", "dla_linear", "dla_hwc4")
-_LAYOUTS: Mapping[str, str] = {"chw": "LINEAR", **{name: name.upper() for name in _UPPER}}
+LAYOUTS: Mapping[str, str] = {"chw": "LINEAR", **{name: name.upper() for name in _UPPER}}
 """trtexec's names of layouts → TensorFormat."""
 
-_TYPES: Mapping[str, str] = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8", "int32": "INT32"}
+TYPES: Mapping[str, str] = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8", "int32": "INT32"}
+"""trtexec's names of types → DataType."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,19 +292,24 @@ def apply_common(trt: ModuleType, settings: Settings, config: BuildConfig, relea
         if size is not None:
             settings.set_memory_pool_limit(getattr(trt.MemoryPoolType, pool), int(size * _MIB))
     settings.profiling_verbosity = getattr(trt.ProfilingVerbosity, config.profiling_verbosity.upper())
-    if config.sparsity == "force":
-        raise UsageError(
-            "`force` overwrites weights, which only trtexec does", expected="disable or enable", received="force"
-        )
+    refuse_for_python(config, release)
     if config.sparsity == "enable":
         settings.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-    wants_levels = config.optimization_level is not None or config.version_compatible
-    if wants_levels and not has("optimization_levels", release):
-        raise UsageError("optimisation levels and version compatibility came with TensorRT 8.6", received=release)
     if config.optimization_level is not None:
         settings.builder_optimization_level = config.optimization_level
     if config.version_compatible:
         settings.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+
+
+def refuse_for_python(config: BuildConfig, release: Version) -> None:
+    """Raises UsageError for what the Python API of this release has no call for."""
+    if config.sparsity == "force":
+        raise UsageError(
+            "`force` overwrites weights, which only trtexec does", expected="disable or enable", received="force"
+        )
+    wants_levels = config.optimization_level is not None or config.version_compatible
+    if wants_levels and not has("optimization_levels", release):
+        raise UsageError("optimisation levels and version compatibility came with TensorRT 8.6", received=release)
 
 
 def apply_dla(trt: ModuleType, settings: Settings, config: BuildConfig) -> None:
@@ -351,7 +357,7 @@ def apply_precisions(trt: ModuleType, network: NetworkObject, config: BuildConfi
     if not config.layer_precisions:
         return
     requests = {
-        requested.layer: getattr(trt.DataType, _lookup(_TYPES, requested.value, "type"))
+        requested.layer: getattr(trt.DataType, _lookup(TYPES, requested.value, "type"))
         for requested in config.layer_precisions
     }
     for layer in _layers_with(network, sorted(set(requests) - {"*"})):
@@ -400,7 +406,7 @@ def apply_formats(trt: ModuleType, network: NetworkObject, config: BuildConfig, 
 
 
 def _fix_format(trt: ModuleType, tensor: TensorObject, wanted: IOFormat, *, typed: bool) -> None:
-    dtype = getattr(trt.DataType, _lookup(_TYPES, wanted.type, "type"))
+    dtype = getattr(trt.DataType, _lookup(TYPES, wanted.type, "type"))
     if not typed:
         tensor.dtype = dtype
     elif tensor.dtype != dtype:
@@ -411,7 +417,7 @@ def _fix_format(trt: ModuleType, tensor: TensorObject, wanted: IOFormat, *, type
             then="Export the model with that type, or leave the format out.",
         )
     tensor.allowed_formats = sum(
-        1 << int(getattr(trt.TensorFormat, _lookup(_LAYOUTS, name, "layout"))) for name in wanted.layouts
+        1 << int(getattr(trt.TensorFormat, _lookup(LAYOUTS, name, "layout"))) for name in wanted.layouts
     )
 
 

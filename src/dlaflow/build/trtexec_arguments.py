@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from dlaflow.build.config import BuildConfig, InputShape
+from dlaflow.build.config import BuildConfig, InputShape, IOFormat
 from dlaflow.errors import UsageError
 from dlaflow.targets.features import has, trtexec_options
 from dlaflow.targets.version import Version
@@ -51,9 +51,6 @@ BUILD_ONLY = Measuring(skip=True)
 
 WALKTHROUGH = Measuring(spin_wait=True, separate_profile_run=True)
 """As the walk-through measures; add `export_profile`."""
-
-CAPTURE = Measuring(iterations=10, idle=500, duration=0, spin_wait=True)
-"""Ten runs half a second apart: a time line under nsys in which each run can be told apart."""
 
 
 def measuring_for(tensorrt: str, profile: str) -> Measuring:
@@ -110,14 +107,16 @@ def build_arguments(
     to.add_value("batch", config.implicit_batch)
     for name in config.outputs:
         to.add("output", name)
-    _add_shapes(to, config.shapes)
-    to.add_value("saveEngine", engine)
+    if config.implicit_batch is None and PurePath(model).suffix != ".prototxt":
+        _add_sizes(to, config.shapes)
+    to.add_value("saveEngine" if to.knows("saveEngine") else "engine", engine)
     to.add_value("exportProfile", measuring.export_profile)
     _add_precision(to, config)
     _add_placement(to, config)
     _add_resources(to, config)
-    if measuring.skip and not config.standalone:
-        to.add("skipInference" if to.knows("skipInference") else "buildOnly")
+    # --buildDLAStandalone never runs what it built; behind --safe trtexec would try and call the build FAILED.
+    if measuring.skip and not (config.standalone and to.knows("buildDLAStandalone")):
+        _add_skip(to)
     _add_measuring(to, measuring)
     return to.written
 
@@ -145,12 +144,32 @@ def load_arguments(
     Raises UsageError as `build_arguments` does.
     """
     to = _Writer(Version.parse(tensorrt).release, [])
-    to.add("loadEngine", engine)
+    to.add("loadEngine" if to.knows("loadEngine") else "engine", engine)
     _add_shapes(to, shapes)
     to.add_value("useDLACore", dla_core)
     to.add_value("exportProfile", measuring.export_profile)
     _add_measuring(to, measuring)
     return to.written
+
+
+def _add_sizes(to: _Writer, shapes: tuple[InputShape, ...]) -> None:
+    """The shapes of an ONNX model, and that its first dimension is the batch where trtexec must be told so."""
+    if to.knows("shapes"):
+        _add_shapes(to, shapes)
+        to.add_if(not shapes and not has("onnx_means_explicit_batch", to.release), "explicitBatch")
+    elif shapes:
+        # TensorRT 5 drops the first dimension of every input and takes no other size than the model's.
+        to.add("batch", shapes[0].shapes.usual[0])
+
+
+def _add_skip(to: _Writer) -> None:
+    """Leave after the build; TensorRT 5 always measures, so one run must do."""
+    known = next((name for name in ("skipInference", "buildOnly") if to.knows(name)), None)
+    if known:
+        to.add(known)
+    else:
+        to.add("iterations", 1)
+        to.add("avgRuns", 1)
 
 
 def _add_shapes(to: _Writer, shapes: tuple[InputShape, ...]) -> None:
@@ -190,8 +209,8 @@ def _add_placement(to: _Writer, config: BuildConfig) -> None:
     to.add_value(
         "layerDeviceTypes", ",".join(f"{requested.layer}:{requested.value}" for requested in config.layer_devices)
     )
-    to.add_value("inputIOFormats", ",".join(map(str, config.input_formats)))
-    to.add_value("outputIOFormats", ",".join(map(str, config.output_formats)))
+    to.add_value("inputIOFormats", _spell_formats(to, config.input_formats))
+    to.add_value("outputIOFormats", _spell_formats(to, config.output_formats))
 
 
 def _add_resources(to: _Writer, config: BuildConfig) -> None:
@@ -239,6 +258,12 @@ def _add_measuring(to: _Writer, measuring: Measuring) -> None:
     to.add_value("exportTimes", measuring.export_times)
     to.add_value("exportLayerInfo", measuring.export_layer_info)
     to.add_value("exportOutput", measuring.export_output)
+
+
+def _spell_formats(to: _Writer, formats: tuple[IOFormat, ...]) -> str:
+    # From 11.0 on the type is the model's: trtexec takes the layout alone.
+    typed_only = has("typed_only", to.release)
+    return ",".join("+".join(one.layouts) if typed_only else str(one) for one in formats)
 
 
 def _spell_shapes(shapes: tuple[InputShape, ...], which: str) -> str:

@@ -12,47 +12,58 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from dlaflow.build.config import BuildConfig, standalone_of
+from dlaflow.build.engine import Request
 from dlaflow.build.trtexec import USUAL_PLACES
-from dlaflow.build.trtexec_arguments import BUILD_ONLY, CAPTURE, build_command, load_arguments, measuring_for
+from dlaflow.build.trtexec_arguments import BUILD_ONLY, build_command, measuring_for
+from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.targets.features import has, trtexec_options
 from dlaflow.targets.version import Version
 
 
-def walkthrough(model: str, engine: str, config: BuildConfig, tensorrt: str, data: str = "cifar10") -> Iterator[str]:
-    """The lines of the five steps for `model`: comments, and commands to paste.
+def walkthrough(request: Request, data: str = "cifar10") -> Iterator[str]:
+    """The lines of the five steps for the hybrid engine of `request`: comments, and commands to paste.
 
-    `config` is that of a hybrid engine, `data` the dataset's name for dlaflow. Raises UsageError for what trtexec of
-    this release has no option for.
+    `data` is the dataset's name for dlaflow. Raises UsageError for what trtexec of this release has no option for.
     """
+    model, engine, tensorrt = str(request.model), str(request.engine), request.built_for.tensorrt
+    config = request.config
     stem = str(PurePath(engine).with_suffix(""))
     yield f"# On the board, TensorRT {tensorrt}: alias trtexec={USUAL_PLACES[0]}"
     yield "# 1. Build and measure"
     yield build_command(model, engine, config, tensorrt, measuring_for(tensorrt, f"{stem}.json"))
     yield "# 2. The same as a standalone loadable"
-    yield build_command(model, f"{stem}.dla", standalone_of(config), tensorrt, BUILD_ONLY)
-    yield "# 3. Capture a time line"
-    yield shlex.join(_capture(engine, stem, tensorrt))
+    if trtexec_options()["inputIOFormats"].known_to(Version.parse(tensorrt)):
+        yield build_command(model, f"{stem}.dla", standalone_of(config, tensorrt), tensorrt, BUILD_ONLY)
+    else:
+        yield f"#    trtexec of TensorRT {tensorrt} cannot say I/O formats, so it builds none."
+    yield "# 3. Capture a time line; `dlaflow profile` reads what the second line exports"
+    yield from capture_commands(
+        CaptureConfig(request.engine, request.built_for.jetpack, config.dla_core, tensorrt=tensorrt)
+    ).shell()
     yield "# 4. Build with real scales"
-    if not has("jetpack_6", tensorrt):
-        yield (
-            "#    JetPack 5 and earlier bind Python 3.8 and older, dlaflow needs 3.10. Without it: `dlaflow calibrate "
-            f"--cache calib.cache --tensorrt {tensorrt}` on any computer, then step 1 with --calib=calib.cache."
-        )
-    yield shlex.join(_scaled(model, engine, config, tensorrt, data))
+    yield from _real_scales(request, data)
     yield "# 5. Evaluate the engine"
     yield shlex.join(["dlaflow", "evaluate", engine, "--data", data])
 
 
-def _capture(engine: str, stem: str, tensorrt: str) -> list[str]:
-    # No CUDA graph and no profiler: both would hide the layers from the time line.
-    idles = trtexec_options()["idleTime"].known_to(Version.parse(tensorrt))
-    capture = CAPTURE if idles else replace(CAPTURE, idle=None)
-    accelerators = "tegra-accelerators" if has("jetpack_6", tensorrt) else "nvmedia"
-    traces = [f"--trace=cuda,nvtx,cublas,cudla,cusparse,cudnn,{accelerators}"]
-    if has("jetpack_6", tensorrt):
-        traces.append(f"--accelerator-trace={accelerators}")
-    run = [USUAL_PLACES[0], *load_arguments(engine, tensorrt, capture)]
-    return ["nsys", "profile", *traces, f"--output={stem}.nvvp", *run]
+def _real_scales(request: Request, data: str) -> Iterator[str]:
+    model, engine, tensorrt = str(request.model), str(request.engine), request.built_for.tensorrt
+    config = request.config
+    if has("python_builder", tensorrt):
+        if not has("jetpack_6", tensorrt):
+            yield (
+                "#    JetPack 5 binds Python 3.8, dlaflow needs 3.10. Without it: `dlaflow calibrate "
+                f"--cache calib.cache --tensorrt {tensorrt}` on any computer, then step 1 with --calib=calib.cache."
+            )
+        yield shlex.join(_scaled(model, engine, config, tensorrt, data))
+    elif config.precision == "int8":
+        command = ["dlaflow", "calibrate", model, "--data", data, "--cache", "calib.cache", "--tensorrt", tensorrt]
+        yield "#    The first line on any computer, the second on the board"
+        yield shlex.join(command)
+        scaled = replace(config, scales="cache", cache="calib.cache")
+        yield build_command(model, engine, scaled, tensorrt, measuring_for(tensorrt, f"{PurePath(engine).stem}.json"))
+    else:
+        yield "#    FP16 needs none: step 1 is enough"
 
 
 def _scaled(model: str, engine: str, config: BuildConfig, tensorrt: str, data: str) -> list[str]:

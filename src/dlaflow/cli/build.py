@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow.api.build import BuildOptions, EngineOptions, build_model, prepared, target_of
+from dlaflow.api.build import (
+    BuildOptions,
+    EngineOptions,
+    build_model,
+    prepared_to_print,
+    printed_command,
+    target_of,
+)
 from dlaflow.api.claims import Written
-from dlaflow.build.capability import Caution, examine
-from dlaflow.build.engine import BuildResult, How, Request, about_cache
+from dlaflow.build.capability import Caution
+from dlaflow.build.engine import BuildResult, How, Request
 from dlaflow.build.manifest import manifest_path
-from dlaflow.build.model import examine_model, examine_reading
-from dlaflow.build.trtexec_arguments import build_command
+from dlaflow.build.precheck import precheck
 from dlaflow.build.walkthrough import walkthrough
 from dlaflow.cli import terminal
 from dlaflow.cli.options import InputText, Out, Target, group
@@ -41,7 +47,7 @@ class Building(Engine, BuildOptions):
 
     data: InputText | None = None
     print_command: bool = False
-    """Print trtexec's command line to paste on a board, and build nothing."""
+    """Print trtexec's command line to paste on a board, with --via python a program, and build nothing."""
     all_steps: bool = False
     """With --print-command: also the standalone build, the time line, the build with real scales, the evaluation."""
     json: Written | None = None
@@ -74,9 +80,7 @@ def build(model: Path, /, *, out: Out, target: Target = Target(), how: Building 
         The engine to write.
     """
     if how.print_command:
-        if how.via == "rtx":
-            raise UsageError("there is no trtexec command for --via rtx", then="Leave --print-command out.")
-        _print_commands(*prepared(model, out, target, how, calibrate=False), how)
+        _print_commands(*prepared_to_print(model, out, target, how), how)
         return
     if how.all_steps:
         raise UsageError("--all-steps belongs to --print-command")
@@ -90,15 +94,13 @@ def build(model: Path, /, *, out: Out, target: Target = Target(), how: Building 
 
 
 def _print_commands(request: Request, how: How, options: Building) -> None:
-    model, out, config = request.model, request.engine, request.config
-    tensorrt, measuring = request.built_for.tensorrt, how.trtexec.measuring
-    cautions = [*examine(config, tensorrt, "trtexec"), *examine_model(model, config, tensorrt)]
-    cautions += [*about_cache(config, tensorrt), *examine_reading(model, tensorrt)]
+    cautions = precheck(request.model, request.config, request.built_for, how.via, printed=True)
+    if options.all_steps and how.via != "trtexec":
+        raise UsageError("--all-steps are trtexec's", received=f"--via {how.via}", then="Leave one of them out.")
     if options.all_steps:
-        lines = list(walkthrough(str(model), str(out), config, tensorrt, options.data or "cifar10"))
+        terminal.say(*walkthrough(request, str(options.data or "cifar10")))
     else:
-        lines = [build_command(str(model), str(out), config, tensorrt, measuring)]
-    terminal.say(*lines)
+        terminal.say(*printed_command(request, how).splitlines())
     if not options.quiet:
         print_cautions(cautions)
 

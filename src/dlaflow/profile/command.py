@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlaflow.errors import UsageError
-from dlaflow.targets.features import find_feature
+from dlaflow.targets.features import find_feature, trtexec_options
+from dlaflow.targets.release import find_release
 from dlaflow.targets.version import Version
 
 _TRACES = {
@@ -21,7 +22,8 @@ _FLAG = "--accelerator-trace"
 class CaptureConfig:
     """What to capture.
 
-    `jetpack` decides how nsys spells the DLA's traces (5.0 to 5.1.1: NvMedia; 5.1.2 on: accelerators; empty: neither).
+    `jetpack` decides how nsys spells the DLA's traces (5.0 to 5.1.1: NvMedia; 5.1.2 on: accelerators; empty: neither),
+    and `tensorrt` (empty: that of the JetPack) which options its trtexec has.
     `known_flags` are those of the device's `nsys profile --help` (`dlaflow.parse.help_text`), when they were asked for:
     packages of the same number differ, and desktop ones trace no accelerator.
     """
@@ -33,6 +35,15 @@ class CaptureConfig:
     idle_ms: int = 500
     trtexec: str = "/usr/src/tensorrt/bin/trtexec"
     known_flags: frozenset[str] | None = None
+    tensorrt: str = ""
+
+    @property
+    def release(self) -> Version | None:
+        """TensorRT's release; None where nothing tells it."""
+        try:
+            return Version.parse(self.tensorrt or find_release(self.jetpack).tensorrt)
+        except UsageError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class CaptureCommands:
 
 
 def capture_commands(config: CaptureConfig) -> CaptureCommands:
-    """The commands for an engine. CUDA graphs stay off, since they hide the layers."""
+    """The commands for an engine. CUDA graphs, which 11.0 made the default, stay off, since they hide the layers."""
     out = config.engine.with_suffix("")
     dialect = _dialect(config)
     traces = _TRACES.get(dialect, ("cuda", "nvtx", "cublas", "cudnn"))
@@ -57,15 +68,10 @@ def capture_commands(config: CaptureConfig) -> CaptureCommands:
     if dialect:
         flags.append(f"{_FLAG}={dialect}")
     core = [] if config.dla_core is None else [f"--useDLACore={config.dla_core}"]
-    run = [
-        config.trtexec,
-        f"--loadEngine={config.engine}",
-        *core,
-        f"--iterations={config.iterations}",
-        f"--idleTime={config.idle_ms}",
-        "--duration=0",
-        "--useSpinWait",
-    ]
+    wanted = {"iterations": config.iterations, "idleTime": config.idle_ms, "duration": 0}
+    run = [config.trtexec, f"--{_known(config, 'loadEngine') or 'engine'}={config.engine}", *core]
+    run += [f"--{name}={value}" for name, value in wanted.items() if _known(config, name)]
+    run += ["--noCudaGraph"] if config.release and _known(config, "noCudaGraph") else ["--useSpinWait"]
     return CaptureCommands(
         profile=("nsys", "profile", *flags, *run),
         export=(
@@ -78,6 +84,12 @@ def capture_commands(config: CaptureConfig) -> CaptureCommands:
         ),
         sqlite=Path(f"{out}.sqlite"),
     )
+
+
+def _known(config: CaptureConfig, name: str) -> str:
+    """The option where trtexec has it, or where nobody knows which trtexec it is; else empty."""
+    release = config.release
+    return name if release is None or trtexec_options()[name].known_to(release) else ""
 
 
 def _dialect(config: CaptureConfig) -> str:

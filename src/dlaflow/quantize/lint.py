@@ -40,6 +40,8 @@ def lint_cache(cache: CacheFile) -> list[Problem]:
         found.append(
             Problem("header", "", "no first line such as TRT-8502-EntropyCalibration2: TensorRT refuses the file")
         )
+    elif cache.header.endswith("\r"):
+        found.append(Problem("line ends", "", "lines end in CRLF, which TensorRT never writes: `tr -d '\\r'` mends it"))
     elif not cache.header.endswith("-EntropyCalibration2"):
         found.append(Problem("calibrator", "", f"{cache.header}: the DLA takes EntropyCalibration2 only"))
     seen: dict[str, float] = {}
@@ -66,7 +68,7 @@ def lint_for_model(cache: CacheFile, path: Path, model: Path, tensorrt: str | No
     found = [item for item in lint_cache(cache) if item.kind != "zero" or item.tensor not in constants]
     if tensorrt and cache.tensorrt and cache.tensorrt != tensorrt:
         message = f"the header is for TensorRT {cache.tensorrt}, not {tensorrt}: `dlaflow cache rename` changes it"
-        found.append(Problem("header", "", message))
+        found.append(Problem("release", "", message))
     found += _fingerprint(path, model)
     scales = cache.scales
     for name, tensor in known.items():

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlaflow.build.calibrator import fitted_cache, names_release
-from dlaflow.build.capability import Via, examine
+from dlaflow.build.capability import Via
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import BuildResult, Request, recorded, require_another_path
 from dlaflow.build.failures import explain_log
-from dlaflow.build.model import require_usable_types
+from dlaflow.build.precheck import precheck
 from dlaflow.build.trtexec import LoggedBuild
 from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments
 from dlaflow.errors import EnvironmentLacksError, InputError
@@ -72,8 +72,7 @@ def build_on_board(board: RemoteBoard, request: Request, how: RemoteBuild | None
     how = how or RemoteBuild()
     require_another_path(request)
     tensorrt = request.built_for.tensorrt
-    cautions = examine(request.config, tensorrt, how.via)
-    cautions += require_usable_types(request.model, request.config, tensorrt)
+    cautions = precheck(request.model, request.config, request.built_for, how.via)
     with ExitStack() as stack:
         files, config = stack.enter_context(_staged(request, tensorrt))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dlaflow-")))

@@ -47,9 +47,18 @@ class TrtexecOption(msgspec.Struct, frozen=True):
         return within(version, self.since, self.until)
 
 
+class IOName(msgspec.Struct, frozen=True):
+    """A type or a layout of trtexec's I/O formats: since when it is known, and to `--safe` with a DLA core."""
+
+    since: str
+    safe: str | None = None
+
+
 class _Trtexec(msgspec.Struct):
     source: str
     options: dict[str, TrtexecOption]
+    layouts: dict[str, IOName]
+    types: dict[str, IOName]
 
 
 class _File(msgspec.Struct):
@@ -71,6 +80,17 @@ def features() -> tuple[Feature, ...]:
 def trtexec_options() -> dict[str, TrtexecOption]:
     """Every option of trtexec that dlaflow may write, by its name without the dashes."""
     return _file().trtexec.options
+
+
+def io_layouts(version: Version, *, safe: bool = False) -> list[str]:
+    """The layouts that trtexec of a release knows; with `safe` those that `--safe` takes on a DLA core."""
+    known = _file().trtexec.layouts.items()
+    return [name for name, one in known if (since := one.safe if safe else one.since) and version.since(since)]
+
+
+def io_types(version: Version) -> list[str]:
+    """The types that trtexec of a release knows before a layout."""
+    return [name for name, one in _file().trtexec.types.items() if version.since(one.since)]
 
 
 def trtexec_source() -> str:

@@ -3,7 +3,7 @@
 TYPED_ONLY_SINCE = (11, 0)
 EXPLICIT_BATCH_UNTIL = (9,)
 TAKES_FILE = """
-    calib deploy exportLayerInfo exportOutput exportProfile exportTimes loadEngine onnx saveEngine
+    calib deploy engine exportLayerInfo exportOutput exportProfile exportTimes loadEngine onnx saveEngine
 """
 TAKES_FILES = """
     plugins staticPlugins
@@ -13,9 +13,9 @@ TAKES_TENSORS = """
 """
 TAKES_TEXT = """
     adjustForDLA allowGPUFallback avgRuns batch buildDLAStandalone buildOnly builderOptimizationLevel
-    dumpLayerInfo dumpProfile duration fp16 idleTime includeDataTransfers inputIOFormats int8 iterations
-    layerDeviceTypes layerPrecisions maxShapes memPoolSize minShapes noCudaGraph noDataTransfers noSpinWait
-    optShapes output outputIOFormats precisionConstraints profilingVerbosity safe separateProfileRun shapes
-    skipInference sparsity stronglyTyped uint8AsymmetricQuantizationDLA useCudaGraph useDLACore useSpinWait
-    verbose versionCompatible warmUp workspace
+    dumpLayerInfo dumpProfile duration explicitBatch fp16 idleTime includeDataTransfers inputIOFormats int8
+    iterations layerDeviceTypes layerPrecisions maxShapes memPoolSize minShapes noCudaGraph noDataTransfers
+    noSpinWait optShapes output outputIOFormats precisionConstraints profilingVerbosity safe
+    separateProfileRun shapes skipInference sparsity stronglyTyped uint8AsymmetricQuantizationDLA useCudaGraph
+    useDLACore useSpinWait verbose versionCompatible warmUp workspace
 """
