@@ -160,6 +160,8 @@ class Watch:
     def __init__(self, folder: Path, log: int) -> None:
         self.folder = os.path.realpath(folder)
         self.log = log
+        recipes = (path.read_bytes() for path in folder.rglob("*.toml") if path.is_file())
+        self.named = b"\n".join(recipes).decode("utf-8", "replace")  # a recipe may name any model to read
         own = [
             sys.prefix,
             sys.base_prefix,
@@ -194,7 +196,7 @@ class Watch:
             return
         if (
             (real + os.sep).startswith(self.folder + os.sep)
-            or (not writes and real.startswith(self.readable))
+            or (not writes and (real.startswith(self.readable) or path in self.named))
             or real == os.devnull
         ):
             return
