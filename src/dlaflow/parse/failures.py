@@ -16,7 +16,10 @@ Blame = Literal["environment", "model", "usage", "none"]
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """One known cause; see failures.toml for the fields. `what` reads inside a sentence, `then` is a sentence."""
+    """One known cause; see failures.toml for the fields. `what` reads inside a sentence, `then` is a sentence.
+
+    `outlived` is what to say of it in a run that did not fail.
+    """
 
     id: str
     patterns: tuple[tuple[str, ...], ...]
@@ -28,6 +31,7 @@ class Failure(msgspec.Struct, frozen=True):
     option: str = ""
     rules: tuple[str, ...] = ()
     general: bool = False
+    outlived: str = ""
 
     @property
     def page(self) -> str:
@@ -41,6 +45,7 @@ class Failure(msgspec.Struct, frozen=True):
         facts = {
             "Whose part": blame,
             "What to do": self.then,
+            "In a run that passed": self.outlived,
             "Option of `dlaflow build`": f"`{self.option}`" if self.option else "",
             "Foreseen by": _listed(self.rules),
             "Also called": ", ".join(f"`{name}`" for name in self.aliases),
@@ -54,9 +59,17 @@ class Failure(msgspec.Struct, frozen=True):
         return any(all(fragment in text for fragment in pattern) for pattern in self.patterns)
 
 
+class OutcomeLines(msgspec.Struct, frozen=True):
+    """What the tools print of how they ended, as parts of lines."""
+
+    failed: tuple[str, ...]
+    passed: tuple[str, ...]
+
+
 class _File(msgspec.Struct):
     failure: tuple[Failure, ...]
     predicted_by: dict[str, tuple[str, ...]]
+    outcome_lines: OutcomeLines
 
 
 @cache
@@ -67,6 +80,11 @@ def _file() -> _File:
 def failures() -> tuple[Failure, ...]:
     """Every known cause, the most telling first."""
     return _file().failure
+
+
+def outcome_lines() -> OutcomeLines:
+    """How the tools say that they ended well or not; trtexec's own line is read apart."""
+    return _file().outcome_lines
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -115,6 +133,11 @@ GENERIC_TAILS = (
     "Inference set up failed",
     "Building engine failed",
     "Network And Config setup failed",
+    "Engine creation failed",
+    "Engine deserialization failed",
+    "Assertion engine != nullptr failed",
+    "Assertion enginePtr != nullptr failed",
+    "Got invalid engine!",
 )
 """Errors that only say that something before them failed."""
 
@@ -177,4 +200,4 @@ def import_node_of(text: str) -> ImportNode | None:
 
 def is_generic_tail(text: str) -> bool:
     """Whether an error only repeats that something before it failed."""
-    return text.startswith(GENERIC_TAILS) or any(tail in text[:80] for tail in GENERIC_TAILS)
+    return text.startswith(GENERIC_TAILS) or any(tail in text[:240] for tail in GENERIC_TAILS)
