@@ -19,7 +19,7 @@ _ASKED = re.compile(r"\d")
 
 _NEW = re.compile(
     r"\d+: \[\w+\.(?:cpp|h|cc)::|I\w+::\w+: Error Code \d|Traceback \(most recent call last\)|terminate called|Aborting\.\.\."
-    r"|(?:\w+\.){0,8}\w{0,40}(?:Error|Exception): |NvDsInfer|\*\* ERROR|make: \*\*\*|cudla\w* \w+.{0,80} FAILED"
+    r"|\[!\] |(?:\w+\.){0,8}\w{0,40}(?:Error|Exception): |NvDsInfer|\*\* ERROR|make: \*\*\*|cudla\w* \w+.{0,80} FAILED"
 )
 """How a line without a level begins that opens an error of its own, also behind another error."""
 _BROKEN = re.compile(
@@ -90,16 +90,15 @@ def why(run: LogRun) -> Outcome:
 
 
 def _without_cause(run: LogRun, evidence: str, errors: tuple[LogProblem, ...]) -> Outcome:
-    if evidence:
-        levels = dict(run.levels)
-        more = "" if levels.get("V") else " Run it again with --verbose (and 2>&1), which names the layer and the step."
-        then = (
-            "No known cause has these words. The first error line says most, those after it follow from it." + more +
-            " `dlaflow check MODEL` tells what of the model does not suit the DLA."
-        )  # fmt: skip
-        return Outcome("failed", "unknown", "no known cause has these words", then, evidence=short(evidence), errors=errors)
-    then = "Warnings and errors go to stderr: run it again with 2>&1 so that the log holds them."
-    return Outcome("failed", "silent", "the log holds no error line", then)
+    if not evidence:
+        then = "Warnings and errors go to stderr: run it again with 2>&1 so that the log holds them."
+        return Outcome("failed", "silent", "the log holds no error line", then)
+    what = "for a reason that the table of failures does not hold"
+    then = "Look at the first error line: those after it mostly follow from it."
+    if not dict(run.levels).get("V"):
+        then += " Run it again with --verbose (and 2>&1), which names the layer and the step before it."
+    then += " `dlaflow check MODEL` tells what of the model does not suit the DLA."
+    return Outcome("failed", "unknown", what, then, evidence=short(evidence), errors=errors)
 
 
 def _cause(texts: Iterable[str]) -> tuple[Failure, str] | None:
@@ -128,7 +127,7 @@ def _remarks(run: LogRun, errors: tuple[LogProblem, ...]) -> Iterable[Remark]:
         if entry is not None and (is_error or entry.outlived):
             known[entry.id] = entry
             alike.setdefault(entry.id, []).append(each)
-        elif is_error:
+        elif is_error and not is_generic_tail(each.text):
             alike.setdefault(each.text, []).append(each)
     for key, problems in alike.items():
         text = short(problems[0].text)
