@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from dlaflow.parse.outcome import level_of, state_in
 from dlaflow.parse.read import read_artefact
 from dlaflow.parse.trtexec import parse_log
 
-CASES = tomllib.loads(Path(__file__).with_name("outcomes.toml").read_text(encoding="utf-8"))["case"]
+CASES = msgspec.toml.decode(Path(__file__).with_name("outcomes.toml").read_bytes())["case"]
 FAILED = [case for case in CASES if case["kind"] != "passed"]
 each_failed = pytest.mark.parametrize("case", FAILED, ids=lambda case: case["name"])
 
@@ -74,7 +74,12 @@ def test_of_several_runs_the_failed_one_tells_the_outcome():
 
 
 def test_endless_lines_are_looked_at_in_part():
-    for text in ("Error" * 1_000_000, "a." * 1_000_000, "[UID " * 1_000_000, "0:00:00.1 1 0x1 WARN nvinfer " + "[" * 4_000_000):
+    for text in (
+        "Error" * 1_000_000,
+        "a." * 1_000_000,
+        "[UID " * 1_000_000,
+        "0:00:00.1 1 0x1 WARN nvinfer " + "[" * 4_000_000,
+    ):
         assert level_of(text, behind_error=False) in {"", "E"}
         assert state_in(text) is None
         assert len(parse_log(f"{text}\n[E] x\n").runs) == 1

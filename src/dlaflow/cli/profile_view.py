@@ -83,7 +83,8 @@ def _remarks(outcome: Outcome) -> list[str]:
 def _refusals(profile: Profiled) -> list[str]:
     """Why layers that work are not on the DLA: one line for each kind of reason, with the first of its texts.
 
-    Behind it the rules that foresee this kind. The plain "unsupported" line is left out where the line before it gave the reason.
+    Behind it the rules that foresee this kind. The plain "unsupported" line is left out where the line before it gave
+    the reason.
     """
     messages = [
         each

@@ -41,7 +41,8 @@ _LOG_LINE = re.compile(
     re.MULTILINE,
 )
 _TENSORRT = re.compile(
-    r"TensorRT|tensorrt|trtexec|\bTRT\b|nvinfer|NVMEDIA|NvMap|\bDLA\b|kDLA|Error Code:? \d|onnx2trt|cu(?:DLA|dla)|\.cpp::\w+::\d"
+    r"TensorRT|tensorrt|trtexec|\bTRT\b|nvinfer|NVMEDIA|NvMap|\bDLA\b|kDLA|Error Code:? \d|onnx2trt"
+    r"|cu(?:DLA|dla)|\.cpp::\w+::\d"
 )
 _TEGRASTATS = re.compile(r"^(?:.{0,80}[\s:])?RAM \d+/\d+[kMG]?B(?= ?\(lfb| SWAP| I?RAM| CPU| cpu|\s*$)", re.MULTILINE)
 _DEVICE = re.compile(
@@ -98,7 +99,9 @@ def _of_lines(text: str, start: str) -> Kind:
         return Kind.TRTEXEC_LOG if "=== Model Options ===" in text else Kind.TENSORRT_LOG
     if "DLA core" in text or "num_DLA_cores" in text:
         return Kind.TENSORRT_LOG
-    if _TENSORRT.search(text) and any(level_of(line, behind_error=False) or state_in(line) for line in text.splitlines()):
+    if _TENSORRT.search(text) and any(
+        level_of(line, behind_error=False) or state_in(line) for line in text.splitlines()
+    ):
         return Kind.TENSORRT_LOG
     if "usage: nsys" in start or ("--trace=" in text and "--accelerator-trace" in text) or "--cuda-graph-trace" in text:
         return Kind.NSYS_HELP

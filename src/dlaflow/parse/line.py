@@ -22,8 +22,19 @@ A plain tuple, since a verbose log has millions of them.
 
 _LEVELS = frozenset("FEWIV")
 _WORDS = {
-    **{"INTERNAL_ERROR": "F", "FATAL": "F", "CRITICAL": "F", "ERROR": "E", "WARNING": "W", "WARN": "W"},
-    **{"INFO": "I", "FIXME": "W", "DEBUG": "V", "LOG": "V", "TRACE": "V", "MEMDUMP": "V", "VERBOSE": "V"},
+    "INTERNAL_ERROR": "F",
+    "FATAL": "F",
+    "CRITICAL": "F",
+    "ERROR": "E",
+    "WARNING": "W",
+    "WARN": "W",
+    "INFO": "I",
+    "FIXME": "W",
+    "DEBUG": "V",
+    "LOG": "V",
+    "TRACE": "V",
+    "MEMDUMP": "V",
+    "VERBOSE": "V",
 }
 
 _DATES = re.compile(r"(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+")
@@ -93,7 +104,8 @@ _WRAPPERS = tuple(
     re.compile(expression)
     for expression in (
         r"[\w./-]+ *\| ?",  # docker compose
-        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? (?:std(?:out|err) [FP] |\S+ [^\s:\[]+\[\d+\]: )?",
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? "
+        r"(?:std(?:out|err) [FP] |\S+ [^\s:\[]+\[\d+\]: )?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:\S+ [^\s:\[]+(?:\[\d+\])?: )?",  # journald, syslog, ts
         r"\[[A-Za-z][\w./-]*-\d+\] ",  # ROS launch
         r"\[(?:DEBUG|INFO|WARN|ERROR|FATAL)\] \[\d+\.\d+\](?: \[[^\]]*\])?: ",  # a ROS node

@@ -18,14 +18,16 @@ _KEPT = 400
 _ASKED = re.compile(r"\d")
 
 _NEW = re.compile(
-    r"\d+: \[\w+\.(?:cpp|h|cc)::|I\w+::\w+: Error Code \d|Traceback \(most recent call last\)|terminate called|Aborting\.\.\."
-    r"|\[!\] |(?:\w+\.){0,8}\w{0,40}(?:Error|Exception): |NvDsInfer|\*\* ERROR|make: \*\*\*|cudla\w* \w+.{0,80} FAILED"
+    r"\d+: \[\w+\.(?:cpp|h|cc)::|I\w+::\w+: Error Code \d|Traceback \(most recent call last\)|terminate called"
+    r"|Aborting\.\.\.|\[!\] |(?:\w+\.){0,8}\w{0,40}(?:Error|Exception): |NvDsInfer|\*\* ERROR|make: \*\*\*"
+    r"|cudla\w* \w+.{0,80} FAILED"
 )
 """How a line without a level begins that opens an error of its own, also behind another error."""
 _BROKEN = re.compile(
-    r"Error Code:? \d|\bERROR\b|\bFATAL\b|\bAssert(?:ion)?\b|\b[Ff]ail(?:ed|ure)\b|\bFAILED\b|\b[Cc]ould ?n[o']t\b|\b[Cc]annot\b"
-    r"|\b[Uu]nable to\b|\b[Uu]ncaught\b|\b[Ee]xception\b|\bhas died\b|core dumped|Segmentation fault|\bAborted\b"
-    r"|\bexit(?:ed with)?(?: code| status) -?[1-9]|UNAVAILABLE|\b[Ee]rror:|^[Ee]rror\b|\bundefined symbol\b|not found$"
+    r"Error Code:? \d|\bERROR\b|\bFATAL\b|\bAssert(?:ion)?\b|\b[Ff]ail(?:ed|ure)\b|\bFAILED\b"
+    r"|\b[Cc]ould ?n[o']t\b|\b[Cc]annot\b|\b[Uu]nable to\b|\b[Uu]ncaught\b|\b[Ee]xception\b|\bhas died\b|core dumped"
+    r"|Segmentation fault|\bAborted\b|\bexit(?:ed with)?(?: code| status) -?[1-9]|UNAVAILABLE|\b[Ee]rror:|^[Ee]rror\b"
+    r"|\bundefined symbol\b|not found$"
 )
 """Words that make an error of a line without a level."""
 
@@ -63,6 +65,8 @@ def _state(run: LogRun, errors: tuple[LogProblem, ...], succeeded: int) -> State
         return "passed" if run.result == "PASSED" else "failed" if run.result == "FAILED" else "unknown"
     harmful = [each for each in errors if not _is_harmless(each.text)]
     measured = run.performance is not None and run.performance.throughput_qps is not None
+    # trtexec says itself how it ended: a log of it that is cut tells nothing by the steps that went well.
+    succeeded = 0 if run.command else succeeded
     if harmful and not measured and harmful[-1].line > succeeded:
         return "failed"
     return "passed" if succeeded or measured else "unknown"
@@ -102,7 +106,7 @@ def _without_cause(run: LogRun, evidence: str, errors: tuple[LogProblem, ...]) -
 
 
 def _cause(texts: Iterable[str]) -> tuple[Failure, str] | None:
-    """The most telling cause in the texts, and the first text that shows it; what says only where it broke comes last."""
+    """The most telling cause in the texts and the first that shows it; what says only where it broke comes last."""
     found: dict[str, str] = {}
     causes = [each for each in failures() if each.blame != "none"]
     for text in dict.fromkeys(texts):

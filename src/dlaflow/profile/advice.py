@@ -165,7 +165,9 @@ def _settings(run: LogRun | None) -> list[Advice]:
     for note in run.notes:
         if note.code == "bound" and "Enqueue" in note.text:
             then = "Run with --useSpinWait." if no_graphs else "Add --useCudaGraph, or run with --useSpinWait."
-            found.append(Advice("Shorten the enqueue" if no_graphs else "Use CUDA graphs", note.text, then, gain_ms=None))
+            found.append(
+                Advice("Shorten the enqueue" if no_graphs else "Use CUDA graphs", note.text, then, gain_ms=None)
+            )
         elif note.code in {"made_up_ranges", "random_calibration", "calibration_cache_header"}:
             found.append(
                 Advice("Calibrate", note.text, "`dlaflow calibrate` writes a cache; give it with --calib.", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Evidence:
     name: str
     run: LogRun | None = None
     runs: int = 0
-    outcome: Outcome = Outcome()
+    outcome: Outcome = field(default_factory=Outcome)
     profile: Profile | None = None
     layer_info: LayerInfo | None = None
     times: TimesFile | None = None

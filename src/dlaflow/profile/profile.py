@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dlaflow.observed.build import ObservedBuild, ObservedLayer, Sources, observe
 from dlaflow.observed.names import parts_of
@@ -29,8 +29,8 @@ class Profiled:
     """One profile. `placement` is the build laid over the model's graph, None without the model (`predicted`).
 
     `onnx_nodes` maps a layer of the engine to the ONNX nodes behind it, empty without the model; `lenient` are printed
-    names that no layer bears as they stand, with the layers taken for them. `outcome` says whether the run worked and, if
-    not, why: unknown without a log.
+    names that no layer bears as they stand, with the layers taken for them. `outcome` says whether the run worked and,
+    if not, why: unknown without a log.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Profiled:
     notes: tuple[Note, ...]
     onnx_nodes: dict[str, list[str]]
     lenient: tuple[tuple[str, str], ...] = ()
-    outcome: Outcome = Outcome()
+    outcome: Outcome = field(default_factory=Outcome)
 
 
 def read_profile(files: Files, predicted: Placement | None = None) -> Profiled:
