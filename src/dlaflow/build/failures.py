@@ -53,5 +53,5 @@ def _of(log: TrtexecLog) -> Explanation:
     found = [why(run) for run in log.runs] or [why(LogRun())]
     known = next((each for each in found if each.id not in {"unknown", "silent"}), None)
     told = known or next((each for each in found if each.evidence), found[0])
-    blame = next((cause.blame for cause in failures() if cause.id == told.id), "model")
+    blame: Blame = next((cause.blame for cause in failures() if cause.id == told.id), "model")
     return Explanation(told.id, told.what, told.evidence, told.then, blame)
