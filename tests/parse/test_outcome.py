@@ -75,6 +75,8 @@ def test_of_several_runs_the_failed_one_tells_the_outcome():
 
 def test_endless_lines_are_looked_at_in_part():
     for text in (
+        "[E] " + "NVMAP_IOC" * 500_000,
+        "[W] DLA ElementWise operation" + ":" * 4_000_000,
         "Error" * 1_000_000,
         "a." * 1_000_000,
         "[UID " * 1_000_000,

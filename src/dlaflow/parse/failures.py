@@ -141,6 +141,8 @@ GENERIC_TAILS = (
 )
 """Errors that only say that something before them failed."""
 
+_LOOKED_AT = 4000
+"""So many characters of a message are searched: the expressions are quadratic, and hostile lines have millions."""
 _HEAD = re.compile(r"(?:Error\[\d+\]: |\d+: )?\[([\w.]+)::([^\]]+?)::(\d+)\] Error Code (\d+): ")
 _API_HEAD = re.compile(r"(?:Error\[\d+\]: )?(I\w+::\w+): Error Code (\d+): ")
 _CODE = re.compile(r"Error\[(\d+)\]: ")
@@ -182,6 +184,7 @@ def failure_of(text: str) -> Failure | None:
 
 def head_of(text: str) -> Head | None:
     """The head of a library error (`[file::function::line] Error Code N`, or the form of 7.x), or None."""
+    text = text[:_LOOKED_AT]
     if (match := _HEAD.search(text)) is not None:
         return Head(match.group(1), match.group(2), int(match.group(4)))
     if (match := _API_HEAD.match(text)) is not None:
@@ -194,7 +197,7 @@ def head_of(text: str) -> Head | None:
 
 def import_node_of(text: str) -> ImportNode | None:
     """The ONNX node that an import error names, or None."""
-    match = _IMPORT_NODE.search(text)
+    match = _IMPORT_NODE.search(text[:_LOOKED_AT])
     return ImportNode(int(match.group(1)), match.group(2), match.group(3) or "") if match else None
 
 

@@ -15,6 +15,8 @@ from dlaflow.parse.notes import flags_of
 _LOOKED_AT = 2000
 """So many characters of a line tell what it is; hostile lines are longer."""
 _KEPT = 400
+_LEVELS = frozenset({"E", "F", ""})
+"""Of errors; a line without a level is kept as a problem only where its words say so."""
 _ASKED = re.compile(r"\d")
 
 _NEW = re.compile(
@@ -53,11 +55,11 @@ def outcome_of(run: LogRun, succeeded: int = 0) -> Outcome:
     state = _state(run, errors, succeeded)
     if state == "failed":
         return why(run)
-    return Outcome(state, errors=errors, remarks=tuple(_remarks(run, errors)))
+    return Outcome(state, errors=errors, remarks=tuple(_remarks(run)))
 
 
 def _errors(run: LogRun) -> tuple[LogProblem, ...]:
-    return tuple(each for each in run.problems if each.level in {"E", "F", ""})
+    return tuple(each for each in run.problems if each.level in _LEVELS)
 
 
 def _state(run: LogRun, errors: tuple[LogProblem, ...], succeeded: int) -> State:
@@ -117,14 +119,14 @@ def _cause(texts: Iterable[str]) -> tuple[Failure, str] | None:
     return (known[0], found[known[0].id]) if known else None
 
 
-def _remarks(run: LogRun, errors: tuple[LogProblem, ...]) -> Iterable[Remark]:
+def _remarks(run: LogRun) -> Iterable[Remark]:
     """What a run that did not fail should still tell, one remark a cause."""
     if _got_nothing(run):
         yield _remark(_entry("nothing_on_dla"), "", 1)
     alike: dict[str, list[LogProblem]] = {}
     known: dict[str, Failure] = {}
     for each in run.problems:
-        is_error = each in errors
+        is_error = each.level in _LEVELS
         entry = next((found for found in failures() if found.shows_in(each.text)), None)
         if entry is None and each.level == "W" and "--" in each.text and " ignored" in each.text:
             entry = _entry("option_ignored")
