@@ -15,6 +15,7 @@ from dlaflow.parse.notes import flags_of
 _LOOKED_AT = 2000
 """So many characters of a line tell what it is; hostile lines are longer."""
 _KEPT = 400
+_MANY = 500
 _LEVELS = frozenset({"E", "F", ""})
 """Of errors; a line without a level is kept as a problem only where its words say so."""
 _ASKED = re.compile(r"\d")
@@ -59,7 +60,9 @@ def outcome_of(run: LogRun, succeeded: int = 0) -> Outcome:
 
 
 def _errors(run: LogRun) -> tuple[LogProblem, ...]:
-    return tuple(each for each in run.problems if each.level in _LEVELS)
+    """The error lines in their order; of very many the first and the last, which tell the cause and the end."""
+    found = [each for each in run.problems if each.level in _LEVELS]
+    return tuple(found if len(found) <= 2 * _MANY else found[:_MANY] + found[-_MANY:])
 
 
 def _state(run: LogRun, errors: tuple[LogProblem, ...], succeeded: int) -> State:
@@ -125,9 +128,10 @@ def _remarks(run: LogRun) -> Iterable[Remark]:
         yield _remark(_entry("nothing_on_dla"), "", 1)
     alike: dict[str, list[LogProblem]] = {}
     known: dict[str, Failure] = {}
+    by_id = {each.id: each for each in failures()}
     for each in run.problems:
         is_error = each.level in _LEVELS
-        entry = next((found for found in failures() if found.shows_in(each.text)), None)
+        entry = by_id.get(each.reason)
         if entry is None and each.level == "W" and "--" in each.text and " ignored" in each.text:
             entry = _entry("option_ignored")
         if entry is not None and (is_error or entry.outlived):
