@@ -107,7 +107,7 @@ def test_a_log_without_errors_says_so():
 @pytest.mark.parametrize(
     ("name", "expected", "words"),
     [
-        ("trtexec_10.3.0_orin_gpu_int8_qdq_parse_failed.log", "onnx_import_error", "node"),
+        ("trtexec_10.3.0_orin_gpu_int8_qdq_parse_failed.log", "asymmetric_quantization", "node"),
         ("trtexec_8.2.3_failed_stdout_only.txt", "silent", ""),
         ("trtexec_x86_no_dla_core.log", "no_dla_available", ""),
     ],

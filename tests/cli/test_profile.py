@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dlaflow.cli import main
@@ -40,11 +41,62 @@ def capture() -> Path:
     return folder / "nsys_2023.4.4_orin_dla0_trt8.5.2_enq1-6.sqlite"
 
 
+def sample(name: str) -> str:
+    """One of our logs of tests/parse/outcomes.toml."""
+    cases = msgspec.toml.decode((Path(__file__).parents[1] / "parse" / "outcomes.toml").read_bytes())["case"]
+    return next(case["log"] for case in cases if case["name"] == name)
+
+
+def test_a_failed_log_ends_with_one_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, page = tmp_path / "failed.log", tmp_path / "failed.json"
+    log.write_text(sample("no scales"))
+    assert main(["profile", str(log), "--json", str(page)]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("failed: FAILED: INT8 was asked for and no scale reached the builder")
+    assert "line 2: Error[4]: [standardEngineBuilder.cpp" in out
+    assert "What to do: Give --cache FILE" in out
+    assert "`dlaflow explain no_scales`; `dlaflow check` foresees it by DLA005" in out
+    assert json.loads(page.read_text())["profiles"][0]["outcome"]["id"] == "no_scales"
+    assert main(["parse", str(log)]) == 0
+    assert json.loads(capsys.readouterr().out)["artefacts"][0]["failure"]["id"] == "no_scales"
+    assert main(["explain", "no_scales"]) == 0
+
+
+def test_score_says_that_the_build_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "failed.log"
+    log.write_text(sample("no scales"))
+    assert main(["score", str(tmp_path / "m.onnx"), "--log", str(log)]) == 2
+    assert "FAILED before it placed a layer: INT8 was asked for" in capsys.readouterr().err
+
+
+def test_errors_of_a_run_that_passed_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "run.log"
+    log.write_text(sample("headers of another release"))
+    assert main(["profile", str(log)]) == 0
+    out = capsys.readouterr().out
+    assert "The DLA was asked for and no layer got it" in out
+    assert "use the trtexec of JetPack" in out
+    assert "Build for INT8" not in out
+
+
+def test_refusals_without_lists_name_the_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "w.log"
+    log.write_text(
+        "W0324 10:00:00.000000 1 logging.cc:46] /a/Div: DLA cores do not support DIV ElementWise operation.\n"
+        "W0324 10:00:00.000000 1 logging.cc:46] Layer '/a/R' (SHUFFLE): Unsupported on DLA. Switching to GPU.\n"
+    )
+    assert main(["profile", str(log)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no line tells whether it worked, and no error is there; 2 messages about layers and the DLA" in out
+    assert "/a/Div: DLA cores do not support DIV ElementWise operation. [DLA180]" in out
+    assert "[SHUFFLE: one of DLA240" in out
+
+
 def test_a_log_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = write_log(tmp_path / "gn.log", 5, 306.0)
     assert main(["profile", "--log", str(log)]) == 0
     out = capsys.readouterr().out
-    assert "gn: 5 DLA subgraphs, 4 GPU layers" in out
+    assert "gn: PASSED: 5 DLA subgraphs, 4 GPU layers" in out
     assert "306 queries/s" in out
     assert "AVG Reduce" in out
     assert "Build for INT8" in out
@@ -222,6 +274,7 @@ def test_the_guides_outputs_are_real(
     for name in ("gn", "bn"):
         told = capture.parents[2] / "placement" / f"tutorial_model_{name}-agx_orin-trt84-1.json"
         walkthrough_log(tmp_path / f"model_{name}.log", told)
+    (tmp_path / "failed.log").write_text(sample("first layer of another type"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "110")
     page = (Path(__file__).resolve().parents[2] / "docs" / "profile.md").read_text()
@@ -229,6 +282,6 @@ def test_the_guides_outputs_are_real(
     assert len(blocks) >= 4
     for block in blocks:
         command, _, expected = block.partition("\n")
-        assert main(command.split()) == 0
+        assert main(command.split()) == (1 if ": FAILED: " in expected else 0)
         printed = [line.rstrip() for line in capsys.readouterr().out.rstrip().splitlines()]
         assert printed == expected.splitlines(), command

@@ -207,7 +207,7 @@ def test_errors_of_five_and_what_the_driver_prints_beside_them() -> None:
         "[E] [TRT] dla/dlaUtils.cpp (171) - DLA Error in deserialize: 7 (Failure to load program.)",
         "NVMAP_IOC_PARAMETERS failed: Bad file descriptor",
     )
-    assert [problem.reason for problem in run.problems] == ["dla_runtime_error", "dla_runtime_error", ""]
+    assert [problem.reason for problem in run.problems] == ["dla_load_failed", "dla_load_failed", "nvmap_at_exit"]
     assert run.problems[1].file == "dlaUtils.cpp"
 
 

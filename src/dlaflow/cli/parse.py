@@ -13,6 +13,7 @@ from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, InputError, UsageError
 from dlaflow.files import record_json, write_atomic
 from dlaflow.parse.detect import Kind
+from dlaflow.parse.log import TrtexecLog
 from dlaflow.parse.read import Artefact, read_artefact
 from dlaflow.parse.text import text_of
 from dlaflow.profile.capture import summarise_capture
@@ -25,7 +26,8 @@ def parse(*files: Path, json: Written | None = None, quiet: Quiet = False) -> in
     """Tell what a file is and print what it holds as JSON.
 
     Knows trtexec logs and help, exported profiles, layer information, times and outputs, Nsight Systems SQLite,
-    tegrastats, nvpmodel, jetson_clocks, nv_tegra_release, calibration caches and cuDLA statistics.
+    tegrastats, nvpmodel, jetson_clocks, nv_tegra_release, calibration caches and cuDLA statistics. `failure` holds the
+    cause of a log that failed and what to do, null otherwise.
 
     Examples:
 
@@ -60,7 +62,9 @@ def _out(path: Path, artefact: Artefact) -> dict[str, object]:
         record, note = _cache(path)
     elif artefact.kind is Kind.NSYS_SQLITE:
         record = replace(summarise_capture(path), sample=())
+    failure = record.outcome if isinstance(record, TrtexecLog) and record.outcome.state == "failed" else None
     found = {"path": str(path), "kind": artefact.kind.value, "record": msgspec.to_builtins(record)}
+    found["failure"] = msgspec.to_builtins(failure)
     return {**found, "note": note} if note else found
 
 

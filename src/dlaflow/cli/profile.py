@@ -12,7 +12,7 @@ from dlaflow.api.profile import Artefacts, BuiltModel, capture, commands_for, gr
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Shape, group
 from dlaflow.cli.profile_view import comparison_view, profile_view
-from dlaflow.errors import EXIT_DONE, UsageError
+from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.profile import Profiled
@@ -65,9 +65,13 @@ def profile(
     predicted: Predicted | None = None,
     outputs: Outputs | None = None,
 ) -> int:
-    """Tell where the time goes, what switches between DLA and GPU cost, and what to change first.
+    """Tell whether it worked, where the time goes, what switches between DLA and GPU cost, and what to change first.
+
+    Of a log that failed: its error lines, the cause and what to do; the exit code is then 1.
 
     For example:
+
+        dlaflow profile failed.log
 
         dlaflow profile --log build.log --layer-times profile.json
 
@@ -109,7 +113,7 @@ def profile(
             console.print(profile_view(each))
         if len(profiles) > 1:
             console.print(comparison_view(compare_profiles(profiles)))
-    return EXIT_DONE
+    return EXIT_FINDINGS if any(each.outcome.state == "failed" for each in profiles) else EXIT_DONE
 
 
 def _write(profiles: list[Profiled], outputs: Outputs) -> None:

@@ -157,10 +157,18 @@ def read_log(path: Path) -> tuple[ObservedBuild, LogRun]:
 
     Raises InputError when there is none.
     """
-    for run in parse_log(path).runs:
+    log = parse_log(path)
+    for run in log.runs:
         build = observe(Sources(run), path.name)
         if build is not None:
             return build, run
+    if log.outcome.state == "failed":
+        raise InputError(
+            f"the build in {path} FAILED before it placed a layer: {log.outcome.what}",
+            expected="the log of a build that passed",
+            received=log.outcome.evidence or "no error line",
+            then=f"{log.outcome.then} `dlaflow profile {path}` shows the error lines.",
+        )
     raise InputError(
         f"{path} does not tell which layers run where",
         expected="the lists `Layers Running on DLA` and `Layers Running on GPU` of a build with --useDLACore",

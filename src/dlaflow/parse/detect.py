@@ -6,6 +6,7 @@ import json
 import re
 from enum import Enum
 
+from dlaflow.parse.outcome import level_of, state_in
 from dlaflow.parse.text import Source, decoded, head_of, path_of
 
 
@@ -38,6 +39,10 @@ _LOG_LINE = re.compile(
     r"|^(?:ERROR|WARNING|INFO|VERBOSE): \[TRT\]|^\[(?:Dla|Gpu)Layer\] |Unsupported on DLA|on DLA, falling back"
     r"|\[Torch-TensorRT|\[TRT\]|:\d\d +(?:ERROR|WARNING|INFO|VERBOSE)\] ",
     re.MULTILINE,
+)
+_TENSORRT = re.compile(
+    r"TensorRT|tensorrt|trtexec|\bTRT\b|nvinfer|NVMEDIA|NvMap|\bDLA\b|kDLA|Error Code:? \d|onnx2trt"
+    r"|cu(?:DLA|dla)|\.cpp::\w+::\d"
 )
 _TEGRASTATS = re.compile(r"^(?:.{0,80}[\s:])?RAM \d+/\d+[kMG]?B(?= ?\(lfb| SWAP| I?RAM| CPU| cpu|\s*$)", re.MULTILINE)
 _DEVICE = re.compile(
@@ -93,6 +98,10 @@ def _of_lines(text: str, start: str) -> Kind:
     if _LOG_LINE.search(text):
         return Kind.TRTEXEC_LOG if "=== Model Options ===" in text else Kind.TENSORRT_LOG
     if "DLA core" in text or "num_DLA_cores" in text:
+        return Kind.TENSORRT_LOG
+    if _TENSORRT.search(text) and any(
+        level_of(line, behind_error=False) or state_in(line) for line in text.splitlines()
+    ):
         return Kind.TENSORRT_LOG
     if "usage: nsys" in start or ("--trace=" in text and "--accelerator-trace" in text) or "--cuda-graph-trace" in text:
         return Kind.NSYS_HELP

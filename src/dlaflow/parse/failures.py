@@ -16,7 +16,10 @@ Blame = Literal["environment", "model", "usage", "none"]
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """One known cause; see failures.toml for the fields. `what` reads inside a sentence, `then` is a sentence."""
+    """One known cause; see failures.toml for the fields. `what` reads inside a sentence, `then` is a sentence.
+
+    `outlived` is what to say of it in a run that did not fail.
+    """
 
     id: str
     patterns: tuple[tuple[str, ...], ...]
@@ -28,6 +31,7 @@ class Failure(msgspec.Struct, frozen=True):
     option: str = ""
     rules: tuple[str, ...] = ()
     general: bool = False
+    outlived: str = ""
 
     @property
     def page(self) -> str:
@@ -41,6 +45,7 @@ class Failure(msgspec.Struct, frozen=True):
         facts = {
             "Whose part": blame,
             "What to do": self.then,
+            "In a run that passed": self.outlived,
             "Option of `dlaflow build`": f"`{self.option}`" if self.option else "",
             "Foreseen by": _listed(self.rules),
             "Also called": ", ".join(f"`{name}`" for name in self.aliases),
@@ -54,9 +59,17 @@ class Failure(msgspec.Struct, frozen=True):
         return any(all(fragment in text for fragment in pattern) for pattern in self.patterns)
 
 
+class OutcomeLines(msgspec.Struct, frozen=True):
+    """What the tools print of how they ended, as parts of lines."""
+
+    failed: tuple[str, ...]
+    passed: tuple[str, ...]
+
+
 class _File(msgspec.Struct):
     failure: tuple[Failure, ...]
     predicted_by: dict[str, tuple[str, ...]]
+    outcome_lines: OutcomeLines
 
 
 @cache
@@ -67,6 +80,11 @@ def _file() -> _File:
 def failures() -> tuple[Failure, ...]:
     """Every known cause, the most telling first."""
     return _file().failure
+
+
+def outcome_lines() -> OutcomeLines:
+    """How the tools say that they ended well or not; trtexec's own line is read apart."""
+    return _file().outcome_lines
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -115,9 +133,16 @@ GENERIC_TAILS = (
     "Inference set up failed",
     "Building engine failed",
     "Network And Config setup failed",
+    "Engine creation failed",
+    "Engine deserialization failed",
+    "Assertion engine != nullptr failed",
+    "Assertion enginePtr != nullptr failed",
+    "Got invalid engine!",
 )
 """Errors that only say that something before them failed."""
 
+_LOOKED_AT = 4000
+"""So many characters of a message are searched: the expressions are quadratic, and hostile lines have millions."""
 _HEAD = re.compile(r"(?:Error\[\d+\]: |\d+: )?\[([\w.]+)::([^\]]+?)::(\d+)\] Error Code (\d+): ")
 _API_HEAD = re.compile(r"(?:Error\[\d+\]: )?(I\w+::\w+): Error Code (\d+): ")
 _CODE = re.compile(r"Error\[(\d+)\]: ")
@@ -159,6 +184,7 @@ def failure_of(text: str) -> Failure | None:
 
 def head_of(text: str) -> Head | None:
     """The head of a library error (`[file::function::line] Error Code N`, or the form of 7.x), or None."""
+    text = text[:_LOOKED_AT]
     if (match := _HEAD.search(text)) is not None:
         return Head(match.group(1), match.group(2), int(match.group(4)))
     if (match := _API_HEAD.match(text)) is not None:
@@ -171,10 +197,10 @@ def head_of(text: str) -> Head | None:
 
 def import_node_of(text: str) -> ImportNode | None:
     """The ONNX node that an import error names, or None."""
-    match = _IMPORT_NODE.search(text)
+    match = _IMPORT_NODE.search(text[:_LOOKED_AT])
     return ImportNode(int(match.group(1)), match.group(2), match.group(3) or "") if match else None
 
 
 def is_generic_tail(text: str) -> bool:
     """Whether an error only repeats that something before it failed."""
-    return text.startswith(GENERIC_TAILS) or any(tail in text[:80] for tail in GENERIC_TAILS)
+    return text.startswith(GENERIC_TAILS) or any(tail in text[:240] for tail in GENERIC_TAILS)

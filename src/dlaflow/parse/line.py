@@ -21,7 +21,21 @@ A plain tuple, since a verbose log has millions of them.
 """
 
 _LEVELS = frozenset("FEWIV")
-_WORDS = {"INTERNAL_ERROR": "F", "FATAL": "F", "ERROR": "E", "WARNING": "W", "INFO": "I", "DEBUG": "V", "VERBOSE": "V"}
+_WORDS = {
+    "INTERNAL_ERROR": "F",
+    "FATAL": "F",
+    "CRITICAL": "F",
+    "ERROR": "E",
+    "WARNING": "W",
+    "WARN": "W",
+    "INFO": "I",
+    "FIXME": "W",
+    "DEBUG": "V",
+    "LOG": "V",
+    "TRACE": "V",
+    "MEMDUMP": "V",
+    "VERBOSE": "V",
+}
 
 _DATES = re.compile(r"(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] ?)+")
 _TAGS = re.compile(r"(?:\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?")
@@ -31,6 +45,17 @@ _SAMPLE = re.compile(
 )
 _WORD = re.compile(r"\[?k?(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE)\]?:? +", re.IGNORECASE)
 _ANYWHERE = re.compile(r"\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] (\[TRT\] )?\[([FEWIV])\] ?(\[TRT\] ?)?|\[TRT\]:? ")
+_OTHERS = (
+    re.compile(r"(?P<glog>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w./-]{1,80}:\d+\] "),  # Triton
+    re.compile(
+        r"\d+:\d\d:\d\d\.\d+ +\d+ +0x[0-9a-f]+ +(?P<word>[A-Z]+) +nvinfer .{0,300}?\[UID ?=? ?\d{1,6}\]: "
+        r"(?:.{0,300}?\[UID ?= ?\d{1,6}\]: )?"
+    ),  # DeepStream
+    re.compile(
+        r"(?P<word>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?:torch_tensorrt|tensorrt|polygraphy|TensorRT|trt|TRT)[\w.]{0,200}"
+        r"(?: \[[^\]]{0,200}\])?:"
+    ),  # Python's logging
+)
 _ORT = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(INTERNAL_ERROR|FATAL|ERROR|WARNING|INFO|VERBOSE)\] ")
 
 
@@ -53,6 +78,10 @@ def _split_slowly(raw: str) -> Line:
         return "", False, rest
     if other := _ORT.match(raw):
         return _WORDS[other.group(1)], True, raw[other.end() :]
+    for pattern in _OTHERS:
+        if other := pattern.match(raw):
+            found = other.groupdict()
+            return found.get("glog") or _WORDS.get(found.get("word") or "", ""), True, raw[other.end() :].strip('"')
     if sample := _SAMPLE.match(raw):
         library = bool(sample.group(2)) or raw.startswith("[TensorRT]")
         return _WORDS[sample.group(1)], library, raw[sample.end() :]
@@ -75,7 +104,8 @@ _WRAPPERS = tuple(
     re.compile(expression)
     for expression in (
         r"[\w./-]+ *\| ?",  # docker compose
-        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? (?:std(?:out|err) [FP] )?",
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? "
+        r"(?:std(?:out|err) [FP] |\S+ [^\s:\[]+\[\d+\]: )?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:\S+ [^\s:\[]+(?:\[\d+\])?: )?",  # journald, syslog, ts
         r"\[[A-Za-z][\w./-]*-\d+\] ",  # ROS launch
         r"\[(?:DEBUG|INFO|WARN|ERROR|FATAL)\] \[\d+\.\d+\](?: \[[^\]]*\])?: ",  # a ROS node

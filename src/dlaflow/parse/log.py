@@ -6,6 +6,7 @@ Times are milliseconds and memory is MiB unless a name says otherwise; None is a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,43 @@ class LogProblem:
     file: str = ""
     function: str = ""
     code: int | None = None
+
+
+State = Literal["passed", "failed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a run outlived and its reader should see: errors without harm, ignored options. `count` texts say the same.
+
+    `id` is one of the table of failures, or empty for an error that no entry knows.
+    """
+
+    id: str
+    text: str
+    count: int
+    what: str
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether a run worked; where it failed, why and what to do.
+
+    `id` is the cause in the table of failures, `unknown` for errors that no entry knows, `silent` for a failure without
+    an error line; empty unless the run failed. `evidence` is the text that shows it, `option` the option of
+    `dlaflow build` that avoids it, `rules` foresee it. `errors` are the error lines in their order.
+    """
+
+    state: State = "unknown"
+    id: str = ""
+    what: str = ""
+    then: str = ""
+    option: str = ""
+    rules: tuple[str, ...] = ()
+    evidence: str = ""
+    errors: tuple[LogProblem, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +368,7 @@ class LogRun:
     unknown: tuple[str, ...] = ()
     unknown_count: int = 0
     notes: tuple[Note, ...] = ()
+    outcome: Outcome = field(default_factory=Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,3 +377,9 @@ class TrtexecLog:
 
     runs: tuple[LogRun, ...]
     lines: int
+
+    @property
+    def outcome(self) -> Outcome:
+        """That of the first run that failed, else that of the first run."""
+        outcomes = [run.outcome for run in self.runs]
+        return next((each for each in outcomes if each.state == "failed"), outcomes[0] if outcomes else Outcome())

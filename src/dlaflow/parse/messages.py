@@ -140,10 +140,15 @@ PLACEMENT_RULES: tuple[MessageTemplate, ...] = (
 """Messages that name or concern layers, most telling first."""
 
 
+_LOOKED_AT = 4000
+"""So many characters of a message are searched: the expressions are quadratic, and hostile lines have millions."""
+
+
 def placement_message(text: str) -> tuple[MessageTemplate, re.Match[str]] | None:
     """The template that `text` follows, with its match, or None. Cheap for texts that do not speak of the DLA."""
     if "DLA" not in text and "atch size" not in text and "less than 4 dim" not in text:
         return None
+    text = text[:_LOOKED_AT]
     for template in PLACEMENT_RULES:
         if template.fragment in text and (match := template.expression.search(text)):
             return template, match

@@ -56,7 +56,7 @@ def _of_calibration(run: LogRun) -> Iterator[Note]:
         text = f"{flags['calib']} was not read but made: trtexec calibrated on one random batch. Check the file."
         yield Note("random_calibration", text)
     if missing := reasons.count("missing_scale"):
-        text = f"{missing} tensors have no scale and keep their layers from INT8."
+        text = f"{missing} tensor{' has' if missing == 1 else 's have'} no scale, which keeps layers from INT8."
         cache = " If these are nearly all, the cache was refused: see its first line." if flags.get("calib") else ""
         yield Note("missing_scales", text + cache)
     if "calibration_cache_header" in reasons:

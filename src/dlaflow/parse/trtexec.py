@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dlaflow.parse import log, nodes, sections
@@ -14,6 +15,7 @@ from dlaflow.parse.failures import driver_level, failure_of, head_of
 from dlaflow.parse.line import split_line, whole_lines
 from dlaflow.parse.messages import placement_message
 from dlaflow.parse.notes import notes_of
+from dlaflow.parse.outcome import level_of, outcome_of, state_in
 from dlaflow.parse.sections import DlaReader, SummaryReader, TableReader, engine_layer, profile_title, trace_average
 from dlaflow.parse.text import Source, integer, lines_of
 
@@ -33,9 +35,14 @@ def parse_log(source: Source) -> log.TrtexecLog:
     Never fails on text: what is not understood is kept and counted in its run. Figures are milliseconds and MiB.
     Raises InputError when the file cannot be read.
     """
+    return read_lines(lines_of(source))
+
+
+def read_lines(lines: Iterable[str]) -> log.TrtexecLog:
+    """The log whose lines these are, without their endings."""
     readers = [RunReader()]
     count = 0
-    for count, raw in whole_lines(lines_of(source)):
+    for count, raw in whole_lines(lines):
         if "&&&&" in raw and (mark := _MARK.search(raw)):
             _mark(readers, mark)
         else:
@@ -157,6 +164,7 @@ class RunReader:
         self._table: TableReader | None = None
         self._unknown: list[str] = []
         self._unknown_count = 0
+        self._succeeded = 0
 
     @property
     def empty(self) -> bool:
@@ -196,7 +204,13 @@ class RunReader:
         self._open = None
 
     def _remainder(self, level: str, text: str, number: int) -> None:
-        """A line without a place: an error printed at a low level, or unknown."""
+        """A line without a place: how the program ended, an error printed at a low level, or unknown."""
+        if level != "V" and (state := state_in(text)):
+            self._ended(state, text, number)
+            return
+        if not level and (found := level_of(text, behind_error=False)):
+            self._problem(found, text, number)
+            return
         of_interest = level != "V" or text.startswith("Skipping tactic")
         if of_interest and (failure := failure_of(text)):
             self._problems.append(_OpenProblem(level, number, failure.id, [text]))
@@ -206,6 +220,14 @@ class RunReader:
             self._unknown_count += 1
             if len(self._unknown) < KEPT_UNKNOWN:
                 self._unknown.append(text)
+
+    def _ended(self, state: log.State, text: str, number: int) -> None:
+        """Take in a line by which a program says how it ended."""
+        self._open = None
+        if state == "passed":
+            self._succeeded = number
+        else:
+            self._problem("E", text, number)
 
     def _bare(self, text: str, number: int) -> None:
         """A line without a prefix: part of a list, of the message before it, or of another program."""
@@ -221,8 +243,10 @@ class RunReader:
         elif _OTHER_PROGRAM.match(text):
             self._open = None
             self._remainder("", text, number)
-        elif level := driver_level(stripped):
+        elif level := driver_level(stripped) or level_of(stripped, behind_error=True):
             self._problem(level, stripped, number)
+        elif state := state_in(text):
+            self._ended(state, stripped, number)
         elif self._open is not None and self._open.level in "EF":
             self._open.parts.append(text)
         else:
@@ -410,6 +434,7 @@ class RunReader:
             unknown=tuple(self._unknown),
             unknown_count=self._unknown_count,
         )
+        run = replace(run, outcome=outcome_of(run, self._succeeded))
         notes = notes_of(run)
         return replace(run, notes=(*notes, _MIXED) if self.mixed else notes)
 

@@ -158,13 +158,15 @@ def _then(findings: list[Finding]) -> str:
 
 def _settings(run: LogRun | None) -> list[Advice]:
     """What the log itself says of its settings."""
-    if run is None:
+    if run is None or run.outcome.state == "failed":
         return []
+    no_graphs = any(each.id == "cuda_graph_refused" for each in run.outcome.remarks)
     found = []
     for note in run.notes:
         if note.code == "bound" and "Enqueue" in note.text:
+            then = "Run with --useSpinWait." if no_graphs else "Add --useCudaGraph, or run with --useSpinWait."
             found.append(
-                Advice("Use CUDA graphs", note.text, "Add --useCudaGraph, or run with --useSpinWait.", gain_ms=None)
+                Advice("Shorten the enqueue" if no_graphs else "Use CUDA graphs", note.text, then, gain_ms=None)
             )
         elif note.code in {"made_up_ranges", "random_calibration", "calibration_cache_header"}:
             found.append(
@@ -175,7 +177,7 @@ def _settings(run: LogRun | None) -> list[Advice]:
                 Advice("Shorten the subgraphs", note.text, "Give the DLA larger memory pools or fewer layers.", None)
             )
     precision = next((option.value for option in run.options if option.key == "Precision"), "")
-    on_dla = "useDLACore" in run.command or any(node for node in run.placement.dla)
+    on_dla = bool(run.placement.dla) or ("useDLACore" in run.command and not run.placement.printed)
     if on_dla and "FP16" in precision and "INT8" not in precision:
         found.append(
             Advice(

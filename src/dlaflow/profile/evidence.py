@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from dlaflow.parse.exports import (
     parse_profile,
     parse_times,
 )
-from dlaflow.parse.log import LogRun, Profile
+from dlaflow.parse.log import LogRun, Outcome, Profile
 from dlaflow.parse.nsys import HardwareTask, read_hardware_tasks
 from dlaflow.parse.tegrastats import Tegrastats, parse_tegrastats
 from dlaflow.parse.trtexec import parse_log
@@ -37,11 +37,15 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the files hold. `name` is that of the first file; of the log's `runs` the first is taken."""
+    """What the files hold. `name` is that of the first file; of the log's `runs` the first is taken.
+
+    `outcome` is that of the first run that failed, else that of the first.
+    """
 
     name: str
     run: LogRun | None = None
     runs: int = 0
+    outcome: Outcome = field(default_factory=Outcome)
     profile: Profile | None = None
     layer_info: LayerInfo | None = None
     times: TimesFile | None = None
@@ -75,6 +79,7 @@ def read_evidence(files: Files) -> Evidence:
         name=given[0].stem if given else "profile",
         run=run,
         runs=len(log.runs) if log else 0,
+        outcome=log.outcome if log else Outcome(),
         profile=_profile(_checked("layer_times", files.layer_times)) if files.layer_times else table,
         layer_info=parse_layer_info(_checked("layer_info", files.layer_info)) if files.layer_info else _dumped(run),
         times=parse_times(_checked("times", files.times)) if files.times else None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dlaflow.observed.build import ObservedBuild, ObservedLayer, Sources, observe
 from dlaflow.observed.names import parts_of
 from dlaflow.observed.overlay import Overlay, lay_over
 from dlaflow.parse.exports import Query, TimesFile
-from dlaflow.parse.log import LogRun, Note, Performance, Times
+from dlaflow.parse.log import LogRun, Note, Outcome, Performance, Times
 from dlaflow.parse.nsys import HardwareTask
 from dlaflow.parse.read import UNTESTED
 from dlaflow.parse.rows import dla_names
@@ -29,7 +29,8 @@ class Profiled:
     """One profile. `placement` is the build laid over the model's graph, None without the model (`predicted`).
 
     `onnx_nodes` maps a layer of the engine to the ONNX nodes behind it, empty without the model; `lenient` are printed
-    names that no layer bears as they stand, with the layers taken for them.
+    names that no layer bears as they stand, with the layers taken for them. `outcome` says whether the run worked and,
+    if not, why: unknown without a log.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Profiled:
     notes: tuple[Note, ...]
     onnx_nodes: dict[str, list[str]]
     lenient: tuple[tuple[str, str], ...] = ()
+    outcome: Outcome = field(default_factory=Outcome)
 
 
 def read_profile(files: Files, predicted: Placement | None = None) -> Profiled:
@@ -83,6 +85,7 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         notes=tuple(_notes(evidence, breakdown)),
         onnx_nodes=_onnx_nodes(over) if over else {},
         lenient=tuple(sorted(over.lenient.items())) if over else (),
+        outcome=evidence.outcome,
     )
 
 
