@@ -25,6 +25,13 @@ ShapesGiven: TypeAlias = Mapping[str, Sequence[int]] | Sequence[str] | str
 """Shapes as a recipe or the Python API names them: {"images": (1, 3, 640, 640)} or "images:1x3x640x640"."""
 
 
+def refuse_batch(batch: int) -> None:
+    """Raise UsageError for a batch that no dimension can hold."""
+    if not 1 <= batch <= _LARGEST:
+        what = "the batch must be positive" if batch < 1 else "the batch is too large"
+        raise UsageError(what, expected=f"1 to {_LARGEST}", received=batch)
+
+
 @dataclass(frozen=True, slots=True)
 class FixedShape:
     """The shape of one input, batch included. `name` is empty for the only input of a model."""

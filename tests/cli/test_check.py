@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -142,6 +143,30 @@ def test_wrong_options_are_one_line_and_exit_2(classifier, arguments, words, cap
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["check"], ["estimate"], ["fix", "--dry-run"], ["build", "--out", "m.engine"]])
+@pytest.mark.parametrize(
+    ("inputs", "batch", "said"),
+    [
+        ("float[1, 3, 8, 8] x", "64", "fixed to 1: expected --batch 1 or none, received 64"),
+        ("float[1, 3, 8, 8] x", "99999999999999999999", "too large: expected 1 to 2147483647"),
+        ("float[N, 3, 8, 8] x", "99999999999999999999", "too large"),
+        ("float[4, 3, 8, 8] x, float[7] z", "2", "fixed to 4"),
+        ("float[4, 3, 8, 8] x, float[7] z", "4", ""),
+        ("float[N, 3, 8, 8] x, float[7] z", "64", ""),
+        ("float[1, 3, 8, 8] x", "1", ""),
+    ],
+)
+def test_a_batch_that_the_model_cannot_have_is_refused(command, inputs, batch, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = f'<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => (float[n, 3, 8, 8] y) {{ y = Relu (x) }}'
+    onnx.save(onnx.parser.parse_model(text), "m.onnx")
+    words = [command[0], "m.onnx", *command[1:], "--batch", batch]
+    assert main([*words, "--print-command"] if command[0] == "build" else words) == (2 if said else 0)
+    error = capsys.readouterr().err
+    assert said in error
+    assert not said or error.count("\n") == 1
 
 
 def test_unknown_command_tells_the_nearest(capsys):

@@ -85,6 +85,42 @@ def test_a_share_holds_no_weight_and_no_log(build, tmp_path, capsys):
     capsys.readouterr()
 
 
+PRIVATE = """<ir_version: 8, opset_import: ["" : 17, "secret.unused" : 3, "secret.vision" : 2, "com.microsoft" : 1]>
+secret (float[1, 3, 8, 8] "/secret/x") => (float[1, 4, 8, 8] "/secret/y")
+<float[4, 3, 1, 1] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1234.5, 11, 12},
+ float[4, 4, 1, 1] v = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}>
+{ ["/secret/conv1"] a = Conv <auto_pad = "VALID"> ("/secret/x", w)  ["/secret/relu"] b = Relu (a)
+  ["/secret/soft"] c = Softplus (b)  ["/secret/conv2"] "/secret/y" = Conv (c, v)
+  d = secret.vision.SecretTracker <secret_path = "/home/secret", labels = ["secret cat"], secret_size = 3> (c)
+  e = SecretPlugin <plugin_version = "secret 1"> (c)
+  f = com.microsoft.Gelu (c)
+  g = secret.vision.Relu <mode = "secret"> (c)
+  h = Constant <value_strings = ["secret dog"]> ()
+  k = Constant <value = string[1] {"secret bird"}> () }"""
+
+
+def test_hashing_leaves_nothing_of_an_owner(build, tmp_path, capsys):
+    model, log = build
+    onnx.save(onnx.parser.parse_model(PRIVATE), model)
+    shared, again = tmp_path / "mine.json", tmp_path / "again.onnx"
+    command = ["score", str(model), "--log", str(log), *TARGET, "--share", str(shared)]
+    assert main(command) == 0
+    assert "secret.vision.SecretTracker" in shared.read_text()
+    assert main([*command, "--hash-names"]) == 0
+    assert "secret" not in shared.read_text().lower()
+    found, _ = score_shared(read_shared(shared), again)
+    assert Agreement.of(found) == read_shared(shared).scored
+    proto = onnx.load(again, load_external_data=False)
+    names = [(bool(node.domain), node.op_type) for node in proto.graph.node]
+    for kept in ((False, "Conv"), (True, "Gelu"), (True, "Relu")):
+        assert kept in names
+    assert [len(entry.domain) for entry in proto.opset_import] == [0, 13, 13]
+    assert proto.graph.node[0].attribute[0].s == b"VALID"
+    (tracker,) = [node for node in proto.graph.node if any(each.i == 3 for each in node.attribute)]
+    assert re.fullmatch(r"(n[0-9a-f]{12})\.(n[0-9a-f]{12})", f"{tracker.domain}.{tracker.op_type}")
+    capsys.readouterr()
+
+
 def test_hashing_without_a_file_is_no_order(build, capsys):
     model, log = build
     assert main(["score", str(model), "--log", str(log), *TARGET, "--hash-names"]) == 2

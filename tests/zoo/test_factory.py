@@ -88,6 +88,52 @@ def test_only_what_a_module_defines_is_called(module: str, text: str, factory: s
     assert not Path("pwned").exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch.utils.cpp_extension:load_inline@name=b,cpp_sources=int x;",
+        "torch.distributed.run:main@args=x",
+        "torch.hub:load@repo_or_dir=x,model=y",
+        "torch:load@f=x",
+        "setuptools:setup@name=x",
+        "dlaflow.files:write_atomic@path=pwned,data=x",
+    ],
+)
+def test_functions_that_are_not_there_to_make_networks_are_not_called(module: str, name: str) -> None:
+    found = reference(name.partition("@")[0])
+    with pytest.raises(UsageError, match="is not called"):
+        build_model(name)
+    write(Path(), module, f"from {found.module} import {found.factory} as make\n")
+    with pytest.raises(UsageError, match="is not called"):
+        build_model(f"{module}:make@{name.partition('@')[2]}")
+
+
+@pytest.mark.parametrize(
+    ("needs", "allowed"),
+    [("torch", True), ("torch>=2; python_version>'3'", True), ("torch; extra == 'train'", False), ("torchless", False)],
+)
+def test_a_function_of_an_installed_package_that_needs_torch_is_called(
+    module: str, needs: str, allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dlaflow.zoo import factory
+
+    site = tmp_path / "site"
+    write(site, module, NETWORK)
+    about = site / f"{module}-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\nRequires-Dist: {needs}\n")
+    (about / "top_level.txt").write_text(f"{module}\n")
+    monkeypatch.syspath_prepend(site)
+    factory._installed.cache_clear()
+    if allowed:
+        assert build_model(f"{module}:make").out_features == 3
+    else:
+        with pytest.raises(UsageError, match="a package that needs torch"):
+            build_model(f"{module}:make")
+    assert build_model(f"{module}:Net").out_features == 5
+    factory._installed.cache_clear()
+
+
 def test_functions_classes_and_wrapped_functions_are_called(module: str) -> None:
     write(Path(), module, f"{NETWORK}import functools\n@functools.lru_cache\ndef kept(): return make()\n")
     assert build_model(f"{module}:make").out_features == 3

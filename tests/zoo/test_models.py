@@ -47,7 +47,9 @@ def test_arguments_of_a_users_factory_are_numbers_or_text(tmp_path: Path, monkey
     assert build_model(f"{module}:make@width=4,norm=group,depth=2").weight.shape == (3, 4)
 
 
-@pytest.mark.parametrize("name", ["model_bn@", "model_bn@0.5", "model_bn@width=", "model_bn@width=1,,"])
+@pytest.mark.parametrize(
+    "name", ["model_bn@", "model_bn@0.5", "model_bn@width=", "model_bn@width=1,,", "model_bn@a=1\n2", "model_bn@a=\x1b"]
+)
 def test_arguments_that_make_no_sense(name: str) -> None:
     with pytest.raises(UsageError, match=r"such as model_bn@width=0\.5"):
         build_model(name)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
+from dlaflow.fixed_shape import refuse_batch
 from dlaflow.progress import Progress
 from dlaflow.quantize.images import ImageArray, ImageFiles, Images, Preparation, balanced, folder_labels, image_files
 from dlaflow.reading import ARRAY_BYTES, check_regular
@@ -89,8 +90,7 @@ def select(
     """
     if options.samples is not None and options.samples < 1:
         raise UsageError("too few images", expected="--samples of 1 or more", received=options.samples)
-    if options.batch < 1:
-        raise UsageError("the batch must be positive", expected="1 or more", received=options.batch)
+    refuse_batch(options.batch)
     count = options.samples or default
     if data in _NAMED:
         return _named(str(data), options, count, train=train, progress=progress)

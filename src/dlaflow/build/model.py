@@ -129,8 +129,8 @@ def shapes_for(model: Model | Path, batch: int | None, given: Sequence[FixedShap
     """One fixed shape (minimum = optimum = maximum) for every input, where any of them has open dimensions.
 
     An open batch becomes `batch` (that of `given`, 1 when neither tells one). TensorRT takes no shapes for a model
-    whose inputs are all fixed, so none are returned then. Raises InputError when the model cannot be read or has
-    another batch, UsageError for a shape that does not fit the model or for dimensions that stay open.
+    whose inputs are all fixed, so none are returned then. Raises InputError when the model cannot be read, UsageError
+    for a batch or a shape that does not fit the model, or for dimensions that stay open.
     """
     import onnx
 
@@ -138,15 +138,6 @@ def shapes_for(model: Model | Path, batch: int | None, given: Sequence[FixedShap
     graph.CopyFrom(as_model(model).proto.graph)
     was_open = open_inputs(graph)
     wanted = batch_of(graph, batch, given)
-    for value in fed_inputs(graph):
-        dims = dims_of(value)
-        if batch is not None and dims and dims[0] not in (None, batch):
-            raise InputError(
-                f"the model's batch is fixed to {dims[0]}",
-                expected=f"--batch {dims[0]} or none",
-                received=batch,
-                then="Export it with an open batch, or with the one you want.",
-            )
     fix_inputs(graph, wanted, given)
     for name, dims in open_inputs(graph).items():
         raise UsageError(

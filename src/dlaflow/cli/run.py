@@ -82,7 +82,8 @@ def run(
 
     A recipe is a program: `model = "package.module:factory@k=v"` imports that module and calls that function, so run
     only recipes that you trust. The module lies beside the recipe, in the current folder or in an installed package,
-    never in Python's own library, and defines the function, which returns a torch.nn.Module.
+    never in Python's own library, and defines the function, which returns a torch.nn.Module. A function of an
+    installed package is called only if that package needs torch (timm does, torch itself gives classes alone).
 
     Examples:
 

@@ -41,7 +41,7 @@ def open_inputs(graph: onnx.GraphProto) -> dict[str, OpenDims]:
 def batch_of(graph: onnx.GraphProto, batch: int | None, shapes: Sequence[FixedShape] = ()) -> int:
     """What an open first dimension becomes: `batch`, else that of the first of `shapes`, else 1 as with trtexec.
 
-    Raises UsageError when both are there and differ.
+    Raises UsageError when both are there and differ, and where no input can have `batch`.
     """
     given = [(name, dims) for name, dims in _given(graph, shapes).items() if dims]
     if batch is None:
@@ -54,6 +54,15 @@ def batch_of(graph: onnx.GraphProto, batch: int | None, shapes: Sequence[FixedSh
                 received=as_text(dims),
                 then="Leave --batch out: the shape holds the batch.",
             )
+    inputs = [dims_of(value) for value in fed_inputs(graph)]
+    firsts = [dims[0] if dims else None for dims in inputs if dims != ()]
+    if firsts and None not in firsts and batch not in firsts:
+        raise UsageError(
+            f"the model's batch is fixed to {firsts[0]}",
+            expected=f"--batch {firsts[0]} or none",
+            received=batch,
+            then="Export it with an open batch, or with the one you want.",
+        )
     return batch
 
 

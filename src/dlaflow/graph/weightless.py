@@ -17,6 +17,8 @@ from dlaflow.errors import InputError
 from dlaflow.graph.fold import MAX_ELEMENTS
 from dlaflow.graph.inline import first_line, subgraphs
 from dlaflow.graph.load import Model
+from dlaflow.graph.lower.reading import PUBLIC_DOMAINS, is_public
+from dlaflow.graph.verify import DEFAULT_DOMAINS
 from dlaflow.graph.wire import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -27,23 +29,33 @@ _FEW = 8
 """So many values of any type stay: the factors of a Resize, the bounds of a Clip, a scale."""
 _INTEGERS = (6, 7)  # TensorProto.INT32 and INT64
 _LONG_TEXT = 64
+_FREE_TEXT = frozenset(["value_string", "value_strings", "pool_strings", "stopwords", "pattern", "delimiter", "locale"])
+"""ONNX's attributes that hold texts of the model's own; all others choose one of ONNX's words, such as a mode."""
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\[{(<]|[\]})>]')
 
 
-def graph_text(model: Model, rename: Callable[[str], str] = str) -> list[str]:
+def graph_text(model: Model, rename: Callable[[str], str] = str, disguise: Callable[[str], str] = str) -> list[str]:
     """The graph of a loaded model as lines of ONNX text; `rename` is asked for each name of a node, a tensor or an open
-    dimension.
+    dimension, `disguise` for domains, operators, their attributes and texts that are not ONNX's or TensorRT's.
 
     Raises InputError for what ONNX text cannot say, such as a name with a line break.
     """
     import onnx
     import onnx.printer
 
-    proto = onnx.ModelProto(ir_version=model.proto.ir_version, opset_import=model.proto.opset_import)
+    proto = onnx.ModelProto(ir_version=model.proto.ir_version)
     proto.graph.CopyFrom(model.proto.graph)
+    used = {node.domain for graph in _graphs(proto.graph) for node in graph.node} | set(DEFAULT_DOMAINS)
+    for entry in model.proto.opset_import:
+        if entry.domain in used:
+            proto.opset_import.add(domain=_domain(entry.domain, disguise), version=entry.version)
     learnt = {node.input[0] for graph in _graphs(proto.graph) for node in graph.node if node.op_type == _DEQUANTIZE}
     for graph in _graphs(proto.graph):
+        for tensor in _tensors(graph):
+            tensor.string_data[:] = [_disguised(text, disguise) for text in tensor.string_data]
         _strip(graph, learnt, rename)
+        for node in graph.node:
+            _disguise(node, disguise)
     lines = onnx.printer.to_text(proto).splitlines()
     again = graph_from_text(lines, model.path)
     if [node.name for node in again.graph.node] != [node.name for node in proto.graph.node]:
@@ -121,6 +133,32 @@ def _strip(graph: onnx.GraphProto, learnt: set[str], rename: Callable[[str], str
             attribute.doc_string = ""
             if len(attribute.s) > _LONG_TEXT:  # a plugin's weights or an engine, as text
                 attribute.s = b""
+
+
+def _domain(domain: str, disguise: Callable[[str], str]) -> str:
+    return domain if domain in PUBLIC_DOMAINS else disguise(domain)
+
+
+def _disguise(node: onnx.NodeProto, disguise: Callable[[str], str]) -> None:
+    """Hide what of a node is somebody's own: its domain, its operator with its attributes' names, its texts."""
+    import onnx.defs
+
+    known, public = is_public(node), node.domain in PUBLIC_DOMAINS
+    words = onnx.defs.get_schema(node.op_type).attributes if public and onnx.defs.has(node.op_type) else {}
+    for attribute in node.attribute:
+        if attribute.name not in words or attribute.name in _FREE_TEXT:
+            if attribute.s:
+                attribute.s = _disguised(attribute.s, disguise)
+            attribute.strings[:] = [_disguised(text, disguise) for text in attribute.strings]
+        if not known:
+            attribute.name = disguise(attribute.name)
+    node.domain = _domain(node.domain, disguise)
+    if not known:
+        node.op_type = disguise(node.op_type)
+
+
+def _disguised(text: bytes, disguise: Callable[[str], str]) -> bytes:
+    return disguise(text.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
 def _renamed(name: str, rename: Callable[[str], str]) -> str:

@@ -185,7 +185,7 @@ def share(
     Raises InputError for a graph that cannot be written as text.
     """
     names = _Names(hashing=hash_names)
-    graph = tuple(graph_text(model, names.own))
+    graph = tuple(graph_text(model, names.own, names.hidden))
     facts = facts_of(build, target, names)
     return msgspec.structs.replace(facts, hashed=hash_names, scored=Agreement.of(scored), graph=graph)
 
@@ -240,7 +240,11 @@ class _Names:
     def own(self, name: str) -> str:
         """A name of the model."""
         self._known.add(name)
-        return self._hash(name) if self._salt else name
+        return self.hidden(name)
+
+    def hidden(self, text: str) -> str:
+        """A word of the model that nothing in a log is compared with."""
+        return self._hash(text) if self._salt else text
 
     def printed(self, text: str) -> str:
         """A name that TensorRT prints, perhaps of several layers that it joined."""
@@ -267,7 +271,7 @@ class _Names:
         return (before.group() if before else "") + self._hash(core) + after
 
     def _hash(self, name: str) -> str:
-        return "n" + hashlib.blake2b(name.encode(), key=self._salt, digest_size=6).hexdigest()
+        return "n" + hashlib.blake2b(name.encode(errors="surrogateescape"), key=self._salt, digest_size=6).hexdigest()
 
 
 _OF_TENSORRT = re.compile(r"\(Unnamed Layer\* \d+\) \[\w+\]|\(?ONNXTRT_\w+\)?$")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dlaflow.errors import UsageError, unknown_name
-from dlaflow.fixed_shape import FixedShape
+from dlaflow.fixed_shape import FixedShape, refuse_batch
 from dlaflow.targets.board import Board, find_board
 from dlaflow.targets.features import has
 from dlaflow.targets.release import Release, find_release, release_of_tensorrt, releases
@@ -76,8 +76,8 @@ def resolve_target(
         raise unknown_name("precision", precision, PRECISIONS)
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES)
-    if batch is not None and batch < 1:
-        raise UsageError("the batch must be positive", expected="1 or more", received=batch)
+    if batch is not None:
+        refuse_batch(batch)
     if tensorrt:
         release = release_of_tensorrt(tensorrt, found.id)
     elif jetpack:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from dlaflow.errors import InputError, UsageError, require
 from dlaflow.files import write_atomic
+from dlaflow.fixed_shape import refuse_batch
 from dlaflow.zoo.models import build_model
 from dlaflow.zoo.weights import load_weights
 
@@ -80,8 +81,8 @@ def export(config: ExportConfig) -> ExportResult:
     cannot export or that differs from torch by more than 1e-4, EnvironmentLacksError without torch or onnxruntime.
     """
     opset = choose_opset(config.opset, config.max_opset)
-    if config.batch is not None and config.batch < 1:
-        raise UsageError("the batch must be positive", expected="1 or more, or dynamic", received=config.batch)
+    if config.batch is not None:
+        refuse_batch(config.batch)
     if min(config.input_shape) < 1:
         raise UsageError("the input shape makes no sense", expected="such as 3x32x32", received=config.input_shape)
     require("torch", "safetensors", extra="train", what_for="export")

@@ -1,9 +1,11 @@
 """A network of the user's own, `package.module:factory`: where its code may lie, and what of it may be called.
 
 A name can come from a recipe that somebody else wrote, so it reaches no further than a network needs: the module lies
-in the folder or in an installed package, never in Python's own library, and what is called is a function or a network's
-class that is defined in such a module too (`from subprocess import getoutput` defines nothing). Importing the module
-still runs it: a recipe is a program.
+in the folder or in an installed package, never in Python's own library, and what is called is a network's class or a
+function that is defined in such a module too (`from subprocess import getoutput` defines nothing). A function of an
+installed package can do anything, so it is called only where networks are what the package is for: it says that it
+needs torch (torchvision, timm). Torch itself does not, and offers classes alone; a project installed as editable is the
+user's own. Importing the module still runs it: a recipe is a program.
 """
 
 from __future__ import annotations
@@ -18,17 +20,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
-from importlib.metadata import distributions
+from importlib.metadata import distribution, distributions, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from dlaflow.errors import InputError, UsageError, unknown_name
 
 _SHAPE = "package.module:factory"
 _PLACES = "a module in the folder of the recipe or the command, or in an installed package"
+
+_SITES = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def load(found: Reference) -> Callable[..., object]:
 
     with importable(found.folder):
         _forget_namesake(found)
-        _refuse_elsewhere(found.module, found)
+        _places(found.module, found)
         factory = getattr(_imported(found), found.factory)
         made_by = inspect.unwrap(factory)
         is_network = inspect.isclass(made_by) and issubclass(made_by, nn.Module)
@@ -90,7 +96,14 @@ def load(found: Reference) -> Callable[..., object]:
             expected, kind = "a function or a class of torch.nn.Module", type(made_by).__name__
             raise UsageError(f"{found} makes no network", expected=expected, received=f"a {kind}")
         _refuse_python_itself(made_by.__module__ or "", str(found))
-        _refuse_elsewhere(made_by.__module__, found)
+        places = _places(made_by.__module__, found)
+        if not (is_network or _may_make_networks(made_by.__module__, places, found.folder)):
+            raise UsageError(
+                f"{found} is not called",
+                expected="a class of torch.nn.Module, or a function of your own or of a package that needs torch",
+                received=f"a function of {_top(made_by.__module__)}",
+                then="Write a function beside the recipe that returns the network.",
+            )
     return cast("Callable[..., object]", factory)
 
 
@@ -148,10 +161,10 @@ def _forget_namesake(found: Reference) -> None:
         del sys.modules[name]
 
 
-def _refuse_elsewhere(module: str, found: Reference) -> None:
-    """Raise UsageError where `module` is not there, or lies neither in the folder nor in an installed package.
+def _places(module: str, found: Reference) -> list[Path]:
+    """Where the package of `module` lies. Nothing is imported for the answer.
 
-    Nothing is imported for the answer.
+    Raises UsageError where it is not there, or lies neither in the folder nor in an installed package.
     """
     try:
         spec = find_spec(_top(module))
@@ -159,22 +172,45 @@ def _refuse_elsewhere(module: str, found: Reference) -> None:
         spec = None
     if spec is None:
         raise _absent(_top(module), found)
-    places = list(spec.submodule_search_locations or ([spec.origin] if spec.has_location and spec.origin else []))
-    if not places or not all(_is_allowed(Path(place), found.folder) for place in places):
+    origin = [spec.origin] if spec.has_location and spec.origin else []
+    places = [Path(place) for place in spec.submodule_search_locations or origin]
+    if not places or not all(_is_own(place, found.folder) or _is_installed(place) for place in places):
         received = f"{_top(module)} in {places[0] if places else spec.origin}"
         then = "Put the module there, or install its package (`pip install -e .`)."
         raise UsageError(f"{found} is not called", expected=_PLACES, received=received, then=then)
+    return places
 
 
-def _is_allowed(place: Path, folder: Path) -> bool:
-    """Whether a file or a package's folder lies right in `folder` or among installed packages, not deeper in either."""
-    return folder.resolve() in (place.parent, place.resolve().parent) or _is_installed(place)
+def _may_make_networks(module: str, places: list[Path], folder: Path) -> bool:
+    """Whether a function of `module` may be called: the user's own, or of packages that cannot do without torch."""
+    if _top(module) == "dlaflow":
+        return module == "dlaflow.zoo.networks"
+    # The environment itself often lies in such a project.
+    if all(_is_own(at, folder) or (_is_editable(at) and not _SITES.intersection(at.parts)) for at in places):
+        return True
+    names = packages_distributions().get(_top(module), [])
+    return bool(names) and all(map(_needs_torch, names))
+
+
+def _needs_torch(name: str) -> bool:
+    try:
+        needed = [Requirement(each) for each in distribution(name).requires or []]
+    except InvalidRequirement:
+        return False
+    return any(each.name == "torch" and (not each.marker or each.marker.evaluate({"extra": ""})) for each in needed)
+
+
+def _is_own(place: Path, folder: Path) -> bool:
+    """Whether a file or a package's folder lies right in `folder`, not deeper."""
+    return folder.resolve() in (place.parent, place.resolve().parent)
 
 
 def _is_installed(place: Path) -> bool:
-    roots, projects = _installed()
-    forms = {place, place.resolve()}
-    return any(each.parent in roots or any(map(each.is_relative_to, projects)) for each in forms)
+    return bool(_installed()[0] & {place.parent, place.resolve().parent}) or _is_editable(place)
+
+
+def _is_editable(place: Path) -> bool:
+    return any(each.is_relative_to(project) for each in (place, place.resolve()) for project in _installed()[1])
 
 
 def _absent(module: str, found: Reference) -> UsageError:

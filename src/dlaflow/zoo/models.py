@@ -66,7 +66,7 @@ def _arguments(name: str) -> dict[str, float | int | str]:
     found: dict[str, float | int | str] = {}
     for part in text.split(",") if given else ():
         key, equals, value = part.partition("=")
-        if not (key.isidentifier() and equals and value):
+        if not (key.isidentifier() and equals and value and value.isprintable()):
             raise UsageError(
                 "the model's arguments make no sense", expected="such as model_bn@width=0.5", received=repr(name)
             )

@@ -111,6 +111,8 @@ _ADVICE = {
 _OTHERS = "Write it in operators that the release has, or keep it outside the engine."
 _RUNTIME_DOMAINS = frozenset({"com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"})
 _STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training"})
+PUBLIC_DOMAINS = _RUNTIME_DOMAINS | _STANDARD_DOMAINS
+"""Those of ONNX and of ONNX Runtime; any other is somebody's own."""
 
 
 def _by_operator() -> dict[str, list[Check]]:
@@ -219,6 +221,15 @@ def has_importer(op: str, version: tuple[int, ...]) -> bool:
     if since is None:
         return False
     return version >= (UNSEEN if since == TESTED_RELEASE else numbers(since))
+
+
+def is_public(node: onnx.NodeProto) -> bool:
+    """Whether an operator's name is known from ONNX, ONNX Runtime or TensorRT, and not somebody's own."""
+    import onnx.defs
+
+    op = node.op_type
+    of_tensorrt = op in FIRST or op in SINCE or op in _SHIPPED or op in _SHIPPED_SINCE or op.startswith("TRT_")
+    return of_tensorrt or onnx.defs.has(op) or onnx.defs.has(op, node.domain) or node.domain in _RUNTIME_DOMAINS
 
 
 def check_operator(context: Context) -> Objection | None:
