@@ -344,6 +344,9 @@ DOUBTFUL = {
     "other scales": PAIRED.replace("(p, s, z)", "(p, t, z)"),
     "is computed": PAIRED.replace("(p, s, z)", "(p, n, z)"),
     "that is computed": PAIRED.replace("p = Qu", "m = ReduceMax<keepdims=0>(x) p = Qu").replace("c, s", "c, m"),
+    "before it": PAIRED.replace(
+        "(p, s, z) r", "(p, s, z) g = QuantizeLinear(e, t, z) h = DequantizeLinear(g, t, z) r"
+    ).replace("Relu(e)", "Relu(h)"),
     "not finite": PAIRED.replace("c, s", "c, i").replace("p, s", "p, i"),
     "each block": PAIRED.replace("(c, s, z)", "<axis=1, block_size=4>(c, bs, bz)"),
 }

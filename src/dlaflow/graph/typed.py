@@ -126,7 +126,7 @@ class _Types:
         if not all(map(isfinite, form.scales)):
             return "a scale that is not finite"
         before = self._makers.get(pair.inputs[0].name)
-        if pair.kind == "DEQUANTIZE" and before is not None and isinstance(before.attributes, Quantize):
+        if before is not None and isinstance(before.attributes, Quantize):
             first = before.attributes
             if first.axis != form.axis or not _alike(first.scales, form.scales):
                 return f"other scales than {before.name} before it"
