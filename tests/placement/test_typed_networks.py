@@ -30,10 +30,11 @@ from typed_forms import (
 )
 
 from dlaflow.graph.load import load_model
+from dlaflow.graph.typed import PAIR
 from dlaflow.placement.check import check_model
 from dlaflow.quantize.fp16 import fp16_model
 from dlaflow.targets.target import resolve_target
-from dlaflow.types import Placement
+from dlaflow.types import Device, Placement
 
 Drawn = Callable[[str, Callable[[Path], object]], Path]
 
@@ -265,3 +266,115 @@ def test_rank_verdicts_are_inferred_where_the_parser_may_reshape(rank_rule: str)
         told = [finding for layer in placement.layers for finding in layer.findings if finding.rule == "DLA241"]
         assert told
         assert {finding.confidence.value for finding in told} == {confidence}
+
+
+PAIRED = """
+    q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) wd = DequantizeLinear<axis=0>(w, ws, wz)
+    c = Conv<pads=[1,1,1,1]>(d, wd) p = QuantizeLinear(c, s, z) e = DequantizeLinear(p, s, z) r = Relu(e)
+    k = QuantizeLinear(r, s, z) y = DequantizeLinear(k, s, z)"""
+
+
+CONSTANTS = {
+    "s": np.float16(0.05), "t": np.float16(0.9), "u": np.float32(0.05), "i": np.float16(np.inf), "z": np.int8(0),
+    "w": np.ones((8, 8, 3, 3), np.int8), "ws": np.full(8, 0.01, np.float16), "wz": np.zeros(8, np.int8),
+    "bs": np.full((1, 2, 8, 8), 0.05, np.float16), "bz": np.zeros((1, 2, 8, 8), np.int8),
+}  # fmt: skip
+
+
+def small(nodes: str = PAIRED, types: dict[str, str] | None = None) -> onnx.ModelProto:
+    """A Conv and a Relu in FP16 and INT8 pairs, at opset 21; `types` name other types of constants."""
+    head = '<ir_version: 10, opset_import: ["" : 21]> net (float16[1,8,8,8] x, float16 n) => (float16 y)'
+    model = onnx.parser.parse_model(f"{head} {{ {nodes} }}")
+    for name in {name for node in model.graph.node for name in node.input} & CONSTANTS.keys():
+        tensor = numpy_helper.from_array(np.asarray(CONSTANTS[name]), name)
+        if types and name in types:
+            kind, values = getattr(onnx.TensorProto, types[name].upper()), np.ravel(CONSTANTS[name])
+            tensor = onnx.helper.make_tensor(name, kind, tensor.dims, values.astype(np.float32))
+        model.graph.initializer.append(tensor)
+    return model
+
+
+def told(model: onnx.ModelProto, rule: str) -> tuple[dict[str, str], list[str]]:
+    """The verdicts of the working layers by kind, and the messages of one rule."""
+    _, placement = placed(model)
+    working = [layer for layer in placement.layers if layer.device is not Device.FOLDED and layer.kind not in PAIR]
+    findings = [*placement.findings, *(finding for layer in working for finding in layer.findings)]
+    messages = [finding.message for finding in findings if finding.rule == rule]
+    return {layer.kind: layer.verdict.value for layer in working}, messages
+
+
+def test_the_plain_pairs_of_these_tests_are_native() -> None:
+    assert told(small(), "DLA293") == ({"CONVOLUTION": "native", "ACTIVATION": "native"}, [])
+
+
+@pytest.mark.parametrize("kind", ["float8e4m3fn", "float8e5m2", "int4", "uint4"])
+def test_pairs_of_another_type_than_int8_are_no_int8(kind: str) -> None:
+    """What reads FP8 or INT4 falls back, by the log line that names FP16 and INT8 as the DLA's types."""
+    verdicts, messages = told(small(types={"z": kind}), "DLA105")
+    assert set(verdicts.values()) == {"fallback"}
+    assert all(kind in message for message in messages)
+
+
+@pytest.mark.parametrize("kind", ["int4", "float8e4m3fn"])
+def test_weights_of_another_type_than_int8_are_not_known(kind: str) -> None:
+    verdicts, messages = told(small(types={"w": kind, "wz": kind}), "DLA293")
+    assert verdicts == {"CONVOLUTION": "unknown", "ACTIVATION": "native"}
+    assert kind in messages[0]
+
+
+BETWEEN = {
+    "Relu": "m = Relu(q)",
+    "MaxPool": "m = MaxPool<kernel_shape=[1,1]>(q)",
+    "Transpose": "m = Transpose<perm=[0,1,3,2]>(q)",
+    "Concat": "m = Concat<axis=2>(q, q)",
+    "two": "v = Relu(q) m = Transpose<perm=[0,1,3,2]>(v)",
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_a_layer_on_the_8_bit_tensor_is_not_known_nor_what_reads_it(between: str) -> None:
+    nodes = PAIRED.replace("d = DequantizeLinear(q,", f"{BETWEEN[between]} d = DequantizeLinear(m,")
+    verdicts, messages = told(small(nodes), "DLA293")
+    assert verdicts["CONVOLUTION"] == "unknown"
+    assert "native" not in {verdict for kind, verdict in verdicts.items() if kind not in {"CONVOLUTION", "ACTIVATION"}}
+    assert "int8 tensor q itself" in messages[0]
+
+
+DOUBTFUL = {
+    "other scales": PAIRED.replace("(p, s, z)", "(p, t, z)"),
+    "is computed": PAIRED.replace("(p, s, z)", "(p, n, z)"),
+    "that is computed": PAIRED.replace("p = Qu", "m = ReduceMax<keepdims=0>(x) p = Qu").replace("c, s", "c, m"),
+    "before it": PAIRED.replace(
+        "(p, s, z) r", "(p, s, z) g = QuantizeLinear(e, t, z) h = DequantizeLinear(g, t, z) r"
+    ).replace("Relu(e)", "Relu(h)"),
+    "not finite": PAIRED.replace("c, s", "c, i").replace("p, s", "p, i"),
+    "each block": PAIRED.replace("(c, s, z)", "<axis=1, block_size=4>(c, bs, bz)"),
+}
+
+
+@pytest.mark.parametrize("reason", DOUBTFUL)
+def test_a_pair_that_no_source_describes_puts_its_layers_in_doubt(reason: str) -> None:
+    verdicts, messages = told(small(DOUBTFUL[reason]), "DLA293")
+    assert (verdicts["CONVOLUTION"], verdicts["ACTIVATION"]) == ("unknown", "unknown")
+    assert reason in messages[0]
+
+
+def test_scales_of_a_pair_in_fp32_and_fp16_are_the_same() -> None:
+    nodes = PAIRED.replace("q = QuantizeLinear(x, s,", "f = Cast<to=1>(x) q = QuantizeLinear(f, u,")
+    assert told(small(nodes), "DLA293")[1] == []
+
+
+def test_weights_have_their_scales_along_the_output_channels() -> None:
+    verdicts, messages = told(small(PAIRED.replace("<axis=0>", "<axis=1>")), "DLA293")
+    assert verdicts == {"CONVOLUTION": "unknown", "ACTIVATION": "native"}
+    assert "axis 1" in messages[0]
+
+
+def test_a_pair_without_a_zero_point_is_int8_as_the_parser_reads_it() -> None:
+    nodes = PAIRED.replace("(x, s, z)", "(x, s)").replace("(q, s, z)", "(q, s)")
+    verdicts, messages = told(small(nodes), "DLA014")
+    assert set(verdicts.values()) == {"native"}
+    assert "1 QuantizeLinear without a zero point" in messages[0]
+    named = PAIRED.replace("(x, s, z)", "<output_dtype=2>(x, s)").replace("(q, s, z)", "(q, s)")
+    assert "UINT8 Q/DQ" in told(small(named), "DLA014")[1][0]
+    assert told(small(), "DLA014")[1] == []

@@ -186,12 +186,20 @@ class Cast:
 class Quantize:
     """QUANTIZE and DEQUANTIZE.
 
-    `axis` is None for per-tensor scales, of which `scale` is the value (None: computed); `unsigned` is UINT8.
+    `axis` is None for per-tensor scales. `scales` are the values where they are known, `blocked` tells one for each
+    block. `unsigned` is UINT8, `bare` a type that nothing in the file names: UINT8 to ONNX, INT8 to TensorRT's parser.
     """
 
     axis: int | None
-    scale: float | None = None
+    scales: tuple[float, ...] = ()
     unsigned: bool = False
+    blocked: bool = False
+    bare: bool = False
+
+    @property
+    def scale(self) -> float | None:
+        """The one scale, None where there are several or none is known."""
+        return self.scales[0] if len(self.scales) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +236,7 @@ class Layer:
     `index` is its position in TensorRT's network (the N of `(Unnamed Layer* N) [Type]`), `op` the ONNX operator behind
     it, `onnx_nodes` the names of those nodes (a node may make several layers). `folded` marks constants and shape
     arithmetic: nothing of it is left at run time in hybrid mode. `macs` counts multiply-accumulates, `weight_elements`
-    the constants that it holds itself.
+    the constants that it holds itself. `precision` and `doubt`, what no source says of pairs at it, come from types.
     """
 
     index: int
@@ -243,6 +251,7 @@ class Layer:
     macs: int = 0
     weight_elements: int = 0
     precision: str = ""
+    doubt: str = ""
 
 
 class Reading(str, Enum):

@@ -8,7 +8,8 @@ readers read what stands before a pair, and each layer gets the precision that i
   point-wise followers (scale, ReLU, residual sum), which TensorRT fuses with it, counts as one layer.
 - else the floating-point type of what it reads and makes directly. A convolution with INT8 inputs may write FP16.
 
-A wholly float32 network stays as it is: nothing in it says what it will become.
+A wholly float32 network stays as it is: nothing in it says what it will become. Pairs of other types than INT8 and
+UINT8 are no INT8, and what a pair of a form that no source describes touches carries that as its doubt.
 Sources: TensorRT's documentation, "Explicit Quantization" and "Strongly Typed Networks"; TensorRT-RTX's parser.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isclose, isfinite
 
 from dlaflow.graph.layer import Activation, ElementWise, Layer, Network, Quantize, Tensor, elements
 
@@ -24,6 +26,12 @@ PAIR = frozenset({"QUANTIZE", "DEQUANTIZE"})
 PRODUCTS = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED"})
 _FORMS = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
 _HALVES = frozenset({"float16", "bfloat16"})
+_EIGHT_BITS = frozenset({"int8", "uint8"})
+_WEIGHT_AXES = {"CONVOLUTION": 0, "DECONVOLUTION": 1}
+"""The dimension of output channels, along which weights have their scales."""
+_HALF_ERROR = 2.0**-11
+_HALF_STEP = 2.0**-24
+"""What one scale may differ by in FP16 from itself in FP32: relative, and where FP16 has no more digits."""
 _FUSED_ACTIVATIONS = frozenset({"RELU", "CLIP", "LEAKY_RELU"})
 
 
@@ -38,10 +46,14 @@ def typed(network: Network) -> Network:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a layer reads: the tensor before all pairs, and whether it comes as INT8."""
+    """What a layer reads: the tensor before all pairs, and what it is quantised to ("" for nothing; UINT8 is int8)."""
 
     tensor: Tensor
-    int8: bool
+    type: str
+
+    @property
+    def int8(self) -> bool:
+        return self.type == "int8"
 
 
 class _Types:
@@ -55,10 +67,13 @@ class _Types:
         """Who reads a tensor in its floating-point type, by its name; None is the network's output."""
         self._scales: dict[str, float] = {}
         """The scale of the first pair behind a tensor."""
+        self._doubts: dict[str, str] = {}
+        """What is doubtful about the pairs behind a tensor, by the name of what stands before them."""
         for layer in network.layers:
-            if layer.kind in PAIR and not layer.folded:
-                self._note_scale(layer)
+            if layer.kind in PAIR and layer.inputs:
+                self._note_pair(layer)
         for layer in self._work:
+            self._note_work(layer)
             for tensor in layer.inputs if not layer.folded and layer.kind != "SHAPE" else ():
                 self._note_reader(tensor, layer)
         for tensor in network.outputs:
@@ -85,13 +100,63 @@ class _Types:
                     folded=layer.folded or layer.kind in PAIR,
                     weight_elements=layer.weight_elements + own,
                     precision=precisions.get(layer.index, ""),
+                    doubt=self._doubt(layer),
                 )
             )
         return replace(self._network, layers=tuple(layers), typed=True)
 
-    def _note_scale(self, pair: Layer) -> None:
-        if isinstance(pair.attributes, Quantize) and pair.attributes.scale is not None:
-            self._scales.setdefault(self._follow(pair.inputs[0]).tensor.name, pair.attributes.scale)
+    def _note_pair(self, pair: Layer) -> None:
+        name, form = self._follow(pair.inputs[0]).tensor.name, pair.attributes
+        if not isinstance(form, Quantize):
+            return
+        if form.scale is not None and not pair.folded:
+            self._scales.setdefault(name, form.scale)
+        if doubt := self._of_form(pair, form):
+            self._doubts.setdefault(name, f"{pair.name}: {doubt}")
+
+    def _of_form(self, pair: Layer, form: Quantize) -> str:
+        """What no source says of a half of a pair, "" for nothing."""
+        stored = (pair.outputs[0] if pair.kind == "QUANTIZE" else pair.inputs[0]).dtype
+        if stored not in _EIGHT_BITS | {"int32"}:  # biases in INT32: the parser's refusal is told
+            return f"a pair of {stored or 'unknown type'}"
+        if form.blocked:
+            return "a scale for each block"
+        if not all(tensor.constant for tensor in pair.inputs[1:2]):
+            return "a scale that is computed"
+        if not all(map(isfinite, form.scales)):
+            return "a scale that is not finite"
+        before = self._makers.get(pair.inputs[0].name)
+        if before is not None and isinstance(before.attributes, Quantize):
+            first = before.attributes
+            if first.axis != form.axis or not _alike(first.scales, form.scales):
+                return f"other scales than {before.name} before it"
+        return ""
+
+    def _note_work(self, layer: Layer) -> None:
+        """A layer that works on 8-bit values themselves: that is beside the form, for what it makes as well."""
+        for tensor in layer.inputs if not layer.folded and layer.kind not in {"CAST", "SHAPE"} else ():
+            if not tensor.constant and tensor.dtype in _EIGHT_BITS:
+                for name in (self._follow(tensor).tensor.name, *(made.name for made in layer.outputs)):
+                    self._doubts.setdefault(name, f"{layer.name} on the {tensor.dtype} tensor {tensor.name} itself")
+
+    def _doubt(self, layer: Layer) -> str:
+        """The first doubt about the pairs that a layer reads from or writes to."""
+        if layer.folded or layer.kind in PAIR:
+            return ""
+        reads = [read.tensor.name for read in map(self._follow, layer.inputs) if read.type]
+        axis = self._weight_axis(layer)
+        found = [self._doubts[name] for name in (*reads, *(out.name for out in layer.outputs)) if name in self._doubts]
+        if axis not in {None, _WEIGHT_AXES.get(layer.kind)}:
+            found.append(f"weights with a scale for each place of axis {axis}, not of {_WEIGHT_AXES[layer.kind]}")
+        return found[0] if found else ""
+
+    def _weight_axis(self, layer: Layer) -> int | None:
+        """The axis of the scales of a convolution's weights, None for one scale and for none."""
+        for tensor in layer.inputs[1:2] if layer.kind in _WEIGHT_AXES else ():
+            maker = self._makers.get(tensor.name)
+            if tensor.constant and maker is not None and isinstance(maker.attributes, Quantize):
+                return maker.attributes.axis
+        return None
 
     def _note_reader(self, tensor: Tensor, reader: Layer | None) -> None:
         found = self._follow(tensor)
@@ -100,10 +165,13 @@ class _Types:
 
     def _follow(self, tensor: Tensor) -> _Read:
         """What stands before the pairs on the way to a tensor."""
-        int8 = tensor.dtype in {"int8", "uint8"}
+        kind = "int8" if tensor.dtype in _EIGHT_BITS else ""
         while (maker := self._makers.get(tensor.name)) is not None and maker.kind in PAIR and maker.inputs:
-            tensor, int8 = maker.inputs[0], True
-        return _Read(tensor, int8)
+            stored = maker.outputs[0] if maker.kind == "QUANTIZE" else maker.inputs[0]
+            if stored.dtype not in _EIGHT_BITS or not kind:
+                kind = "int8" if stored.dtype in _EIGHT_BITS else stored.dtype or "undefined"
+            tensor = maker.inputs[0]
+        return _Read(tensor, kind)
 
     def _own(self, tensor: Tensor) -> bool:
         """Whether a constant reaches its reader through a pair, and through reshapes behind it at most."""
@@ -214,6 +282,8 @@ class _Types:
     def _float_precision(self, layer: Layer) -> str:
         """The type of what it reads and makes in floating point; an INT8 product may write FP16."""
         reads = [self._follow(tensor) for tensor in layer.inputs if not tensor.constant]
+        if others := {read.type for read in reads} - {"", "int8"}:
+            return min(others)
         written = [out for out in layer.outputs if self._direct.get(out.name) or out.name not in self._scales]
         direct = {read.tensor.dtype for read in reads if not read.int8} | {tensor.dtype for tensor in written}
         if not direct & {"float32", "float16"}:
@@ -223,6 +293,14 @@ class _Types:
         if layer.kind in PRODUCTS and self._reads_int8(layer):
             return "int8"
         return "float16" if "float16" in direct else ""
+
+
+def _alike(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Whether scales are the same, as far as FP16 tells them; those that are not known may be."""
+    if not first or not second:
+        return True
+    pairs = zip(first, second, strict=False)
+    return len(first) == len(second) and all(isclose(*pair, rel_tol=_HALF_ERROR, abs_tol=_HALF_STEP) for pair in pairs)
 
 
 def _restored(layer: Layer) -> set[str]:

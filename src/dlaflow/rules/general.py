@@ -10,7 +10,7 @@ from dlaflow.types import Confidence, Device, Finding, Remedy
 
 GUIDE = "TensorRT developer guide, DLA general restrictions"
 # TensorRT's parser reads float64 as float32.
-_FLOATS = frozenset({"float64", "float32", "float16", "int8", "uint8", "float8e4m3fn", "undefined", ""})
+_FLOATS = frozenset({"float64", "float32", "float16", "int8", "uint8", "undefined", ""})
 _OWN_TYPE_RULE = frozenset(
     {"CAST", "QUANTIZE", "DEQUANTIZE", "CONSTANT", "SHAPE", "GATHER", "SELECT", "TOPK", "NON_ZERO"}
 )
@@ -132,6 +132,8 @@ class NumberTypes(Rule):
     def examine(self, layer: Layer, case: Case) -> Finding | None:
         if layer.kind in _OWN_TYPE_RULE or (layer.kind == "ELEMENTWISE" and layer.outputs[0].dtype == "bool"):
             return None
+        if layer.precision not in _FLOATS:
+            return self.refuses(layer, f"pairs of {layer.precision}")
         for tensor in data_of(layer):
             if tensor.dtype not in _FLOATS:
                 return self.refuses(layer, f"{tensor.name} is {tensor.dtype}")

@@ -133,6 +133,7 @@ LAYER_RULES: tuple[type[Rule], ...] = (
     unsupported.QuantizeLayer,
     typed.UnequalScales,
     typed.PairRank,
+    typed.DoubtfulPair,
 )
 
 RULES: tuple[type[Rule], ...] = (*MODEL_RULES, *LAYER_RULES)

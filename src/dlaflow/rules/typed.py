@@ -32,8 +32,10 @@ class AsymmetricPairs(ModelRule):
 
     Why: without the flag for them TensorRT's parser refuses a zero point, and reads UINT8 as INT8; NVIDIA's own tests
     build such a model only with the flag that adjusts the network for the DLA as well. The headers still call both
-    layers symmetric, and nobody says whether UINT8 computes at the speed of INT8.
-    Use instead: symmetric INT8, as `dlaflow calibrate --qdq` writes it; `dlaflow build --scales qdq` passes both flags.
+    layers symmetric, and nobody says whether UINT8 computes at the speed of INT8. A QuantizeLinear without a zero
+    point is UINT8 to ONNX and INT8 to the parser, which clips at 127 steps instead of 255.
+    Use instead: symmetric INT8 with a zero point of int8, as `dlaflow calibrate --qdq` writes it; `dlaflow build
+    --scales qdq` passes both flags.
     """
 
     id = "DLA014"
@@ -46,8 +48,16 @@ class AsymmetricPairs(ModelRule):
     def examine_model(self, case: Case) -> Finding | None:
         unsigned = [layer for layer, pair in _pairs(case) if pair.unsigned]
         if not unsigned:
-            return None
+            return self._untold([layer for layer, pair in _pairs(case) if pair.bare and layer.kind == "QUANTIZE"])
         return self.says(Verdict.CONDITIONAL, f"{len(unsigned)} UINT8 Q/DQ layers, the first is {unsigned[0].name}")
+
+    def _untold(self, bare: list[Layer]) -> Finding | None:
+        """The remark on pairs whose type nothing names: placed as the parser reads them."""
+        if not bare:
+            return None
+        received = f"{len(bare)} QuantizeLinear without a zero point, UINT8 to ONNX and INT8 to TensorRT's parser"
+        expected = f"a zero point of int8; the first without is {bare[0].name}"
+        return self.says(Verdict.NATIVE, received, expected=expected, source="onnx-tensorrt 10.14, QuantizeLinear")
 
 
 class ActivationAxis(ModelRule):
@@ -182,3 +192,33 @@ class PairRank(Rule):
         around: Iterable[Tensor] = (*layer.inputs, *layer.outputs)
         low = [tensor for tensor in around if tensor.scale is not None and rank(tensor) not in {4, None}]
         return self.refuses(layer, f"a pair on {low[0].name} ({dims(low[0])})") if low else None
+
+
+class DoubtfulPair(Rule):
+    """A pair is INT8, with one finite constant scale for both halves, and nothing between them.
+
+    Why: TensorRT's documentation and headers describe Q and DQ of the same scale, known at build time, INT8 between
+    them, weights with a scale for each output channel. What the DLA's builder makes of FP8, INT4, blocks, computed or
+    infinite scales, halves that differ, and of layers on the 8-bit tensor itself is not documented.
+    Use instead: pairs as `dlaflow calibrate --qdq` writes them: around each layer, the same constants in both halves.
+    """
+
+    id = "DLA293"
+    remedy = Remedy.DATA
+    kinds = ("*",)
+    expected = "INT8 with one constant scale in both halves of a pair, weights by output channel"
+    source = f"{_HEADER}, IQuantizeLayer and IDequantizeLayer; nothing is published on other forms on the DLA"
+    confidence = Confidence.INFERRED
+    good = Example(
+        _PAIR.format("d") + "\nr = Relu(d)\np = QuantizeLinear(r, s, z)\ny = DequantizeLinear(p, s, z)",
+        constants=_INT8,
+        tensorrt=_TYPED,
+    )
+    bad = Example(
+        "c = Relu(x)\nq = QuantizeLinear(c, s, z)\nd = DequantizeLinear(q, t, z)\ny = Relu(d)",
+        constants=_INT8,
+        tensorrt=_TYPED,
+    )
+
+    def examine(self, layer: Layer, case: Case) -> Finding | None:
+        return self.refuses(layer, layer.doubt) if layer.doubt else None

@@ -248,14 +248,26 @@ def _quantize(context: Context, kind: str) -> Outputs:
     tensors = [data, scale, *_zero_point(context, scale)]
     per_axis = scale.shape is not None and len(scale.shape) == 1 and scale.shape[0] != 1
     axis = context.attributes.integer("axis", 1) % max(data.rank, 1) if per_axis else None
+    bare = context.is_absent(2) and (_from_bare(context, data) if kind == "DEQUANTIZE" else not _names_type(context))
     dtype = context.output().dtype or ("float32" if kind == "DEQUANTIZE" else "int8")
     value = context.value(1)
-    known = float(value.reshape(())) if value is not None and value.size == 1 else None
-    attributes = Quantize(axis, known, "uint8" in {dtype, data.dtype})
+    scales = () if value is None else tuple(map(float, value.ravel()))
+    blocked = context.attributes.integer("block_size", 0) > 0 or (scale.rank > 1 and len(scales) != 1)
+    attributes = Quantize(axis, scales, "uint8" in {dtype, data.dtype} and not bare, blocked, bare)
     if context.parser.names_every_layer:
         return context.emit(kind, tensors, data.shape, attributes, dtype=dtype)
     context.emit(kind, tensors, data.shape, attributes, name="", dtype=dtype)
     return context.rename_layer(context.drafts[-1], context.node_name)
+
+
+def _names_type(context: Context) -> bool:
+    return bool(context.attributes.integer("output_dtype", 0))
+
+
+def _from_bare(context: Context, data: Tensor) -> bool:
+    """Whether what is dequantised comes out of a QuantizeLinear of no named type."""
+    makers = (draft.attributes for draft in context.drafts if any(out.name == data.name for out in draft.outputs))
+    return any(isinstance(attributes, Quantize) and attributes.bare for attributes in makers)
 
 
 def _zero_point(context: Context, scale: Tensor) -> list[Tensor]:
