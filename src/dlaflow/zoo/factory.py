@@ -33,7 +33,6 @@ from dlaflow.errors import InputError, UsageError, unknown_name
 
 _SHAPE = "package.module:factory"
 _PLACES = "a module in the folder of the recipe or the command, or in an installed package"
-
 _SITES = frozenset({"site-packages", "dist-packages"})
 
 
@@ -185,8 +184,8 @@ def _may_make_networks(module: str, places: list[Path], folder: Path) -> bool:
     """Whether a function of `module` may be called: the user's own, or of packages that cannot do without torch."""
     if _top(module) == "dlaflow":
         return module == "dlaflow.zoo.networks"
-    # The environment itself often lies in such a project.
-    if all(_is_own(at, folder) or (_is_editable(at) and not _SITES.intersection(at.parts)) for at in places):
+    own = all(_is_own(place, folder) or _is_editable(place) for place in places)
+    if own and not any(_SITES.intersection(place.parts) for place in places):  # an environment often lies in a project
         return True
     names = packages_distributions().get(_top(module), [])
     return bool(names) and all(map(_needs_torch, names))
@@ -197,7 +196,9 @@ def _needs_torch(name: str) -> bool:
         needed = [Requirement(each) for each in distribution(name).requires or []]
     except InvalidRequirement:
         return False
-    return any(each.name == "torch" and (not each.marker or each.marker.evaluate({"extra": ""})) for each in needed)
+    return any(
+        each.name.lower() == "torch" and (not each.marker or each.marker.evaluate({"extra": ""})) for each in needed
+    )
 
 
 def _is_own(place: Path, folder: Path) -> bool:
