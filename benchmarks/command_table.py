@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Print what `build` says of each kind of request of tests/build/test_precheck.py for each JetPack."""
 
 from __future__ import annotations
@@ -8,8 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "build"))
-from test_precheck import JETPACKS, KINDS, outcome, write_files
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.build.test_precheck import JETPACKS, KINDS, outcome, write_files
 
 
 def main() -> None:
@@ -29,4 +29,5 @@ def main() -> None:
             print(f"| {kind} | " + " | ".join(cells) + " |")
 
 
-main()
+if __name__ == "__main__":
+    main()
