@@ -130,4 +130,6 @@ def _write(profiles: list[Profiled], outputs: Outputs) -> None:
     if outputs.trace is not None:
         write_atomic(outputs.trace, trace_json(capture, found.hardware))
     if outputs.svg is not None:
-        write_atomic(outputs.svg, strip_svg(capture))
+        if not (strip := strip_svg(capture)):
+            raise UsageError("there is nothing to draw", expected="a warm inference with layers", received="none")
+        write_atomic(outputs.svg, strip)
