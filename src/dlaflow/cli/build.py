@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from dlaflow.api.build import (
     BuildOptions,
     EngineOptions,
@@ -26,7 +24,7 @@ from dlaflow.build.walkthrough import walkthrough
 from dlaflow.cli import terminal
 from dlaflow.cli.options import InputText, Out, Target, group
 from dlaflow.errors import UsageError
-from dlaflow.files import together, write_atomic
+from dlaflow.files import json_bytes, together, write_atomic
 
 if TYPE_CHECKING:
     from dlaflow.build.python_build import EnginePlan
@@ -87,7 +85,7 @@ def build(model: Path, /, *, out: Out, target: Target = Target(), how: Building 
     with together():
         result = build_model(model, out, target, how, terminal.progress(quiet=how.quiet))
         if how.json is not None:
-            write_atomic(how.json, msgspec.json.format(msgspec.json.encode(result.manifest), indent=2) + b"\n")
+            write_atomic(how.json, json_bytes(result.manifest, indent=2))
     if not how.quiet:
         print_cautions(result.cautions)
         print_result(result, scored=_scored(result.plan, model, target_of(target, how)))
@@ -100,7 +98,8 @@ def _print_commands(request: Request, how: How, options: Building) -> None:
     if options.all_steps:
         terminal.say(*walkthrough(request, str(options.data or "cifar10")))
     else:
-        terminal.say(*printed_command(request, how).splitlines())
+        printed = printed_command(request, how)  # a name in a command may hold a newline; a program shows it escaped
+        terminal.say(*(printed.split("\n") if how.via == "python" else [printed]))
     if not options.quiet:
         print_cautions(cautions)
 
