@@ -107,7 +107,8 @@ def _as_late_as_possible(groups: list[list[Node]], nodes: list[Node], wiring: Wi
             crosses = on_dla is not (reader.device is Device.DLA)
             bound = min(bound, latest.get(id(reader), bound) - (crosses and not on_dla))
         if on_dla:
-            bound = max(index for index in range(place[id(node)], bound + 1) if batches[index] == node.batch)
+            here = place[id(node)]  # where a reader is listed before it, as in no network of a parser, it stays there
+            bound = max((at for at in range(here, bound + 1) if batches[at] == node.batch), default=here)
             place[id(node)] = bound
         latest[id(node)] = bound
     moved: list[list[Node]] = [[] for _ in groups]
