@@ -72,3 +72,9 @@ def test_short_texts(text: str, kind: Kind) -> None:
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         detect(tmp_path / "nothing.log")
+
+
+@pytest.mark.parametrize("piece", ["\n", " ", "\t\n", "a\n", "1", "ii "])
+def test_a_text_of_one_piece_is_no_quadratic_search(piece: str) -> None:
+    # Minutes before the expressions for a device's dump stopped at the end of a line; a moment now.
+    assert detect(piece * (1 << 16)) is Kind.UNKNOWN

@@ -46,10 +46,10 @@ _TENSORRT = re.compile(
 )
 _TEGRASTATS = re.compile(r"^(?:.{0,80}[\s:])?RAM \d+/\d+[kMG]?B(?= ?\(lfb| SWAP| I?RAM| CPU| cpu|\s*$)", re.MULTILINE)
 _DEVICE = re.compile(
-    r"# R\d+ \(release\)|^\s*(?:NV Power Mode|NV Fan Mode:|SOC family:)|POWER_MODEL:? ID=\d+"
-    r"|^ii\s+(?:nvidia-jetpack|nvidia-l4t)"
+    r"# R\d+ \(release\)|^[ \t]*(?:NV Power Mode|NV Fan Mode:|SOC family:)|POWER_MODEL:? ID=\d+"
+    r"|^ii[ \t]+(?:nvidia-jetpack|nvidia-l4t)"
     r"|^(?:Package: )?nvidia-(?:l4t-core|jetpack)\b|\bP-Number: p\d{4}|nvidia,tegra\d{3}|\bL4T_VERSION="
-    r"|^NVIDIA (?:Jetson|Orin) |^\s*\w+:?\s+(?:Online=\d )?MinFreq=\d+ MaxFreq=\d+",
+    r"|^NVIDIA (?:Jetson|Orin) |^[ \t]*\w+:?[ \t]+(?:Online=\d )?MinFreq=\d+ MaxFreq=\d+",
     re.MULTILINE,
 )
 _CACHE = re.compile(r"\ufeff?TRT-\d+-\w+Calibration")
