@@ -142,9 +142,11 @@ def test_a_killed_host_leaves_no_ssh_and_takes_its_job_up_again(sshd, stand_in, 
     marker = f"killed in {tmp_path}"
     environment = {**os.environ, "DLAFLOW_KILLED": marker}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as host:
-        wait_until(lambda: running(stand_in), 60)
-        assert len(attacks.processes_of(marker)) > 3, "dlaflow, and ssh with its guards"
-        host.kill()
+        try:
+            wait_until(lambda: running(stand_in), 60)
+            wait_until(lambda: len(attacks.processes_of(marker)) > 3, 60)  # dlaflow, and each ssh with its guard
+        finally:
+            host.kill()  # leaving the block waits for it
         host.wait()
         wait_until(lambda: not attacks.processes_of(marker))
     assert running(stand_in), "the job goes on"
