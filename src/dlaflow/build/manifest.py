@@ -14,7 +14,7 @@ import msgspec
 
 from dlaflow.build.config import BuildConfig
 from dlaflow.errors import InputError
-from dlaflow.files import sha256_of, waiting, write_atomic
+from dlaflow.files import json_bytes, sha256_of, waiting, write_atomic
 from dlaflow.targets.version import Version
 from dlaflow.version import __version__
 
@@ -111,7 +111,7 @@ def write_manifest(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         cautions=record.cautions,
     )
-    write_atomic(manifest_path(engine), msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+    write_atomic(manifest_path(engine), json_bytes(manifest, indent=2))
     return manifest
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from dlaflow.graph.layer import (
+    PRODUCTS,
     Activation,
     Convolution,
     ElementWise,
@@ -27,7 +28,6 @@ from dlaflow.graph.layer import (
 from dlaflow.types import Device, Placement
 
 POINTWISE = frozenset({"ACTIVATION", "ELEMENTWISE", "SCALE", "UNARY", "PARAMETRIC_RELU", "CAST", "SELECT", "IDENTITY"})
-MATRIX = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED"})
 _NORMALIZATIONS = frozenset({"NORMALIZATION", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3"})
 _NORMALIZATION_KERNELS = 6
 """A float32 plugin between INT8 layers: conversion in, mean, variance, normalisation, affine part, conversion out."""
@@ -83,7 +83,7 @@ class TimedStep:
     @property
     def matrix(self) -> bool:
         """True for convolutions and matrix products."""
-        return self.kind in MATRIX
+        return self.kind in PRODUCTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +241,14 @@ def _joins(group: list[Layer], layer: Layer, assignments: Mapping[str, Assignmen
     if layer.kind == "POOLING":
         return (
             assignment.device is Device.DLA
-            and group[0].kind in MATRIX
+            and group[0].kind in PRODUCTS
             and all(other.kind != "POOLING" for other in group)
         )
     if layer.kind not in POINTWISE or group[-1].kind == "POOLING":
         return False
     if assignment.device is Device.GPU:
-        return group[0].kind in MATRIX or group[0].kind in POINTWISE
-    if group[0].kind not in MATRIX:
+        return group[0].kind in PRODUCTS or group[0].kind in POINTWISE
+    if group[0].kind not in PRODUCTS:
         return group[0].kind == "ELEMENTWISE" and _fits_dla(layer) and layer.kind != "ELEMENTWISE"
     return _fits_dla(layer)
 
@@ -316,7 +316,7 @@ def _channels(layer: Layer) -> tuple[int, int]:
             return max(1, c // max(1, groups)), max(1, k // max(1, groups))
         case MatrixMultiply(in_features=c, out_features=k) if c and k:
             return c, k
-    if layer.kind in MATRIX and layer.macs and layer.outputs:
+    if layer.kind in PRODUCTS and layer.macs and layer.outputs:
         outputs = elements(layer.outputs[0].shape) or 1
         return max(1, layer.macs // outputs), int((layer.outputs[0].shape or (1,))[-1] or 1)
     return 0, 0
@@ -324,7 +324,7 @@ def _channels(layer: Layer) -> tuple[int, int]:
 
 def _weights(layer: Layer) -> int:
     """The constants that a layer reads: its own, or those of the CONSTANT layers before a product."""
-    if layer.kind not in MATRIX:
+    if layer.kind not in PRODUCTS:
         return layer.weight_elements
     return max(layer.weight_elements, sum(elements(tensor.shape) for tensor in layer.inputs if tensor.constant))
 
@@ -334,7 +334,7 @@ def _points(layer: Layer) -> int:
     outputs = sum(elements(tensor.shape) for tensor in layer.outputs)
     if isinstance(layer.attributes, Pooling):
         return outputs * prod(layer.attributes.window)
-    if layer.kind in MATRIX or layer.kind in POINTWISE:
+    if layer.kind in PRODUCTS or layer.kind in POINTWISE:
         return outputs
     return max(outputs, sum(elements(tensor.shape) for tensor in layer.inputs if not tensor.constant))
 

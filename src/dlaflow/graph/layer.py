@@ -12,6 +12,11 @@ from math import prod
 
 Dims = tuple[int | None, ...]
 
+PRODUCTS = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED"})
+"""Kinds of layers that multiply matrices."""
+RESHAPES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
+"""Kinds of layers that only change a tensor's form or order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:

@@ -20,11 +20,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isclose, isfinite
 
-from dlaflow.graph.layer import Activation, ElementWise, Layer, Network, Quantize, Tensor, elements
+from dlaflow.graph.layer import (
+    PRODUCTS,
+    RESHAPES,
+    Activation,
+    ElementWise,
+    Layer,
+    Network,
+    Quantize,
+    Tensor,
+    elements,
+)
 
 PAIR = frozenset({"QUANTIZE", "DEQUANTIZE"})
-PRODUCTS = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED"})
-_FORMS = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
 _HALVES = frozenset({"float16", "bfloat16"})
 _EIGHT_BITS = frozenset({"int8", "uint8"})
 _WEIGHT_AXES = {"CONVOLUTION": 0, "DECONVOLUTION": 1}
@@ -178,7 +186,7 @@ class _Types:
         while tensor.constant and (maker := self._makers.get(tensor.name)) is not None:
             if maker.kind == "DEQUANTIZE":
                 return True
-            if maker.kind not in _FORMS or not maker.inputs:
+            if maker.kind not in RESHAPES or not maker.inputs:
                 return False
             tensor = maker.inputs[0]
         return False
@@ -208,7 +216,7 @@ class _Types:
 
     def _of_pair(self, layer: Layer) -> bool:
         """Whether a constant is read by pairs, or by reshapes of what comes out of them."""
-        return layer.kind == "CONSTANT" or (layer.kind in _FORMS and self._own(layer.outputs[0]))
+        return layer.kind == "CONSTANT" or (layer.kind in RESHAPES and self._own(layer.outputs[0]))
 
     def _renamed(self) -> dict[str, Tensor]:
         """Tensors that become an output of the network once the pair before it is gone: they take its name."""

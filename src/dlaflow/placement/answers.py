@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from dlaflow.errors import InputError
-from dlaflow.files import write_atomic
+from dlaflow.files import json_bytes, write_atomic
 from dlaflow.graph.layer import Layer, Tensor
 from dlaflow.reading import read_bytes
 from dlaflow.rules.examine import verdict
@@ -88,7 +88,7 @@ def answers_folder() -> Path:
 def keep(answers: AnswerFile, folder: Path | None = None) -> Path:
     """Write the answers and return their file. Raises InputError when the folder cannot be written."""
     path = (folder or answers_folder()) / f"{answers.job}.json"
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(answers), indent=1) + b"\n")
+    write_atomic(path, json_bytes(answers))
     return path
 
 

@@ -104,11 +104,11 @@ def _as_late_as_possible(groups: list[list[Node]], nodes: list[Node], wiring: Wi
         on_dla = node.device is Device.DLA
         bound = len(groups) - 1
         for reader in wiring.after(node):
-            crosses = on_dla is not (reader.device is Device.DLA)
-            bound = min(bound, latest.get(id(reader), bound) - (crosses and not on_dla))
+            enters = not on_dla and reader.device is Device.DLA
+            bound = min(bound, latest.get(id(reader), bound) - enters)
         if on_dla:
             here = place[id(node)]  # where a reader is listed before it, as in no network of a parser, it stays there
-            bound = max((at for at in range(here, bound + 1) if batches[at] == node.batch), default=here)
+            bound = next((at for at in range(bound, here, -1) if batches[at] == node.batch), here)
             place[id(node)] = bound
         latest[id(node)] = bound
     moved: list[list[Node]] = [[] for _ in groups]

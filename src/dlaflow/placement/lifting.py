@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from dlaflow.graph.layer import Dims, ElementWise, MatrixMultiply, Network, Shuffle, Tensor
+from dlaflow.graph.layer import RESHAPES, Dims, ElementWise, MatrixMultiply, Network, Shuffle, Tensor
 from dlaflow.placement.nodes import Node, Wiring
 from dlaflow.rules.case import dims
 from dlaflow.rules.examine import doubted
@@ -19,7 +19,6 @@ from dlaflow.rules.moving import ShuffleRank
 from dlaflow.targets.version import Version
 from dlaflow.types import Confidence, Device, Finding, Verdict
 
-_RESHAPES = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE"})
 _PRODUCTS = frozenset({"MATRIX_MULTIPLY", "FULLY_CONNECTED"})
 _PRODUCTS_APART_SINCE = Version.parse("10.0")
 
@@ -57,13 +56,13 @@ def settle_shapes(nodes: list[Node], network: Network, version: Version) -> list
 def _fuse_transposes(nodes: list[Node], wiring: Wiring, outputs: set[str]) -> None:
     """A transpose whose only neighbour is a reshape on the GPU becomes part of it (TensorRT's ShuffleShuffleFusion)."""
     for node in nodes:
-        if node.device is not Device.DLA or node.kind not in _RESHAPES or not _moves(node):
+        if node.device is not Device.DLA or node.kind not in RESHAPES or not _moves(node):
             continue
         makers, readers = wiring.before(node), wiring.after(node)
         alone = [maker for maker in makers if len(wiring.after(maker)) == 1 and maker.outputs[0].name not in outputs]
         if len(readers) == 1 and node.outputs[0].name not in outputs:
             alone += readers
-        partner = next((near for near in alone if near.kind in _RESHAPES and near.device is Device.GPU), None)
+        partner = next((near for near in alone if near.kind in RESHAPES and near.device is Device.GPU), None)
         if partner is None:
             continue
         node.device = Device.GPU
@@ -167,7 +166,7 @@ _BIASED = frozenset({"Gemm"})
 
 def _is_reshape(node: Node) -> bool:
     """A reshape without a transpose that may vanish: one on the GPU, or one that changes nothing."""
-    if node.kind not in _RESHAPES or node.layer is None or not node.inputs:
+    if node.kind not in RESHAPES or node.layer is None or not node.inputs:
         return False
     shuffle = node.layer.attributes
     if isinstance(shuffle, Shuffle) and (shuffle.first_transpose or shuffle.second_transpose):

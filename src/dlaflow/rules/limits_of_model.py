@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from dlaflow.graph.layer import Layer, Slice, elements
+from dlaflow.graph.layer import RESHAPES, Layer, Slice, elements
 from dlaflow.graph.typed import PAIR
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
@@ -121,4 +121,4 @@ class LoadableMemory(PlacementRule):
 
 def _erased(verdict: Verdict, kind: str) -> bool:
     """Reshapes that disappear between two DLA layers, and pairs, which are scales; constants and the like stay."""
-    return verdict is Verdict.NATIVE and kind in {"SHUFFLE", "SQUEEZE", "UNSQUEEZE", *PAIR}
+    return verdict is Verdict.NATIVE and kind in RESHAPES | PAIR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.fixed_shape import left_open, suggested
-from dlaflow.graph.typed import PRODUCTS
+from dlaflow.graph.layer import PRODUCTS
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
 from dlaflow.targets.features import find_feature, has
