@@ -89,7 +89,7 @@ def test_refusals_without_lists_name_the_rules(tmp_path: Path, capsys: pytest.Ca
     )
     assert main(["profile", str(log)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "no line tells whether it worked, and no error is there; 2 messages about layers and the DLA" in out
+    assert "the log does not tell how it ended, and no error is in it; 2 messages about layers and the DLA" in out
     assert "/a/Div: DLA cores do not support DIV ElementWise operation. [DLA180]" in out
     assert "[SHUFFLE: one of DLA240" in out
 

@@ -39,6 +39,15 @@ def failure(outcome: Outcome) -> list[str]:
     return lines
 
 
+def ended(outcome: Outcome) -> str:
+    """How a run ended, behind its name, as far as its log tells."""
+    if outcome.state == "failed":
+        return f": FAILED: {outcome.what}"
+    if outcome.state == "passed":
+        return ": PASSED"
+    return f": the log does not tell how it ended{'' if outcome.errors else ', and no error is in it'}"
+
+
 def remarks(outcome: Outcome) -> list[str]:
     """What went wrong, or was ignored, in a run that worked."""
     return [
@@ -87,13 +96,11 @@ def headline(profile: Profiled) -> str:
     """One line: whether it worked, where the layers ran, and how that compares with the prediction."""
     measured, outcome = profile.measured, profile.outcome
     if outcome.state == "failed":
-        return f"{profile.name}: FAILED: {outcome.what}"
-    said = f"{profile.name}: PASSED" if outcome.state == "passed" else profile.name
+        return f"{profile.name}{ended(outcome)}"
+    said = profile.name if profile.run is None else f"{profile.name}{ended(outcome)}"
     if measured is None:
-        if profile.run is not None and outcome.state == "unknown":
-            said = f"{said}: no line tells whether it worked, and no error is there"
-            if profile.run.messages:
-                return f"{said}; {_count(len(profile.run.messages), 'message')} about layers and the DLA"
+        if profile.run is not None and outcome.state == "unknown" and profile.run.messages:
+            return f"{said}; {_count(len(profile.run.messages), 'message')} about layers and the DLA"
         return f"{said}: the files do not tell where the layers ran"
     working = [layer for layer in measured.layers if layer.works and layer.device is Device.GPU]
     on_gpu = sum(not layer.name.startswith("Ref") for layer in working)
