@@ -52,7 +52,7 @@ def test_a_failed_log_ends_with_one_and_says_why(tmp_path: Path, capsys: pytest.
     log.write_text(sample("no scales"))
     assert main(["profile", str(log), "--json", str(page), "--html", str(html)]) == 1
     shown = html.read_text()
-    assert all(text in shown for text in ("failed: FAILED: INT8 was asked for", "line 2: Error[4]", "What to do: Give"))
+    assert all(text in shown for text in ("<h1>FAILED: INT8 was asked for", "line 2: Error[4]", "What to do: Give"))
     out = capsys.readouterr().out
     assert out.startswith("failed: FAILED: INT8 was asked for and no scale reached the builder")
     assert "line 2: Error[4]: [standardEngineBuilder.cpp" in out

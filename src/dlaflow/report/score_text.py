@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlaflow.files import json_bytes
 from dlaflow.observed.score import Disagreement, Score
-from dlaflow.report.profile_text import ended, failure
+from dlaflow.report.profile_text import ended, failure, lenient_names
 from dlaflow.types import Placement
 from dlaflow.version import __version__
 from dlaflow.visible import text_of
@@ -84,13 +84,6 @@ def _switches(score: Score) -> str:
     return (
         f"{score.switches_predicted:7} switches predicted, {score.switches_real} in the build, over the model's graph"
     )
-
-
-def lenient_names(lenient: tuple[tuple[str, str], ...]) -> str:
-    """The sentence on names that no layer of the model bears as they were printed."""
-    printed, layer = lenient[0]
-    names = "1 name was" if len(lenient) == 1 else f"{len(lenient)} names were"
-    return f"{names} matched to a layer of nearly the same name, such as {printed} to {layer}."
 
 
 def _disagreement(each: Disagreement) -> list[str]:
