@@ -7,6 +7,8 @@ from dlaflow.rewrites.base import SAFETIES, Rewrite, Safety
 from dlaflow.rewrites.batch_normalization import BatchNormFolding
 from dlaflow.rewrites.broadcasting import Broadcasting, Expansion
 from dlaflow.rewrites.channel_scale import ChannelScale
+from dlaflow.rewrites.constant_mask import ConstantMask
+from dlaflow.rewrites.constant_selection import ConstantSelection
 from dlaflow.rewrites.convolution_parts import ConvolutionParts
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
@@ -30,7 +32,9 @@ REWRITES: tuple[type[Rewrite], ...] = (
     ChannelScale,
     Broadcasting,
     PoolingWindows,
+    ConstantSelection,
     DataMovement,
+    ConstantMask,
     TransposedConvolution,
     ResizeByScales,
     ConvolutionParts,
