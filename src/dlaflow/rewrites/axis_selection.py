@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from dlaflow.rewrites.base import Bounds
 from dlaflow.rewrites.building_blocks import Floats, affine, convolved, sliced
 from dlaflow.rewrites.draft import Array, Draft, Edit, Shape
-from dlaflow.rewrites.load import evaluate
+from dlaflow.rewrites.load import evaluate, is_unread
 
 Indices = NDArray[np.int64]
 Number = TypeVar("Number", bound=np.generic)
 _LARGEST = 1 << 23
-_READ = 4096
 _LARGEST_CONSTANT = 65504.0
 """The largest number of FP16: a constant beyond it would be an infinity there."""
 _AXES = "NCHW"
@@ -55,8 +54,8 @@ def picked(draft: Draft, node: onnx.NodeProto, sources: Sequence[int]) -> Indice
     None where something else is not known before run time, or is too large.
     """
     feeds = {name: value for name in node.input if name and (value := draft.weights.get(name)) is not None}
-    if any(value.size > _READ and not any(value.strides) for value in feeds.values()):
-        return None  # weights that were not read
+    if any(is_unread(value) for value in feeds.values()):
+        return None
     begin, named = 0, onnx.NodeProto()
     named.CopyFrom(node)
     for index in sources:
@@ -119,34 +118,41 @@ def of_several(numbers: Indices, sources: Sequence[Shape | Array]) -> Selection 
 
 def unfit(selection: Selection, lengths: Sequence[int], bounds: Bounds) -> str | None:
     """Why the DLA takes no layers for a selection from images with these lengths along its axis; None where it does."""
-    if selection.axis > 1:
-        if bounds.limit("slice.available") is not None and selection.run is not None:
-            return None
-        if bounds.limit("shuffle.available") is None:
-            return f"along {_AXES[selection.axis]} it needs transposes, which run on the DLA from TensorRT 8.5 on"
-    limit, channels = bounds.limit("conv.in_channels"), (*lengths, len(selection.place))
-    if limit is not None and not limit.allows(*channels):
-        return f"as a convolution it has {max(channels)} channels, allowed {limit.text}"
+    if selection.axis > 1 and bounds.limit("slice.available") is not None and selection.run is not None:
+        return None
+    return unfit_along(selection.axis, [*lengths, len(selection.place)], bounds)
+
+
+def unfit_along(axis: int, lengths: Sequence[int], bounds: Bounds) -> str | None:
+    """Why the DLA takes no 1x1 convolution along an axis between images with these lengths; None where it does."""
+    limit = bounds.limit("conv.in_channels")
+    if limit is not None and not limit.allows(*lengths):
+        return f"as a convolution it has {max(lengths)} channels, allowed {limit.text}"
+    if axis > 1 and bounds.limit("shuffle.available") is None:
+        return f"along {_AXES[axis]} it needs transposes, which run on the DLA from TensorRT 8.5 on"
     return None
 
 
 def append(edit: Edit, selection: Selection, images: Mapping[int, str], bounds: Bounds) -> str:
     """The layers of a selection from `images`, by their number among its sources, which `unfit` has nothing against."""
-    axis, first = selection.axis, next(iter(images.values()))
-    shape = list(edit.image(first))
-    shape[axis] = len(selection.place)
-    run = selection.run
-    if axis == 1:
-        return _terms(edit, selection, images)
-    if run is not None and bounds.limit("slice.available") is not None:
+    axis, first, run = selection.axis, next(iter(images.values())), selection.run
+    if axis > 1 and run is not None and bounds.limit("slice.available") is not None:
+        shape = [len(selection.place) if each == axis else size for each, size in enumerate(edit.image(first))]
         return sliced(edit, first, {axis: run}, shape)
-    perm = {2: [0, 2, 1, 3], 3: [0, 3, 2, 1]}[axis]
-    turned = {
-        index: edit.add("Transpose", [name], [edit.image(name)[each] for each in perm], perm=perm)
-        for index, name in images.items()
-    }
-    result = edit.add("Transpose", [_terms(edit, selection, turned)], shape, perm=perm)
-    edit.moved.add(result)
+    turned = {index: turn(edit, name, axis) for index, name in images.items()}
+    return turn_back(edit, _terms(edit, selection, turned), axis)
+
+
+def turn(edit: Edit, x: str, axis: int) -> str:
+    """`x` with C and an axis exchanged, which is its own inverse."""
+    perm = [{1: axis, axis: 1}.get(each, each) for each in range(4)]
+    return x if axis == 1 else edit.add("Transpose", [x], [edit.image(x)[each] for each in perm], perm=perm)
+
+
+def turn_back(edit: Edit, x: str, axis: int) -> str:
+    """The same for what was made of a turned tensor; this motion may move on and cancel."""
+    result = turn(edit, x, axis)
+    edit.moved |= {result} - {x}
     return result
 
 

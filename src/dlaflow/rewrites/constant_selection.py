@@ -1,4 +1,4 @@
-"""Gather, Slice, Tile and Expand that pick whole rows or columns → a Slice, or a convolution between transposes.
+"""Gather, Slice and Tile that pick whole rows or columns → a Slice, or a convolution between transposes.
 
 What picks channels alone, or repeats each pixel, is `data_movement`'s.
 """
@@ -17,7 +17,7 @@ class ConstantSelection(Rewrite):
 
     id = "constant-selection"
     answers = ("DLA232", "DLA235", "DLA236", "DLA280")
-    operators = ("Gather", "GatherElements", "GatherND", "Slice", "Tile", "Expand")
+    operators = ("Gather", "GatherElements", "GatherND", "Slice", "Tile")
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
         image, made = draft.image(node.input[0]), draft.shape(node.output[0])

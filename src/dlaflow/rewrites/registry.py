@@ -10,6 +10,7 @@ from dlaflow.rewrites.channel_scale import ChannelScale
 from dlaflow.rewrites.constant_mask import ConstantMask
 from dlaflow.rewrites.constant_selection import ConstantSelection
 from dlaflow.rewrites.convolution_parts import ConvolutionParts
+from dlaflow.rewrites.cumulative_sum import CumulativeSum
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
@@ -35,6 +36,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     ConstantSelection,
     DataMovement,
     ConstantMask,
+    CumulativeSum,
     TransposedConvolution,
     ResizeByScales,
     ConvolutionParts,
