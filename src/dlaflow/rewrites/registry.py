@@ -1,4 +1,4 @@
-"""All rewrites, named one by one: a rewrite that is not here is never tried."""
+"""All rewrites, named one by one: a rewrite that is not here is never tried. Unrolling is tried when asked for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
 from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
 from dlaflow.rewrites.pooling_windows import PoolingWindows
+from dlaflow.rewrites.recurrence import Unrolling
 from dlaflow.rewrites.reductions import ChannelReduction, MaxPooling, MeanPooling
 from dlaflow.rewrites.resize import ResizeByScales
 from dlaflow.rewrites.smooth_activations import GeluBySigmoid, MishBySigmoid, SoftplusBySigmoid
@@ -49,7 +50,8 @@ REWRITES: tuple[type[Rewrite], ...] = (
 )
 
 
-def allowed(allow: Safety) -> tuple[Rewrite, ...]:
-    """The rewrites that are at least as safe as `allow`."""
+def allowed(allow: Safety, unroll: int = 0) -> tuple[Rewrite, ...]:
+    """The rewrites that are at least as safe as `allow`, and that of recurrences of at most `unroll` steps."""
     reach = SAFETIES.index(allow.value)
-    return tuple(rewrite() for rewrite in REWRITES if SAFETIES.index(rewrite.safety.value) <= reach)
+    found = tuple(rewrite() for rewrite in REWRITES if SAFETIES.index(rewrite.safety.value) <= reach)
+    return (*found, Unrolling(unroll)) if unroll else found

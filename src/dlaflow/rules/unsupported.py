@@ -130,8 +130,8 @@ class NotListed(Rule):
     """This kind of layer is in no list of what the DLA takes, whatever its sizes.
 
     Why: sorting, searching, loops, recurrent layers, random numbers and plugins have no engine there.
-    Use instead: 1x1 convolutions for a scatter by constant indices. Keep the rest behind the DLA part, for example by
-    cutting the model before its decode step.
+    Use instead: 1x1 convolutions for a scatter by constant indices, `dlaflow fix --unroll 16` for a GRU, LSTM or RNN of
+    up to 16 steps. Keep the rest behind the DLA part, for example by cutting the model before its decode step.
     """
 
     id = "DLA287"
