@@ -48,7 +48,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         start, frozen = load_draft(model, target.batch, target.shapes)
         target = replace(target, shapes=())  # the draft holds them; a rewrite may rename or drop an input
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
-        search = Search(target, allowed(config.allow), path, finish, task.describe)
+        search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)

@@ -99,6 +99,11 @@ def _drafted(model: Model, nodes: list[onnx.NodeProto], shapes: Shapes, read: Ca
     return _without_copies(Draft(base, tuple(kept), weights, dict(shapes.types), model.opset)).swept()
 
 
+def is_unread(weight: Array) -> bool:
+    """Whether a weight is a stand-in of `draft_to_match`, which has the shape alone."""
+    return weight.size > _READ_TO_MATCH and not any(weight.strides)
+
+
 def open_draft(model: Model) -> Draft:
     """The model with its inputs as open as the file leaves them and its constants where they are.
 

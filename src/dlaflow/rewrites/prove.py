@@ -19,6 +19,7 @@ from dlaflow.errors import InputError
 from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.records import Evidence
+from dlaflow.rewrites.time_major import time_major
 
 Array = NDArray[np.generic]
 BOUNDS = {Safety.EXACT: 1e-4, Safety.TOLERANCE: 5e-2, Safety.DATA: float("inf"), Safety.RETRAIN: float("inf")}
@@ -40,7 +41,7 @@ class Executable:
     """
 
     def __init__(self, model: Path | onnx.ModelProto) -> None:
-        self._session = open_session(model, SessionOptions(integer=True))
+        self._session = open_session(time_major(model), SessionOptions(integer=True))
         strange = [value.type for value in self._session.get_outputs() if dtype_of(value.type) is None]
         if strange:
             raise InputError(

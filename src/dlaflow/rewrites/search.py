@@ -39,7 +39,8 @@ class FixConfig:
 
     `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
     and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
-    right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on.
+    right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on. Recurrences
+    of at most `unroll` steps are unrolled.
     """
 
     allow: Safety = Safety.EXACT
@@ -49,6 +50,7 @@ class FixConfig:
     tested: int = 0
     max_drop: float = 1.0
     dry_run: bool = False
+    unroll: int = 0
 
 
 @dataclass(frozen=True)
