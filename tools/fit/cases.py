@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dlaflow.estimate.clocks import Clocks, clocks_of
@@ -17,7 +17,7 @@ from dlaflow.targets.version import Version
 from dlaflow.types import Device
 from tools.fit.draw import Drawing, Window
 from tools.fit.networks import NETWORKS, single_conv, single_linear
-from tools.fit.points import Point, Skipped
+from tools.fit.points import Point, Skipped, repository
 
 GPU_KINDS = frozenset({"REDUCE", "NORMALIZATION", "SHUFFLE", "SOFTMAX"})
 """What falls back in the hybrid builds among the points (their logs say so)."""
@@ -28,7 +28,7 @@ class Case:
     """A measurement that the model can compute.
 
     `subject` is the whole model or the layer kind that cross-validation holds out; `scope` is network, layer (an engine
-    of one layer) or profile (one layer inside a network); `what` is dla, gpu or together. `measured` is in ms a batch
+    of one layer) or profile (one layer inside a network); `source` is the repository that published it; `what` is dla, gpu or together. `measured` is in ms a batch
     for dla and gpu, and in images/s for together. Cases with `use` False are predicted but not fitted, for `why`.
     """
 
@@ -45,6 +45,7 @@ class Case:
     batches: tuple[int, int] = (1, 1)
     use: bool = True
     why: str = ""
+    source: str = ""
 
     @property
     def generation(self) -> str:
@@ -98,7 +99,7 @@ def build_cases(points: Sequence[Point]) -> tuple[list[Case], list[Skipped]]:
     for index, point in enumerate(points):
         outcome = _case(index, point)
         if isinstance(outcome, Case):
-            cases.append(outcome)
+            cases.append(replace(outcome, source=repository(point.source)))
         else:
             skipped.append(Skipped(index, point, outcome))
     return cases, skipped
