@@ -44,9 +44,9 @@ _RELEASE = re.compile(r"_v\d[\d.]*$")
 
 
 def repository(source: str) -> str:
-    """Whose measurement it is: the repository of its source, yearly editions of one counted as one, else the text."""
+    """Whose measurement it is: the repository of its source, yearly editions of one counted as one, else the text before remarks."""
     found = _REPOSITORY.search(source)
-    return _RELEASE.sub("", found[1]).lower() if found else source
+    return _RELEASE.sub("", found[1]).lower() if found else source.split(" (")[0]
 
 
 class Ratio(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ class TimedStep:
     number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
     and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
     and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
-    `groups` is that of a convolution; `kernels` is how many launches the step is on the GPU; `width` the bytes per
+    `groups` is that of a convolution; `transposes` tells that elements change their order; `kernels` is how many launches the step is on the GPU; `width` the bytes per
     element where the types of the file say it (0: as the engine).
     """
 
@@ -74,6 +74,7 @@ class TimedStep:
     kernels: int = 1
     layers: tuple[str, ...] = ()
     width: int = 0
+    transposes: bool = False
 
     @property
     def grouped(self) -> bool:
@@ -306,6 +307,7 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Timed
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
         layers=tuple(layer.name for layer in group),
         width=_WIDTHS.get(first.precision, 0),
+        transposes=any(_transposes(layer) for layer in group),
     )
 
 
@@ -340,11 +342,13 @@ def _points(layer: Layer) -> int:
 
 
 def _free_on_gpu(layer: Layer) -> bool:
-    if layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"}:
-        return True
+    return layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"} or (layer.kind == "SHUFFLE" and not _transposes(layer))
+
+
+def _transposes(layer: Layer) -> bool:
     match layer.attributes:
         case Shuffle(first_transpose=first, second_transpose=second):
-            return not _moves(first) and not _moves(second)
+            return _moves(first) or _moves(second)
     return False
 
 
