@@ -8,8 +8,8 @@ _SHARED = (
     Prior("half_positions", 10, 1.0, "pipeline fill of a convolution pass, a few rows of atoms"),
     Prior("resident_mb", 0.5, 0.6, "half of the 1 MiB SRAM of a core"),
     Prior("step_us", 4, 0.6, "programming of one hardware operation by the Falcon controller"),
-    Prior("launch_ms", 0.12, 0.3, "engines of one layer take at least 0.16 ms (facts), copies included"),
-    Prior("copy_ms", 0.015, 0.4, "a GPU kernel and its wait"),
+    Prior("launch_ms", 0.09, 0.3, "engines of one layer take at least 0.16 ms (facts), two copies included"),
+    Prior("copy_ms", 0.03, 0.4, "a GPU kernel and the waits on both sides"),
     Prior("copy_gb_s", 70, 0.5, "a copy kernel on a share of the DRAM rate"),
     Prior(
         "switch_ms", 0.022, 0.5, "hand-over costs 0.05-0.07 and 0.01-0.04 ms on Xavier (HaX-CoNN), the copy included"
@@ -25,9 +25,9 @@ _SHARED = (
 
 DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
     "v2-int8": (
-        Prior("efficiency", 0.95, 0.15, "share of 8192 MAC a clock; 78% seen on whole networks"),
+        Prior("efficiency", 1.0, 0.07, "share of 8192 MAC a clock, of which it can hardly take more"),
         Prior("half_reduced", 4, 0.6, "first layers are packed to 4 channels (hwc4)"),
-        Prior("half_produced", 16, 0.7, "64 output channels reach 60% (cuDLA statistics)"),
+        Prior("half_produced", 16, 0.5, "64 output channels reach 60% (cuDLA statistics)"),
         Prior("dram_gb_s", 45, 0.4, "a share of 205 GB/s that one core can draw"),
         Prior("weight_gb_s", 45, 0.3, "as the tensors"),
         Prior("points_per_clock", 32, 0.6, "pooling and point-wise engine, elements a clock"),

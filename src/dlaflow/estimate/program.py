@@ -20,7 +20,6 @@ from dlaflow.graph.layer import (
     Layer,
     MatrixMultiply,
     Network,
-    Pooling,
     Shuffle,
     Tensor,
     elements,
@@ -301,7 +300,7 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Timed
         produced=produced,
         positions=pixels,
         batch=batch,
-        points=_points(first) + sum(_points(layer) for layer in group[1:] if layer.kind == "POOLING"),
+        points=max(_points(layer) for layer in group if layer is first or layer.kind == "POOLING"),
         edge=edge,
         groups=first.attributes.groups if isinstance(first.attributes, Convolution) else 1,
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
@@ -332,10 +331,11 @@ def _weights(layer: Layer) -> int:
 
 
 def _points(layer: Layer) -> int:
-    """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once."""
+    """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once.
+
+    A pooling sees each of its inputs once, whatever its window; behind a convolution both engines work side by side.
+    """
     outputs = sum(elements(tensor.shape) for tensor in layer.outputs)
-    if isinstance(layer.attributes, Pooling):
-        return outputs * prod(layer.attributes.window)
     if layer.kind in PRODUCTS or layer.kind in POINTWISE:
         return outputs
     return max(outputs, sum(elements(tensor.shape) for tensor in layer.inputs if not tensor.constant))
