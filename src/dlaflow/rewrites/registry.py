@@ -12,6 +12,7 @@ from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
 from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
+from dlaflow.rewrites.padding import Padding
 from dlaflow.rewrites.pooling_windows import PoolingWindows
 from dlaflow.rewrites.reductions import ChannelReduction, MaxPooling, MeanPooling
 from dlaflow.rewrites.resize import ResizeByScales
@@ -29,6 +30,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     Arithmetic,
     ChannelScale,
     Broadcasting,
+    Padding,
     PoolingWindows,
     DataMovement,
     TransposedConvolution,
