@@ -7,6 +7,7 @@ from dlaflow.rewrites.base import SAFETIES, Rewrite, Safety
 from dlaflow.rewrites.batch_normalization import BatchNormFolding
 from dlaflow.rewrites.broadcasting import Broadcasting, Expansion
 from dlaflow.rewrites.channel_scale import ChannelScale
+from dlaflow.rewrites.channels_first import ChannelsFirst
 from dlaflow.rewrites.convolution_parts import ConvolutionParts
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
@@ -35,6 +36,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     DataMovement,
     TransposedConvolution,
     ResizeByScales,
+    ChannelsFirst,
     ConvolutionParts,
     ChannelReduction,
     Expansion,
