@@ -17,9 +17,9 @@ from dlaflow.graph.layer import Tensor
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.building_blocks import convolved, resized
 from dlaflow.rewrites.draft import Draft, Edit
-from dlaflow.rewrites.motions import BINARY
 from dlaflow.rewrites.reductions import factors
 from dlaflow.rewrites.resize import SCALES_SINCE, repeated
+from dlaflow.rewrites.transposed import BINARY
 from dlaflow.rules.elementwise import broadcast_form
 
 _LARGEST_FACTOR = 32

@@ -24,7 +24,8 @@ from dlaflow.rewrites.broadcasting import repeated_to
 from dlaflow.rewrites.building_blocks import convolved, spread
 from dlaflow.rewrites.draft import Draft, Edit, integer
 from dlaflow.rewrites.load import evaluate, is_unread
-from dlaflow.rewrites.motions import UNARY, bypassed
+from dlaflow.rewrites.motions import bypassed
+from dlaflow.rewrites.transposed import UNARY
 from dlaflow.rules.case import by
 
 Indices = NDArray[np.int64]

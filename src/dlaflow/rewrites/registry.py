@@ -7,6 +7,7 @@ from dlaflow.rewrites.base import SAFETIES, Rewrite, Safety
 from dlaflow.rewrites.batch_normalization import BatchNormFolding
 from dlaflow.rewrites.broadcasting import Broadcasting, Expansion
 from dlaflow.rewrites.channel_scale import ChannelScale
+from dlaflow.rewrites.channels_first import ChannelsFirst
 from dlaflow.rewrites.constant_mask import ConstantMask
 from dlaflow.rewrites.constant_selection import ConstantSelection
 from dlaflow.rewrites.convolution_parts import ConvolutionParts
@@ -15,6 +16,7 @@ from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
 from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
+from dlaflow.rewrites.padding import Padding
 from dlaflow.rewrites.pooling_windows import PoolingWindows
 from dlaflow.rewrites.recurrence import Unrolling
 from dlaflow.rewrites.reductions import ChannelReduction, MaxPooling, MeanPooling
@@ -33,6 +35,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     Arithmetic,
     ChannelScale,
     Broadcasting,
+    Padding,
     PoolingWindows,
     ConstantSelection,
     DataMovement,
@@ -40,6 +43,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     CumulativeSum,
     TransposedConvolution,
     ResizeByScales,
+    ChannelsFirst,
     ConvolutionParts,
     ChannelReduction,
     Expansion,
