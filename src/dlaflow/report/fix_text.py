@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from dlaflow.files import record_json
 from dlaflow.report.units import count
-from dlaflow.rewrites.records import FixReport, Gain, Refused
+from dlaflow.rewrites.records import CutTensor, FixReport, Gain, Refused
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Finding, Summary
 from dlaflow.visible import text_of, wrap
@@ -43,8 +43,9 @@ def fix_text(report: FixReport) -> str:
         cut = report.cut
         lines += [
             "",
-            f"Cut at {', '.join(cut.tensors)}:",
+            f"Cut at {count(len(cut.tensors), 'tensor')}:",
             f"  {cut.backbone}: {_placed(cut.summary)}",
+            *(line for each in cut.outputs for line in _handed_over(each)),
             f"  {cut.post}: the decode part, for the GPU or the CPU",
             f"  both chained differ from the whole by {cut.relative:.1e} of the largest output",
         ]
@@ -58,6 +59,19 @@ def fix_text(report: FixReport) -> str:
     else:
         lines += ["", f"A dry run of {report.seconds:.1f} s: nothing was written."]
     return text_of(lines)
+
+
+def _handed_over(tensor: CutTensor) -> list[str]:
+    """A tensor of a cut with its shape, and what its channels hold."""
+    runs = ", ".join(
+        (f"{each.first}" if each.first == each.last else f"{each.first}-{each.last}")
+        + f" {each.meaning}"
+        + (f" ({each.through})" if each.through else "")
+        for each in tensor.channels
+    )
+    holds = f"{tensor.repeats} times ({runs})" if tensor.repeats > 1 else runs
+    text = f"{tensor.name} {'x'.join(map(str, tensor.shape))}: channels {holds}"
+    return wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="        ")
 
 
 def _before_after(before: Summary, after: Summary) -> list[str]:

@@ -16,6 +16,7 @@ from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.cut import cut_automatically, post_path, split
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.meanings import meanings
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
 from dlaflow.rewrites.prove import BOUNDS, Executable, compare, difference_of_chain
@@ -178,7 +179,8 @@ def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fi
     with together():
         write_atomic(post_out, post.proto().SerializeToString())
         written = write(replace(fixed, draft=backbone), out)
-    cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative)
+    outputs = meanings(fixed.draft, post, backbone.outputs)
+    cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative, outputs)
     report = replace(written.report, cut=cut, remaining=_remaining(placement))
     return Fixed(report, backbone, placement)
 

@@ -52,14 +52,45 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Channels:
+    """Channels `first` to `last`, both in, of one meaning.
+
+    `meaning` is box (4 coordinates), box sides (4 distributions), objectness, classes, coordinates, distribution,
+    scores or unknown; `through` is the activation that belongs to it: sigmoid, exp, `softmax 16` (over 16 bins) or "".
+    """
+
+    first: int
+    last: int
+    meaning: str
+    through: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutTensor:
+    """A tensor that the DLA part hands over, N, C, H, W as a rule.
+
+    `channels` come `repeats` times, one after the other: for each anchor of a cell, or each point of a pose.
+    """
+
+    name: str
+    shape: list[int]
+    repeats: int
+    channels: list[Channels]
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
-    """A model in two files: `tensors` go from `backbone` to `post`; `relative` compares the chain with the whole."""
+    """A model in two files: `tensors` go from `backbone` to `post`; `relative` compares the chain with the whole.
+
+    `outputs` says of each of them what it holds, in the order of `tensors`.
+    """
 
     tensors: list[str]
     backbone: str
     post: str
     summary: Summary
     relative: float
+    outputs: list[CutTensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
