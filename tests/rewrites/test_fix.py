@@ -70,6 +70,20 @@ def test_the_file_tells_where_it_comes_from(build: Callable[..., Path], tmp_path
     assert [value.name for value in model.graph.output] == ["y"]
 
 
+def test_a_file_of_ir_3_becomes_one_that_its_readers_take(build: Callable[..., Path], tmp_path: Path) -> None:
+    """There weights are inputs as well; a later version is needed where they are that no longer."""
+    old = onnx.load(build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS))
+    old.ir_version = 3
+    for tensor in old.graph.initializer:
+        old.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    onnx.save(old, tmp_path / "old.onnx")
+    write(fix(tmp_path / "old.onnx", TARGET, FixConfig()), tmp_path / "fixed.onnx")
+    new = onnx.load(tmp_path / "fixed.onnx")
+    onnx.checker.check_model(new, full_check=True)
+    assert [value.name for value in new.graph.input] == ["x"]
+    assert new.ir_version >= 4
+
+
 def test_a_dry_run_tells_the_same_rewrites(build: Callable[..., Path]) -> None:
     path = build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS)
     dry, real = (fix(path, TARGET, FixConfig(dry_run=dry)).report for dry in (True, False))
