@@ -24,7 +24,7 @@ UNARY = frozenset(
 )
 """Operators that map each element by itself; further inputs are scalars."""
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
-_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _ROUNDS = 400
 
 
@@ -218,7 +218,7 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
     base.CopyFrom(draft.base)
     for value in base.graph.output:
         motion = draft.producers.get(value.name)
-        if motion is None or motion.op_type not in _RESHAPES:
+        if motion is None or motion.op_type not in RESHAPES:
             continue
         source, flat = draft.image(motion.input[0]), draft.shape(value.name)
         if source is None or flat != source[:2] or motion.input[0] in draft.outputs or motion.input[0] in draft.inputs:
@@ -238,7 +238,7 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
 _BELOW: dict[str, Callable[[Draft, onnx.NodeProto], Edit | None]] = {
     **dict.fromkeys(UNARY, _below_unary),
     **dict.fromkeys(BINARY, _below_binary),
-    **dict.fromkeys(_RESHAPES, _merge_reshapes),
+    **dict.fromkeys(RESHAPES, _merge_reshapes),
     "Transpose": _merge_transposes,
     "BatchNormalization": _below_batch_norm,
     "Softmax": _below_softmax,

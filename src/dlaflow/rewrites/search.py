@@ -8,7 +8,7 @@ left out and reported. Where no kind helps alone, all together are tried, then a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,6 +30,7 @@ Score = tuple[int, int, int, int, int, int]
 _AGAIN = 20
 _NOTHING = 1_000_000
 _SINGLE_PLACES = 12
+_TIMES_BARRED = 3
 _NO_GAIN = "it would bring neither fewer switches and loadables nor less work on the GPU"
 
 
@@ -71,13 +72,17 @@ class Found:
 
 @dataclass
 class Search:
-    """A search for one target. `rewrites` are those that may be used, `finish` is applied before each prediction."""
+    """A search for one target. `rewrites` are those that may be used, `finish` is applied before each prediction.
+
+    `barred` are (rewrite, site) that were taken back, with the reason: nothing is rewritten there again.
+    """
 
     target: Target
     rewrites: Sequence[Rewrite]
     path: Path
     finish: Callable[[Draft], Draft] = lambda draft: draft
     report: Callable[[str], None] = lambda text: None
+    barred: Mapping[tuple[str, str], str] = field(default_factory=dict)
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
     _singles: int = _SINGLE_PLACES
 
@@ -98,6 +103,24 @@ class Search:
         refused = [Refused(rewrite, site, why) for (rewrite, site), why in self._refused.items() if site not in done]
         present = {node_name(node) for node in draft.nodes}
         return Found(draft, placement, tuple(steps), tuple(each for each in refused if each.site in present))
+
+    def without(self, rewrite: str, sites: Sequence[str], reason: str) -> Search:
+        """The same search with a rewrite barred at some places; everywhere once that has happened a few times."""
+        barred = {**self.barred, **dict.fromkeys(((rewrite, site) for site in sites), reason)}
+        times = len({why for (name, _), why in barred.items() if name == rewrite})
+        kept = [each for each in self.rewrites if each.id != rewrite or times < _TIMES_BARRED]
+        return replace(self, rewrites=kept, barred=barred, _refused={}, _singles=_SINGLE_PLACES)
+
+    def ended(self, found: Found, kept: int, start: Draft) -> Found:
+        """What was found, after its first `kept` steps."""
+        steps = found.steps[:kept]
+        draft = steps[-1].draft if steps else start
+        return Found(draft, self.place(draft), steps, found.refused)
+
+    def part_of(self, step: Taken, draft: Draft, sites: Sequence[str]) -> Draft:
+        """The draft after one step at some of its places alone."""
+        rewrite = next(each for each in self.rewrites if each.id == step.applied.rewrite)
+        return self._everywhere(rewrite, draft, frozenset(sites))[0]
 
     def place(self, draft: Draft) -> Placement:
         """The prediction for a draft."""
@@ -143,6 +166,7 @@ class Search:
             for site, reason in refused.items():
                 self._refused[rewrite.id, site] = reason
             edits = [edit for edit in edits if only is None or edit.site in only]
+            edits = [edit for edit in edits if (rewrite.id, edit.site) not in self.barred]
             if not edits:
                 break
             sites += [edit.site for edit in edits]
