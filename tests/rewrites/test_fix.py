@@ -169,7 +169,7 @@ def test_single_places_are_tried_where_all_would_not_help(build: Callable[..., P
     """
     report = fix(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET, FixConfig()).report
     assert [site for each in report.applied for site in each.sites] == ["Neg_6"]
-    assert search_module.score_of(check(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET))[1] > 1
+    assert search_module.score_of(check(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET)).switches > 1
 
 
 def test_open_shapes_must_be_named(build: Callable[..., Path]) -> None:

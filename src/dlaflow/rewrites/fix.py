@@ -21,7 +21,7 @@ from dlaflow.rewrites.normalizations import Changed, change_normalizations
 from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
-from dlaflow.rewrites.search import FixConfig, Found, Search, Taken
+from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, work_of
 from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
@@ -53,6 +53,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
+        search = replace(search, work=work_of(before))
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
         changed = change_normalizations(start, search, config)
