@@ -10,6 +10,7 @@ from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.compare import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
+from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.profile_text import failure, headline, refusals, remarks
 from dlaflow.report.score_text import lenient_names
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-SCHEMA = "dlaflow.profile/1"
 _LONGEST = 48
 
 
@@ -118,7 +118,7 @@ def _cut(text: str, room: int) -> str:
 
 
 def comparison_view(comparison: Comparison) -> Group:
-    """Profiles side by side, ratios to the first, and the cause."""
+    """Runs side by side, ratios to the first, then what that means in words."""
     from rich.console import Group
     from rich.table import Table
 
@@ -126,17 +126,6 @@ def comparison_view(comparison: Comparison) -> Group:
     table.add_column("")
     for name in comparison.names:
         table.add_column(_short(name, _LONGEST), justify="right")
-    for row in comparison.rows:
-        cells = [f"{row.quantity} {f'({row.unit})' if row.unit else ''}".strip()]
-        for value, ratio in zip(row.values, row.ratios, strict=True):
-            times = "" if ratio is None or ratio == 1 else f" (x{ratio:.3g})"
-            cells.append("-" if value is None else f"{value:.5g}{times}")
+    for cells in cells_of(comparison):
         table.add_row(*cells)
-    parts: list[RenderableType] = [table]
-    if comparison.factor is not None:
-        faster = comparison.names[-1] if comparison.factor >= 1 else comparison.names[0]
-        factor = max(comparison.factor, 1 / comparison.factor)
-        parts += ["", styled((f"{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip(), "bold"))]
-    elif comparison.cause:
-        parts += ["", styled((comparison.cause, "bold"))]
-    return Group(*parts)
+    return Group(table, "", *sentences(comparison))

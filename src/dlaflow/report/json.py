@@ -13,6 +13,7 @@ import msgspec
 
 from dlaflow.errors import InputError
 from dlaflow.files import record_json
+from dlaflow.profile.profile import Profiled
 from dlaflow.reading import read_bytes
 from dlaflow.report.records import RunRecord
 from dlaflow.types import Measurement, Placement
@@ -20,6 +21,7 @@ from dlaflow.types import Measurement, Placement
 PLACEMENT_SCHEMA = "dlaflow.placement/1"
 MEASUREMENTS_SCHEMA = "dlaflow.measurements/1"
 RUN_SCHEMA = "dlaflow.run/1"
+PROFILE_SCHEMA = "dlaflow.profile/1"
 
 _Record = TypeVar("_Record")
 _Json = dict[str, object]
@@ -62,6 +64,14 @@ def read_run(path: str | Path) -> RunRecord:
     Raises InputError when the file is not one.
     """
     return _convert(_renamed(_load(path, RUN_SCHEMA), "from", "source"), RunRecord, path)
+
+
+def read_profiles(path: str | Path) -> list[Profiled]:
+    """Read the file of `dlaflow profile --json`.
+
+    Raises InputError when the file is not one.
+    """
+    return _convert(_load(path, PROFILE_SCHEMA).get("profiles"), list[Profiled], path)
 
 
 def schema_of(path: str | Path) -> str:
