@@ -100,6 +100,31 @@ def test_a_prediction_against_a_log(capsys: pytest.CaptureFixture[str], tmp_path
     assert [each["layer"] for each in comparison["changes"][0]["moved"]] == [name]
 
 
+def test_a_layer_that_left_a_loadable_is_named_with_its_reason(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """8.x prints the ends of a loadable alone, so the log before does not name what left it."""
+    name = "/cnn/cnn.5/Relu"
+    says = f"{name}: DLA cores do not support AVG Reduce operation."
+    stamp = "[11/20/2026-09:00:04] [I] [TRT] "
+    after = (
+        Path(BN)
+        .read_text()
+        .replace(
+            f"{stamp}---------- Layers Running on GPU ----------\n",
+            f"{stamp}---------- Layers Running on GPU ----------\n{stamp}[GpuLayer] REDUCE: {name}\n",
+        )
+    )
+    after = after.replace(
+        f"{stamp}---------- Layers Running on DLA", f"[W] [TRT] {says}\n{stamp}---------- Layers Running on DLA"
+    )
+    (tmp_path / "after.log").write_text(after)
+    assert main(["compare", BN, str(tmp_path / "after.log")]) == 0
+    out = out_of(capsys)
+    assert "after alone names 1 layer (Relu); they may lie inside a loadable of model_bn" in out
+    assert f"{name} REDUCE on the GPU ({says} [DLA250])" in out
+
+
 def test_the_same_prediction_has_nothing_that_moved(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "check.json").write_bytes(placement_json(placement_of(GN)))
     assert main(["compare", str(tmp_path / "check.json"), GN]) == 0

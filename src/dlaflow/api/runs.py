@@ -11,7 +11,8 @@ from dlaflow.build.manifest import SCHEMA as MANIFEST_SCHEMA
 from dlaflow.build.manifest import EngineManifest, manifest_path, read_manifest_file
 from dlaflow.errors import InputError
 from dlaflow.observed.build import read_layer_info
-from dlaflow.profile.compare import Comparison, Side, compare_sides, side_of
+from dlaflow.profile.compare import Side, compare_sides, side_of
+from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.evidence import Files, option_for
 from dlaflow.profile.profile import Profiled, read_profile
 from dlaflow.report.json import (

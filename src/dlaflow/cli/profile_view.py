@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dlaflow.cli.terminal import styled
 from dlaflow.parse.nodes import foreign_ends
 from dlaflow.profile.capture import CaptureSummary
-from dlaflow.profile.compare import Comparison
+from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
 from dlaflow.report.comparison_text import cells_of, sentences

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from dlaflow.errors import InputError, UsageError
@@ -10,7 +11,9 @@ from dlaflow.observed.build import ObservedBuild
 from dlaflow.observed.names import is_noise, is_unnamed, parts_of
 from dlaflow.observed.overlay import ENOUGH, Overlay, lay_over
 from dlaflow.observed.target import target_of
+from dlaflow.parse.failures import reasons
 from dlaflow.parse.log import Outcome
+from dlaflow.profile.comparison import Change, Comparison, ComparisonRow, Moved, NamedAlone, SettingRow
 from dlaflow.profile.names import cause_of
 from dlaflow.profile.profile import Profiled
 from dlaflow.types import Device, Measurement, PlacedLayer, Placement, Provenance, Verdict
@@ -54,84 +57,6 @@ class ToldLayer:
     kind: str
     why: str
     named: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonRow:
-    """A quantity over all runs. `ratios` are to the first run; None where a run does not tell."""
-
-    quantity: str
-    unit: str
-    values: tuple[float | None, ...]
-    ratios: tuple[float | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SettingRow:
-    """What the runs were built for, where that is not the same; empty where a run does not tell."""
-
-    setting: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A layer that both runs name, on another device each. `why` is what is said of it where it is on the GPU."""
-
-    layer: str
-    kind: str
-    before: Device
-    after: Device
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is other in `after` than in `before`.
-
-    `factor` is how many times as fast it is, `cause` says in words why (empty when nothing explains it). `shared`
-    layers are named by both, of the `known` of the run that names fewer; `same_network` is false when hardly any is,
-    and None when one of them names none. `only_before` and `only_after` are named by one run alone; where the other is
-    not `whole`, they may lie inside one of its loadables.
-    """
-
-    before: str
-    after: str
-    factor: float | None
-    cause: str
-    shared: int
-    known: int
-    same_network: bool | None
-    moved: tuple[Moved, ...]
-    only_before: tuple[str, ...]
-    only_after: tuple[str, ...]
-    whole_before: bool
-    whole_after: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The runs by name, with how each ended; what they were built for; their numbers; the first against each other.
-
-    `doubts` say what is uncertain about the reading of a run.
-    """
-
-    names: tuple[str, ...]
-    outcomes: tuple[Outcome | None, ...]
-    settings: tuple[SettingRow, ...]
-    rows: tuple[ComparisonRow, ...]
-    changes: tuple[Change, ...]
-    doubts: tuple[str, ...] = ()
-
-    @property
-    def factor(self) -> float | None:
-        """How many times as fast the last is as the first."""
-        return self.changes[-1].factor
-
-    @property
-    def cause(self) -> str:
-        """Why the first and the last differ."""
-        return self.changes[-1].cause
 
 
 def side_of(profile: Profiled) -> Side:
@@ -226,22 +151,28 @@ def _is_sure(layer: PlacedLayer, named: set[str]) -> bool:
 
 def _named_by(build: ObservedBuild) -> dict[str, ToldLayer]:
     found: dict[str, ToldLayer] = {}
-    reasons = {message.layer: message.text for message in reversed(build.messages)}
+    said = {message.layer: _with_rules(message.text, message.reason) for message in reversed(build.messages)}
     for entry in build.entries:
         if not entry.works or is_noise(entry.name, entry.kind):
             continue
         parts = entry.members or (parts_of(entry.name) if entry.device is Device.GPU else entry.ends)
         for name in (part for whole in parts for part in parts_of(whole)):
-            found.setdefault(name, ToldLayer(entry.device, entry.kind, reasons.get(name, "")))
+            found.setdefault(name, ToldLayer(entry.device, entry.kind, said.get(name, "")))
     return found
 
 
 def _why(layer: PlacedLayer) -> str:
-    """What the log says of a layer, or else the rules that speak against the DLA."""
-    logged = next((finding.message for finding in layer.findings if finding.source.startswith("log line")), "")
-    rules = [f for f in layer.findings if f.verdict is not Verdict.NATIVE and not f.source.startswith("log line")]
-    texts = [f"{finding.rule} {finding.verdict.value}: {finding.message}" for finding in rules[:1]]
-    return "; ".join(filter(None, (*texts, logged)))
+    """The first rule that speaks against the DLA, and what the log says of the layer."""
+    logged = [f for f in layer.findings if f.source.startswith("log line")]
+    ours = [f for f in layer.findings if f.verdict is not Verdict.NATIVE and f not in logged]
+    texts = [f"{finding.rule} {finding.verdict.value}: {finding.message}" for finding in ours[:1]]
+    return "; ".join([*texts, *(_with_rules(finding.message, finding.rule) for finding in logged[:1])])
+
+
+def _with_rules(text: str, reason: str) -> str:
+    """A log's message with the rules that foresee its kind."""
+    rules = next((each.rules for each in reasons() if each.id == reason), ())
+    return f"{text} [{', '.join(rules)}]" if rules else text
 
 
 def _is_whole(side: Side) -> bool:
@@ -275,8 +206,8 @@ def _change(old: tuple[Side, dict[str, ToldLayer]], new: tuple[Side, dict[str, T
             for name in (sure if same else ())
             if before[name].device is not after[name].device
         ),
-        only_before=tuple(name for name in before if name not in set(sure)) if same else (),
-        only_after=tuple(name for name in after if name not in before) if same else (),
+        only_before=_alone(before, set(sure)) if same else (),
+        only_after=_alone(after, before.keys()) if same else (),
         whole_before=_is_whole(first),
         whole_after=_is_whole(last),
     )
@@ -284,6 +215,14 @@ def _change(old: tuple[Side, dict[str, ToldLayer]], new: tuple[Side, dict[str, T
 
 def _comparable(here: ToldLayer, there: ToldLayer) -> bool:
     return here.device is there.device or (here.named and there.named)
+
+
+def _alone(told: Mapping[str, ToldLayer], others: AbstractSet[str]) -> tuple[NamedAlone, ...]:
+    return tuple(
+        NamedAlone(name, each.kind, each.device, each.why if each.device is Device.GPU else "")
+        for name, each in told.items()
+        if name not in others
+    )
 
 
 def _moved(name: str, before: ToldLayer, after: ToldLayer) -> Moved:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dlaflow.parse.log import Outcome
-from dlaflow.profile.compare import Change, Comparison
+from dlaflow.profile.comparison import Change, Comparison, Moved, NamedAlone
 from dlaflow.profile.names import cause_of
 from dlaflow.report.profile_text import ended, failure
 from dlaflow.report.units import count
@@ -63,14 +63,24 @@ def _layers(change: Change, pair: str) -> Iterator[str]:
     stayed = change.shared - len(change.moved)
     yield f"{pair}: {stayed} of the {change.shared} layers that both name are on the same device."
     for each in change.moved[:_SHOWN]:
-        layer = f"{each.layer} {each.kind}".rstrip()
-        yield f"  moved: {layer}: {each.before.value} → {each.after.value}{f' ({each.why})' if each.why else ''}"
+        yield f"  moved: {_layer(each)}: {each.before.value} → {each.after.value}{_because(each)}"
     if len(change.moved) > _SHOWN:
         yield f"  and {len(change.moved) - _SHOWN} more that moved (--json has them all)"
-    for names, here, there, whole in (
+    for alone, here, there, whole in (
         (change.only_before, change.before, change.after, change.whole_after),
         (change.only_after, change.after, change.before, change.whole_before),
     ):
-        if names:
+        if alone:
+            what = cause_of(each.layer for each in alone) or alone[0].layer
             inside = "" if whole else f"; they may lie inside a loadable of {there}, which prints its ends alone"
-            yield f"  {here} alone names {count(len(names), 'layer')} ({cause_of(names) or names[0]}){inside}."
+            yield f"  {here} alone names {count(len(alone), 'layer')} ({what}){inside}."
+            if len(alone) <= _SHOWN:
+                yield from (f"    {_layer(each)} on the {each.device.value}{_because(each)}" for each in alone)
+
+
+def _layer(each: Moved | NamedAlone) -> str:
+    return f"{each.layer} {each.kind}".rstrip()
+
+
+def _because(each: Moved | NamedAlone) -> str:
+    return f" ({each.why})" if each.why else ""

@@ -7,16 +7,18 @@ is written as `from`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from dlaflow.errors import InputError
 from dlaflow.files import record_json
-from dlaflow.profile.profile import Profiled
 from dlaflow.reading import read_bytes
 from dlaflow.report.records import RunRecord
 from dlaflow.types import Measurement, Placement
+
+if TYPE_CHECKING:
+    from dlaflow.profile.profile import Profiled
 
 PLACEMENT_SCHEMA = "dlaflow.placement/1"
 MEASUREMENTS_SCHEMA = "dlaflow.measurements/1"
@@ -71,6 +73,8 @@ def read_profiles(path: str | Path) -> list[Profiled]:
 
     Raises InputError when the file is not one.
     """
+    from dlaflow.profile.profile import Profiled
+
     return _convert(_load(path, PROFILE_SCHEMA).get("profiles"), list[Profiled], path)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from dlaflow.placement.switches import Edge
-from dlaflow.profile.compare import Comparison
+from dlaflow.profile.comparison import Comparison
 from dlaflow.types import Measurement, Placement
 
 
