@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.observed.build import ObservedBuild
@@ -46,17 +46,25 @@ class Side:
         """The graph whose sums hold for this run; none where names alone leave layers open."""
         if self.over is None:
             return self.placement
-        return self.over.placement if all(told.named for told in told_of(self).values()) else None
+        sure = all(told.named for told in told_of(self).values() if told.device is not Device.FOLDED)
+        return self.over.placement if sure else None
 
 
 @dataclass(frozen=True, slots=True)
 class ToldLayer:
-    """Where a run has a layer, and why there; not `named`: it only lies between the ends of a loadable."""
+    """Where a run has a layer, and why there; FOLDED: it names it, and it does no work that took any time.
+
+    Not `named`: it only lies between the ends of a loadable.
+    """
 
     device: Device
     kind: str
     why: str
     named: bool = True
+
+
+Told: TypeAlias = dict[str, ToldLayer]
+"""The layers of a run by name, as far as it tells them."""
 
 
 def side_of(profile: Profiled) -> Side:
@@ -127,8 +135,8 @@ def _over_one_graph(sides: Sequence[Side]) -> list[Side]:
     return found
 
 
-def told_of(side: Side) -> dict[str, ToldLayer]:
-    """The layers that work, by name, with their device, as far as a run tells it."""
+def told_of(side: Side) -> Told:
+    """The layers of a run with their devices, over a graph where it has one, else by the names in its files."""
     graph = side.over.placement if side.over else side.placement
     if graph is None:
         return _named_by(side.build) if side.build else {}
@@ -137,7 +145,7 @@ def told_of(side: Side) -> dict[str, ToldLayer]:
     return {
         layer.name: ToldLayer(layer.device, layer.kind, _why(layer), named is None or _is_sure(layer, named))
         for layer in graph.layers
-        if layer.device is not Device.FOLDED and (predicted or layer.verdict is not Verdict.UNKNOWN)
+        if predicted or layer.verdict is not Verdict.UNKNOWN
     }
 
 
@@ -149,15 +157,16 @@ def _is_sure(layer: PlacedLayer, named: set[str]) -> bool:
     return layer.name in named or all(finding.verdict is Verdict.NATIVE for finding in layer.findings)
 
 
-def _named_by(build: ObservedBuild) -> dict[str, ToldLayer]:
+def _named_by(build: ObservedBuild) -> Told:
     found: dict[str, ToldLayer] = {}
     said = {message.layer: _with_rules(message.text, message.reason) for message in reversed(build.messages)}
     for entry in build.entries:
-        if not entry.works or is_noise(entry.name, entry.kind):
+        if is_noise(entry.name, entry.kind):
             continue
+        device = Device.FOLDED if entry.device is Device.GPU and not entry.works else entry.device
         parts = entry.members or (parts_of(entry.name) if entry.device is Device.GPU else entry.ends)
-        for name in (part for whole in parts for part in parts_of(whole)):
-            found.setdefault(name, ToldLayer(entry.device, entry.kind, said.get(name, "")))
+        for name in (part for whole in parts for part in parts_of(whole) if not is_noise(part)):
+            found.setdefault(name, ToldLayer(device, entry.kind, said.get(name, "")))
     return found
 
 
@@ -183,21 +192,23 @@ def _is_whole(side: Side) -> bool:
     return all(layer.members is not None for layer in on_dla)
 
 
-def _change(old: tuple[Side, dict[str, ToldLayer]], new: tuple[Side, dict[str, ToldLayer]]) -> Change:
+def _change(old: tuple[Side, Told], new: tuple[Side, Told]) -> Change:
     (first, before), (last, after) = old, new
     if {name for name in before if not is_unnamed(name)} != {name for name in after if not is_unnamed(name)}:
         # Numbers of unnamed layers depend on all that was imported before: they mean the same in one network alone.
         before, after = ({name: told[name] for name in told if not is_unnamed(name)} for told in (before, after))
-    shared = [name for name in before if name in after]
+    working = [[name for name, each in told.items() if each.device is not Device.FOLDED] for told in (before, after)]
+    shared = [name for name in working[0] if name in after]
     sure = [name for name in shared if _comparable(before[name], after[name])]
-    known = min(len(before), len(after))
+    known = min(map(len, working))
     same = len(shared) >= ENOUGH * known if known else None
     factor = _factor(first, last)
+    told = known and (same or factor is not None)
     return Change(
         before=first.name,
         after=last.name,
         factor=factor,
-        cause=_cause((first, before), (last, after), factor) if known else "",
+        cause=_cause((first, before), (last, after), factor) if told else "",
         shared=len(sure if same else shared),
         known=known,
         same_network=same,
@@ -206,22 +217,27 @@ def _change(old: tuple[Side, dict[str, ToldLayer]], new: tuple[Side, dict[str, T
             for name in (sure if same else ())
             if before[name].device is not after[name].device
         ),
-        only_before=_alone(before, set(sure)) if same else (),
-        only_after=_alone(after, before.keys()) if same else (),
+        only_before=_alone(before, after, _is_whole(last)) if same else (),
+        only_after=_alone(after, before, _is_whole(first)) if same else (),
         whole_before=_is_whole(first),
         whole_after=_is_whole(last),
     )
 
 
 def _comparable(here: ToldLayer, there: ToldLayer) -> bool:
+    """Whether both surely name a layer that works; between the ends of a loadable it counts where nothing differs."""
+    if Device.FOLDED in {here.device, there.device}:
+        return False
     return here.device is there.device or (here.named and there.named)
 
 
-def _alone(told: Mapping[str, ToldLayer], others: AbstractSet[str]) -> tuple[NamedAlone, ...]:
+def _alone(told: Told, others: Told, whole: bool) -> tuple[NamedAlone, ...]:
+    """What the other run does not surely name. The DLA's are left out where they may lie inside its loadables."""
     return tuple(
         NamedAlone(name, each.kind, each.device, each.why if each.device is Device.GPU else "")
         for name, each in told.items()
-        if name not in others
+        if each.device is Device.GPU or (whole and each.device is Device.DLA)
+        if name not in others or (not others[name].named and others[name].device is not each.device)
     )
 
 
@@ -283,7 +299,7 @@ def _factor(first: Side, last: Side) -> float | None:
     return None
 
 
-def _cause(old: tuple[Side, dict[str, ToldLayer]], new: tuple[Side, dict[str, ToldLayer]], factor: float | None) -> str:
+def _cause(old: tuple[Side, Told], new: tuple[Side, Told], factor: float | None) -> str:
     """The operators that only the slower one runs on the GPU, and the loadables they cut; else what it was built for.
 
     Without a factor the one with more loadables is taken for the slower.
@@ -293,7 +309,8 @@ def _cause(old: tuple[Side, dict[str, ToldLayer]], new: tuple[Side, dict[str, To
     (slow, here), (fast, there) = (old, new) if faster else (new, old)
     if slow.failed or fast.failed or (factor is None and not more):
         return ""
-    extra = [name for name in _on_gpu(here) if name not in set(_on_gpu(there))]
+    others_gpu = set(_on_gpu(there))
+    extra = [name for name in _on_gpu(here) if name not in others_gpu]
     cut, whole = _loadables(slow), _loadables(fast)
     if extra:
         only = cause_of(extra) or extra[0]
@@ -312,7 +329,7 @@ def _cause(old: tuple[Side, dict[str, ToldLayer]], new: tuple[Side, dict[str, To
     return f"The placement is the same; {slow.name} is built otherwise than {fast.name} ({differ}){warning}."
 
 
-def _on_gpu(told: Mapping[str, ToldLayer]) -> list[str]:
+def _on_gpu(told: Told) -> list[str]:
     return [name for name, each in told.items() if each.device is Device.GPU]
 
 

@@ -33,14 +33,16 @@ def _ended(outcome: Outcome | None) -> str:
 
 def sentences(comparison: Comparison) -> Iterator[str]:
     """Who failed and why, how fast the runs are, which layers moved."""
-    for name, outcome in zip(comparison.names, comparison.outcomes, strict=True):
-        if outcome is not None and outcome.state == "failed":
-            yield f"{name}{ended(outcome)}"
-            yield from failure(outcome)
+    pairs = zip(comparison.names, comparison.outcomes, strict=True)
+    failed = {name: outcome for name, outcome in pairs if outcome is not None and outcome.state == "failed"}
+    for name, outcome in failed.items():
+        yield f"{name}{ended(outcome)}"
+        yield from failure(outcome)
     yield from (f"{doubt}." for doubt in comparison.doubts)
     for change in comparison.changes:
         yield from _speed(change)
-        yield from _layers(change, f"{change.after} against {change.before}")
+        if change.same_network is not None or not failed.keys() & {change.before, change.after}:
+            yield from _layers(change, f"{change.after} against {change.before}")
 
 
 def _speed(change: Change) -> Iterator[str]:
