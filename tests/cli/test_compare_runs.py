@@ -78,6 +78,11 @@ def test_two_logs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert record.comparisons[0].changes[0].same_network is True
 
 
+def test_a_run_against_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", GN, GN]) == 0
+    assert "model_gn.log#2 is as fast as model_gn.log#1." in out_of(capsys)
+
+
 def test_limits_hold_for_logs_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", GN, BN, "--fail-on", "loadables,slower=5%", "-q"]) == 0
     assert main(["compare", BN, GN, "--fail-on", "loadables,slower=5%", "-q"]) == 1

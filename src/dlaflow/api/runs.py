@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -52,7 +53,17 @@ def load_runs(paths: Sequence[Path]) -> list[LoadedRun]:
     place = {path: at for at, path in reversed(list(enumerate(paths)))}
     found = [(min(place[path] for path in paths_of(group)), _of_files(group)) for group in groups]
     found += [(at, loaded) for at, path in enumerate(paths) if path not in measured for loaded in _load(path)]
-    return [loaded for _, loaded in sorted(found, key=lambda each: each[0])]
+    found.sort(key=lambda each: each[0])
+    names = Counter(loaded.run.name for _, loaded in found)
+    return [_renamed(loaded, paths[at].name) if names[loaded.run.name] > 1 else loaded for at, loaded in found]
+
+
+def _renamed(loaded: LoadedRun, name: str) -> LoadedRun:
+    """A run under its file's whole name, where the stem says too little."""
+    old = loaded.run.name
+    variants = [replace(each, name=name if each.name == old else each.name) for each in loaded.run.variants]
+    sides = [replace(each, name=name if each.name == old else each.name) for each in loaded.sides]
+    return LoadedRun(replace(loaded.run, name=name, variants=variants), sides)
 
 
 def paths_of(files: Files) -> list[Path]:

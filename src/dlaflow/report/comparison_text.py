@@ -51,7 +51,11 @@ def _speed(change: Change) -> Iterator[str]:
             yield change.cause
         return
     fast, slow = (change.after, change.before) if change.factor >= 1 else (change.before, change.after)
-    yield f"{fast} is {max(change.factor, 1 / change.factor):.3g} times as fast as {slow}. {change.cause}".rstrip()
+    factor = f"{max(change.factor, 1 / change.factor):.3g}"
+    if factor == "1":
+        yield f"{change.after} is as fast as {change.before}."
+    else:
+        yield f"{fast} is {factor} times as fast as {slow}. {change.cause}".rstrip()
 
 
 def _layers(change: Change, pair: str) -> Iterator[str]:
