@@ -312,6 +312,8 @@ def _cause(old: tuple[Side, Told], new: tuple[Side, Told], factor: float | None)
     others_gpu = set(_on_gpu(there))
     extra = [name for name in _on_gpu(here) if name not in others_gpu]
     cut, whole = _loadables(slow), _loadables(fast)
+    if 0 in {cut, whole} and cut != whole:
+        return f"Nothing of {(slow if cut == 0 else fast).name} runs on the DLA."
     if extra:
         only = cause_of(extra) or extra[0]
         if cut is not None and whole is not None and cut > whole:
