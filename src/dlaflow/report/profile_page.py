@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from dlaflow.placement.switches import edges
 from dlaflow.profile.breakdown import TopLayer
-from dlaflow.profile.compare import Comparison, compare_profiles
+from dlaflow.profile.compare import compare_profiles
+from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.profile.profile import Profiled
+from dlaflow.report.comparison_text import speed, told_of
 from dlaflow.report.html import latency_source, render_page, view_of
-from dlaflow.report.profile_text import error_lines, factor_sentence, next_steps, notes, refusals, remarks, verdict
+from dlaflow.report.profile_text import error_lines, next_steps, notes, refusals, remarks, verdict
 from dlaflow.report.records import RunRecord, Variant, utc_now
 from dlaflow.report.timeline import Timeline, spans_of, timeline_of
 from dlaflow.types import Measurement
@@ -53,7 +55,7 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
         "profile.html.j2",
         run=run,
         views=views,
-        comparison=comparison,
+        comparison=told_of(comparison) if comparison else None,
         headline=_headline(profiles, comparison),
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
@@ -63,7 +65,7 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
 def _headline(profiles: Sequence[Profiled], comparison: Comparison | None) -> str:
     if comparison is None:
         return verdict(profiles[0])
-    return factor_sentence(comparison) or "; ".join(f"{each.name}: {verdict(each)}" for each in profiles)
+    return speed(comparison.changes[-1]) or "; ".join(f"{each.name}: {verdict(each)}" for each in profiles)
 
 
 def _variant(profile: Profiled, estimated: Sequence[Measurement]) -> Variant:
