@@ -52,6 +52,7 @@ def test_logic(rewritten: Callable, logic: str, first: str, invert: bool, consta
     outcome = rewritten(LogicInFloats(), "\n".join(lines), SHAPE, {**WEIGHTS, "t": mask})
     assert outcome.error == 0
     assert not {"And", "Or", "Xor", "Not"} & set(outcome.ops)
+    assert "DLA270" not in outcome.against()
 
 
 @given(compare=COMPARISONS, a=OPERANDS, b=st.sampled_from(["x", "s", "k", "zero"]), first=OPERANDS, second=OPERANDS)
@@ -77,6 +78,15 @@ def test_the_larger_or_smaller_of_two(rewritten: Callable, compare: str, swap: b
     outcome = rewritten(SelectByMask(), f"m = {compare}({pair})\ny = Where(m, {kept})", SHAPE, weights)
     assert outcome.error == 0
     assert outcome.ops in (["Max"], ["Min"])
+
+
+@pytest.mark.parametrize(
+    "text", ["m = Greater(x, zero)\ny = Where(m, x, none)", "m = Less(x, none)\ny = Where(m, zero, x)"]
+)
+def test_what_lies_above_zero_is_a_relu(rewritten: Callable, text: str) -> None:
+    outcome = rewritten(SelectByMask(), text, SHAPE, {**WEIGHTS, "none": np.zeros((1, 1, 1, 1), np.float32)})
+    assert outcome.error == 0
+    assert outcome.ops == ["Relu"]
 
 
 @pytest.mark.parametrize("logic", ["And", "Or", "Xor"])

@@ -5,6 +5,7 @@ What picks channels alone, or repeats each pixel, is `data_movement`'s.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from dlaflow.rewrites.axis_selection import append, of_one, picked, unfit
@@ -23,6 +24,9 @@ class ConstantSelection(Rewrite):
         image, made = draft.image(node.input[0]), draft.shape(node.output[0])
         if image is None or made is None or not draft.is_float(node.input[0]):
             return None
+        steps = draft.value(node, 4)
+        if node.op_type == "Slice" and (steps is None or np.all(steps == 1)):
+            return None
         if len(made) != 4 or 0 in made:
             return f"it makes {len(made)} dimensions of four"
         numbers = picked(draft, node, [0])
@@ -31,8 +35,7 @@ class ConstantSelection(Rewrite):
         selections = of_one(numbers, image)
         if isinstance(selections, str):
             return selections
-        moving = [each for each in selections if each.axis > 1 and (node.op_type != "Slice" or each.run is None)]
-        if not moving:
+        if all(each.axis == 1 for each in selections):
             return None
         edit, x = Edit(draft, [node]), node.input[0]
         for selection in selections:

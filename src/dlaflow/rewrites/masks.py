@@ -1,6 +1,6 @@
 """Boolean masks inside a network → floats of 0 and 1, for whose arithmetic the DLA has layers.
 
-    Where(c, a, b) = m a + (1 - m) b, m = Cast(c)      Where(a > b, a, b) = Max(a, b)     Where(a > b, b, a) = Min(a, b)
+    Where(c, a, b) = m a + (1 - m) b, m = Cast(c)      Where(a > b, a, b) = Max(a, b)     Where(a < b, a, b) = Min(a, b)
     p and q = p q      p or q = Max(p, q)      p xor q = Max(p, q) - Min(p, q)      not p = 1 - p
     a > b = step(a - b)      a >= b = 1 - step(b - a)      a == b = 1 - step(|a - b|)
     step(x) = Clip(k Clip(k x, 0, 1), 0, 1)
@@ -44,7 +44,10 @@ class SelectByMask(Rewrite):
         edit = Edit(draft, [node])
         extremum = _extremum(draft, node)
         if extremum:
-            return edit.finish(edit.add(extremum, node.input[1:], shape), node.output[0])
+            above = [name for name in node.input[1:] if name not in draft.weights or draft.weights[name].any()]
+            is_relu = extremum == "Max" and len(above) == 1 and draft.shape(above[0]) == shape
+            made = edit.add("Relu", above, shape) if is_relu else edit.add(extremum, node.input[1:], shape)
+            return edit.finish(made, node.output[0])
         if draft.shape(condition) is None:
             return None
         mask, terms = _as_float(edit, condition, node.output[0]), []
@@ -147,7 +150,9 @@ def _extremum(draft: Draft, node: onnx.NodeProto) -> str:
 
 def _same(draft: Draft, first: str, second: str) -> bool:
     one, other = draft.weights.get(first), draft.weights.get(second)
-    return first == second or (one is not None and other is not None and np.array_equal(one, other))
+    if one is None or other is None:
+        return first == second
+    return np.array_equal(one, other) or (one.size == other.size == 1 and one.item() == other.item())
 
 
 def _as_float(edit: Edit, name: str, like: str) -> str:
