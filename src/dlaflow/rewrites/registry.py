@@ -16,6 +16,7 @@ from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
 from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
+from dlaflow.rewrites.masks import ComparisonByStep, LogicInFloats, SelectByMask
 from dlaflow.rewrites.padding import Padding
 from dlaflow.rewrites.pooling_windows import PoolingWindows
 from dlaflow.rewrites.recurrence import Unrolling
@@ -41,6 +42,8 @@ REWRITES: tuple[type[Rewrite], ...] = (
     DataMovement,
     ConstantMask,
     CumulativeSum,
+    SelectByMask,
+    LogicInFloats,
     TransposedConvolution,
     ResizeByScales,
     ChannelsFirst,
@@ -51,6 +54,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     GeluBySigmoid,
     MishBySigmoid,
     SoftplusBySigmoid,
+    ComparisonByStep,
 )
 
 
