@@ -28,6 +28,8 @@ _REDUCTIONS = {"ReduceSum": 13} | {
     f"Reduce{name}": 18 for name in ("Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp")
 }
 """Reductions, with the opset that made their axes an input."""
+_NOTHING_TO_REDUCE = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"})
+"""Reductions that give each element itself where no axis is left."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ def _named_axes(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     if given and axes is None:
         return "its axes are computed at run time"
     if reduces and integer(node, "noop_with_empty_axes", 0) and (axes is None or not axes.size):
+        if node.op_type not in _NOTHING_TO_REDUCE:
+            return "noop_with_empty_axes leaves its function without the reduction"
         _again(edit, onnx.NodeProto(op_type="Identity", output=node.output), node.input[:1])
     elif axes is not None and axes.size:
         chosen = [int(axis) for axis in axes.reshape(-1)]
