@@ -19,6 +19,7 @@ from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.meanings import meanings
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
+from dlaflow.rewrites.older_opset import in_opset
 from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
@@ -57,6 +58,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         search = replace(search, work=work_of(before))
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
+        older = in_opset(start, target.release.max_opset)
+        start = older.draft
         changed = change_normalizations(start, search, config)
         found, evidence, taken_back = _proven(path, start, changed, search, config)
     draft, bound = finish(found.draft), bound_of(config.allow, start)
@@ -69,8 +72,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         allow=config.allow.value,
         before=before.summary,
         after=placement.summary,
-        applied=[*changed.applied, *(step.applied for step in found.steps)],
-        refused=[*changed.refused, *taken_back, *found.refused],
+        applied=[*older.applied, *changed.applied, *(step.applied for step in found.steps)],
+        refused=[*older.refusals, *changed.refused, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
         bound=bound.relative,

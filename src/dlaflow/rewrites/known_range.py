@@ -29,7 +29,7 @@ _DEPTH = 12
 def known_range(draft: Draft, name: str, depth: int = _DEPTH) -> Range:
     """The interval that holds all values of a tensor, open where nothing is known."""
     value = draft.weights.get(name)
-    if value is not None and value.size and value.dtype.kind == "f":
+    if value is not None and value.size and value.dtype.kind == "f" and (value.size == 1 or any(value.strides)):
         return float(value.min()), float(value.max())
     node = draft.producers.get(name)
     if node is None or node.domain not in ("", "ai.onnx") or not depth:

@@ -31,7 +31,7 @@ class Padding(Rewrite):
     """Pad becomes the padding of the next convolution or pooling, or a convolution."""
 
     id = "padding"
-    answers = ("DLA230", "DLA232", "DLA235", "DLA288")
+    answers = ("DLA230", "DLA232", "DLA235")
     operators = ("Pad",)
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:

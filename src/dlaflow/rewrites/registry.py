@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.rewrites.arithmetic import Arithmetic
+from dlaflow.rewrites.attention import Attention
 from dlaflow.rewrites.base import SAFETIES, Rewrite, Safety
 from dlaflow.rewrites.batch_normalization import BatchNormFolding
 from dlaflow.rewrites.broadcasting import Broadcasting, Expansion
@@ -47,6 +48,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     TransposedConvolution,
     ResizeByScales,
     ChannelsFirst,
+    Attention,
     ConvolutionParts,
     ChannelReduction,
     Expansion,
