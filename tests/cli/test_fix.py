@@ -52,7 +52,8 @@ def test_the_answer_and_the_files(model: Path, tmp_path: Path, capsys: pytest.Ca
     assert record["schema"] == "dlaflow.fix/1"
     assert record["after"]["switches"] == 0
     assert record["target"]["batch"] == 1
-    assert all(each["relative"] <= record["bound"] for each in record["proof"])
+    assert all(each["relative"] <= record["bound"] and each["used"] <= 1 for each in record["proof"])
+    assert 0 < record["floor"] < record["bound"]
     saved = onnx.load(out)
     assert [dim.dim_value for dim in saved.graph.output[0].type.tensor_type.shape.dim] == [1, 10, 1, 1]
     capsys.readouterr()

@@ -131,7 +131,6 @@ def test_measured_strip_and_timeline(tmp_path: Path, measured_run: RunRecord, pa
     assert "{ForeignNode[a...b]}" in page.run(tip)
     page.run("document.querySelector('.timeline .strip-scroll').focus()")
     page.key("Home")
-    page.key("ArrowRight")
     assert "Reformatting <b>" in page.run(tip)
     before = page.run("document.querySelector('.timeline .strip').getBoundingClientRect().width")
     page.click(".timeline [data-zoom=in]")

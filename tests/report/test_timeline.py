@@ -5,31 +5,11 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
-from dlaflow.parse.nsys import CaptureInfo, Enqueue, HardwareTask, LayerRange
-from dlaflow.profile.capture import CaptureSummary, summarise_enqueues
+from dlaflow.parse.nsys import HardwareTask
 from dlaflow.report.timeline import COLOURS, spans_of, strip_svg, trace_json
+from tests.report.made_profiles import MS, capture, capture_of, enqueue
 
-MS = 1_000_000
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def gpu(name: str, at: int, start: int, end: int) -> LayerRange:
-    return LayerRange(name, at * MS, at * MS + 100, "GPU", 0, 1, (end - start) * MS, start * MS, end * MS)
-
-
-def enqueue(origin: int) -> Enqueue:
-    layers = (
-        gpu("Reformatting CopyNode for Input Tensor 0 to {ForeignNode[a...b]}", origin + 1, origin + 2, origin + 3),
-        LayerRange("{ForeignNode[a...b]}", (origin + 1) * MS + 200, (origin + 1) * MS + 300, "DLA", 1),
-        gpu('gemm <"&">', origin + 2, origin + 8, origin + 9),
-        gpu("out copy", origin + 3, origin + 9, origin + 10),
-    )
-    return Enqueue(7, origin * MS, (origin + 4) * MS, layers)
-
-
-def capture() -> CaptureSummary:
-    info = CaptureInfo("2023.4.4", "3.7.2", "35.4.1", "trtexec", "Orin", (), (), cuda_graphs=False)
-    return summarise_enqueues(info, [enqueue(100 * number) for number in range(3)])
 
 
 def test_spans_lie_on_their_tracks() -> None:
@@ -52,8 +32,7 @@ def test_the_strip_is_well_formed_and_to_scale() -> None:
 
 
 def test_a_capture_without_inferences_has_no_strip() -> None:
-    info = CaptureInfo("", "", "", "", "", (), (), cuda_graphs=False)
-    assert strip_svg(summarise_enqueues(info, [])) == ""
+    assert strip_svg(capture_of([])) == ""
 
 
 def test_trace_events_are_complete_and_in_microseconds() -> None:

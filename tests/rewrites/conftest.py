@@ -41,16 +41,17 @@ def _build(
     weights: Mapping[str, np.ndarray] | None = None,
     *,
     opset: int = 17,
-    outputs: tuple[str, ...] = ("y",),
+    outputs: tuple[str, ...] | Mapping[str, tuple[int, ...]] = ("y",),
 ) -> Path:
     made = [parser.parse_node(line) for line in nodes.strip().splitlines()]
     for index, node in enumerate(made):
         node.name = f"{node.op_type}_{index}"
+    shapes = outputs if isinstance(outputs, Mapping) else {}
     graph = helper.make_graph(
         made,
         "g",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, list(x))],
-        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes.get(name)) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
     )
     path = folder / "model.onnx"

@@ -7,7 +7,7 @@ seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,18 +52,30 @@ def spread_key(case: Case) -> tuple[str, str]:
     return case.key, "network" if case.scope == "network" else "layer"
 
 
-def hold_out(cases: Sequence[Case], progress: Progress = silent) -> list[HeldOut]:
-    """Predict every case by a fit that has not seen its subject; intervals come from the other subjects' residuals."""
+def by_subject(case: Case) -> str:
+    """The network or layer kind: what would a fit say that has not seen this network?"""
+    return case.subject
+
+
+def by_source(case: Case) -> str:
+    """The repository: what would a fit say to people whose measurements it has not seen?"""
+    return case.source
+
+
+def hold_out(
+    cases: Sequence[Case], unseen: Callable[[Case], str] = by_subject, progress: Progress = silent
+) -> list[HeldOut]:
+    """Predict every case by a fit without all those of the same `unseen`; intervals come from the others' residuals."""
     raw: list[tuple[Case, float]] = []
-    subjects = sorted({case.subject for case in cases})
-    with progress("Cross-validation", len(subjects), "subjects") as task:
-        for subject in subjects:
-            models, _ = train([case for case in cases if case.subject != subject])
-            raw += [(case, predict_with(case, models)) for case in cases if case.subject == subject]
+    groups = sorted({unseen(case) for case in cases})
+    with progress("Cross-validation", len(groups), "fits") as task:
+        for group in groups:
+            models, _ = train([case for case in cases if unseen(case) != group])
+            raw += [(case, predict_with(case, models)) for case in cases if unseen(case) == group]
             task.advance()
     held = []
     for case, predicted in raw:
-        others = [pair for pair in raw if pair[0].subject != case.subject]
+        others = [pair for pair in raw if unseen(pair[0]) != unseen(case)]
         held.append(HeldOut(case, predicted, half_width(others, spread_key(case))))
     return sorted(held, key=lambda one: one.case.index)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dlaflow.targets.target import Target
 
 DEFAULT_SAMPLES = 256
+_MOST_STEPS = 16
+"""More steps make a network of hundreds of layers, with a compile time that nobody knows."""
 _TESTED = 2000
 """Test images that an accuracy is measured on."""
 
@@ -44,8 +46,12 @@ class FixOptions:
     """The same as --shape for the first input, without name and batch: 3x224x224."""
     dry_run: bool = False
     """List the rewrites with their gains; write and run nothing."""
+    unroll: int = 0
+    """Write GRU, LSTM and RNN of up to so many steps, at most 16, as a set of layers for each step."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.unroll <= _MOST_STEPS:
+            raise UsageError("--unroll makes no sense", expected=f"0 to {_MOST_STEPS} steps", received=self.unroll)
         if self.max_drop < 0:
             raise UsageError("--max-drop makes no sense", expected="0 or more points", received=self.max_drop)
 
@@ -91,6 +97,7 @@ def fix_model(
         tested=inputs.tested,
         max_drop=options.max_drop,
         dry_run=options.dry_run,
+        unroll=options.unroll,
     )
     fixed = run_fix(model, target, config, progress)
     if out is not None and not options.dry_run:

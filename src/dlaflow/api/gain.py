@@ -11,7 +11,7 @@ from dlaflow.placement.check import network_of
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.load import draft_to_match
 from dlaflow.rewrites.registry import allowed
-from dlaflow.rewrites.search import Search
+from dlaflow.rewrites.search import Search, work_of
 from dlaflow.targets.target import Target
 from dlaflow.types import Placement
 
@@ -35,7 +35,7 @@ def with_gain(
         return now
     draft = draft_to_match(model, target.batch, target.shapes)
     target = replace(target, shapes=())  # the draft holds them
-    found = Search(target, rewrites, model.path).run(draft)
+    found = Search(target, rewrites, model.path, work=work_of(placement)).run(draft)
     if not found.steps:
         return now
     after = estimate(network_of(found.draft.model(model.path), target), found.placement, target, mode)

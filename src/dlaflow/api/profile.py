@@ -152,7 +152,7 @@ def profile_json(profiles: Sequence[Profiled]) -> bytes:
 def _lean(profile: Profiled) -> Profiled:
     capture = replace(profile.capture, sample=()) if profile.capture else None
     run = replace(profile.run, registered=(), averages=(), unknown=()) if profile.run else None
-    measured = replace(profile.measured, messages=(), listed=()) if profile.measured else None
+    measured = replace(profile.measured, messages=(), listed=(), outcome=None) if profile.measured else None
     return replace(profile, capture=capture, run=run, measured=measured)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlaflow.cli.terminal import styled
 from dlaflow.parse.nodes import foreign_ends
-from dlaflow.profile.capture import CaptureSummary
+from dlaflow.profile.changes import DeviceChange
 from dlaflow.profile.compare import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.profile_text import failure, headline, refusals, remarks
-from dlaflow.report.score_text import lenient_names
+from dlaflow.report.profile_text import factor_sentence, failure, headline, notes, refusals, remarks
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -30,8 +30,8 @@ def profile_view(profile: Profiled) -> Group:
     parts += [f"  {line}" for line in (*failure(profile.outcome), *remarks(profile.outcome), *_numbers(profile))]
     if profile.top:
         parts += ["", _top_table(profile)]
-    if profile.capture is not None and profile.capture.crossings:
-        parts += ["", _crossing_table(profile.capture)]
+    if any(change.ms is not None for change in profile.changes):
+        parts += ["", _change_table(profile.changes)]
     if refused := refusals(profile):
         parts += ["", Text("TensorRT's reasons", "bold"), *(f"  {line}" for line in refused[:8])]
     if profile.advice:
@@ -40,9 +40,8 @@ def profile_view(profile: Profiled) -> Group:
             gain = "" if advice.gain_ms is None else f": about {advice.gain_ms:.3g} ms of GPU time in each inference"
             parts.append(f"  {place}. {advice.title}{gain}")
             parts.append(styled((f"     {advice.why} {advice.then}".rstrip(), "dim")))
-    notes = [note.text for note in profile.notes] + ([lenient_names(profile.lenient)] if profile.lenient else [])
-    if notes:
-        parts += ["", Text("Know this", "bold"), *(f"  - {text}" for text in notes)]
+    if known := notes(profile):
+        parts += ["", Text("Know this", "bold"), *(f"  - {text}" for text in known)]
     return Group(*parts, "")
 
 
@@ -85,19 +84,19 @@ def _summary(nodes: list[str]) -> str:
     return f"{len(nodes)} nodes: {nodes[0]} ... {nodes[-1]}"
 
 
-def _crossing_table(capture: CaptureSummary) -> Table:
+def _change_table(changes: Sequence[DeviceChange]) -> Table:
     from rich.table import Table
 
     table = Table(title="Changes of device in order", title_justify="left", box=None, pad_edge=False)
     for name in ("to", "copies", "ms", "from", "into"):
         table.add_column(name, justify="right" if name in {"copies", "ms"} else "left", no_wrap=True)
-    for crossing in capture.crossings:
+    for change in changes:
         table.add_row(
-            "DLA" if crossing.into_dla else "GPU",
-            str(crossing.reformats),
-            f"{crossing.reformat_ms.mean:.3g}",
-            _short(crossing.source, 28),
-            _short(crossing.to, 28),
+            "DLA" if change.into_dla else "GPU",
+            str(change.copies),
+            f"{change.ms:.3g}",
+            _short(change.source, 28),
+            _short(change.to, 28),
         )
     return table
 
@@ -133,10 +132,6 @@ def comparison_view(comparison: Comparison) -> Group:
             cells.append("-" if value is None else f"{value:.5g}{times}")
         table.add_row(*cells)
     parts: list[RenderableType] = [table]
-    if comparison.factor is not None:
-        faster = comparison.names[-1] if comparison.factor >= 1 else comparison.names[0]
-        factor = max(comparison.factor, 1 / comparison.factor)
-        parts += ["", styled((f"{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip(), "bold"))]
-    elif comparison.cause:
-        parts += ["", styled((comparison.cause, "bold"))]
+    if sentence := factor_sentence(comparison):
+        parts += ["", styled((sentence, "bold"))]
     return Group(*parts)

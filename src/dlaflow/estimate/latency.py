@@ -12,7 +12,7 @@ from dlaflow.estimate.dla import Conditions, step_times
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
 from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
-from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
+from dlaflow.estimate.split import GpuModel, Split, Workload, beside_another, gpu_only, split_of
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.rules.case import judged
 from dlaflow.targets.target import Target
@@ -23,7 +23,7 @@ MEASURED_BOARDS = frozenset({"agx-orin-64gb", "agx-orin-32gb", "drive-orin", "ag
 """Boards with points of their own behind the parameters; the others are scaled by clocks and rates."""
 SCALED = 1.5
 """Intervals of scaled boards are wider by this factor."""
-_FEW_STEPS = 3
+FEW_STEPS = 3
 """Up to so many steps it is an engine of a layer, and that kind of interval holds."""
 _SHARED_PASSES_SINCE = Version.parse("8.5")
 _UNSEEN = 0.8
@@ -168,9 +168,9 @@ def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
 def _half_width(setting: _Setting, work: Workload) -> float:
     """The interval of the set, wider for boards nobody measured and for work of kinds that no point shows alone."""
     spread = setting.dla.source.spread
-    few = len(work.program.steps) <= _FEW_STEPS
+    few = len(work.program.steps) <= FEW_STEPS
     times = step_times(work.dla, setting.dla.engine, setting.conditions).total
-    unseen = float(times[~work.dla.matrix | work.dla.grouped].sum() / times.sum())
+    unseen = float(times[~work.dla.matrix | (work.dla.groups > 1)].sum() / times.sum())
     return hypot(spread.layer if few else spread.network, _UNSEEN * unseen) * setting.widening
 
 
@@ -188,10 +188,8 @@ def _two_cores(work: Workload, setting: _Setting, batch: int, width: float) -> R
     cores = setting.target.board.dla_cores
     if cores < 2:
         return None
-    shared = split_of(work, setting.dla.engine, replace(setting.conditions, cores=cores), setting.gpu)
-    fallback = shared.gpu * cores / shared.total
-    crowd = max(1.0, fallback)
-    return Range.around(cores * batch * 1e3 / (shared.total * crowd), width)
+    each = beside_another(work, setting.dla.engine, replace(setting.conditions, cores=cores), setting.gpu)
+    return Range.around(cores * batch * 1e3 / each, width)
 
 
 def _with_gpu(work: Workload, setting: _Setting, batch: int, gpu_alone: Range | None) -> Range | None:

@@ -20,7 +20,6 @@ from dlaflow.graph.layer import (
     Layer,
     MatrixMultiply,
     Network,
-    Pooling,
     Shuffle,
     Tensor,
     elements,
@@ -53,7 +52,7 @@ class TimedStep:
     number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
     and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
     and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
-    `groups` is that of a convolution; `kernels` is how many launches the step is on the GPU; `width` the bytes per
+    `groups` is that of a convolution; `transposes` tells that elements change their order; `kernels` is how many launches the step is on the GPU; `width` the bytes per
     element where the types of the file say it (0: as the engine).
     """
 
@@ -74,6 +73,7 @@ class TimedStep:
     kernels: int = 1
     layers: tuple[str, ...] = ()
     width: int = 0
+    transposes: bool = False
 
     @property
     def grouped(self) -> bool:
@@ -300,12 +300,13 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Timed
         produced=produced,
         positions=pixels,
         batch=batch,
-        points=_points(first) + sum(_points(layer) for layer in group[1:] if layer.kind == "POOLING"),
+        points=max(_points(layer) for layer in group if layer is first or layer.kind == "POOLING"),
         edge=edge,
         groups=first.attributes.groups if isinstance(first.attributes, Convolution) else 1,
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
         layers=tuple(layer.name for layer in group),
         width=_WIDTHS.get(first.precision, 0),
+        transposes=any(_transposes(layer) for layer in group),
     )
 
 
@@ -330,21 +331,24 @@ def _weights(layer: Layer) -> int:
 
 
 def _points(layer: Layer) -> int:
-    """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once."""
+    """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once.
+
+    A pooling sees each of its inputs once, whatever its window; behind a convolution both engines work side by side.
+    """
     outputs = sum(elements(tensor.shape) for tensor in layer.outputs)
-    if isinstance(layer.attributes, Pooling):
-        return outputs * prod(layer.attributes.window)
     if layer.kind in PRODUCTS or layer.kind in POINTWISE:
         return outputs
     return max(outputs, sum(elements(tensor.shape) for tensor in layer.inputs if not tensor.constant))
 
 
 def _free_on_gpu(layer: Layer) -> bool:
-    if layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"}:
-        return True
+    return layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"} or (layer.kind == "SHUFFLE" and not _transposes(layer))
+
+
+def _transposes(layer: Layer) -> bool:
     match layer.attributes:
         case Shuffle(first_transpose=first, second_transpose=second):
-            return not _moves(first) and not _moves(second)
+            return _moves(first) or _moves(second)
     return False
 
 

@@ -17,6 +17,7 @@ from dlaflow.parse.rows import dla_names
 from dlaflow.profile.advice import Advice, advise, times_of
 from dlaflow.profile.breakdown import Breakdown, TopLayer, breakdown_of, top_layers
 from dlaflow.profile.capture import CaptureSummary
+from dlaflow.profile.changes import DeviceChange, changes_of
 from dlaflow.profile.evidence import Evidence, Files, read_evidence
 from dlaflow.profile.spread import Running, Spread
 from dlaflow.types import Device, Measurement, Placement
@@ -43,6 +44,7 @@ class Profiled:
     capture: CaptureSummary | None
     hardware: tuple[HardwareTask, ...]
     top: tuple[TopLayer, ...]
+    changes: tuple[DeviceChange, ...]
     advice: tuple[Advice, ...]
     notes: tuple[Note, ...]
     onnx_nodes: dict[str, list[str]]
@@ -70,6 +72,8 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         measured = replace(measured, switches=counted.switches, loadables=counted.loadables)
     in_order = _in_model_order(measured, over) if measured and over and not measured.ordered else measured
     times = times_of(breakdown, evidence.capture)
+    # A release that books the DLA's time on the copies beside it says nothing of what those cost.
+    costs = {} if breakdown and breakdown.moved and evidence.capture is None else times
     return Profiled(
         name=evidence.name,
         run=run,
@@ -81,6 +85,7 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         capture=evidence.capture,
         hardware=evidence.hardware,
         top=tuple(_top(breakdown, evidence.capture)),
+        changes=tuple(changes_of(measured, costs, over, predicted)) if measured else (),
         advice=tuple(advise(in_order, run, times, predicted)),
         notes=tuple(_notes(evidence, breakdown)),
         onnx_nodes=_onnx_nodes(over) if over else {},

@@ -191,11 +191,8 @@ class _Reader:
 def _spread(graph: Graph, scales: Mapping[str, float]) -> dict[str, float]:
     """The scales in network order, with those that follow from a known one: fused and pass-through tensors."""
     relations = plan(graph)
-    families: dict[str, list[str]] = {}
-    for name in relations.tensors:
-        families.setdefault(relations.leader.get(name, name), []).append(name)
     found = dict(scales)
-    for members in families.values():
+    for members in relations.families:
         known = [scales[name] for name in members if name in scales]
         if known:
             found.update({name: max(known) for name in members if name not in scales})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 from dlaflow.files import record_json
@@ -142,9 +143,14 @@ def _wrapped(text: str) -> list[str]:
 def _proof(report: FixReport) -> list[str]:
     if not report.proof:
         return []
-    bound = f"at most {report.bound:g} is allowed" if report.bound != float("inf") else "measured, not bounded"
-    lines = ["", f"Proof on onnxruntime, largest difference to the original's outputs ({bound}):"]
+    terms = f"at most {report.floor:g} of the largest value and {report.bound:g} of each value is allowed"
+    allowed = terms if math.isfinite(report.bound) else "measured, not bounded"
+    lines = ["", f"Proof on onnxruntime, largest difference to the original's outputs ({allowed}):"]
     for each in report.proof:
-        same = "" if each.agreement is None else f", the same class for {each.agreement:.1%}"
-        lines.append(f"  {each.inputs}: {each.absolute:.1e}, {each.relative:.1e} of the largest value{same}")
+        size = f"{each.absolute:.1e}, {each.relative:.1e} of the largest value"
+        told = size if each.output else "no value to compare"
+        told += f" of {each.output}, {each.used:.1%} of what is allowed ({each.decided} term)" if each.decided else ""
+        told += "" if each.agreement is None else f", the same class for {each.agreement:.1%}"
+        lines += _wrapped(f"{each.inputs}: {told}")
+        lines += [line for why in each.passed_over for line in _wrapped(f"    {why}")]
     return lines

@@ -72,6 +72,8 @@ class Rewrite:
     safety: ClassVar[Safety] = Safety.EXACT
     operators: ClassVar[tuple[str, ...]]
     """The ONNX operators that a match starts from."""
+    alone: ClassVar[bool] = True
+    """Whether an edit helps by itself; where several must meet, a match promises nothing."""
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
         """The edit at `node`; None where the pattern is not there, the reason where it cannot be rewritten."""

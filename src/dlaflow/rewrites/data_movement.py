@@ -1,10 +1,11 @@
-"""Channel shuffle, focus, pixel shuffle, splits and gathers of channels → convolutions with ones and zeros.
+"""Channel shuffle, focus, pixel shuffle, splits, gathers and repeats → convolutions with ones and zeros, or a Resize.
 
-What a chain of Reshape, Transpose, Slice, Split, Gather and Concat does is found by running it on the numbers
+What a chain of Reshape, Transpose, Slice, Split, Gather, Expand and Concat does is found by running it on the numbers
 0, 1, 2, ... in place of its source. Three outcomes have a form on the DLA:
 
     out[c, y, x] = in[p(c), s y + dy(c), s x + dx(c)]     a convolution of stride s whose kernel holds a single one
     out[c, y, x] = in[p(c, y mod b, x mod b), y/b, x/b]   a transposed convolution with kernel = stride = b
+    out[c, y, x] = in[c, y/b, x/b]                        a nearest Resize by b
 
 A selection of channels of a convolution is that convolution with a part of its weights: no further layer is needed.
 """
@@ -19,18 +20,22 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
+from dlaflow.rewrites.broadcasting import repeated_to
 from dlaflow.rewrites.building_blocks import convolved, spread
 from dlaflow.rewrites.draft import Draft, Edit, integer
-from dlaflow.rewrites.load import evaluate
-from dlaflow.rewrites.motions import UNARY, bypassed
+from dlaflow.rewrites.load import evaluate, is_unread
+from dlaflow.rewrites.motions import bypassed
+from dlaflow.rewrites.transposed import UNARY
 from dlaflow.rules.case import by
 
 Indices = NDArray[np.int64]
 Image = tuple[int, int, int, int]
-MOVEMENTS = frozenset(
-    {"Reshape", "Transpose", "Slice", "Split", "Concat", "Gather", "DepthToSpace", "SpaceToDepth", "Squeeze"}
-    | {"Unsqueeze", "Flatten"}
-)
+_DOUBTFUL = frozenset({"Expand", "GatherElements", "GatherND", "Tile"})
+"""Movements of which few have a form, so that what they read leaves a chain, too."""
+MOVEMENTS = _DOUBTFUL | {
+    *("Reshape", "Transpose", "Slice", "Split", "Concat", "Gather", "DepthToSpace", "SpaceToDepth", "Squeeze"),
+    *("Unsqueeze", "Flatten"),
+}
 _LARGEST = 1 << 23
 _VECTORS = {"BatchNormalization": 4} | dict.fromkeys(UNARY, 0)
 """Operators on each channel by itself, with how many constants of one number a channel they take."""
@@ -62,6 +67,8 @@ class DataMovement(Rewrite):
         "DLA230",
         "DLA232",
         "DLA234",
+        "DLA235",
+        "DLA236",
         "DLA240",
         "DLA241",
         "DLA242",
@@ -101,7 +108,7 @@ def _leaves(draft: Draft, name: str, memo: dict[str, str]) -> bool:
     """Whether a tensor leaves the chain of movements: it is an output, or a reader does more than move it."""
     readers = draft.consumers.get(name, [])
     return name in draft.outputs or any(
-        reader.op_type not in MOVEMENTS or _source(draft, reader.output[0], memo) == reader.output[0]
+        reader.op_type not in MOVEMENTS - _DOUBTFUL or _source(draft, reader.output[0], memo) == reader.output[0]
         for reader in readers
     )
 
@@ -134,7 +141,7 @@ def _computed(draft: Draft, name: str, known: ChainMap[str, np.ndarray]) -> Indi
     node = draft.producers.get(name)
     if name not in known and node is not None and node.op_type in MOVEMENTS:
         needed = [each for each in node.input if each]
-        if any(_computed(draft, each, known) is None for each in needed):
+        if any((found := _computed(draft, each, known)) is None or is_unread(found) for each in needed):
             return None
         results = evaluate(node, {each: known[each] for each in needed}, draft.opset)
         known.update(zip([each for each in node.output if each], results or (), strict=False))
@@ -149,7 +156,12 @@ def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _R
     if gather is not None:
         return _convolution(edit, source, gather, indices.shape, bounds)
     blocks = _as_spread(indices, shape)
-    return None if blocks is None else _transposed(edit, source, blocks, indices.shape, bounds)
+    if blocks is None:
+        return None
+    if len(blocks) == shape[1] and (blocks == np.arange(shape[1])[:, None, None]).all():
+        repeated = repeated_to(edit, source, (indices.shape[2], indices.shape[3]), bounds)
+        return repeated or _Refusal(f"no factors make up {by(indices.shape[2:])}")
+    return _transposed(edit, source, blocks, indices.shape, bounds)
 
 
 def _is_identity(indices: Indices, shape: tuple[int, ...] | None) -> bool:

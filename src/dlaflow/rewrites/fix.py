@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,14 +19,17 @@ from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.meanings import meanings
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
-from dlaflow.rewrites.prove import BOUNDS, Executable, compare, difference_of_chain
+from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
-from dlaflow.rewrites.search import FixConfig, Found, Search
+from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, work_of
 from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Measurement, Placement, Provenance
+
+_TAKEN_BACK = 8
+"""How often a search begins again without what was taken back; then what holds of the last one is kept."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,14 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         start, frozen = load_draft(model, target.batch, target.shapes)
         target = replace(target, shapes=())  # the draft holds them; a rewrite may rename or drop an input
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
-        search = Search(target, allowed(config.allow), path, finish, task.describe)
+        search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
+        search = replace(search, work=work_of(before))
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
         changed = change_normalizations(start, search, config)
         found, evidence, taken_back = _proven(path, start, changed, search, config)
-    draft = finish(found.draft)
+    draft, bound = finish(found.draft), bound_of(config.allow, start)
     placement = found.placement
     report = FixReport(
         model=str(path),
@@ -69,7 +73,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         refused=[*changed.refused, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
-        bound=BOUNDS[config.allow],
+        bound=bound.relative,
+        floor=bound.floor,
         seconds=round(time.monotonic() - began, 2),
         frozen_inputs=list(frozen),
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
@@ -109,51 +114,62 @@ def _unchanged(draft: Draft) -> Draft:
 def _proven(
     path: Path, start: Draft, changed: Changed, search: Search, config: FixConfig
 ) -> tuple[Found, list[Evidence], list[Refused]]:
-    """Search and prove; a rewrite that fails is barred and the search begins again.
+    """Search and prove; a place whose rewrite fails is barred and the search begins again without it.
 
     What the search does is held to its class against the model that it started from. Changed normalizations are held to
     theirs on the images that they were made from, since random numbers have other statistics.
     """
-    taken_back: list[Refused] = []
     found = search.run(changed.draft)
     if config.dry_run:
-        return found, [], taken_back
-    shapes = {name: start.shape(name) or () for name in start.inputs}
-    original = Executable(path)
-    origin = Executable(changed.draft.proto()) if changed.applied else original
+        return found, [], []
     safety = (
         Safety.TOLERANCE if any(rewrite.safety is Safety.TOLERANCE for rewrite in search.rewrites) else Safety.EXACT
     )
-
-    def errors(draft: Draft) -> list[Evidence]:
-        return compare(origin, Executable(search.finish(draft).proto()), shapes, config.samples)
-
-    while True:
-        evidence = errors(found.draft)
-        if _holds(evidence, safety):
+    origin = Executable.of(changed.draft, None if changed.applied else path)
+    proof = Proof(origin, changed.draft, search.finish, bound_of(safety, start), config.samples)
+    for _ in range(_TAKEN_BACK):
+        reason = proof.refuses(found.draft)
+        if not reason:
             break
-        guilty = next((step for step in found.steps if not _holds(errors(step.draft), safety)), None)
-        if guilty is None:
+        if unchanged := proof.refuses(changed.draft):
             raise InputError(
                 "the model changes when only its constants are folded",
-                expected=f"an error of at most {BOUNDS[safety]:g}",
-                received=f"{max(each.relative for each in evidence):.2g}",
+                expected="outputs within the bound",
+                received=unchanged,
                 then="Please report it; nothing was written.",
             )
-        applied = guilty.applied
-        reason = f"taken back: the outputs differed by more than {BOUNDS[safety]:g}"
-        taken_back += [Refused(applied.rewrite, site, reason) for site in applied.sites]
-        kept = [rewrite for rewrite in search.rewrites if rewrite.id != applied.rewrite]
-        search = Search(search.target, kept, search.path, search.finish, search.report)
+        step, sites = _guilty(found.steps, changed.draft, search, proof)
+        search = search.without(step.applied.rewrite, sites, f"taken back: {reason}")
         found = search.run(changed.draft)
+    else:  # what holds of the last search, up to the first step that does not
+        kept = next(index for index, step in enumerate(found.steps) if proof.refuses(step.draft))
+        found = search.ended(found, kept, changed.draft)
+    taken_back = [Refused(rewrite, site, reason) for (rewrite, site), reason in search.barred.items()]
     if changed.applied:
-        final = Executable(search.finish(found.draft).proto())
-        evidence = compare(original, final, shapes, config.samples, random=False)
-    return found, evidence, taken_back
+        sides = Executable.of(start, path), Executable.of(search.finish(found.draft))
+        evidence = compare(*sides, proof.shapes, config.samples, random=False, bound=BOUNDS[config.allow])
+        return found, evidence, taken_back
+    return found, proof.evidence(found.draft), taken_back
 
 
-def _holds(evidence: list[Evidence], safety: Safety) -> bool:
-    return all(each.relative <= BOUNDS[safety] for each in evidence)
+def _guilty(steps: Sequence[Taken], start: Draft, search: Search, proof: Proof) -> tuple[Taken, list[str]]:
+    """The first step after which the outputs are wrong, and the place that makes them so (all where none does alone).
+
+    Both are found by halving: what is wrong after a step stays so after the next ones.
+    """
+    low, high = 0, len(steps) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if proof.refuses(steps[middle].draft) else (middle + 1, high)
+    step, before = steps[low], steps[low - 1].draft if low else start
+    sites = step.applied.sites
+    while len(sites) > 1:
+        halves = sites[: len(sites) // 2], sites[len(sites) // 2 :]
+        wrong = next((half for half in halves if proof.refuses(search.part_of(step, before, half))), None)
+        if wrong is None:
+            break
+        sites = wrong
+    return step, sites
 
 
 def _remaining(placement: Placement) -> list[Finding]:
@@ -193,10 +209,10 @@ def chained(whole: Draft, backbone: Draft, post: Draft) -> float:
     networks = Executable(whole.proto()), Executable(backbone.proto()), Executable(post.proto())
     shapes = {name: whole.shape(name) or () for name in whole.inputs}
     relative = difference_of_chain(*networks, shapes)
-    if relative > BOUNDS[Safety.EXACT]:
+    if relative > BOUNDS[Safety.EXACT].relative:
         raise InputError(
             "the two parts of the model do not give what the whole gives",
-            expected=f"an error of at most {BOUNDS[Safety.EXACT]:g}",
+            expected=f"an error of at most {BOUNDS[Safety.EXACT].relative:g}",
             received=f"{relative:.2g}",
             then="Please report it; nothing was written.",
         )

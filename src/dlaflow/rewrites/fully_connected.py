@@ -3,11 +3,14 @@
     y[n, k] = sum over c, h, w of x[n, c, h, w] * W[(c h w), k] + b[k]
             = Conv(x, kernel H x W) with the weights W reshaped to (K, C, H, W)
 
+A transpose in front of the reshape, as networks in (N, H, W, C) have it, becomes the order of the weights.
 The reshape to (N, K) moves behind the convolution, where it can go further down, up to the output. A product on
 (N, H, W, C) becomes a 1x1 convolution between two transposes, which cancel with those that the exporter wrote.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -15,6 +18,7 @@ import onnx
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.building_blocks import convolved
 from dlaflow.rewrites.draft import Array, Draft, Edit, integer, number
+from dlaflow.rewrites.transposed import perm_of
 
 _FLATTENS = frozenset({"Flatten", "Reshape", "Squeeze"})
 
@@ -39,7 +43,8 @@ class FullyConnected(Rewrite):
         flatten = draft.producers.get(node.input[0])
         if len(shape) != 2 or flatten is None or flatten.op_type not in _FLATTENS:
             return None
-        image = draft.image(flatten.input[0])
+        order = _order(draft, flatten.input[0])
+        image = draft.image(order.source)
         if image is None or image[0] != shape[0] or image[1] * image[2] * image[3] != shape[1]:
             return None
         n, c, h, w = image
@@ -47,12 +52,30 @@ class FullyConnected(Rewrite):
         if reason:
             return reason
         edit = Edit(draft, [node])
-        kernel, added = matrix.T.reshape(matrix.shape[1], c, h, w), None
+        rows, added = matrix.T.reshape(matrix.shape[1], *(image[axis] for axis in order.perm[1:])), None
+        kernel = rows.transpose(np.argsort(order.perm))
         if bias is not None:
             added = "bias", np.broadcast_to(bias.reshape(-1), (matrix.shape[1],))
-        y = convolved(edit, flatten.input[0], kernel, (n, matrix.shape[1], 1, 1), bias=added)
+        y = convolved(edit, order.source, kernel, (n, matrix.shape[1], 1, 1), bias=added)
         edit.reshape(y, (n, matrix.shape[1]), output=node.output[0])
         return edit
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The tensor that a reshape flattens, and the order in which it takes its axes."""
+
+    source: str
+    perm: tuple[int, ...]
+
+
+def _order(draft: Draft, name: str) -> _Order:
+    maker = draft.producers.get(name)
+    if maker is not None and maker.op_type == "Transpose" and draft.image(maker.input[0]) is not None:
+        perm = perm_of(maker, 4)
+        if perm[0] == 0:
+            return _Order(str(maker.input[0]), perm)
+    return _Order(name, (0, 1, 2, 3))
 
 
 def constant_product(draft: Draft, node: onnx.NodeProto) -> tuple[Array, Array | None] | None:
@@ -90,7 +113,7 @@ def _between_transposes(draft: Draft, node: onnx.NodeProto, matrix: Array) -> Ed
     edit = Edit(draft, [node])
     x = node.input[0]
     before = draft.producers.get(x)
-    if before is not None and before.op_type == "Transpose" and x in draft.moved:
+    if before is not None and before.op_type == "Transpose" and perm_of(before, 4) == (0, 2, 3, 1):
         x = before.input[0]
     else:
         x = edit.add("Transpose", [x], (n, c, h, w), perm=[0, 3, 1, 2])

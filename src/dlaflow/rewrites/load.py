@@ -24,6 +24,8 @@ from dlaflow.rewrites.draft import Array, Draft, Edit, declare, integer
 from dlaflow.rewrites.motions import bypassed
 
 _LOWEST_OPSET = 7
+_WEIGHTS_ALONE_SINCE = 4
+"""The first IR version whose initializers need not be inputs as well."""
 _LARGEST_FOLD = 1 << 24
 _READ_TO_MATCH = 4096
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -99,6 +101,11 @@ def _drafted(model: Model, nodes: list[onnx.NodeProto], shapes: Shapes, read: Ca
     return _without_copies(Draft(base, tuple(kept), weights, dict(shapes.types), model.opset)).swept()
 
 
+def is_unread(weight: Array) -> bool:
+    """Whether a weight is a stand-in of `draft_to_match`, which has the shape alone."""
+    return weight.size > _READ_TO_MATCH and not any(weight.strides)
+
+
 def open_draft(model: Model) -> Draft:
     """The model with its inputs as open as the file leaves them and its constants where they are.
 
@@ -158,6 +165,7 @@ def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: di
     kept = [value for value in base.graph.input if value.name not in weights]
     del base.graph.input[:]
     base.graph.input.extend(kept)
+    base.ir_version = max(base.ir_version, _WEIGHTS_ALONE_SINCE)
     for value in base.graph.output:
         shape = types.get(value.name, UNKNOWN).shape
         if shape is not None and None not in shape:

@@ -101,7 +101,7 @@ def _matches(rewrite: Rewrite, draft: Draft, wanted: set[str], target: Target) -
         for edit in rewrite.find(draft, Bounds(target))[0]
         if wanted & (replaced := _replaced(draft, edit))
     ]
-    exact = rewrite.safety is Safety.EXACT
+    exact = rewrite.safety is Safety.EXACT and rewrite.alone
     refused = _refused(draft, [edit for edit, _ in found], target) if exact else set()
     return [(replaced, exact and not any(node.name in refused for node in edit.nodes)) for edit, replaced in found]
 

@@ -13,18 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 
-import numpy as np
 import onnx
 
-from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, declare, integer, ints
+from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, declare, integer
+from dlaflow.rewrites.transposed import BINARY, UNARY, below_transpose, perm_of
 
-UNARY = frozenset(
-    {"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus"}
-    | {"Mish", "Gelu", "Erf", "Exp", "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Softsign", "ThresholdedRelu", "Swish"}
-)
-"""Operators that map each element by itself; further inputs are scalars."""
-BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
-_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _ROUNDS = 400
 
 
@@ -41,47 +35,39 @@ def move_down(draft: Draft) -> Draft:
 
 
 def _step(draft: Draft, node: onnx.NodeProto) -> Edit | None:
-    if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+    if node.domain not in ("", "ai.onnx"):
         return None
+    transposes = {name: motion for name in node.input if (motion := _motion(draft, name, "Transpose")) is not None}
+    if transposes and node.op_type != "Transpose":
+        return below_transpose(draft, node, transposes)
     below = _BELOW.get(node.op_type)
-    return below(draft, node) if below else None
+    return below(draft, node) if below and len(node.output) == 1 else None
 
 
-def _motion(draft: Draft, name: str, op: str = "") -> onnx.NodeProto | None:
+def _motion(draft: Draft, name: str, op: str) -> onnx.NodeProto | None:
     """The rewrite-made Reshape or Transpose behind a tensor."""
     node = draft.producers.get(name)
-    if node is None or name not in draft.moved or (op and node.op_type != op):
+    if node is None or name not in draft.moved or node.op_type != op:
         return None
     return node if draft.shape(node.input[0]) is not None and draft.shape(name) is not None else None
 
 
-def _again(edit: Edit, motion: onnx.NodeProto, x: str, output: str) -> None:
-    """Put the same motion behind `x`, writing `output`."""
-    draft = edit.draft
-    shape = draft.shape(output) or draft.shape(motion.output[0]) or ()
-    if motion.op_type == "Transpose":
-        edit.add("Transpose", [x], shape, output=output, perm=list(ints(motion, "perm", ())))
-        edit.moved.add(output)
-    else:
-        edit.reshape(x, shape, output=output)
-
-
 def _below_unary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
-    motion = _motion(draft, node.input[0])
+    motion = _motion(draft, node.input[0], "Reshape")
     if motion is None or any(
         draft.value(node, index) is None for index in range(1, len(node.input)) if node.input[index]
     ):
         return None
     edit = Edit(draft, [node])
     moved = edit.copy(node, [motion.input[0], *node.input[1:]], draft.shape(motion.input[0]) or ())
-    _again(edit, motion, moved, node.output[0])
+    edit.reshape(moved, draft.shape(node.output[0]) or (), output=node.output[0])
     return edit
 
 
 def _below_binary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     if len(node.input) != 2:
         return None
-    first, second = (_motion(draft, name) for name in node.input)
+    first, second = (_motion(draft, name, "Reshape") for name in node.input)
     motion = first or second
     if motion is None or draft.shape(node.output[0]) != draft.shape(motion.output[0]):
         return None
@@ -92,7 +78,7 @@ def _below_binary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     edit = Edit(draft, [node])
     for name, own in zip(node.input, (first, second), strict=True):
         if own is not None:
-            if own.op_type != motion.op_type or draft.shape(own.input[0]) != source or _perm(own) != _perm(motion):
+            if draft.shape(own.input[0]) != source:
                 return None
             inputs.append(own.input[0])
             continue
@@ -102,12 +88,8 @@ def _below_binary(draft: Draft, node: onnx.NodeProto) -> Edit | None:
             return None
         inputs.append(edit.weight("constant", back, node.output[0]) if back is not value else name)
     moved = edit.copy(node, inputs, source)
-    _again(edit, motion, moved, node.output[0])
+    edit.reshape(moved, draft.shape(motion.output[0]) or (), output=node.output[0])
     return edit
-
-
-def _perm(node: onnx.NodeProto) -> tuple[int, ...]:
-    return ints(node, "perm", ()) if node.op_type == "Transpose" else ()
 
 
 def _constant_before(draft: Draft, value: Array, motion: onnx.NodeProto, source: Shape) -> Array | None:
@@ -118,9 +100,6 @@ def _constant_before(draft: Draft, value: Array, motion: onnx.NodeProto, source:
     if value.ndim > len(after):
         return None
     full = value.reshape((1,) * (len(after) - value.ndim) + value.shape)
-    if motion.op_type == "Transpose":
-        moved: Array = full.transpose(np.argsort(_perm(motion)))
-        return moved
     lasting = [(axis, size) for axis, size in enumerate(source) if size != 1]
     behind = [(axis, size) for axis, size in enumerate(after) if size != 1]
     if [size for _, size in lasting] != [size for _, size in behind]:
@@ -149,8 +128,8 @@ def _merge_transposes(draft: Draft, node: onnx.NodeProto) -> Edit | None:
     shape = draft.shape(node.output[0])
     if motion is None or shape is None:
         return None
-    first = _perm(motion)
-    perm = [first[axis] for axis in ints(node, "perm", tuple(reversed(range(len(first)))))]
+    first = perm_of(motion, len(shape))
+    perm = [first[axis] for axis in perm_of(node, len(shape))]
     edit = Edit(draft, [node])
     if perm == sorted(perm):
         return bypassed(draft, edit, motion.input[0], node.output[0])
@@ -180,9 +159,9 @@ def _below_batch_norm(draft: Draft, node: onnx.NodeProto) -> Edit | None:
 
 
 def _below_softmax(draft: Draft, node: onnx.NodeProto) -> Edit | None:
-    """Over the classes of (N, C) that come from (N, C, 1, 1)."""
+    """Over the classes of (N, C) that come from (N, C, 1, 1); before opset 13 over all behind C, which is the same."""
     pixel = _pixel(draft, node.input[0])
-    if pixel is None or draft.opset < 13 or integer(node, "axis", -1) % 2 != 1:
+    if pixel is None or integer(node, "axis", -1) % 2 != 1:
         return None
     edit = Edit(draft, [node])
     return _to_rows(edit, edit.add("Softmax", [pixel], edit.image(pixel), axis=1), node)
@@ -218,7 +197,7 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
     base.CopyFrom(draft.base)
     for value in base.graph.output:
         motion = draft.producers.get(value.name)
-        if motion is None or motion.op_type not in _RESHAPES:
+        if motion is None or motion.op_type not in RESHAPES:
             continue
         source, flat = draft.image(motion.input[0]), draft.shape(value.name)
         if source is None or flat != source[:2] or motion.input[0] in draft.outputs or motion.input[0] in draft.inputs:
@@ -237,8 +216,8 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
 
 _BELOW: dict[str, Callable[[Draft, onnx.NodeProto], Edit | None]] = {
     **dict.fromkeys(UNARY, _below_unary),
-    **dict.fromkeys(BINARY, _below_binary),
-    **dict.fromkeys(_RESHAPES, _merge_reshapes),
+    **dict.fromkeys((*BINARY, "PRelu"), _below_binary),
+    **dict.fromkeys(RESHAPES, _merge_reshapes),
     "Transpose": _merge_transposes,
     "BatchNormalization": _below_batch_norm,
     "Softmax": _below_softmax,

@@ -38,17 +38,35 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """What may differ: |after - before| <= floor * unit + relative * |before|, element by element.
+
+    The unit is the largest value of that part of the output, or of its function (1 for a Sigmoid).
+    """
+
+    relative: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One comparison of the outputs before and after.
 
-    `relative` is the largest difference over the largest value of that output, `agreement` the share (0..1) of images
-    with the same best class, None where the output has no classes.
+    `absolute` is the largest difference. `output` is the part that came nearest to its bound: `relative` is its largest
+    difference over its `largest` value, `used` the share of the bound that was used (up to 1 holds), `decided` the term
+    of the bound that weighed more there (floor or relative). `agreement` is the share (0..1) of images with the same
+    best class, None where the output has no classes. `passed_over` tells what could not be judged on these inputs.
     """
 
     inputs: str
     absolute: float
     relative: float
     agreement: float | None = None
+    output: str = ""
+    largest: float = 0.0
+    used: float = 0.0
+    decided: str = ""
+    passed_over: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class FixReport:
-    """The whole answer of `dlaflow fix`. `bound` is what `proof` was held to; `out` is empty for a dry run."""
+    """The whole answer of `dlaflow fix`. `out` is empty where nothing was written.
+
+    `bound` and `floor` are the terms that `proof` was held to (`Bound`: relative and floor).
+    """
 
     model: str
     sha256: str
@@ -111,5 +132,6 @@ class FixReport:
     bound: float
     seconds: float
     frozen_inputs: list[str] = field(default_factory=list)
+    floor: float = 0.0
     cut: Cut | None = None
     measurements: list[Measurement] = field(default_factory=list)
