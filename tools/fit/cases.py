@@ -10,17 +10,18 @@ from pathlib import Path
 
 from dlaflow.estimate.clocks import Clocks, clocks_of
 from dlaflow.estimate.dla import Conditions
-from dlaflow.estimate.latency import FEW_STEPS
 from dlaflow.estimate.program import Assignment, assemble, on_gpu
 from dlaflow.estimate.split import Workload
+from dlaflow.estimate.width import FEW_STEPS
 from dlaflow.graph.layer import Network
 from dlaflow.targets.board import find_board
 from dlaflow.targets.version import Version
 from dlaflow.types import Device
+from tools.fit.builds import with_builds
 from tools.fit.draw import Drawing, Window
-from tools.fit.exported import EXPORTED, Placed, placed
+from tools.fit.exported import EXPORTED, Placed, placed, with_exported
 from tools.fit.networks import NETWORKS, single_conv, single_linear
-from tools.fit.points import Point, Skipped, repository
+from tools.fit.points import Collection, Point, Skipped, read_collection, repository
 
 GPU_KINDS = frozenset({"REDUCE", "NORMALIZATION", "SHUFFLE", "SOFTMAX"})
 """What falls back in the hybrid builds among the points (their logs say so)."""
@@ -99,6 +100,16 @@ _FAMILY = {"resnet50": "resnet50_prepared", **dict.fromkeys(_PAIRS, "pyramid_fus
 """Networks that differ in their head only are one subject, so that neither vouches for the other."""
 _OFFLINE_BATCHES = {"ssd_resnet34": (1, 2), "retinanet_resnext50": (1, 4)}
 """(DLA, GPU) batch of MLPerf's Offline runs from the submitters' settings; the small networks ran 32 and 64."""
+
+
+def read_cases(evidence: Path) -> tuple[Collection, list[Case], list[Skipped]]:
+    """All that an evidence folder holds: its collection with what builds and captures add, cases, and what is left out.
+
+    Raises InputError when the file of points is absent or has another form.
+    """
+    placement = evidence / "placement"
+    collection = with_exported(with_builds(read_collection(evidence / "perf" / "measured_perf.json"), placement))
+    return collection, *build_cases(collection.points, placement / "models")
 
 
 def build_cases(points: Sequence[Point], models: Path | None = None) -> tuple[list[Case], list[Skipped]]:

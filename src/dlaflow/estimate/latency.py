@@ -8,11 +8,12 @@ from math import hypot
 from dlaflow.estimate.advice import advise
 from dlaflow.estimate.answer import Estimate, Range
 from dlaflow.estimate.clocks import Clocks, clocks_of
-from dlaflow.estimate.dla import Conditions, step_times
+from dlaflow.estimate.dla import Conditions
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
 from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
 from dlaflow.estimate.split import GpuModel, Split, Workload, beside_another, gpu_only, split_of
+from dlaflow.estimate.width import half_width, kind_shares, unseen_kinds
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.rules.case import judged
 from dlaflow.targets.target import Target
@@ -23,11 +24,7 @@ MEASURED_BOARDS = frozenset({"agx-orin-64gb", "agx-orin-32gb", "drive-orin", "ag
 """Boards with points of their own behind the parameters; the others are scaled by clocks and rates."""
 SCALED = 1.5
 """Intervals of scaled boards are wider by this factor."""
-FEW_STEPS = 3
-"""Up to so many steps it is an engine of a layer, and that kind of interval holds."""
 _SHARED_PASSES_SINCE = Version.parse("8.5")
-_UNSEEN = 0.8
-"""What a full share of passes, copies, resizes and grouped convolutions adds to the half width: hardly measured."""
 _WHOLE, _ASIDE = 0.99, 0.2
 """Energy ratios are of networks wholly on the DLA: this share of the work, at most that share of time aside."""
 _TOGETHER = 0.25
@@ -103,6 +100,18 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
     )
 
 
+def latency_ms(network: Network, placement: Placement, target: Target) -> float | None:
+    """The median latency in ms of a placed network at full clocks, without intervals or what else `estimate` answers.
+
+    For comparing placements of one network with each other; about 2 ms for a hundred layers. None without an answer.
+    """
+    setting = _setting(target, None)
+    work = Workload.of(assemble(with_helpers(network, placement), assignments_of(placement)))
+    if _why_unknown(setting, work):
+        return None
+    return split_of(work, setting.dla.engine, setting.conditions, setting.gpu).total
+
+
 def _with_other(found: DlaSet, target: Target) -> DlaSet:
     """The set with the other precision beside it, for layers whose types ask for that."""
     other = dla_set(found.engine.generation, "fp16" if target.precision == "int8" else "int8", target.board.id)
@@ -166,12 +175,8 @@ def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
 
 
 def _half_width(setting: _Setting, work: Workload) -> float:
-    """The interval of the set, wider for boards nobody measured and for work of kinds that no point shows alone."""
-    spread = setting.dla.source.spread
-    few = len(work.program.steps) <= FEW_STEPS
-    times = step_times(work.dla, setting.dla.engine, setting.conditions).total
-    unseen = float(times[~work.dla.matrix | (work.dla.groups > 1)].sum() / times.sum())
-    return hypot(spread.layer if few else spread.network, _UNSEEN * unseen) * setting.widening
+    """The interval of the set for this work, wider for boards and clocks that nobody measured."""
+    return half_width(setting.dla.source, work, setting.dla.engine, setting.conditions) * setting.widening
 
 
 def _gpu_alone(network: Network, setting: _Setting) -> Range | None:
@@ -234,8 +239,10 @@ def _basis(setting: _Setting) -> str:
 
 def _notes(setting: _Setting, work: Workload) -> tuple[str, ...]:
     notes = [f"DLA at {setting.clocks.dla_mhz:g} MHz ({setting.clocks.note}); clocks locked"]
-    if any(step.grouped for step in work.program.steps):
-        notes.append("grouped convolutions: no public engine of one such layer, so their share is a guess")
+    shares = kind_shares(work, setting.dla.engine, setting.conditions)
+    if unseen := unseen_kinds(shares, setting.dla.source.kinds):
+        names = ", ".join(sorted(unseen))
+        notes.append(f"no measured network tells of {names} on the DLA: {sum(unseen.values()):.0%} of its time is a guess")
     if not setting.conditions.shared_passes:
         notes.append("before TensorRT 8.5 weights are streamed anew for every image of a batch")
     if setting.gpu is None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from dlaflow.placement.extract import Extracted
 from dlaflow.report.grouping import SEVERITY, FindingGroup, group_findings, release_title
+from dlaflow.report.units import count
 from dlaflow.report.verdict import opening
 from dlaflow.rules.model import FixedInputs
 from dlaflow.rules.reading import no_engine, speaks_first
@@ -113,6 +116,18 @@ def comparison_text(first: Placement, second: Placement) -> str:
     lines += [f"  {node}: {before} -> {after}" for node, before, after in changed]
     if not changed:
         lines.append("  every ONNX node keeps its device")
+    return text_of(lines)
+
+
+def extract_text(piece: Extracted, out: Path) -> str:
+    """What `check --extract` wrote."""
+    shown = f"as in the whole model: {', '.join(piece.shows)}"
+    if piece.differs:
+        shown = f"alone it is another case: {', '.join(piece.differs)}"
+    asked = piece.asked[0] + (f" and {len(piece.asked) - 1} more" if len(piece.asked) > 1 else "")
+    lines = wrap(f"Wrote {out}: {count(piece.nodes, 'node')} with {asked}; {shown}.", _WIDTH, subsequent_indent="  ")
+    if piece.refused:
+        lines += wrap(f"ONNX's checker refuses it: {piece.refused}", _WIDTH, subsequent_indent="  ")
     return text_of(lines)
 
 

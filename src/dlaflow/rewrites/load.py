@@ -16,7 +16,7 @@ from dlaflow.fixed_shape import FixedShape, left_open, suggested
 from dlaflow.graph.fold import fold_node
 from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
-from dlaflow.graph.load import Model, as_model, stored_tensors
+from dlaflow.graph.load import Model, as_model, lacks_values, stored_tensors
 from dlaflow.graph.shapes import Shapes, infer
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType
 from dlaflow.graph.verify import outer_names
@@ -156,13 +156,8 @@ def _with_inner_weights(model: Model) -> list[onnx.NodeProto]:
     """
     nodes = list(model.proto.graph.node)
     inner = (tensor for node in nodes for graph in subgraphs(node) for _, tensor in stored_tensors(graph))
-    lacking = any(_lacks_values(tensor) for tensor in inner)
+    lacking = any(lacks_values(tensor) for tensor in inner)
     return list(model.whole().graph.node) if lacking else nodes
-
-
-def _lacks_values(tensor: onnx.TensorProto) -> bool:
-    fields = {field.name for field, _ in tensor.ListFields()}
-    return bool(np.prod(tensor.dims)) and not any(name.endswith("_data") for name in fields)
 
 
 def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: dict[str, Array]) -> None:
