@@ -44,6 +44,8 @@ class FixOptions:
     """The same as --shape for the first input, without name and batch: 3x224x224."""
     dry_run: bool = False
     """List the rewrites with their gains; write and run nothing."""
+    write_anyway: bool = False
+    """Write the file even where it is no better than the model."""
 
     def __post_init__(self) -> None:
         if self.max_drop < 0:
@@ -72,6 +74,8 @@ def fix_model(
 ) -> FixReport:
     """Rewrite `model` for `target`, prove that it computes the same, and write `out` (None: nothing).
 
+    Where no rewrite makes it better, nothing is written and the report's `out` stays empty, unless `write_anyway` asks.
+
     Raises UsageError for options that make no sense, InputError for an unusable model, EnvironmentLacksError without
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
@@ -94,7 +98,11 @@ def fix_model(
     )
     fixed = run_fix(model, target, config, progress)
     if out is not None and not options.dry_run:
-        fixed = write(fixed, out) if options.cut is None else write_cut(fixed, out, _tensors(options.cut), target)
+        anyway = options.write_anyway
+        if options.cut is None:
+            fixed = write(fixed, out, anyway=anyway)
+        else:
+            fixed = write_cut(fixed, out, _tensors(options.cut), target, anyway=anyway)
     return fixed.report
 
 
