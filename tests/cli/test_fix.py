@@ -70,6 +70,29 @@ def test_a_dry_run_writes_nothing(model: Path, tmp_path: Path, capsys: pytest.Ca
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_what_is_no_better_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing stands in the way of a convolution: no file, exit code 1 and a line, unless one is asked for."""
+    graph = helper.make_graph(
+        [parser.parse_node("y = Conv(x, w)")],
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((8, 3, 1, 1), np.float32), "w")],
+    )
+    model, out, report = tmp_path / "model.onnx", tmp_path / "fixed.onnx", tmp_path / "fix.json"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    assert main(["fix", str(model), "--out", str(out), "--json", str(report)]) == 1
+    said = capsys.readouterr()
+    assert "was not written: the result is no better than" in said.err
+    assert "--write-anyway" in said.err
+    assert "No rewrite helps" in said.out
+    assert json.loads(report.read_text())["improved"] is False
+    assert not out.exists()
+    assert main(["fix", str(model), "--dry-run", "-q"]) == 0
+    assert main(["fix", str(model), "--out", str(out), "--write-anyway", "-q"]) == 0
+    assert out.is_file()
+
+
 def test_real_images_join_the_proof(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(0).integers(0, 255, (12, 3, 16, 16), dtype=np.uint8))

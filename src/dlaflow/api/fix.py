@@ -48,6 +48,8 @@ class FixOptions:
     """List the rewrites with their gains; write and run nothing."""
     unroll: int = 0
     """Write GRU, LSTM and RNN of up to so many steps, at most 16, as a set of layers for each step."""
+    write_anyway: bool = False
+    """Write the file even where it is no better than the model."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.unroll <= _MOST_STEPS:
@@ -78,6 +80,8 @@ def fix_model(
 ) -> FixReport:
     """Rewrite `model` for `target`, prove that it computes the same, and write `out` (None: nothing).
 
+    Where no rewrite makes it better, nothing is written and the report's `out` stays empty, unless `write_anyway` asks.
+
     Raises UsageError for options that make no sense, InputError for an unusable model, EnvironmentLacksError without
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
@@ -101,7 +105,11 @@ def fix_model(
     )
     fixed = run_fix(model, target, config, progress)
     if out is not None and not options.dry_run:
-        fixed = write(fixed, out) if options.cut is None else write_cut(fixed, out, _tensors(options.cut), target)
+        anyway = options.write_anyway
+        if options.cut is None:
+            fixed = write(fixed, out, anyway=anyway)
+        else:
+            fixed = write_cut(fixed, out, _tensors(options.cut), target, anyway=anyway)
     return fixed.report
 
 

@@ -57,6 +57,8 @@ def fix_text(report: FixReport) -> str:
         lines.append(f"  {number.quantity} {number.subject}: {number.value:.2f} {number.unit} ({number.n:,} images)")
     if report.out:
         lines += ["", f"Wrote {report.out} in {report.seconds:.1f} s."]
+    elif report.proof:
+        lines += ["", f"Nothing was written: no better than the model, after {report.seconds:.1f} s."]
     else:
         lines += ["", f"A dry run of {report.seconds:.1f} s: nothing was written."]
     return text_of(lines)

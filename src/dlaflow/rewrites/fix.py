@@ -23,7 +23,7 @@ from dlaflow.rewrites.older_opset import in_opset
 from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
-from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, work_of
+from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, score_of, work_of
 from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
@@ -78,6 +78,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         proof=evidence,
         bound=bound.relative,
         floor=bound.floor,
+        improved=bool(frozen) or score_of(placement, search.work).beats(score_of(before, search.work)),
         seconds=round(time.monotonic() - began, 2),
         frozen_inputs=list(frozen),
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
@@ -93,8 +94,13 @@ def _accuracy_after(draft: Draft, changed: Changed, config: FixConfig) -> list[M
     return [Measurement("top1", "after all rewrites", value, "%", config.tested, provenance=Provenance.MEASURED)]
 
 
-def write(fixed: Fixed, out: Path) -> Fixed:
-    """Write the model, with its origin in the metadata, and note the path in the report."""
+def write(fixed: Fixed, out: Path, *, anyway: bool = True) -> Fixed:
+    """Write the model, with its origin in the metadata, and note the path in the report.
+
+    What is no better than the model that it was made of is written only where `anyway` says so.
+    """
+    if not (anyway or fixed.report.improved):
+        return fixed
     proto = fixed.draft.proto()
     origin = {
         "dlaflow.source_sha256": fixed.report.sha256,
@@ -181,14 +187,16 @@ def _remaining(placement: Placement) -> list[Finding]:
     return [*no_engine(placement.findings), *(found[0] for found in reasons if found)]
 
 
-def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fixed:
+def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target, *, anyway: bool = True) -> Fixed:
     """Write the backbone to `out` and the part behind `tensors` beside it (empty: cut automatically).
+
+    Where there is nothing to cut off, the whole is written as by `write`.
 
     Raises InputError when the two chained do not give what the whole gives, or when there is nothing to cut off.
     """
     names = tensors or cut_automatically(fixed.draft, fixed.placement)
     if not names:
-        return write(fixed, out)
+        return write(fixed, out, anyway=anyway)
     if is_stream(out):
         raise InputError("the second part stands beside the first", expected="a file", received=out)
     backbone, post = split(fixed.draft, names)

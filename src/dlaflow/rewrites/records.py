@@ -115,6 +115,7 @@ class Cut:
 class FixReport:
     """The whole answer of `dlaflow fix`. `out` is empty where nothing was written.
 
+    `improved`: the result is better than the model, or has its open dimensions fixed.
     `bound` and `floor` are the terms that `proof` was held to (`Bound`: relative and floor).
     """
 
@@ -133,5 +134,6 @@ class FixReport:
     seconds: float
     frozen_inputs: list[str] = field(default_factory=list)
     floor: float = 0.0
+    improved: bool = True
     cut: Cut | None = None
     measurements: list[Measurement] = field(default_factory=list)
