@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.fp16 import IoTypes
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import index, input_shape
+from dlaflow.quantize.model import index, network_inputs
 from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
 
@@ -88,7 +89,11 @@ class Calibrated:
 
 
 def calibrate_model(
-    model: Path, data: File, reading: ImageOptions, options: CalibrateOptions, progress: Progress = silent
+    model: Path,
+    data: File | Sequence[File],
+    reading: ImageOptions,
+    options: CalibrateOptions,
+    progress: Progress = silent,
 ) -> Calibrated:
     """Pick images of `data`, calibrate, and write what the options name.
 
@@ -100,7 +105,7 @@ def calibrate_model(
         header_for_reader(tensorrt)
     held = as_model(model, fixed_shapes(options.shape))
     without_float_nodes(index(held.proto), {}, options.float_nodes())
-    chosen = select(data, reading, input_shape(held.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
+    chosen = select(data, reading, network_inputs(held.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
     return calibrate_on(held, chosen, reading.batch, options, progress)
 
 
@@ -146,8 +151,9 @@ class CalibrateArguments(CalibrateOptions, ImageOptions):
 
     model: File = field(kw_only=False)
     """The float32 ONNX model."""
-    data: File = field(kw_only=False)
-    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
+    data: File | Sequence[File] = field(kw_only=False)
+    """cifar10, digits, a folder of images (sub-folders are classes), a video, or a .npy/.npz file; for several inputs a
+    .npz with their names, or NAME= and one of these for each."""
     progress: Progress = silent
     """What shows how far the work is."""
 

@@ -66,7 +66,7 @@ def claims_of(hints: Mapping[str, object], values: Mapping[str, object]) -> Iter
             yield from claims_of(hints_of(type(value)), own)
         elif use := use_of(hints.get(name)):
             each = value if isinstance(value, list | tuple) else [value]
-            yield from (Claim(name, Path(path), use) for path in each if isinstance(path, str | os.PathLike))
+            yield from (Claim(name, _path_in(path), use) for path in each if isinstance(path, str | os.PathLike))
 
 
 def refuse_overwriting(claims: Sequence[Claim]) -> None:
@@ -112,6 +112,12 @@ def use_of(hint: object) -> Use | None:
             return part
         parts += [*typing.get_args(part), *getattr(part, "__metadata__", ())]
     return Use.READ if any(part is Path or typing.get_origin(part) is os.PathLike for part in parts) else None
+
+
+def _path_in(text: str | os.PathLike[str]) -> Path:
+    """The path that an argument names, also behind the name of an input (`left=images/`)."""
+    behind = Path(os.fspath(text).partition("=")[2])
+    return behind if behind.name and not Path(text).exists() and behind.exists() else Path(text)
 
 
 def _option(claim: Claim) -> str:

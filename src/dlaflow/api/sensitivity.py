@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from dlaflow.progress import Progress, silent
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import input_shape
+from dlaflow.quantize.model import network_inputs
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.sensitivity import Sample, Sensitivity, rank
 from dlaflow.quantize.strip import layer_precisions
@@ -50,7 +51,11 @@ class Ranked:
 
 
 def rank_layers(
-    model: Path, data: File, reading: ImageOptions, options: SensitivityOptions, progress: Progress = silent
+    model: Path,
+    data: File | Sequence[File],
+    reading: ImageOptions,
+    options: SensitivityOptions,
+    progress: Progress = silent,
 ) -> Ranked:
     """Calibrate on one half of the images of `data` and rank the layers on the other.
 
@@ -59,7 +64,7 @@ def rank_layers(
     if options.max_drop < 0:
         raise UsageError("--max-drop makes no sense", expected="0 or more points", received=options.max_drop)
     shapes = fixed_shapes(options.shape)
-    known = input_shape(as_model(model, shapes).proto)
+    known = network_inputs(as_model(model, shapes).proto)
     chosen = select(data, reading, known, train=True, default=DEFAULT_SAMPLES, progress=progress)
     if len(chosen.images) < 2:
         raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
