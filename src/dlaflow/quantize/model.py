@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.graph.inference import infer_shapes
+from dlaflow.graph.inline import all_nodes
 from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import stored_tensors, without_weights
 from dlaflow.quantize.feed import NetworkInput
@@ -128,9 +129,12 @@ def _types_and_ranks(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, 
     return types, {value.name: len(dims) for value in values if (dims := dims_of(value)) is not None}
 
 
-def drop_unused_initializers(model: onnx.ModelProto) -> None:
+def drop_unused_constants(model: onnx.ModelProto) -> None:
     """Remove the weights that no node reads any more, also from the inputs, where older files list them too."""
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    used = {name for node, _ in all_nodes(model.graph.node) for name in node.input}
+    used |= {value.name for value in model.graph.output}
+    for node in [each for each in model.graph.node if each.op_type == "Constant" and each.output[0] not in used]:
+        model.graph.node.remove(node)
     dropped = {tensor.name for tensor in model.graph.initializer} - used
     for listed in (model.graph.initializer, model.graph.input):
         for place in reversed(range(len(listed))):
