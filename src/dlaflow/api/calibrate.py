@@ -33,7 +33,31 @@ DEFAULT_RELEASE = "8.5.2"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateOptions:
+class ReleaseOptions:
+    """The release that reads what is written."""
+
+    board: str | None = None
+    """The board the scales are for, such as agx-orin-64gb; with --jetpack it decides the release."""
+    jetpack: str | None = None
+    """The release the scales are for, such as 5.1.1."""
+    tensorrt: str | None = None
+    """TensorRT's version, when it is known rather than the release (default: 8.5.2)."""
+
+    def release(self) -> str:
+        """The TensorRT version, such as a cache's header names. Raises UsageError for unknown names."""
+        if self.board is None and self.jetpack is None:
+            return self.tensorrt or DEFAULT_RELEASE
+        if self.board is None:
+            from dlaflow.targets.release import find_release
+
+            return find_release(self.jetpack or "").tensorrt
+        from dlaflow.targets.target import resolve_target
+
+        return resolve_target(self.board, self.jetpack, tensorrt=self.tensorrt).release.tensorrt
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions(ReleaseOptions):
     """How to calibrate, and the files to write."""
 
     cache: OutFile | None = None
@@ -51,27 +75,9 @@ class CalibrateOptions:
     borders, and a standalone build of TensorRT 11.4 asks for it; the application then feeds float16."""
     residual_ones: bool = False
     """Cache only: write 1.0 for convolutions before a residual sum: DLA software 3.13 or later then fuses both."""
-    board: str | None = None
-    """The board the cache is for, such as agx-orin-64gb; with --jetpack it decides the cache's header."""
-    jetpack: str | None = None
-    """The release the cache is for, such as 5.1.1."""
-    tensorrt: str | None = None
-    """TensorRT's version, when it is known rather than the release (default: 8.5.2)."""
     shape: ShapesGiven = ()
     """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
     inputs; the name may be left out with one input."""
-
-    def release(self) -> str:
-        """The TensorRT version that the cache's header names. Raises UsageError for unknown names."""
-        if self.board is None and self.jetpack is None:
-            return self.tensorrt or DEFAULT_RELEASE
-        if self.board is None:
-            from dlaflow.targets.release import find_release
-
-            return find_release(self.jetpack or "").tensorrt
-        from dlaflow.targets.target import resolve_target
-
-        return resolve_target(self.board, self.jetpack, tensorrt=self.tensorrt).release.tensorrt
 
     def float_nodes(self) -> tuple[str, ...]:
         """The names in `fp16_nodes`."""
