@@ -173,10 +173,10 @@ def real_inputs(
         return RealInputs()
     from dlaflow.api.images import ImageOptions, select
     from dlaflow.graph.load import as_model
-    from dlaflow.quantize.model import input_shape
+    from dlaflow.quantize.model import network_inputs
 
     target = with_input_shape(target, model, options)
-    known = input_shape(as_model(model, target.shapes).proto)
+    known = network_inputs(as_model(model, target.shapes).proto)[:1]
     batch = batch_of(model, target)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
@@ -201,14 +201,14 @@ def inputs_of(images: Images, test: Selection | None, batch: int) -> RealInputs:
     Raises InputError for fewer images than one batch, and for test images without labels.
     """
     from dlaflow.quantize.accuracy import evaluate
-    from dlaflow.quantize.images import in_batches
+    from dlaflow.quantize.images import float_batches
     from dlaflow.rewrites.prove import Samples
     from dlaflow.runtime.ort import OrtRunner
 
     whole = len(images) // batch * batch
     if not whole:
         raise InputError("there are too few images", expected=f"{batch}, one batch", received=len(images))
-    samples = Samples(list(in_batches(images.only(slice(whole)), batch)))
+    samples = Samples(list(float_batches(images.only(slice(whole)), batch)))
     if test is None:
         return RealInputs(samples)
     pixels, labels = test.images, test.known_labels
