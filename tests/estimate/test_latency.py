@@ -60,13 +60,13 @@ def test_fp16_on_orin_is_a_trap_and_on_xavier_is_not(placed: Placed) -> None:
 
 def test_boards_without_measurements_are_scaled_and_say_so(placed: Placed) -> None:
     widths = {}
-    for board in ("agx-orin-64gb", "orin-nx-16gb"):
+    for board in ("agx-orin-64gb", "orin-nx-8gb"):
         target = resolve_target(board, "5.1.1")
         found = estimate(*placed(target), target)
         assert found.latency is not None
         widths[board] = found.latency.high / found.latency.value
-        assert ("nobody measured" in found.basis) is (board == "orin-nx-16gb")
-    assert widths["orin-nx-16gb"] > widths["agx-orin-64gb"]
+        assert ("nobody measured" in found.basis) is (board == "orin-nx-8gb")
+    assert widths["orin-nx-8gb"] > widths["agx-orin-64gb"]
 
 
 @pytest.mark.parametrize(
@@ -182,3 +182,17 @@ def test_the_latency_alone_is_that_of_the_estimate(placed: Placed) -> None:
     found = estimate(network, placement, target)
     assert found.latency is not None
     assert latency_ms(network, placement, target) == found.latency.value
+
+
+def test_super_clocks_are_told_or_scaled_and_widen() -> None:
+    d = Drawing()
+    network = d.network(*[d.conv(d.conv(d.input(1, 64, 56, 56), 64, Window(3)), 64, Window(3)) for _ in range(2)])
+    widths = {}
+    for board, mode in (("orin-nx-16gb", "MAXN"), ("orin-nx-16gb", "MAXN_SUPER"), ("agx-orin-32gb", "MAXN_SUPER")):
+        target = resolve_target(board, "6.2")
+        found = estimate(network, place(network, ModelInfo("drawn.onnx", "", {}), target), target, mode)
+        assert found.latency is not None
+        widths[board, mode] = found.latency.high / found.latency.value
+        assert ("nobody published" in " ".join(found.notes)) is (board == "agx-orin-32gb")
+    usual = widths.pop(("orin-nx-16gb", "MAXN"))
+    assert all(width > usual for width in widths.values())

@@ -55,8 +55,9 @@ class TimedStep:
     number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
     and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
     and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
-    `groups` is that of a convolution; `transposes` tells that elements change their order; `kernels` is how many launches the step is on the GPU; `width` the bytes per
-    element where the types of the file say it (0: as the engine).
+    `groups` is that of a convolution; `transposes` tells that elements change their order; `kernels` is how many
+    launches the step is on the GPU; `width` the bytes per element where the types of the file say it (0: as the
+    engine).
     """
 
     name: str
