@@ -59,13 +59,14 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
 
 
 def estimate_of(found: Prediction, target: Target, power_mode: str | None = None, *, fixed: bool = False) -> Estimate:
-    """How long a predicted placement takes; with `fixed` also how long after what `dlaflow fix` would do.
+    """How long a predicted placement takes; with `fixed` also how long after what `dlaflow fix` would do, and
+    with layers left on the GPU.
 
     Raises UsageError for a power mode that the board does not have.
     """
     from dlaflow.estimate.latency import estimate as run_estimate
 
-    estimated = run_estimate(found.network, found.placement, target, power_mode)
+    estimated = run_estimate(found.network, found.placement, target, power_mode, moves=fixed)
     if not fixed:
         return estimated
     from dlaflow.api.gain import with_gain

@@ -15,6 +15,7 @@ from dlaflow.targets.board import Board, Figure, PowerMode
 from dlaflow.targets.version import Version
 
 FULL_MODE = "MAXN"
+SUPER_MODE = "MAXN_SUPER"
 
 GPU_GENERATION = {"T194": "volta", "T234": "ampere"}
 """SoC → GPU generation."""
@@ -48,7 +49,8 @@ class _File(msgspec.Struct):
 class Clocks:
     """What a power mode gives. `dram_share` is relative to the full-size board of the generation.
 
-    `note` tells how the DLA clock is known; `dla_mhz` and `gpu` are None when nobody published them.
+    `note` tells how the DLA clock is known, `sure` is false where it follows from other figures; `dla_mhz` and `gpu`
+    are None when nobody published them.
     """
 
     mode: str
@@ -58,6 +60,7 @@ class Clocks:
     gpu_generation: str | None
     note: str
     cpu_share: float = 1.0
+    sure: bool = True
 
 
 def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clocks:
@@ -75,8 +78,11 @@ def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clock
     note = extra.status if extra else ""
     if dla is None and listed and listed.dla_clock_mhz:
         dla, note = listed.dla_clock_mhz.value, f"{listed.dla_clock_mhz.status}: {listed.dla_clock_mhz.source}"
-    if dla is None and name == FULL_MODE and board.dla.clock_mhz_max:
+    scaled = dla is None and name == SUPER_MODE
+    if dla is None and name in (FULL_MODE, SUPER_MODE) and board.dla.clock_mhz_max:
         dla, note = board.dla.clock_mhz_max.value, f"{board.dla.clock_mhz_max.status}: {board.dla.clock_mhz_max.source}"
+    if scaled and dla is not None:
+        note = f"that of {FULL_MODE}, as nobody published what {SUPER_MODE} raises it to"
     return Clocks(
         mode=name,
         dla_mhz=dla,
@@ -85,6 +91,7 @@ def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clock
         gpu_generation=GPU_GENERATION.get(board.soc),
         note=note or "nobody published the DLA clock of this mode",
         cpu_share=extra.cpu_share if extra else 1.0,
+        sure=not scaled and not note.startswith("inferred"),
     )
 
 
