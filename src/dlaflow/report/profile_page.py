@@ -44,13 +44,12 @@ class Cold:
 def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> str:
     """The whole page; `estimated` is what was expected of the model beforehand."""
     comparison = compare_profiles(profiles) if len(profiles) > 1 else None
-    variants = [_variant(each, estimated) for each in profiles]
-    run = RunRecord(" vs ".join(each.name for each in profiles), utc_now(), variants=variants)
+    run = run_of_profiles(profiles, estimated)
     views = [
         view_of(variant, f"v{at}") | _told(profile)
-        for at, (variant, profile) in enumerate(zip(variants, profiles, strict=True))
+        for at, (variant, profile) in enumerate(zip(run.variants, profiles, strict=True))
     ]
-    placements = [variant.placement for variant in variants if variant.placement]
+    placements = [variant.placement for variant in run.variants if variant.placement]
     return render_page(
         "profile.html.j2",
         run=run,
@@ -60,6 +59,14 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
     )
+
+
+def run_of_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> RunRecord:
+    """A run with one variant a profile; `estimated` is what was expected of the model beforehand."""
+    variants = [_variant(each, estimated) for each in profiles]
+    environment = [f"{each.name}: {each.measured.source}" for each in profiles if each.measured]
+    name = " vs ".join(each.name for each in profiles)
+    return RunRecord(name, utc_now(), environment=environment, variants=variants)
 
 
 def _headline(profiles: Sequence[Profiled], comparison: Comparison | None) -> str:
