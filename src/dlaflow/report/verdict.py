@@ -72,9 +72,9 @@ def headline(run: RunRecord) -> str:
     """
     checked = [(variant, variant.placement) for variant in run.variants if variant.placement]
     if run.comparisons and len(checked) < len(run.variants):
-        from dlaflow.report.comparison_text import sentences
+        from dlaflow.report import comparison_text
 
-        return next(iter(sentences(run.comparisons[0])))
+        return next(comparison_text.sentences(run.comparisons[0]))
     if not checked:
         sentences = [answer(variant).sentence for variant in run.variants if variant.measurements]
         return " ".join(sentences) or "Nothing was checked in this run."
