@@ -72,7 +72,7 @@ def test_two_logs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "model_bn is 4.07 times as fast as model_gn. GroupNorm runs on the GPU in model_gn" in out
     assert "5 of the 5 layers that both name are on the same device" in out
     assert "they may lie inside a loadable of model_bn" in out
-    assert "4.07 times as fast" in Path(files["html"]).read_text()
+    assert "<h1>model_bn is 4.07 times as fast" in Path(files["html"]).read_text()
     assert "4.07 times as fast" in Path(files["markdown"]).read_text()
     record = read_run(files["json"])
     assert record.comparisons[0].changes[0].same_network is True
@@ -157,6 +157,8 @@ def test_a_failed_run_is_told_with_its_cause(capsys: pytest.CaptureFixture[str],
     assert "What to do: `dlaflow check` names the layers" in out
     assert "times as fast" not in out
     assert "FAILED" in (tmp_path / "c.md").read_text()
+    assert main(["profile", GN, FAILED]) == 1
+    assert out_of(capsys).count("What to do: `dlaflow check`") == 1
 
 
 def test_files_of_several_kinds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -198,7 +200,10 @@ def test_engines_by_their_manifests(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 def test_python_compares_logs_and_records() -> None:
-    (comparison,) = dlaflow.compare(GN, BN).run.comparisons
+    shown = dlaflow.compare(GN, BN)
+    (comparison,) = shown.run.comparisons
+    assert "4.07 times as fast" in str(shown)
+    assert "<td>1551.4 (x4.07)</td>" in shown._repr_html_()
     assert comparison.factor == pytest.approx(4.07, abs=0.01)
     (mixed,) = dlaflow.compare(placement_of(GN), GN).run.comparisons
     assert mixed.changes[0].moved == ()
