@@ -266,14 +266,32 @@ class Page:
 
     def click(self, selector: str) -> None:
         """A real mouse click on the middle of the first element that the selector finds."""
+        self._mouse(selector, "mouseMoved", "mousePressed", "mouseReleased", button="left", clickCount=1)
+
+    def hover(self, selector: str) -> None:
+        """The real mouse on the middle of the first element that the selector finds."""
+        self._mouse(selector, "mouseMoved")
+
+    def wheel(self, selector: str, pixels: int) -> None:
+        """The real mouse's wheel over the first element that the selector finds, downwards."""
+        self._mouse(selector, "mouseMoved")
+        self._mouse(selector, "mouseWheel", deltaX=0, deltaY=pixels)
+
+    def as_seen(self, width: int, scheme: str) -> None:
+        """A window of so many pixels on a system that is `light` or `dark`."""
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", {"features": features})
+
+    def _mouse(self, selector: str, *kinds: str, **how: str | int) -> None:
         find = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
         box = self.run(f"{find}.getBoundingClientRect().toJSON()")
-        point = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            event = {"type": kind, "x": point[0], "y": point[1], "button": "left", "clickCount": 1}
-            self._call("Input.dispatchMouseEvent", event)
-        self.run("new Promise((done) => setTimeout(done, 30))")
+        point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        for kind in kinds:
+            self._call("Input.dispatchMouseEvent", {"type": kind, **point, **how})
+        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def key(self, name: str) -> None:
         """A real key press on what has the focus."""

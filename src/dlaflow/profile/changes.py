@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from dlaflow.observed.build import ObservedBuild, ObservedLayer
 from dlaflow.observed.overlay import Overlay
 from dlaflow.parse.nsys import LayerRange
+from dlaflow.parse.rows import RowKind, kind_of
 from dlaflow.profile.advice import findings_of, reason_of
-from dlaflow.profile.iteration import REFORMAT, crossings_of, runs_of
+from dlaflow.profile.iteration import crossings_of, runs_of
 from dlaflow.profile.names import cause_of
 from dlaflow.types import Device, Placement
 
 _NS = 1e6
+_COPIES = frozenset({RowKind.REFORMAT, RowKind.COPY, RowKind.DLA_COPY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ def _along(
             where |= {member.name: number for place, _ in inside for member in over.members[place]}
     tensors: dict[int, list[tuple[str, int]]] = {}
     for switch in over.placement.switches if over else ():
-        tensors.setdefault(where.get(switch.to, -1), []).append((switch.tensor, switch.bytes))
+        # Of helper layers the files may name one side alone: what leaves a run crosses behind it at the latest.
+        begins = where[switch.to] if switch.to in where else where.get(switch.source, -1) + 1
+        tensors.setdefault(begins, []).append((switch.tensor, switch.bytes))
     return [
         DeviceChange(
             crossing.into_dla,
@@ -99,7 +103,7 @@ def _why(layers: list[ObservedLayer], predicted: Placement | None, *, at_end: bo
     """Why these layers are on the GPU; `at_end`: nothing runs before them, or nothing after."""
     if reason := reason_of(layers):
         return reason
-    names = [layer.name for layer in layers if not layer.name.startswith(REFORMAT)]
+    names = [layer.name for layer in layers if kind_of(layer.name)[0] not in _COPIES]
     served = [] if names else _served(layers)
     if not names and not served and at_end:
         return "The network's input or output is copied between its own format and the DLA's."
@@ -110,7 +114,8 @@ def _why(layers: list[ObservedLayer], predicted: Placement | None, *, at_end: bo
         return f"{findings[0].rule}: {findings[0].message}"
     if served:
         return f"On the GPU: {served[0]}, of which only the copies take time. The files do not say why."
-    return f"On the GPU: {cause_of(names) or names[0]}. The files do not say why."
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"On the GPU: {cause_of(names) or names[0] + more}. The files do not say why."
 
 
 def _served(layers: list[ObservedLayer]) -> list[str]:

@@ -54,6 +54,7 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
         run=run,
         views=views,
         comparison=comparison,
+        sources=list(dict.fromkeys(each.measured.source for each in profiles if each.measured)),
         headline=_headline(profiles, comparison),
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
