@@ -37,6 +37,7 @@ from dlaflow.types import (
     TargetInfo,
     Verdict,
 )
+from tests.report.made_profiles import HOSTILE
 
 TARGET = TargetInfo("agx-orin-64gb", "jetpack-5.1.1", "8.5.2", "v2", "int8", 32, "hybrid")
 
@@ -177,18 +178,6 @@ def long_run() -> RunRecord:
     return RunRecord(
         "long", "2026-01-31T12:00:00Z", variants=[Variant("long", "", placement, [], [*chain(placement), *skips])]
     )
-
-
-HOSTILE = (
-    "<script>window.hacked=1</script>",
-    '"onload="window.hacked=1',
-    "</script><img src=x onerror=window.hacked=1>",
-    "{{ 7*7 }}",
-    "\u202egnp.exe\u2066",
-    "x" * 10_000,
-    "",
-    "\x00\x1b[31m'`&amp;",
-)
 
 
 @pytest.fixture

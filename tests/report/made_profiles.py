@@ -15,6 +15,18 @@ MS = 1_000_000
 STAMP = "[03/31/2022-10:00:00]"
 NODE = "{ForeignNode[a...b]}"
 
+HOSTILE = (
+    "<script>window.hacked=1</script>",
+    '"onload="window.hacked=1',
+    "</script><img src=x onerror=window.hacked=1>",
+    "{{ 7*7 }}",
+    "\u202egnp.exe\u2066",
+    "x" * 10_000,
+    "",
+    "\x00\x1b[31m'`&amp;",
+)
+"""Names that try to be more than text."""
+
 
 def gpu(name: str, at: int, start: int, end: int) -> LayerRange:
     return LayerRange(name, at * MS, at * MS + 100, "GPU", 0, 1, (end - start) * MS, start * MS, end * MS)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from dlaflow.profile.evidence import Evidence
+from dlaflow.profile.profile import profile_of
 from dlaflow.report.html import render
 from dlaflow.report.profile_page import render_profiles
 from dlaflow.report.records import RunRecord
-from tests.report.made_profiles import cold_profile, logged_profile
+from tests.report.made_profiles import HOSTILE, capture_of, cold_profile, enqueue, logged_profile
 
 
 def write(tmp_path: Path, run: RunRecord) -> Path:
@@ -274,3 +276,21 @@ def test_the_page_of_a_profile_fits_and_follows_the_system(profile_page: Path, p
     reason = "[...document.querySelectorAll('td')].find((each) => each.textContent.includes('AVG Reduce'))"
     assert page.run(f"{reason}.getBoundingClientRect().right <= innerWidth"), "nobody scrolls sideways for the reason"
     quiet(page, profile_page)
+
+
+def test_hostile_names_stay_text_in_a_profile(tmp_path: Path, page) -> None:
+    path = tmp_path / "profile.html"
+    enqueues = [enqueue(100 * at, name) for at, name in enumerate(HOSTILE)]
+    profile = profile_of(Evidence(HOSTILE[0], capture=capture_of(enqueues)))
+    path.write_text(render_profiles([profile]), encoding="utf-8")
+    page.as_seen(420, "light")
+    page.open(path)
+    page.run(
+        "for (const n of document.querySelectorAll('.span')) n.dispatchEvent(new Event('pointerover', {bubbles: true}))"
+    )
+    assert page.run("window.hacked === undefined")
+    assert page.run("document.querySelectorAll('img, iframe, script[src], body [onload], body [onerror]').length") == 0
+    assert page.run("document.querySelectorAll('script').length") == 1
+    assert page.run("document.querySelector('h2').textContent") == HOSTILE[0]
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    quiet(page, path)

@@ -150,10 +150,10 @@ def _commands(text: str) -> Markup:
 
 
 def _broken(name: str) -> Markup:
-    """A long name that breaks behind its slashes."""
+    """A long name that breaks before its slashes."""
     from markupsafe import Markup, escape
 
-    return Markup("/<wbr>").join(escape(visible(part)) for part in name.split("/"))
+    return Markup("<wbr>/").join(escape(visible(part)) for part in name.split("/"))
 
 
 @lru_cache(maxsize=1)

@@ -31,7 +31,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Cold:
-    """A cold inference: its number (from 1), the milliseconds of the host and of the stream, and its picture."""
+    """A cold inference: its number (from 1), milliseconds of host and stream, and of the first its picture."""
 
     number: int
     host_ms: float
@@ -126,12 +126,12 @@ def _shares(profile: Profiled) -> list[Share]:
 
 
 def _cold(profile: Profiled) -> list[Cold]:
-    """The cold inferences that were kept, each with its picture."""
+    """The cold inferences that were kept."""
     capture = profile.capture
     found = []
     for number, enqueue in enumerate(capture.sample[: capture.first_warm] if capture else (), start=1):
         span = iteration_of(enqueue).span_ns
         stream = None if span is None else span * _MS
         host = (enqueue.end - enqueue.start) * _MS
-        found.append(Cold(number, host, stream, timeline_of(spans_of(enqueue))))
+        found.append(Cold(number, host, stream, timeline_of(spans_of(enqueue)) if number == 1 else None))
     return found
