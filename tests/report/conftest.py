@@ -26,56 +26,18 @@ from dlaflow.types import (
     Confidence,
     Device,
     Finding,
-    Loadable,
     Measurement,
-    ModelInfo,
-    PlacedLayer,
     Placement,
     Provenance,
-    Summary,
-    Switch,
-    TargetInfo,
     Verdict,
 )
-from tests.report.made_profiles import HOSTILE
-
-TARGET = TargetInfo("agx-orin-64gb", "jetpack-5.1.1", "8.5.2", "v2", "int8", 32, "hybrid")
+from tests.report.made_profiles import HOSTILE, placed
 
 
 def why(rule: str, layer: str, message: str, fix: str) -> Finding:
     return Finding(
         rule, layer, Verdict.FALLBACK, message, "a kind of layer that the DLA knows", "another", "DLA guide", fix
     )
-
-
-def placed(rows: list[tuple[str, str, str, int]], findings: dict[str, Finding] | None = None) -> Placement:
-    """A placement from (name, kind, device, macs) rows of a chain; loadables and switches follow from the devices."""
-    layers: list[PlacedLayer] = []
-    loadables: list[list[str]] = []
-    switches: list[Switch] = []
-    before: PlacedLayer | None = None
-    for name, kind, device, macs in rows:
-        where = Device(device)
-        if where is Device.DLA and (before is None or before.device is not Device.DLA):
-            loadables.append([])
-        number = len(loadables) - 1 if where is Device.DLA else None
-        if number is not None:
-            loadables[number].append(name)
-        finding = (findings or {}).get(name)
-        verdict = Verdict.NATIVE if where is Device.DLA else Verdict.FALLBACK
-        layer = PlacedLayer(name, kind, [name], where, verdict, number, macs, 64, [finding] if finding else [])
-        if before is not None and before.device is not where:
-            switches.append(Switch(before.name, name, f"{before.name}_output", 65536))
-        layers.append(layer)
-        before = layer
-    total = sum(layer.macs for layer in layers)
-    dla = [layer for layer in layers if layer.device is Device.DLA]
-    share = sum(layer.macs for layer in dla) / total if total else 0.0
-    summary = Summary(
-        len(layers), len(dla), len(layers) - len(dla), 0, 0, share, len(loadables), len(loadables), len(switches), False
-    )
-    runs = [Loadable(index, names[0], names[-1], names, 1) for index, names in enumerate(loadables)]
-    return Placement(ModelInfo("m.onnx", "0" * 64, {"input": [32, 3, 32, 32]}), TARGET, summary, layers, runs, switches)
 
 
 def numbers(fp32: float, latency: float) -> list[Measurement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from dlaflow.profile.profile import profile_of
 from dlaflow.report.html import render
 from dlaflow.report.profile_page import render_profiles
 from dlaflow.report.records import RunRecord
-from tests.report.made_profiles import HOSTILE, capture_of, cold_profile, enqueue, logged_profile
+from dlaflow.types import Measurement, Provenance
+from tests.report.made_profiles import HOSTILE, capture_of, cold_profile, enqueue, logged_profile, placed
 
 
 def write(tmp_path: Path, run: RunRecord) -> Path:
@@ -198,7 +200,7 @@ def test_the_policy_stops_what_it_did_not_name(tmp_path: Path, walkthrough: RunR
     assert any("Content Security Policy" in error for error in page.errors)
 
 
-@pytest.mark.parametrize("name", ["walkthrough", "hostile_run", "measured_run", "profile_page"])
+@pytest.mark.parametrize("name", ["walkthrough", "hostile_run", "measured_run", "profile_page", "predicted_page"])
 def test_axe_finds_nothing_serious(tmp_path: Path, request: pytest.FixtureRequest, name: str, page) -> None:
     axe = os.environ.get("DLAFLOW_AXE")
     if not axe:
@@ -294,3 +296,38 @@ def test_hostile_names_stay_text_in_a_profile(tmp_path: Path, page) -> None:
     assert page.run("document.querySelector('h2').textContent") == HOSTILE[0]
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     quiet(page, path)
+
+
+@pytest.fixture
+def predicted_page(tmp_path: Path) -> Path:
+    """The board ran the pool on the GPU, which was predicted on the DLA."""
+    rows = [(name, "CONVOLUTION", "DLA", 10) for name in ("a", "b", "pool", "fc")]
+    made = placed(rows)
+    layers = [replace(layer, inputs=[f"t{at}"], outputs=[f"t{at + 1}"]) for at, layer in enumerate(made.layers)]
+    estimated = [Measurement("latency", "DLA with fallback", 5.0, "ms", 0, 1.0, provenance=Provenance.ESTIMATED)]
+    profile = logged_profile(replace(made, layers=layers))
+    times = (*profile.measurements, Measurement("latency", "logged", 7.0, "ms", 9))
+    path = tmp_path / "predicted.html"
+    path.write_text(render_profiles([replace(profile, measurements=times)], estimated), encoding="utf-8")
+    return path
+
+
+def test_prediction_and_measurement_layer_by_layer(predicted_page: Path, page) -> None:
+    page.open(predicted_page)
+    cells = "[...document.querySelectorAll('#v0-{} tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"
+    said = "pool: DLA cores do not support AVG Reduce operation."
+    assert page.run(cells.format("differing")) == [
+        ["pool", "CONVOLUTION", "DLA 0", "GPU", "differs", said],
+        ["fc", "CONVOLUTION", "DLA 0", "DLA 1", "regrouped", ""],
+    ]
+    assert [row[0] for row in page.run(cells.format("sides"))] == ["a", "b", "pool", "fc"]
+    sides = page.run("[...document.querySelectorAll('.sides tbody tr')].map((r) => r.textContent.trim())")
+    assert sides == ["Loadables12differs", "Switches02differs", "Latency5 ± 1 ms (estimated)7 msdiffers"]
+    page.run("document.querySelector('[data-filter=v0-sides]').closest('details').open = true")
+    page.run("document.querySelector('[data-filter=v0-sides]').focus()")
+    page.type("agrees")
+    rows = "[...document.getElementById('v0-sides').tBodies[0].rows].filter((r) => !r.hidden).length"
+    assert page.run(rows) == 2
+    page.click("[data-graph=v0] > summary")
+    assert page.run("document.querySelectorAll('[data-graph=v0] .node').length") == 4
+    quiet(page, predicted_page)

@@ -10,6 +10,7 @@ from dlaflow.profile.breakdown import TopLayer
 from dlaflow.profile.compare import Comparison, compare_profiles
 from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.profile.profile import Profiled
+from dlaflow.report.graph import graph_data
 from dlaflow.report.html import latency_source, render_page, view_of
 from dlaflow.report.profile_text import error_lines, factor_sentence, next_steps, notes, refusals, remarks, verdict
 from dlaflow.report.records import RunRecord, Variant, utc_now
@@ -44,9 +45,10 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
     comparison = compare_profiles(profiles) if len(profiles) > 1 else None
     variants = [_variant(each, estimated) for each in profiles]
     run = RunRecord(" vs ".join(each.name for each in profiles), utc_now(), variants=variants)
+    anchors = {f"v{index}": variant for index, variant in enumerate(variants)}
     views = [
-        view_of(variant, f"v{at}") | _told(profile)
-        for at, (variant, profile) in enumerate(zip(variants, profiles, strict=True))
+        view_of(variant, anchor) | _told(profile)
+        for (anchor, variant), profile in zip(anchors.items(), profiles, strict=True)
     ]
     placements = [variant.placement for variant in variants if variant.placement]
     return render_page(
@@ -58,6 +60,7 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
         headline=_headline(profiles, comparison),
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
+        graphs=graph_data(anchors),
     )
 
 
