@@ -71,8 +71,8 @@ def test_options_override_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert "orin-nx-16gb, TensorRT 10.3" in capsys.readouterr().out
 
 
-FAILED = """[E] [TRT] 10: [optimizer.cpp::computeCosts::3628] Error Code 10: Internal Error (Could not find any implementation \
-for node {ForeignNode[conv...relu]}.)
+FAILED = """[E] [TRT] 10: [optimizer.cpp::computeCosts::3628] Error Code 10: Internal Error (Could not find any \
+implementation for node {ForeignNode[conv...relu]}.)
 [E] Engine could not be created from network
 &&&& FAILED TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --fp16 --useDLACore=0 --allowGPUFallback
 """

@@ -35,7 +35,7 @@ STAMP = "[03/31/2022-10:00:00]"
 
 def log_of(dla: list[str], gpu: list[str], qps: float, precision: str = "FP32+INT8") -> str:
     """A log as trtexec 8.4 writes it, with the placement section and a summary."""
-    command = "trtexec --onnx=m.onnx --int8 --useDLACore=0 --allowGPUFallback"
+    command = f"trtexec --onnx=m.onnx --{precision[5:].lower()} --useDLACore=0 --allowGPUFallback"
     lines = [
         f"&&&& RUNNING TensorRT.trtexec [TensorRT v8400] # {command}",
         f"{STAMP} [I] === Build Options ===",
@@ -84,7 +84,7 @@ def test_the_walkthroughs_two_runs_and_their_cause() -> None:
     assert "GroupNorm" in comparison.cause
     assert "5 subgraphs, against 2" in comparison.cause
     rows = {row.quantity: row for row in comparison.rows}
-    assert rows["subgraphs"].values == (5.0, 2.0)
+    assert rows["loadables"].values == (5.0, 2.0)
     assert rows["throughput"].ratios[1] == pytest.approx(2.12, abs=0.01)
 
 
@@ -103,7 +103,7 @@ def test_trap_5_the_same_placement_at_another_speed_is_the_precision() -> None:
 
 
 def test_one_profile_cannot_be_compared() -> None:
-    with pytest.raises(UsageError, match="two profiles"):
+    with pytest.raises(UsageError, match="two runs"):
         compare_profiles([profiled("a", GROUPNORM)])
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from dlaflow.cli.terminal import styled
 from dlaflow.parse.nodes import foreign_ends
 from dlaflow.profile.changes import DeviceChange
-from dlaflow.profile.compare import Comparison
+from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.profile_text import factor_sentence, failure, headline, notes, refusals, remarks
+from dlaflow.report.comparison_text import cells_of, sentences
+from dlaflow.report.profile_text import failure, headline, notes, refusals, remarks
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-SCHEMA = "dlaflow.profile/1"
 _LONGEST = 48
 
 
@@ -117,7 +117,7 @@ def _cut(text: str, room: int) -> str:
 
 
 def comparison_view(comparison: Comparison) -> Group:
-    """Profiles side by side, ratios to the first, and the cause."""
+    """Runs side by side, ratios to the first, then what that means in words."""
     from rich.console import Group
     from rich.table import Table
 
@@ -125,13 +125,6 @@ def comparison_view(comparison: Comparison) -> Group:
     table.add_column("")
     for name in comparison.names:
         table.add_column(_short(name, _LONGEST), justify="right")
-    for row in comparison.rows:
-        cells = [f"{row.quantity} {f'({row.unit})' if row.unit else ''}".strip()]
-        for value, ratio in zip(row.values, row.ratios, strict=True):
-            times = "" if ratio is None or ratio == 1 else f" (x{ratio:.3g})"
-            cells.append("-" if value is None else f"{value:.5g}{times}")
+    for cells in cells_of(comparison):
         table.add_row(*cells)
-    parts: list[RenderableType] = [table]
-    if sentence := factor_sentence(comparison):
-        parts += ["", styled((sentence, "bold"))]
-    return Group(*parts)
+    return Group(table, "", *sentences(comparison))

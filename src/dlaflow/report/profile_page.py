@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dlaflow.placement.switches import edges
 from dlaflow.profile.breakdown import TopLayer
-from dlaflow.profile.compare import Comparison, compare_profiles
+from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.profile.profile import Profiled
+from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.graph import graph_data
 from dlaflow.report.html import latency_source, render_page, view_of
-from dlaflow.report.profile_text import error_lines, factor_sentence, next_steps, notes, refusals, remarks, verdict
-from dlaflow.report.records import RunRecord, Variant, utc_now
+from dlaflow.report.profile_run import run_of_profiles
+from dlaflow.report.profile_text import error_lines, next_steps, notes, refusals, remarks, verdict
 from dlaflow.report.timeline import Timeline, spans_of, timeline_of
 from dlaflow.types import Measurement
 
@@ -43,44 +43,26 @@ class Cold:
 def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> str:
     """The whole page; `estimated` is what was expected of the model beforehand."""
     comparison = compare_profiles(profiles) if len(profiles) > 1 else None
-    variants = [_variant(each, estimated) for each in profiles]
-    run = RunRecord(" vs ".join(each.name for each in profiles), utc_now(), variants=variants)
-    anchors = {f"v{index}": variant for index, variant in enumerate(variants)}
+    told = list(sentences(comparison)) if comparison else []
+    run = run_of_profiles(profiles, estimated)
+    anchors = {f"v{index}": variant for index, variant in enumerate(run.variants)}
     views = [
         view_of(variant, anchor) | _told(profile)
         for (anchor, variant), profile in zip(anchors.items(), profiles, strict=True)
     ]
-    placements = [variant.placement for variant in variants if variant.placement]
+    placements = [each.predicted for each in profiles if each.predicted]
     return render_page(
         "profile.html.j2",
         run=run,
         views=views,
         comparison=comparison,
+        cells=cells_of(comparison) if comparison else [],
+        told=told,
         sources=list(dict.fromkeys(each.measured.source for each in profiles if each.measured)),
-        headline=_headline(profiles, comparison),
+        headline=told[0] if told else verdict(profiles[0]),
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
         graphs=graph_data(anchors),
-    )
-
-
-def _headline(profiles: Sequence[Profiled], comparison: Comparison | None) -> str:
-    if comparison is None:
-        return verdict(profiles[0])
-    return factor_sentence(comparison) or "; ".join(f"{each.name}: {verdict(each)}" for each in profiles)
-
-
-def _variant(profile: Profiled, estimated: Sequence[Measurement]) -> Variant:
-    capture = profile.capture
-    spans = spans_of(capture.sample[capture.first_warm]) if capture and capture.first_warm < len(capture.sample) else []
-    return Variant(
-        profile.name,
-        "",
-        profile.predicted,
-        [*profile.measurements, *estimated],
-        edges(profile.predicted.layers) if profile.predicted else [],
-        profile.placement,
-        spans,
     )
 
 

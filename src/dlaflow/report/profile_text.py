@@ -7,7 +7,6 @@ from dlaflow.parse.log import Outcome, ValidatorMessage
 from dlaflow.parse.messages import is_harmless
 from dlaflow.parse.nodes import brace_groups, foreign_ends
 from dlaflow.parse.outcome import short
-from dlaflow.profile.compare import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
 from dlaflow.rules.registry import RULES
@@ -109,15 +108,6 @@ def lenient_names(lenient: tuple[tuple[str, str], ...]) -> str:
 def notes(profile: Profiled) -> list[str]:
     """What to know of the numbers and of the files."""
     return [note.text for note in profile.notes] + ([lenient_names(profile.lenient)] if profile.lenient else [])
-
-
-def factor_sentence(comparison: Comparison) -> str:
-    """Which of the first and the last profile is faster, by how much, and why; empty where nothing tells."""
-    if comparison.factor is None:
-        return comparison.cause
-    faster = comparison.names[-1] if comparison.factor >= 1 else comparison.names[0]
-    factor = max(comparison.factor, 1 / comparison.factor)
-    return f"{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip()
 
 
 def headline(profile: Profiled) -> str:
