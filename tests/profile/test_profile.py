@@ -11,6 +11,7 @@ import pytest
 from dlaflow.errors import InputError, UsageError
 from dlaflow.observed.names import parts_of
 from dlaflow.parse.exports import parse_profile, parse_times
+from dlaflow.parse.log import Outcome
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.profile.compare import compare_profiles
@@ -244,6 +245,14 @@ def test_changes_of_device_in_order_with_cost_tensors_and_reason() -> None:
     assert reasons[3] == "On the GPU: Softmax. The files do not say why."
     without = profiled("log", WITH_ROWS, ROWS.replace("/m/MatMul", "conv output reformatter 0"))
     assert without.changes[1].why.startswith("Only a reformat lies between")
+
+
+def test_files_that_tell_no_placement_say_what_does() -> None:
+    silent = "[I] Throughput: 5 qps\n"
+    assert "no_placement" in {note.code for note in profiled("x", silent).notes}
+    assert "no_placement" not in {note.code for note in profiled("x", GROUPNORM).notes}
+    failed = profile_of(Evidence("x", run=parse_log(silent).runs[0], outcome=Outcome("failed")))
+    assert "no_placement" not in {note.code for note in failed.notes}
 
 
 def test_lists_without_an_order_change_device_where_tensors_do() -> None:

@@ -59,18 +59,22 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
         cells=cells_of(comparison) if comparison else [],
         told=told,
         sources=list(dict.fromkeys(each.measured.source for each in profiles if each.measured)),
-        headline=told[0] if told else verdict(profiles[0]),
+        headline=told[0] if told else _capital(verdict(profiles[0])),
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
         graphs=graph_data(anchors),
     )
 
 
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
 def _told(profile: Profiled) -> dict[str, object]:
     """What the template asks of one profile, besides what it asks of every variant."""
     return {
         "profile": profile,
-        "verdict": verdict(profile),
+        "verdict": _capital(verdict(profile)),
         "errors": error_lines(profile.outcome),
         "steps": next_steps(profile.outcome),
         "remarks_of_run": remarks(profile.outcome),
