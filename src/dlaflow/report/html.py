@@ -24,7 +24,7 @@ from dlaflow.report.strip import run_label, strip_of
 from dlaflow.report.text import precisions_of
 from dlaflow.report.timeline import timeline_of
 from dlaflow.report.tradeoff import latency_of, tradeoff_of
-from dlaflow.report.units import byte_size, count, percent, si
+from dlaflow.report.units import byte_size, count, percent, plain, si
 from dlaflow.report.verdict import answer, headline, number
 from dlaflow.types import Verdict
 from dlaflow.version import __version__
@@ -152,10 +152,10 @@ def _commands(text: str) -> Markup:
 
 
 def _broken(name: str) -> Markup:
-    """A long name that breaks behind its slashes."""
+    """A long name that breaks before its slashes."""
     from markupsafe import Markup, escape
 
-    return Markup("/<wbr>").join(escape(visible(part)) for part in name.split("/"))
+    return Markup("<wbr>/").join(escape(visible(part)) for part in name.split("/"))
 
 
 @lru_cache(maxsize=1)
@@ -173,5 +173,5 @@ def _environment() -> Environment:
     environment.filters.update(
         percent=percent, si=si, bytes=byte_size, count=count, label=run_label, release=release_title
     )
-    environment.filters.update(commands=_commands, engine_name=engine_name, broken=_broken)
+    environment.filters.update(commands=_commands, engine_name=engine_name, broken=_broken, plain=plain)
     return environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlaflow.parse.failures import reasons
 from dlaflow.parse.log import Outcome, ValidatorMessage
 from dlaflow.parse.messages import is_harmless
-from dlaflow.parse.nodes import foreign_ends
+from dlaflow.parse.nodes import brace_groups, foreign_ends
 from dlaflow.parse.outcome import short
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
@@ -148,6 +148,8 @@ def engine_name(name: str) -> str:
         return f"reformat for {engine_name(served)}"
     if ends := foreign_ends(name):
         return ends[0] if ends[0] == ends[1] else f"{ends[0]} … {ends[1]}"
+    if name.startswith("{") and (members := [each for group in brace_groups(name) for each in group.members or ()]):
+        return members[0] if len(members) == 1 else f"{members[0]} … {members[-1]} ({len(members)} layers)"
     return name
 
 
