@@ -25,7 +25,7 @@ from dlaflow.report.json import (
     read_run,
     schema_of,
 )
-from dlaflow.report.profile_page import run_of_profiles
+from dlaflow.report.profile_run import run_of_profiles
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.types import Measurement
 
@@ -94,7 +94,7 @@ def _of_profile(profile: Profiled) -> LoadedRun:
     counts = {} if build is None else {"loadables": build.loadables, "switches": build.switches}
     told = [Measurement(name, side.name, value, "", 1) for name, value in counts.items() if value is not None]
     variants = [replace(each, measurements=[*each.measurements, *told]) for each in run.variants]
-    return LoadedRun(replace(run, variants=variants), [side])
+    return LoadedRun(replace(run, notices=[], variants=variants), [side])
 
 
 def _load(path: Path) -> list[LoadedRun]:

@@ -127,4 +127,4 @@ def comparison_view(comparison: Comparison, *, failures: bool = True) -> Group:
         table.add_column(_short(name, _LONGEST), justify="right")
     for cells in cells_of(comparison):
         table.add_row(*cells)
-    return Group(table, "", *sentences(comparison))
+    return Group(table, "", *sentences(comparison, failures=failures))

@@ -14,11 +14,6 @@ _SHOWN = 12
 """So many moved layers are listed."""
 
 
-def told_of(comparison: Comparison) -> tuple[tuple[str, ...], list[list[str]], list[str]]:
-    """What a page shows of a comparison: the names of the runs, the rows, the sentences."""
-    return comparison.names, cells_of(comparison), list(sentences(comparison))
-
-
 def cells_of(comparison: Comparison) -> list[list[str]]:
     """One row a quantity: its name, then a cell a run. How they ended comes first, then what they were built for."""
     rows = [["outcome", *map(_ended, comparison.outcomes)]] if any(comparison.outcomes) else []
@@ -45,21 +40,22 @@ def sentences(comparison: Comparison, *, failures: bool = True) -> Iterator[str]
         yield from failure(outcome)
     yield from (f"{doubt}." for doubt in comparison.doubts)
     for change in comparison.changes:
-        if told := speed(change):
-            yield told
+        yield from _speed(change)
         if change.same_network is not None or not failed.keys() & {change.before, change.after}:
             yield from _layers(change, f"{change.after} against {change.before}")
 
 
-def speed(change: Change) -> str:
-    """Which of the two is faster, by how much, and why; empty where nothing tells."""
+def _speed(change: Change) -> Iterator[str]:
     if change.factor is None:
-        return change.cause
+        if change.cause:
+            yield change.cause
+        return
     fast, slow = (change.after, change.before) if change.factor >= 1 else (change.before, change.after)
     factor = f"{max(change.factor, 1 / change.factor):.3g}"
     if factor == "1":
-        return f"{change.after} is as fast as {change.before}."
-    return f"{fast} is {factor} times as fast as {slow}. {change.cause}".rstrip()
+        yield f"{change.after} is as fast as {change.before}."
+    else:
+        yield f"{fast} is {factor} times as fast as {slow}. {change.cause}".rstrip()
 
 
 def _layers(change: Change, pair: str) -> Iterator[str]:

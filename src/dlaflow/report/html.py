@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.report.accuracy import accuracy_facts, accuracy_rows, accuracy_scale, damage_rows
 from dlaflow.report.against import against_of
-from dlaflow.report.comparison_text import told_of
+from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.graph import graph_data
 from dlaflow.report.grouping import group_findings, release_title
 from dlaflow.report.profile_text import engine_name
@@ -84,7 +84,7 @@ def render(run: RunRecord) -> str:
         run=run,
         views=[view_of(variant, anchor, scale) for anchor, variant in anchors.items()],
         headline=headline(run),
-        comparisons=[told_of(each) for each in run.comparisons],
+        comparisons=[(each.names, cells_of(each), list(sentences(each))) for each in run.comparisons],
         target=placements[0].target if placements else None,
         best={name: min((getattr(each, name) for each in on_dla), default=-1) for name in ("loadables", "switches")},
         precisions=precisions_of(run),
