@@ -25,7 +25,7 @@ class ConstantSelection(Rewrite):
         if image is None or made is None or not draft.is_float(node.input[0]):
             return None
         steps = draft.value(node, 4)
-        if node.op_type == "Slice" and (steps is None or np.all(steps > 0)):
+        if node.op_type == "Slice" and (steps is None or np.all(np.asarray(steps, np.int64) > 0)):
             return None
         if len(made) != 4 or 0 in made:
             return f"it makes {len(made)} dimensions of four"
