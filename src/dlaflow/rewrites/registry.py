@@ -13,7 +13,7 @@ from dlaflow.rewrites.convolution_parts import ConvolutionParts
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
-from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
+from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, IdleClamp, LeakyByElements
 from dlaflow.rewrites.padding import Padding
 from dlaflow.rewrites.pooling_windows import PoolingWindows
 from dlaflow.rewrites.reductions import ChannelReduction, MaxPooling, MeanPooling
@@ -26,6 +26,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     MaxPooling,
     FullyConnected,
     BatchNormFolding,
+    IdleClamp,
     HardActivation,
     ClipByElements,
     LeakyByElements,
