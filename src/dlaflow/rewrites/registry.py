@@ -16,7 +16,7 @@ from dlaflow.rewrites.cumulative_sum import CumulativeSum
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
-from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
+from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, IdleClamp, LeakyByElements
 from dlaflow.rewrites.masks import ComparisonByStep, LogicInFloats, SelectByMask
 from dlaflow.rewrites.padding import Padding
 from dlaflow.rewrites.pooling_windows import PoolingWindows
@@ -31,6 +31,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     MaxPooling,
     FullyConnected,
     BatchNormFolding,
+    IdleClamp,
     HardActivation,
     ClipByElements,
     LeakyByElements,
