@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import onnx
 
 from dlaflow.errors import InputError
 from dlaflow.files import is_stream, together, write_atomic
@@ -23,6 +25,7 @@ from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare,
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, work_of
+from dlaflow.rewrites.simplify import Slimmed, simplify
 from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
@@ -34,11 +37,15 @@ _TAKEN_BACK = 8
 
 @dataclass(frozen=True)
 class Fixed:
-    """The rewritten model with its report; the draft is what a cut works on."""
+    """The rewritten model with its report; the draft is what a cut works on.
+
+    `file` is the model where it was simplified and nothing else, with its open sizes open; else it is empty.
+    """
 
     report: FixReport
     draft: Draft
     placement: Placement
+    file: bytes = field(default=b"", repr=False)
 
 
 def fix(path: Path, target: Target, config: FixConfig, progress: Progress = silent) -> Fixed:
@@ -50,17 +57,22 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     with progress(f"Fixing {path.name}", None) as task:
         model = load_model(path)
         start, frozen = load_draft(model, target.batch, target.shapes)
-        target = replace(target, shapes=())  # the draft holds them; a rewrite may rename or drop an input
+        asked, target = (
+            target,
+            replace(target, shapes=()),
+        )  # the draft holds them; a rewrite may rename or drop an input
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
         search = replace(search, work=work_of(before))
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
-        changed = change_normalizations(start, search, config)
-        found, evidence, taken_back = _proven(path, start, changed, search, config)
+        slim = simplify(model, start, asked, search, config) if config.simplify else Slimmed(start)
+        changed = change_normalizations(slim.draft, search, config)
+        found, evidence, taken_back = _proven(path, slim.draft, changed, search, config)
     draft, bound = finish(found.draft), bound_of(config.allow, start)
     placement = found.placement
+    alone = config.allow is Safety.NOTHING and not config.output_4d and bool(slim.file)
     report = FixReport(
         model=str(path),
         sha256=model.sha256,
@@ -69,17 +81,17 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         allow=config.allow.value,
         before=before.summary,
         after=placement.summary,
-        applied=[*changed.applied, *(step.applied for step in found.steps)],
-        refused=[*changed.refused, *taken_back, *found.refused],
+        applied=[*slim.applied, *changed.applied, *(step.applied for step in found.steps)],
+        refused=[*slim.refused, *changed.refused, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
         bound=bound.relative,
         floor=bound.floor,
         seconds=round(time.monotonic() - began, 2),
-        frozen_inputs=list(frozen),
+        frozen_inputs=list(frozen) if not alone or asked.shapes or asked.batch else [],
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
     )
-    return Fixed(report, draft, placement)
+    return Fixed(report, draft, placement, slim.file if alone else b"")
 
 
 def _accuracy_after(draft: Draft, changed: Changed, config: FixConfig) -> list[Measurement]:
@@ -92,7 +104,7 @@ def _accuracy_after(draft: Draft, changed: Changed, config: FixConfig) -> list[M
 
 def write(fixed: Fixed, out: Path) -> Fixed:
     """Write the model, with its origin in the metadata, and note the path in the report."""
-    proto = fixed.draft.proto()
+    proto = onnx.load_from_string(fixed.file) if fixed.file else fixed.draft.proto()
     origin = {
         "dlaflow.source_sha256": fixed.report.sha256,
         "dlaflow.rewrites": "; ".join(f"{each.rewrite} x{len(each.sites)}" for each in fixed.report.applied),
@@ -194,7 +206,7 @@ def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fi
     placement = check_model(backbone.model(out), replace(target, shapes=()))
     with together():
         write_atomic(post_out, post.proto().SerializeToString())
-        written = write(replace(fixed, draft=backbone), out)
+        written = write(replace(fixed, draft=backbone, file=b""), out)
     outputs = meanings(fixed.draft, post, backbone.outputs)
     cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative, outputs)
     report = replace(written.report, cut=cut, remaining=_remaining(placement))
