@@ -59,7 +59,7 @@ def test_shape_arithmetic_goes_and_all_else_keeps_its_name(build: Callable[..., 
     assert {node.output[0] for node in after.graph.node} <= {node.output[0] for node in before.graph.node}
     x = np.random.default_rng(1).standard_normal((3, 4, 8, 8)).astype(np.float32)
     runs = [onnxruntime.InferenceSession(file).run(None, {"x": x})[0] for file in (path, out)]
-    np.testing.assert_allclose(*runs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-5, atol=1e-6)
     onnx.checker.check_model(out, full_check=True)
 
 
@@ -71,7 +71,7 @@ def test_an_open_batch_stays_open(build: Callable[..., Path], tmp_path: Path) ->
     for batch in (1, 5):
         x = np.random.default_rng(1).standard_normal((batch, 4, 8, 8)).astype(np.float32)
         runs = [onnxruntime.InferenceSession(file).run(None, {"x": x})[0] for file in (path, out)]
-        np.testing.assert_allclose(*runs, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(runs[0], runs[1], rtol=1e-5, atol=1e-6)
 
 
 def test_sizes_that_are_named_are_put_in(build: Callable[..., Path], tmp_path: Path) -> None:
