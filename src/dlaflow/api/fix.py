@@ -34,8 +34,9 @@ _TESTED = 2000
 class FixOptions:
     """How far to go."""
 
-    allow: Literal["exact", "tolerance", "data", "retrain"] = "exact"
-    """exact (the same algebra), tolerance (bounded approximations too), data (frozen statistics too), retrain."""
+    allow: Literal["nothing", "exact", "tolerance", "data", "retrain"] = "exact"
+    """nothing (no rewrite: for --simplify or --cut alone), exact (the same algebra), tolerance (bounded approximations
+    too), data (frozen statistics too), retrain."""
     max_drop: float = 1.0
     """How many points of accuracy frozen statistics may cost."""
     cut: str | Sequence[str] | None = None
@@ -44,6 +45,8 @@ class FixOptions:
     """Let outputs become (N, C, 1, 1): saves the last switch, which brings them back to (N, C)."""
     input_shape: str | Sequence[int] | None = None
     """The same as --shape for the first input, without name and batch: 3x224x224."""
+    simplify: bool = False
+    """Fold shape arithmetic, constants and copies away with onnxslim first."""
     dry_run: bool = False
     """List the rewrites with their gains; write and run nothing."""
     unroll: int = 0
@@ -52,6 +55,8 @@ class FixOptions:
     """Write the file even where it is no better than the model."""
 
     def __post_init__(self) -> None:
+        if self.allow == "nothing" and not (self.simplify or self.cut or self.output_4d):
+            raise UsageError("nothing is left to do", expected="--simplify, --cut or --output-4d with --allow nothing")
         if not 0 <= self.unroll <= _MOST_STEPS:
             raise UsageError("--unroll makes no sense", expected=f"0 to {_MOST_STEPS} steps", received=self.unroll)
         if self.max_drop < 0:
@@ -90,8 +95,8 @@ def fix_model(
     from dlaflow.rewrites.fix import write, write_cut
     from dlaflow.rewrites.search import FixConfig
 
-    if options.allow not in ("exact", "tolerance", "data"):
-        raise unknown_name("safety class", options.allow, ("exact", "tolerance", "data"))
+    if options.allow not in (known := ("nothing", "exact", "tolerance", "data")):
+        raise unknown_name("safety class", options.allow, known)
     target, inputs = with_input_shape(target, model, options), inputs or RealInputs()
     config = FixConfig(
         allow=Safety(options.allow),
@@ -101,6 +106,7 @@ def fix_model(
         tested=inputs.tested,
         max_drop=options.max_drop,
         dry_run=options.dry_run,
+        simplify=options.simplify,
         unroll=options.unroll,
     )
     fixed = run_fix(model, target, config, progress)

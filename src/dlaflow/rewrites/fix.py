@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import onnx
 
 from dlaflow.errors import InputError
 from dlaflow.files import is_stream, together, write_atomic
@@ -19,11 +21,12 @@ from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.meanings import meanings
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
-from dlaflow.rewrites.older_opset import in_opset
+from dlaflow.rewrites.older_opset import Older, in_opset
 from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, score_of, work_of
+from dlaflow.rewrites.simplify import Slimmed, simplify
 from dlaflow.rules.reading import contradictions, no_engine
 from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
@@ -35,11 +38,15 @@ _TAKEN_BACK = 8
 
 @dataclass(frozen=True)
 class Fixed:
-    """The rewritten model with its report; the draft is what a cut works on."""
+    """The rewritten model with its report; the draft is what a cut works on.
+
+    `file` is the model where it was simplified and nothing else, with its open sizes open; else it is empty.
+    """
 
     report: FixReport
     draft: Draft
     placement: Placement
+    file: bytes = field(default=b"", repr=False)
 
 
 def fix(path: Path, target: Target, config: FixConfig, progress: Progress = silent) -> Fixed:
@@ -51,17 +58,21 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     with progress(f"Fixing {path.name}", None) as task:
         model = load_model(path)
         start, frozen = load_draft(model, target.batch, target.shapes)
-        target = replace(target, shapes=())  # the draft holds them; a rewrite may rename or drop an input
+        asked, target = (
+            target,
+            replace(target, shapes=()),
+        )  # the draft holds them; a rewrite may rename or drop an input
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
         search = replace(search, work=work_of(before))
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
-        older = in_opset(start, target.release.max_opset)
-        start = older.draft
-        changed = change_normalizations(start, search, config)
-        found, evidence, taken_back = _proven(path, start, changed, search, config)
+        slim = simplify(model, start, asked, search, config) if config.simplify else Slimmed(start)
+        alone = config.allow is Safety.NOTHING and not config.output_4d and bool(slim.file)
+        older = Older(slim.draft) if alone else in_opset(slim.draft, target.release.max_opset)
+        changed = change_normalizations(older.draft, search, config)
+        found, evidence, taken_back = _proven(path, older.draft, changed, search, config)
     draft, bound = finish(found.draft), bound_of(config.allow, start)
     placement = found.placement
     report = FixReport(
@@ -72,18 +83,18 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         allow=config.allow.value,
         before=before.summary,
         after=placement.summary,
-        applied=[*older.applied, *changed.applied, *(step.applied for step in found.steps)],
-        refused=[*older.refusals, *changed.refused, *taken_back, *found.refused],
+        applied=[*slim.applied, *older.applied, *changed.applied, *(step.applied for step in found.steps)],
+        refused=[*slim.refused, *older.refusals, *changed.refused, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
         bound=bound.relative,
         floor=bound.floor,
-        improved=bool(frozen) or score_of(placement, search.work).beats(score_of(before, search.work)),
+        improved=bool(frozen) or alone or score_of(placement, search.work).beats(score_of(before, search.work)),
         seconds=round(time.monotonic() - began, 2),
-        frozen_inputs=list(frozen),
+        frozen_inputs=list(frozen) if not alone or asked.shapes or asked.batch else [],
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
     )
-    return Fixed(report, draft, placement)
+    return Fixed(report, draft, placement, slim.file if alone else b"")
 
 
 def _accuracy_after(draft: Draft, changed: Changed, config: FixConfig) -> list[Measurement]:
@@ -101,7 +112,7 @@ def write(fixed: Fixed, out: Path, *, anyway: bool = True) -> Fixed:
     """
     if not (anyway or fixed.report.improved):
         return fixed
-    proto = fixed.draft.proto()
+    proto = onnx.load_from_string(fixed.file) if fixed.file else fixed.draft.proto()
     origin = {
         "dlaflow.source_sha256": fixed.report.sha256,
         "dlaflow.rewrites": "; ".join(f"{each.rewrite} x{len(each.sites)}" for each in fixed.report.applied),
@@ -205,7 +216,7 @@ def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target, *, an
     placement = check_model(backbone.model(out), replace(target, shapes=()))
     with together():
         write_atomic(post_out, post.proto().SerializeToString())
-        written = write(replace(fixed, draft=backbone), out)
+        written = write(replace(fixed, draft=backbone, file=b""), out)
     outputs = meanings(fixed.draft, post, backbone.outputs)
     cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative, outputs)
     report = replace(written.report, cut=cut, remaining=_remaining(placement))

@@ -28,6 +28,7 @@ from dlaflow.rewrites.time_major import time_major
 Array = NDArray[np.generic]
 _ANY = Bound(math.inf, math.inf)
 BOUNDS = {
+    Safety.NOTHING: Bound(1e-4, 5e-5),
     Safety.EXACT: Bound(1e-4, 5e-5),
     Safety.TOLERANCE: Bound(5e-2, 2.5e-2),
     Safety.DATA: _ANY,

@@ -73,7 +73,7 @@ class FixConfig:
     `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
     and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
     right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on. Recurrences
-    of at most `unroll` steps are unrolled.
+    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first.
     """
 
     allow: Safety = Safety.EXACT
@@ -83,6 +83,7 @@ class FixConfig:
     tested: int = 0
     max_drop: float = 1.0
     dry_run: bool = False
+    simplify: bool = False
     unroll: int = 0
 
 
