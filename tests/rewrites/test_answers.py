@@ -33,7 +33,6 @@ BY_HAND = {
     "DLA281": "no rewrite yet",
     "DLA282": "`dlaflow fix` drops it when it reads the model",
     "DLA283": "no rewrite yet",
-    "DLA284": "`dlaflow fix` folds it when it reads the model",
     "DLA290": "`dlaflow cache from-qdq` does it",
 }
 
