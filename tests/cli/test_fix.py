@@ -103,6 +103,45 @@ def test_real_images_join_the_proof(model: Path, tmp_path: Path, capsys: pytest.
     assert "12 images: " in capsys.readouterr().out
 
 
+def test_images_of_another_size_are_told_as_such(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((4, 3, 8, 20), np.uint8))
+    assert main(["fix", str(model), "-o", str(tmp_path / "o.onnx"), "--data", str(tmp_path / "images.npy")]) == 2
+    said = capsys.readouterr().err
+    assert "expected 3x16x16 (channels x height x width), received 3x8x20" in said
+
+
+def test_several_inputs_have_a_shape_each_and_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        two (float[N,3,H,W] a, float[N,3,K,L] b) => (float[N,3,H,W] y) {
+            g = GlobalAveragePool(b)
+            y = Add(a, g)
+        }"""
+    path, out = tmp_path / "two.onnx", tmp_path / "fixed.onnx"
+    onnx.save(parser.parse_model(text), path)
+    shapes = ["--shape", "a:1x3x8x8", "--shape", "b:1x3x4x6"]
+    assert main(["fix", str(path), "-o", str(out), *shapes]) == 0
+    inputs = onnx.load(out).graph.input
+    sizes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs]
+    assert sizes == [[1, 3, 8, 8], [1, 3, 4, 6]]
+    said = capsys.readouterr()
+    assert "fixed the open dimensions of a, b" in said.out
+    assert ": 0 in" not in said.err
+    np.save(tmp_path / "images.npy", np.zeros((4, 3, 8, 8), np.uint8))
+    assert main(["fix", str(path), "-o", str(out), *shapes, "--data", str(tmp_path / "images.npy")]) == 2
+    assert "received a, b" in capsys.readouterr().err
+
+
+def test_what_comes_is_not_called_a_removal() -> None:
+    from dlaflow.report.fix_text import _gain
+    from dlaflow.rewrites.records import Gain
+
+    assert _gain(Gain(2, -1, 0, 1)) == "removes 2 switches, 1 GPU layer, adds 1 loadable"
+    assert _gain(Gain(0, -2, 0, 0)) == "adds 2 loadables"
+    assert "build on it" in _gain(Gain(0, 0, 5, 0))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

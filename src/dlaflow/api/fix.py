@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from dlaflow.api.claims import OutFile
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError, UsageError, unknown_name
+from dlaflow.fixed_shape import as_text
 from dlaflow.progress import Progress, silent
 from dlaflow.targets.options import TargetOptions
 
@@ -182,14 +183,35 @@ def real_inputs(
     from dlaflow.quantize.model import network_inputs
 
     target = with_input_shape(target, model, options)
-    known = network_inputs(as_model(model, target.shapes).proto)[:1]
+    known = network_inputs(as_model(model, target.shapes).proto)
+    if len(known) > 1:
+        raise InputError(
+            "images feed a model of one input",
+            expected="no --data for a model of several",
+            received=", ".join(each.name for each in known),
+            then="Without --data the proof takes random numbers.",
+        )
     batch = batch_of(model, target)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
+    _refuse_other_sizes(images[:1].shape[1:], known)
     if options.allow != "data":
         return inputs_of(images, None, batch)
     test = select(source.data, replace(reading, samples=_TESTED), known, train=False, progress=progress)
     return inputs_of(images, test, batch)
+
+
+def _refuse_other_sizes(received: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
+    """Raise InputError for images that do not have the size of the model's input, both without the batch."""
+    fits = len(received) == len(expected)
+    if not fits or any(size not in (None, given) for size, given in zip(expected, received, strict=True)):
+        axes = " (channels x height x width)" if len(expected) == 3 else ""
+        raise InputError(
+            "the images do not have the size of the model's input",
+            expected=f"{as_text(expected)}{axes}",
+            received=as_text(received),
+            then="Give images of that size, or the size that they have as --shape where the model leaves it open.",
+        )
 
 
 def batch_of(model: Path, target: Target) -> int:

@@ -28,7 +28,7 @@ def fix_text(report: FixReport) -> str:
     lines = [
         f"{report.model} on {target.board}, TensorRT {target.tensorrt}, {target.precision}, allowing {report.allow}",
         "",
-        *_before_after(report.before, report.after),
+        *_before_after(report),
     ]
     if report.frozen_inputs:
         lines.append(f"  fixed the open dimensions of {', '.join(report.frozen_inputs)}, batch {target.batch}")
@@ -51,7 +51,8 @@ def fix_text(report: FixReport) -> str:
             f"  both chained differ from the whole by {cut.relative:.1e} of the largest output",
         ]
     lines += _refusals(report.refused)
-    lines += _remaining(report.remaining)
+    alone = report.target.mode == "standalone"
+    lines += _remaining(report.remaining, "Still in the way of a standalone build:" if alone else "Still on the GPU:")
     lines += _proof(report)
     for number in report.measurements:
         lines.append(f"  {number.quantity} {number.subject}: {number.value:.2f} {number.unit} ({number.n:,} images)")
@@ -77,13 +78,17 @@ def _handed_over(tensor: CutTensor) -> list[str]:
     return wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="        ")
 
 
-def _before_after(before: Summary, after: Summary) -> list[str]:
-    rows = (
+def _before_after(report: FixReport) -> list[str]:
+    before, after = report.before, report.after
+    rows = [
         ("switches", str(before.switches), str(after.switches)),
         ("loadables", str(before.loadables), str(after.loadables)),
         ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
         ("multiply-accumulates on the DLA", *(_share(each.dla_mac_share) for each in (before, after))),
-    )
+    ]
+    if report.target.mode == "standalone":
+        possible = ["yes" if each.standalone_ok else "no" for each in (before, after)]
+        rows.append(("standalone build possible", possible[0], possible[1]))
     return [f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows]
 
 
@@ -99,12 +104,11 @@ def _share(share: float | None) -> str:
 
 
 def _gain(gain: Gain) -> str:
-    parts = [
-        count(number, name)
-        for number, name in ((gain.switches, "switch"), (gain.loadables, "loadable"), (gain.gpu_layers, "GPU layer"))
-        if number
-    ]
-    return f"removes {', '.join(parts)}" if parts else "removes no switch by itself; the next ones build on it"
+    numbers = ((gain.switches, "switch"), (gain.loadables, "loadable"), (gain.gpu_layers, "GPU layer"))
+    gone = ", ".join(count(number, name) for number, name in numbers if number > 0)
+    come = ", ".join(count(-number, name) for number, name in numbers if number < 0)
+    parts = [f"removes {gone}"] * bool(gone) + [f"adds {come}"] * bool(come)
+    return ", ".join(parts) or "removes no switch by itself; the next ones build on it"
 
 
 def _refusals(refused: list[Refused]) -> list[str]:
@@ -121,7 +125,7 @@ def _refusals(refused: list[Refused]) -> list[str]:
     return lines
 
 
-def _remaining(findings: list[Finding]) -> list[str]:
+def _remaining(findings: list[Finding], head: str) -> list[str]:
     lines = [""]
     for unread in no_engine(findings):
         text = f"Still not read: {unread.message} ({unread.rule}). {unread.fix}"
@@ -132,9 +136,10 @@ def _remaining(findings: list[Finding]) -> list[str]:
             grouped[finding.rule].append(finding)
     if not grouped:
         return lines if len(lines) > 1 else []
-    lines += ["Still on the GPU:"]
+    lines += [head]
     for rule, found in list(grouped.items())[:_SHOWN]:
-        lines += _wrapped(f"{rule} x{len(found)}, first {found[0].layer}: {found[0].message}")
+        where = f" x{len(found)}, first {found[0].layer}" if found[0].layer else ""
+        lines += _wrapped(f"{rule}{where}: {found[0].message}")
     return lines
 
 

@@ -27,10 +27,10 @@ from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, score_of, work_of
 from dlaflow.rewrites.simplify import Slimmed, simplify
+from dlaflow.rules.limits_of_model import leftovers
 from dlaflow.rules.reading import contradictions, no_engine
-from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
-from dlaflow.types import Device, Finding, Measurement, Placement, Provenance
+from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict
 
 _TAKEN_BACK = 8
 """How often a search begins again without what was taken back; then what holds of the last one is kept."""
@@ -193,9 +193,18 @@ def _guilty(steps: Sequence[Taken], start: Draft, search: Search, proof: Proof) 
 
 
 def _remaining(placement: Placement) -> list[Finding]:
-    """What the release's parser still does not read, and the first reason of each layer that still runs on the GPU."""
-    reasons = [against(layer) for layer in placement.layers if layer.device is Device.GPU]
-    return [*no_engine(placement.findings), *(found[0] for found in reasons if found)]
+    """What the release's parser still does not read, and the first reason of each layer that still runs on the GPU.
+
+    In standalone mode what such a build ends at: constants too, and what speaks against the whole.
+    """
+    found = no_engine(placement.findings)
+    if placement.target.mode == "standalone":
+        found = [each for each in placement.findings if each.verdict in (Verdict.FALLBACK, Verdict.UNKNOWN)]
+        left = leftovers(placement)
+    else:
+        left = [layer for layer in placement.layers if layer.device is Device.GPU]
+    reasons = [[each for each in layer.findings if each.verdict is not Verdict.NATIVE] for layer in left]
+    return [*found, *(each[0] for each in reasons if each)]
 
 
 def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target, *, anyway: bool = True) -> Fixed:

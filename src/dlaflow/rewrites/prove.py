@@ -288,6 +288,10 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
         second = np.asarray(new[name], np.float64)
         if not first.size and not second.size:
             continue
+        if _follows(name, before.watch, after.watch, new):
+            equal = f"{(first == second).mean():.2%}" if first.shape == second.shape else "another number"
+            seen.notes.append(f"{name} follows from what its decisions read; {equal} of its values are equal")
+            continue
         if first.size != second.size or not np.isfinite(second).all():
             seen.spots[name] = _Spot(math.inf, float(np.abs(first).max(initial=0.0)), math.inf, "size", ended=False)
             continue
@@ -300,6 +304,14 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
     if len(before.outputs) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
         seen.same, seen.images = int((best[0] == best[1]).sum()), len(best[0])
     return seen
+
+
+def _follows(name: str, before: Watch | None, after: Watch | None, new: Mapping[str, Array]) -> bool:
+    """Whether an output is made by the same nodes of both models from tensors that are compared themselves."""
+    if before is None or after is None or name not in before.decided:
+        return False
+    found = before.decided[name]
+    return found == after.decided.get(name) and all(label in new for label in found.labels)
 
 
 def _parts_of(seen: Watch | None, name: str) -> tuple[tuple[Part, ...], Places | None]:
