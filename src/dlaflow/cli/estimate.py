@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +19,9 @@ from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.targets.target import Target as KnownTarget
 
+if TYPE_CHECKING:
+    from dlaflow.estimate.answer import Estimate
+
 
 @group
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Estimating(EstimateOptions):
     json: Written | None = None
     """Write the estimate to this file (schema dlaflow.estimate/1; with --against dlaflow.estimates/1)."""
     html: Written | None = None
-    """With --against: write the table as a page of its own to this file."""
+    """Write the estimate, or the table of --against, as a page of its own to this file."""
     quiet: Quiet = False
 
 
@@ -65,25 +69,26 @@ def estimate(
     if among.asked:
         _table(model, on.target(), how, among)
         return
-    if how.html:
-        raise UsageError("--html is the page of a table", expected="--against, or a list such as --boards all")
-    found = estimate_model(model, on.target(), how)
+    target = on.target()
+    found = estimate_model(model, target, how)
     if found.learned and not how.quiet:
         learned = found.learned
         for name, before, after in zip(learned.samples, learned.before, learned.after, strict=True):
             sys.stdout.write(f"learned from {name}: {before:+.0%} off before, {after:+.0%} now\n")
         sys.stdout.write(f"stored in {learned.stored}\n\n")
     say_unread(found.placement, quiet=how.quiet)
-    if how.json:
-        write_atomic(how.json, estimate_json(found.estimate, str(model)))
+    with together():
+        if how.json:
+            write_atomic(how.json, estimate_json(found.estimate, str(model)))
+        if how.html:
+            _write_page(how.html, model, [(target.release.name, found.estimate)], ())
     if not how.quiet:
         sys.stdout.write(estimate_text(found.estimate, str(model)) + "\n")
 
 
 def _table(model: Path, target: KnownTarget, how: Estimating, among: Against) -> None:
     from dlaflow.api.estimate_table import estimate_table
-    from dlaflow.report.estimate_table import estimate_table_page, estimate_table_text
-    from dlaflow.report.records import utc_now
+    from dlaflow.report.estimate_table import estimate_table_text
 
     if how.learn:
         raise UsageError("--learn is for one target", received="also a table of many")
@@ -93,6 +98,13 @@ def _table(model: Path, target: KnownTarget, how: Estimating, among: Against) ->
         if how.json:
             write_atomic(how.json, estimates_json(found, str(model)))
         if how.html:
-            write_atomic(how.html, estimate_table_page(str(model), rows, found.left_out, utc_now()))
+            _write_page(how.html, model, rows, found.left_out)
     if not how.quiet:
         sys.stdout.write(estimate_table_text(str(model), rows, found.left_out) + "\n")
+
+
+def _write_page(path: Path, model: Path, rows: Sequence[tuple[str, Estimate]], left_out: Sequence[str]) -> None:
+    from dlaflow.report.estimate_table import estimate_table_page
+    from dlaflow.report.records import utc_now
+
+    write_atomic(path, estimate_table_page(str(model), rows, left_out, utc_now()))
