@@ -75,6 +75,7 @@ def fix_model(
     Raises UsageError for options that make no sense, InputError for an unusable model, EnvironmentLacksError without
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
+    from dlaflow.api.gain import choice_of_devices
     from dlaflow.rewrites.base import Safety
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
@@ -95,7 +96,7 @@ def fix_model(
     fixed = run_fix(model, target, config, progress)
     if out is not None and not options.dry_run:
         fixed = write(fixed, out) if options.cut is None else write_cut(fixed, out, _tensors(options.cut), target)
-    return fixed.report
+    return replace(fixed.report, move=choice_of_devices(fixed, target))
 
 
 def _tensors(cut: str | Sequence[str]) -> list[str]:

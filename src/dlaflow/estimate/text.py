@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shlex import quote
 
-from dlaflow.estimate.answer import Estimate, Range
+from dlaflow.estimate.answer import Estimate, Move, Range
 from dlaflow.visible import text_of
 
 
@@ -54,17 +54,17 @@ def _what_if(found: Estimate) -> list[str]:
         lines.append(f"  in {other:<45}{span(found.other_precision)} ms{slow}")
     if found.sparse:
         lines.append(f"  {'with 2:4 sparse weights':<48}{span(found.sparse)} ms")
-    return ["What if:", *lines, *_moved(found), ""] if lines or found.move else []
+    if found.move:
+        lines += move_text(found.move)
+    return ["What if:", *lines, ""] if lines else []
 
 
-def _moved(found: Estimate) -> list[str]:
+def move_text(move: Move) -> list[str]:
     """What is cheaper on the GPU, and the words for `build` that leave it there."""
-    move = found.move
-    if move is None or found.latency is None:
-        return []
     what = f"{', '.join(move.kinds)} on the GPU, {len(move.layers)} layers"
+    before = move.after + move.gain.value
     return [
-        f"  {what:<48}{_short(move.after)} instead of {_short(found.latency.value)} ms, {span(move.gain)} ms less",
+        f"  {what:<48}{_short(move.after)} instead of {_short(before)} ms, {span(move.gain)} ms less",
         "  Leave them there: `dlaflow build` with",
         "    --layer-device " + " ".join(map(quote, move.layer_devices())),
         "  or trtexec with",

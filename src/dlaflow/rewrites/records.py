@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dlaflow.estimate.answer import Move
 from dlaflow.types import Finding, Measurement, Summary, TargetInfo
 
 
@@ -82,3 +83,5 @@ class FixReport:
     frozen_inputs: list[str] = field(default_factory=list)
     cut: Cut | None = None
     measurements: list[Measurement] = field(default_factory=list)
+    move: Move | None = None
+    """What the build is better told to leave on the GPU, whatever was rewritten."""
