@@ -91,6 +91,7 @@ def fix_model(
     Raises UsageError for options that make no sense, InputError for an unusable model, EnvironmentLacksError without
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
+    from dlaflow.api.gain import choice_of_devices
     from dlaflow.rewrites.base import Safety
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
@@ -117,7 +118,7 @@ def fix_model(
             fixed = write(fixed, out, anyway=anyway)
         else:
             fixed = write_cut(fixed, out, _tensors(options.cut), target, anyway=anyway)
-    return fixed.report
+    return replace(fixed.report, move=choice_of_devices(fixed, target))
 
 
 def _tensors(cut: str | Sequence[str]) -> list[str]:
@@ -194,7 +195,7 @@ def real_inputs(
     batch = batch_of(model, target)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
-    _refuse_other_sizes(images[:1].shape[1:], known)
+    _refuse_other_sizes(first_of(images), known[0].shape)
     if options.allow != "data":
         return inputs_of(images, None, batch)
     test = select(source.data, replace(reading, samples=_TESTED), known, train=False, progress=progress)

@@ -87,7 +87,7 @@ def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clock
         mode=name,
         dla_mhz=dla,
         dram_share=(extra.dram_share if extra else 1.0) * _memory_share(board),
-        gpu=_gpu(board, listed, extra),
+        gpu=_gpu(board, name, listed, extra),
         gpu_generation=GPU_GENERATION.get(board.soc),
         note=note or "nobody published the DLA clock of this mode",
         cpu_share=extra.cpu_share if extra else 1.0,
@@ -109,7 +109,7 @@ def power_modes(board: Board) -> tuple[str, ...]:
     return tuple(dict.fromkeys([FULL_MODE, *_MODE.findall(words)]))
 
 
-def _gpu(board: Board, listed: PowerMode | None, extra: _Mode | None) -> GpuHardware | None:
+def _gpu(board: Board, mode: str, listed: PowerMode | None, extra: _Mode | None) -> GpuHardware | None:
     """The GPU's rates; None when the board's are unknown, or the mode is not the full one and its share is unknown."""
     full = board.gpu.int8_tops_dense or board.gpu.int8_tops or _half(board.gpu.int8_tops_sparse)
     memory, processors = board.memory.dram_gb_s, board.gpu.sm
@@ -120,7 +120,7 @@ def _gpu(board: Board, listed: PowerMode | None, extra: _Mode | None) -> GpuHard
         tops = listed.gpu_int8_sparse_tops.value / 2
     elif extra:
         tops *= extra.gpu_share
-    elif listed is None and board.power_mode:
+    elif listed is None and mode not in (FULL_MODE, SUPER_MODE):
         return None
     if extra is None:
         return GpuHardware(tops, processors.value, memory.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+from dlaflow.estimate.text import move_text
 from dlaflow.files import record_json
 from dlaflow.report.units import count
 from dlaflow.rewrites.records import CutTensor, FixReport, Gain, Refused
@@ -56,6 +57,8 @@ def fix_text(report: FixReport) -> str:
     lines += _proof(report)
     for number in report.measurements:
         lines.append(f"  {number.quantity} {number.subject}: {number.value:.2f} {number.unit} ({number.n:,} images)")
+    if report.move:
+        lines += ["", "A choice of the build, not of the file:", *move_text(report.move)]
     if report.out:
         lines += ["", f"Wrote {report.out} in {report.seconds:.1f} s."]
     elif report.proof:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dlaflow.estimate.answer import Move
 from dlaflow.types import Finding, Measurement, Summary, TargetInfo
 
 
@@ -137,3 +138,5 @@ class FixReport:
     improved: bool = True
     cut: Cut | None = None
     measurements: list[Measurement] = field(default_factory=list)
+    move: Move | None = None
+    """What the build is better told to leave on the GPU, whatever was rewritten."""
