@@ -181,6 +181,7 @@ def real_inputs(
         return RealInputs()
     from dlaflow.api.images import ImageOptions, select
     from dlaflow.graph.load import as_model
+    from dlaflow.quantize.images import float_batches
     from dlaflow.quantize.model import network_inputs
 
     target = with_input_shape(target, model, options)
@@ -195,7 +196,8 @@ def real_inputs(
     batch = batch_of(model, target)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
-    _refuse_other_sizes(first_of(images), known[0].shape)
+    for first in float_batches(images.only(slice(1)), 1):
+        _refuse_other_sizes(first.shape[1:], known[0].shape)
     if options.allow != "data":
         return inputs_of(images, None, batch)
     test = select(source.data, replace(reading, samples=_TESTED), known, train=False, progress=progress)
