@@ -72,7 +72,7 @@ def test_two_logs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "model_bn is 4.07 times as fast as model_gn. GroupNorm runs on the GPU in model_gn" in out
     assert "5 of the 5 layers that both name are on the same device" in out
     assert "they may lie inside a loadable of model_bn" in out
-    assert "4.07 times as fast" in Path(files["html"]).read_text()
+    assert "<h1>model_bn is 4.07 times as fast" in Path(files["html"]).read_text()
     assert "4.07 times as fast" in Path(files["markdown"]).read_text()
     record = read_run(files["json"])
     assert record.comparisons[0].changes[0].same_network is True
@@ -157,6 +157,8 @@ def test_a_failed_run_is_told_with_its_cause(capsys: pytest.CaptureFixture[str],
     assert "What to do: `dlaflow check` names the layers" in out
     assert "times as fast" not in out
     assert "FAILED" in (tmp_path / "c.md").read_text()
+    assert main(["profile", GN, FAILED]) == 1
+    assert out_of(capsys).count("What to do: `dlaflow check`") == 1
 
 
 def test_files_of_several_kinds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -197,8 +199,32 @@ def test_engines_by_their_manifests(capsys: pytest.CaptureFixture[str], tmp_path
         assert "not both tell where the layers are" in out
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"hello\n", "is no run: expected the folder of a `dlaflow run`"),
+        (b"{}", "does not say what it is"),
+        (b'{"schema": "dlaflow.other/1"}', "received dlaflow.other/1"),
+        (b'{"schema": "dlaflow.profile/1"}', "does not have the expected contents"),
+        (b'{"schema": "dlaflow.engine/1"}', "is not an engine manifest"),
+        (b"QDSTRM\0", "nsys export --type sqlite"),
+    ],
+)
+def test_what_is_no_run_is_told_in_one_line(
+    content: bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    assert main(["compare", GN, str(tmp_path / "x.json")]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
 def test_python_compares_logs_and_records() -> None:
-    (comparison,) = dlaflow.compare(GN, BN).run.comparisons
+    shown = dlaflow.compare(GN, BN)
+    (comparison,) = shown.run.comparisons
+    assert "4.07 times as fast" in str(shown)
+    assert "<td>1551.4 (x4.07)</td>" in shown._repr_html_()
     assert comparison.factor == pytest.approx(4.07, abs=0.01)
     (mixed,) = dlaflow.compare(placement_of(GN), GN).run.comparisons
     assert mixed.changes[0].moved == ()

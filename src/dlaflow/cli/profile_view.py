@@ -119,8 +119,8 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"…{text[-room + 1 :]}"
 
 
-def comparison_view(comparison: Comparison) -> Group:
-    """Runs side by side, ratios to the first, then what that means in words."""
+def comparison_view(comparison: Comparison, *, failures: bool = True) -> Group:
+    """Runs side by side, ratios to the first, then what that means in words; `failures` as of `sentences`."""
     from rich.console import Group
     from rich.table import Table
 
@@ -130,4 +130,4 @@ def comparison_view(comparison: Comparison) -> Group:
         table.add_column(_short(name, _LONGEST), justify="right")
     for cells in cells_of(comparison):
         table.add_row(*cells)
-    return Group(table, "", *sentences(comparison))
+    return Group(table, "", *sentences(comparison, failures=failures))

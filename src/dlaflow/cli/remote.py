@@ -292,7 +292,7 @@ def profile(
         console.print(f"On {name}:", markup=False)
         console.print(profile_view(one))
     if len(profiles) > 1:
-        console.print(comparison_view(compare_profiles(profiles)))
+        console.print(comparison_view(compare_profiles(profiles), failures=False))
 
 
 @commands.command

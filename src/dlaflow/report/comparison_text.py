@@ -31,11 +31,11 @@ def _ended(outcome: Outcome | None) -> str:
     return {"passed": "PASSED", "failed": "FAILED"}.get(outcome.state, "not told") if outcome else "-"
 
 
-def sentences(comparison: Comparison) -> Iterator[str]:
-    """Who failed and why, how fast the runs are, which layers moved."""
+def sentences(comparison: Comparison, *, failures: bool = True) -> Iterator[str]:
+    """Who failed and why (unless that was told before), how fast the runs are, which layers moved."""
     pairs = zip(comparison.names, comparison.outcomes, strict=True)
     failed = {name: outcome for name, outcome in pairs if outcome is not None and outcome.state == "failed"}
-    for name, outcome in failed.items():
+    for name, outcome in failed.items() if failures else ():
         yield f"{name}{ended(outcome)}"
         yield from failure(outcome)
     yield from (f"{doubt}." for doubt in comparison.doubts)
