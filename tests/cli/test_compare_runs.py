@@ -199,6 +199,27 @@ def test_engines_by_their_manifests(capsys: pytest.CaptureFixture[str], tmp_path
         assert "not both tell where the layers are" in out
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"hello\n", "is no run: expected the folder of a `dlaflow run`"),
+        (b"{}", "does not say what it is"),
+        (b'{"schema": "dlaflow.other/1"}', "received dlaflow.other/1"),
+        (b'{"schema": "dlaflow.profile/1"}', "does not have the expected contents"),
+        (b'{"schema": "dlaflow.engine/1"}', "is not an engine manifest"),
+        (b"QDSTRM\0", "nsys export --type sqlite"),
+    ],
+)
+def test_what_is_no_run_is_told_in_one_line(
+    content: bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    assert main(["compare", GN, str(tmp_path / "x.json")]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
 def test_python_compares_logs_and_records() -> None:
     shown = dlaflow.compare(GN, BN)
     (comparison,) = shown.run.comparisons

@@ -12,6 +12,7 @@ from dlaflow.build.manifest import SCHEMA as MANIFEST_SCHEMA
 from dlaflow.build.manifest import EngineManifest, manifest_path, read_manifest_file
 from dlaflow.errors import InputError
 from dlaflow.observed.build import read_layer_info
+from dlaflow.parse.detect import Kind, detect
 from dlaflow.profile.compare import Side, compare_sides, side_of
 from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.evidence import Files, option_for
@@ -28,6 +29,8 @@ from dlaflow.report.json import (
 from dlaflow.report.profile_run import run_of_profiles
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.types import Measurement
+
+_EXPECTED = "the folder of a `dlaflow run`, a file that dlaflow wrote, or a log, profile or capture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,14 @@ def _load(path: Path) -> list[LoadedRun]:
     if manifest_path(file).is_file():  # the engine itself was named
         file = manifest_path(file)
     if not file.is_file():
-        expected = "the folder of a `dlaflow run`, a file that dlaflow wrote, or a log, profile or capture"
-        raise InputError(
-            f"{path} is no run", expected=expected, received="no such file" if file == path else "no run.json"
-        )
-    schema = schema_of(file)
+        received = "no such file" if file == path else "no run.json"
+        raise InputError(f"{path} is no run", expected=_EXPECTED, received=received)
+    try:
+        schema = schema_of(file)
+    except InputError as error:
+        if detect(file) is Kind.NSYS_REPORT:
+            option_for(file)  # says how to export it
+        raise InputError(f"{path} is no run", expected=_EXPECTED, received=error.what) from None
     if schema == RUN_SCHEMA:
         run = read_run(file)
         return [loaded_run(replace(run, name=path.name if path.is_dir() else run.name))]
