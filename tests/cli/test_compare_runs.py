@@ -75,6 +75,8 @@ def test_two_logs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "<h1>model_bn is 4.07 times as fast" in Path(files["html"]).read_text()
     assert "4.07 times as fast" in Path(files["markdown"]).read_text()
     record = read_run(files["json"])
+    assert main(["compare", GN, BN, "--svg", str(tmp_path / "c.svg")]) == 2
+    assert "there is nothing to draw" in capsys.readouterr().err
     assert record.comparisons[0].changes[0].same_network is True
 
 

@@ -63,7 +63,10 @@ def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
 
 
 def compare_runs(loaded: Sequence[LoadedRun], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
-    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last."""
+    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last.
+
+    Raises UsageError for a picture of runs of which none is a placed graph.
+    """
     runs = [each.run for each in loaded]
     merged = merge(runs, utc_now()) if len(runs) > 1 else runs[0]
     if len(runs) > 1:
@@ -79,6 +82,8 @@ def compare_runs(loaded: Sequence[LoadedRun], limits: Sequence[Limit], files: Co
 
             write_atomic(files.markdown, run_markdown(merged, worse))
         if files.svg is not None:
+            if not any(variant.placement for variant in merged.variants):
+                raise UsageError("there is nothing to draw", expected="a file of `check --json`", received="logs alone")
             from dlaflow.report.strip import strips_svg
 
             write_atomic(files.svg, strips_svg(merged))
