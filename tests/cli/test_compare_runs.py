@@ -95,6 +95,17 @@ def test_limits_hold_for_logs_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "switches cannot be compared" in capsys.readouterr().err
 
 
+def test_limits_hold_between_a_prediction_and_a_log(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The log's switches are those over the prediction's graph."""
+    placement = placement_of(GN)
+    fewer = replace(placement, summary=replace(placement.summary, switches=0, loadables=1))
+    (tmp_path / "check.json").write_bytes(placement_json(fewer))
+    assert main(["compare", str(tmp_path / "check.json"), GN, "--fail-on", "switches,loadables", "-q"]) == 1
+    out = out_of(capsys)
+    assert "more switches, 0 → " in out
+    assert "more loadables, 1 → 6" in out
+
+
 def test_a_prediction_against_a_log(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """What moved is told with what the log says of it and what the rule said."""
     name = "/pool/GlobalAveragePool"

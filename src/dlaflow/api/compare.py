@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.api.claims import Claim, OutFile, Use, claims_of, refuse_overwriting
 from dlaflow.api.keywords import File
-from dlaflow.api.runs import LoadedRun, comparisons_of, load_runs, loaded_run
+from dlaflow.api.runs import LoadedRun, comparisons_of, load_runs, loaded_run, with_counts
 from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.report.compare import Limit, Regression, merge, parse_limit, regressions
@@ -71,6 +71,7 @@ def compare_runs(loaded: Sequence[LoadedRun], limits: Sequence[Limit], files: Co
     merged = merge(runs, utc_now()) if len(runs) > 1 else runs[0]
     if len(runs) > 1:
         merged = replace(merged, comparisons=comparisons_of(loaded, merged))
+        runs = with_counts(runs, merged.comparisons)
     worse = regressions(runs[0], runs[-1], limits) if limits else None
     with together():
         if files.html is not None:
