@@ -91,13 +91,8 @@ def _of_files(files: Files) -> LoadedRun:
 
 
 def _of_profile(profile: Profiled) -> LoadedRun:
-    """A profile as a run; its counts stand among its numbers, where limits look for them."""
-    side, run = side_of(profile), run_of_profiles([profile])
-    build = profile.measured
-    counts = {} if build is None else {"loadables": build.loadables, "switches": build.switches}
-    told = [Measurement(name, side.name, value, "", 1) for name, value in counts.items() if value is not None]
-    variants = [replace(each, measurements=[*each.measurements, *told]) for each in run.variants]
-    return LoadedRun(replace(run, notices=[], variants=variants), [side])
+    """A profile as a run; what it says in words is left to the comparison."""
+    return LoadedRun(replace(run_of_profiles([profile]), notices=[]), [side_of(profile)])
 
 
 def _load(path: Path) -> list[LoadedRun]:
@@ -173,3 +168,16 @@ def comparisons_of(runs: Sequence[LoadedRun], merged: RunRecord) -> list[Compari
     else:
         groups = [[each[name] for each in sides if name in each] for name in sides[0]]
     return [compare_sides(group) for group in groups if len(group) > 1]
+
+
+def with_counts(runs: Sequence[RunRecord], comparisons: Sequence[Comparison]) -> list[RunRecord]:
+    """Runs of one variant with the counts that their comparison found, where limits look for them."""
+    if not comparisons or any(len(run.variants) != 1 for run in runs):
+        return list(runs)
+    rows = [row for row in comparisons[0].rows if row.quantity in {"loadables", "switches"}]
+    found = []
+    for at, run in enumerate(runs):
+        counts = [Measurement(row.quantity, "", value, "", 1) for row in rows if (value := row.values[at]) is not None]
+        variants = [replace(each, measurements=[*each.measurements, *counts]) for each in run.variants]
+        found.append(replace(run, variants=variants))
+    return found
