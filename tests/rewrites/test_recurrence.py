@@ -84,6 +84,9 @@ def test_the_outputs_stay(
         ("q = ReduceMean<keepdims=0>(x)\nv = Mul(w, q)\ny = RNN<hidden_size=3>(x, v, r)", "weights are computed"),
         ("q = ReduceMean<keepdims=0>(x)\nv = Mul(b, q)\ny = RNN<hidden_size=3>(x, w, r, v)", "biases are computed"),
         ("y = RNN<hidden_size=3>(x, w, r, b, , k)", "differs within the batch"),
+        ("y = RNN<hidden_size=3>(x, r, r)", "other sizes"),
+        ("y = RNN<hidden_size=3>(x, w, s)", "other sizes"),
+        ("y = RNN<hidden_size=3>(x, w, r, b, , x)", "other sizes"),
     ],
 )
 def test_refusals(build: Callable, text: str, reason: str) -> None:
