@@ -28,6 +28,7 @@ _DEFAULTS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "R
 _ACTIVATIONS = {name.lower(): name for name in ("Sigmoid", "Tanh", "Relu")}
 _LENGTHS, _PEEPHOLES = 4, 7
 _MOST_CHANNELS = 8192
+_STRANGE = "its weights or first states have other sizes than its directions, steps and states"
 _STATES = (5, 6)
 
 
@@ -90,6 +91,8 @@ def _read(draft: Draft, node: onnx.NodeProto) -> _Node | str | None:
         return None
     if weights is None or recurrence is None:
         return "its weights are computed at run time"
+    if recurrence.ndim != 3:
+        return _STRANGE
     steps, batch = shape[:2] if not integer(node, "layout", 0) else (shape[1], shape[0])
     direction = attribute(node, "direction", "forward")
     directions = ("forward", "reverse") if direction == "bidirectional" else (str(direction),)
@@ -108,6 +111,16 @@ def _read(draft: Draft, node: onnx.NodeProto) -> _Node | str | None:
     bias, peepholes = draft.value(node, 3), draft.value(node, _PEEPHOLES)
     if any(_given(node, index) and value is None for index, value in ((3, bias), (_PEEPHOLES, peepholes))):
         return "its biases are computed at run time"
+    states = (batch, count, hidden) if integer(node, "layout", 0) else (count, batch, hidden)
+    sized: list[tuple[Array | None, tuple[int, ...]]] = [
+        (weights, (count, gates * hidden, shape[2])),
+        (recurrence, (count, gates * hidden, hidden)),
+        (bias, (count, 2 * gates * hidden)),
+        (peepholes, (count, 3 * hidden)),
+    ]
+    given = [draft.shape(node.input[index]) for index in _STATES if _given(node, index)]
+    if any(value is not None and value.shape != size for value, size in sized) or set(given) - {states}:
+        return _STRANGE
     each = len(known) // count
     return _Node(
         node=node,
