@@ -18,7 +18,7 @@ from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
-from dlaflow.rewrites.older_opset import in_opset
+from dlaflow.rewrites.older_opset import as_read_by
 from dlaflow.rewrites.prove import BOUNDS, Executable, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
@@ -53,9 +53,9 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         before = search.place(start) if frozen else check_model(model, target)
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
-        older = in_opset(start, target.release.max_opset)
-        start = older.draft
         changed = change_normalizations(start, search, config)
+        older = as_read_by(changed.draft, target)
+        changed = replace(changed, draft=older.draft)
         found, evidence, taken_back = _proven(path, start, changed, search, config)
     draft = finish(found.draft)
     placement = found.placement
@@ -67,8 +67,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         allow=config.allow.value,
         before=before.summary,
         after=placement.summary,
-        applied=[*older.applied, *changed.applied, *(step.applied for step in found.steps)],
-        refused=[*older.refusals, *changed.refused, *taken_back, *found.refused],
+        applied=[*changed.applied, *older.applied, *(step.applied for step in found.steps)],
+        refused=[*changed.refused, *older.refusals, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
         bound=BOUNDS[config.allow],
