@@ -60,6 +60,7 @@ MODEL_BYTES = Limit("DLAFLOW_MAX_MODEL_BYTES", 256 << 20, "bytes", "an ONNX file
 ONNX_BYTES = Limit("DLAFLOW_MAX_ONNX_BYTES", 1 << 31, "bytes", "an ONNX file: protobuf cannot hold more")
 NODES = Limit("DLAFLOW_MAX_NODES", 200_000, "nodes", "a model with its local functions inlined")
 CONNECTIONS = Limit("DLAFLOW_MAX_CONNECTIONS", 4_096, "inputs or outputs", "one node of a model")
+SIMPLIFY_SECONDS = Limit("DLAFLOW_MAX_SIMPLIFY_SECONDS", 600, "seconds", "processor time of onnxslim for --simplify")
 RUN_BYTES = Limit("DLAFLOW_MAX_RUN_BYTES", 4 << 30, "bytes", "what models hold while onnxruntime runs them")
 
 LIMITS = (
@@ -75,6 +76,7 @@ LIMITS = (
     NODES,
     CONNECTIONS,
     RUN_BYTES,
+    SIMPLIFY_SECONDS,
 )
 
 _OTHERS = (

@@ -133,6 +133,8 @@ NEEDED = {
     "remote build": {"--out": "out.engine"},
 }
 """Outputs that a command asks for, besides the one that is looked at."""
+BEFORE = {"--extract": ("/a",)}
+"""What an option takes before the file."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Case:
             words[1:3] = words[2:3] + words[1:2]  # the board comes first
         for option, name in NEEDED.get(self.command, {}).items():
             words += [] if option == self.option else [option, name]
-        return [*words, self.option, target]
+        return [*words, self.option, *BEFORE.get(self.option, ()), target]
 
     def __str__(self) -> str:
         return f"{self.command} {self.option}"

@@ -90,6 +90,12 @@ def test_to_qdq_and_back(
     assert read_cache(cache).scales == pytest.approx(known, rel=2**-11)  # the file holds FP16 scales
     assert [node.op_type for node in onnx.load(plain).graph.node] == ["Conv", "Relu"]
     assert Path(layers).read_text() == ""
+    (tmp_path / "none.cache").write_text("TRT-8502-EntropyCalibration2\nelsewhere: 3c010204\n")
+    for option in (["--fill", str(tmp_path / "nowhere")], ["--data", str(tmp_path / "nowhere")]):
+        assert main(["cache", "from-qdq", quantised, *arguments, *option]) == 2
+    assert main(["cache", "from-qdq", quantised, *arguments, "--fill", str(tmp_path / "none.cache"), "-q"]) == 0
+    assert main(["cache", "from-qdq", quantised, *arguments, "--fill", cache]) == 2  # an input is not written over
+    capsys.readouterr()
     assert main(["cache", "from-qdq", model, *arguments]) == 2
     assert "no Q/DQ" in capsys.readouterr().err
 

@@ -16,7 +16,7 @@ import pytest
 
 from dlaflow.api.claims import Use, hints_of
 from dlaflow.cli import main
-from tests.cli.every_output import EXAMPLES, Case, cases, file_options, functions, make_inputs, make_weights
+from tests.cli.every_output import BEFORE, EXAMPLES, Case, cases, file_options, functions, make_inputs, make_weights
 
 READ = (
     "data data_dir dla engine file files first gpu layer_info layer_precisions layer_times learn left log model models "
@@ -117,7 +117,7 @@ def test_two_outputs_are_two_files(case: Case, inputs: Path, capsys: pytest.Capt
             if other.option in words:
                 words[words.index(other.option) + 1] = "./same"
             else:
-                words += [other.option, "./same"]
+                words += [other.option, *BEFORE.get(other.option, ()), "./same"]
             assert main(words) == 2
             assert "name the same file" in capsys.readouterr().err
 

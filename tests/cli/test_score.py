@@ -49,6 +49,8 @@ def test_the_log_tells_the_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 loadables predicted, 1 in the build, 1 with the same first and last layer" in out
     record = json.loads(Path("s.json").read_text())
     assert (record["schema"], record["named_share"], record["target"]["tensorrt"]) == ("dlaflow.score/1", 1.0, "8.5.2")
+    assert "FAILED" not in out
+    assert record["outcome"]["state"] == "passed"
 
 
 def test_disagreements_are_explained_and_fail_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,6 +69,34 @@ def test_options_override_the_log(capsys: pytest.CaptureFixture[str]) -> None:
         == 0
     )
     assert "orin-nx-16gb, TensorRT 10.3" in capsys.readouterr().out
+
+
+FAILED = """[E] [TRT] 10: [optimizer.cpp::computeCosts::3628] Error Code 10: Internal Error (Could not find any \
+implementation for node {ForeignNode[conv...relu]}.)
+[E] Engine could not be created from network
+&&&& FAILED TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --fp16 --useDLACore=0 --allowGPUFallback
+"""
+
+
+def test_a_build_that_failed_behind_its_lists_says_so_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("build.log").write_text(LOG[: LOG.index("[I] Engine built")] + FAILED)
+    assert main(["score", "m.onnx", "--log", "build.log", "--json", "s.json"]) == 1
+    out = capsys.readouterr().out
+    told = json.loads(Path("s.json").read_text())["outcome"]
+    assert main(["profile", "build.log", "--json", "p.json"]) == 1
+    assert told == json.loads(Path("p.json").read_text())["profiles"][0]["outcome"]
+    assert f"The build: FAILED: {told['what']}" in out
+    assert "line 12: 10: [optimizer.cpp::computeCosts::3628]" in out
+    assert f"What to do: {told['then']}" in out
+    assert "100.0% of the entries that the build names (2 of 2)" in out
+
+
+def test_a_log_without_an_end_does_not_tell_how_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("build.log").write_text(LOG[: LOG.index("[I] Engine built")])
+    sentence = "the log does not tell how it ended, and no error is in it"
+    for command in (["score", "m.onnx", "--log", "build.log"], ["profile", "build.log"]):
+        assert main(command) == 0
+        assert sentence in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_profile_of_tensorrt_7_lists_its_members(capsys: pytest.CaptureFixture[str]) -> None:

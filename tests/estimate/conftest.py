@@ -16,6 +16,7 @@ from dlaflow.placement.check import check_model
 from dlaflow.targets.target import Target
 from dlaflow.types import Placement
 from tools.fit.builds import with_builds
+from tools.fit.exported import with_exported
 from tools.fit.points import Collection, read_collection
 
 CLASSIFIER = """
@@ -41,7 +42,7 @@ def collection() -> Collection:
     path = Path(os.environ.get("DLAFLOW_EVIDENCE", default)) / "perf" / "measured_perf.json"
     if not path.exists():
         pytest.skip(f"{path} is not here")
-    return with_builds(read_collection(path), path.parent.parent / "placement")
+    return with_exported(with_builds(read_collection(path), path.parent.parent / "placement"))
 
 
 @pytest.fixture(scope="session")

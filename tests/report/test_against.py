@@ -23,16 +23,17 @@ def measured(measured_run: RunRecord) -> Variant:
 def test_both_sides(measured: Variant) -> None:
     both = against_of(measured)
     assert both is not None
-    assert [(each.layer, each.predicted.value, each.measured.value, each.why) for each in both.elsewhere] == [
-        ("/cnn/cnn.2/Relu", "DLA", "GPU", "no <i>room</i>")
+    assert [(each.layer, each.predicted, each.measured, each.mark, each.why) for each in both.differing] == [
+        ("/cnn/cnn.2/Relu", "DLA 0", "GPU", "differs", "no <i>room</i>")
     ]
     assert measured.placement is not None
     assert both.compared == len(measured.placement.layers) - 1
     assert both.agreeing == both.compared - 1
-    assert [(side.name, side.predicted, side.measured, side.same) for side in both.sides] == [
-        ("Loadables", "2", "3", False),
-        ("Switches", "2", "5", False),
-        ("Latency", "0.7 ± 0.2 ms (estimated)", "1.5 ms", False),
+    assert (both.layers[-1].measured, both.untold) == ("not told", 1)
+    assert [(side.name, side.predicted, side.measured, side.mark) for side in both.sides] == [
+        ("Loadables", "2", "3", "differs"),
+        ("Switches", "2", "5", "differs"),
+        ("Latency", "0.7 ± 0.2 ms (estimated)", "1.5 ms", "differs"),
     ]
     assert against_of(replace(measured, measured=None)) is None
 
@@ -42,7 +43,29 @@ def test_a_capture_has_the_time_on_its_stream(measured: Variant) -> None:
     both = against_of(replace(measured, measurements=numbers))
     assert both is not None
     assert both.sides[-1].name == "Stream time"
-    assert both.sides[-1].same
+    assert both.sides[-1].mark == "agrees"
+
+
+def test_an_estimate_without_a_measured_time_is_not_told(measured: Variant) -> None:
+    both = against_of(replace(measured, measurements=measured.measurements[:1]))
+    assert both is not None
+    assert (both.sides[-1].name, both.sides[-1].mark) == ("Latency", "not told")
+
+
+def test_a_layer_in_another_loadable_is_regrouped(measured: Variant) -> None:
+    """Loadables are matched by what they hold, so that a number more before them is no difference."""
+    ours = measured.placement
+    assert ours is not None
+    on_dla = [layer for layer in ours.layers if layer.loadable == 0]
+    moved = [
+        replace(layer, loadable=layer.loadable + 1) if layer.loadable is not None else layer for layer in ours.layers
+    ]
+    assert against_of(replace(measured, measured=replace(ours, layers=moved))).differing == []  # type: ignore[union-attr]
+    alone = [replace(layer, loadable=7) if layer.name == on_dla[-1].name else layer for layer in moved]
+    both = against_of(replace(measured, measured=replace(ours, layers=alone)))
+    assert both is not None
+    assert [(each.layer, each.mark) for each in both.differing] == [(on_dla[-1].name, "regrouped")]
+    assert both.agreeing == both.compared
 
 
 def test_what_is_written_is_read_back(tmp_path, walkthrough: RunRecord, measured: Variant) -> None:
@@ -54,11 +77,19 @@ def test_what_is_written_is_read_back(tmp_path, walkthrough: RunRecord, measured
 def test_timeline(measured: Variant) -> None:
     line = timeline_of(measured.timeline)
     assert line is not None
-    assert [track for track, _ in line.tracks] == ["DLA", "GPU", "host"]
+    assert [track for track, _ in line.tracks] == ["DLA", "GPU"]
     ((_, (bar,)), *_) = line.tracks
-    assert (bar.left, bar.width) == pytest.approx((20.0, 80.0))
-    assert line.ticks[:2] == [(0.0, "0"), (20.0, "2")]
+    assert (bar.left, bar.width) == pytest.approx((100 / 9, 800 / 9))
+    assert line.milliseconds == 9.0, "the host handed over before: it does not stretch the picture"
+    assert line.notes == [
+        "The host handed its layers over in 0.2 ms, from 1 ms before the inference began on the stream."
+    ]
+    assert [label for _, label in line.ticks] == ["0", "2", "4", "6", "8"]
     assert timeline_of([]) is None
+    late = timeline_of([*measured.timeline, Span("host", "gpu", "b", 1_500_000, 2_500_000)])
+    assert late is not None
+    assert next(bar for track, bars in late.tracks if track == "host" for bar in bars).left == 0.0
+    assert late.milliseconds == 9.0
     instant = timeline_of([Span("GPU", "gpu", "x", 5, 5)])
     assert instant is not None
     assert instant.tracks[0][1][0].width > 0

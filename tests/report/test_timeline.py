@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from xml.etree import ElementTree
 
-from dlaflow.parse.nsys import CaptureInfo, Enqueue, HardwareTask, LayerRange
-from dlaflow.profile.capture import CaptureSummary, summarise_enqueues
-from dlaflow.report.timeline import COLOURS, spans_of, strip_svg, trace_json
+import pytest
 
-MS = 1_000_000
+from dlaflow.parse.nsys import HardwareTask
+from dlaflow.profile.capture import summarise_capture
+from dlaflow.report.timeline import COLOURS, spans_of, strip_svg, timeline_of, trace_json
+from tests.report.made_profiles import MS, capture, capture_of, enqueue
+
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def gpu(name: str, at: int, start: int, end: int) -> LayerRange:
-    return LayerRange(name, at * MS, at * MS + 100, "GPU", 0, 1, (end - start) * MS, start * MS, end * MS)
-
-
-def enqueue(origin: int) -> Enqueue:
-    layers = (
-        gpu("Reformatting CopyNode for Input Tensor 0 to {ForeignNode[a...b]}", origin + 1, origin + 2, origin + 3),
-        LayerRange("{ForeignNode[a...b]}", (origin + 1) * MS + 200, (origin + 1) * MS + 300, "DLA", 1),
-        gpu('gemm <"&">', origin + 2, origin + 8, origin + 9),
-        gpu("out copy", origin + 3, origin + 9, origin + 10),
-    )
-    return Enqueue(7, origin * MS, (origin + 4) * MS, layers)
-
-
-def capture() -> CaptureSummary:
-    info = CaptureInfo("2023.4.4", "3.7.2", "35.4.1", "trtexec", "Orin", (), (), cuda_graphs=False)
-    return summarise_enqueues(info, [enqueue(100 * number) for number in range(3)])
 
 
 def test_spans_lie_on_their_tracks() -> None:
@@ -52,8 +37,7 @@ def test_the_strip_is_well_formed_and_to_scale() -> None:
 
 
 def test_a_capture_without_inferences_has_no_strip() -> None:
-    info = CaptureInfo("", "", "", "", "", (), (), cuda_graphs=False)
-    assert strip_svg(summarise_enqueues(info, [])) == ""
+    assert strip_svg(capture_of([])) == ""
 
 
 def test_trace_events_are_complete_and_in_microseconds() -> None:
@@ -67,3 +51,18 @@ def test_trace_events_are_complete_and_in_microseconds() -> None:
     assert sum(event["cat"] == "inference" for event in complete) == 3
     (task,) = [event for event in complete if event["name"] == "DLA0"]
     assert (task["ts"], task["dur"]) == (4000.0, 3000.0)
+
+
+def test_the_real_capture_is_drawn_as_long_as_it_is_on_the_stream() -> None:
+    """The host handed this inference over 21.5 ms before: with that it was drawn 44 ms long."""
+    folder = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[3] / "shared" / "evidence"))
+    path = folder / "artefacts" / "open" / "nsys_2023.4.4_orin_dla0_trt8.5.2_enq1-6.sqlite"
+    if not path.is_file():
+        pytest.skip(f"no evidence folder at {folder}")
+    found = summarise_capture(path)
+    assert found.span_ms is not None
+    line = timeline_of(spans_of(found.sample[found.first_warm]))
+    assert line is not None
+    assert line.milliseconds == pytest.approx(found.span_ms.mean, rel=0.01)
+    assert [track for track, _ in line.tracks] == ["DLA", "GPU"]
+    assert next(len(bars) for _, bars in line.tracks) == 6

@@ -11,11 +11,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper, parser
 
+from dlaflow.placement.check import check_model
 from dlaflow.rewrites.base import Bounds, Rewrite
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.motions import move_down
 from dlaflow.rewrites.prove import Executable, compare
+from dlaflow.rules.remedies import against
 from dlaflow.targets.target import resolve_target
 
 
@@ -29,6 +31,15 @@ class Outcome:
     error: float
     draft: Draft
 
+    def against(self, tensorrt: str = "10.3.0", precision: str = "int8") -> set[str]:
+        """The rules that speak against a layer of it, in hybrid and in standalone mode."""
+        found: set[str] = set()
+        for mode in ("hybrid", "standalone"):
+            target = resolve_target("agx-orin-64gb", tensorrt=tensorrt, precision=precision, mode=mode)
+            placement = check_model(self.draft.model(Path("after")), target)
+            found |= {finding.rule for layer in placement.layers for finding in against(layer)}
+        return found
+
 
 Build = Callable[..., Path]
 Rewritten = Callable[..., Outcome]
@@ -41,16 +52,17 @@ def _build(
     weights: Mapping[str, np.ndarray] | None = None,
     *,
     opset: int = 17,
-    outputs: tuple[str, ...] = ("y",),
+    outputs: tuple[str, ...] | Mapping[str, tuple[int, ...]] = ("y",),
 ) -> Path:
     made = [parser.parse_node(line) for line in nodes.strip().splitlines()]
     for index, node in enumerate(made):
         node.name = f"{node.op_type}_{index}"
+    shapes = outputs if isinstance(outputs, Mapping) else {}
     graph = helper.make_graph(
         made,
         "g",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, list(x))],
-        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes.get(name)) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
     )
     path = folder / "model.onnx"

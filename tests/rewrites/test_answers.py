@@ -30,10 +30,9 @@ BY_HAND = {
     "DLA212": "no rewrite yet",
     "DLA231": "fixed shapes",
     "DLA261": "keep four dimensions",
-    "DLA281": "no rewrite yet",
     "DLA282": "`dlaflow fix` drops it when it reads the model",
-    "DLA283": "no rewrite yet",
     "DLA284": "`dlaflow fix` folds it when it reads the model",
+    "DLA283": "no rewrite yet",
     "DLA290": "`dlaflow cache from-qdq` does it",
 }
 

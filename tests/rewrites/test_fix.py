@@ -70,6 +70,20 @@ def test_the_file_tells_where_it_comes_from(build: Callable[..., Path], tmp_path
     assert [value.name for value in model.graph.output] == ["y"]
 
 
+def test_a_file_of_ir_3_becomes_one_that_its_readers_take(build: Callable[..., Path], tmp_path: Path) -> None:
+    """There weights are inputs as well; a later version is needed where they are that no longer."""
+    old = onnx.load(build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS))
+    old.ir_version = 3
+    for tensor in old.graph.initializer:
+        old.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    onnx.save(old, tmp_path / "old.onnx")
+    write(fix(tmp_path / "old.onnx", TARGET, FixConfig()), tmp_path / "fixed.onnx")
+    new = onnx.load(tmp_path / "fixed.onnx")
+    onnx.checker.check_model(new, full_check=True)
+    assert [value.name for value in new.graph.input] == ["x"]
+    assert new.ir_version >= 4
+
+
 def test_a_dry_run_tells_the_same_rewrites(build: Callable[..., Path]) -> None:
     path = build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS)
     dry, real = (fix(path, TARGET, FixConfig(dry_run=dry)).report for dry in (True, False))
@@ -105,7 +119,7 @@ def test_a_wrong_rewrite_is_taken_back(build: Callable[..., Path], monkeypatch: 
     assert max(each.relative for each in report.proof) < 1e-5
 
 
-@pytest.mark.parametrize(("allow", "bound"), [(Safety.EXACT, 1e-4), (Safety.TOLERANCE, 5e-2)])
+@pytest.mark.parametrize(("allow", "bound"), [(Safety.EXACT, 1.5e-4), (Safety.TOLERANCE, 7.5e-2)])
 @pytest.mark.parametrize("share", [0.98, 1.02])
 def test_a_proof_holds_up_to_its_bound_and_no_further(
     share: float, allow: Safety, bound: float, build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
@@ -126,10 +140,11 @@ def test_a_proof_holds_up_to_its_bound_and_no_further(
     assert ("fully-connected" in {each.rewrite for each in report.applied}) == (share < 1)
     if share < 1:
         assert max(each.relative for each in report.proof) == pytest.approx(share * bound, rel=1e-2)
+        assert max(each.used for each in report.proof) == pytest.approx(share, rel=1e-2)
     else:
-        assert [each.reason for each in report.refused if each.rewrite == "fully-connected"] == [
-            f"taken back: the outputs differed by more than {bound:g}"
-        ]
+        (reason,) = (each.reason for each in report.refused if each.rewrite == "fully-connected")
+        assert reason.startswith("taken back: y differed by ")
+        assert reason.endswith("1 times what is allowed")
         assert max(each.relative for each in report.proof) < 1e-5
 
 
@@ -154,7 +169,7 @@ def test_single_places_are_tried_where_all_would_not_help(build: Callable[..., P
     """
     report = fix(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET, FixConfig()).report
     assert [site for each in report.applied for site in each.sites] == ["Neg_6"]
-    assert search_module.score_of(check(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET))[1] > 1
+    assert search_module.score_of(check(build(text, (1, 4, 8, 8), {"w": random(4, 4, 1, 1)}), TARGET)).switches > 1
 
 
 def test_open_shapes_must_be_named(build: Callable[..., Path]) -> None:
@@ -173,6 +188,43 @@ def test_constants_and_copies_vanish(build: Callable[..., Path], tmp_path: Path)
     path = build(text, (1, 4, 8, 8), {"w": random(4, 3, 1, 1)})
     write(fix(path, TARGET, FixConfig()), tmp_path / "fixed.onnx")
     assert [node.op_type for node in onnx.load(tmp_path / "fixed.onnx").graph.node] == ["Conv"]
+
+
+CONSTANTS = """
+    c = Conv<pads=[1,1,1,1]>(x, w, b)
+    d = Div(c, three)
+    s = Sub(one, d)
+    m = Mul(s, each)
+    h = HardSwish(m)
+    p = GlobalAveragePool(h)
+    f = Flatten(p)
+    y = Gemm<transB=1>(f, g, o)
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("tensorrt", ["8.5.2", "10.3.0"])
+def test_a_standalone_build_is_left_no_constants(build: Callable[..., Path], tensorrt: str, batch: int) -> None:
+    """There a constant beside a layer ends the build: each becomes a scale."""
+    weights = {**WEIGHTS, "three": np.float32(3), "one": np.ones(1, np.float32), "each": random(8, 1, 1)}
+    path = build(CONSTANTS, (batch, 4, 16, 16), {name: np.asarray(value) for name, value in weights.items()})
+    target = replace(resolve_target("agx-orin-64gb", tensorrt=tensorrt), mode="standalone")
+    report = fix(path, target, FixConfig(output_4d=True)).report
+    assert not report.before.standalone_ok
+    assert report.after.standalone_ok, report.remaining
+    assert not report.remaining
+
+
+def test_what_stands_in_the_way_of_a_standalone_build_is_listed(build: Callable[..., Path]) -> None:
+    path = build("c = Conv(x, w)\ny = Max(c, k)", (1, 4, 8, 8), {"w": random(4, 4, 1, 1), "k": random(1, 4, 1, 1)})
+    report = fix(path, replace(TARGET, mode="standalone"), FixConfig()).report
+    assert not report.after.standalone_ok
+    assert [finding.rule for finding in report.remaining] == ["DLA011", "DLA284"]
+    from dlaflow.report.fix_text import fix_text
+
+    text = fix_text(report)
+    assert "no ->     no  standalone build possible" in text
+    assert "Still in the way of a standalone build:\n  DLA011: 1 layers" in text
 
 
 DETECTOR = """

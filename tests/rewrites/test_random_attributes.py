@@ -90,6 +90,32 @@ def test_gathers_and_slices_of_channels(rewritten: Callable, channels: list[int]
     assert not {"Gather", "Slice"} & set(outcome.ops)
 
 
+@given(c=st.integers(1, 4), factors=st.tuples(st.integers(1, 5), st.integers(1, 5)), split=st.booleans())
+@few
+def test_repeats_by_expand(rewritten: Callable, c: int, factors: tuple[int, int], split: bool) -> None:
+    """Expand of one pixel, and of a map whose rows and columns a Reshape took apart (an upsampling by hand)."""
+    h, w = (3, 4) if split else (1, 1)
+    high, wide = factors
+    text = "a = Reshape(x, apart)\nb = Expand(a, n)\nr = Reshape(b, shape)\ny = Relu(r)"
+    weights = {"apart": longs(2, c, h, 1, w, 1), "n": longs(1, 1, 1, high, 1, wide), "shape": longs(2, c, h * high, -1)}
+    if not split:
+        text, weights = "b = Expand(x, n)\ny = Relu(b)", {"n": longs(1, 1, high, wide)}
+    for tensorrt in ("10.3.0", "8.0.1"):
+        outcome = rewritten(DataMovement(), text, (2, c, h, w), weights, tensorrt=tensorrt)
+        assert outcome.error == 0
+        assert set(outcome.ops) <= {"Resize" if tensorrt == "10.3.0" else "ConvTranspose", "Relu"}
+
+
+@given(times=st.integers(1, 4), places=st.lists(st.integers(-3, 2), min_size=1, max_size=5))
+@few
+def test_tiles_and_elements_of_channels(rewritten: Callable, times: int, places: list[int]) -> None:
+    elements = np.ones((2, len(places), 4, 5), np.int64) * np.array(places).reshape(1, -1, 1, 1)
+    text = "r = Relu(x)\nt = Tile(r, n)\ns = Sigmoid(t)\ng = GatherElements<axis=1>(s, i)\ny = Relu(g)"
+    outcome = rewritten(DataMovement(), text, (2, 3, 4, 5), {"n": longs(1, times, 1, 1), "i": elements})
+    assert outcome.error == 0
+    assert not {"GatherElements", "Tile"} & set(outcome.ops)
+
+
 @given(
     c=st.sampled_from([300, 512, 700]), w=st.sampled_from([256, 400, 600]), k=st.sampled_from([1, 3, 5]),
     tensorrt=st.sampled_from(["10.3.0", "8.2.1"]), groups=st.sampled_from([1, 1, 2]),

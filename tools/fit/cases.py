@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 from dlaflow.estimate.clocks import Clocks, clocks_of
 from dlaflow.estimate.dla import Conditions
 from dlaflow.estimate.program import Assignment, assemble, on_gpu
 from dlaflow.estimate.split import Workload
+from dlaflow.estimate.width import FEW_STEPS
 from dlaflow.graph.layer import Network
 from dlaflow.targets.board import find_board
 from dlaflow.targets.version import Version
 from dlaflow.types import Device
+from tools.fit.builds import with_builds
 from tools.fit.draw import Drawing, Window
+from tools.fit.exported import EXPORTED, Placed, placed, with_exported
 from tools.fit.networks import NETWORKS, single_conv, single_linear
-from tools.fit.points import Point, Skipped
+from tools.fit.points import Collection, Point, Skipped, read_collection, repository
 
 GPU_KINDS = frozenset({"REDUCE", "NORMALIZATION", "SHUFFLE", "SOFTMAX"})
 """What falls back in the hybrid builds among the points (their logs say so)."""
@@ -28,8 +32,9 @@ class Case:
     """A measurement that the model can compute.
 
     `subject` is the whole model or the layer kind that cross-validation holds out; `scope` is network, layer (an engine
-    of one layer) or profile (one layer inside a network); `what` is dla, gpu or together. `measured` is in ms a batch
-    for dla and gpu, and in images/s for together. Cases with `use` False are predicted but not fitted, for `why`.
+    of one layer) or profile (one layer inside a network); `source` is the repository that published it; `what` is dla,
+    gpu or together. `measured` is in ms a batch for dla and gpu, and in images/s for together. Cases with `use` False
+    are predicted but not fitted, for `why`.
     """
 
     index: int
@@ -45,6 +50,7 @@ class Case:
     batches: tuple[int, int] = (1, 1)
     use: bool = True
     why: str = ""
+    source: str = ""
 
     @property
     def generation(self) -> str:
@@ -82,29 +88,48 @@ _PUBLISHED = {
     "torchvision ResNet-50": ("resnet50", 224, 224),
     "GoogleNet": ("googlenet", 224, 224),
     "GoogleNet whole engine on DLA (prob on GPU)": ("googlenet", 224, 224),
+    "HEAL PyramidFusion planes 16/32/64": ("pyramid_fusion", 128, 256),
+    "HEAL PyramidFusion planes 64/128/256": ("pyramid_fusion_wide", 128, 256),
+    "HEAL pyramid stages 0+1 (E3 pipeline)": ("pyramid_front", 128, 256),
+    "HEAL pyramid stage 2 (E3 pipeline)": ("pyramid_back", 64, 128),
     "CIFAR CNN with GroupNorm": ("cifar_groupnorm", 32, 32),
     "CIFAR CNN with BatchNorm": ("cifar_batchnorm", 32, 32),
 }
-_FAMILY = {"resnet50": "resnet50_prepared"}
+_PAIRS = dict.fromkeys(("pyramid_fusion", "pyramid_fusion_wide", "pyramid_front", "pyramid_back"), 2)
+"""Two vehicles share an inference: the first dimension is 2 although the batch is called 1."""
+_FAMILY = {"resnet50": "resnet50_prepared", **dict.fromkeys(_PAIRS, "pyramid_fusion")}
 """Networks that differ in their head only are one subject, so that neither vouches for the other."""
 _OFFLINE_BATCHES = {"ssd_resnet34": (1, 2), "retinanet_resnext50": (1, 4)}
 """(DLA, GPU) batch of MLPerf's Offline runs from the submitters' settings; the small networks ran 32 and 64."""
 
 
-def build_cases(points: Sequence[Point]) -> tuple[list[Case], list[Skipped]]:
-    """Turn points into cases, and name the reason for each one that cannot be turned."""
+def read_cases(evidence: Path) -> tuple[Collection, list[Case], list[Skipped]]:
+    """All that an evidence folder holds: its collection with what builds and captures add, cases, and what is left out.
+
+    Raises InputError when the file of points is absent or has another form.
+    """
+    placement = evidence / "placement"
+    collection = with_exported(with_builds(read_collection(evidence / "perf" / "measured_perf.json"), placement))
+    return collection, *build_cases(collection.points, placement / "models")
+
+
+def build_cases(points: Sequence[Point], models: Path | None = None) -> tuple[list[Case], list[Skipped]]:
+    """Turn points into cases, and name the reason for each one that cannot be turned.
+
+    `models` is the folder of the networks that exist as files; without it their points are left out.
+    """
     cases: list[Case] = []
     skipped: list[Skipped] = []
     for index, point in enumerate(points):
-        outcome = _case(index, point)
+        outcome = _case(index, point, models)
         if isinstance(outcome, Case):
-            cases.append(outcome)
+            cases.append(replace(outcome, source=repository(point.source)))
         else:
             skipped.append(Skipped(index, point, outcome))
     return cases, skipped
 
 
-def _case(index: int, point: Point) -> Case | str:
+def _case(index: int, point: Point, models: Path | None) -> Case | str:
     if point.kind:
         return "a setting typed in by the submitter, not a measurement"
     board = next((board for pattern, board in _BOARDS if pattern.search(point.device)), None)
@@ -113,17 +138,41 @@ def _case(index: int, point: Point) -> Case | str:
     if "MaxQ" in (point.power_mode or ""):
         return "tuned power settings whose clocks are not published"
     version = _version(point)
-    mode = re.search(r"\b(\d+W)\b", point.power_mode or "")
+    mode = re.search(r"(?:\b|_)(\d+W|MAXN_SUPER)\b", point.power_mode or "")
     clocks = clocks_of(find_board(board), version, mode[1] if mode else None)
     if mhz := re.search(r"DLA (\d+) MHz", point.power_mode or ""):
         clocks = Clocks("measured", float(mhz[1]), 1.0, clocks.gpu, clocks.gpu_generation, "stated in the source")
     if clocks.dla_mhz is None:
         return "the DLA clock of this power mode is not published"
+    if point.model in EXPORTED:
+        return _exported(index, point, clocks, models, board)
     if point.model.startswith("layer:"):
         return _engine_of_one_layer(index, point, clocks)
     if "layer:" in point.model:
         return _profiled_layer(index, point, clocks)
     return _network(index, point, clocks, version)
+
+
+def _exported(index: int, point: Point, clocks: Clocks, models: Path | None, board: str) -> Case | str:
+    """A network that exists as a file, or one loadable of it."""
+    exported, precision = EXPORTED[point.model], point.precision or ""
+    found = placed(exported, models, board, precision) if models else None
+    if found is None:
+        return "the network's file is not here"
+    cores = 2 if point.accelerator.startswith("2x") else 1
+    rate = point.img_per_s or point.qps or 0
+    measured = point.latency_ms or 1e3 * cores / rate
+    conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, cores=cores)
+    small = len(found.dla.program.steps) <= FEW_STEPS
+    scope, subject = ("layer", _kinds(found)) if small else ("network", exported.subject)
+    if point.accelerator == "GPU":
+        return Case(index, clocks, subject, "network", "gpu", precision, conditions, measured, gpu=found.gpu)
+    return Case(index, clocks, subject, scope, "dla", precision, conditions, measured, dla=found.dla)
+
+
+def _kinds(found: Placed) -> str:
+    """The layer kind that stands for a small loadable: what of it takes most elements."""
+    return max(found.dla.program.steps, key=lambda step: step.points).kind.lower()
 
 
 def _version(point: Point) -> Version:
@@ -201,7 +250,7 @@ def _network(index: int, point: Point, clocks: Clocks, version: Version) -> Case
         conditions = Conditions(clocks.dla_mhz or 0, clocks.dram_share, clocks.cpu_share, cores=2, native_io=True)
         given = (index, clocks, family, "network", "together", precision, conditions, point.img_per_s or 0)
         return Case(*given, dla=work, gpu=gpu, batches=batches)
-    network = NETWORKS[subject](batch, height, width)
+    network = NETWORKS[subject](_PAIRS.get(subject, batch), height, width)
     if point.accelerator.startswith("GPU"):
         if "+" in point.accelerator or clocks.gpu is None or point.latency_ms is None:
             return "GPU figures, batch or latency not published"
@@ -217,7 +266,8 @@ def _on_dla(
     index: int, point: Point, clocks: Clocks, version: Version, drawn: tuple[str, str, Network, bool]
 ) -> Case | str:
     family, precision, network, ambiguous = drawn
-    two = point.accelerator == "2xDLA"
+    two = point.accelerator.startswith("2xDLA")
+    alone = point.accelerator == "2xDLA"
     rate, batch = point.img_per_s or (point.qps or 0) * (point.batch or 1), point.batch or 1
     measured = point.latency_ms or (batch * 1000 * (2 if two else 1) / rate if rate else 0)
     if not measured:
@@ -229,7 +279,7 @@ def _on_dla(
         clocks.cpu_share,
         cores=2 if two else 1,
         sparse=(point.sparsity or "dense") != "dense",
-        native_io=two,
+        native_io=alone,
         shared_passes=version >= Version.parse("8.5"),
         locked=not one_shot,
     )
@@ -241,7 +291,7 @@ def _on_dla(
             "of this network, and nobody published which it is"
         )
     given = (index, clocks, family, "network", "dla", precision, conditions, measured)
-    return Case(*given, dla=_whole(network) if two else _hybrid(network), use=not fragmented, why=why)
+    return Case(*given, dla=_whole(network) if alone else _hybrid(network), use=not fragmented, why=why)
 
 
 @lru_cache(maxsize=256)

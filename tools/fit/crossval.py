@@ -1,27 +1,29 @@
-"""Cross-validation by whole models and whole layer kinds, and the intervals that follow from it.
+"""Cross-validation by whole sources, or whole networks and layer kinds, and the intervals that follow from it.
 
-Every subject is held out once with all its points, in every mode and precision; the rest is fitted anew. The half
-width of the 80% interval is a quantile of the held-out logarithmic residuals, so that it covers what the fit has never
-seen.
+Every source is held out once with all its points, in every mode and precision; the rest is fitted anew. The half width
+of the 80% interval is a quantile of the held-out logarithmic residuals, so that it covers people, boards and networks
+that the fit has never seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dlaflow.estimate.parameters import Spread
+from dlaflow.estimate.width import kind_shares, kinds_told, unseen_kinds, widened
 from dlaflow.progress import Progress, silent
 from tools.fit.cases import Case
-from tools.fit.train import predict_with, train
+from tools.fit.train import Models, cases_of, predict_with, train
 
-QUANTILE = 0.88
-"""Aims between 75 and 90% on points of the same kind."""
+QUANTILE = 0.77
+"""Aims between 75 and 90%, both of points and of networks."""
 _SELDOM = 0.6
-"""Half width where fewer than eight held-out points tell: a factor of about 1.8 either way."""
-_ENOUGH = 8
+"""Half width where networks of too few sources tell: a factor of about 1.8 either way."""
+_ENOUGH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +54,66 @@ def spread_key(case: Case) -> tuple[str, str]:
     return case.key, "network" if case.scope == "network" else "layer"
 
 
-def hold_out(cases: Sequence[Case], progress: Progress = silent) -> list[HeldOut]:
-    """Predict every case by a fit that has not seen its subject; intervals come from the other subjects' residuals."""
-    raw: list[tuple[Case, float]] = []
-    subjects = sorted({case.subject for case in cases})
-    with progress("Cross-validation", len(subjects), "subjects") as task:
-        for subject in subjects:
-            models, _ = train([case for case in cases if case.subject != subject])
-            raw += [(case, predict_with(case, models)) for case in cases if case.subject == subject]
+def by_subject(case: Case) -> str:
+    """The network or layer kind: what would a fit say that has not seen this network?"""
+    return case.subject
+
+
+def by_source(case: Case) -> str:
+    """The repository: what would a fit say to people whose measurements it has not seen?"""
+    return case.source
+
+
+def hold_out(
+    cases: Sequence[Case], unseen: Callable[[Case], str] = by_source, progress: Progress = silent
+) -> list[HeldOut]:
+    """Predict every case by a fit without all those of the same `unseen`; intervals come from the others' residuals."""
+    raw: list[tuple[Case, float, dict[str, float]]] = []
+    groups = sorted({unseen(case) for case in cases})
+    with progress("Cross-validation", len(groups), "fits") as task:
+        for group in groups:
+            others = [case for case in cases if unseen(case) != group]
+            models, _ = train(others)
+            told = told_kinds(others, models)
+            raw += [
+                (case, predict_with(case, models), unseen_kinds(shares_of(case, models), told.get(case.key, ())))
+                for case in cases
+                if unseen(case) == group
+            ]
             task.advance()
     held = []
-    for case, predicted in raw:
-        others = [pair for pair in raw if pair[0].subject != case.subject]
-        held.append(HeldOut(case, predicted, half_width(others, spread_key(case))))
+    for case, predicted, strange in raw:
+        pairs = [(other, said) for other, said, _ in raw if unseen(other) != unseen(case)]
+        held.append(HeldOut(case, predicted, widened(half_width(pairs, spread_key(case)), strange)))
     return sorted(held, key=lambda one: one.case.index)
 
 
+def shares_of(case: Case, models: Models) -> dict[str, float]:
+    """The share of a case's DLA time by kind; empty for the GPU's."""
+    return {} if case.dla is None else kind_shares(case.dla, models.engines[case.key], case.conditions)
+
+
+def told_kinds(cases: Sequence[Case], models: Models) -> dict[str, set[str]]:
+    """The kinds of DLA steps that the fitted cases tell of, by set."""
+    told: dict[str, set[str]] = {}
+    for key in models.engines:
+        told[key] = {kind for case in cases_of(key, cases) for kind in kinds_told(shares_of(case, models))}
+    return told
+
+
 def half_width(pairs: Sequence[tuple[Case, float]], key: tuple[str, str]) -> float:
-    """The half width of one kind of case from (case, held-out prediction) pairs; wide where too few tell."""
-    found = [
-        abs(float(np.log(predicted / case.measured)))
-        for case, predicted in pairs
-        if spread_key(case) == key and case.use
-    ]
-    if len(found) < _ENOUGH:
-        return max([_SELDOM, *found])
-    return float(np.quantile(found, QUANTILE))
+    """The half width of one kind of case from (case, held-out prediction) pairs; wide where too few tell.
+
+    A quantile of the residuals in which every network of every source counts once, however often it was measured.
+    """
+    found = [(case, predicted) for case, predicted in pairs if spread_key(case) == key and case.use]
+    misses = np.array([abs(float(np.log(predicted / case.measured))) for case, predicted in found])
+    count = Counter((case.source, case.subject) for case, _ in found)
+    if len(count) < _ENOUGH:
+        return max([_SELDOM, *map(float, misses)])
+    order = np.argsort(misses)
+    weights = np.array([1 / count[case.source, case.subject] for case, _ in found])[order]
+    return float(np.interp(QUANTILE, (np.cumsum(weights) - weights / 2) / weights.sum(), misses[order]))
 
 
 def spread_of(held: Sequence[HeldOut], key: str) -> Spread:

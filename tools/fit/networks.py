@@ -125,6 +125,22 @@ def retinanet_resnext50(n: int, h: int, w: int) -> Network:
     return d.network(*_fpn_heads(d, stages, 2376))
 
 
+def _pyramid(planes: tuple[int, ...], depths: tuple[int, ...], strides: tuple[int, ...], inputs: int) -> Builder:
+    """The trunk of HEAL's PyramidFusion: ResNeXt blocks of 32 groups that do not widen, every stage an output."""
+
+    def build(n: int, h: int, w: int) -> Network:
+        d = Drawing()
+        y, stages = d.input(n, inputs, h, w), []
+        for outer, depth, stride in zip(planes, depths, strides, strict=True):
+            inner = outer // 16 * 32
+            for block in range(depth):
+                y = _bottleneck(d, y, (inner, outer), stride if block == 0 else 1, 32)
+            stages.append(y)
+        return d.network(*stages)
+
+    return build
+
+
 def ssd_resnet34(n: int, h: int, w: int) -> Network:
     """MLPerf's SSD over ResNet-34: third stage at stride 1, five extra stages, heads at stride 3, 81 classes."""
     d = Drawing()
@@ -293,6 +309,10 @@ NETWORKS: dict[str, Builder] = {
     "ssd_mobilenet_v1": ssd_mobilenet_v1,
     "mobilenet_v2": mobilenet_v2,
     "googlenet": googlenet,
+    "pyramid_fusion": _pyramid((16, 32, 64), (3, 5, 8), (1, 2, 2), 64),
+    "pyramid_fusion_wide": _pyramid((64, 128, 256), (3, 5, 8), (1, 2, 2), 64),
+    "pyramid_front": _pyramid((16, 32), (3, 5), (1, 2), 64),
+    "pyramid_back": _pyramid((64,), (8,), (2,), 32),
     "vgg19": vgg19,
     "cifar_groupnorm": partial(_cifar, group_norm=True, average_pool=False),
     "cifar_batchnorm": partial(_cifar, group_norm=False, average_pool=False),

@@ -6,6 +6,7 @@ typed in (`kind`) are not measurements: only their batch sizes are used, as the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,16 @@ class Point(msgspec.Struct, frozen=True):
     params: dict[str, int] | None = None
     dla_layer_count: int | None = None
     gpu_layer_count: int | None = None
+
+
+_REPOSITORY = re.compile(r"github(?:\.com)?[/ ]+([\w.-]+/[\w.-]+)")
+_RELEASE = re.compile(r"_v\d[\d.]*$")
+
+
+def repository(source: str) -> str:
+    """Whose measurement it is: the repository of its source, without its year, else the text before remarks."""
+    found = _REPOSITORY.search(source)
+    return _RELEASE.sub("", found[1]).lower() if found else source.split(" (")[0]
 
 
 class Ratio(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ _SHARED = (
     Prior("half_positions", 10, 1.0, "pipeline fill of a convolution pass, a few rows of atoms"),
     Prior("resident_mb", 0.5, 0.6, "half of the 1 MiB SRAM of a core"),
     Prior("step_us", 4, 0.6, "programming of one hardware operation by the Falcon controller"),
-    Prior("launch_ms", 0.12, 0.3, "engines of one layer take at least 0.16 ms (facts), copies included"),
-    Prior("copy_ms", 0.015, 0.4, "a GPU kernel and its wait"),
+    Prior("launch_ms", 0.09, 0.3, "engines of one layer take at least 0.16 ms (facts), two copies included"),
+    Prior("copy_ms", 0.03, 0.4, "a GPU kernel and the waits on both sides"),
     Prior("copy_gb_s", 70, 0.5, "a copy kernel on a share of the DRAM rate"),
     Prior(
         "switch_ms", 0.022, 0.5, "hand-over costs 0.05-0.07 and 0.01-0.04 ms on Xavier (HaX-CoNN), the copy included"
@@ -18,13 +18,18 @@ _SHARED = (
     Prior("host_share", 0.4, 0.5, "part of a submission is the CPU's work, the rest waits for the controller"),
     Prior("contention", 1.25, 0.1, "two cores reach 87% of twice one core (facts), half of it memory time"),
     Prior("unlocked", 1.1, 0.2, "memory clock under DVFS in single-shot runs"),
+    Prior("softmax_per_clock", 0.1, 0.7, "table look-ups, sums and a division an element, in FP16, off the MAC array"),
+    Prior("transposed_per_clock", 0.3, 0.7, "Rubik moves an atom of 32 bytes for each element of a transpose"),
+    Prior(
+        "meeting", 0.15, 0.5, "hybrids of one visit take 1.15 times as long beside another (facts), of four 1.6 to 1.8"
+    ),
 )
 
 DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
     "v2-int8": (
-        Prior("efficiency", 0.95, 0.15, "share of 8192 MAC a clock; 78% seen on whole networks"),
+        Prior("efficiency", 1.0, 0.07, "share of 8192 MAC a clock, of which it can hardly take more"),
         Prior("half_reduced", 4, 0.6, "first layers are packed to 4 channels (hwc4)"),
-        Prior("half_produced", 16, 0.7, "64 output channels reach 60% (cuDLA statistics)"),
+        Prior("half_produced", 16, 0.5, "64 output channels reach 60% (cuDLA statistics)"),
         Prior("dram_gb_s", 45, 0.4, "a share of 205 GB/s that one core can draw"),
         Prior("weight_gb_s", 45, 0.3, "as the tensors"),
         Prior("points_per_clock", 32, 0.6, "pooling and point-wise engine, elements a clock"),
@@ -50,7 +55,19 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
 }
 
 
-_PATHS = ("dram_gb_s", "launch_ms", "copy_ms", "copy_gb_s", "switch_ms", "gpu_step_ms", "host_share", "unlocked")
+_PATHS = (
+    "dram_gb_s",
+    "launch_ms",
+    "copy_ms",
+    "copy_gb_s",
+    "switch_ms",
+    "gpu_step_ms",
+    "host_share",
+    "unlocked",
+    "softmax_per_clock",
+    "transposed_per_clock",
+    "meeting",
+)
 _PATHS_SD = 0.2
 
 

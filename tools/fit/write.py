@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,8 +26,8 @@ Z80 = 1.2816
 """Half width of a normal 80% interval in standard deviations."""
 
 
-def fitted_set(fit: Fitted, spread: Spread, cases: Sequence[Case]) -> ParameterSet:
-    """The stored form of one fit."""
+def fitted_set(fit: Fitted, spread: Spread, cases: Sequence[Case], kinds: Collection[str] = ()) -> ParameterSet:
+    """The stored form of one fit; `kinds` are those of DLA steps that its points tell of."""
     numbers = {
         prior.name: Number(float(value), float(sd), prior.median, prior.sd, prior.why)
         for prior, value, sd in zip(fit.priors, fit.solution.values, fit.solution.sds, strict=True)
@@ -38,7 +38,9 @@ def fitted_set(fit: Fitted, spread: Spread, cases: Sequence[Case]) -> ParameterS
     if fit.key in GPU_SETS:
         return found
     width = BYTES[fit.key.split("-")[1]]
-    return msgspec.structs.replace(found, macs_per_clock=MACS_PER_CLOCK[fit.key], bytes_per_element=width)
+    return msgspec.structs.replace(
+        found, macs_per_clock=MACS_PER_CLOCK[fit.key], bytes_per_element=width, kinds=tuple(sorted(kinds))
+    )
 
 
 def subjects_of(fit: Fitted, cases: Sequence[Case]) -> list[str]:

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from dlaflow.api.claims import OutFile
+from dlaflow.api.claims import OutFile, Use
+from dlaflow.api.images import ImageOptions, select
+from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import is_stream, together, waiting, write_atomic
 from dlaflow.graph.load import as_model
+from dlaflow.progress import Progress, silent
 from dlaflow.quantize.cache import CacheFile, Entry, header_for_reader, read_cache, save_cache, write_cache
-from dlaflow.quantize.calibration import scales_by_name
+from dlaflow.quantize.calibrate import calibrate
+from dlaflow.quantize.calibration import CalibrationConfig, scales_by_name
 from dlaflow.quantize.coverage import cover, renamed
-from dlaflow.quantize.model import index
-from dlaflow.quantize.plan import without_float_nodes
+from dlaflow.quantize.images import in_batches
+from dlaflow.quantize.infer import Inferred, fill, infer_scales
+from dlaflow.quantize.model import index, network_inputs
+from dlaflow.quantize.plan import plan, with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.strip import float_nodes_of, layer_precisions, strip_qdq
+
+_SAMPLES = 512
 
 
 def merge_caches(caches: Sequence[Path], out: Path, tensorrt: str | None = None) -> CacheFile:
@@ -66,8 +75,8 @@ def _saved(header: str, scales: Mapping[str, float], out: Path) -> CacheFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromQdqOptions:
-    """What to write of a Q/DQ model."""
+class FromQdqOptions(ImageOptions):
+    """What to write of a Q/DQ model, and where the scales come from that it lacks."""
 
     cache: OutFile
     """The calibration cache."""
@@ -77,33 +86,76 @@ class FromQdqOptions:
     """The value for trtexec's --layerPrecisions: layers that were not quantised, as name:fp16."""
     tensorrt: str = "8.5.2"
     """The version in the cache's header; it also decides the names of the parser's own tensors."""
+    fill: File | None = None
+    """A cache of the plain model, for tensors that the Q/DQ model has no scale for."""
+    data: Annotated[Sequence[str], Use.READ] = ()
+    """The same from images: the plain model is calibrated on them (entropy)."""
+    guess: bool = False
+    """Also infer scales that may clip: back through means and gates, one for all operands of a sum or Concat."""
+    residual_ones: bool = False
+    """Write 1.0 for an unscaled convolution before a residual sum: DLA software 3.13 or later then fuses both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """How many scales the cache has, the tensors without one, and the layers that were not quantised."""
+    """How many scales the cache has, the tensors without one, and the layers that were not quantised.
+
+    `inferred` are the scales that follow from operators, `measured` counts those of `--fill` or `--data`.
+    """
 
     scales: int
     missing: tuple[str, ...]
     float_nodes: tuple[str, ...]
+    inferred: Mapping[str, Inferred]
+    measured: int
 
 
-def from_qdq(model: Path, options: FromQdqOptions) -> Translated:
+def from_qdq(model: Path, options: FromQdqOptions, progress: Progress = silent) -> Translated:
     """Translate a Q/DQ model into a plain model and a cache.
 
-    Raises UsageError for a release that reads no cache, InputError for a model that cannot be used.
+    A tensor takes the scale that the model has for it, else a measured one, else one that follows from its operator.
+    Raises UsageError for a release that reads no cache, InputError for a model or images that cannot be used.
     """
     header_for_reader(options.tensorrt)
     if is_stream(options.plain):
         raise UsageError("the plain model is read again", expected="a file", received=options.plain)
+    if options.fill is not None and options.data:
+        raise UsageError("two sources of scales", expected="--fill or --data", received="both")
     stripped = strip_qdq(model)
     with together():
         write_atomic(options.plain, stripped.model.SerializeToString())
-        covered = cover(waiting(Path(options.plain)), scales_by_name(stripped.scales), options.tensorrt)
-        write_cache(covered.scales, options.tensorrt, Path(options.cache))
+        plain = waiting(Path(options.plain))
+        graph = index(stripped.model)
+        tensors = plan(graph)
+        measured = fill(graph, tensors, stripped.scales, _measured(plain, options, progress))
+        known = {**stripped.scales, **measured}
+        inferred = infer_scales(graph, tensors, known, guess=options.guess)
+        known |= {name: found.scale for name, found in inferred.items()}
+        covered = cover(plain, scales_by_name(known), options.tensorrt)
+        scales = covered.scales
+        if options.residual_ones:
+            kept = {
+                name for node in graph.proto.graph.node if node.name in stripped.float_nodes for name in node.output
+            }
+            scales = with_residual_ones(graph, scales, set(tensors.tensors) - stripped.scales.keys() - kept)
+        write_cache(scales, options.tensorrt, Path(options.cache))
         if options.layer_precisions is not None:
             write_atomic(options.layer_precisions, layer_precisions(stripped.float_nodes))
-    return Translated(len(covered.scales), covered.missing, tuple(stripped.float_nodes))
+    inferred = {name: found for name, found in inferred.items() if scales.get(name) == found.scale}
+    missing = tuple(name for name in covered.missing if name not in scales)
+    return Translated(len(scales), missing, tuple(stripped.float_nodes), inferred, len(measured))
+
+
+def _measured(plain: Path, options: FromQdqOptions, progress: Progress) -> Mapping[str, float]:
+    """The scales of `--fill`, or of a calibration on `--data`."""
+    if options.fill is not None:
+        return read_cache(Path(options.fill)).scales
+    if not options.data:
+        return {}
+    inputs = network_inputs(as_model(plain).proto)
+    images = select(options.data, options, inputs, train=True, default=_SAMPLES, progress=progress).images
+    config = CalibrationConfig(images=len(images))
+    return calibrate(plain, lambda: in_batches(images, options.batch), config, progress).scales
 
 
 def to_qdq(cache: Path, model: Path, out: Path, precisions: Path | None = None) -> None:

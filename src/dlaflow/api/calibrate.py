@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from dlaflow.quantize.calibration import Calibration, CalibrationConfig, sidecar
 from dlaflow.quantize.coverage import cover
 from dlaflow.quantize.fp16 import IoTypes
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import index, input_shape
+from dlaflow.quantize.model import index, network_inputs
 from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
 
@@ -32,7 +33,31 @@ DEFAULT_RELEASE = "8.5.2"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateOptions:
+class ReleaseOptions:
+    """The release that reads what is written."""
+
+    board: str | None = None
+    """The board the scales are for, such as agx-orin-64gb; with --jetpack it decides the release."""
+    jetpack: str | None = None
+    """The release the scales are for, such as 5.1.1."""
+    tensorrt: str | None = None
+    """TensorRT's version, when it is known rather than the release (default: 8.5.2)."""
+
+    def release(self) -> str:
+        """The TensorRT version, such as a cache's header names. Raises UsageError for unknown names."""
+        if self.board is None and self.jetpack is None:
+            return self.tensorrt or DEFAULT_RELEASE
+        if self.board is None:
+            from dlaflow.targets.release import find_release
+
+            return find_release(self.jetpack or "").tensorrt
+        from dlaflow.targets.target import resolve_target
+
+        return resolve_target(self.board, self.jetpack, tensorrt=self.tensorrt).release.tensorrt
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions(ReleaseOptions):
     """How to calibrate, and the files to write."""
 
     cache: OutFile | None = None
@@ -50,27 +75,9 @@ class CalibrateOptions:
     borders, and a standalone build of TensorRT 11.4 asks for it; the application then feeds float16."""
     residual_ones: bool = False
     """Cache only: write 1.0 for convolutions before a residual sum: DLA software 3.13 or later then fuses both."""
-    board: str | None = None
-    """The board the cache is for, such as agx-orin-64gb; with --jetpack it decides the cache's header."""
-    jetpack: str | None = None
-    """The release the cache is for, such as 5.1.1."""
-    tensorrt: str | None = None
-    """TensorRT's version, when it is known rather than the release (default: 8.5.2)."""
     shape: ShapesGiven = ()
     """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
     inputs; the name may be left out with one input."""
-
-    def release(self) -> str:
-        """The TensorRT version that the cache's header names. Raises UsageError for unknown names."""
-        if self.board is None and self.jetpack is None:
-            return self.tensorrt or DEFAULT_RELEASE
-        if self.board is None:
-            from dlaflow.targets.release import find_release
-
-            return find_release(self.jetpack or "").tensorrt
-        from dlaflow.targets.target import resolve_target
-
-        return resolve_target(self.board, self.jetpack, tensorrt=self.tensorrt).release.tensorrt
 
     def float_nodes(self) -> tuple[str, ...]:
         """The names in `fp16_nodes`."""
@@ -88,7 +95,11 @@ class Calibrated:
 
 
 def calibrate_model(
-    model: Path, data: File, reading: ImageOptions, options: CalibrateOptions, progress: Progress = silent
+    model: Path,
+    data: File | Sequence[File],
+    reading: ImageOptions,
+    options: CalibrateOptions,
+    progress: Progress = silent,
 ) -> Calibrated:
     """Pick images of `data`, calibrate, and write what the options name.
 
@@ -100,7 +111,7 @@ def calibrate_model(
         header_for_reader(tensorrt)
     held = as_model(model, fixed_shapes(options.shape))
     without_float_nodes(index(held.proto), {}, options.float_nodes())
-    chosen = select(data, reading, input_shape(held.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
+    chosen = select(data, reading, network_inputs(held.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
     return calibrate_on(held, chosen, reading.batch, options, progress)
 
 
@@ -146,8 +157,9 @@ class CalibrateArguments(CalibrateOptions, ImageOptions):
 
     model: File = field(kw_only=False)
     """The float32 ONNX model."""
-    data: File = field(kw_only=False)
-    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
+    data: File | Sequence[File] = field(kw_only=False)
+    """cifar10, digits, a folder of images (sub-folders are classes), a video, or a .npy/.npz file; for several inputs a
+    .npz with their names, or NAME= and one of these for each."""
     progress: Progress = silent
     """What shows how far the work is."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlaflow.api.claims import OutFile
 from dlaflow.api.keywords import File, keywords
+from dlaflow.files import write_atomic
 from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.placement.check import check_network, network_of, shapes_of
@@ -16,6 +19,7 @@ from dlaflow.targets.target import Target
 from dlaflow.types import Device, Placement, Verdict
 
 if TYPE_CHECKING:
+    from dlaflow.placement.extract import Extracted
     from dlaflow.report.notebook import ShownPlacement
 
 
@@ -54,12 +58,26 @@ def fails(placement: Placement, fail_on: str) -> bool:
     return bool(found & unwanted) or (fail_on == "unknown" and opening(placement) is not None)
 
 
+def extracted(found: Prediction, target: Target, what: str, out: str | os.PathLike[str]) -> Extracted:
+    """Write `what` of a predicted model to `out`, as `dlaflow.placement.extract` cuts it out.
+
+    Raises UsageError for what the model does not have, InputError for weights that cannot be read.
+    """
+    from dlaflow.placement.extract import extract
+
+    piece = extract(found.model, found.network, found.placement, target, what)
+    write_atomic(out, piece.content)
+    return piece
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckArguments(TargetOptions):
     """The arguments of `check`."""
 
     model: File = field(kw_only=False)
     """The ONNX file."""
+    extract: tuple[str, OutFile] | None = None
+    """(node, file): write the smallest model that shows what is said of a node, a layer, `A:B` or a loadable."""
 
 
 @keywords(CheckArguments)
@@ -70,4 +88,7 @@ def check(given: CheckArguments) -> ShownPlacement:
     """
     from dlaflow.report.notebook import ShownPlacement, show
 
-    return show(ShownPlacement, predict(Path(given.model), given.target()).placement)
+    found = predict(Path(given.model), given.target())
+    if given.extract is not None:
+        extracted(found, given.target(), *given.extract)
+    return show(ShownPlacement, found.placement)

@@ -64,9 +64,20 @@ def claims_of(hints: Mapping[str, object], values: Mapping[str, object]) -> Iter
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             yield from claims_of(hints_of(type(value)), own)
-        elif use := use_of(hints.get(name)):
-            each = value if isinstance(value, list | tuple) else [value]
-            yield from (Claim(name, Path(path), use) for path in each if isinstance(path, str | os.PathLike))
+        else:
+            for hint, path in _typed_parts(hints.get(name), value):
+                if (use := use_of(hint)) and isinstance(path, str | os.PathLike):
+                    yield Claim(name, _path_in(path), use)
+
+
+def _typed_parts(hint: object, value: object) -> Iterator[tuple[object, object]]:
+    """A value with its type; several ones each with theirs, as a pair such as (name, file) has them."""
+    if not isinstance(value, list | tuple):
+        yield hint, value
+        return
+    kinds = (typing.get_args(each) for each in (hint, *typing.get_args(hint)) if typing.get_origin(each) is tuple)
+    own = next((kind for kind in kinds if Ellipsis not in kind and len(kind) == len(value)), (hint,) * len(value))
+    yield from zip(own, value, strict=True)
 
 
 def refuse_overwriting(claims: Sequence[Claim]) -> None:
@@ -112,6 +123,12 @@ def use_of(hint: object) -> Use | None:
             return part
         parts += [*typing.get_args(part), *getattr(part, "__metadata__", ())]
     return Use.READ if any(part is Path or typing.get_origin(part) is os.PathLike for part in parts) else None
+
+
+def _path_in(text: str | os.PathLike[str]) -> Path:
+    """The path that an argument names, also behind the name of an input (`left=images/`)."""
+    behind = Path(os.fspath(text).partition("=")[2])
+    return behind if behind.name and not Path(text).exists() and behind.exists() else Path(text)
 
 
 def _option(claim: Claim) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from dlaflow.api.claims import OutFile
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError, UsageError, unknown_name
+from dlaflow.fixed_shape import as_text
 from dlaflow.progress import Progress, silent
 from dlaflow.targets.options import TargetOptions
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from dlaflow.targets.target import Target
 
 DEFAULT_SAMPLES = 256
+_MOST_STEPS = 16
+"""More steps make a network of hundreds of layers, with a compile time that nobody knows."""
 _TESTED = 2000
 """Test images that an accuracy is measured on."""
 
@@ -32,8 +35,9 @@ _TESTED = 2000
 class FixOptions:
     """How far to go."""
 
-    allow: Literal["exact", "tolerance", "data", "retrain"] = "exact"
-    """exact (the same algebra), tolerance (bounded approximations too), data (frozen statistics too), retrain."""
+    allow: Literal["nothing", "exact", "tolerance", "data", "retrain"] = "exact"
+    """nothing (no rewrite: for --simplify or --cut alone), exact (the same algebra), tolerance (bounded approximations
+    too), data (frozen statistics too), retrain."""
     max_drop: float = 1.0
     """How many points of accuracy frozen statistics may cost."""
     cut: str | Sequence[str] | None = None
@@ -42,10 +46,20 @@ class FixOptions:
     """Let outputs become (N, C, 1, 1): saves the last switch, which brings them back to (N, C)."""
     input_shape: str | Sequence[int] | None = None
     """The same as --shape for the first input, without name and batch: 3x224x224."""
+    simplify: bool = False
+    """Fold shape arithmetic, constants and copies away with onnxslim first."""
     dry_run: bool = False
     """List the rewrites with their gains; write and run nothing."""
+    unroll: int = 0
+    """Write GRU, LSTM and RNN of up to so many steps, at most 16, as a set of layers for each step."""
+    write_anyway: bool = False
+    """Write the file even where it is no better than the model."""
 
     def __post_init__(self) -> None:
+        if self.allow == "nothing" and not (self.simplify or self.cut or self.output_4d):
+            raise UsageError("nothing is left to do", expected="--simplify, --cut or --output-4d with --allow nothing")
+        if not 0 <= self.unroll <= _MOST_STEPS:
+            raise UsageError("--unroll makes no sense", expected=f"0 to {_MOST_STEPS} steps", received=self.unroll)
         if self.max_drop < 0:
             raise UsageError("--max-drop makes no sense", expected="0 or more points", received=self.max_drop)
 
@@ -72,16 +86,19 @@ def fix_model(
 ) -> FixReport:
     """Rewrite `model` for `target`, prove that it computes the same, and write `out` (None: nothing).
 
+    Where no rewrite makes it better, nothing is written and the report's `out` stays empty, unless `write_anyway` asks.
+
     Raises UsageError for options that make no sense, InputError for an unusable model, EnvironmentLacksError without
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
+    from dlaflow.api.gain import choice_of_devices
     from dlaflow.rewrites.base import Safety
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
     from dlaflow.rewrites.search import FixConfig
 
-    if options.allow not in ("exact", "tolerance", "data"):
-        raise unknown_name("safety class", options.allow, ("exact", "tolerance", "data"))
+    if options.allow not in (known := ("nothing", "exact", "tolerance", "data")):
+        raise unknown_name("safety class", options.allow, known)
     target, inputs = with_input_shape(target, model, options), inputs or RealInputs()
     config = FixConfig(
         allow=Safety(options.allow),
@@ -91,11 +108,17 @@ def fix_model(
         tested=inputs.tested,
         max_drop=options.max_drop,
         dry_run=options.dry_run,
+        simplify=options.simplify,
+        unroll=options.unroll,
     )
     fixed = run_fix(model, target, config, progress)
     if out is not None and not options.dry_run:
-        fixed = write(fixed, out) if options.cut is None else write_cut(fixed, out, _tensors(options.cut), target)
-    return fixed.report
+        anyway = options.write_anyway
+        if options.cut is None:
+            fixed = write(fixed, out, anyway=anyway)
+        else:
+            fixed = write_cut(fixed, out, _tensors(options.cut), target, anyway=anyway)
+    return replace(fixed.report, move=choice_of_devices(fixed, target))
 
 
 def _tensors(cut: str | Sequence[str]) -> list[str]:
@@ -158,17 +181,40 @@ def real_inputs(
         return RealInputs()
     from dlaflow.api.images import ImageOptions, select
     from dlaflow.graph.load import as_model
-    from dlaflow.quantize.model import input_shape
+    from dlaflow.quantize.images import float_batches
+    from dlaflow.quantize.model import network_inputs
 
     target = with_input_shape(target, model, options)
-    known = input_shape(as_model(model, target.shapes).proto)
+    known = network_inputs(as_model(model, target.shapes).proto)
+    if len(known) > 1:
+        raise InputError(
+            "images feed a model of one input",
+            expected="no --data for a model of several",
+            received=", ".join(each.name for each in known),
+            then="Without --data the proof takes random numbers.",
+        )
     batch = batch_of(model, target)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
+    for first in float_batches(images.only(slice(1)), 1):
+        _refuse_other_sizes(first.shape[1:], known[0].shape)
     if options.allow != "data":
         return inputs_of(images, None, batch)
     test = select(source.data, replace(reading, samples=_TESTED), known, train=False, progress=progress)
     return inputs_of(images, test, batch)
+
+
+def _refuse_other_sizes(received: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
+    """Raise InputError for images that do not have the size of the model's input, both without the batch."""
+    fits = len(received) == len(expected)
+    if not fits or any(size not in (None, given) for size, given in zip(expected, received, strict=True)):
+        axes = " (channels x height x width)" if len(expected) == 3 else ""
+        raise InputError(
+            "the images do not have the size of the model's input",
+            expected=f"{as_text(expected)}{axes}",
+            received=as_text(received),
+            then="Give images of that size, or the size that they have as --shape where the model leaves it open.",
+        )
 
 
 def batch_of(model: Path, target: Target) -> int:
@@ -186,14 +232,14 @@ def inputs_of(images: Images, test: Selection | None, batch: int) -> RealInputs:
     Raises InputError for fewer images than one batch, and for test images without labels.
     """
     from dlaflow.quantize.accuracy import evaluate
-    from dlaflow.quantize.images import in_batches
+    from dlaflow.quantize.images import float_batches
     from dlaflow.rewrites.prove import Samples
     from dlaflow.runtime.ort import OrtRunner
 
     whole = len(images) // batch * batch
     if not whole:
         raise InputError("there are too few images", expected=f"{batch}, one batch", received=len(images))
-    samples = Samples(list(in_batches(images.only(slice(whole)), batch)))
+    samples = Samples(list(float_batches(images.only(slice(whole)), batch)))
     if test is None:
         return RealInputs(samples)
     pixels, labels = test.images, test.known_labels

@@ -130,18 +130,35 @@ def diff(left: Path, right: Path, /, *, json: Json = None, quiet: terminal.Quiet
 @group
 @dataclass(frozen=True, kw_only=True)
 class Parts(use.FromQdqOptions):
-    """What to write of a Q/DQ model."""
+    """What to write of a Q/DQ model, and where the scales come from that it lacks."""
+
+    quiet: terminal.Quiet = False
 
 
 @cache.command(name="from-qdq")
 def from_qdq(model: Path, /, *, parts: Parts) -> None:
-    """Translate a Q/DQ model (pytorch-quantization, ModelOpt, onnxruntime) into a plain model and a cache."""
-    found = use.from_qdq(model, parts)
+    """Translate a Q/DQ model (pytorch-quantization, ModelOpt, onnxruntime) into a plain model and a cache.
+
+    A tensor that the model has no pair around takes a measured scale (--fill or --data), else one that follows from its
+    operator: 1 for a sigmoid, its output's for what goes into a Concat.
+    """
+    found = use.from_qdq(model, parts, terminal.progress(quiet=parts.quiet))
     lines = [f"Wrote {parts.plain} without Q/DQ and {parts.cache}: {found.scales} scales"]
-    lines += [f"no scale for {name}: its layers run in FP16" for name in found.missing]
+    bounded = [name for name, scale in found.inferred.items() if not scale.may_clip]
+    if found.measured:
+        lines.append(f"{found.measured} of them are measured")
+    if bounded:
+        lines.append(f"{len(bounded)} follow from their operators and clip nothing: {', '.join(bounded)}")
+    lines += [
+        f"{name} has a guessed scale, {scale.scale:.4g} from {scale.origin}: it may clip; --fill or --data measures it"
+        for name, scale in found.inferred.items()
+        if scale.may_clip
+    ]
+    hint = "" if parts.fill or parts.data else "; --fill CACHE or --data IMAGES measures one"
+    lines += [f"no scale for {name}: its layers run in FP16{hint}" for name in found.missing]
     if found.float_nodes:
         lines.append(f"{len(found.float_nodes)} layers were not quantised: {', '.join(found.float_nodes)}")
-    terminal.say(*lines)
+    terminal.say(*lines, quiet=parts.quiet)
 
 
 @cache.command(name="to-qdq")

@@ -34,12 +34,15 @@ class Outputs:
     """Write a page that shows the placement."""
     model_explorer: Written | None = None
     """Write node data for Google's Model Explorer, coloured by device."""
+    extract: tuple[str, Written] | None = None
+    """NODE OUT.onnx: write the smallest model that shows what is said of NODE: the name of a node, a layer or a tensor,
+    A:B for what lies between two tensors, or the index of a loadable."""
     quiet: Quiet = False
 
     @property
     def files(self) -> bool:
         """Whether any file is written: they name the model by its sha256, the terminal does not."""
-        return any((self.json, self.sarif, self.html, self.model_explorer))
+        return any((self.json, self.sarif, self.html, self.model_explorer, self.extract))
 
 
 def check(
@@ -67,6 +70,8 @@ def check(
 
         dlaflow check yolo.onnx --board orin-nx-16gb --shape images:1x3x640x640
 
+        dlaflow check yolo.onnx --board orin-nx-16gb --extract /model.9/m/MaxPool pool.onnx
+
     Parameters
     ----------
     model
@@ -79,9 +84,9 @@ def check(
         Exit with 1 when a layer falls back to the GPU (fallback), or when that cannot even be ruled out (unknown): the
         rules are silent, or an input leaves its size open and no --shape names it.
     """
-    from dlaflow.api.check import fails, predict
+    from dlaflow.api.check import extracted, fails, predict
     from dlaflow.placement.check import check_model
-    from dlaflow.report.check_text import comparison_text, layer_text, placement_text
+    from dlaflow.report.check_text import comparison_text, extract_text, layer_text, placement_text
 
     target = on.target()
     found = predict(model, target, digest=out.files)
@@ -92,12 +97,15 @@ def check(
         expected = estimate_of(found, target, fixed=out.html is not None)
     with together():
         _write(placement, out)
+        piece = extracted(found, target, *out.extract) if out.extract else None
         if out.html:
             _write_page(placement, expected.measurements(), out.html)
     if not out.quiet:
         sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")
         if layers:
             sys.stdout.write("\n" + layer_text(placement) + "\n")
+        if piece and out.extract:
+            sys.stdout.write("\n" + extract_text(piece, out.extract[1]) + "\n")
         if against:
             other = check_model(found.model, target.on_release(against))
             sys.stdout.write("\n" + comparison_text(placement, other) + "\n")

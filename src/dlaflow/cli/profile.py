@@ -16,7 +16,6 @@ from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.profile_run import run_of_profiles
 
 
 @group
@@ -49,7 +48,7 @@ class Outputs:
     json: Written | None = None
     """Everything that was found, as records."""
     html: Written | None = None
-    """A page: the prediction beside what ran (with --model), one inference in time, every number."""
+    """A page: all of this, one inference in time, every number, and (with --model) the prediction beside what ran."""
     trace: Written | None = None
     """Trace Events of the capture, for ui.perfetto.dev."""
     svg: Written | None = None
@@ -104,15 +103,15 @@ def profile(
     with together():
         _write(profiles, outputs)
         if outputs.html is not None:
-            from dlaflow.report.html import render
+            from dlaflow.report.profile_page import render_profiles
 
-            write_atomic(outputs.html, render(run_of_profiles(profiles, found.estimated)))
+            write_atomic(outputs.html, render_profiles(profiles, found.estimated))
     if not outputs.quiet:
         console = terminal.console()
         for each in profiles:
             console.print(profile_view(each))
         if len(profiles) > 1:
-            console.print(comparison_view(compare_profiles(profiles)))
+            console.print(comparison_view(compare_profiles(profiles), failures=False))
     return EXIT_FINDINGS if any(each.outcome.state == "failed" for each in profiles) else EXIT_DONE
 
 

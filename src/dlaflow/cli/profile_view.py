@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlaflow.cli.terminal import styled
 from dlaflow.parse.nodes import foreign_ends
-from dlaflow.profile.capture import CaptureSummary
-from dlaflow.profile.compare import Comparison
+from dlaflow.profile.changes import DeviceChange
+from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.profile_text import failure, headline, refusals, remarks
-from dlaflow.report.score_text import lenient_names
+from dlaflow.report.comparison_text import cells_of, sentences
+from dlaflow.report.profile_text import failure, headline, notes, refusals, remarks
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-SCHEMA = "dlaflow.profile/1"
 _LONGEST = 48
 
 
@@ -30,8 +30,8 @@ def profile_view(profile: Profiled) -> Group:
     parts += [f"  {line}" for line in (*failure(profile.outcome), *remarks(profile.outcome), *_numbers(profile))]
     if profile.top:
         parts += ["", _top_table(profile)]
-    if profile.capture is not None and profile.capture.crossings:
-        parts += ["", _crossing_table(profile.capture)]
+    if any(change.ms is not None for change in profile.changes):
+        parts += ["", _change_table(profile.changes)]
     if refused := refusals(profile):
         parts += ["", Text("TensorRT's reasons", "bold"), *(f"  {line}" for line in refused[:8])]
     if profile.advice:
@@ -40,9 +40,8 @@ def profile_view(profile: Profiled) -> Group:
             gain = "" if advice.gain_ms is None else f": about {advice.gain_ms:.3g} ms of GPU time in each inference"
             parts.append(f"  {place}. {advice.title}{gain}")
             parts.append(styled((f"     {advice.why} {advice.then}".rstrip(), "dim")))
-    notes = [note.text for note in profile.notes] + ([lenient_names(profile.lenient)] if profile.lenient else [])
-    if notes:
-        parts += ["", Text("Know this", "bold"), *(f"  - {text}" for text in notes)]
+    if known := notes(profile):
+        parts += ["", Text("Know this", "bold"), *(f"  - {text}" for text in known)]
     return Group(*parts, "")
 
 
@@ -85,19 +84,19 @@ def _summary(nodes: list[str]) -> str:
     return f"{len(nodes)} nodes: {nodes[0]} ... {nodes[-1]}"
 
 
-def _crossing_table(capture: CaptureSummary) -> Table:
+def _change_table(changes: Sequence[DeviceChange]) -> Table:
     from rich.table import Table
 
     table = Table(title="Changes of device in order", title_justify="left", box=None, pad_edge=False)
     for name in ("to", "copies", "ms", "from", "into"):
         table.add_column(name, justify="right" if name in {"copies", "ms"} else "left", no_wrap=True)
-    for crossing in capture.crossings:
+    for change in changes:
         table.add_row(
-            "DLA" if crossing.into_dla else "GPU",
-            str(crossing.reformats),
-            f"{crossing.reformat_ms.mean:.3g}",
-            _short(crossing.source, 28),
-            _short(crossing.to, 28),
+            "DLA" if change.into_dla else "GPU",
+            str(change.copies),
+            f"{change.ms:.3g}",
+            _short(change.source, 28),
+            _short(change.to, 28),
         )
     return table
 
@@ -117,8 +116,8 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"…{text[-room + 1 :]}"
 
 
-def comparison_view(comparison: Comparison) -> Group:
-    """Profiles side by side, ratios to the first, and the cause."""
+def comparison_view(comparison: Comparison, *, failures: bool = True) -> Group:
+    """Runs side by side, ratios to the first, then what that means in words; `failures` as of `sentences`."""
     from rich.console import Group
     from rich.table import Table
 
@@ -126,17 +125,6 @@ def comparison_view(comparison: Comparison) -> Group:
     table.add_column("")
     for name in comparison.names:
         table.add_column(_short(name, _LONGEST), justify="right")
-    for row in comparison.rows:
-        cells = [f"{row.quantity} {f'({row.unit})' if row.unit else ''}".strip()]
-        for value, ratio in zip(row.values, row.ratios, strict=True):
-            times = "" if ratio is None or ratio == 1 else f" (x{ratio:.3g})"
-            cells.append("-" if value is None else f"{value:.5g}{times}")
+    for cells in cells_of(comparison):
         table.add_row(*cells)
-    parts: list[RenderableType] = [table]
-    if comparison.factor is not None:
-        faster = comparison.names[-1] if comparison.factor >= 1 else comparison.names[0]
-        factor = max(comparison.factor, 1 / comparison.factor)
-        parts += ["", styled((f"{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip(), "bold"))]
-    elif comparison.cause:
-        parts += ["", styled((comparison.cause, "bold"))]
-    return Group(*parts)
+    return Group(table, "", *sentences(comparison, failures=failures))

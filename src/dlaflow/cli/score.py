@@ -55,7 +55,8 @@ def score(
     """Compare the prediction for a model with a real build of it.
 
     Tells the agreement over the layers and their multiply-accumulates, whether the loadables are the same, and for each
-    layer that runs elsewhere what the rules say and what the builder said.
+    layer that runs elsewhere what the rules say and what the builder said. Of a build that placed its layers and failed
+    then, the cause stands beside it; the exit code is then 1.
 
     Examples:
 
@@ -87,4 +88,5 @@ def score(
     if not quiet:
         sys.stdout.write(score_text(found.score, found.placement) + "\n")
     wanting = min_agreement is not None and (found.score.named_share < min_agreement or not found.score.loadables_right)
-    return EXIT_FINDINGS if wanting else EXIT_DONE
+    failed = found.score.outcome is not None and found.score.outcome.state == "failed"
+    return EXIT_FINDINGS if wanting or failed else EXIT_DONE

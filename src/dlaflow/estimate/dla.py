@@ -20,8 +20,8 @@ from dlaflow.estimate.program import Copy, TimedStep
 
 Array = npt.NDArray[np.float64]
 
-OVERLAP = 1.2
-"""Exponent of the power mean: 1 is no overlap, a large one a perfect one. Held-out points prefer 1.2 by little."""
+OVERLAP = 2.0
+"""Exponent of the power mean: 1 is no overlap, a large one a perfect one. From 1.6 on held-out sources do not mind."""
 SHARED_POSITIONS = 32.0
 """Images share a pass over the weights until they fill about this many output pixels (from release 8.5 on)."""
 SPARSE_CHANNELS = 64
@@ -69,6 +69,9 @@ class DlaParameters:
     sparse_speedup: float
     contention: float
     unlocked: float
+    softmax_per_clock: float
+    transposed_per_clock: float
+    meeting: float
 
 
 PARAMETER_NAMES = tuple(field.name for field in fields(DlaParameters))
@@ -125,7 +128,9 @@ class StepTable:
     points: Array
     width: Array
     matrix: npt.NDArray[np.bool_]
-    grouped: npt.NDArray[np.bool_]
+    groups: Array
+    softmax: npt.NDArray[np.bool_]
+    transposes: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, steps: Sequence[TimedStep]) -> StepTable:
@@ -142,7 +147,9 @@ class StepTable:
             points=column([step.points for step in steps]),
             width=column([step.width for step in steps]),
             matrix=np.asarray([step.matrix for step in steps], dtype=np.bool_),
-            grouped=np.asarray([step.grouped for step in steps], dtype=np.bool_),
+            groups=column([max(1, step.groups) for step in steps]),
+            softmax=np.asarray([step.kind == "SOFTMAX" for step in steps], dtype=np.bool_),
+            transposes=np.asarray([step.transposes for step in steps], dtype=np.bool_),
         )
 
 
@@ -183,16 +190,17 @@ def _step_times(table: StepTable, engine: DlaEngine, conditions: Conditions) -> 
         macs = np.where(pruned, macs / p.sparse_speedup, macs)
         weight_bytes = np.where(pruned, weight_bytes * SPARSE_WEIGHT_BYTES, weight_bytes)
     seen = table.positions * table.batch / streams
-    deep, wide = _occupied(table, engine)
+    deep, packed = _occupied(table, engine)
     utilisation = (
         table.reduced
         / (deep + p.half_reduced)
-        * table.produced
-        / (wide + p.half_produced)
+        * packed
+        / (packed + p.half_produced)
         * np.where(connected, 1.0, seen / (seen + p.half_positions))
     )
     array = macs / (engine.macs_per_clock * p.efficiency * utilisation * clocks_per_ms)
-    engine_ms = table.points / (p.points_per_clock * clocks_per_ms)
+    rate = np.where(table.transposes, p.transposed_per_clock, p.points_per_clock)
+    engine_ms = table.points / (np.where(table.softmax, p.softmax_per_clock, rate) * clocks_per_ms)
     compute = np.where(table.matrix, np.maximum(array, engine_ms), engine_ms)
     slow = conditions.dram_scale / (p.contention if conditions.cores > 1 else 1.0)
     slow /= 1.0 if conditions.locked else p.unlocked
@@ -205,10 +213,11 @@ def _step_times(table: StepTable, engine: DlaEngine, conditions: Conditions) -> 
 
 
 def _occupied(table: StepTable, engine: DlaEngine) -> tuple[Array, Array]:
-    """Input and output channels that a convolution occupies of the array, the unused ones among them included.
+    """Input channels that a convolution occupies of the array, the unused among them included, and its output channels.
 
-    Input channels lie in memory in atoms of 32 bytes, those of a first layer in pixels of four. Each group of a grouped
-    convolution is a pass of its own and takes whole columns and rows of the array, however few channels it has.
+    Input channels lie in memory in atoms of 32 bytes, those of a first layer in pixels of four. Of a grouped or
+    depthwise convolution as many groups as the columns of the array hold make a pass together, their weights on the
+    diagonal: each sees all columns of the pass and uses its own.
     """
     atom = ATOM_BYTES / engine.bytes_per_element
     slow = engine.generation == "v2" and engine.precision == "fp16"
@@ -216,9 +225,10 @@ def _occupied(table: StepTable, engine: DlaEngine) -> tuple[Array, Array]:
     if not slow:
         deep = np.where(table.reduced <= IMAGE_CHANNELS, IMAGE_CHANNELS, deep)
     columns = atom if slow else ARRAY_COLUMNS
-    rows = engine.macs_per_clock / columns
-    deep = np.where(table.grouped, np.ceil(table.reduced / columns) * columns, deep)
-    return deep, np.where(table.grouped, np.ceil(table.produced / rows) * rows, table.produced)
+    together = np.minimum(table.groups, np.maximum(1.0, columns // table.reduced))
+    grouped = table.groups > 1
+    deep = np.where(grouped, np.ceil(table.reduced * together / columns) * columns, deep)
+    return deep, np.where(grouped, table.produced * together, table.produced)
 
 
 def overlapped(compute: Array, memory: Array) -> Array:

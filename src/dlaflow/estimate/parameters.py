@@ -44,7 +44,8 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class ParameterSet(msgspec.Struct, frozen=True):
-    """One TOML file. `data` tells the points behind it, `subjects` their models and layer kinds."""
+    """One TOML file. `data` tells the points behind it, `subjects` their models and layer kinds, `kinds` the kinds of
+    DLA steps that they tell of."""
 
     schema: str
     dlaflow: str
@@ -56,6 +57,7 @@ class ParameterSet(msgspec.Struct, frozen=True):
     parameters: dict[str, Fitted]
     macs_per_clock: float = 0.0
     bytes_per_element: int = 0
+    kinds: tuple[str, ...] = ()
 
     @property
     def learned(self) -> bool:
@@ -146,6 +148,7 @@ def write_set(found: ParameterSet, path: Path) -> None:
     ]
     if found.macs_per_clock:
         lines += [f"macs_per_clock = {found.macs_per_clock}", f"bytes_per_element = {found.bytes_per_element}"]
+        lines += [f"kinds = [{', '.join(map(_text, found.kinds))}]"]
     lines += [
         "",
         "[spread]  # half widths of the 80% interval on the logarithm, from held-out points",

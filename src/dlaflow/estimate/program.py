@@ -20,17 +20,19 @@ from dlaflow.graph.layer import (
     Layer,
     MatrixMultiply,
     Network,
-    Pooling,
     Shuffle,
     Tensor,
     elements,
 )
+from dlaflow.graph.typed import PAIR
 from dlaflow.types import Device, Placement
 
 POINTWISE = frozenset({"ACTIVATION", "ELEMENTWISE", "SCALE", "UNARY", "PARAMETRIC_RELU", "CAST", "SELECT", "IDENTITY"})
 _NORMALIZATIONS = frozenset({"NORMALIZATION", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3"})
 _NORMALIZATION_KERNELS = 6
 """A float32 plugin between INT8 layers: conversion in, mean, variance, normalisation, affine part, conversion out."""
+_FREE = PAIR | {"CONSTANT"}
+"""Quantisation becomes part of the layers beside it, on both devices; at the edge it is the copy that is counted."""
 _STEERING = frozenset({"TRIP_LIMIT", "CONDITION"})
 """Layers that decide how often, or whether, others run."""
 _WIDTHS = {"int8": 1, "float16": 2, "float32": 4}
@@ -53,8 +55,9 @@ class TimedStep:
     number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
     and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
     and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
-    `groups` is that of a convolution; `kernels` is how many launches the step is on the GPU; `width` the bytes per
-    element where the types of the file say it (0: as the engine).
+    `groups` is that of a convolution; `transposes` tells that elements change their order; `kernels` is how many
+    launches the step is on the GPU; `width` the bytes per element where the types of the file say it (0: as the
+    engine).
     """
 
     name: str
@@ -74,6 +77,7 @@ class TimedStep:
     kernels: int = 1
     layers: tuple[str, ...] = ()
     width: int = 0
+    transposes: bool = False
 
     @property
     def grouped(self) -> bool:
@@ -196,13 +200,11 @@ def _without_folded(network: Network, assignments: Mapping[str, Assignment]) -> 
 
 def on_gpu(network: Network) -> Program:
     """The same network wholly on the GPU."""
-    return assemble(
-        network, {layer.name: Assignment(Device.FOLDED if layer.folded else Device.GPU) for layer in network.layers}
-    )
+    return assemble(network, {})
 
 
 def _assignment(layer: Layer, assignments: Mapping[str, Assignment]) -> Assignment:
-    if layer.folded or layer.kind == "CONSTANT":
+    if layer.folded or layer.kind in _FREE:
         return Assignment(Device.FOLDED)
     return assignments.get(layer.name, Assignment(Device.GPU))
 
@@ -300,12 +302,13 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Timed
         produced=produced,
         positions=pixels,
         batch=batch,
-        points=_points(first) + sum(_points(layer) for layer in group[1:] if layer.kind == "POOLING"),
+        points=max(_points(layer) for layer in group if layer is first or layer.kind == "POOLING"),
         edge=edge,
         groups=first.attributes.groups if isinstance(first.attributes, Convolution) else 1,
         kernels=_NORMALIZATION_KERNELS if first.kind in _NORMALIZATIONS else 1,
         layers=tuple(layer.name for layer in group),
         width=_WIDTHS.get(first.precision, 0),
+        transposes=any(_transposes(layer) for layer in group),
     )
 
 
@@ -330,21 +333,24 @@ def _weights(layer: Layer) -> int:
 
 
 def _points(layer: Layer) -> int:
-    """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once."""
+    """Elements that a pooling or point-wise engine visits: all that a convolution makes passes through it once.
+
+    A pooling sees each of its inputs once, whatever its window; behind a convolution both engines work side by side.
+    """
     outputs = sum(elements(tensor.shape) for tensor in layer.outputs)
-    if isinstance(layer.attributes, Pooling):
-        return outputs * prod(layer.attributes.window)
     if layer.kind in PRODUCTS or layer.kind in POINTWISE:
         return outputs
     return max(outputs, sum(elements(tensor.shape) for tensor in layer.inputs if not tensor.constant))
 
 
 def _free_on_gpu(layer: Layer) -> bool:
-    if layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"}:
-        return True
+    return layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"} or (layer.kind == "SHUFFLE" and not _transposes(layer))
+
+
+def _transposes(layer: Layer) -> bool:
     match layer.attributes:
         case Shuffle(first_transpose=first, second_transpose=second):
-            return not _moves(first) and not _moves(second)
+            return _moves(first) or _moves(second)
     return False
 
 

@@ -62,13 +62,12 @@ class Model:
     types: Mapping[str, TensorType] = field(default_factory=dict, repr=False)
     """The types of tensors where whoever made the model knows them: inference only does the rest."""
 
-    def initializer(self, name: str) -> np.ndarray:
-        """The values of an initializer, or of the tensor of the Constant node whose output is `name`.
+    def tensor(self, name: str) -> onnx.TensorProto:
+        """An initializer with its data, or the tensor of the Constant node whose output is `name`.
 
         Raises InputError when there is none, or when its external file is missing, too short or outside the folder.
         """
         import onnx
-        from onnx import numpy_helper
 
         span = self.spans.get(name)
         if span is None:
@@ -81,6 +80,16 @@ class Model:
                 tensor = onnx.TensorProto.FromString(file.read(span.end - span.start))
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor = _read_external(tensor, self.path.parent)
+        return tensor
+
+    def initializer(self, name: str) -> np.ndarray:
+        """The values of `tensor`.
+
+        Raises InputError as that does, and for data that is no array.
+        """
+        from onnx import numpy_helper
+
+        tensor = self.tensor(name)
         try:
             return numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
@@ -181,6 +190,12 @@ def stored_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorPro
                 yield node.output[0], attribute.t
     for subgraph in inner:
         yield from stored_tensors(subgraph)
+
+
+def lacks_values(tensor: onnx.TensorProto) -> bool:
+    """Whether the data of a tensor was left in the file, or lies in another one."""
+    fields = {field.name for field, _ in tensor.ListFields()}
+    return bool(prod(tensor.dims)) and not any(name.endswith("_data") for name in fields - {"external_data"})
 
 
 def _read(source: Path) -> Stripped:

@@ -17,7 +17,7 @@ from pathlib import Path
 from dlaflow.errors import InputError
 from dlaflow.observed.names import parts_of
 from dlaflow.parse.exports import LayerInfo, parse_layer_info, parse_profile
-from dlaflow.parse.log import DlaNode, LogRun, PrintedTensor, Profile, ValidatorMessage
+from dlaflow.parse.log import DlaNode, LogRun, Outcome, PrintedTensor, Profile, ValidatorMessage
 from dlaflow.parse.messages import PLACEMENT_RULES, Effect
 from dlaflow.parse.nodes import brace_groups, dla_node, foreign_ends
 from dlaflow.parse.nsys import LayerRange, read_enqueues
@@ -67,7 +67,8 @@ class ObservedBuild:
     device differs between neighbours in it (None without an order). `listed` are the entries of the printed placement
     lists. `loadables` is the number of the engine's DLA nodes and `ends` their first and last layers (None: not told).
     `switches` is for whoever lays the build over a placed graph. `complete` is false for excerpts: they say nothing of
-    what they do not name. `doubt` says what is uncertain about the reading.
+    what they do not name. `doubt` says what is uncertain about the reading. `outcome` says whether the run worked
+    (None: no log tells of it).
     """
 
     layers: tuple[ObservedLayer, ...]
@@ -82,6 +83,7 @@ class ObservedBuild:
     complete: bool = True
     doubt: str = ""
     file: str = ""
+    outcome: Outcome | None = None
 
     @property
     def entries(self) -> tuple[ObservedLayer, ...]:
@@ -126,6 +128,7 @@ def observe(sources: Sources, file: str = "") -> ObservedBuild | None:
         messages=messages,
         doubt=_DOUBT if _is_doubtful(build, sources) else "",
         file=file,
+        outcome=sources.run.outcome if sources.run else None,
     )
 
 

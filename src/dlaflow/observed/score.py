@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dlaflow.observed.build import ObservedBuild
 from dlaflow.observed.overlay import NamedEntry, Overlay, lay_over
+from dlaflow.parse.log import Outcome
 from dlaflow.types import Confidence, Device, Finding, PlacedLayer, Placement, Verdict
 
 
@@ -54,6 +55,7 @@ class Score:
 
     `loadables_real` is None when the build does not tell how many it has; `switches_real` are counted over the model's
     own graph (None for excerpts). `lenient` are printed names that no layer bears as they stand, with the layers taken.
+    `outcome` is that of the build (None: no log tells of it); what failed was placed, and never ran.
     """
 
     source: str
@@ -72,6 +74,7 @@ class Score:
     switches_predicted: int = 0
     switches_real: int | None = None
     lenient: tuple[tuple[str, str], ...] = ()
+    outcome: Outcome | None = None
 
     @property
     def named_share(self) -> float:
@@ -129,6 +132,7 @@ def score(predicted: Placement, build: ObservedBuild) -> Score:
         switches_predicted=predicted.summary.switches,
         switches_real=over.placement.summary.switches if build.complete else None,
         lenient=tuple(sorted(over.lenient.items())),
+        outcome=build.outcome,
     )
 
 

@@ -69,11 +69,15 @@ def _with_types(network: Network, version: Version, dla: str | None) -> Network:
 
 
 def check_network(
-    model: Model, network: Network, target: Target, answers: Mapping[str, Known] | None = None
+    model: Model,
+    network: Network,
+    target: Target,
+    answers: Mapping[str, Known] | None = None,
+    aside: frozenset[str] = frozenset(),
 ) -> Placement:
-    """The same for a model whose network is already there."""
+    """The same for a model whose network is already there; the build is told to leave the layers `aside` on the GPU."""
     target = judged(network, target)
     if answers is None:
         answers = known_answers(target.board.soc, target.release.tensorrt, target.precision)
     inputs = {tensor.name: [-1 if dim is None else dim for dim in tensor.shape or ()] for tensor in network.inputs}
-    return place(network, ModelInfo(str(model.path), model.sha256, inputs), target, answers)
+    return place(network, ModelInfo(str(model.path), model.sha256, inputs), target, answers, aside)

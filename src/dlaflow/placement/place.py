@@ -33,16 +33,26 @@ class _Built:
     before_limit: int
 
 
-def place(network: Network, model: ModelInfo, target: Target, answers: Mapping[str, Known] | None = None) -> Placement:
+def place(
+    network: Network,
+    model: ModelInfo,
+    target: Target,
+    answers: Mapping[str, Known] | None = None,
+    aside: frozenset[str] = frozenset(),
+) -> Placement:
     """Predict what runs where.
 
     `network` comes from `dlaflow.graph.lower`; `model` is only carried into the result; `answers` of boards, by the
-    signature of the layer, settle what the rules leave unknown.
+    signature of the layer, settle what the rules leave unknown; `aside` names layers that the build is told to leave on
+    the GPU (`--layerDeviceTypes`).
     """
     case = make_case(network, target)
     examiner = Examiner()
     findings = examiner.model(case)
     nodes = _examine(case, examiner, answers or {}, blocked=nothing_runs(findings))
+    for node in nodes:
+        if node.name in aside and node.device is Device.DLA:
+            node.device = Device.GPU
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
     found = {rule: rule().examine_placement(placement, case) for rule in PLACEMENT_RULES}

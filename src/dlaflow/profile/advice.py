@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from dlaflow.observed.build import ObservedBuild
+from dlaflow.observed.build import ObservedBuild, ObservedLayer
 from dlaflow.observed.names import parts_of
 from dlaflow.parse.log import LogRun
 from dlaflow.parse.messages import is_harmless
@@ -54,7 +55,7 @@ def advise(
     found = []
     for subject, stretches in alike.items():
         costs = [times[name] for stretch in stretches for name in stretch.names if name in times]
-        findings = _findings(stretches, predicted) if predicted else []
+        findings = findings_of([name for each in stretches for name in each.names], predicted) if predicted else []
         found.append(
             Advice(
                 title=_title(subject, stretches, stays=bool(findings) and not any(map(has_remedy, findings))),
@@ -86,19 +87,22 @@ def _stretches(placement: ObservedBuild) -> list[_Stretch]:
     for place, (device, layers) in enumerate(runs):
         if device is not Device.GPU:
             continue
-        reasons = [message for layer in layers for message in layer.messages]
-        reasons.sort(
-            key=lambda message: (is_harmless(message.layer, message.type), message.reason == "unsupported_layer")
-        )
         found.append(
             _Stretch(
                 names=tuple(layer.name for layer in layers),
                 between=0 < place < len(runs) - 1,
-                reason=reasons[0].text if reasons else "",
+                reason=reason_of(layers),
                 behind=runs[place + 1][1][0].name if place + 1 < len(runs) else "",
             )
         )
     return [stretch for stretch in found if _working(stretch) or stretch.between]
+
+
+def reason_of(layers: Iterable[ObservedLayer]) -> str:
+    """The log's reason that tells most of why layers are on the GPU; empty where it gives none."""
+    reasons = [message for layer in layers for message in layer.messages]
+    reasons.sort(key=lambda message: (is_harmless(message.layer, message.type), message.reason == "unsupported_layer"))
+    return reasons[0].text if reasons else ""
 
 
 def _working(stretch: _Stretch) -> list[str]:
@@ -137,10 +141,10 @@ def _why(stretches: list[_Stretch]) -> str:
     return f"{text} TensorRT: {reason}" if reason else text
 
 
-def _findings(stretches: list[_Stretch], predicted: Placement) -> list[Finding]:
-    """What the rules have against the layers of these stretches; reshapes count only where nothing else is there."""
-    names = {part for stretch in stretches for name in stretch.names for part in parts_of(name)}
-    layers = [layer for layer in predicted.layers if layer.name in names]
+def findings_of(names: Iterable[str], predicted: Placement) -> list[Finding]:
+    """What the rules have against layers of the engine; reshapes count only where nothing else is there."""
+    parts = {part for name in names for part in parts_of(name)}
+    layers = [layer for layer in predicted.layers if layer.name in parts]
     layers = [layer for layer in layers if not is_harmless(layer.name, layer.kind)] or layers
     return [finding for layer in layers for finding in layer.findings if finding.verdict is not Verdict.NATIVE]
 

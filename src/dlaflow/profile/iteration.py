@@ -7,6 +7,7 @@ is what is called DLA time here; it holds the task and the hand-over on both sid
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -61,7 +62,7 @@ class Iteration:
 def iteration_of(enqueue: Enqueue) -> Iteration:
     """Work out one inference."""
     active = [layer for layer in enqueue.layers if layer.device]
-    runs = tuple(DeviceRun(device, tuple(group)) for device, group in groupby(active, key=lambda layer: layer.device))
+    runs = runs_of(active)
     windows = tuple(_windows(enqueue, runs))
     busy = sum(layer.gpu_ns for layer in active)
     reformat = sum(layer.gpu_ns for layer in active if layer.name.startswith(REFORMAT))
@@ -71,7 +72,7 @@ def iteration_of(enqueue: Enqueue) -> Iteration:
     return Iteration(
         runs=runs,
         windows=windows,
-        crossings=tuple(_crossings(runs)),
+        crossings=tuple(crossings_of(runs)),
         host_ns=enqueue.end - enqueue.start,
         gpu_ns=busy - reformat,
         reformat_ns=reformat,
@@ -79,6 +80,11 @@ def iteration_of(enqueue: Enqueue) -> Iteration:
         span_ns=span,
         idle_ns=None if span is None or dla is None else max(0, span - busy - dla),
     )
+
+
+def runs_of(active: Iterable[LayerRange]) -> tuple[DeviceRun, ...]:
+    """Layers that do something, in order, as runs on a device."""
+    return tuple(DeviceRun(device, tuple(group)) for device, group in groupby(active, key=lambda layer: layer.device))
 
 
 def _windows(enqueue: Enqueue, runs: tuple[DeviceRun, ...]) -> list[Window]:
@@ -112,7 +118,7 @@ def _span(active: list[LayerRange], windows: tuple[Window, ...]) -> int | None:
     return max(ends) - min(starts)
 
 
-def _crossings(runs: tuple[DeviceRun, ...]) -> list[Crossing]:
+def crossings_of(runs: tuple[DeviceRun, ...]) -> list[Crossing]:
     """The changes between runs, each with the reformats that lie at it on the GPU's side."""
     found = []
     for place, (here, there) in enumerate(pairwise(runs)):

@@ -17,11 +17,19 @@ from dlaflow.parse.rows import dla_names
 from dlaflow.profile.advice import Advice, advise, times_of
 from dlaflow.profile.breakdown import Breakdown, TopLayer, breakdown_of, top_layers
 from dlaflow.profile.capture import CaptureSummary
+from dlaflow.profile.changes import DeviceChange, changes_of
 from dlaflow.profile.evidence import Evidence, Files, read_evidence
 from dlaflow.profile.spread import Running, Spread
 from dlaflow.types import Device, Measurement, Placement
 
 __all__ = ["Files", "Profiled", "profile_of", "read_profile"]
+
+
+_SILENT = Note(
+    "no_placement",
+    "Where layers run is told by the log of the build (--verbose, with 2>&1), by --exportProfile, by --exportLayerInfo "
+    "with --profilingVerbosity=detailed, or by a capture.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ class Profiled:
     capture: CaptureSummary | None
     hardware: tuple[HardwareTask, ...]
     top: tuple[TopLayer, ...]
+    changes: tuple[DeviceChange, ...]
     advice: tuple[Advice, ...]
     notes: tuple[Note, ...]
     onnx_nodes: dict[str, list[str]]
@@ -70,6 +79,8 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         measured = replace(measured, switches=counted.switches, loadables=counted.loadables)
     in_order = _in_model_order(measured, over) if measured and over and not measured.ordered else measured
     times = times_of(breakdown, evidence.capture)
+    # A release that books the DLA's time on the copies beside it says nothing of what those cost.
+    costs = {} if breakdown and breakdown.moved and evidence.capture is None else times
     return Profiled(
         name=evidence.name,
         run=run,
@@ -81,8 +92,9 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         capture=evidence.capture,
         hardware=evidence.hardware,
         top=tuple(_top(breakdown, evidence.capture)),
+        changes=tuple(changes_of(measured, costs, over, predicted)) if measured else (),
         advice=tuple(advise(in_order, run, times, predicted)),
-        notes=tuple(_notes(evidence, breakdown)),
+        notes=(*_notes(evidence, breakdown), *([_SILENT] if _is_silent(evidence, measured) else [])),
         onnx_nodes=_onnx_nodes(over) if over else {},
         lenient=tuple(sorted(over.lenient.items())) if over else (),
         outcome=evidence.outcome,
@@ -118,7 +130,7 @@ def _onnx_nodes(over: Overlay) -> dict[str, list[str]]:
 
 
 def _top(breakdown: Breakdown | None, capture: CaptureSummary | None) -> list[TopLayer]:
-    if capture is not None and capture.windows and capture.span_ms is not None:
+    if capture is not None and capture.layer_times and capture.span_ms is not None:
         total = capture.span_ms.mean or 1.0
         found = [
             TopLayer(window.name, "DLA", window.ms.mean, window.ms.mean / total)
@@ -287,6 +299,11 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
         if capture.irregular:
             notes.append(Note("irregular", f"{capture.irregular} inferences differ from the usual one."))
     return notes
+
+
+def _is_silent(evidence: Evidence, measured: ObservedBuild | None) -> bool:
+    """Whether nothing tells where layers ran, and no other note says how to learn it."""
+    return measured is None and evidence.capture is None and evidence.outcome.state != "failed"
 
 
 def _silent(capture: CaptureSummary) -> list[str]:

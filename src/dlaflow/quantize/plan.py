@@ -53,6 +53,14 @@ class Plan:
         """The tensors to measure."""
         return tuple(name for name in self.tensors if name not in self.leader)
 
+    @property
+    def families(self) -> list[list[str]]:
+        """The tensors that share one scale because all copy the same one."""
+        found: dict[str, list[str]] = {}
+        for name in self.tensors:
+            found.setdefault(self.leader.get(name, name), []).append(name)
+        return list(found.values())
+
 
 def plan(graph: Graph) -> Plan:
     """Decide for every activation of the graph."""
@@ -146,19 +154,25 @@ def only_float(graph: Graph, name: str, float_nodes: Collection[str]) -> bool:
     return bool(around) and all(node.name in float_nodes for node in around)
 
 
-def with_residual_ones(graph: Graph, scales: Mapping[str, float]) -> dict[str, float]:
-    """The scales with 1.0 for each convolution output that feeds nothing but a sum of two activations.
+def with_residual_ones(
+    graph: Graph, scales: Mapping[str, float], replaced: Collection[str] | None = None
+) -> dict[str, float]:
+    """The scales with 1.0 for one convolution output before each sum of two activations, when nothing else reads it.
 
     From DLA software 3.13 on, the compiler then fuses the convolution with the sum in INT8 and the tensor never exists.
-    Normalization between the two is part of the convolution. Only for the cache: in a Q/DQ model the value would round
-    for real.
+    The sum's other operand needs a scale of its own. Normalization between the two is part of the convolution. Only
+    for the cache: in a Q/DQ model the value would round for real. `replaced` are the tensors that may take 1.0, by
+    default those of `scales`.
     """
-    changed = dict(scales)
+    changed, allowed = dict(scales), scales if replaced is None else replaced
     for node in graph.proto.graph.node:
         if node.op_type != "Add" or not all(graph.is_activation(operand) for operand in node.input):
             continue
-        for operand in node.input:
-            changed.update({name: 1.0 for name in _private_convolution(graph, operand) if name in scales})
+        for operand, other in (tuple(node.input), tuple(node.input)[::-1]):
+            names = [name for name in _private_convolution(graph, operand) if name in allowed]
+            if names and other in scales and operand != other:
+                changed.update(dict.fromkeys(names, 1.0))
+                break
     return changed
 
 

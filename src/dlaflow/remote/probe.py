@@ -9,7 +9,6 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dlaflow.build.capability import examine
 from dlaflow.build.config import BuildConfig
@@ -17,9 +16,12 @@ from dlaflow.build.failures import explain_log
 from dlaflow.build.model import takes_types_from_model
 from dlaflow.build.trtexec_arguments import BUILD_ONLY, build_arguments
 from dlaflow.errors import DlaflowError, EnvironmentLacksError
-from dlaflow.graph.layer import Layer, Network, Tensor
+from dlaflow.graph.inputs import dims_of
+from dlaflow.graph.layer import Layer, Network
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower import lower
+from dlaflow.graph.piece import Wires, piece_of, whole_piece
+from dlaflow.graph.tensor_type import TensorType
 from dlaflow.observed.build import ObservedLayer, Sources, observe
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.placement.answers import Answer, Answered, AnswerFile, known_answers, signature
@@ -29,9 +31,6 @@ from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.records import Phase, ProgramRun
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Verdict
-
-if TYPE_CHECKING:
-    import onnx
 
 BOUNDARY = ("/Cast", "/QuantizeLinear", "/DequantizeLinear")
 """What the names of the nodes end with that `give_types` puts at the ends of a model."""
@@ -171,32 +170,27 @@ def cut_out(model: Model, network: Network, layer: Layer, path: Path, tensorrt: 
     What was cut is read back: it must hold the same layer, else a board's answer would be about something else.
     """
     import onnx
-    from onnx import helper
 
-    own = {tensor.name for tensor in layer.outputs}
-    nodes = [
-        node
-        for node in model.proto.graph.node
+    own, wires = {tensor.name for tensor in layer.outputs}, Wires(model)
+    numbers = [
+        number
+        for number, node in enumerate(wires.nodes)
         if (node.name in layer.onnx_nodes if node.name else not own.isdisjoint(node.output))
     ]
-    if not nodes:
+    if not numbers:
         return "no ONNX node stands behind it"
-    tensors = {tensor.name: tensor for each in network.layers for tensor in (*each.inputs, *each.outputs)}
-    tensors |= {tensor.name: tensor for tensor in network.inputs}
-    made = {name for node in nodes for name in node.output if name}
-    used = dict.fromkeys(name for node in nodes for name in node.input if name and name not in made)
-    weights = [name for name in used if name in model.tensors or name in model.spans]
+    tensors = [*(tensor for each in network.layers for tensor in (*each.inputs, *each.outputs)), *network.inputs]
+    types = {tensor.name: TensorType(tensor.shape, tensor.dtype) for tensor in tensors}
+    piece = piece_of(wires, numbers, types, {})
+    for port in (*piece.proto.graph.input, *piece.proto.graph.output):
+        dims = dims_of(port)
+        if dims is None or None in dims:
+            return f"the shape of {port.name} is not known"
+    piece.proto.graph.name = "probe"
     try:
-        inputs = [_value(name, tensors) for name in used if name not in weights]
-        outputs = [_value(name, tensors) for name in made if _is_read_outside(name, nodes, model)]
-        stored = [onnx.numpy_helper.from_array(model.initializer(name), name) for name in weights]
-    except _UnknownShapeError as error:
-        return f"the shape of {error} is not known"
+        onnx.save(whole_piece(wires, piece), path)
     except DlaflowError as error:
         return error.what
-    graph = helper.make_graph(nodes, "probe", inputs, outputs, stored)
-    one = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)
-    onnx.save(one, path)
     try:
         again = lower(load_model(path), tensorrt=tensorrt)
     except DlaflowError as error:
@@ -225,27 +219,3 @@ def give_types(path: Path, precision: str) -> str:
         return error.what
     onnx.save(typed, path)
     return ""
-
-
-class _UnknownShapeError(Exception):
-    """A tensor without a complete shape; the text is its name."""
-
-
-def _value(name: str, tensors: dict[str, Tensor]) -> onnx.ValueInfoProto:
-    from onnx import TensorProto, helper
-
-    tensor = tensors.get(name)
-    if tensor is None or tensor.shape is None or None in tensor.shape:
-        raise _UnknownShapeError(name)
-    types = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
-    types |= {"int32": TensorProto.INT32, "bool": TensorProto.BOOL, "int8": TensorProto.INT8}
-    if tensor.dtype not in types:
-        raise _UnknownShapeError(name)
-    return helper.make_tensor_value_info(name, types[tensor.dtype], tensor.shape)
-
-
-def _is_read_outside(name: str, nodes: list[onnx.NodeProto], model: Model) -> bool:
-    inside = {id(node) for node in nodes}
-    if any(value.name == name for value in model.proto.graph.output):
-        return True
-    return any(name in node.input for node in model.proto.graph.node if id(node) not in inside)

@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import lru_cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from dlaflow.report.accuracy import accuracy_facts, accuracy_rows, accuracy_scale, damage_rows
 from dlaflow.report.against import against_of
+from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.graph import graph_data
 from dlaflow.report.grouping import group_findings, release_title
+from dlaflow.report.profile_text import engine_name
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.strip import run_label, strip_of
 from dlaflow.report.text import precisions_of
 from dlaflow.report.timeline import timeline_of
 from dlaflow.report.tradeoff import latency_of, tradeoff_of
-from dlaflow.report.units import byte_size, count, percent, si
+from dlaflow.report.units import byte_size, count, percent, plain, si
 from dlaflow.report.verdict import answer, headline, number
 from dlaflow.types import Verdict
 from dlaflow.version import __version__
+from dlaflow.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 _SCRIPTS = ("page.js", "layout.js", "graph.js")
 _STYLES = ("report.css", "graph.css")
 
 
-def _view(variant: Variant, anchor: str, scale: tuple[float, float]) -> dict[str, object]:
+def view_of(variant: Variant, anchor: str, scale: tuple[float, float] = (0.0, 1.0)) -> dict[str, object]:
     """What the template asks of one variant. `anchor` is its id in the page, `scale` the axis of accuracies."""
     placement = variant.placement
     groups = group_findings(placement) if placement else []
@@ -70,8 +75,6 @@ def _gain(variant: Variant) -> str:
 
 def render(run: RunRecord) -> str:
     """The whole page of a run, with any number of variants."""
-    from markupsafe import Markup
-
     scale = accuracy_scale(run)
     anchors = {f"v{index}": variant for index, variant in enumerate(run.variants)}
     placements = [variant.placement for variant in run.variants if variant.placement]
@@ -79,20 +82,21 @@ def render(run: RunRecord) -> str:
     return render_page(
         "report.html.j2",
         run=run,
-        views=[_view(variant, anchor, scale) for anchor, variant in anchors.items()],
+        views=[view_of(variant, anchor, scale) for anchor, variant in anchors.items()],
         headline=headline(run),
+        comparisons=[(each.names, cells_of(each), list(sentences(each))) for each in run.comparisons],
         target=placements[0].target if placements else None,
         best={name: min((getattr(each, name) for each in on_dla), default=-1) for name in ("loadables", "switches")},
         precisions=precisions_of(run),
         latency=any(map(latency_of, run.variants)),
-        latency_source=_latency_source(run),
+        latency_source=latency_source(run),
         tradeoff=tradeoff_of(run.variants),
-        graphs=Markup(graph_data(anchors)),
+        graphs=graph_data(anchors),
     )
 
 
-def render_page(template: str, **facts: object) -> str:
-    """A template with the style, the script and the policy of all pages."""
+def render_page(template: str, *, graphs: str = "", **facts: object) -> str:
+    """A template with the style, the script and the policy of all pages; `graphs` is what `graph_data` gives."""
     from markupsafe import Markup
 
     folder = resources.files("dlaflow.report") / "templates"
@@ -102,11 +106,18 @@ def render_page(template: str, **facts: object) -> str:
     return (
         _environment()
         .get_template(template)
-        .render(version=__version__, style=Markup(style), script=Markup(script), policy=_policy(style, script), **facts)
+        .render(
+            version=__version__,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            graphs=Markup(graphs),
+            **facts,
+        )
     )
 
 
-def _latency_source(run: RunRecord) -> tuple[str, str] | None:
+def latency_source(run: RunRecord) -> tuple[str, str] | None:
     """What the latencies are and what they rest on, from the first that says so."""
     for variant in run.variants:
         time = latency_of(variant)
@@ -126,6 +137,27 @@ def _policy(style: str, script: str) -> str:
     )
 
 
+def _shown(value: object) -> object:
+    """What a template prints: names as text that neither acts nor turns its neighbours around."""
+    from markupsafe import Markup
+
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _commands(text: str) -> Markup:
+    """A sentence in which what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))
+
+
+def _broken(name: str) -> Markup:
+    """A long name that breaks before its slashes."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>/").join(escape(visible(part)) for part in name.split("/"))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -136,8 +168,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_shown,
     )
     environment.filters.update(
         percent=percent, si=si, bytes=byte_size, count=count, label=run_label, release=release_title
     )
+    environment.filters.update(commands=_commands, engine_name=engine_name, broken=_broken, plain=plain)
     return environment

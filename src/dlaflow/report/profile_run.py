@@ -1,4 +1,4 @@
-"""Profiles as a run, so that their page is the report's: what was predicted, what ran, and one inference in time."""
+"""Profiles as a run: what was predicted, what ran, and one inference in time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from dlaflow.placement.switches import edges
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.profile_text import sentences
 from dlaflow.report.records import RunRecord, Variant, utc_now
 from dlaflow.report.timeline import spans_of
 from dlaflow.types import Measurement
@@ -15,10 +14,8 @@ from dlaflow.types import Measurement
 def run_of_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> RunRecord:
     """A run with one variant a profile; `estimated` is what was expected of the model beforehand."""
     environment = [f"{each.name}: {each.measured.source}" for each in profiles if each.measured]
-    notices = list(dict.fromkeys(text for each in profiles for text in sentences(each)))
     name = " vs ".join(each.name for each in profiles)
-    variants = [_variant(each, estimated) for each in profiles]
-    return RunRecord(name, utc_now(), "", notices, environment, variants)
+    return RunRecord(name, utc_now(), "", [], environment, [_variant(each, estimated) for each in profiles])
 
 
 def _variant(profile: Profiled, estimated: Sequence[Measurement]) -> Variant:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dlaflow.parse.failures import reasons
 from dlaflow.parse.log import Outcome, ValidatorMessage
 from dlaflow.parse.messages import is_harmless
+from dlaflow.parse.nodes import brace_groups, foreign_ends
 from dlaflow.parse.outcome import short
+from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
 from dlaflow.rules.registry import RULES
 from dlaflow.types import Device
@@ -15,28 +17,41 @@ _ERRORS = 12
 _REASONS = 8
 
 
-def sentences(profile: Profiled) -> list[str]:
-    """All of it, as a page shows it above its pictures."""
-    advice = [f"Change first: {each.title}. {each.why} {each.then}".rstrip() for each in profile.advice[:3]]
-    told = (*failure(profile.outcome), *remarks(profile.outcome), *refusals(profile)[:_REASONS])
-    return [headline(profile), *told, *advice, *(note.text for note in profile.notes)]
-
-
 def failure(outcome: Outcome) -> list[str]:
     """The error lines in their order, what to do, and what knows more; nothing unless the run failed."""
+    return [*error_lines(outcome), *next_steps(outcome)]
+
+
+def error_lines(outcome: Outcome) -> list[str]:
+    """The error lines of a run that failed, in their order."""
     if outcome.state != "failed":
         return []
     shown = outcome.errors[:_ERRORS]
+    more = len(outcome.errors) - len(shown)
     lines = [f"line {each.line}: {short(each.text)}" for each in shown]
-    if len(outcome.errors) > len(shown):
-        lines.append(f"and {len(outcome.errors) - len(shown)} more error lines (--json has them all)")
-    lines.append(f"What to do: {outcome.then}")
+    return [*lines, f"and {more} more error lines (--json has them all)"] if more else lines
+
+
+def next_steps(outcome: Outcome) -> list[str]:
+    """What to do about a failure, and what knows more."""
+    if outcome.state != "failed":
+        return []
+    lines = [f"What to do: {outcome.then}"]
     if outcome.option:
         lines.append(f"`dlaflow build` has {outcome.option} for it.")
     foreseen = f"; `dlaflow check` foresees it by {', '.join(outcome.rules)}" if outcome.rules else ""
     if outcome.id not in {"unknown", "silent"}:
         lines.append(f"More: `dlaflow explain {outcome.id}`{foreseen}")
     return lines
+
+
+def ended(outcome: Outcome) -> str:
+    """How a run ended, behind its name, as far as its log tells."""
+    if outcome.state == "failed":
+        return f": FAILED: {outcome.what}"
+    if outcome.state == "passed":
+        return ": PASSED"
+    return f": the log does not tell how it ended{'' if outcome.errors else ', and no error is in it'}"
 
 
 def remarks(outcome: Outcome) -> list[str]:
@@ -83,22 +98,38 @@ def _foreseen(reason: str, kind: str) -> str:
     return f"{kind}: one of {', '.join(of_kind)}" if of_kind else f"`dlaflow explain {reason}`"
 
 
+def lenient_names(lenient: tuple[tuple[str, str], ...]) -> str:
+    """The sentence on names that no layer of the model bears as they were printed."""
+    printed, layer = lenient[0]
+    names = "1 name was" if len(lenient) == 1 else f"{len(lenient)} names were"
+    return f"{names} matched to a layer of nearly the same name, such as {printed} to {layer}."
+
+
+def notes(profile: Profiled) -> list[str]:
+    """What to know of the numbers and of the files."""
+    return [note.text for note in profile.notes] + ([lenient_names(profile.lenient)] if profile.lenient else [])
+
+
 def headline(profile: Profiled) -> str:
     """One line: whether it worked, where the layers ran, and how that compares with the prediction."""
+    return f"{profile.name}: {verdict(profile)}"
+
+
+def verdict(profile: Profiled) -> str:
+    """The headline without the name."""
     measured, outcome = profile.measured, profile.outcome
+    how = ended(outcome).removeprefix(": ")
     if outcome.state == "failed":
-        return f"{profile.name}: FAILED: {outcome.what}"
-    said = f"{profile.name}: PASSED" if outcome.state == "passed" else profile.name
+        return how
+    said = "" if profile.run is None else f"{how}: "
     if measured is None:
-        if profile.run is not None and outcome.state == "unknown":
-            said = f"{said}: no line tells whether it worked, and no error is there"
-            if profile.run.messages:
-                return f"{said}; {_count(len(profile.run.messages), 'message')} about layers and the DLA"
-        return f"{said}: the files do not tell where the layers ran"
+        if profile.run is not None and outcome.state == "unknown" and profile.run.messages:
+            return f"{how}; {_count(len(profile.run.messages), 'message')} about layers and the DLA"
+        return f"{said}the files do not tell where the layers ran"
     working = [layer for layer in measured.layers if layer.works and layer.device is Device.GPU]
     on_gpu = sum(not layer.name.startswith("Ref") for layer in working)
     loadables = "DLA subgraphs not told" if measured.loadables is None else _count(measured.loadables, "DLA subgraph")
-    text = f"{said}: {loadables}, {_count(on_gpu, 'GPU layer')}"
+    text = f"{said}{loadables}, {_count(on_gpu, 'GPU layer')}"
     if profile.predicted is not None and measured.switches is not None:
         expected = profile.predicted.summary
         text += f", {_count(measured.switches, 'switch', 'switches')} over the model's graph"
@@ -109,6 +140,17 @@ def headline(profile: Profiled) -> str:
         text += f", {_count(measured.device_changes, 'change')} of device along the list"
     text = f"{text}, from {measured.source}"
     return f"{text} ({measured.doubt})" if measured.doubt else text
+
+
+def engine_name(name: str) -> str:
+    """A layer of an engine in the words of a reader: a DLA node by its ends, a reformat by what it feeds."""
+    if name.startswith(REFORMAT) and (served := name.partition(" to ")[2]):
+        return f"reformat for {engine_name(served)}"
+    if ends := foreign_ends(name):
+        return ends[0] if ends[0] == ends[1] else f"{ends[0]} … {ends[1]}"
+    if name.startswith("{") and (members := [each for group in brace_groups(name) for each in group.members or ()]):
+        return members[0] if len(members) == 1 else f"{members[0]} … {members[-1]} ({len(members)} layers)"
+    return name
 
 
 def _count(amount: int, one: str, many: str = "") -> str:

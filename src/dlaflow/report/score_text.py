@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlaflow.files import json_bytes
 from dlaflow.observed.score import Disagreement, Score
+from dlaflow.report.profile_text import ended, failure, lenient_names
 from dlaflow.types import Placement
 from dlaflow.version import __version__
 from dlaflow.visible import text_of
@@ -14,7 +15,7 @@ _SHOWN = 40
 _WRITTEN = (
     *("named", "named_agreeing", "named_share", "layers", "layers_agreeing", "layer_share", "macs", "mac_share"),
     *("loadables_predicted", "loadables_real", "loadables", "disagreements", "doubt"),
-    *("switches_predicted", "switches_real", "lenient"),
+    *("switches_predicted", "switches_real", "lenient", "outcome"),
 )
 """What the file holds of a score, shares in 0..1."""
 
@@ -45,6 +46,9 @@ def score_text(score: Score, placement: Placement) -> str:
         f"  {_loadables(score)}",
         f"  {_switches(score)}",
     ]
+    if score.outcome is not None and score.outcome.state != "passed":
+        lines.insert(1, f"  The build{ended(score.outcome)}")
+        lines[2:2] = [f"    {line}" for line in failure(score.outcome)]
     if score.lenient:
         lines.append(f"  Note: {lenient_names(score.lenient)}")
     if score.doubt:
@@ -80,13 +84,6 @@ def _switches(score: Score) -> str:
     return (
         f"{score.switches_predicted:7} switches predicted, {score.switches_real} in the build, over the model's graph"
     )
-
-
-def lenient_names(lenient: tuple[tuple[str, str], ...]) -> str:
-    """The sentence on names that no layer of the model bears as they were printed."""
-    printed, layer = lenient[0]
-    names = "1 name was" if len(lenient) == 1 else f"{len(lenient)} names were"
-    return f"{names} matched to a layer of nearly the same name, such as {printed} to {layer}."
 
 
 def _disagreement(each: Disagreement) -> list[str]:

@@ -155,30 +155,52 @@ class Bar:
 class Timeline:
     """One inference on the page, positions as percents of its length.
 
-    The tracks with their bars, the ticks as (percent, label), and the length in milliseconds.
+    The tracks with their bars, the ticks as (percent, label), the length in milliseconds, and what to know of it.
     """
 
     tracks: list[tuple[str, list[Bar]]]
     ticks: list[tuple[float, str]]
     milliseconds: float
+    notes: list[str]
 
 
 def timeline_of(spans: Sequence[Span]) -> Timeline | None:
-    """Lay out the spans of one inference for the page; None without any."""
+    """Lay out the spans of one inference for the page; None without any.
+
+    It is as long as its work on the stream. The host hands over ahead of that, often while the inference before it
+    runs: what it does outside is told in words.
+    """
     if not spans:
         return None
-    start, length = _extent(spans)
+    start, length = _extent([span for span in spans if span.track != "host"] or spans)
+    inside = [each for each in spans if each.track != "host" or (start < each.end and each.start < start + length)]
 
     def bar(span: Span) -> Bar:
         taken = (span.end - span.start) / 1e6
-        left = 100 * (span.start - start) / length
-        wide = max(100 * (span.end - span.start) / length, _THIN)
-        return Bar(span.name, span.kind, f"{taken:.3g} ms, from {(span.start - start) / 1e6:.3g} ms", left, wide)
+        at, end = max(span.start - start, 0), min(span.end - start, length)
+        wide = max(100 * (end - at) / length, _THIN)
+        text = f"{taken:.3g} ms, from {(span.start - start) / 1e6:.3g} ms"
+        return Bar(span.name, span.kind, text, min(100 * at / length, 100 - _THIN), wide)
 
-    tracks = [name for name in _TRACKS if any(span.track == name for span in spans)]
-    rows = [(name, [bar(span) for span in spans if span.track == name]) for name in tracks]
+    tracks = [name for name in _TRACKS if any(span.track == name for span in inside)]
+    rows = [(name, [bar(span) for span in inside if span.track == name]) for name in tracks]
     total = length / 1e6
-    return Timeline(rows, [(100 * tick / total, f"{tick:.6g}") for tick in _ticks(length, 8)], total)
+    ticks = [(100 * tick / total, f"{tick:.6g}") for tick in _ticks(length, 8)]
+    return Timeline(rows, ticks, total, _of_host(spans, start))
+
+
+def _of_host(spans: Sequence[Span], start: int) -> list[str]:
+    """When the host handed the layers over, where that began before the picture does."""
+    host = [span for span in spans if span.track == "host"]
+    if not host or len(host) == len(spans):
+        return []
+    begun, taken = _extent(host)
+    if begun >= start:
+        return []
+    return [
+        f"The host handed its layers over in {taken / 1e6:.3g} ms, from {(start - begun) / 1e6:.3g} ms before the "
+        "inference began on the stream."
+    ]
 
 
 def _extent(spans: Sequence[Span]) -> tuple[int, int]:

@@ -21,6 +21,8 @@ from dlaflow.targets.target import Target
 class Safety(str, Enum):
     """How far a rewrite may change the numbers, safest first."""
 
+    NOTHING = "nothing"
+    """No rewrite at all."""
     EXACT = "exact"
     """The same algebra; only float rounding differs."""
     TOLERANCE = "tolerance"

@@ -47,7 +47,7 @@ class Broadcasting(Rewrite):
         edit, x = Edit(draft, [node]), node.input[small[0]]
         if shape[1] != full[1]:
             x = convolved(edit, x, np.ones((full[1], 1, 1, 1)), (full[0], full[1], *shape[2:]), label="ones")
-        made = _spread(edit, x, (full[2], full[3]), bounds)
+        made = repeated_to(edit, x, (full[2], full[3]), bounds)
         if made is None:
             return f"no factors of at most {_LARGEST_FACTOR} make up {full[2]}x{full[3]}"
         inputs = list(node.input)
@@ -75,7 +75,7 @@ class Expansion(Rewrite):
         return edit
 
 
-def _spread(edit: Edit, x: str, size: tuple[int, int], bounds: Bounds) -> str | None:
+def repeated_to(edit: Edit, x: str, size: tuple[int, int], bounds: Bounds) -> str | None:
     """Append what repeats the rows and columns of `x` up to `size`; None where it cannot be had."""
     n, c, *now = edit.image(x)
     resizes = bounds.limit("resize.available") is not None and edit.draft.opset >= SCALES_SINCE

@@ -1,10 +1,12 @@
-"""Channel shuffle, focus, pixel shuffle, splits and gathers of channels → convolutions with ones and zeros.
+"""Channel shuffle, focus, pixel shuffle, splits, gathers and repeats → convolutions with ones and zeros, or a Resize.
 
-What a chain of Reshape, Transpose, Slice, Split, Gather and Concat does is found by running it on the numbers
-0, 1, 2, ... in place of its source. Three outcomes have a form on the DLA:
+What a chain of Reshape, Transpose, Slice, Split, Gather, Expand and Concat does is found by running it on the numbers
+0, 1, 2, ... in place of its source. These outcomes have a form on the DLA:
 
     out[c, y, x] = in[p(c), s y + dy(c), s x + dx(c)]     a convolution of stride s whose kernel holds a single one
     out[c, y, x] = in[p(c, y mod b, x mod b), y/b, x/b]   a transposed convolution with kernel = stride = b
+    out[c, y, x] = in[c, y/b, x/b]                        a nearest Resize by b
+    out[c, y, x] = in[c + dc, y + dy, x + dx]             a Slice
 
 A selection of channels of a convolution is that convolution with a part of its weights: no further layer is needed.
 """
@@ -19,19 +21,22 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import convolved, spread
+from dlaflow.rewrites.broadcasting import repeated_to
+from dlaflow.rewrites.building_blocks import convolved, sliced, spread
 from dlaflow.rewrites.draft import Draft, Edit, integer
-from dlaflow.rewrites.load import evaluate
+from dlaflow.rewrites.load import evaluate, is_unread
 from dlaflow.rewrites.motions import bypassed
 from dlaflow.rewrites.transposed import UNARY
 from dlaflow.rules.case import by
 
 Indices = NDArray[np.int64]
 Image = tuple[int, int, int, int]
-MOVEMENTS = frozenset(
-    {"Reshape", "Transpose", "Slice", "Split", "Concat", "Gather", "DepthToSpace", "SpaceToDepth", "Squeeze"}
-    | {"Unsqueeze", "Flatten"}
-)
+_DOUBTFUL = frozenset({"Expand", "GatherElements", "GatherND", "Tile"})
+"""Movements of which few have a form, so that what they read leaves a chain, too."""
+MOVEMENTS = _DOUBTFUL | {
+    *("Reshape", "Transpose", "Slice", "Split", "Concat", "Gather", "DepthToSpace", "SpaceToDepth", "Squeeze"),
+    *("Unsqueeze", "Flatten"),
+}
 _LARGEST = 1 << 23
 _VECTORS = {"BatchNormalization": 4} | dict.fromkeys(UNARY, 0)
 """Operators on each channel by itself, with how many constants of one number a channel they take."""
@@ -52,6 +57,12 @@ class _Gather:
         """Whether only channels are chosen."""
         return self.kernel == (1, 1) and self.stride == (1, 1)
 
+    @property
+    def crops(self) -> bool:
+        """Whether a Slice of rows and columns gives the same."""
+        apart = (np.diff(values) for values in (self.rows, self.columns, self.channels - np.arange(len(self.channels))))
+        return self.stride == (1, 1) and not self.selects and not any(steps.any() for steps in apart)
+
 
 class DataMovement(Rewrite):
     """Shuffles, splits and rearrangements of channels become convolutions."""
@@ -63,6 +74,8 @@ class DataMovement(Rewrite):
         "DLA230",
         "DLA232",
         "DLA234",
+        "DLA235",
+        "DLA236",
         "DLA240",
         "DLA241",
         "DLA242",
@@ -85,6 +98,8 @@ class DataMovement(Rewrite):
             if _is_identity(indices, draft.shape(source)):
                 return bypassed(draft, edit, source, name) if len(outputs) == 1 else None
             made = _made(edit, source, indices, bounds)
+            if node.input[0] == source and any(each.op_type == "Slice" for each in edit.nodes):
+                return None  # it is one already
             if made is None or isinstance(made, _Refusal):
                 return made.reason if made is not None else None
             edit.finish(made, name)
@@ -102,7 +117,7 @@ def _leaves(draft: Draft, name: str, memo: dict[str, str]) -> bool:
     """Whether a tensor leaves the chain of movements: it is an output, or a reader does more than move it."""
     readers = draft.consumers.get(name, [])
     return name in draft.outputs or any(
-        reader.op_type not in MOVEMENTS or _source(draft, reader.output[0], memo) == reader.output[0]
+        reader.op_type not in MOVEMENTS - _DOUBTFUL or _source(draft, reader.output[0], memo) == reader.output[0]
         for reader in readers
     )
 
@@ -135,7 +150,7 @@ def _computed(draft: Draft, name: str, known: ChainMap[str, np.ndarray]) -> Indi
     node = draft.producers.get(name)
     if name not in known and node is not None and node.op_type in MOVEMENTS:
         needed = [each for each in node.input if each]
-        if any(_computed(draft, each, known) is None for each in needed):
+        if any((found := _computed(draft, each, known)) is None or is_unread(found) for each in needed):
             return None
         results = evaluate(node, {each: known[each] for each in needed}, draft.opset)
         known.update(zip([each for each in node.output if each], results or (), strict=False))
@@ -147,10 +162,19 @@ def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _R
         return None
     shape = edit.draft.image(source) or (0, 0, 0, 0)
     gather = _as_gather(indices, shape)
+    if gather is not None and gather.crops and bounds.limit("slice.available") is not None:
+        first = (int(each[0]) for each in (gather.channels, gather.rows, gather.columns))
+        cuts = {axis: (begin, begin + indices.shape[axis]) for axis, begin in enumerate(first, 1)}
+        return sliced(edit, source, cuts, indices.shape)
     if gather is not None:
         return _convolution(edit, source, gather, indices.shape, bounds)
     blocks = _as_spread(indices, shape)
-    return None if blocks is None else _transposed(edit, source, blocks, indices.shape, bounds)
+    if blocks is None:
+        return None
+    if len(blocks) == shape[1] and (blocks == np.arange(shape[1])[:, None, None]).all():
+        repeated = repeated_to(edit, source, (indices.shape[2], indices.shape[3]), bounds)
+        return repeated or _Refusal(f"no factors make up {by(indices.shape[2:])}")
+    return _transposed(edit, source, blocks, indices.shape, bounds)
 
 
 def _is_identity(indices: Indices, shape: tuple[int, ...] | None) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import scalar, scaled
+from dlaflow.rewrites.building_blocks import operand, scalar, scaled
 from dlaflow.rewrites.draft import Draft, Edit, Shape, number
 from dlaflow.rewrites.known_range import CLIP_WITH_INPUTS_SINCE, clip_range, known_range
 from dlaflow.rewrites.motions import bypassed
@@ -70,9 +70,9 @@ class ClipByElements(Rewrite):
         if low == 0 and high is None:
             return edit.finish(edit.add("Relu", [x], shape), node.output[0])
         if low is not None:
-            x = edit.add("Max", [x, scalar(edit, "low", low, node.input[0])], shape)
+            x = edit.add("Max", [x, operand(edit, "low", low, node.input[0])], shape)
         if high is not None:
-            x = edit.add("Min", [x, scalar(edit, "high", high, node.input[0])], shape)
+            x = edit.add("Min", [x, operand(edit, "high", high, node.input[0])], shape)
         if not edit.nodes:
             return None
         return edit.finish(x, node.output[0])
@@ -134,5 +134,5 @@ class LeakyByElements(Rewrite):
         if slope.size == 1:
             smaller = scaled(edit, x, float(slope.reshape(-1)[0]), 0.0, bounds)
         else:
-            smaller = edit.add("Mul", [x, edit.weight("slope", slope, x)], shape)
+            smaller = edit.add("Mul", [x, operand(edit, "slope", slope, x)], shape)
         return edit.finish(edit.add("Max", [x, smaller], shape), node.output[0])

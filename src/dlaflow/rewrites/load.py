@@ -16,7 +16,7 @@ from dlaflow.fixed_shape import FixedShape, left_open, suggested
 from dlaflow.graph.fold import fold_node
 from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
-from dlaflow.graph.load import Model, as_model, stored_tensors
+from dlaflow.graph.load import Model, as_model, lacks_values, stored_tensors
 from dlaflow.graph.shapes import Shapes, infer
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType
 from dlaflow.graph.verify import outer_names
@@ -24,6 +24,8 @@ from dlaflow.rewrites.draft import Array, Draft, Edit, declare, integer
 from dlaflow.rewrites.motions import bypassed
 
 _LOWEST_OPSET = 7
+_WEIGHTS_ALONE_SINCE = 4
+"""The first IR version whose initializers need not be inputs as well."""
 _LARGEST_FOLD = 1 << 24
 _READ_TO_MATCH = 4096
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -99,6 +101,11 @@ def _drafted(model: Model, nodes: list[onnx.NodeProto], shapes: Shapes, read: Ca
     return _without_copies(Draft(base, tuple(kept), weights, dict(shapes.types), model.opset)).swept()
 
 
+def is_unread(weight: Array) -> bool:
+    """Whether a weight is a stand-in of `draft_to_match`, which has the shape alone."""
+    return weight.size > _READ_TO_MATCH and not any(weight.strides)
+
+
 def open_draft(model: Model) -> Draft:
     """The model with its inputs as open as the file leaves them and its constants where they are.
 
@@ -149,13 +156,8 @@ def _with_inner_weights(model: Model) -> list[onnx.NodeProto]:
     """
     nodes = list(model.proto.graph.node)
     inner = (tensor for node in nodes for graph in subgraphs(node) for _, tensor in stored_tensors(graph))
-    lacking = any(_lacks_values(tensor) for tensor in inner)
+    lacking = any(lacks_values(tensor) for tensor in inner)
     return list(model.whole().graph.node) if lacking else nodes
-
-
-def _lacks_values(tensor: onnx.TensorProto) -> bool:
-    fields = {field.name for field, _ in tensor.ListFields()}
-    return bool(np.prod(tensor.dims)) and not any(name.endswith("_data") for name in fields)
 
 
 def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: dict[str, Array]) -> None:
@@ -163,6 +165,7 @@ def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: di
     kept = [value for value in base.graph.input if value.name not in weights]
     del base.graph.input[:]
     base.graph.input.extend(kept)
+    base.ir_version = max(base.ir_version, _WEIGHTS_ALONE_SINCE)
     for value in base.graph.output:
         shape = types.get(value.name, UNKNOWN).shape
         if shape is not None and None not in shape:

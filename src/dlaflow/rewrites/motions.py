@@ -18,7 +18,7 @@ import onnx
 from dlaflow.rewrites.draft import Array, Draft, Edit, Shape, declare, integer
 from dlaflow.rewrites.transposed import BINARY, UNARY, below_transpose, perm_of
 
-_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _ROUNDS = 400
 
 
@@ -197,7 +197,7 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
     base.CopyFrom(draft.base)
     for value in base.graph.output:
         motion = draft.producers.get(value.name)
-        if motion is None or motion.op_type not in _RESHAPES:
+        if motion is None or motion.op_type not in RESHAPES:
             continue
         source, flat = draft.image(motion.input[0]), draft.shape(value.name)
         if source is None or flat != source[:2] or motion.input[0] in draft.outputs or motion.input[0] in draft.inputs:
@@ -217,7 +217,7 @@ def four_dimensional_outputs(draft: Draft) -> Draft:
 _BELOW: dict[str, Callable[[Draft, onnx.NodeProto], Edit | None]] = {
     **dict.fromkeys(UNARY, _below_unary),
     **dict.fromkeys((*BINARY, "PRelu"), _below_binary),
-    **dict.fromkeys(_RESHAPES, _merge_reshapes),
+    **dict.fromkeys(RESHAPES, _merge_reshapes),
     "Transpose": _merge_transposes,
     "BatchNormalization": _below_batch_norm,
     "Softmax": _below_softmax,

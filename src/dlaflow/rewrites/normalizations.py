@@ -16,9 +16,9 @@ from dlaflow.rewrites.frozen_statistics import Block, find_blocks, freeze_all
 from dlaflow.rewrites.normalization_arithmetic import ID as ARITHMETIC
 from dlaflow.rewrites.normalization_arithmetic import TITLE as ARITHMETIC_TITLE
 from dlaflow.rewrites.normalization_arithmetic import by_arithmetic
-from dlaflow.rewrites.prove import BOUNDS, Executable, Samples, compare
+from dlaflow.rewrites.prove import Executable, Samples, bound_of, compare
 from dlaflow.rewrites.records import Applied, Refused
-from dlaflow.rewrites.search import FixConfig, Search, gain_of, score_of
+from dlaflow.rewrites.search import FixConfig, Search, gain_of
 from dlaflow.types import Measurement, Provenance
 
 
@@ -96,11 +96,13 @@ def _by_arithmetic(changed: Changed, search: Search, samples: Samples) -> Change
     if not sites:
         return Changed(draft, changed.applied, tuple(refused), changed.measurements)
     shapes = {name: draft.shape(name) or () for name in draft.inputs}
-    evidence = compare(Executable(changed.draft.proto()), Executable(draft.proto()), shapes, samples, random=False)[0]
+    bound = bound_of(Safety.TOLERANCE, draft)
+    sides = Executable.of(changed.draft), Executable.of(draft)
+    evidence = compare(*sides, shapes, samples, random=False, bound=bound)[0]
     reason = ""
-    if evidence.relative > BOUNDS[Safety.TOLERANCE]:
+    if evidence.used > 1:
         reason = f"taken back: the outputs differ by {evidence.relative:.1%} on {evidence.inputs}"
-    elif score_of(search.place(draft)) >= score_of(search.place(changed.draft)):
+    elif not search.score(draft).beats(search.score(changed.draft)):
         reason = "it would bring neither fewer switches and loadables nor less work on the GPU"
     if reason:
         refused += [Refused(ARITHMETIC, site, reason) for site in sites]
@@ -118,5 +120,4 @@ def _applied(
     if not sites:
         return ()
     rewrite, title, safety = what
-    old, new = score_of(search.place(before)), score_of(search.place(after))
-    return (Applied(rewrite, title, safety.value, sites, gain_of(old, new)),)
+    return (Applied(rewrite, title, safety.value, sites, gain_of(search.score(before), search.score(after))),)

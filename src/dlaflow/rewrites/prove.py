@@ -1,14 +1,16 @@
 """Proof that two models compute the same: both run on onnxruntime over the same inputs.
 
 Inputs are random numbers at several scales, since an activation that clips hides errors at one of them, and real images
-when there are any. Errors are relative to the largest value of the output.
+when there are any. Each part of an output is held to |after - before| <= floor + relative |before|, as numpy's
+`allclose` has it, with a floor in the units of that part. Where a part vanishes, or sits at the ends of its function,
+nothing could be told there: that input is passed over, and said.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,31 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
 from dlaflow.rewrites.base import Safety
-from dlaflow.rewrites.records import Evidence
+from dlaflow.rewrites.draft import Draft
+from dlaflow.rewrites.outputs import Part, Places, Watch, watch
+from dlaflow.rewrites.records import Bound, Evidence
+from dlaflow.rewrites.time_major import time_major
 
 Array = NDArray[np.generic]
-BOUNDS = {Safety.EXACT: 1e-4, Safety.TOLERANCE: 5e-2, Safety.DATA: float("inf"), Safety.RETRAIN: float("inf")}
-"""The largest error, relative to the largest value of the output, that each class may have."""
+_ANY = Bound(math.inf, math.inf)
+BOUNDS = {
+    Safety.NOTHING: Bound(1e-4, 5e-5),
+    Safety.EXACT: Bound(1e-4, 5e-5),
+    Safety.TOLERANCE: Bound(5e-2, 2.5e-2),
+    Safety.DATA: _ANY,
+    Safety.RETRAIN: _ANY,
+}
+"""What each class may change."""
+_HALF = Bound(2e-2, 1e-2)
+"""Twenty roundings of float16 and ten: less cannot be told in a network that computes in it."""
 _SCALES = (0.1, 1.0, 10.0)
+_FURTHER = (0.01, 100.0, 1000.0)
+"""Scales that are tried when something could not be judged at any of the first."""
+_NEAR = 1e-3
+"""So near to the end of its function, as a share of its range, a value tells nothing of what came in."""
+_VANISHED = 1e-6
+"""A part whose values are smaller than this share of what they are on other inputs is lost in rounding."""
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -40,7 +61,7 @@ class Executable:
     """
 
     def __init__(self, model: Path | onnx.ModelProto) -> None:
-        self._session = open_session(model, SessionOptions(integer=True))
+        self._session = open_session(time_major(model), SessionOptions(integer=True))
         strange = [value.type for value in self._session.get_outputs() if dtype_of(value.type) is None]
         if strange:
             raise InputError(
@@ -53,16 +74,117 @@ class Executable:
         self.inputs: dict[str, np.dtype[np.generic]] = {
             value.name: dtype_of(value.type) or np.dtype(np.float32) for value in self._session.get_inputs()
         }
+        self.watch: Watch | None = None
+        self._beside: Executable | None = None
+
+    @classmethod
+    def of(cls, draft: Draft, file: Path | None = None) -> Executable:
+        """A draft whose hidden tensors are watched as well; its outputs are computed by `file` where one is given."""
+        seen = watch(draft)
+        if file is None:
+            names = dict.fromkeys((*draft.outputs, *seen.hidden.values()))
+            found = cls(seen.draft.part(seen.draft.nodes, draft.inputs, names).proto())
+        else:
+            found = cls(file)
+            if seen.hidden:
+                found._beside = cls(seen.draft.part(seen.draft.nodes, draft.inputs, seen.hidden.values()).proto())
+        found.outputs = list(draft.outputs)
+        found.watch = seen
+        return found
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name."""
+        """All outputs by name, and the hidden tensors by their label."""
+        names = [value.name for value in self._session.get_outputs()]
         try:
-            values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
+            values = self._session.run(names, {name: feeds[name] for name in self.inputs})
         except Exception as error:
             raise too_large(error) or InputError(
                 "the model cannot be run on its own inputs", received=reason_of(error)
             ) from None
-        return dict(zip(self.outputs, values, strict=True))
+        made = dict(zip(names, values, strict=True))
+        found = {name: made[name] for name in self.outputs}
+        if self._beside is not None:
+            made |= self._beside.run({name: feeds[name] for name in self._beside.inputs})
+        return found | {label: made[name] for label, name in (self.watch.hidden if self.watch else {}).items()}
+
+
+def bound_of(safety: Safety, draft: Draft) -> Bound:
+    """What a class may change in a network of the draft's precision."""
+    bound = BOUNDS[safety]
+    if not any(value.dtype == np.float16 for value in draft.weights.values()):
+        return bound
+    return Bound(max(bound.relative, _HALF.relative), max(bound.floor, _HALF.floor))
+
+
+def holds(evidence: Sequence[Evidence]) -> bool:
+    """Whether every comparison stayed within its bound."""
+    return all(each.used <= 1 for each in evidence)
+
+
+class Proof:
+    """What drafts are held to: they compute what `origin` does, whose inputs have the shapes of `start`.
+
+    `finish` is what becomes of a draft before it is written. What ONNX's checker says of a draft counts where it takes
+    the start.
+    """
+
+    def __init__(
+        self,
+        origin: Executable,
+        start: Draft,
+        finish: Callable[[Draft], Draft],
+        bound: Bound,
+        samples: Samples | None = None,
+    ) -> None:
+        self.shapes = {name: start.shape(name) or () for name in start.inputs}
+        self._origin, self._finish, self._bound, self._samples = origin, finish, bound, samples
+        self._checked = not _invalid(start)
+        self._last: tuple[Draft, list[Evidence], str] | None = None
+
+    def evidence(self, draft: Draft) -> list[Evidence]:
+        """The comparisons; empty for a draft that cannot be run."""
+        return self._of(draft)[1]
+
+    def refuses(self, draft: Draft) -> str:
+        """Why a draft is not what it should be; empty when it is."""
+        return self._of(draft)[2]
+
+    def _of(self, draft: Draft) -> tuple[Draft, list[Evidence], str]:
+        if self._last is None or self._last[0] is not draft:
+            self._last = (draft, *self._judged(self._finish(draft)))
+        return self._last
+
+    def _judged(self, draft: Draft) -> tuple[list[Evidence], str]:
+        invalid = _invalid(draft) if self._checked else ""
+        if invalid:
+            return [], f"ONNX's checker refuses the result: {invalid}"
+        try:
+            after = Executable.of(draft)
+        except InputError as error:
+            return [], str(error)
+        found = compare(self._origin, after, self.shapes, self._samples, bound=self._bound)
+        worst = max(found, key=lambda each: each.used)
+        return found, "" if holds(found) else _excess(worst)
+
+
+def _invalid(draft: Draft) -> str:
+    """What ONNX's checker has against a draft, on one line; empty for nothing."""
+    try:
+        onnx.checker.check_model(draft.proto(), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return ""
+
+
+def _excess(worst: Evidence) -> str:
+    if not worst.output:
+        return "; ".join(worst.passed_over)
+    if not math.isfinite(worst.used):
+        return f"{worst.output} has another size or values that are not finite on {worst.inputs}"
+    return (
+        f"{worst.output} differed by {worst.relative:.1e} of its largest value on {worst.inputs}, "
+        f"{worst.used:.2g} times what is allowed"
+    )
 
 
 def compare(
@@ -72,21 +194,22 @@ def compare(
     samples: Samples | None = None,
     *,
     random: bool = True,
+    bound: Bound = BOUNDS[Safety.EXACT],
 ) -> list[Evidence]:
     """Run both on inputs of `shapes` (input name → dimensions): random ones and `samples`."""
-    found = []
-    for label, feeds in _random(before, shapes) if random else ():
-        evidence = _difference(label, [(before.run(feeds), after.run(feeds))])
-        if evidence is not None:
-            found.append(evidence)
+    seen: dict[str, list[_Seen]] = {}
+    for label, feeds in _random(before, shapes, _SCALES) if random else ():
+        seen[label] = [_seen(before, after, feeds, bound)]
     if samples is not None and len(shapes) == 1:
         name = next(iter(shapes))
         count = sum(len(batch) for batch in samples.batches)
         fed: list[dict[str, Array]] = [{name: batch.astype(before.inputs[name])} for batch in samples.batches]
-        pairs = [(before.run(feeds), after.run(feeds)) for feeds in fed]
-        evidence = _difference(f"{count} images", pairs)
-        if evidence is not None:
-            found.append(evidence)
+        seen[f"{count} images"] = [_seen(before, after, feeds, bound) for feeds in fed]
+    for label, feeds in _random(before, shapes, _FURTHER) if random else ():
+        if not _unjudged(seen):
+            break
+        seen[label] = [_seen(before, after, feeds, bound)]
+    found = _evidence(seen)
     if not found:
         raise InputError("the outputs of the model are not finite on any input", then="Check the model's weights.")
     return found
@@ -97,17 +220,22 @@ def difference_of_chain(
 ) -> float:
     """The largest relative difference between `whole` and `first` followed by `second`, over random inputs."""
     worst = 0.0
-    for label, feeds in _random(whole, shapes):
+    for _, feeds in _random(whole, shapes):
         middle = {**feeds, **first.run(feeds)}
         last = {**middle, **second.run(middle)}
-        evidence = _difference(label, [(whole.run(feeds), last)])
-        worst = max(worst, evidence.relative if evidence else 0.0)
+        for name, value in whole.run(feeds).items():
+            old, new = np.asarray(value, np.float64), np.asarray(last[name], np.float64)
+            if np.isfinite(old).all() and old.size:
+                error = float(np.abs(old - new).max()) if old.shape == new.shape else math.inf
+                worst = max(worst, error / max(float(np.abs(old).max()), _TINY))
     return worst
 
 
-def _random(network: Executable, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, dict[str, Array]]]:
-    generator = np.random.default_rng(0)
-    for scale in _SCALES:
+def _random(
+    network: Executable, shapes: Mapping[str, Sequence[int]], scales: Sequence[float] = _SCALES
+) -> Iterator[tuple[str, dict[str, Array]]]:
+    for scale in scales:
+        generator = np.random.default_rng(0)
         feeds: dict[str, Array] = {}
         for name, dtype in network.inputs.items():
             check_room(8 * math.prod(shapes[name]), f"the input {name!r} of a proof")
@@ -118,28 +246,158 @@ def _random(network: Executable, shapes: Mapping[str, Sequence[int]]) -> Iterato
         yield f"random, scale {scale:g}", feeds
 
 
-def _difference(label: str, pairs: list[tuple[dict[str, Array], dict[str, Array]]]) -> Evidence | None:
-    """The largest differences over all outputs; None when the original itself is not finite."""
-    absolute = relative = 0.0
-    same, images = 0, 0
-    for before, after in pairs:
-        for name, old in before.items():
-            check_room(4 * 8 * old.size, f"the output {name!r} of a proof")  # both in float64, and their differences
-            first = np.asarray(old, np.float64)
-            second = np.asarray(after[name], np.float64)
-            if not np.isfinite(first).all():
-                return None
-            if not first.size and not second.size:
-                continue
-            comparable = first.size == second.size and np.isfinite(second).all()
-            error = float(np.abs(first - second.reshape(first.shape)).max()) if comparable else float("inf")
-            absolute = max(absolute, error)
-            relative = max(relative, error / max(float(np.abs(first).max(initial=0.0)), 1e-12))
-        best = _classes(next(iter(before.values()))), _classes(next(iter(after.values())))
-        if len(before) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
-            same += int((best[0] == best[1]).sum())
-            images += len(best[0])
-    return Evidence(label, absolute, relative, same / images if images else None)
+@dataclass
+class _Spot:
+    """One part of an output on one input: how far it differs, and whether anything can be told there."""
+
+    absolute: float
+    largest: float
+    used: float
+    decided: str
+    ended: bool
+
+
+@dataclass
+class _Seen:
+    """What one run of both showed: the parts by label, what could not be compared, and the best classes."""
+
+    spots: dict[str, _Spot] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    finite: bool = True
+    same: int = 0
+    images: int = 0
+
+
+def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bound: Bound) -> _Seen:
+    """Run both and compare part by part."""
+    old, seen = before.run(feeds), _Seen()
+    try:
+        new = after.run(feeds)
+    except InputError as error:
+        return _Seen({"": _Spot(math.inf, 0.0, math.inf, "", ended=False)}, [str(error)])
+    for name, value in old.items():
+        check_room(4 * 8 * value.size, f"the output {name!r} of a proof")  # both in float64, and their differences
+        first = np.asarray(value, np.float64)
+        if not np.isfinite(first).all():
+            seen.finite = False
+            return seen
+        hidden = before.watch is not None and name in before.watch.hidden
+        if hidden and (name not in new or new[name].size != value.size):
+            seen.notes.append(f"{name} is not in the rewritten model")
+            continue
+        second = np.asarray(new[name], np.float64)
+        if not first.size and not second.size:
+            continue
+        if _follows(name, before.watch, after.watch, new):
+            equal = f"{(first == second).mean():.2%}" if first.shape == second.shape else "another number"
+            seen.notes.append(f"{name} follows from what its decisions read; {equal} of its values are equal")
+            continue
+        if first.size != second.size or not np.isfinite(second).all():
+            seen.spots[name] = _Spot(math.inf, float(np.abs(first).max(initial=0.0)), math.inf, "size", ended=False)
+            continue
+        parts, places = _parts_of(before.watch, name)
+        difference = np.abs(first - second.reshape(first.shape))
+        for number, part in enumerate(parts):
+            mine = ... if places is None else places == number
+            seen.spots[part.label] = _spot(first[mine], difference[mine], part, bound)
+    best = _classes(next(iter(old.values()))), _classes(next(iter(new.values())))
+    if len(before.outputs) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
+        seen.same, seen.images = int((best[0] == best[1]).sum()), len(best[0])
+    return seen
+
+
+def _follows(name: str, before: Watch | None, after: Watch | None, new: Mapping[str, Array]) -> bool:
+    """Whether an output is made by the same nodes of both models from tensors that are compared themselves."""
+    if before is None or after is None or name not in before.decided:
+        return False
+    found = before.decided[name]
+    return found == after.decided.get(name) and all(label in new for label in found.labels)
+
+
+def _parts_of(seen: Watch | None, name: str) -> tuple[tuple[Part, ...], Places | None]:
+    if seen is None or name not in seen.parts:
+        return (Part(name),), None
+    return seen.parts[name], seen.places.get(name)
+
+
+def _spot(first: NDArray[np.float64], difference: NDArray[np.float64], part: Part, bound: Bound) -> _Spot:
+    largest = float(np.abs(first).max(initial=0.0))
+    if not first.size or not math.isfinite(bound.floor):
+        return _Spot(float(difference.max(initial=0.0)), largest, 0.0, "", ended=False)
+    floor = bound.floor * max(largest if part.reach is None else part.reach, _TINY)
+    allowed = floor + bound.relative * np.abs(first)
+    share = difference / allowed
+    worst = int(share.argmax())
+    decided = "floor" if 2 * floor >= allowed.flat[worst] else "relative"
+    near = _NEAR * ((part.reach or 1.0) if part.low is not None else 0.0)
+    ends = [np.abs(first - end) <= near for end in (part.low, part.high) if end is not None and part.high is not None]
+    ended = bool(ends) and bool(np.logical_or.reduce(ends).all()) and float(difference.max()) <= near
+    return _Spot(float(difference.max()), largest, float(share.flat[worst]), decided, ended)
+
+
+def _blind(seen: Mapping[str, list[_Seen]]) -> dict[tuple[str, str], str]:
+    """(inputs, part) of which nothing can be told there, with the reason."""
+    most: dict[str, float] = {}
+    for runs in seen.values():
+        for run in runs:
+            for label, spot in run.spots.items():
+                most[label] = max(most.get(label, 0.0), spot.largest)
+    found: dict[tuple[str, str], str] = {}
+    for inputs, runs in seen.items():
+        for label, reference in most.items():
+            spots = [run.spots[label] for run in runs if label in run.spots]
+            if spots and all(math.isfinite(spot.used) for spot in spots):
+                if all(spot.ended for spot in spots):
+                    found[inputs, label] = f"{label} sits at the ends of its function"
+                elif all(max(spot.largest, spot.absolute) <= _VANISHED * reference for spot in spots):
+                    found[inputs, label] = f"{label} vanishes"
+    return found
+
+
+def _unjudged(seen: Mapping[str, list[_Seen]]) -> set[str]:
+    """The parts that could be judged on no input so far, and whose values before their function were not seen."""
+    blind = _blind(seen)
+    labels = {label for runs in seen.values() for run in runs for label in run.spots}
+    judged = {
+        label.partition(" before ")[0]
+        for inputs, runs in seen.items()
+        for run in runs
+        for label in run.spots
+        if (inputs, label) not in blind
+    }
+    return {label.partition(" before ")[0] for label in labels} - judged
+
+
+def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
+    """For each input set the part that comes nearest to its bound; none where the original is not finite."""
+    blind, unjudged, found = _blind(seen), _unjudged(seen), []
+    for inputs, runs in seen.items():
+        if not all(run.finite for run in runs):
+            continue
+        told = [
+            (label, spot)
+            for run in runs
+            for label, spot in run.spots.items()
+            if (inputs, label) not in blind or label in unjudged
+        ]
+        notes = [why for (where, label), why in blind.items() if where == inputs]
+        notes += [note for run in runs for note in run.notes]
+        label, worst = max(told, key=lambda each: each[1].used, default=("", _Spot(0.0, 0.0, 0.0, "", ended=False)))
+        images = sum(run.images for run in runs)
+        found.append(
+            Evidence(
+                inputs,
+                max((spot.absolute for _, spot in told), default=0.0),
+                worst.absolute / max(worst.largest, _TINY),
+                sum(run.same for run in runs) / images if images else None,
+                output=label,
+                largest=worst.largest,
+                used=worst.used,
+                decided=worst.decided,
+                passed_over=list(dict.fromkeys(notes)),
+            )
+        )
+    return found
 
 
 def _classes(scores: Array) -> NDArray[np.int64] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dlaflow.estimate.answer import Move
 from dlaflow.types import Finding, Measurement, Summary, TargetInfo
 
 
@@ -38,33 +39,86 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """What may differ: |after - before| <= floor * unit + relative * |before|, element by element.
+
+    The unit is the largest value of that part of the output, or of its function (1 for a Sigmoid).
+    """
+
+    relative: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One comparison of the outputs before and after.
 
-    `relative` is the largest difference over the largest value of that output, `agreement` the share (0..1) of images
-    with the same best class, None where the output has no classes.
+    `absolute` is the largest difference. `output` is the part that came nearest to its bound: `relative` is its largest
+    difference over its `largest` value, `used` the share of the bound that was used (up to 1 holds), `decided` the term
+    of the bound that weighed more there (floor or relative). `agreement` is the share (0..1) of images with the same
+    best class, None where the output has no classes. `passed_over` tells what could not be judged on these inputs.
     """
 
     inputs: str
     absolute: float
     relative: float
     agreement: float | None = None
+    output: str = ""
+    largest: float = 0.0
+    used: float = 0.0
+    decided: str = ""
+    passed_over: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Channels `first` to `last`, both in, of one meaning.
+
+    `meaning` is box (4 coordinates), box sides (4 distributions), objectness, classes, coordinates, distribution,
+    scores or unknown; `through` is the activation that belongs to it: sigmoid, exp, `softmax 16` (over 16 bins) or "".
+    """
+
+    first: int
+    last: int
+    meaning: str
+    through: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutTensor:
+    """A tensor that the DLA part hands over, N, C, H, W as a rule.
+
+    `channels` come `repeats` times, one after the other: for each anchor of a cell, or each point of a pose.
+    """
+
+    name: str
+    shape: list[int]
+    repeats: int
+    channels: list[Channels]
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A model in two files: `tensors` go from `backbone` to `post`; `relative` compares the chain with the whole."""
+    """A model in two files: `tensors` go from `backbone` to `post`; `relative` compares the chain with the whole.
+
+    `outputs` says of each of them what it holds, in the order of `tensors`.
+    """
 
     tensors: list[str]
     backbone: str
     post: str
     summary: Summary
     relative: float
+    outputs: list[CutTensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class FixReport:
-    """The whole answer of `dlaflow fix`. `bound` is what `proof` was held to; `out` is empty for a dry run."""
+    """The whole answer of `dlaflow fix`. `out` is empty where nothing was written.
+
+    `improved`: the result is better than the model, or has its open dimensions fixed.
+    `bound` and `floor` are the terms that `proof` was held to (`Bound`: relative and floor).
+    """
 
     model: str
     sha256: str
@@ -80,5 +134,9 @@ class FixReport:
     bound: float
     seconds: float
     frozen_inputs: list[str] = field(default_factory=list)
+    floor: float = 0.0
+    improved: bool = True
     cut: Cut | None = None
     measurements: list[Measurement] = field(default_factory=list)
+    move: Move | None = None
+    """What the build is better told to leave on the GPU, whatever was rewritten."""

@@ -1,14 +1,13 @@
 """Which rewrites to apply: try each kind on all its places, keep the one that lowers the score most, begin again.
 
-The score is (loadables beyond the limit of a core, switches, loadables, multiply-accumulates on the GPU, layers on
-the GPU), compared in that order, from a prediction of the whole model; a rewrite that is legal and brings nothing is
-left out and reported. Where no kind helps alone, all together are tried, then a few single places.
+The score comes from a prediction of the whole model. A rewrite that is legal and brings nothing is left out and
+reported. Where no kind helps alone, all together are tried, then a few single places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,15 +21,49 @@ from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.motions import move_down
 from dlaflow.rewrites.prove import Samples
 from dlaflow.rewrites.records import Applied, Gain, Refused
+from dlaflow.rules.limits_of_model import leftovers
+from dlaflow.rules.reading import no_engine
 from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Placement
 
-Score = tuple[int, int, int, int, int, int]
 _AGAIN = 20
-_NOTHING = 1_000_000
 _SINGLE_PLACES = 12
+_TIMES_BARRED = 3
 _NO_GAIN = "it would bring neither fewer switches and loadables nor less work on the GPU"
+
+
+@dataclass(frozen=True, order=True)
+class Score:
+    """How good a placement is, what matters most first; less is better in each.
+
+    `unread`: reasons why no engine comes out of the model. `leftovers`: what a standalone build ends at, in that mode.
+    `gpu_share`: percent of the work (`gpu_macs`, multiply-accumulates) on the GPU, whole ones, so that a hundredth does
+    not outweigh a switch. `beyond`: loadables over the limit of a core. `unknown`: layers of which nobody knows.
+    """
+
+    unread: int
+    leftovers: int
+    gpu_share: int
+    beyond: int
+    loadables: int
+    switches: int
+    gpu_macs: int
+    gpu_layers: int
+    unknown: int
+
+    def beats(self, other: Score) -> bool:
+        """Whether this is better.
+
+        Nothing on the DLA beats no placement that has something there. Something beats nothing, but for work so small
+        that it does not count in the share and costs switches.
+        """
+        alike = (self.unread, self.leftovers, self.gpu_share) == (other.unread, other.leftovers, other.gpu_share)
+        if not self.loadables and other.loadables and self.unread == other.unread:
+            return False
+        if self.loadables and not other.loadables and alike:
+            return self.switches <= other.switches
+        return self < other
 
 
 @dataclass(frozen=True)
@@ -39,7 +72,8 @@ class FixConfig:
 
     `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
     and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
-    right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on.
+    right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on. Recurrences
+    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first.
     """
 
     allow: Safety = Safety.EXACT
@@ -49,6 +83,8 @@ class FixConfig:
     tested: int = 0
     max_drop: float = 1.0
     dry_run: bool = False
+    simplify: bool = False
+    unroll: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,13 +107,19 @@ class Found:
 
 @dataclass
 class Search:
-    """A search for one target. `rewrites` are those that may be used, `finish` is applied before each prediction."""
+    """A search for one target. `rewrites` are those that may be used, `finish` is applied before each prediction.
+
+    `work` are the multiply-accumulates of the model that it started from (0: those of each placement itself), `barred`
+    the (rewrite, site) that were taken back, with the reason: nothing is rewritten there again.
+    """
 
     target: Target
     rewrites: Sequence[Rewrite]
     path: Path
     finish: Callable[[Draft], Draft] = lambda draft: draft
     report: Callable[[str], None] = lambda text: None
+    work: int = 0
+    barred: Mapping[tuple[str, str], str] = field(default_factory=dict)
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
     _singles: int = _SINGLE_PLACES
 
@@ -99,9 +141,31 @@ class Search:
         present = {node_name(node) for node in draft.nodes}
         return Found(draft, placement, tuple(steps), tuple(each for each in refused if each.site in present))
 
+    def without(self, rewrite: str, sites: Sequence[str], reason: str) -> Search:
+        """The same search with a rewrite barred at some places; everywhere once that has happened a few times."""
+        barred = {**self.barred, **dict.fromkeys(((rewrite, site) for site in sites), reason)}
+        times = len({why for (name, _), why in barred.items() if name == rewrite})
+        kept = [each for each in self.rewrites if each.id != rewrite or times < _TIMES_BARRED]
+        return replace(self, rewrites=kept, barred=barred, _refused={}, _singles=_SINGLE_PLACES)
+
+    def ended(self, found: Found, kept: int, start: Draft) -> Found:
+        """What was found, after its first `kept` steps."""
+        steps = found.steps[:kept]
+        draft = steps[-1].draft if steps else start
+        return Found(draft, self.place(draft), steps, found.refused)
+
+    def part_of(self, step: Taken, draft: Draft, sites: Sequence[str]) -> Draft:
+        """The draft after one step at some of its places alone."""
+        rewrite = next(each for each in self.rewrites if each.id == step.applied.rewrite)
+        return self._everywhere(rewrite, draft, frozenset(sites))[0]
+
     def place(self, draft: Draft) -> Placement:
         """The prediction for a draft."""
         return check_model(self.finish(draft).model(self.path), self.target, self._answers)
+
+    def score(self, draft: Draft) -> Score:
+        """The score of a draft."""
+        return score_of(self.place(draft), self.work)
 
     @cached_property
     def _answers(self) -> Mapping[str, Known]:
@@ -109,13 +173,13 @@ class Search:
         return known_answers(self.target.board.soc, self.target.release.tensorrt, self.target.precision)
 
     def _next(self, draft: Draft, placement: Placement) -> list[Taken]:
-        score = score_of(placement)
+        score = score_of(placement, self.work)
         options: list[tuple[Score, Rewrite, Draft, list[str]]] = []
         for rewrite in self._relevant(placement):
             after, sites = self._everywhere(rewrite, draft)
             if sites:
-                options.append((score_of(self.place(after)), rewrite, after, sites))
-        better = [option for option in options if option[0] < score]
+                options.append((self.score(after), rewrite, after, sites))
+        better = [option for option in options if option[0].beats(score)]
         if better:
             best = min(better, key=lambda option: option[0])
             return [_step(best[1], best[2], best[3], (score, best[0]))]
@@ -130,6 +194,8 @@ class Search:
 
     def _relevant(self, placement: Placement) -> list[Rewrite]:
         rules = {finding.rule for layer in placement.layers for finding in against(layer)}
+        if placement.target.mode == "standalone":  # a constant folds in a hybrid build alone
+            rules |= {finding.rule for layer in leftovers(placement) for finding in layer.findings}
         return [rewrite for rewrite in self.rewrites if rules & set(rewrite.answers)]
 
     def _everywhere(
@@ -143,6 +209,7 @@ class Search:
             for site, reason in refused.items():
                 self._refused[rewrite.id, site] = reason
             edits = [edit for edit in edits if only is None or edit.site in only]
+            edits = [edit for edit in edits if (rewrite.id, edit.site) not in self.barred]
             if not edits:
                 break
             sites += [edit.site for edit in edits]
@@ -162,11 +229,11 @@ class Search:
             rewrites = [rewrite for rewrite in self._relevant(self.place(draft)) if rewrite.id not in tried]
         if len(made) < 2:
             return []
-        if score_of(self.place(draft)) >= score:
+        if not self.score(draft).beats(score):
             return []
         steps, before = [], score
         for rewrite, after, sites in made:
-            now = score_of(self.place(after))
+            now = self.score(after)
             steps.append(_step(rewrite, after, sites, (before, now)))
             before = now
         return steps
@@ -180,24 +247,33 @@ class Search:
             for site in sites[: self._singles] if len(sites) > 1 else ():
                 self._singles -= 1
                 after, touched = self._everywhere(rewrite, draft, frozenset({site}))
-                now = score_of(self.place(after)) if touched else score
-                if now < score and (best is None or now < best[0]):
+                now = self.score(after) if touched else score
+                if now.beats(score) and (best is None or now < best[0]):
                     best = now, _step(rewrite, after, touched, (score, now))
         return [best[1]] if best else []
 
 
-def score_of(placement: Placement) -> Score:
-    """What a rewrite must lower; the last entry counts the layers of which nobody knows."""
-    on_gpu = [layer for layer in placement.layers if layer.device is Device.GPU]
-    summary = placement.summary
-    return (
-        summary.loadables_before_cap - summary.loadables,
-        summary.switches,
-        summary.loadables_before_cap or _NOTHING,  # nothing on the DLA is no success
-        sum(layer.macs for layer in on_gpu),
-        len(on_gpu),
-        summary.unknown_layers,
+def score_of(placement: Placement, work: int = 0) -> Score:
+    """What a rewrite must lower; `work` are the multiply-accumulates to take a share of (0: the placement's own)."""
+    on_gpu, summary = [layer for layer in placement.layers if layer.device is Device.GPU], placement.summary
+    gpu_macs = sum(layer.macs for layer in on_gpu)
+    alone = placement.target.mode == "standalone"
+    return Score(
+        unread=len(no_engine(placement.findings)),
+        leftovers=len(leftovers(placement)) + (not summary.standalone_ok) if alone else 0,
+        gpu_share=100 * gpu_macs // max(1, work or work_of(placement)),
+        beyond=summary.loadables_before_cap - summary.loadables,
+        loadables=summary.loadables_before_cap,
+        switches=summary.switches,
+        gpu_macs=gpu_macs,
+        gpu_layers=len(on_gpu),
+        unknown=summary.unknown_layers,
     )
+
+
+def work_of(placement: Placement) -> int:
+    """The multiply-accumulates of a model."""
+    return sum(layer.macs for layer in placement.layers)
 
 
 def _step(rewrite: Rewrite, draft: Draft, sites: list[str], scores: tuple[Score, Score]) -> Taken:
@@ -207,5 +283,9 @@ def _step(rewrite: Rewrite, draft: Draft, sites: list[str], scores: tuple[Score,
 
 def gain_of(before: Score, after: Score) -> Gain:
     """What went away between two scores."""
-    old, new = ([0 if entry == _NOTHING else entry for entry in score] for score in (before, after))
-    return Gain(*(was - now for was, now in zip(old[1:5], new[1:5], strict=True)))
+    return Gain(
+        before.switches - after.switches,
+        before.loadables - after.loadables,
+        before.gpu_macs - after.gpu_macs,
+        before.gpu_layers - after.gpu_layers,
+    )

@@ -9,7 +9,7 @@ from dlaflow.graph.typed import PAIR
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
 from dlaflow.targets.limits import Limit
-from dlaflow.types import Confidence, Device, Finding, Placement, Remedy, Verdict
+from dlaflow.types import Confidence, Device, Finding, PlacedLayer, Placement, Remedy, Verdict
 
 
 class PlacementRule(ModelRule):
@@ -63,21 +63,17 @@ class StandaloneLeftovers(PlacementRule):
 
     def examine_placement(self, placement: Placement, case: Case) -> Finding | None:
         """The finding that tells why a standalone build would fail, None when nothing speaks against it."""
-        leftovers = [
-            layer
-            for layer in placement.layers
-            if layer.device is not Device.DLA and not _erased(layer.verdict, layer.kind)
-        ]
+        found = leftovers(placement)
         sliced = [
             layer
             for layer in case.network.layers
             if isinstance(layer.attributes, Slice) and layer.attributes.parameters_from_nodes
         ]
-        if not leftovers and not sliced:
+        if not found and not sliced:
             return None
-        first = leftovers[0].name if leftovers else sliced[0].name
+        first = found[0].name if found else sliced[0].name
         return self.says(
-            Verdict.FALLBACK, f"{len(leftovers) or len(sliced)} layers that are not for the DLA, the first is {first}"
+            Verdict.FALLBACK, f"{len(found) or len(sliced)} layers that are not for the DLA, the first is {first}"
         )
 
 
@@ -119,6 +115,11 @@ class LoadableMemory(PlacementRule):
         return None
 
 
-def _erased(verdict: Verdict, kind: str) -> bool:
-    """Reshapes that disappear between two DLA layers, and pairs, which are scales; constants and the like stay."""
-    return verdict is Verdict.NATIVE and kind in RESHAPES | PAIR
+def leftovers(placement: Placement) -> list[PlacedLayer]:
+    """The layers that a standalone build ends at.
+
+    Reshapes that disappear between two DLA layers, and pairs, which are scales, are none; constants and the like are.
+    """
+    kinds = RESHAPES | PAIR
+    outside = [layer for layer in placement.layers if layer.device is not Device.DLA]
+    return [layer for layer in outside if layer.verdict is not Verdict.NATIVE or layer.kind not in kinds]

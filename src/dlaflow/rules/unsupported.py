@@ -53,11 +53,12 @@ class SelectLayer(_Never):
     """Select (Where) does not run on the DLA.
 
     Why: seen refused in a log of TensorRT 10.3.
-    Use instead: arithmetic with a constant mask (Mul and Add).
+    Use instead: scales or 1x1 convolutions where the condition is constant, one number a channel, row or column.
     """
 
     id = "DLA281"
     remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("SELECT",)
     source = "build log of TensorRT 10.3.0"
     confidence = Confidence.MEASURED
@@ -129,11 +130,13 @@ class NotListed(Rule):
     """This kind of layer is in no list of what the DLA takes, whatever its sizes.
 
     Why: sorting, searching, loops, recurrent layers, random numbers and plugins have no engine there.
-    Use instead: keep it behind the DLA part, for example by cutting the model before its decode step.
+    Use instead: 1x1 convolutions for a scatter by constant indices, `dlaflow fix --unroll 16` for a GRU, LSTM or RNN of
+    up to 16 steps. Keep the rest behind the DLA part, for example by cutting the model before its decode step.
     """
 
     id = "DLA287"
-    remedy = Remedy.NONE
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("*",)
     bad = Example("y, i = TopK<axis=1>(x, k)", constants=(("k", "int64[1]", "5"),))
 

@@ -179,12 +179,11 @@ def _checked(exported: bytes, config: ExportConfig) -> tuple[bytes, int]:
 
     proto = onnx.load_from_string(exported)
     if config.simplify:
-        require("onnxslim", extra="train", what_for="--simplify")
-        import onnxslim
+        from dlaflow.rewrites.simplify import slimmed
 
-        with _silence():
-            proto = onnxslim.slim(proto)
-        exported = proto.SerializeToString()
+        with slimmed(proto, config.out) as path:
+            exported = path.read_bytes()
+        proto = onnx.load_from_string(exported)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -5,6 +5,7 @@ A taken name gets a suffix from one counter of the whole network.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ _TYPE_TEXT = {
     "LOOP_OUTPUT": "LoopOutput",
     "CONDITION": "IfCondition",
 }
+_COUNTED = re.compile(r"(?<=\(Unnamed Layer\* )\d+|(?<=ONNXTRT_)[A-Za-z]+(_\d+)?")
 _FOREIGN = {"int64", "uint8", "float64"}
 """Types that the parser of 8.4 to 8.6 does not have: INT32 and FLOAT take their place."""
 _WIDENED = {"float16", "int8", "bool"}
@@ -36,6 +38,11 @@ def unnamed(index: int, kind: str) -> str:
     """TensorRT's name of a layer that nobody named."""
     text = _TYPE_TEXT.get(kind) or "".join(part.capitalize() for part in kind.split("_"))
     return f"(Unnamed Layer* {index}) [{text}]"
+
+
+def uncounted(text: str) -> str:
+    """A text without the numbers of made-up names: these hang on how many layers stand before one."""
+    return _COUNTED.sub("", text)
 
 
 class Names:

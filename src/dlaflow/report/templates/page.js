@@ -37,6 +37,7 @@
     tip.style.top = `${(above > 0 ? above : box.bottom + 10) + scrollY}px`;
   };
 
+  const MOST = 256;
   for (const box of document.querySelectorAll("[data-strip]")) {
     const strip = box.querySelector(".strip");
     const pane = box.querySelector(".strip-scroll");
@@ -53,25 +54,57 @@
     pane.tabIndex = 0;
     strip.addEventListener("pointerover", (event) => { if (event.target.dataset.name !== undefined) showTip(event.target); });
     strip.addEventListener("pointerleave", hideTip);
+    pane.addEventListener("focus", () => { if (marks.length && pane.matches(":focus-visible")) go(Math.max(current, 0)); });
     pane.addEventListener("blur", () => { if (marks[current]) marks[current].classList.remove("on"); hideTip(); });
     pane.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (step) { go(current + step); event.preventDefault(); }
-      if (event.key === "Home") { go(0); event.preventDefault(); }
-      if (event.key === "End") { go(marks.length - 1); event.preventDefault(); }
-      if (event.key === "Escape") hideTip();
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], by = { "+": 2, "=": 2, "-": 0.5, "0": 0 }[event.key];
+      if (step && marks.length) go(current + step);
+      else if (event.key === "Home" && marks.length) go(0);
+      else if (event.key === "End" && marks.length) go(marks.length - 1);
+      else if (by !== undefined) zoom(by);
+      else if (event.key === "Escape") { hideTip(); return; }
+      else return;
+      event.preventDefault();
     });
+    // Ticks are drawn anew at each zoom: round milliseconds, about a hundred pixels apart.
+    const ticks = box.querySelector(".ticks"), total = parseFloat(box.dataset.ms);
+    const draw = () => {
+      const raw = total / scale / Math.max(pane.clientWidth / 100, 2), power = 10 ** Math.floor(Math.log10(raw));
+      const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= raw * (1 - 1e-9));
+      const first = ticks.firstElementChild, made = [];
+      for (let at = 0; at * step <= total && at < 2000; at++) {
+        const tick = first.cloneNode();
+        tick.setAttribute("x", `${at * step / total * 100}%`);
+        if (at) tick.setAttribute("text-anchor", at * step > 0.99 * total ? "end" : "middle");
+        tick.textContent = at ? `${+(at * step).toPrecision(6)}` : "0 ms";
+        made.push(tick);
+      }
+      ticks.replaceChildren(...made);
+    };
     const buttons = box.querySelector(".zoom");
     buttons.hidden = false;
     let scale = 1;
-    buttons.addEventListener("click", (event) => {
-      const way = event.target.dataset.zoom;
-      if (!way) return;
-      const middle = (pane.scrollLeft + pane.clientWidth / 2) / pane.scrollWidth;
-      scale = Math.min(Math.max(scale * (way === "in" ? 2 : 0.5), 1), 64);
+    // What lies `x` pixels from the pane's left stays there; a factor of 0 shows all.
+    const zoom = (by, x = pane.clientWidth / 2) => {
+      const middle = (pane.scrollLeft + x) / pane.scrollWidth;
+      scale = Math.min(Math.max(scale * by, 1), MOST);
       strip.setAttribute("width", `${scale * 100}%`);
-      pane.scrollLeft = middle * pane.scrollWidth - pane.clientWidth / 2;
+      pane.scrollLeft = middle * pane.scrollWidth - x;
+      if (ticks) draw();
+      hideTip();
+    };
+    if (ticks) new ResizeObserver(draw).observe(pane);
+    buttons.addEventListener("click", (event) => {
+      const by = { in: 2, out: 0.5, all: 0 }[event.target.dataset.zoom];
+      if (by !== undefined) zoom(by);
     });
+    pane.addEventListener("wheel", (event) => {
+      // The page scrolls past a strip that nobody works in.
+      if (event.deltaX || !event.ctrlKey && !event.metaKey && document.activeElement !== pane) return;
+      event.preventDefault();
+      zoom(Math.exp(-event.deltaY / 200), event.clientX - pane.getBoundingClientRect().left);
+    }, { passive: false });
   }
 
   for (const input of document.querySelectorAll("[data-filter]")) {

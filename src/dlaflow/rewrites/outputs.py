@@ -1,0 +1,170 @@
+"""What the outputs of a model are made of, so that a proof measures each part by itself.
+
+An output is followed back through what only moves values. Where it is a Concat, each operand is a part (boxes in pixels
+beside scores in 0..1). Where a part is made by a function that hides what it reads, since it ends at an asymptote (a
+Sigmoid of -40 is 0 whatever the error), that is watched too, moved in the same way: `y before Sigmoid`.
+
+Where an output follows from a decision (ArgMax, NonMaxSuppression, a comparison), rounding may turn that. What enters
+the nodes from the first decision on is watched, and tells all where both models hold the same nodes there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from dlaflow.graph.verify import outer_names
+from dlaflow.rewrites.draft import Draft, integer, ints
+from dlaflow.rewrites.motions import RESHAPES
+
+Places = NDArray[np.int16]
+_MOVES = RESHAPES | {"Transpose", "Identity"}
+_ENDS: dict[str, tuple[float | None, float | None]] = {
+    "Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softsign": (-1.0, 1.0), "Erf": (-1.0, 1.0),
+    "Relu": (0.0, None), "Softmax": (None, None), "LogSoftmax": (None, None),
+}  # fmt: skip
+"""The functions that hide their input, with the values that they end at."""
+_DECISIONS = frozenset(
+    {"ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero", "Hardmax", "Greater", "Less", "GreaterOrEqual"}
+    | {"LessOrEqual", "Equal", "Round", "Floor", "Ceil", "Sign", "Unique", "Compress"}
+)
+_MOST_ENTERING = 16
+"""Where more enters, the decisions stand at the start of the network, not at its end."""
+_DEEPEST = 3
+"""How many Concats of Concats are taken apart."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an output: its name in reports, the function that makes it (or none) and where that ends."""
+
+    label: str
+    function: str = ""
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def reach(self) -> float | None:
+        """The largest absolute value that the function can have, where it has one."""
+        return None if self.low is None or self.high is None else max(abs(self.low), abs(self.high))
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """What a proof looks at.
+
+    `parts` are those of each output; `places` holds, for an output of several parts, the number of the part that each
+    element belongs to. `hidden` names the tensors before the last functions, which `draft` makes as well. `decided` are
+    the outputs behind a decision.
+    """
+
+    draft: Draft
+    parts: Mapping[str, tuple[Part, ...]]
+    places: Mapping[str, Places]
+    hidden: Mapping[str, str]
+    decided: Mapping[str, Decided]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The nodes of an output from its first decisions on, with their constants, and the labels of what enters them."""
+
+    nodes: tuple[bytes, ...]
+    constants: tuple[bytes, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """Where following ends: the node that makes the values, and the moves between it and the output or a Concat."""
+
+    maker: onnx.NodeProto | None
+    moves: tuple[onnx.NodeProto, ...]
+
+
+def watch(draft: Draft) -> Watch:
+    """Take the outputs of a draft apart."""
+    parts: dict[str, tuple[Part, ...]] = {}
+    places: dict[str, Places] = {}
+    hidden: dict[str, str] = {}
+    nodes, types = list(draft.nodes), dict(draft.types)
+    for output in draft.outputs:
+        leaves, where = _followed(draft, output, (), _DEEPEST)
+        labels = [output] if len(leaves) == 1 else [f"{output}[{number}]" for number in range(len(leaves))]
+        parts[output] = tuple(_part(label, leaf.maker) for label, leaf in zip(labels, leaves, strict=True))
+        if where is not None and len(leaves) > 1:
+            places[output] = where
+        for part, leaf in zip(parts[output], leaves, strict=True):
+            if leaf.maker is None or not part.function:
+                continue
+            label, name = f"{part.label} before {part.function}", leaf.maker.input[0]
+            for move in leaf.moves:
+                again = onnx.NodeProto()
+                again.CopyFrom(move)
+                again.name = f"{label}/{len(nodes)}"
+                again.input[0], again.output[0] = name, again.name
+                types[again.name] = types[move.output[0]]
+                nodes.append(again)
+                name = again.name
+            hidden[label] = name
+    decided: dict[str, Decided] = {}
+    for output in draft.outputs:
+        behind, entering = _from_decisions(draft, output)
+        if behind and len(entering) <= _MOST_ENTERING:
+            labels = {f"{name} before {op}": name for name, op in entering.items()}
+            hidden |= labels
+            used = sorted({name for node in behind for name in node.input if name in draft.weights})
+            decided[output] = Decided(
+                tuple(node.SerializeToString() for node in behind),
+                tuple(draft.weights[name].tobytes() for name in used),
+                tuple(labels),
+            )
+    return Watch(replace(draft, nodes=tuple(nodes), types=types), parts, places, hidden, decided)
+
+
+def _from_decisions(draft: Draft, output: str) -> tuple[list[onnx.NodeProto], dict[str, str]]:
+    """The nodes that make an output from its first decisions on; the tensors that enter them, with a reader's kind."""
+    needed, behind, made = {output}, [], set[str]()
+    for node in reversed(draft.nodes):
+        if needed.intersection(node.output):
+            needed.update((*node.input, *outer_names(node)))
+    for node in draft.nodes:
+        if needed.intersection(node.output) and (node.op_type in _DECISIONS or made.intersection(node.input)):
+            behind.append(node)
+            made.update(node.output)
+    known = {*made, *draft.weights, *draft.inputs, ""}
+    return behind, {name: node.op_type for node in reversed(behind) for name in node.input if name not in known}
+
+
+def _part(label: str, maker: onnx.NodeProto | None) -> Part:
+    if maker is None or maker.op_type not in _ENDS or maker.domain not in ("", "ai.onnx"):
+        return Part(label)
+    return Part(label, maker.op_type, *_ENDS[maker.op_type])
+
+
+def _followed(
+    draft: Draft, name: str, moves: tuple[onnx.NodeProto, ...], depth: int
+) -> tuple[list[_Leaf], Places | None]:
+    """The leaves behind a tensor, and for each of its elements the number of its leaf; None where a shape is open."""
+    node, shape = draft.producers.get(name), draft.shape(name)
+    if node is not None and shape is not None and node.domain in ("", "ai.onnx"):
+        known = all(draft.shape(each) is not None and each not in draft.weights for each in node.input[:1])
+        if node.op_type in _MOVES and known:
+            leaves, where = _followed(draft, node.input[0], (node, *moves), depth)
+            if where is not None and node.op_type == "Transpose":
+                return leaves, where.transpose(ints(node, "perm", tuple(reversed(range(where.ndim)))))
+            return leaves, None if where is None else where.reshape(shape)
+        if node.op_type == "Concat" and depth and all(draft.shape(each) is not None for each in node.input):
+            leaves, pieces = [], []
+            for operand in node.input:
+                found, where = _followed(draft, operand, (), depth - 1)
+                if where is not None:
+                    pieces.append(where + np.int16(len(leaves)))
+                leaves += found
+            if len(pieces) == len(node.input):
+                return leaves, np.concatenate(pieces, integer(node, "axis", 1))
+    return [_Leaf(node, moves)], None if shape is None else np.zeros(shape, np.int16)
