@@ -15,7 +15,7 @@ from dlaflow.placement.check import check_model
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.fix import fix
 from dlaflow.rewrites.load import load_draft
-from dlaflow.rewrites.older_opset import in_opset
+from dlaflow.rewrites.older_opset import as_read_by, in_opset
 from dlaflow.rewrites.prove import Executable, compare
 from dlaflow.rewrites.search import FixConfig
 from dlaflow.targets.target import resolve_target
@@ -32,7 +32,8 @@ WEIGHTS = {
     "hw": longs(2, 3), "w": longs(-1), "four": longs(1, 0, 2, 1), "parts": longs(1, 3), "two": longs(2),
     "scales": np.array([2, 3], np.float32), "sizes": longs(9, 10), "all": np.array([1, 1, 2, 2], np.float32),
     "whole": longs(2, 4, 12, 10), "none": np.zeros(0, np.int64), "value": np.array(0.5, np.float32),
-    "rows": longs(2, 4, 30),
+    "rows": longs(2, 4, 30), "five": np.linspace(0.5, 2, 5, dtype=np.float32),
+    "plane": np.linspace(-1, 2, 30, dtype=np.float32).reshape(6, 5),
 }  # fmt: skip
 CASES = {
     "y = ReduceMean(x, hw)": 18,
@@ -55,6 +56,8 @@ CASES = {
     "y = HardSwish(x)": 14,
     "y = Mish(x)": 18,
     "y = Gelu(x)": 20,
+    "y = LayerNormalization(x, five, five)": 17,
+    "y = LayerNormalization<axis=2, epsilon=0.01>(x, plane)": 17,
     "y = AveragePool<kernel_shape=[2,2], dilations=[1,1]>(x)": 19,
     "r = Reshape<allowzero=0>(x, rows)\ny = Relu(r)": 14,
     "c = Cast<to=10, saturate=1>(x)\ny = Cast<to=1>(c)": 19,
@@ -98,15 +101,15 @@ def test_the_older_form_gives_the_same(build: Callable, lines: str, newest: int,
         ),
         ('y = Gelu<approximate="tanh">(x)', 17, "tanh"),
         ('y = Pad<mode="wrap">(x, four, , hw)', 17, "wrap"),
-        ("r = ReduceMean(x, w)\ny = LayerNormalization(r, value)", 16, "no form in opset 16"),
+        ("r = Relu(x)\ny = GroupNormalization<num_groups=2>(r, fours, fours)", 17, "no form in opset 17"),
         ("y = AveragePool<kernel_shape=[2,2], dilations=[2,2]>(x)", 17, "dilated"),
     ],
 )
 def test_what_has_no_older_form_is_told_and_nothing_changes(
     build: Callable, lines: str, newest: int, reason: str
 ) -> None:
-    weights = WEIGHTS | ({"value": np.ones(1, np.float32)} if "Layer" in lines else {})
-    draft, _ = load_draft(build(lines, SHAPE, weights, opset=20), None)
+    weights = WEIGHTS | ({"fours": np.ones(2, np.float32)} if "Group" in lines else {})
+    draft, _ = load_draft(build(lines, SHAPE, weights, opset=18 if "Group" in lines else 20), None)
     older = in_opset(draft, newest)
     assert older.draft is draft
     assert reason in older.refused[0][1]
@@ -121,3 +124,15 @@ def test_a_model_that_the_release_misreads_becomes_one_that_it_reads(build: Call
     assert not rules & {"DLA020", "DLA022"}
     assert fixed.report.applied[0].rewrite == "opset"
     assert max(each.relative for each in fixed.report.proof) < BOUND
+
+
+def test_operators_without_an_importer_are_written_out(build: Callable) -> None:
+    path = build("y = LayerNormalization(x, five, five)", SHAPE, WEIGHTS, opset=17)
+    draft, _ = load_draft(path, None)
+    older = as_read_by(draft, resolve_target("agx-orin-64gb", tensorrt="8.5.2"))
+    known = as_read_by(draft, resolve_target("agx-orin-64gb", tensorrt="10.3.0"))
+    ops = {node.op_type for node in older.draft.nodes}
+    assert ops == {"ReduceMean", "Sub", "Pow", "Add", "Sqrt", "Div", "Mul"}
+    assert known.draft.nodes == draft.nodes
+    evidence = compare(Executable(path), Executable(older.draft.proto()), {"x": SHAPE})
+    assert max(each.relative for each in evidence) < BOUND

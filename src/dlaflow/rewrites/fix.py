@@ -21,7 +21,7 @@ from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.meanings import meanings
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
-from dlaflow.rewrites.older_opset import Older, in_opset
+from dlaflow.rewrites.older_opset import Older, as_read_by
 from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
@@ -70,9 +70,10 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
         slim = simplify(model, start, asked, search, config) if config.simplify else Slimmed(start)
         alone = config.allow is Safety.NOTHING and not config.output_4d and bool(slim.file)
-        older = Older(slim.draft) if alone else in_opset(slim.draft, target.release.max_opset)
-        changed = change_normalizations(older.draft, search, config)
-        found, evidence, taken_back = _proven(path, older.draft, changed, search, config)
+        changed = change_normalizations(slim.draft, search, config)
+        older = Older(changed.draft) if alone else as_read_by(changed.draft, target)
+        changed = replace(changed, draft=older.draft)
+        found, evidence, taken_back = _proven(path, slim.draft, changed, search, config)
     draft, bound = finish(found.draft), bound_of(config.allow, start)
     placement = found.placement
     report = FixReport(
@@ -83,8 +84,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         allow=config.allow.value,
         before=before.summary,
         after=placement.summary,
-        applied=[*slim.applied, *older.applied, *changed.applied, *(step.applied for step in found.steps)],
-        refused=[*slim.refused, *older.refusals, *changed.refused, *taken_back, *found.refused],
+        applied=[*slim.applied, *changed.applied, *older.applied, *(step.applied for step in found.steps)],
+        refused=[*slim.refused, *changed.refused, *older.refusals, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
         bound=bound.relative,

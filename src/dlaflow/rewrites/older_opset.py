@@ -1,14 +1,14 @@
-"""A model in an older opset, for a release whose parser reads no newer one: each node in the form that it had then.
+"""A model in an opset and in operators that a release's parser reads: each node in the form that it had then.
 
 What a later opset made an input (axes, sizes of a Split) becomes an attribute again; attributes that it added go where
-they have their default; operators that it added are written out. A parser that does not know the later form passes it
-over without a word.
+they have their default; operators that it added, or that the parser has no importer for, are written out. A parser that
+does not know the later form passes it over without a word.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +16,13 @@ import onnx
 
 from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.lower.naming import node_name
+from dlaflow.graph.lower.reading import has_importer
+from dlaflow.graph.lower.reading_case import numbers
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.building_blocks import scalar
-from dlaflow.rewrites.draft import Draft, Edit, Value, attribute, integer, ints
+from dlaflow.rewrites.draft import Draft, Edit, Value, attribute, integer, ints, number
 from dlaflow.rewrites.records import Applied, Gain, Refused
+from dlaflow.targets.target import Target
 
 _OLDEST = 11
 """Below it Clip, Pad and Slice have attributes for inputs: no release that is asked for reads only those."""
@@ -43,7 +46,7 @@ class Older:
     @property
     def applied(self) -> list[Applied]:
         """What a report tells of it: a change that moves no layer by itself."""
-        title = f"Operators take the form of opset {self.draft.opset}, the newest that the release reads"
+        title = f"Operators take forms that the release reads, of opset {self.draft.opset}"
         return [Applied("opset", title, Safety.EXACT.value, list(self.sites), Gain(0, 0, 0, 0))] if self.sites else []
 
     @property
@@ -52,38 +55,52 @@ class Older:
         return [Refused("opset", site, reason) for site, reason in self.refused]
 
 
-def in_opset(draft: Draft, newest: int) -> Older:
-    """The draft in opset `newest`, unless its own is no newer: then as it is."""
-    if draft.opset <= newest or newest < _OLDEST:
-        return Older(draft)
+def as_read_by(draft: Draft, target: Target) -> Older:
+    """The draft in the newest opset and the operators that the target's parser reads."""
+    version = numbers(str(target.version))
+    missing = {node.op_type for node in draft.nodes if not has_importer(node.op_type, version)}
+    return in_opset(draft, target.release.max_opset, missing & _WRITTEN_OUT.keys())
+
+
+def in_opset(draft: Draft, newest: int, missing: Collection[str] = ()) -> Older:
+    """The draft in opset `newest` where its own is newer, and without the operators `missing`.
+
+    An opset is that of all nodes or none, so that one node without an older form leaves it as it is.
+    """
+    older = draft.opset > newest >= _OLDEST
     edits: list[Edit] = []
     refused: dict[str, str] = {}
-    for node in draft.nodes:
-        found = _older(draft, node, newest)
+    for node in draft.nodes if older or missing else ():
+        found = _older(draft, node, newest if older else draft.opset, missing)
         if isinstance(found, Edit):
             edits.append(found)
         elif found is not None:
             refused[node_name(node)] = found
-    if refused:
+    if older and refused:
         return Older(draft, (), tuple(refused.items()))
     changed = draft.apply(edits)
     base = onnx.ModelProto()
     base.CopyFrom(changed.base)
     for entry in base.opset_import:
-        if entry.domain in ("", "ai.onnx"):
+        if entry.domain in ("", "ai.onnx") and older:
             entry.version = newest
-    return Older(replace(changed, base=base, opset=newest), tuple(edit.site for edit in edits))
+    sites = tuple(edit.site for edit in edits)
+    return Older(replace(changed, base=base, opset=newest if older else draft.opset), sites, tuple(refused.items()))
 
 
-def _older(draft: Draft, node: onnx.NodeProto, newest: int) -> Edit | str | None:
+def _older(draft: Draft, node: onnx.NodeProto, newest: int, missing: Collection[str]) -> Edit | str | None:
     """The edit that gives a node its older form, why there is none, or None where it has that form."""
     if node.domain not in ("", "ai.onnx"):
         return None
     if any(True for _ in subgraphs(node)):
         return "it holds graphs of its own"
     edit = Edit(draft, [node])
+    since, write_out = _WRITTEN_OUT.get(node.op_type, (0, None))
     special = _FORMS.get(node.op_type)
-    found = special(edit, node, newest) if special else None
+    if write_out and (newest < since or node.op_type in missing):
+        found = write_out(edit, node)
+    else:
+        found = special(edit, node, newest) if special else None
     if isinstance(found, str):
         return found
     if edit.nodes or edit.rename:
@@ -231,31 +248,51 @@ def _softmax(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     return None
 
 
-def _hard_swish(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
-    if newest < 14:
-        gate = edit.add("HardSigmoid", node.input, edit.draft.shape(node.input[0]) or (), alpha=1 / 6, beta=0.5)
-        _finish(edit, node, "Mul", [node.input[0], gate])
-    return None
+def _hard_swish(edit: Edit, node: onnx.NodeProto) -> None:
+    gate = edit.add("HardSigmoid", node.input, edit.draft.shape(node.input[0]) or (), alpha=1 / 6, beta=0.5)
+    _finish(edit, node, "Mul", [node.input[0], gate])
 
 
-def _mish(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
-    if newest < 18:
-        shape = edit.draft.shape(node.input[0]) or ()
-        inner = edit.add("Tanh", [edit.add("Softplus", node.input, shape)], shape)
-        _finish(edit, node, "Mul", [node.input[0], inner])
-    return None
+def _mish(edit: Edit, node: onnx.NodeProto) -> None:
+    shape = edit.draft.shape(node.input[0]) or ()
+    inner = edit.add("Tanh", [edit.add("Softplus", node.input, shape)], shape)
+    _finish(edit, node, "Mul", [node.input[0], inner])
 
 
-def _gelu(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
+def _swish(edit: Edit, node: onnx.NodeProto) -> None:
+    """x sigmoid(alpha x)"""
+    shape, x, alpha = edit.draft.shape(node.input[0]) or (), node.input[0], number(node, "alpha", 1.0)
+    scaled = x if alpha == 1 else edit.add("Mul", [x, scalar(edit, "alpha", alpha, x)], shape)
+    _finish(edit, node, "Mul", [x, edit.add("Sigmoid", [scaled], shape)])
+
+
+def _gelu(edit: Edit, node: onnx.NodeProto) -> str | None:
     """x (1 + erf(x / sqrt 2)) / 2"""
-    if newest >= 20:
-        return None
     if attribute(node, "approximate", "none") != "none":
         return "Gelu by tanh is not written out"
     shape, x = edit.draft.shape(node.input[0]) or (), node.input[0]
     inner = edit.add("Erf", [edit.add("Mul", [x, scalar(edit, "root", math.sqrt(0.5), x)], shape)], shape)
-    half = edit.add("Mul", [x, scalar(edit, "half", 0.5, x)], shape)
-    _finish(edit, node, "Mul", [half, edit.add("Add", [inner, scalar(edit, "one", 1.0, x)], shape)])
+    whole = edit.add("Mul", [x, edit.add("Add", [inner, scalar(edit, "one", 1.0, x)], shape)], shape)
+    _finish(edit, node, "Mul", [whole, scalar(edit, "half", 0.5, x)])
+    return None
+
+
+def _layer_normalization(edit: Edit, node: onnx.NodeProto) -> str | None:
+    """(x - mean) / sqrt(mean of squares + epsilon) scale + bias, as PyTorch writes it up to opset 16."""
+    shape, x = edit.draft.shape(node.input[0]), node.input[0]
+    if shape is None or len([name for name in node.output if name]) > 1:
+        return "its shape is open, or its mean is an output"
+    axes = list(range(integer(node, "axis", -1) % len(shape), len(shape)))
+    small = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    centred = edit.add("Sub", [x, edit.add("ReduceMean", [x], small, axes=axes)], shape)
+    square = edit.add("Pow", [centred, scalar(edit, "two", 2.0, x)], shape)
+    variance = edit.add("ReduceMean", [square], small, axes=axes)
+    shifted = edit.add("Add", [variance, scalar(edit, "epsilon", number(node, "epsilon", 1e-5), x)], small)
+    normal = edit.add("Div", [centred, edit.add("Sqrt", [shifted], small)], shape)
+    if len(node.input) > 2 and node.input[2]:
+        _finish(edit, node, "Add", [edit.add("Mul", [normal, node.input[1]], shape), node.input[2]])
+    else:
+        _finish(edit, node, "Mul", [normal, node.input[1]])
     return None
 
 
@@ -282,11 +319,16 @@ _FORMS: dict[str, Callable[[Edit, onnx.NodeProto, int], str | None]] = {
     **dict.fromkeys((*_REDUCTIONS, "Squeeze", "Unsqueeze"), _named_axes),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
     "AveragePool": _average,
-    "Gelu": _gelu,
     "GridSample": _grid,
-    "HardSwish": _hard_swish,
-    "Mish": _mish,
     "Pad": _pad,
     "Resize": _resize,
     "Split": _split,
 }
+_WRITTEN_OUT: dict[str, tuple[int, Callable[[Edit, onnx.NodeProto], str | None]]] = {
+    "Gelu": (20, _gelu),
+    "HardSwish": (14, _hard_swish),
+    "LayerNormalization": (17, _layer_normalization),
+    "Mish": (18, _mish),
+    "Swish": (24, _swish),
+}
+"""Operators of several others, with the opset that has them."""
