@@ -208,7 +208,8 @@ def compare(
             break
         seen[label] = [_seen(before, after, feeds, bound)]
     found = _evidence(seen)
-    if not found:
+    runs = [run for each in seen.values() for run in each]
+    if not any(run.spots for run in runs) and not all(run.finite for run in runs):
         raise InputError("the outputs of the model are not finite on any input", then="Check the model's weights.")
     return found
 
@@ -261,9 +262,9 @@ class _Seen:
 
     spots: dict[str, _Spot] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    finite: bool = True
     same: int = 0
     images: int = 0
+    finite: bool = True
 
 
 def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bound: Bound) -> _Seen:
@@ -276,9 +277,11 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
     for name, value in old.items():
         check_room(4 * 8 * value.size, f"the output {name!r} of a proof")  # both in float64, and their differences
         first = np.asarray(value, np.float64)
-        if not np.isfinite(first).all():
+        finite = np.isfinite(first)
+        if first.size and not finite.any():
+            seen.notes.append(f"{name} is not finite")
             seen.finite = False
-            return seen
+            continue
         hidden = before.watch is not None and name in before.watch.hidden
         if hidden and (name not in new or new[name].size != value.size):
             seen.notes.append(f"{name} is not in the rewritten model")
@@ -290,18 +293,24 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
             equal = f"{(first == second).mean():.2%}" if first.shape == second.shape else "another number"
             seen.notes.append(f"{name} follows from what its decisions read; {equal} of its values are equal")
             continue
-        if first.size != second.size or not np.isfinite(second).all():
+        if first.size != second.size or not _alike(first[~finite], second.reshape(first.shape)[~finite]):
             seen.spots[name] = _Spot(math.inf, float(np.abs(first).max(initial=0.0)), math.inf, "size", ended=False)
             continue
         parts, places = _parts_of(before.watch, name)
-        difference = np.abs(first - second.reshape(first.shape))
+        difference = np.abs(np.subtract(first, second.reshape(first.shape), where=finite, out=np.zeros_like(first)))
+        difference[~np.isfinite(difference)] = math.inf
         for number, part in enumerate(parts):
-            mine = ... if places is None else places == number
+            mine = finite if places is None else finite & (places == number)
             seen.spots[part.label] = _spot(first[mine], difference[mine], part, bound)
     best = _classes(next(iter(old.values()))), _classes(next(iter(new.values())))
     if len(before.outputs) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
         seen.same, seen.images = int((best[0] == best[1]).sum()), len(best[0])
     return seen
+
+
+def _alike(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
+    """Whether two lists of what is no finite number are the same."""
+    return bool(np.array_equal(first, second, equal_nan=True))
 
 
 def _follows(name: str, before: Watch | None, after: Watch | None, new: Mapping[str, Array]) -> bool:
@@ -370,8 +379,6 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
     """For each input set the part that comes nearest to its bound; none where the original is not finite."""
     blind, unjudged, found = _blind(seen), _unjudged(seen), []
     for inputs, runs in seen.items():
-        if not all(run.finite for run in runs):
-            continue
         told = [
             (label, spot)
             for run in runs
