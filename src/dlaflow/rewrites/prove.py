@@ -276,7 +276,7 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
         return _Seen({"": _Spot(math.inf, 0.0, math.inf, "", ended=False)}, [str(error)])
     for name, value in old.items():
         check_room(4 * 8 * value.size, f"the output {name!r} of a proof")  # both in float64, and their differences
-        first = np.asarray(value, np.float64)
+        first = np.atleast_1d(np.asarray(value, np.float64))
         finite = np.isfinite(first)
         if first.size and not finite.any():
             seen.notes.append(f"{name} is not finite")
