@@ -142,7 +142,7 @@ def _proof(report: FixReport) -> list[str]:
         size = f"{each.absolute:.1e}, {each.relative:.1e} of the largest value"
         told = size if each.output else "no value to compare"
         told += f" of {each.output}, {each.used:.1%} of what is allowed ({each.decided} term)" if each.decided else ""
-        told += "" if each.agreement is None else f", the same class for {each.agreement:.1%}"
+        told += "" if each.agreement is None else f", {each.agreement:.1%} {each.agreed_on}"
         lines += _wrapped(f"{each.inputs}: {told}")
         lines += [line for why in each.passed_over for line in _wrapped(f"    {why}")]
     return lines

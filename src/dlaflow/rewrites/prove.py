@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
+from dlaflow.rewrites.agreement import Agreed, agreement
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.outputs import Part, Places, Watch, watch
@@ -258,12 +259,11 @@ class _Spot:
 
 @dataclass
 class _Seen:
-    """What one run of both showed: the parts by label, what could not be compared, and the best classes."""
+    """What one run of both showed: the parts by label, what could not be compared, and what they agree on."""
 
     spots: dict[str, _Spot] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    same: int = 0
-    images: int = 0
+    agreed: list[Agreed | None] = field(default_factory=list)
     finite: bool = True
 
 
@@ -286,7 +286,7 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
         if hidden and (name not in new or new[name].size != value.size):
             seen.notes.append(f"{name} is not in the rewritten model")
             continue
-        second = np.asarray(new[name], np.float64)
+        second = np.atleast_1d(np.asarray(new[name], np.float64))
         if not first.size and not second.size:
             continue
         if _follows(name, before.watch, after.watch, new):
@@ -297,14 +297,14 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
             seen.spots[name] = _Spot(math.inf, float(np.abs(first).max(initial=0.0)), math.inf, "size", ended=False)
             continue
         parts, places = _parts_of(before.watch, name)
+        if not hidden and finite.all() and np.isfinite(second).all():
+            alone = len(before.outputs) == 1
+            seen.agreed.append(agreement(first, second.reshape(first.shape), parts, places, alone=alone))
         difference = np.abs(np.subtract(first, second.reshape(first.shape), where=finite, out=np.zeros_like(first)))
         difference[~np.isfinite(difference)] = math.inf
         for number, part in enumerate(parts):
             mine = finite if places is None else finite & (places == number)
             seen.spots[part.label] = _spot(first[mine], difference[mine], part, bound)
-    best = _classes(next(iter(old.values()))), _classes(next(iter(new.values())))
-    if len(before.outputs) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
-        seen.same, seen.images = int((best[0] == best[1]).sum()), len(best[0])
     return seen
 
 
@@ -388,13 +388,15 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
         notes = [why for (where, label), why in blind.items() if where == inputs]
         notes += [note for run in runs for note in run.notes]
         label, worst = max(told, key=lambda each: each[1].used, default=("", _Spot(0.0, 0.0, 0.0, "", ended=False)))
-        images = sum(run.images for run in runs)
+        agreed = [each for run in runs for each in run.agreed if each is not None]
+        agreed = [each for each in agreed if each[0] == agreed[0][0]]
         found.append(
             Evidence(
                 inputs,
                 max((spot.absolute for _, spot in told), default=0.0),
                 worst.absolute / max(worst.largest, _TINY),
-                sum(run.same for run in runs) / images if images else None,
+                sum(same for _, same, _ in agreed) / sum(count for _, _, count in agreed) if agreed else None,
+                agreed_on=agreed[0][0] if agreed else "",
                 output=label,
                 largest=worst.largest,
                 used=worst.used,
@@ -403,9 +405,3 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
             )
         )
     return found
-
-
-def _classes(scores: Array) -> NDArray[np.int64] | None:
-    if not scores.size or scores.ndim < 2 or scores.shape[1] < 2 or scores.size != scores.shape[0] * scores.shape[1]:
-        return None
-    return np.asarray(scores.reshape(len(scores), -1).argmax(1), np.int64)
