@@ -104,6 +104,26 @@ def test_values_out_of_nothing_are_found(pair: Pair) -> None:
     assert not holds(found)
 
 
+def test_a_scalar_output_is_compared(pair: Pair) -> None:
+    weights = "<float step = {0.01}>"
+    assert holds(pair("y = ReduceSum<keepdims=0>(x)", "y = ReduceSum<keepdims=0>(x)", "float y"))
+    assert not holds(
+        pair("y = ReduceSum<keepdims=0>(x)", "a = ReduceSum<keepdims=0>(x) y = Add(a, step)", "float y", weights)
+    )
+
+
+def test_what_is_no_number_must_stay_none(pair: Pair) -> None:
+    """The root of a negative number is compared by being none, the others by their value."""
+    weights = "<float step = {0.01}, float nil = {0.0}, float far = {-1000000.0}>"
+    same = pair("y = Sqrt(x)", "y = Sqrt(x)")
+    assert holds(same)
+    assert same[0].output == "y"
+    assert not holds(pair("y = Sqrt(x)", "a = Sqrt(x) y = Add(a, step)", weights=weights))
+    assert not holds(pair("y = Sqrt(x)", "a = Max(x, nil) y = Sqrt(a)", weights=weights))
+    with pytest.raises(InputError, match="not finite on any input"):
+        pair("a = Add(x, far) y = Sqrt(a)", "a = Add(x, far) y = Sqrt(a)", weights=weights)
+
+
 @pytest.mark.parametrize(
     ("output", "tail"), [("int64[1,1] y", "y = ArgMax<axis=1>(a)"), ("bool[1,4] y", "y = Less(a, one)")]
 )

@@ -163,7 +163,8 @@ def _proven(
         search = search.without(step.applied.rewrite, sites, f"taken back: {reason}")
         found = search.run(changed.draft)
     else:  # what holds of the last search, up to the first step that does not
-        kept = next(index for index, step in enumerate(found.steps) if proof.refuses(step.draft))
+        wrong = (index for index, step in enumerate(found.steps) if proof.refuses(step.draft))
+        kept = next(wrong, len(found.steps))
         found = search.ended(found, kept, changed.draft)
     taken_back = [Refused(rewrite, site, reason) for (rewrite, site), reason in search.barred.items()]
     if changed.applied:

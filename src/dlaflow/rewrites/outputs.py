@@ -115,13 +115,13 @@ def watch(draft: Draft) -> Watch:
     for output in draft.outputs:
         behind, entering = _from_decisions(draft, output)
         if behind and len(entering) <= _MOST_ENTERING:
-            labels = {f"{name} before {op}": name for name, op in entering.items()}
-            hidden |= labels
+            found = {f"{name} before {op}": name for name, op in entering.items()}
+            hidden |= found
             used = sorted({name for node in behind for name in node.input if name in draft.weights})
             decided[output] = Decided(
                 tuple(node.SerializeToString() for node in behind),
                 tuple(draft.weights[name].tobytes() for name in used),
-                tuple(labels),
+                tuple(found),
             )
     return Watch(replace(draft, nodes=tuple(nodes), types=types), parts, places, hidden, decided)
 
