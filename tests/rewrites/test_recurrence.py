@@ -140,6 +140,7 @@ def test_a_long_sequence_of_wide_states_is_joined_in_two_parts(rewritten: Callab
     outcome = rewritten(Unrolling(4), text, (3, 1, 2), floats, outputs={"y": (3, 2, 1, 1500)})
     assert outcome.error < BOUND
     assert outcome.ops.count("Concat") == 3
+    assert sum(value.size == 1500 * 1500 for value in outcome.draft.weights.values()) == 2
     assert "DLA102" not in outcome.against()
 
 
