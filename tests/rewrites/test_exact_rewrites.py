@@ -222,6 +222,22 @@ def test_large_average_pools(rewritten: Callable, k: int, stride: int, pad: int)
     assert refused.changed == (pad == 0)
 
 
+@given(
+    op=st.sampled_from(["AveragePool", "MaxPool"]), h=st.integers(1, 12), w=st.integers(1, 12),
+    kernel=st.tuples(st.integers(1, 30), st.integers(1, 30)), count=st.booleans(),
+)  # fmt: skip
+@settings(deadline=None, max_examples=30)
+def test_a_window_that_hangs_over_sees_the_image_alone(
+    rewritten: Callable, op: str, h: int, w: int, kernel: tuple[int, int], count: bool
+) -> None:
+    more = ", count_include_pad=1" if count and op == "AveragePool" else ""
+    text = f"y = {op}<kernel_shape={list(kernel)}, strides={list(kernel)}, ceil_mode=1{more}>(x)"
+    outcome = rewritten(PoolingWindows(), text, (1, 2, h, w))
+    assert outcome.error < BOUND
+    if max(kernel) > 8 and kernel[0] >= h and kernel[1] >= w and max(h, w) <= 8:
+        assert outcome.ops == [op]
+
+
 @given(groups=st.integers(1, 4), each=st.integers(1, 4), h=st.integers(1, 6), w=st.integers(1, 6))
 @few
 def test_channel_shuffle(rewritten: Callable, groups: int, each: int, h: int, w: int) -> None:

@@ -3,7 +3,8 @@
     MaxPool of window k1 + k2 - 1 = MaxPool k2 after MaxPool k1        (the first of stride 1)
 
 Padding of a maximum is minus infinity, so it may be shared out among the links as long as each stays below its window.
-An average with equal weights is a convolution: every weight 1 / (kh * kw).
+An average with equal weights is a convolution: every weight 1 / (kh * kw). A window that hangs over the image, as
+ceil_mode lets it, sees the image alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ class PoolingWindows(Rewrite):
         largest = bounds.largest("pool.window", 8)
         if image is None or shape is None or len(window) != 2 or max(window) <= largest:
             return None
+        inside = _inside(node, image, shape)
+        if inside:
+            edit, x, y = Edit(draft, [node]), node.input[0], node.output[0]
+            given = ints(node, "strides", (1, 1))
+            strides = [1 if shape[axis + 2] == 1 else given[axis] for axis in (0, 1)]  # one window takes no step
+            edit.add(node.op_type, [x], shape, output=y, kernel_shape=inside, strides=strides)
+            return edit
         if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or integer(node, "ceil_mode", 0):
             return "automatic padding and ceil_mode are not taken apart"
         if any(step != 1 for step in ints(node, "dilations", (1, 1))) or len(node.output) > 1:
@@ -37,6 +45,21 @@ class PoolingWindows(Rewrite):
         if node.op_type == "MaxPool":
             return _chained(draft, node, bounds)
         return _averaged(draft, node, bounds)
+
+
+def _inside(node: onnx.NodeProto, image: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    """The part of the window that lies on the image, where a window hangs over it and the rest fits; else nothing."""
+    plain = not any(ints(node, "pads", (0, 0, 0, 0))) and attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    if not plain or len([name for name in node.output if name]) > 1:
+        return []
+    window, strides = ints(node, "kernel_shape", ()), ints(node, "strides", (1, 1))
+    sides = [min(size, side) for size, side in zip(window, image[2:], strict=True)]
+    if len(strides) != 2 or min(strides) < 1:
+        return []
+    fits = all(shape[axis + 2] == (image[axis + 2] - sides[axis]) // strides[axis] + 1 for axis in (0, 1))
+    even = all((image[axis + 2] - sides[axis]) % strides[axis] == 0 for axis in (0, 1))
+    undilated = all(step == 1 for step in ints(node, "dilations", (1, 1)))
+    return sides if fits and even and undilated and sides != list(window) else []
 
 
 _LONGEST = 50
