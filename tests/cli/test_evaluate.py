@@ -56,6 +56,24 @@ def test_agreement_with_the_first(tmp_path: Path, data: Path) -> None:
     assert agreement == {"a": 100.0, "b": 100.0, "c": 0.0}
 
 
+def test_without_labels_outputs_are_compared(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "bare.npy", np.load(data)["images"])
+    models = [
+        network(tmp_path / "a.onnx", 1.0),
+        network(tmp_path / "b.onnx", 2.0, "7"),
+        network(tmp_path / "c.onnx", -1.0),
+    ]
+    out = tmp_path / "m.json"
+    assert main(["evaluate", *models, "--data", str(tmp_path / "bare.npy"), "--json", str(out)]) == 0
+    assert "(class)" in capsys.readouterr().out
+    found = {(row["subject"], row["quantity"]): row["value"] for row in json.loads(out.read_text())["measurements"]}
+    assert found["b", "cosine"] == pytest.approx(1)
+    assert found["b", "relative_error"] == pytest.approx(100)
+    assert (found["b", "agreement"], found["c", "agreement"]) == (100, 0)
+    assert found["c", "cosine"] == pytest.approx(-1)
+    assert main(["evaluate", models[1], "--reference", models[0], "--data", str(tmp_path / "bare.npy"), "-q"]) == 0
+
+
 def test_what_cannot_be_evaluated(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = network(tmp_path / "a.onnx", 1.0)
     np.save(tmp_path / "unlabelled.npy", np.zeros((3, 4), np.float32))

@@ -70,6 +70,29 @@ def test_a_dry_run_writes_nothing(model: Path, tmp_path: Path, capsys: pytest.Ca
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_what_is_no_better_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing stands in the way of a convolution: no file, exit code 1 and a line, unless one is asked for."""
+    graph = helper.make_graph(
+        [parser.parse_node("y = Conv(x, w)")],
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((8, 3, 1, 1), np.float32), "w")],
+    )
+    model, out, report = tmp_path / "model.onnx", tmp_path / "fixed.onnx", tmp_path / "fix.json"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    assert main(["fix", str(model), "--out", str(out), "--json", str(report)]) == 1
+    said = capsys.readouterr()
+    assert "was not written: the result is no better than" in said.err
+    assert "--write-anyway" in said.err
+    assert "No rewrite helps" in said.out
+    assert json.loads(report.read_text())["improved"] is False
+    assert not out.exists()
+    assert main(["fix", str(model), "--dry-run", "-q"]) == 0
+    assert main(["fix", str(model), "--out", str(out), "--write-anyway", "-q"]) == 0
+    assert out.is_file()
+
+
 def test_real_images_join_the_proof(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(0).integers(0, 255, (12, 3, 16, 16), dtype=np.uint8))
@@ -78,6 +101,45 @@ def test_real_images_join_the_proof(model: Path, tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == ""
     assert main(["fix", str(model), "-o", str(out), "--data", str(images), "--samples", "12"]) == 0
     assert "12 images: " in capsys.readouterr().out
+
+
+def test_images_of_another_size_are_told_as_such(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((4, 3, 8, 20), np.uint8))
+    assert main(["fix", str(model), "-o", str(tmp_path / "o.onnx"), "--data", str(tmp_path / "images.npy")]) == 2
+    said = capsys.readouterr().err
+    assert "expected 3x16x16 (channels x height x width), received 3x8x20" in said
+
+
+def test_several_inputs_have_a_shape_each_and_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        two (float[N,3,H,W] a, float[N,3,K,L] b) => (float[N,3,H,W] y) {
+            g = GlobalAveragePool(b)
+            y = Add(a, g)
+        }"""
+    path, out = tmp_path / "two.onnx", tmp_path / "fixed.onnx"
+    onnx.save(parser.parse_model(text), path)
+    shapes = ["--shape", "a:1x3x8x8", "--shape", "b:1x3x4x6"]
+    assert main(["fix", str(path), "-o", str(out), *shapes]) == 0
+    inputs = onnx.load(out).graph.input
+    sizes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs]
+    assert sizes == [[1, 3, 8, 8], [1, 3, 4, 6]]
+    said = capsys.readouterr()
+    assert "fixed the open dimensions of a, b" in said.out
+    assert ": 0 in" not in said.err
+    np.save(tmp_path / "images.npy", np.zeros((4, 3, 8, 8), np.uint8))
+    assert main(["fix", str(path), "-o", str(out), *shapes, "--data", str(tmp_path / "images.npy")]) == 2
+    assert "received a, b" in capsys.readouterr().err
+
+
+def test_what_comes_is_not_called_a_removal() -> None:
+    from dlaflow.report.fix_text import _gain
+    from dlaflow.rewrites.records import Gain
+
+    assert _gain(Gain(2, -1, 0, 1)) == "removes 2 switches, 1 GPU layer, adds 1 loadable"
+    assert _gain(Gain(0, -2, 0, 0)) == "adds 2 loadables"
+    assert "build on it" in _gain(Gain(0, 0, 5, 0))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +151,7 @@ def test_real_images_join_the_proof(model: Path, tmp_path: Path, capsys: pytest.
         (["--out", "o.onnx", "--allow", "retrain"], "an ONNX file cannot be trained"),
         (["--out", "o.onnx", "--input-shape", "3xAx16"], "--input-shape"),
         (["--out", "o.onnx", "--max-drop", "-1", "--allow", "data"], "--max-drop"),
+        (["--out", "o.onnx", "--unroll", "17"], "expected 0 to 16 steps, received 17"),
         (["--out", "o.onnx", "--cut", "nowhere"], "unknown tensor to cut at"),
         (["--out", "o.onnx", "--board", "orin"], ""),
     ],

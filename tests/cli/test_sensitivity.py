@@ -55,6 +55,26 @@ def test_ranking_and_files(arguments: list[str], tmp_path: Path, capsys: pytest.
     onnx.checker.check_model(onnx.load(tmp_path / "8.onnx"), full_check=True)
 
 
+def test_each_release_is_told_in_its_own_form(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.random.default_rng(5).standard_normal((800, 3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "bare.npy", images)
+    given = [*arguments[:-1], str(tmp_path / "bare.npy"), "--max-drop", "0", "--samples", "800"]
+    for release, told in (("6.2", "--layer-precisions"), ("7.2.2", "write it with --qdq")):
+        assert main([*given, "--jetpack", release]) == 0
+        printed = capsys.readouterr().out
+        assert "points of agreement" in printed
+        assert "Keep " in printed
+        assert told in printed
+    out = tmp_path / "l.txt"
+    assert main([*given, "--jetpack", "7.2.2", "--layer-precisions", str(out)]) == 2
+    assert "takes no --layerPrecisions" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*given, "--jetpack", "7.2.2", "--qdq", str(tmp_path / "8.onnx"), "-q"]) == 0
+    assert main([*given, "--jetpack", "9.9"]) == 2
+
+
 def test_wrong_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, "--max-drop", "-1"]) == 2
     assert "--max-drop" in capsys.readouterr().err

@@ -10,13 +10,13 @@ import pytest
 
 from dlaflow.errors import UsageError
 from dlaflow.estimate.answer import Range, Worth
-from dlaflow.estimate.latency import estimate
+from dlaflow.estimate.latency import estimate, latency_ms
 from dlaflow.estimate.text import estimate_text
 from dlaflow.graph.layer import Network, Reading, Refusal
 from dlaflow.placement.place import place
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import ModelInfo, Placement, Provenance
-from tools.fit.draw import Drawing, Window
+from tools.fit.draw import Drawing, Window, dims
 
 Placed = Callable[[Target], tuple[Network, Placement]]
 
@@ -60,13 +60,13 @@ def test_fp16_on_orin_is_a_trap_and_on_xavier_is_not(placed: Placed) -> None:
 
 def test_boards_without_measurements_are_scaled_and_say_so(placed: Placed) -> None:
     widths = {}
-    for board in ("agx-orin-64gb", "orin-nx-16gb"):
+    for board in ("agx-orin-64gb", "orin-nx-8gb"):
         target = resolve_target(board, "5.1.1")
         found = estimate(*placed(target), target)
         assert found.latency is not None
         widths[board] = found.latency.high / found.latency.value
-        assert ("nobody measured" in found.basis) is (board == "orin-nx-16gb")
-    assert widths["orin-nx-16gb"] > widths["agx-orin-64gb"]
+        assert ("nobody measured" in found.basis) is (board == "orin-nx-8gb")
+    assert widths["orin-nx-8gb"] > widths["agx-orin-64gb"]
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,40 @@ def test_a_fixed_batch_is_not_multiplied_by_the_one_that_was_asked_for(placed: P
     assert not any("fixed" in note for note in usual.notes)
 
 
-def test_grouped_convolutions_have_wider_bars() -> None:
-    widths = []
-    for groups in (1, 8):
+def test_kinds_that_no_point_tells_of_widen_and_are_named() -> None:
+    answers = []
+    for unseen in (False, True):
         d = Drawing()
-        y = d.conv(d.conv(d.input(1, 64, 56, 56), 64, Window(3, groups=groups)), 64, Window(3, groups=groups))
+        y = d.conv(d.input(1, 64, 56, 56), 64, Window(3))
+        for _ in range(6):
+            y = d.upsample(y, 112, 112) if unseen and dims(y)[2] == 56 else d.conv(y, 64, Window(3, 2))
         network, target = d.network(y), resolve_target("agx-orin-64gb", "5.1.1")
-        found = estimate(network, place(network, ModelInfo("drawn.onnx", "", {}), target), target)
+        answers.append(estimate(network, place(network, ModelInfo("drawn.onnx", "", {}), target), target))
+    usual, strange = answers
+    assert usual.latency is not None
+    assert strange.latency is not None
+    assert strange.latency.high / strange.latency.value > usual.latency.high / usual.latency.value
+    assert any("RESIZE" in note for note in strange.notes)
+    assert not any("RESIZE" in note for note in usual.notes)
+
+
+def test_the_latency_alone_is_that_of_the_estimate(placed: Placed) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1")
+    network, placement = placed(target)
+    found = estimate(network, placement, target)
+    assert found.latency is not None
+    assert latency_ms(network, placement, target) == found.latency.value
+
+
+def test_super_clocks_are_told_or_scaled_and_widen() -> None:
+    d = Drawing()
+    network = d.network(*[d.conv(d.conv(d.input(1, 64, 56, 56), 64, Window(3)), 64, Window(3)) for _ in range(2)])
+    widths = {}
+    for board, mode in (("orin-nx-16gb", "MAXN"), ("orin-nx-16gb", "MAXN_SUPER"), ("agx-orin-32gb", "MAXN_SUPER")):
+        target = resolve_target(board, "6.2")
+        found = estimate(network, place(network, ModelInfo("drawn.onnx", "", {}), target), target, mode)
         assert found.latency is not None
-        widths.append(found.latency.high / found.latency.value)
-    assert widths[1] > 1.5 * widths[0]
+        widths[board, mode] = found.latency.high / found.latency.value
+        assert ("nobody published" in " ".join(found.notes)) is (board == "agx-orin-32gb")
+    usual = widths.pop(("orin-nx-16gb", "MAXN"))
+    assert all(width > usual for width in widths.values())

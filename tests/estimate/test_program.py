@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.estimate.program import Assignment, assemble, on_gpu
-from dlaflow.graph.layer import Network
+from dlaflow.graph.layer import Network, Tensor
 from dlaflow.types import Device
 from tools.fit.draw import Drawing, Window
 
@@ -28,7 +28,25 @@ def test_pooling_behind_a_convolution_streams_with_it() -> None:
     network = d.network(d.pool(d.conv(d.input(1, 3, 224, 224), 64, Window(7, 2)), Window(3, 2)))
     (step,) = assemble(network, everything_on_dla(network)).steps
     assert step.outputs == 64 * 56 * 56
-    assert step.points == 64 * 112 * 112 + 9 * 64 * 56 * 56
+    assert step.points == 64 * 112 * 112  # what the pooling sees, each element once
+
+
+def test_quantisation_is_part_of_the_layers_beside_it() -> None:
+    plain, quantised = Drawing(), Drawing()
+    plain.conv(plain.conv(plain.input(1, 8, 8, 8), 8, Window(3)), 8, Window(3))
+    y = quantised.conv(quantised.input(1, 8, 8, 8), 8, Window(3))
+    quantised.conv(quantised.quantised(y), 8, Window(3))
+    networks = [d.network(Tensor(d.layers[-1].outputs[0].name, (1, 8, 8, 8), "float32")) for d in (plain, quantised)]
+    for programs in ([on_gpu(network) for network in networks], [assemble(n, everything_on_dla(n)) for n in networks]):
+        one, other = ([(step.kind, step.inputs, step.outputs) for step in program.steps] for program in programs)
+        assert one == other
+
+
+def test_a_transpose_is_known_as_such() -> None:
+    d = Drawing()
+    network = d.network(d.transpose(d.conv(d.input(1, 8, 4, 4), 8, Window(3)), (0, 1, 3, 2)))
+    steps = assemble(network, everything_on_dla(network)).steps
+    assert [step.transposes for step in steps] == [False, True]
 
 
 def test_a_tensor_with_two_readers_is_not_swallowed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dlaflow.errors import InputError, UsageError
 from dlaflow.observed.names import parts_of
 from dlaflow.parse.exports import parse_profile, parse_times
+from dlaflow.parse.log import Outcome
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.command import CaptureConfig, capture_commands
 from dlaflow.profile.compare import compare_profiles
@@ -34,7 +36,7 @@ STAMP = "[03/31/2022-10:00:00]"
 
 def log_of(dla: list[str], gpu: list[str], qps: float, precision: str = "FP32+INT8") -> str:
     """A log as trtexec 8.4 writes it, with the placement section and a summary."""
-    command = "trtexec --onnx=m.onnx --int8 --useDLACore=0 --allowGPUFallback"
+    command = f"trtexec --onnx=m.onnx --{precision[5:].lower()} --useDLACore=0 --allowGPUFallback"
     lines = [
         f"&&&& RUNNING TensorRT.trtexec [TensorRT v8400] # {command}",
         f"{STAMP} [I] === Build Options ===",
@@ -83,7 +85,7 @@ def test_the_walkthroughs_two_runs_and_their_cause() -> None:
     assert "GroupNorm" in comparison.cause
     assert "5 subgraphs, against 2" in comparison.cause
     rows = {row.quantity: row for row in comparison.rows}
-    assert rows["subgraphs"].values == (5.0, 2.0)
+    assert rows["loadables"].values == (5.0, 2.0)
     assert rows["throughput"].ratios[1] == pytest.approx(2.12, abs=0.01)
 
 
@@ -102,7 +104,7 @@ def test_trap_5_the_same_placement_at_another_speed_is_the_precision() -> None:
 
 
 def test_one_profile_cannot_be_compared() -> None:
-    with pytest.raises(UsageError, match="two profiles"):
+    with pytest.raises(UsageError, match="two runs"):
         compare_profiles([profiled("a", GROUPNORM)])
 
 
@@ -222,6 +224,56 @@ def test_the_model_names_nodes_and_gives_the_measured_placement() -> None:
     assert (placement.summary.switches, placement.summary.unknown_layers) == (3, 0)
     matmul = placement.layers[3]
     assert [finding.rule for finding in matmul.findings] == ["matmul_unsupported", "unsupported_layer"]
+
+
+def test_changes_of_device_in_order_with_cost_tensors_and_reason() -> None:
+    layers = [layer(name, Device.DLA) for name in ("a", "x", "b")]
+    layers += [layer("/m/MatMul", Device.GPU), *(layer(name, Device.DLA) for name in ("c", "d"))]
+    found = profiled("both", WITH_ROWS, ROWS, predicted_of([*layers, layer("/m/Softmax", Device.GPU)], []))
+    ends = ["{ForeignNode[a...b]}", "/m/MatMul", "{ForeignNode[c...d]}", "/m/Softmax"]
+    assert [(each.source, each.to) for each in found.changes[1:]] == list(pairwise(ends))
+    assert [(each.into_dla, each.copies, each.ms) for each in found.changes] == [
+        (True, 1, 0.1), (False, 0, 0.0), (True, 0, 0.0), (False, 0, 0.0),
+    ]  # fmt: skip
+    assert [[name for name, _ in each.tensors] for each in found.changes] == [
+        [], ["b_out"], ["/m/MatMul_out"], ["d_out"],
+    ]  # fmt: skip
+    reasons = [each.why for each in found.changes]
+    assert reasons[0].startswith("The network's input"), "a reformat is named after the DLA node, which is no reason"
+    assert reasons[1] == reasons[2]
+    assert "MatMul is unsupported on DLA" in reasons[1]
+    assert reasons[3] == "On the GPU: Softmax. The files do not say why."
+    without = profiled("log", WITH_ROWS, ROWS.replace("/m/MatMul", "conv output reformatter 0"))
+    assert without.changes[1].why.startswith("Only a reformat lies between")
+
+
+def test_files_that_tell_no_placement_say_what_does() -> None:
+    silent = "[I] Throughput: 5 qps\n"
+    assert "no_placement" in {note.code for note in profiled("x", silent).notes}
+    assert "no_placement" not in {note.code for note in profiled("x", GROUPNORM).notes}
+    failed = profile_of(Evidence("x", run=parse_log(silent).runs[0], outcome=Outcome("failed")))
+    assert "no_placement" not in {note.code for note in failed.notes}
+
+
+def test_lists_without_an_order_change_device_where_tensors_do() -> None:
+    layers = [layer("a", Device.DLA), layer("norm", Device.GPU), layer("b", Device.DLA)]
+    log = log_of(["a", "b"], ["PLUGIN_V2: norm"], 1.0)
+    assert profiled("x", log).changes == ()
+    found = profiled("x", log, predicted=predicted_of(layers, [])).changes
+    assert [(each.source, each.to, each.tensors[0][0], each.copies, each.ms) for each in found] == [
+        ("a", "norm", "a_out", None, None), ("norm", "b", "norm_out", None, None),
+    ]  # fmt: skip
+
+
+def test_a_release_that_books_time_elsewhere_tells_no_cost() -> None:
+    rows = """[{ "count" : 10 }
+, { "name" : "conv", "timeMs" : 9, "averageMs" : 0.9, "percentage" : 9 }
+, { "name" : "{a,b}", "timeMs" : 0.1, "averageMs" : 0.01, "percentage" : 1 }
+, { "name" : "{a,b} output reformatter 0", "timeMs" : 50, "averageMs" : 5.0, "percentage" : 90 }]"""
+    found = profiled("moved", GROUPNORM, rows)
+    assert found.breakdown is not None
+    assert found.breakdown.moved
+    assert [each.ms for each in found.changes] == [None]
 
 
 def test_a_layer_that_no_evidence_names_is_unknown() -> None:

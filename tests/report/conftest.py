@@ -26,55 +26,18 @@ from dlaflow.types import (
     Confidence,
     Device,
     Finding,
-    Loadable,
     Measurement,
-    ModelInfo,
-    PlacedLayer,
     Placement,
     Provenance,
-    Summary,
-    Switch,
-    TargetInfo,
     Verdict,
 )
-
-TARGET = TargetInfo("agx-orin-64gb", "jetpack-5.1.1", "8.5.2", "v2", "int8", 32, "hybrid")
+from tests.report.made_profiles import HOSTILE, placed
 
 
 def why(rule: str, layer: str, message: str, fix: str) -> Finding:
     return Finding(
         rule, layer, Verdict.FALLBACK, message, "a kind of layer that the DLA knows", "another", "DLA guide", fix
     )
-
-
-def placed(rows: list[tuple[str, str, str, int]], findings: dict[str, Finding] | None = None) -> Placement:
-    """A placement from (name, kind, device, macs) rows of a chain; loadables and switches follow from the devices."""
-    layers: list[PlacedLayer] = []
-    loadables: list[list[str]] = []
-    switches: list[Switch] = []
-    before: PlacedLayer | None = None
-    for name, kind, device, macs in rows:
-        where = Device(device)
-        if where is Device.DLA and (before is None or before.device is not Device.DLA):
-            loadables.append([])
-        number = len(loadables) - 1 if where is Device.DLA else None
-        if number is not None:
-            loadables[number].append(name)
-        finding = (findings or {}).get(name)
-        verdict = Verdict.NATIVE if where is Device.DLA else Verdict.FALLBACK
-        layer = PlacedLayer(name, kind, [name], where, verdict, number, macs, 64, [finding] if finding else [])
-        if before is not None and before.device is not where:
-            switches.append(Switch(before.name, name, f"{before.name}_output", 65536))
-        layers.append(layer)
-        before = layer
-    total = sum(layer.macs for layer in layers)
-    dla = [layer for layer in layers if layer.device is Device.DLA]
-    share = sum(layer.macs for layer in dla) / total if total else 0.0
-    summary = Summary(
-        len(layers), len(dla), len(layers) - len(dla), 0, 0, share, len(loadables), len(loadables), len(switches), False
-    )
-    runs = [Loadable(index, names[0], names[-1], names, 1) for index, names in enumerate(loadables)]
-    return Placement(ModelInfo("m.onnx", "0" * 64, {"input": [32, 3, 32, 32]}), TARGET, summary, layers, runs, switches)
 
 
 def numbers(fp32: float, latency: float) -> list[Measurement]:
@@ -179,18 +142,6 @@ def long_run() -> RunRecord:
     )
 
 
-HOSTILE = (
-    "<script>window.hacked=1</script>",
-    '"onload="window.hacked=1',
-    "</script><img src=x onerror=window.hacked=1>",
-    "{{ 7*7 }}",
-    "\u202egnp.exe\u2066",
-    "x" * 10_000,
-    "",
-    "\x00\x1b[31m'`&amp;",
-)
-
-
 @pytest.fixture
 def hostile_run() -> RunRecord:
     """Names that try to be more than text."""
@@ -266,14 +217,32 @@ class Page:
 
     def click(self, selector: str) -> None:
         """A real mouse click on the middle of the first element that the selector finds."""
+        self._mouse(selector, "mouseMoved", "mousePressed", "mouseReleased", button="left", clickCount=1)
+
+    def hover(self, selector: str) -> None:
+        """The real mouse on the middle of the first element that the selector finds."""
+        self._mouse(selector, "mouseMoved")
+
+    def wheel(self, selector: str, pixels: int) -> None:
+        """The real mouse's wheel over the first element that the selector finds, downwards."""
+        self._mouse(selector, "mouseMoved")
+        self._mouse(selector, "mouseWheel", deltaX=0, deltaY=pixels)
+
+    def as_seen(self, width: int, scheme: str) -> None:
+        """A window of so many pixels on a system that is `light` or `dark`."""
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", {"features": features})
+
+    def _mouse(self, selector: str, *kinds: str, **how: str | int) -> None:
         find = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
         box = self.run(f"{find}.getBoundingClientRect().toJSON()")
-        point = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            event = {"type": kind, "x": point[0], "y": point[1], "button": "left", "clickCount": 1}
-            self._call("Input.dispatchMouseEvent", event)
-        self.run("new Promise((done) => setTimeout(done, 30))")
+        point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        for kind in kinds:
+            self._call("Input.dispatchMouseEvent", {"type": kind, **point, **how})
+        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def key(self, name: str) -> None:
         """A real key press on what has the focus."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dlaflow.api.runs import load_runs
 from dlaflow.errors import InputError, UsageError
-from dlaflow.report.compare import Limit, Worse, merge, parse_limit, read_any_run, regressions
+from dlaflow.report.compare import Limit, Worse, merge, parse_limit, regressions
 from dlaflow.report.json import placement_json, run_json
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.text import escape, run_markdown
@@ -98,15 +99,17 @@ def test_reading_folders_and_files(tmp_path: Path, walkthrough: RunRecord) -> No
     folder = tmp_path / "branch"
     folder.mkdir()
     (folder / "run.json").write_bytes(run_json(walkthrough))
-    assert read_any_run(folder) == replace(walkthrough, name="branch")
-    assert read_any_run(folder / "run.json") == walkthrough
+    assert [each.run for each in load_runs([folder, folder / "run.json"])] == [
+        replace(walkthrough, name="branch"),
+        walkthrough,
+    ]
     placement = walkthrough.variants[0].placement
     assert placement is not None
     (tmp_path / "before.json").write_bytes(placement_json(placement))
-    assert read_any_run(tmp_path / "before.json").variants == [Variant("m", placement=placement)]
+    assert load_runs([tmp_path / "before.json"])[0].run.variants == [Variant("m", placement=placement)]
     for wrong in (tmp_path, tmp_path / "absent.json"):
         with pytest.raises(InputError, match="is no run"):
-            read_any_run(wrong)
+            load_runs([wrong])
 
 
 def test_markdown(walkthrough: RunRecord) -> None:

@@ -6,12 +6,13 @@ import html
 import re
 from dataclasses import replace
 
+from dlaflow.parse.nsys import Enqueue
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.evidence import Evidence
 from dlaflow.profile.profile import profile_of
 from dlaflow.report.profile_page import render_profiles
 from dlaflow.report.profile_text import failure, headline, notes, refusals, verdict
-from tests.report.made_profiles import capture_of, cold_profile, enqueue, logged_profile
+from tests.report.made_profiles import MS, capture_of, cold_profile, enqueue, gpu, logged_profile
 
 STAMP = "[03/31/2022-10:00:00]"
 FAILED = f"""&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=<b>.onnx --int8 --useDLACore=0
@@ -62,22 +63,35 @@ def test_a_capture() -> None:
     assert "On the GPU: gemm" in profile.changes[1].why
 
 
+def test_a_capture_without_the_dla_has_its_times_too() -> None:
+    inferences = [
+        Enqueue(7, at * MS, (at + 4) * MS, (gpu("conv", at, at + 1, at + 3), gpu("relu", at + 1, at + 3, at + 4)))
+        for at in (0, 100, 200)
+    ]
+    profile = profile_of(Evidence("gpu", capture=capture_of(inferences)))
+    assert [(layer.name, layer.ms) for layer in profile.top] == [("conv", 2.0), ("relu", 1.0)]
+    text = text_of(render_profiles([profile]))
+    assert "GPU 3 ms, 100%" in text
+    assert "One warm inference in time 3 ms" in text
+
+
 def test_two_profiles_stand_side_by_side() -> None:
     profile = cold_profile()
     fast = replace(profile, name="fast", measurements=tuple(
         replace(each, value=each.value / 2, subject="fast") for each in profile.measurements
     ))  # fmt: skip
     text = text_of(render_profiles([profile, fast]))
-    assert "fast is 2 times as fast." in text
+    assert "fast is 2 times as fast as capture." in text
     assert "Side by side" in text
-    assert "×0.5" in text
+    assert "(x0.5)" in text
 
 
 def test_nothing_is_made_up_where_the_files_tell_nothing() -> None:
     (run,) = parse_log("[I] nothing of note\n").runs or (None,)
     page = render_profiles([profile_of(Evidence("bare", run=run, runs=1))])
     text = text_of(page)
-    assert "the files do not tell where the layers ran" in text
+    assert "he files do not tell where the layers ran" in text
+    assert "Where layers run is told by the log of the build" in text
     for part in ("Where the time goes", "Changes of device", "Timeline", "Cold", "Predicted"):
         assert part not in text
 

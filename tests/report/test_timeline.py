@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from dlaflow.parse.nsys import HardwareTask
-from dlaflow.report.timeline import COLOURS, spans_of, strip_svg, trace_json
+from dlaflow.profile.capture import summarise_capture
+from dlaflow.report.timeline import COLOURS, spans_of, strip_svg, timeline_of, trace_json
 from tests.report.made_profiles import MS, capture, capture_of, enqueue
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,3 +51,18 @@ def test_trace_events_are_complete_and_in_microseconds() -> None:
     assert sum(event["cat"] == "inference" for event in complete) == 3
     (task,) = [event for event in complete if event["name"] == "DLA0"]
     assert (task["ts"], task["dur"]) == (4000.0, 3000.0)
+
+
+def test_the_real_capture_is_drawn_as_long_as_it_is_on_the_stream() -> None:
+    """The host handed this inference over 21.5 ms before: with that it was drawn 44 ms long."""
+    folder = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[3] / "shared" / "evidence"))
+    path = folder / "artefacts" / "open" / "nsys_2023.4.4_orin_dla0_trt8.5.2_enq1-6.sqlite"
+    if not path.is_file():
+        pytest.skip(f"no evidence folder at {folder}")
+    found = summarise_capture(path)
+    assert found.span_ms is not None
+    line = timeline_of(spans_of(found.sample[found.first_warm]))
+    assert line is not None
+    assert line.milliseconds == pytest.approx(found.span_ms.mean, rel=0.01)
+    assert [track for track, _ in line.tracks] == ["DLA", "GPU"]
+    assert next(len(bars) for _, bars in line.tracks) == 6

@@ -11,11 +11,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper, parser
 
+from dlaflow.placement.check import check_model
 from dlaflow.rewrites.base import Bounds, Rewrite
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.motions import move_down
 from dlaflow.rewrites.prove import Executable, compare
+from dlaflow.rules.remedies import against
 from dlaflow.targets.target import resolve_target
 
 
@@ -28,6 +30,15 @@ class Outcome:
     refused: dict[str, str]
     error: float
     draft: Draft
+
+    def against(self, tensorrt: str = "10.3.0", precision: str = "int8") -> set[str]:
+        """The rules that speak against a layer of it, in hybrid and in standalone mode."""
+        found: set[str] = set()
+        for mode in ("hybrid", "standalone"):
+            target = resolve_target("agx-orin-64gb", tensorrt=tensorrt, precision=precision, mode=mode)
+            placement = check_model(self.draft.model(Path("after")), target)
+            found |= {finding.rule for layer in placement.layers for finding in against(layer)}
+        return found
 
 
 Build = Callable[..., Path]

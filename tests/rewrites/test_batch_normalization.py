@@ -30,16 +30,17 @@ def statistics(channels: int) -> dict[str, np.ndarray]:
 
 @given(
     op=st.sampled_from(["Conv", "ConvTranspose"]), c=st.integers(1, 4), k=st.integers(1, 4), out=st.integers(1, 5),
-    bias=st.booleans(), epsilon=st.sampled_from([1e-5, 1e-2]),
+    bias=st.booleans(), epsilon=st.sampled_from([1e-5, 1e-2]), groups=st.integers(1, 3),
 )  # fmt: skip
 @few
 def test_behind_a_convolution(
-    rewritten: Callable, op: str, c: int, k: int, out: int, bias: bool, epsilon: float
+    rewritten: Callable, op: str, c: int, k: int, out: int, bias: bool, epsilon: float, groups: int
 ) -> None:
-    kernel = random(out, c, k, k) if op == "Conv" else random(c, out, k, k)
-    weights = {"w": kernel, "o": random(out), **statistics(out)}
-    text = f"c = {op}(x, w{', o' if bias else ''})\ny = BatchNormalization<epsilon={epsilon}>(c, s, b, m, v)"
-    outcome = rewritten(BatchNormFolding(), text, (2, c, 6, 5), weights)
+    kernel = random(out * groups, c, k, k) if op == "Conv" else random(c * groups, out, k, k)
+    weights = {"w": kernel, "o": random(out * groups), **statistics(out * groups)}
+    text = f"c = {op}<group={groups}>(x, w{', o' if bias else ''})\n"
+    text += f"y = BatchNormalization<epsilon={epsilon}>(c, s, b, m, v)"
+    outcome = rewritten(BatchNormFolding(), text, (2, c * groups, 6, 5), weights)
     assert outcome.ops == [op]
     assert outcome.error < BOUND
 

@@ -33,6 +33,7 @@ def test_where(rewritten: Callable, axis: int, data: st.DataObject, other: str, 
     outcome = rewritten(ConstantMask(), f"r = Relu(x)\ny = Where(m, {operands})", SHAPE, weights)
     assert outcome.error == 0
     assert "Where" not in outcome.ops or not outcome.changed
+    assert not outcome.changed or not outcome.against()
 
 
 @given(axis=st.integers(1, 3), data=st.data(), zeros=st.booleans())
@@ -49,6 +50,7 @@ def test_scattered_slices(rewritten: Callable, axis: int, data: st.DataObject, z
     assert outcome.changed
     assert outcome.error == 0
     assert "ScatterElements" not in outcome.ops
+    assert not outcome.against()
 
 
 @given(places=st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))

@@ -190,6 +190,43 @@ def test_constants_and_copies_vanish(build: Callable[..., Path], tmp_path: Path)
     assert [node.op_type for node in onnx.load(tmp_path / "fixed.onnx").graph.node] == ["Conv"]
 
 
+CONSTANTS = """
+    c = Conv<pads=[1,1,1,1]>(x, w, b)
+    d = Div(c, three)
+    s = Sub(one, d)
+    m = Mul(s, each)
+    h = HardSwish(m)
+    p = GlobalAveragePool(h)
+    f = Flatten(p)
+    y = Gemm<transB=1>(f, g, o)
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("tensorrt", ["8.5.2", "10.3.0"])
+def test_a_standalone_build_is_left_no_constants(build: Callable[..., Path], tensorrt: str, batch: int) -> None:
+    """There a constant beside a layer ends the build: each becomes a scale."""
+    weights = {**WEIGHTS, "three": np.float32(3), "one": np.ones(1, np.float32), "each": random(8, 1, 1)}
+    path = build(CONSTANTS, (batch, 4, 16, 16), {name: np.asarray(value) for name, value in weights.items()})
+    target = replace(resolve_target("agx-orin-64gb", tensorrt=tensorrt), mode="standalone")
+    report = fix(path, target, FixConfig(output_4d=True)).report
+    assert not report.before.standalone_ok
+    assert report.after.standalone_ok, report.remaining
+    assert not report.remaining
+
+
+def test_what_stands_in_the_way_of_a_standalone_build_is_listed(build: Callable[..., Path]) -> None:
+    path = build("c = Conv(x, w)\ny = Max(c, k)", (1, 4, 8, 8), {"w": random(4, 4, 1, 1), "k": random(1, 4, 1, 1)})
+    report = fix(path, replace(TARGET, mode="standalone"), FixConfig()).report
+    assert not report.after.standalone_ok
+    assert [finding.rule for finding in report.remaining] == ["DLA011", "DLA284"]
+    from dlaflow.report.fix_text import fix_text
+
+    text = fix_text(report)
+    assert "no ->     no  standalone build possible" in text
+    assert "Still in the way of a standalone build:\n  DLA011: 1 layers" in text
+
+
 DETECTOR = """
     c = Conv<pads=[1,1,1,1]>(x, w, b)
     s = Sigmoid(c)

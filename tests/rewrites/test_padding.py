@@ -192,3 +192,37 @@ def test_nothing_gets_worse(rewritten: Callable, build: Callable, mode: str, ten
     assert outcome.error < BOUND
     assert score_of(after) < score_of(before)
     assert (after.summary.loadables, after.summary.switches, after.summary.standalone_ok) == (1, 0, True)
+
+
+@given(
+    steps=st.lists(st.sampled_from(
+        ["{y} = Relu({x})", "{y} = Clip({x}, low, high)", "{y} = Tanh({x})",
+         "q{y} = QuantizeLinear({x}, s, z)\n{y} = DequantizeLinear(q{y}, s, z)",
+         "q{y} = QuantizeLinear<axis=1>({x}, sc, zc)\n{y} = DequantizeLinear<axis=1>(q{y}, sc, zc)"]
+    ), min_size=1, max_size=3), reader=st.sampled_from(["Conv(v, w)", "MaxPool<kernel_shape=[3,3]>(v)"]),
+)  # fmt: skip
+@few
+def test_what_leaves_zeros_zero_may_stand_between(rewritten: Callable, steps: list[str], reader: str) -> None:
+    lines, last = ["p = Pad(x, a)"], "p"
+    for number, step in enumerate(steps):
+        lines.append(step.format(x=last, y="v" if number == len(steps) - 1 else f"v{number}"))
+        last = f"v{number}"
+    weights = {
+        "a": spatial((1, 0, 1, 2)), "w": random(2, 2, 3, 3), "low": np.array(-0.5, np.float32),
+        "high": np.array(1, np.float32), "s": np.array(0.02, np.float32), "z": np.array(0, np.int8),
+        "sc": np.array([0.02, 0.05], np.float32), "zc": np.zeros(2, np.int8),
+    }  # fmt: skip
+    outcome = rewritten(Padding(), "\n".join([*lines, f"y = {reader}"]), (1, 2, 7, 7), weights)
+    assert outcome.error < BOUND
+    assert "Pad" not in outcome.ops
+    if "Conv" in reader:
+        assert outcome.ops.count("Conv") == 1
+
+
+def test_a_zero_that_becomes_another_number_stays_outside(rewritten: Callable) -> None:
+    weights = {"a": spatial((1, 1, 1, 1)), "w": random(2, 2, 3, 3), "s": np.array(0.1, np.float32)}
+    weights["z"] = np.array(7, np.uint8)
+    for middle in ("v = Sigmoid(p)", "q = QuantizeLinear(p, s, z)\nv = DequantizeLinear(q, s, z)", "v = Add(p, s)"):
+        outcome = rewritten(Padding(), f"p = Pad(x, a)\n{middle}\ny = Conv(v, w)", (1, 2, 7, 7), weights)
+        assert outcome.ops.count("Conv") == 2
+        assert outcome.error < BOUND

@@ -104,6 +104,48 @@ def test_values_out_of_nothing_are_found(pair: Pair) -> None:
     assert not holds(found)
 
 
+def test_a_scalar_output_is_compared(pair: Pair) -> None:
+    weights = "<float step = {0.01}>"
+    assert holds(pair("y = ReduceSum<keepdims=0>(x)", "y = ReduceSum<keepdims=0>(x)", "float y"))
+    assert not holds(
+        pair("y = ReduceSum<keepdims=0>(x)", "a = ReduceSum<keepdims=0>(x) y = Add(a, step)", "float y", weights)
+    )
+
+
+def test_what_is_no_number_must_stay_none(pair: Pair) -> None:
+    """The root of a negative number is compared by being none, the others by their value."""
+    weights = "<float step = {0.01}, float nil = {0.0}, float far = {-1000000.0}>"
+    same = pair("y = Sqrt(x)", "y = Sqrt(x)")
+    assert holds(same)
+    assert same[0].output == "y"
+    assert not holds(pair("y = Sqrt(x)", "a = Sqrt(x) y = Add(a, step)", weights=weights))
+    assert not holds(pair("y = Sqrt(x)", "a = Max(x, nil) y = Sqrt(a)", weights=weights))
+    with pytest.raises(InputError, match="not finite on any input"):
+        pair("a = Add(x, far) y = Sqrt(a)", "a = Add(x, far) y = Sqrt(a)", weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("output", "tail"), [("int64[1,1] y", "y = ArgMax<axis=1>(a)"), ("bool[1,4] y", "y = Less(a, one)")]
+)
+def test_a_decision_is_judged_by_what_it_reads(pair: Pair, output: str, tail: str) -> None:
+    """Nearly equal scores may turn an ArgMax; what it reads decides, where the same nodes follow in both models."""
+    weights = "<float tiny = {1e-6}, float[1,4] off = {0.0, 0.0, 0.1, 0.0}, float one = {1.0}, float nil = {0.0}>"
+    same = "z = Mul(x, tiny) a = Add(z, one)"
+    turned = "z = Mul(x, nil) a = Add(z, one)"
+    found = pair(f"{same} {tail}", f"{turned} {tail}", output, weights)
+    assert holds(found)
+    assert {each.output.partition(" ")[0] for each in found} == {"a"}
+    assert any("y follows from what its decisions read; " in note for note in found[0].passed_over)
+    assert not holds(pair(f"{same} {tail}", f"z = Mul(x, nil) b = Add(z, one) a = Add(b, off) {tail}", output, weights))
+
+
+def test_a_decision_that_is_made_otherwise_must_give_the_same(pair: Pair) -> None:
+    """The nodes behind differ, so that the outputs themselves decide."""
+    weights = "<float k = {0.5}>"
+    assert holds(pair("y = Less(x, k)", "y = Greater(k, x)", "bool[1,4] y", weights))
+    assert not holds(pair("y = Less(x, k)", "y = Greater(x, k)", "bool[1,4] y", weights))
+
+
 @pytest.mark.parametrize(("value", "decided"), [(100.0, "relative"), (0.001, "floor")])
 def test_which_term_decides_is_told(value: float, decided: str) -> None:
     """At a large value the relative term, beside it the floor."""

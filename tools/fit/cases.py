@@ -32,8 +32,9 @@ class Case:
     """A measurement that the model can compute.
 
     `subject` is the whole model or the layer kind that cross-validation holds out; `scope` is network, layer (an engine
-    of one layer) or profile (one layer inside a network); `source` is the repository that published it; `what` is dla, gpu or together. `measured` is in ms a batch
-    for dla and gpu, and in images/s for together. Cases with `use` False are predicted but not fitted, for `why`.
+    of one layer) or profile (one layer inside a network); `source` is the repository that published it; `what` is dla,
+    gpu or together. `measured` is in ms a batch for dla and gpu, and in images/s for together. Cases with `use` False
+    are predicted but not fitted, for `why`.
     """
 
     index: int

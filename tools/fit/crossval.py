@@ -109,7 +109,7 @@ def half_width(pairs: Sequence[tuple[Case, float]], key: tuple[str, str]) -> flo
     misses = np.array([abs(float(np.log(predicted / case.measured))) for case, predicted in found])
     count = Counter((case.source, case.subject) for case, _ in found)
     if len(count) < _ENOUGH:
-        return max([_SELDOM, *misses.tolist()])
+        return max([_SELDOM, *map(float, misses)])
     order = np.argsort(misses)
     weights = np.array([1 / count[case.source, case.subject] for case, _ in found])[order]
     return float(np.interp(QUANTILE, (np.cumsum(weights) - weights / 2) / weights.sum(), misses[order]))

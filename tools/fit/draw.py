@@ -133,6 +133,15 @@ class Drawing:
         """A reshape."""
         return self._add("SHUFFLE", (x,), shape, Shuffle(reshape=shape))
 
+    def transpose(self, x: Tensor, order: Shape) -> Tensor:
+        """Dimensions in another order."""
+        shape = tuple(dims(x)[index] for index in order)
+        return self._add("SHUFFLE", (x,), shape, Shuffle(first_transpose=order))
+
+    def quantised(self, x: Tensor) -> Tensor:
+        """A pair of QuantizeLinear and DequantizeLinear."""
+        return self._add("DEQUANTIZE", (self._add("QUANTIZE", (x,), dims(x), None),), dims(x), None)
+
     def normalization(self, x: Tensor) -> Tensor:
         """The instance normalisation that a GroupNorm is exported to."""
         return self._add("NORMALIZATION", (x,), dims(x), None)

@@ -20,6 +20,7 @@ from dlaflow.graph.load import load_model
 from dlaflow.placement.check import check_network, network_of
 from dlaflow.targets.target import resolve_target
 from dlaflow.types import Device, Placement
+from tools.fit.builds import KATECH
 from tools.fit.points import Collection, Point
 
 
@@ -44,7 +45,7 @@ _YOLO11N = Exported("yolo11n_ultralytics_dynamic.onnx", "yolo11n", "5.1.2")
 _CONVOLUTIONS_ONLY = replace(
     _YOLO11N, jetpack="6.2", stand_in=("Softmax", "MatMul", "Transpose", "Reshape", "/dfl/", "attn/Mul", "attn/Split")
 )
-"""YOLO11-DLA-n: convolutions in place of attention, raw maps as outputs; the attention's convolutions stand for them."""
+"""YOLO11-DLA-n: convolutions in place of attention, raw maps as outputs; those of the attention stand for them."""
 
 _SHAPE = FixedShape("images", (1, 3, 640, 640))
 _CAPTURE = "github AbelHaro/TFG 2024_11_28_canicas_yolo11n_FP16_DLA0 (Nsight capture, gaps on the stream)"
@@ -80,17 +81,15 @@ def with_exported(collection: Collection) -> Collection:
     )
     found = [change(orin, model=f"yolo11n loadable {part}", latency_ms=ms) for part, ms in _LOADABLES.items()]
     found += [
-        change(nx, model=f"yolo26n loadable {part}", latency_ms=ms, trt_version="10.3.0")
-        for part, ms in _NSYS.items()
+        change(nx, model=f"yolo26n loadable {part}", latency_ms=ms, trt_version="10.3.0") for part, ms in _NSYS.items()
     ]
     strict = "https://github.com/IntelligentSystemsLabUTV/yolo11_dla docs/BUILD.md"
     found.append(change(orin, model="YOLO11-DLA-n", source=strict, qps=37.2062, trt_version="10.3.0"))
-    both = "Korean measurement report"
     found.append(
         change(
             orin,
             model="torchvision ResNet-50",
-            source=both,
+            source=KATECH,
             precision="int8",
             accelerator="2xDLA (one process each)",
             qps=1351.5,

@@ -44,7 +44,7 @@ _RELEASE = re.compile(r"_v\d[\d.]*$")
 
 
 def repository(source: str) -> str:
-    """Whose measurement it is: the repository of its source, yearly editions of one counted as one, else the text before remarks."""
+    """Whose measurement it is: the repository of its source, without its year, else the text before remarks."""
     found = _REPOSITORY.search(source)
     return _RELEASE.sub("", found[1]).lower() if found else source.split(" (")[0]
 

@@ -20,7 +20,9 @@ _SHARED = (
     Prior("unlocked", 1.1, 0.2, "memory clock under DVFS in single-shot runs"),
     Prior("softmax_per_clock", 0.1, 0.7, "table look-ups, sums and a division an element, in FP16, off the MAC array"),
     Prior("transposed_per_clock", 0.3, 0.7, "Rubik moves an atom of 32 bytes for each element of a transpose"),
-    Prior("meeting", 0.15, 0.5, "two hybrids of one visit each take 1.15 times as long (facts), those of four 1.6 to 1.8"),
+    Prior(
+        "meeting", 0.15, 0.5, "hybrids of one visit take 1.15 times as long beside another (facts), of four 1.6 to 1.8"
+    ),
 )
 
 DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
@@ -53,8 +55,19 @@ DLA_PRIORS: dict[str, tuple[Prior, ...]] = {
 }
 
 
-_PATHS = ("dram_gb_s", "launch_ms", "copy_ms", "copy_gb_s", "switch_ms", "gpu_step_ms", "host_share", "unlocked",
-    "softmax_per_clock", "transposed_per_clock", "meeting")
+_PATHS = (
+    "dram_gb_s",
+    "launch_ms",
+    "copy_ms",
+    "copy_gb_s",
+    "switch_ms",
+    "gpu_step_ms",
+    "host_share",
+    "unlocked",
+    "softmax_per_clock",
+    "transposed_per_clock",
+    "meeting",
+)
 _PATHS_SD = 0.2
 
 

@@ -190,8 +190,8 @@ def _images(model: Path, config: BuildConfig, options: BuildOptions, progress: P
     from dlaflow.build.python_build import CalibrationImages
     from dlaflow.fixed_shape import FixedShape
     from dlaflow.graph.load import as_model
-    from dlaflow.quantize.images import in_batches
-    from dlaflow.quantize.model import input_shape
+    from dlaflow.quantize.images import float_batches
+    from dlaflow.quantize.model import network_inputs
 
     shapes = [FixedShape(each.name, each.shapes.usual) for each in config.shapes]
     # TensorRT calibrates with the batch of the calibration profile, which is the engine's.
@@ -200,8 +200,8 @@ def _images(model: Path, config: BuildConfig, options: BuildOptions, progress: P
     batch = config.shapes[0].shapes.usual[0] if config.shapes else int(dims[0].dim_value)
     memory = open_memory()
     reading = ImageOptions(data_dir=options.data_dir, samples=max(options.samples, batch), batch=batch)
-    chosen = select(options.data or "", reading, input_shape(fixed), train=True, progress=progress)
-    return CalibrationImages(partial(in_batches, chosen.images, batch), batch, memory)
+    chosen = select(options.data or "", reading, network_inputs(fixed)[:1], train=True, progress=progress)
+    return CalibrationImages(partial(float_batches, chosen.images, batch), batch, memory)
 
 
 def configure(model: Path, target: Target, options: EngineOptions, *, calibrate: bool = False) -> BuildConfig:

@@ -20,7 +20,7 @@ from dlaflow.quantize.calibration import CalibrationConfig, scales_by_name
 from dlaflow.quantize.coverage import cover, renamed
 from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.infer import Inferred, fill, infer_scales
-from dlaflow.quantize.model import index, input_shape
+from dlaflow.quantize.model import index, network_inputs
 from dlaflow.quantize.plan import plan, with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.strip import float_nodes_of, layer_precisions, strip_qdq
@@ -88,7 +88,7 @@ class FromQdqOptions(ImageOptions):
     """The version in the cache's header; it also decides the names of the parser's own tensors."""
     fill: File | None = None
     """A cache of the plain model, for tensors that the Q/DQ model has no scale for."""
-    data: Annotated[str, Use.READ] | None = None
+    data: Annotated[Sequence[str], Use.READ] = ()
     """The same from images: the plain model is calibrated on them (entropy)."""
     guess: bool = False
     """Also infer scales that may clip: back through means and gates, one for all operands of a sum or Concat."""
@@ -119,7 +119,7 @@ def from_qdq(model: Path, options: FromQdqOptions, progress: Progress = silent) 
     header_for_reader(options.tensorrt)
     if is_stream(options.plain):
         raise UsageError("the plain model is read again", expected="a file", received=options.plain)
-    if options.fill is not None and options.data is not None:
+    if options.fill is not None and options.data:
         raise UsageError("two sources of scales", expected="--fill or --data", received="both")
     stripped = strip_qdq(model)
     with together():
@@ -150,10 +150,10 @@ def _measured(plain: Path, options: FromQdqOptions, progress: Progress) -> Mappi
     """The scales of `--fill`, or of a calibration on `--data`."""
     if options.fill is not None:
         return read_cache(Path(options.fill)).scales
-    if options.data is None:
+    if not options.data:
         return {}
-    shape = input_shape(as_model(plain).proto)
-    images = select(options.data, options, shape, train=True, default=_SAMPLES, progress=progress).images
+    inputs = network_inputs(as_model(plain).proto)
+    images = select(options.data, options, inputs, train=True, default=_SAMPLES, progress=progress).images
     config = CalibrationConfig(images=len(images))
     return calibrate(plain, lambda: in_batches(images, options.batch), config, progress).scales
 

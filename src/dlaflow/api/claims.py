@@ -67,7 +67,7 @@ def claims_of(hints: Mapping[str, object], values: Mapping[str, object]) -> Iter
         else:
             for hint, path in _typed_parts(hints.get(name), value):
                 if (use := use_of(hint)) and isinstance(path, str | os.PathLike):
-                    yield Claim(name, Path(path), use)
+                    yield Claim(name, _path_in(path), use)
 
 
 def _typed_parts(hint: object, value: object) -> Iterator[tuple[object, object]]:
@@ -123,6 +123,12 @@ def use_of(hint: object) -> Use | None:
             return part
         parts += [*typing.get_args(part), *getattr(part, "__metadata__", ())]
     return Use.READ if any(part is Path or typing.get_origin(part) is os.PathLike for part in parts) else None
+
+
+def _path_in(text: str | os.PathLike[str]) -> Path:
+    """The path that an argument names, also behind the name of an input (`left=images/`)."""
+    behind = Path(os.fspath(text).partition("=")[2])
+    return behind if behind.name and not Path(text).exists() and behind.exists() else Path(text)
 
 
 def _option(claim: Claim) -> str:

@@ -1,18 +1,19 @@
-"""compare: runs and placements → one record of all, and what got worse from the first to the last."""
+"""compare: runs of any kind → one record of all, what differs, and what got worse from the first to the last."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.api.claims import Claim, OutFile, Use, claims_of, refuse_overwriting
 from dlaflow.api.keywords import File
+from dlaflow.api.runs import LoadedRun, comparisons_of, load_runs, loaded_run, with_counts
 from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
-from dlaflow.report.compare import Limit, Regression, merge, parse_limit, read_any_run, regressions
+from dlaflow.report.compare import Limit, Regression, merge, parse_limit, regressions
 from dlaflow.report.records import RunRecord, Variant, utc_now
 from dlaflow.types import Placement
 
@@ -41,6 +42,12 @@ class Compared:
     run: RunRecord
     worse: list[Regression] | None
 
+    @property
+    def failed(self) -> bool:
+        """Whether a log of a build or a run that failed is among them."""
+        outcomes = [outcome for comparison in self.run.comparisons for outcome in comparison.outcomes]
+        return any(outcome is not None and outcome.state == "failed" for outcome in outcomes)
+
 
 def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
     """What counts as a regression of `runs` runs.
@@ -55,9 +62,16 @@ def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
     return limits
 
 
-def compare_runs(runs: Sequence[RunRecord], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
-    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last."""
+def compare_runs(loaded: Sequence[LoadedRun], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
+    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last.
+
+    Raises UsageError for a picture of runs of which none is a placed graph.
+    """
+    runs = [each.run for each in loaded]
     merged = merge(runs, utc_now()) if len(runs) > 1 else runs[0]
+    if len(runs) > 1:
+        merged = replace(merged, comparisons=comparisons_of(loaded, merged))
+        runs = with_counts(runs, merged.comparisons)
     worse = regressions(runs[0], runs[-1], limits) if limits else None
     with together():
         if files.html is not None:
@@ -69,6 +83,8 @@ def compare_runs(runs: Sequence[RunRecord], limits: Sequence[Limit], files: Comp
 
             write_atomic(files.markdown, run_markdown(merged, worse))
         if files.svg is not None:
+            if not any(variant.placement for variant in merged.variants):
+                raise UsageError("there is nothing to draw", expected="a file of `check --json`", received="logs alone")
             from dlaflow.report.strip import strips_svg
 
             write_atomic(files.svg, strips_svg(merged))
@@ -89,7 +105,8 @@ def compare(
 ) -> Comparison:
     """Put runs side by side; `fail_on` (switches, loadables, accuracy=0.5, slower=5%) fills `regressions`.
 
-    A run is a folder of `dlaflow run`, a file of `dlaflow check --json`, or what `check` returned.
+    A run is a folder of `dlaflow run`, a file of `check --json` or `profile --json`, an engine's manifest, a log, a
+    profile, layer information, a capture, or what `check` returned.
     Raises UsageError and InputError.
     """
     from dlaflow.report.notebook import Comparison
@@ -98,17 +115,25 @@ def compare(
     files = ComparedFiles(html=html, markdown=markdown, svg=svg, json=json)
     read = [Claim("run", Path(run), Use.READ) for run in runs if isinstance(run, str | os.PathLike)]
     refuse_overwriting([*read, *claims_of({}, {"": files})])
-    found = compare_runs([_run_of(run) for run in runs], limits, files)
+    found = compare_runs(_loaded(runs), limits, files)
     return Comparison(found.run, found.worse or [])
 
 
-def _run_of(run: File | Placement | RunRecord) -> RunRecord:
+def _loaded(runs: Sequence[File | Placement | RunRecord]) -> list[LoadedRun]:
+    """The runs; where all are files, those of one run go together."""
+    paths = [Path(run) for run in runs if isinstance(run, str | os.PathLike)]
+    if len(paths) == len(runs):
+        return load_runs(paths)
+    return [each for run in runs for each in _of_record(run)]
+
+
+def _of_record(run: File | Placement | RunRecord) -> list[LoadedRun]:
     if isinstance(run, RunRecord):
-        return run
+        return [loaded_run(run)]
     if isinstance(run, Placement):
         from dlaflow.report.notebook import show
 
         name = Path(run.model.path).stem
         # The plain record, so that a run compares equal to the same run read back from its file.
-        return RunRecord(name, "", variants=[Variant(name, placement=show(Placement, run))])
-    return read_any_run(Path(run))
+        return [loaded_run(RunRecord(name, "", variants=[Variant(name, placement=show(Placement, run))]))]
+    return load_runs([Path(run)])

@@ -15,12 +15,14 @@ from dlaflow.targets.options import TargetOptions
 from dlaflow.types import Placement
 
 if TYPE_CHECKING:
+    from dlaflow.api.estimate_table import EstimateTable
     from dlaflow.estimate.answer import Estimate
     from dlaflow.estimate.learn import Learned, Sample
     from dlaflow.report.notebook import ShownEstimate
     from dlaflow.targets.target import Target
 
 SCHEMA = "dlaflow.estimate/1"
+TABLE_SCHEMA = "dlaflow.estimates/1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +61,14 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
 
 
 def estimate_of(found: Prediction, target: Target, power_mode: str | None = None, *, fixed: bool = False) -> Estimate:
-    """How long a predicted placement takes; with `fixed` also how long after what `dlaflow fix` would do.
+    """How long a predicted placement takes; with `fixed` also how long after what `dlaflow fix` would do, and
+    with layers left on the GPU.
 
     Raises UsageError for a power mode that the board does not have.
     """
     from dlaflow.estimate.latency import estimate as run_estimate
 
-    estimated = run_estimate(found.network, found.placement, target, power_mode)
+    estimated = run_estimate(found.network, found.placement, target, power_mode, moves=fixed)
     if not fixed:
         return estimated
     from dlaflow.api.gain import with_gain
@@ -76,6 +79,11 @@ def estimate_of(found: Prediction, target: Target, power_mode: str | None = None
 def estimate_json(found: Estimate, model: str) -> bytes:
     """The file of `--json`: the estimate field by field, and its totals as measurements."""
     return record_json(SCHEMA, {"model": model, "estimate": found, "measurements": found.measurements()})
+
+
+def estimates_json(found: EstimateTable, model: str) -> bytes:
+    """The file of `--json` beside `--against`: each row's release and estimate, and the choices that do not exist."""
+    return record_json(TABLE_SCHEMA, {"model": model, "rows": found.rows, "left_out": found.left_out})
 
 
 def read_samples(paths: Sequence[Path]) -> list[Sample]:

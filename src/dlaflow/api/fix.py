@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from dlaflow.api.claims import OutFile
 from dlaflow.api.keywords import File, keywords
 from dlaflow.errors import InputError, UsageError, unknown_name
+from dlaflow.fixed_shape import as_text
 from dlaflow.progress import Progress, silent
 from dlaflow.targets.options import TargetOptions
 
@@ -51,6 +52,8 @@ class FixOptions:
     """List the rewrites with their gains; write and run nothing."""
     unroll: int = 0
     """Write GRU, LSTM and RNN of up to so many steps, at most 16, as a set of layers for each step."""
+    write_anyway: bool = False
+    """Write the file even where it is no better than the model."""
 
     def __post_init__(self) -> None:
         if self.allow == "nothing" and not (self.simplify or self.cut or self.output_4d):
@@ -83,9 +86,12 @@ def fix_model(
 ) -> FixReport:
     """Rewrite `model` for `target`, prove that it computes the same, and write `out` (None: nothing).
 
+    Where no rewrite makes it better, nothing is written and the report's `out` stays empty, unless `write_anyway` asks.
+
     Raises UsageError for options that make no sense, InputError for an unusable model, EnvironmentLacksError without
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
+    from dlaflow.api.gain import choice_of_devices
     from dlaflow.rewrites.base import Safety
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
@@ -107,8 +113,12 @@ def fix_model(
     )
     fixed = run_fix(model, target, config, progress)
     if out is not None and not options.dry_run:
-        fixed = write(fixed, out) if options.cut is None else write_cut(fixed, out, _tensors(options.cut), target)
-    return fixed.report
+        anyway = options.write_anyway
+        if options.cut is None:
+            fixed = write(fixed, out, anyway=anyway)
+        else:
+            fixed = write_cut(fixed, out, _tensors(options.cut), target, anyway=anyway)
+    return replace(fixed.report, move=choice_of_devices(fixed, target))
 
 
 def _tensors(cut: str | Sequence[str]) -> list[str]:
@@ -171,17 +181,40 @@ def real_inputs(
         return RealInputs()
     from dlaflow.api.images import ImageOptions, select
     from dlaflow.graph.load import as_model
-    from dlaflow.quantize.model import input_shape
+    from dlaflow.quantize.images import float_batches
+    from dlaflow.quantize.model import network_inputs
 
     target = with_input_shape(target, model, options)
-    known = input_shape(as_model(model, target.shapes).proto)
+    known = network_inputs(as_model(model, target.shapes).proto)
+    if len(known) > 1:
+        raise InputError(
+            "images feed a model of one input",
+            expected="no --data for a model of several",
+            received=", ".join(each.name for each in known),
+            then="Without --data the proof takes random numbers.",
+        )
     batch = batch_of(model, target)
     reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
     images = select(source.data, reading, known, train=True, progress=progress).images
+    for first in float_batches(images.only(slice(1)), 1):
+        _refuse_other_sizes(first.shape[1:], known[0].shape)
     if options.allow != "data":
         return inputs_of(images, None, batch)
     test = select(source.data, replace(reading, samples=_TESTED), known, train=False, progress=progress)
     return inputs_of(images, test, batch)
+
+
+def _refuse_other_sizes(received: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
+    """Raise InputError for images that do not have the size of the model's input, both without the batch."""
+    fits = len(received) == len(expected)
+    if not fits or any(size not in (None, given) for size, given in zip(expected, received, strict=True)):
+        axes = " (channels x height x width)" if len(expected) == 3 else ""
+        raise InputError(
+            "the images do not have the size of the model's input",
+            expected=f"{as_text(expected)}{axes}",
+            received=as_text(received),
+            then="Give images of that size, or the size that they have as --shape where the model leaves it open.",
+        )
 
 
 def batch_of(model: Path, target: Target) -> int:
@@ -199,14 +232,14 @@ def inputs_of(images: Images, test: Selection | None, batch: int) -> RealInputs:
     Raises InputError for fewer images than one batch, and for test images without labels.
     """
     from dlaflow.quantize.accuracy import evaluate
-    from dlaflow.quantize.images import in_batches
+    from dlaflow.quantize.images import float_batches
     from dlaflow.rewrites.prove import Samples
     from dlaflow.runtime.ort import OrtRunner
 
     whole = len(images) // batch * batch
     if not whole:
         raise InputError("there are too few images", expected=f"{batch}, one batch", received=len(images))
-    samples = Samples(list(in_batches(images.only(slice(whole)), batch)))
+    samples = Samples(list(float_batches(images.only(slice(whole)), batch)))
     if test is None:
         return RealInputs(samples)
     pixels, labels = test.images, test.known_labels

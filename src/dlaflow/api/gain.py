@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from dlaflow.estimate.answer import Estimate
+from dlaflow.estimate.answer import Estimate, Move
 from dlaflow.estimate.latency import estimate
+from dlaflow.estimate.moves import cheaper_on_gpu
+from dlaflow.estimate.setting import setting_of
 from dlaflow.graph.load import Model
 from dlaflow.placement.check import network_of
 from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.fix import Fixed
 from dlaflow.rewrites.load import draft_to_match
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import Search, work_of
 from dlaflow.targets.target import Target
 from dlaflow.types import Placement
+
+
+def choice_of_devices(fixed: Fixed, target: Target) -> Move | None:
+    """What of a fixed model is cheaper on the GPU although the DLA takes it, at full clocks; None where nothing is."""
+    target = replace(target, shapes=())  # the draft holds them
+    network = network_of(fixed.draft.model(Path(fixed.report.model)), target)
+    return cheaper_on_gpu(network, fixed.placement, setting_of(target, None, typed=network.typed))
 
 
 def with_gain(

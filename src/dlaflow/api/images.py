@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.api.keywords import File
-from dlaflow.errors import InputError, UsageError
+from dlaflow.errors import InputError, UsageError, require, unknown_name
 from dlaflow.fixed_shape import refuse_batch
 from dlaflow.progress import Progress
-from dlaflow.quantize.images import ImageArray, ImageFiles, Images, Preparation, balanced, folder_labels, image_files
+from dlaflow.quantize.feed import NetworkInput
+from dlaflow.quantize.images import (
+    VIDEOS,
+    ImageArray,
+    ImageFiles,
+    Images,
+    InputImages,
+    Preparation,
+    Video,
+    VideoFrames,
+    balanced,
+    decoded,
+    folder_labels,
+    image_files,
+)
 from dlaflow.reading import ARRAY_BYTES, check_regular
 
 if TYPE_CHECKING:
     from dlaflow.zoo.dataset import Split
 
 _NAMED = ("cifar10", "digits")
+_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +54,11 @@ class ImageOptions:
     resize: str | int | None = None
     """Folder only: length of the shorter side before a centred cut (256), or an exact size (224x224)."""
     mean: str | Sequence[float] | None = None
-    """Mean of each channel of pixels in 0..1, such as 0.485,0.456,0.406."""
+    """Mean of each channel of pixels in 0..1, such as 0.485,0.456,0.406; of several inputs "LEFT=0.5;RIGHT=0.4"."""
     std: str | Sequence[float] | None = None
-    """Standard deviation of each channel, such as 0.229,0.224,0.225."""
-    layout: str = "nchw"
-    """The layout of the model's input: nchw or nhwc. Arrays are taken as they are."""
+    """Standard deviation of each channel, such as 0.229,0.224,0.225; of several inputs as --mean."""
+    layout: str | None = None
+    """The layout of the model's input: nchw or nhwc (default: what its shape says). Arrays are taken as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,41 +85,120 @@ class Selection:
                 "the images have no labels",
                 expected="one sub-folder a class, or a .npz with `images` and `labels`",
                 received=self.description,
+                then="Without them a model can be compared with its float version: name that one too, first.",
             )
         return self.labels
 
 
 def select(
-    data: File,
+    data: File | Sequence[File],
     options: ImageOptions,
-    shape: tuple[int | None, ...],
+    inputs: Sequence[NetworkInput],
     *,
     train: bool,
     default: int | None = None,
     progress: Progress,
 ) -> Selection:
-    """The images of `data` for a model whose input is `shape` (without the batch).
+    """The images of `data` for a model with `inputs`.
 
-    `data` is cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file. `train` picks the
-    split of a named data set, `default` the number of images without `--samples`. Raises UsageError for options that
-    make no sense and InputError for data that cannot be used.
+    `data` is cifar10, digits, a folder of images (sub-folders are classes), a video, or a .npy/.npz file; for several
+    inputs a .npz that names their arrays, or `NAME=` and one of these for each, whose images belong together in their
+    order. `train` picks the split of a named data set, `default` the number of images without `--samples`. Raises
+    UsageError for options that make no sense and InputError for data that cannot be used.
     """
     if options.samples is not None and options.samples < 1:
         raise UsageError("too few images", expected="--samples of 1 or more", received=options.samples)
     refuse_batch(options.batch)
     count = options.samples or default
-    if data in _NAMED:
-        return _named(str(data), options, count, train=train, progress=progress)
-    path = Path(data)
-    if path.is_dir():
-        return _folder(path, options, shape, count)
+    given = [data] if isinstance(data, str | os.PathLike) else list(data)
+    if len(given) == len(inputs) == 1 and given[0] in _NAMED:
+        return _named(str(given[0]), options, count, train=train, progress=progress)
+    sources = _opened(given, options, inputs)
+    available = len(sources[0].images)
+    for source in sources:
+        if len(source.images) != available:
+            raise InputError(
+                f"{source.title} does not belong to {sources[0].title}",
+                expected=f"{available} images",
+                received=len(source.images),
+            )
+    labels = next((source.labels for source in sources if source.labels is not None), None)
+    order = balanced(labels, available, count)
+    if any(source.moving for source in sources):
+        order = np.sort(order)
+    images = {each.name: source.images.only(order) for each, source in zip(inputs, sources, strict=True)}
+    title = ", ".join(dict.fromkeys(source.title for source in sources))
+    return Selection(
+        InputImages(images) if len(inputs) > 1 else images[inputs[0].name],
+        None if labels is None else labels[order],
+        f"{title}, {len(order)} of {available} {'frames' if sources[0].moving else 'images'}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """All images of one input; `moving` ones are read in their order."""
+
+    images: Images
+    labels: NDArray[np.int64] | None
+    title: str
+    moving: bool = False
+
+
+def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[NetworkInput]) -> list[_Source]:
+    """A source for each input, in the order of the inputs."""
+    names = [each.name for each in inputs]
+    named: dict[str, Path] = {}
+    for item in given:
+        name, separator, rest = str(item).partition("=")
+        named[name if separator and name in names else ""] = Path(rest if separator and name in names else item)
+    if {*named} == {*names}:
+        return [_source(named[each.name], options, each, inputs) for each in inputs]
+    path = Path(given[0]) if given else Path()
+    if len(given) != 1 or "" not in named or (len(names) > 1 and path.suffix != ".npz"):
+        raise UsageError(
+            f"the model has {len(names)} inputs" if len(names) > 1 else "the model has one input",
+            expected=" ".join(f"--data {name}=SOURCE" for name in names) + (", or a .npz" if len(names) > 1 else ""),
+            received=" ".join(f"--data {item}" for item in given) or "none",
+        )
+    return [_source(path, options, each, inputs) for each in inputs]
+
+
+def _source(path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Sequence[NetworkInput]) -> _Source:
+    layout = options.layout or _layout_of(wanted.shape)
+    channels, *size = wanted.shape if layout == "nchw" else (wanted.shape[-1:] + wanted.shape[:-1])
+    height, width = (*size, None, None)[:2]
+    several = [each.name for each in inputs] if len(inputs) > 1 else []
+    mean, std = (
+        _numbers(f"--{option}", value, wanted.name, several)
+        for option, value in (("mean", options.mean), ("std", options.std))
+    )
+    preparation = Preparation(mean or (0.0,), std or (1.0,), layout, dtype=wanted.dtype)
     if path.suffix in {".npy", ".npz"} and path.exists():
-        return _array(path, options, count)
+        return _array(path, preparation, wanted.name)
+    preparation = replace(
+        preparation, size=(height, width) if height and width else None, resize=_resize(options.resize)
+    )
+    if path.is_dir():
+        paths = image_files(path)
+        return _Source(ImageFiles(paths, preparation, channels or 3), folder_labels(path, paths), str(path))
+    if path.suffix.lower() in VIDEOS and path.exists():
+        require("PIL", extra="run", what_for="reading a video")
+        check_regular(path)
+        frames = np.arange(sum(1 for _ in decoded(path)))
+        if not len(frames):
+            raise InputError(f"{path} holds no frames", expected="a video", received="none")
+        return _Source(VideoFrames(Video(path), frames, preparation, channels or 3), None, path.name, moving=True)
     raise InputError(
-        f"--data {data} is nothing that holds images",
-        expected=f"{', '.join(_NAMED)}, a folder, or a .npy/.npz file",
+        f"--data {path} is nothing that holds images",
+        expected=f"{', '.join(_NAMED)}, a folder, a video, or a .npy/.npz file",
         received="another file" if path.exists() else "no such file or folder",
     )
+
+
+def _layout_of(shape: tuple[int | None, ...]) -> str:
+    """Channels last, where only the last dimension can be a number of channels; else channels first."""
+    return "nhwc" if len(shape) == 3 and shape[-1] in _CHANNELS and shape[0] not in _CHANNELS else "nchw"
 
 
 def _named(name: str, options: ImageOptions, count: int | None, *, train: bool, progress: Progress) -> Selection:
@@ -118,24 +213,10 @@ def _named(name: str, options: ImageOptions, count: int | None, *, train: bool, 
     return Selection(images, split.labels[order], f"{dataset.name} {'train' if train else 'test'}, {len(order)} images")
 
 
-def _folder(folder: Path, options: ImageOptions, shape: tuple[int | None, ...], count: int | None) -> Selection:
-    paths = image_files(folder)
-    labels = folder_labels(folder, paths)
-    order = balanced(labels, len(paths), count)
-    channels, *size = shape if options.layout == "nchw" else (shape[-1:] + shape[:-1])
-    height, width = (*size, None, None)[:2]
-    preparation = replace(
-        _preparation(options), size=(height, width) if height and width else None, resize=_resize(options.resize)
-    )
-    images = ImageFiles([paths[index] for index in order], preparation, channels or 3)
-    return Selection(
-        images, None if labels is None else labels[order], f"{folder}, {len(order)} of {len(paths)} images"
-    )
-
-
-def _array(path: Path, options: ImageOptions, count: int | None) -> Selection:
-    pixels, labels = _load(path)
-    if pixels.ndim < 2 or not len(pixels) or pixels.dtype.kind not in "fu":
+def _array(path: Path, preparation: Preparation, name: str) -> _Source:
+    pixels, labels = _load(path, name)
+    kinds = "fu" if preparation.dtype.startswith("float") else "fui"
+    if pixels.ndim < 2 or not len(pixels) or pixels.dtype.kind not in kinds:
         raise InputError(
             f"{path} does not hold images",
             expected="an array [n, ...] of uint8 or float",
@@ -143,19 +224,11 @@ def _array(path: Path, options: ImageOptions, count: int | None) -> Selection:
         )
     if labels is not None and len(labels) != len(pixels):
         raise InputError(f"{path} is inconsistent", expected=f"{len(pixels)} labels", received=len(labels))
-    order = balanced(labels, len(pixels), count)
-    chosen = None if labels is None else labels[order]
-    images = ImageArray(pixels, order, _preparation(options))
-    return Selection(images, chosen, f"{path.name}, {len(order)} of {len(pixels)} images")
+    return _Source(ImageArray(pixels, np.arange(len(pixels)), preparation), labels, path.name)
 
 
-def _preparation(options: ImageOptions) -> Preparation:
-    mean, std = _numbers("--mean", options.mean), _numbers("--std", options.std)
-    return Preparation(mean or (0.0,), std or (1.0,), options.layout)
-
-
-def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
-    """Images and labels; a .npy stays on disk, a .npz names them `images` and `labels` or holds one array."""
+def _load(path: Path, name: str) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
+    """Images and labels; a .npy stays on disk, a .npz names them as the input or `images`, and `labels`."""
     check_regular(path)
     try:
         if path.suffix == ".npz":
@@ -164,7 +237,7 @@ def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
         arrays = (
             {"": loaded}
             if isinstance(loaded, np.ndarray)
-            else {name: loaded[name] for name in _wanted(path, loaded.files)}
+            else {name: loaded[name] for name in _wanted(path, loaded.files, name)}
         )
     except InputError:
         raise
@@ -173,7 +246,7 @@ def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
             f"{path} cannot be read", expected="an array of numpy", received=" ".join(str(error).split())[:200]
         ) from None
     labels = arrays.pop("labels", None) if len(arrays) > 1 else None
-    (images,) = arrays.values()
+    images = next(iter(arrays.values()))
     if not isinstance(images, np.ndarray):
         raise InputError(f"{path} cannot be read", expected="an array of numpy", received="a member that is none")
     if labels is None:
@@ -210,16 +283,27 @@ def _check_claims(path: Path) -> None:
             ARRAY_BYTES.check(claimed, f"{path}: {member.filename}")
 
 
-def _wanted(path: Path, names: list[str]) -> list[str]:
-    """The arrays of a .npz that are read: `images` (or the only one) and `labels`."""
-    if "images" not in names and len(names) != 1:
+def _wanted(path: Path, names: list[str], own: str) -> list[str]:
+    """The arrays of a .npz that are read: that of the input, `images` or the only one, and `labels`."""
+    images = next((name for name in (own, "images") if name in names), names[0] if len(names) == 1 else None)
+    if images is None:
         raise InputError(
-            f"{path} has no array of images", expected="an array named images", received=", ".join(names) or "no array"
+            f"{path} has no array of images",
+            expected=" or ".join(dict.fromkeys(f"an array named {name}" for name in (own, "images") if name)),
+            received=", ".join(names) or "no array",
         )
-    return [name for name in names if name in {"images", "labels"}] if "images" in names else names
+    return [images, "labels"] if "labels" in names and images != "labels" else [images]
 
 
-def _numbers(option: str, given: str | Sequence[float] | None) -> tuple[float, ...]:
+def _numbers(
+    option: str, given: str | Sequence[float] | None, name: str = "", several: Sequence[str] = ()
+) -> tuple[float, ...]:
+    """What an option says for the input `name`; with `several` inputs "LEFT=0.5;RIGHT=0.4" says it for each."""
+    if isinstance(given, str) and several and "=" in given:
+        each = dict(part.strip().rpartition("=")[::2] for part in given.split(";"))
+        if strange := next((one for one in each if one not in several), None):
+            raise unknown_name("input", strange, several)
+        given = each.get(name)
     parts = given.strip("()[] ").split(",") if isinstance(given, str) else given or ()
     try:
         return tuple(float(part) for part in parts)

@@ -17,10 +17,9 @@ from dlaflow.fixed_shape import ShapesGiven
 from dlaflow.profile.command import CaptureCommands, CaptureConfig, capture_commands
 from dlaflow.profile.evidence import Files, option_for
 from dlaflow.profile.profile import Profiled, read_profile
+from dlaflow.report.json import PROFILE_SCHEMA
 from dlaflow.targets.options import TargetOptions
 from dlaflow.types import Measurement, Placement
-
-SCHEMA = "dlaflow.profile/1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +145,7 @@ def _flags_of(program: str | None) -> frozenset[str] | None:
 
 def profile_json(profiles: Sequence[Profiled]) -> bytes:
     """The file of `--json`. The capture's inferences are left out: `--trace` writes those."""
-    return record_json(SCHEMA, {"profiles": [msgspec.to_builtins(_lean(profile)) for profile in profiles]})
+    return record_json(PROFILE_SCHEMA, {"profiles": [msgspec.to_builtins(_lean(profile)) for profile in profiles]})
 
 
 def _lean(profile: Profiled) -> Profiled:

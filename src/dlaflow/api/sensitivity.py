@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dlaflow.api.calibrate import DEFAULT_SAMPLES
+from dlaflow.api.calibrate import DEFAULT_SAMPLES, ReleaseOptions
 from dlaflow.api.claims import OutFile
 from dlaflow.api.images import ImageOptions, select
 from dlaflow.api.keywords import File
@@ -18,22 +19,24 @@ from dlaflow.progress import Progress, silent
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.images import in_batches
-from dlaflow.quantize.model import input_shape
+from dlaflow.quantize.model import network_inputs
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.sensitivity import Sample, Sensitivity, rank
 from dlaflow.quantize.strip import layer_precisions
+from dlaflow.targets.features import has
+from dlaflow.targets.version import Version
 
 
 @dataclass(frozen=True, kw_only=True)
-class SensitivityOptions:
+class SensitivityOptions(ReleaseOptions):
     """What to look for, and the files to write."""
 
     max_drop: float = 0.5
-    """How many points of top-1 (without labels: of agreement) may be lost."""
+    """How many points of top-1 may be lost; without labels of agreement, or of cosine where no output holds classes."""
     method: str = "entropy"
     """The calibration method."""
     layer_precisions: OutFile | None = None
-    """Write the layers to keep, as the value of trtexec's --layerPrecisions."""
+    """Write the layers to keep, as the value of trtexec's --layerPrecisions (TensorRT before 11)."""
     qdq: OutFile | None = None
     """Write the Q/DQ model without those layers."""
     shape: ShapesGiven = ()
@@ -43,14 +46,20 @@ class SensitivityOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The ranking, and whether labels told what is right (else: what the float model answers)."""
+    """The ranking; whether labels told what is right (else: what the float model answers); whether the release takes
+    precisions of layers (else: the types in the file)."""
 
     sensitivity: Sensitivity
     labelled: bool
+    by_precisions: bool
 
 
 def rank_layers(
-    model: Path, data: File, reading: ImageOptions, options: SensitivityOptions, progress: Progress = silent
+    model: Path,
+    data: File | Sequence[File],
+    reading: ImageOptions,
+    options: SensitivityOptions,
+    progress: Progress = silent,
 ) -> Ranked:
     """Calibrate on one half of the images of `data` and rank the layers on the other.
 
@@ -58,8 +67,16 @@ def rank_layers(
     """
     if options.max_drop < 0:
         raise UsageError("--max-drop makes no sense", expected="0 or more points", received=options.max_drop)
+    tensorrt = options.release()
+    by_precisions = has("implicit_int8", Version.parse(tensorrt))
+    if options.layer_precisions is not None and not by_precisions:
+        raise UsageError(
+            f"TensorRT {tensorrt} takes no --layerPrecisions",
+            expected="a release before 11, or --qdq",
+            then="--qdq writes the model with these layers left in FP16, which is how this release is told.",
+        )
     shapes = fixed_shapes(options.shape)
-    known = input_shape(as_model(model, shapes).proto)
+    known = network_inputs(as_model(model, shapes).proto)
     chosen = select(data, reading, known, train=True, default=DEFAULT_SAMPLES, progress=progress)
     if len(chosen.images) < 2:
         raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
@@ -74,4 +91,4 @@ def rank_layers(
             write_atomic(options.layer_precisions, layer_precisions(found.keep))
         if options.qdq is not None:
             write_qdq(model, calibration, Path(options.qdq), float_nodes=found.keep)
-    return Ranked(found, second.labels is not None)
+    return Ranked(found, second.labels is not None, by_precisions)

@@ -121,10 +121,16 @@ def read_manifest(engine: Path) -> EngineManifest | None:
     Raises InputError when it cannot be understood.
     """
     path = manifest_path(engine)
+    return read_manifest_file(path) if path.exists() else None
+
+
+def read_manifest_file(path: Path) -> EngineManifest:
+    """A manifest by its own path.
+
+    Raises InputError when it cannot be read or understood.
+    """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     try:

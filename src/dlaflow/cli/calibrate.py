@@ -15,6 +15,7 @@ from dlaflow.errors import UsageError
 from dlaflow.files import together
 from dlaflow.quantize.calibration import Calibration, write_calibration
 from dlaflow.quantize.fp16 import write_fp16
+from dlaflow.quantize.recover import RecoveryStep
 
 
 @group
@@ -48,6 +49,8 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
     """
     if how.cache is None and how.qdq is None and how.fp16 is None:
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
+    if how.fp16 is not None and how.recover is not None:
+        raise UsageError("--recover makes no sense with --fp16", then="FP16 needs no recovery: write it alone.")
     say = partial(terminal.say, quiet=how.quiet)
     with together():
         found = None
@@ -60,12 +63,23 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
     if found is not None:
         terminal.say(*(f"warning: {warning}" for warning in found.calibration.warnings), stderr=True)
         say(_summary(found.calibration, found.images))
+        say(*(_step(step) for step in found.steps))
+        if how.recover is not None:
+            say(f"Wrote {how.recover}: float32, what the other files are of")
         if how.cache is not None:
             say(f"Wrote {how.cache}: {found.header}, {found.scales} scales")
         if how.qdq is not None:
             say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
     if how.fp16 is not None:
         say(f"Wrote {how.fp16}: float16 inside, {how.io_types} inputs and outputs")
+
+
+def _step(step: RecoveryStep) -> str:
+    """One line: what INT8 does to the outputs behind a step of a recovery."""
+    damage = step.damage
+    same = f"agreement {damage.agreement:.2%}" if damage.top1 is None else f"top-1 {damage.top1:.2%}"
+    verdict = "kept" if step.kept else "not kept"
+    return f"  {step.name:<22} relative error {damage.error**0.5:7.3%}, {same}, {verdict} ({step.seconds:.1f} s)"
 
 
 def _summary(calibration: Calibration, images: str) -> str:

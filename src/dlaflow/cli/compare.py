@@ -1,4 +1,4 @@
-"""`dlaflow compare`: runs → one report, a table for a pull request, and an exit code for regressions."""
+"""`dlaflow compare`: runs of any kind → what differs, one report, and an exit code for regressions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlaflow.api.compare import ComparedFiles, compare_runs, limits_of
+from dlaflow.api.runs import load_runs
 from dlaflow.cli import terminal
 from dlaflow.cli.options import group
-from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, InputError, UsageError
-from dlaflow.files import write_atomic
-from dlaflow.report.compare import read_any_run
+from dlaflow.cli.profile_view import comparison_view
+from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
+from dlaflow.report.comparison_text import sentences
+from dlaflow.report.records import RunRecord
 from dlaflow.report.text import run_table, table_notes
 from dlaflow.report.verdict import headline
 
@@ -24,7 +26,9 @@ class Outputs(ComparedFiles):
 
 
 def compare(*runs: Path, fail_on: list[str] | None = None, outputs: Outputs = Outputs()) -> int:
-    """Compare runs or measured profiles; with --fail-on, exit with 1 when the last run is worse than the first.
+    """Compare runs of any kind: how each ended, speed, loadables, switches, and which layers are on another device.
+
+    With --fail-on, exit with 1 when the last run is worse than the first; also when one of them is a run that failed.
 
     Examples:
 
@@ -36,52 +40,39 @@ def compare(*runs: Path, fail_on: list[str] | None = None, outputs: Outputs = Ou
 
         dlaflow compare groupnorm.log batchnorm.log
 
+        dlaflow compare check.json run.log
+
     Parameters
     ----------
     runs
-        Folders of `dlaflow run`, or files of `dlaflow check --json`; or logs, exported profiles and captures, which are
-        compared as `dlaflow profile` does.
+        Folders of `dlaflow run`, files of `dlaflow check --json` and `dlaflow profile --json`, manifests of engines,
+        logs, exported profiles, layer information and captures, in any mixture. The nth file of every kind that a tool
+        of NVIDIA's writes belongs to the nth such run, unless that leaves one.
     fail_on
         What counts as a regression: switches, loadables, accuracy (beyond the 95% intervals) or accuracy=POINTS,
         slower or slower=PERCENT. May be given several times.
     """
     limits = limits_of(fail_on or [], len(runs))
-    if all(map(_is_measured, runs)):
-        return _compare_profiles(runs, outputs)
-    found = compare_runs([read_any_run(path) for path in runs], limits, outputs)
-    console = terminal.console()
+    found = compare_runs(load_runs(runs), limits, outputs)
     if not outputs.quiet:
-        console.print(headline(found.run), markup=False, style="bold")
-        console.print(run_table(found.run))
-        for note in table_notes(found.run):
-            console.print(note, markup=False, style="dim")
+        _show(found.run)
     worse = found.worse or ()
     terminal.say(*(f"worse: {each.variant}: {each.what}, {each.before} → {each.after}" for each in worse))
-    return EXIT_FINDINGS if found.worse else EXIT_DONE
+    return EXIT_FINDINGS if found.worse or found.failed else EXIT_DONE
 
 
-def _is_measured(path: Path) -> bool:
-    """Whether a file is something that a profile is made of."""
-    from dlaflow.profile.evidence import option_for
-
-    try:
-        return path.is_file() and bool(option_for(path))
-    except InputError:
-        return False
-
-
-def _compare_profiles(files: tuple[Path, ...], outputs: Outputs) -> int:
-    from dlaflow.api.profile import Artefacts, groups_of, profile_json
-    from dlaflow.cli.profile_view import comparison_view
-    from dlaflow.profile.compare import compare_profiles
-    from dlaflow.profile.profile import read_profile
-
-    if outputs.html or outputs.markdown or outputs.svg:
-        raise UsageError("logs and profiles are compared on the terminal and in --json", expected="runs of dlaflow run")
-    profiles = [read_profile(each) for each in groups_of(files, Artefacts())]
-    comparison = compare_profiles(profiles)
-    if outputs.json is not None:
-        write_atomic(outputs.json, profile_json(profiles))
-    if not outputs.quiet:
-        terminal.console().print(comparison_view(comparison))
-    return EXIT_DONE
+def _show(run: RunRecord) -> None:
+    console = terminal.console()
+    if predicted := all(variant.placement for variant in run.variants):
+        console.print(headline(run), markup=False, style="bold")
+        console.print(run_table(run))
+        for note in table_notes(run):
+            console.print(note, markup=False, style="dim")
+    for at, comparison in enumerate(run.comparisons):
+        if predicted or at:
+            console.print()
+        if any(comparison.outcomes) or not predicted:
+            console.print(comparison_view(comparison))
+        else:
+            for line in sentences(comparison):
+                console.print(line, markup=False)

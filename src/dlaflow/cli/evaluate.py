@@ -13,6 +13,7 @@ from dlaflow.cli import terminal
 from dlaflow.cli.options import Shape, Source
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import fixed_shapes
+from dlaflow.quantize.agreement import Estimate
 from dlaflow.report.json import measurements_json
 
 
@@ -31,6 +32,9 @@ class Evaluating:
 def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shape: Shape = ()) -> None:
     """Measure top-1 on the test split, with its 95% interval, and the agreement with a reference model.
 
+    On images without labels each output is compared with that of the first model: cosine and relative error of its
+    values and, where it holds classes or a mask, how often both choose the same. That suits any kind of model.
+
     Q/DQ and FP16 models are computed as the DLA would, as closely as onnxruntime can: values rounded where the file
     says so, exact sums, and FP16 for sigmoid, tanh, LRN and softmax in INT8 models.
     Images a second are those of onnxruntime on this computer and say nothing about a board.
@@ -40,6 +44,8 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
         dlaflow evaluate model.onnx --data cifar10
 
         dlaflow evaluate fp32.onnx fp16.onnx int8.onnx --data images/ --resize 256
+
+        dlaflow evaluate detector.onnx int8.onnx --data unlabelled.npy
 
     Parameters
     ----------
@@ -51,7 +57,29 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
     if how.json is not None:
         write_atomic(how.json, measurements_json(found.measurements))
     if not how.quiet:
-        _print(found)
+        _print_agreement(found) if found.agreements else _print(found)
+
+
+def _print_agreement(found: EvaluatedModels) -> None:
+    from rich.table import Table
+
+    table = Table("model", "output", title=f"Beside the reference on {found.images}", title_justify="left")
+    for heading in ("cosine", "relative error", "agreement", "in the best 5"):
+        table.add_column(heading, justify="right")
+    for model, compared in found.agreements.items():
+        for each in compared.outputs:
+            cosine = f"{each.cosine.value:.6f}"
+            same = f"{_percent(each.same)} ({each.what})" if each.same else ""
+            apart = f" ({each.apart} of {compared.images} images differ in shape)" if each.apart else ""
+            error, five = _percent(each.relative_error), _percent(each.five)
+            table.add_row(str(model), each.output + apart, cosine, error, same, five)
+    terminal.console().print(table)
+
+
+def _percent(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate.value:.2%}" + (f" ± {100 * estimate.spread:.2f}" if estimate.spread is not None else "")
 
 
 def _print(found: EvaluatedModels) -> None:

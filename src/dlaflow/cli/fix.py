@@ -13,7 +13,7 @@ from dlaflow.api.claims import Written
 from dlaflow.api.fix import DataOptions, FixOptions, fix_model, real_inputs
 from dlaflow.cli import terminal
 from dlaflow.cli.options import InputText, Out, Target, group
-from dlaflow.errors import UsageError
+from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from dlaflow.files import together, write_atomic
 
 
@@ -49,11 +49,12 @@ def fix(
     on: Target = Target(),
     how: Fixing = Fixing(),
     source: Data = Data(),
-) -> None:
+) -> int:
     """Rewrite a model so that its backbone stays on the DLA, and prove that it computes the same.
 
     Each rewrite is kept only when the prediction says that it removes switches, loadables or work from the GPU, and
-    when onnxruntime gives the same outputs before and after. What was refused is told with its reason.
+    when onnxruntime gives the same outputs before and after. What was refused is told with its reason. Where the result
+    is no better than the model, nothing is written and the exit code is 1; --write-anyway writes it.
 
     Examples:
 
@@ -99,5 +100,9 @@ def fix(
             report = fix_model(Path(model), out, target, how, inputs, progress)
         if how.json is not None:
             write_atomic(how.json, fix_json(report))
+    if not how.dry_run and not report.out:
+        said = f"{out} was not written: the result is no better than {model} (--write-anyway writes it)."
+        terminal.say(f"dlaflow: {said}", stderr=True)
     if not how.quiet:
         sys.stdout.write("\n".join([*lines, fix_text(report)]) + "\n")
+    return EXIT_DONE if how.dry_run or report.out else EXIT_FINDINGS

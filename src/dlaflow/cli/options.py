@@ -20,6 +20,8 @@ Out = Annotated[Path, Use.WRITTEN, Parameter(name=["--out", "-o"])]
 OutFolder = Annotated[Path, Use.FOLDER, Parameter(name=["--out", "-o"])]
 InputText = Annotated[str, Use.READ]
 """A word that may be the path of an input."""
+InputTexts = Annotated[tuple[str, ...], Use.READ]
+"""Words that may be paths of inputs, also behind `NAME=`."""
 Shape = Annotated[
     tuple[str, ...],
     Parameter(
@@ -39,6 +41,7 @@ _AS_TEXT: dict[object, object] = {
     File | None: Path | None,
     Sequence[File]: tuple[Path, ...],
     Sequence[str]: tuple[str, ...],
+    Annotated[Sequence[str], Use.READ]: InputTexts,
     str | int | None: str | None,
     str | Sequence[str] | None: str | None,
     str | Sequence[int] | None: str | None,
@@ -71,8 +74,9 @@ class Target(TargetOptions):
 class _Data:
     """Where the images come from."""
 
-    data: InputText
-    """cifar10, digits, a folder of images (sub-folders are classes), or a .npy/.npz file."""
+    data: InputTexts
+    """cifar10, digits, a folder of images (sub-folders are classes), a video, or a .npy/.npz file; for a model with
+    several inputs a .npz with their names, or NAME=SOURCE for each."""
 
 
 @group

@@ -111,7 +111,7 @@ def profile(
         for each in profiles:
             console.print(profile_view(each))
         if len(profiles) > 1:
-            console.print(comparison_view(compare_profiles(profiles)))
+            console.print(comparison_view(compare_profiles(profiles), failures=False))
     return EXIT_FINDINGS if any(each.outcome.state == "failed" for each in profiles) else EXIT_DONE
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from dlaflow.cli.terminal import styled
 from dlaflow.parse.nodes import foreign_ends
 from dlaflow.profile.changes import DeviceChange
-from dlaflow.profile.compare import Comparison
+from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
-from dlaflow.report.profile_text import factor_sentence, failure, headline, notes, refusals, remarks
+from dlaflow.report.comparison_text import cells_of, sentences
+from dlaflow.report.profile_text import failure, headline, notes, refusals, remarks
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-SCHEMA = "dlaflow.profile/1"
 _LONGEST = 48
 
 
@@ -66,15 +66,18 @@ def _top_table(profile: Profiled) -> Table:
     from rich.table import Table
 
     table = Table(title="Where the time goes", title_justify="left", box=None, pad_edge=False)
-    for name in ("ms", "share", "device", "layer"):
-        table.add_column(name, justify="right" if name in {"ms", "share"} else "left", no_wrap=True)
+    rows = [
+        [f"{layer.ms:.4g}", f"{layer.share:.1%}", layer.device, _short(layer.name, _LONGEST)] for layer in profile.top
+    ]
+    for at, name in enumerate(("ms", "share", "device", "layer")):
+        # In a narrow terminal names give way, not numbers.
+        least = max(len(each) for each in (name, *(row[at] for row in rows))) if name != "layer" else None
+        table.add_column(name, justify="right" if name in {"ms", "share"} else "left", no_wrap=True, min_width=least)
     if profile.onnx_nodes:
         table.add_column("ONNX nodes", no_wrap=True)
-    for layer in profile.top:
-        cells = [f"{layer.ms:.4g}", f"{layer.share:.1%}", layer.device, _short(layer.name, _LONGEST)]
-        if profile.onnx_nodes:
-            cells.append(_short(_summary(profile.onnx_nodes.get(layer.name, [])), _LONGEST))
-        table.add_row(*cells)
+    for layer, cells in zip(profile.top, rows, strict=True):
+        nodes = _short(_summary(profile.onnx_nodes.get(layer.name, [])), _LONGEST)
+        table.add_row(*cells, *([nodes] if profile.onnx_nodes else []))
     return table
 
 
@@ -116,8 +119,8 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"…{text[-room + 1 :]}"
 
 
-def comparison_view(comparison: Comparison) -> Group:
-    """Profiles side by side, ratios to the first, and the cause."""
+def comparison_view(comparison: Comparison, *, failures: bool = True) -> Group:
+    """Runs side by side, ratios to the first, then what that means in words; `failures` as of `sentences`."""
     from rich.console import Group
     from rich.table import Table
 
@@ -125,13 +128,6 @@ def comparison_view(comparison: Comparison) -> Group:
     table.add_column("")
     for name in comparison.names:
         table.add_column(_short(name, _LONGEST), justify="right")
-    for row in comparison.rows:
-        cells = [f"{row.quantity} {f'({row.unit})' if row.unit else ''}".strip()]
-        for value, ratio in zip(row.values, row.ratios, strict=True):
-            times = "" if ratio is None or ratio == 1 else f" (x{ratio:.3g})"
-            cells.append("-" if value is None else f"{value:.5g}{times}")
+    for cells in cells_of(comparison):
         table.add_row(*cells)
-    parts: list[RenderableType] = [table]
-    if sentence := factor_sentence(comparison):
-        parts += ["", styled((sentence, "bold"))]
-    return Group(*parts)
+    return Group(table, "", *sentences(comparison, failures=failures))

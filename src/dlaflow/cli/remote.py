@@ -30,6 +30,7 @@ from dlaflow.placement.answers import keep
 from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.profile import Files, read_profile
 from dlaflow.quantize.accuracy import Accuracy
+from dlaflow.quantize.feed import NetworkInput
 from dlaflow.remote.bench import BenchOptions
 from dlaflow.remote.bench import bench as run_bench
 from dlaflow.remote.board import RemoteBoard
@@ -292,7 +293,7 @@ def profile(
         console.print(f"On {name}:", markup=False)
         console.print(profile_view(one))
     if len(profiles) > 1:
-        console.print(comparison_view(compare_profiles(profiles)))
+        console.print(comparison_view(compare_profiles(profiles), failures=False))
 
 
 @commands.command
@@ -389,9 +390,11 @@ def evaluate(
 
     manifest = read_manifest(engine)
     shapes = manifest.config.shapes if manifest else ()
-    shape = shapes[0].shapes.usual[1:] if shapes else (3, None, None)
+    fed = NetworkInput(
+        shapes[0].name if shapes else input or "", shapes[0].shapes.usual[1:] if shapes else (3, None, None)
+    )
     progress = terminal.progress(quiet=connecting.quiet)
-    chosen = select(source.data, source, shape, train=False, default=512, progress=progress)
+    chosen = select(source.data, source, [fed], train=False, default=512, progress=progress)
     labels = chosen.known_labels
     batch = None if shapes else source.batch
     how = RemoteEvaluation(input=input, batch=batch, control=connecting.control)

@@ -27,7 +27,8 @@ class Searching(SensitivityOptions):
 def sensitivity(model: Path, /, *, source: Source, how: Searching = Searching()) -> None:
     """Rank layers by the damage that INT8 alone does, and propose the smallest set to keep in FP16.
 
-    Half of the images calibrate, the other half measures.
+    Half of the images calibrate, the other half measures: top-1 where there are labels, else what the outputs have in
+    common with those of the float model, as for `evaluate`.
 
     For example:
 
@@ -64,5 +65,9 @@ def _print(ranked: Ranked) -> None:
         console.print("No layer needs FP16.")
     else:
         console.print(f"Keep {len(found.keep)} in FP16 (then {found.drop:.2f} points): {', '.join(found.keep)}")
+        if ranked.by_precisions:
+            console.print("Say so with --fp16-nodes of calibrate, or trtexec's --layerPrecisions (--layer-precisions).")
+        else:
+            console.print("This release takes them from the file: write it with --qdq, or calibrate --fp16-nodes.")
         if found.drop > found.max_drop:
             console.print("Even so the limit is not met: try --method auto, or more images.")

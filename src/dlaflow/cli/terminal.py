@@ -92,8 +92,8 @@ def line(title: str, total: float | None, unit: str = "") -> Iterator[Task]:
     """One line on stderr when the work is done: for logs and pipes."""
     task, start = _LineTask(), time.monotonic()
     yield task
-    amount = f"{task.done:,.0f} {unit}".strip()
-    text = f"{title}: {amount} in {time.monotonic() - start:.1f} s  {task.state}".rstrip()
+    amount = f"{task.done:,.0f} {unit}".strip() + " in " if task.done or total is not None else ""
+    text = f"{title}: {amount}{time.monotonic() - start:.1f} s  {task.state}".rstrip()
     say(text, stderr=True)
 
 

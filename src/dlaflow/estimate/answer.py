@@ -52,17 +52,35 @@ class Advice:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Layers that are cheaper on the GPU although the DLA takes them; times in ms for the whole batch.
+
+    `kinds` are those that are slow on the DLA, `layers` all that should go with them, `after` the latency then, `gain`
+    how much less that is, with an interval of its own: what both placements have in common cancels.
+    """
+
+    layers: tuple[str, ...]
+    kinds: tuple[str, ...]
+    after: float
+    gain: Range
+
+    def layer_devices(self) -> list[str]:
+        """The layers as `dlaflow build --layer-device` and trtexec's `--layerDeviceTypes` take them."""
+        return [f"{name}:GPU" for name in self.layers]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What dlaflow expects of a model on a board. Times in ms for the whole batch, rates in images a second.
 
-    `precision` and `batch` are those of the target, `mode` the power mode, `basis` what the numbers rest on. A field
-    is None where no data supports an answer, and `unknown` says why. `split` adds up to `latency.value`. `throughput`
-    is one core with one batch in flight; `two_cores` both cores of the board; `with_gpu` both cores and the GPU, each
-    with batches of its own. `other_precision` is the latency in the precision that the target does not ask for.
-    `after_fix` is the latency of what `dlaflow fix` makes of the model with the rewrites `fixes`; None when none helps
-    or nobody searched. `energy_mj` is of one image on the accelerator rails, `gpu_energy_ratio` how many times that
-    the GPU needs.
+    `precision` and `batch` are those of the target, `mode` the power mode, `basis` what the numbers rest on. A field is
+    None where no data supports an answer, and `unknown` says why. `split` adds up to `latency.value`. `throughput` is
+    one core with one batch in flight; `two_cores` both cores of the board; `with_gpu` both cores and the GPU, each with
+    batches of its own. `other_precision` is the latency in the precision that the target does not ask for. `after_fix`
+    is the latency of what `dlaflow fix` makes of the model with the rewrites `fixes`; None when none helps or nobody
+    searched. `move` is what is better left on the GPU. `energy_mj` is of one image on the accelerator rails,
+    `gpu_energy_ratio` how many times that the GPU needs.
     """
 
     board: str
@@ -86,6 +104,7 @@ class Estimate:
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     fixes: tuple[str, ...] = ()
+    move: Move | None = None
 
     def measurements(self) -> list[Measurement]:
         """The totals as the records that reports take."""

@@ -15,6 +15,7 @@ from dlaflow.targets.board import Board, Figure, PowerMode
 from dlaflow.targets.version import Version
 
 FULL_MODE = "MAXN"
+SUPER_MODE = "MAXN_SUPER"
 
 GPU_GENERATION = {"T194": "volta", "T234": "ampere"}
 """SoC → GPU generation."""
@@ -48,7 +49,8 @@ class _File(msgspec.Struct):
 class Clocks:
     """What a power mode gives. `dram_share` is relative to the full-size board of the generation.
 
-    `note` tells how the DLA clock is known; `dla_mhz` and `gpu` are None when nobody published them.
+    `note` tells how the DLA clock is known, `sure` is false where it follows from other figures; `dla_mhz` and `gpu`
+    are None when nobody published them.
     """
 
     mode: str
@@ -58,6 +60,7 @@ class Clocks:
     gpu_generation: str | None
     note: str
     cpu_share: float = 1.0
+    sure: bool = True
 
 
 def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clocks:
@@ -75,16 +78,20 @@ def clocks_of(board: Board, tensorrt: Version, mode: str | None = None) -> Clock
     note = extra.status if extra else ""
     if dla is None and listed and listed.dla_clock_mhz:
         dla, note = listed.dla_clock_mhz.value, f"{listed.dla_clock_mhz.status}: {listed.dla_clock_mhz.source}"
-    if dla is None and name == FULL_MODE and board.dla.clock_mhz_max:
+    scaled = dla is None and name == SUPER_MODE
+    if dla is None and name in (FULL_MODE, SUPER_MODE) and board.dla.clock_mhz_max:
         dla, note = board.dla.clock_mhz_max.value, f"{board.dla.clock_mhz_max.status}: {board.dla.clock_mhz_max.source}"
+    if scaled and dla is not None:
+        note = f"that of {FULL_MODE}, as nobody published what {SUPER_MODE} raises it to"
     return Clocks(
         mode=name,
         dla_mhz=dla,
         dram_share=(extra.dram_share if extra else 1.0) * _memory_share(board),
-        gpu=_gpu(board, listed, extra),
+        gpu=_gpu(board, name, listed, extra),
         gpu_generation=GPU_GENERATION.get(board.soc),
         note=note or "nobody published the DLA clock of this mode",
         cpu_share=extra.cpu_share if extra else 1.0,
+        sure=not scaled and not note.startswith("inferred"),
     )
 
 
@@ -102,7 +109,7 @@ def power_modes(board: Board) -> tuple[str, ...]:
     return tuple(dict.fromkeys([FULL_MODE, *_MODE.findall(words)]))
 
 
-def _gpu(board: Board, listed: PowerMode | None, extra: _Mode | None) -> GpuHardware | None:
+def _gpu(board: Board, mode: str, listed: PowerMode | None, extra: _Mode | None) -> GpuHardware | None:
     """The GPU's rates; None when the board's are unknown, or the mode is not the full one and its share is unknown."""
     full = board.gpu.int8_tops_dense or board.gpu.int8_tops or _half(board.gpu.int8_tops_sparse)
     memory, processors = board.memory.dram_gb_s, board.gpu.sm
@@ -113,7 +120,7 @@ def _gpu(board: Board, listed: PowerMode | None, extra: _Mode | None) -> GpuHard
         tops = listed.gpu_int8_sparse_tops.value / 2
     elif extra:
         tops *= extra.gpu_share
-    elif listed is None and board.power_mode:
+    elif listed is None and mode not in (FULL_MODE, SUPER_MODE):
         return None
     if extra is None:
         return GpuHardware(tops, processors.value, memory.value)

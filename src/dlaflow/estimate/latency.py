@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import hypot
 
 from dlaflow.estimate.advice import advise
 from dlaflow.estimate.answer import Estimate, Range
-from dlaflow.estimate.clocks import Clocks, clocks_of
-from dlaflow.estimate.dla import Conditions
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
-from dlaflow.estimate.parameters import DlaSet, GpuSet, dla_set, gpu_set
+from dlaflow.estimate.moves import cheaper_on_gpu
+from dlaflow.estimate.parameters import dla_set
 from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
-from dlaflow.estimate.split import GpuModel, Split, Workload, beside_another, gpu_only, split_of
+from dlaflow.estimate.setting import MEASURED_BOARDS, Setting, setting_of
+from dlaflow.estimate.split import Split, Workload, beside_another, gpu_only, split_of
 from dlaflow.estimate.width import half_width, kind_shares, unseen_kinds
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.rules.case import judged
 from dlaflow.targets.target import Target
-from dlaflow.targets.version import Version
 from dlaflow.types import Placement
 
-MEASURED_BOARDS = frozenset({"agx-orin-64gb", "agx-orin-32gb", "drive-orin", "agx-xavier-32gb", "xavier-nx-8gb"})
-"""Boards with points of their own behind the parameters; the others are scaled by clocks and rates."""
-SCALED = 1.5
-"""Intervals of scaled boards are wider by this factor."""
-_SHARED_PASSES_SINCE = Version.parse("8.5")
+_TOLD = 0.02
+"""From this share of the time on, kinds that no point tells of are named."""
 _WHOLE, _ASIDE = 0.99, 0.2
 """Energy ratios are of networks wholly on the DLA: this share of the work, at most that share of time aside."""
 _TOGETHER = 0.25
 """Half width of the sum of GPU and DLA rates on the logarithm, from held-out MLPerf Offline points."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """Everything that stays the same for all questions about one target."""
-
-    target: Target
-    clocks: Clocks
-    dla: DlaSet
-    gpu: GpuModel | None
-    gpu_source: GpuSet | None
-    conditions: Conditions
-    widening: float
-
-
-def estimate(network: Network, placement: Placement, target: Target, power_mode: str | None = None) -> Estimate:
+def estimate(
+    network: Network, placement: Placement, target: Target, power_mode: str | None = None, *, moves: bool = False
+) -> Estimate:
     """Estimate `network`, placed as `placement`, on `target` in `power_mode` (default MAXN with clocks locked).
 
+    With `moves` also which layers are better left on the GPU: a few more placements where any layer asks for it.
     Raises UsageError for a power mode that the board does not have.
     """
     target = judged(network, target)
-    setting = _setting(target, power_mode)
-    if network.typed:
-        setting = replace(setting, dla=_with_other(setting.dla, target))
+    setting = setting_of(target, power_mode, typed=network.typed)
     asked = placement.target.batch
     batch = _batch_of(network) or asked
     if network.dynamic_inputs:
@@ -97,6 +81,7 @@ def estimate(network: Network, placement: Placement, target: Target, power_mode:
             split, latency, gpu_alone, fp16_ratio=fp16_ratio, energy_ratio=energy_ratio, dla_mac_share=mac_share
         ),
         notes=(*_notes(setting, work), *fixed),
+        move=cheaper_on_gpu(network, placement, setting) if moves else None,
     )
 
 
@@ -105,17 +90,11 @@ def latency_ms(network: Network, placement: Placement, target: Target) -> float 
 
     For comparing placements of one network with each other; about 2 ms for a hundred layers. None without an answer.
     """
-    setting = _setting(target, None)
+    setting = setting_of(judged(network, target), None, typed=network.typed)
     work = Workload.of(assemble(with_helpers(network, placement), assignments_of(placement)))
     if _why_unknown(setting, work):
         return None
     return split_of(work, setting.dla.engine, setting.conditions, setting.gpu).total
-
-
-def _with_other(found: DlaSet, target: Target) -> DlaSet:
-    """The set with the other precision beside it, for layers whose types ask for that."""
-    other = dla_set(found.engine.generation, "fp16" if target.precision == "int8" else "int8", target.board.id)
-    return replace(found, engine=replace(found.engine, beside=other.engine))
 
 
 def _batch_of(network: Network) -> int | None:
@@ -124,38 +103,7 @@ def _batch_of(network: Network) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _setting(target: Target, mode: str | None) -> _Setting:
-    clocks = clocks_of(target.board, target.version, mode)
-    return _Setting(
-        target=target,
-        clocks=clocks,
-        dla=dla_set(target.dla or "v2", target.precision, target.board.id),
-        gpu=gpu_model(clocks),
-        gpu_source=gpu_set(clocks.gpu_generation) if clocks.gpu_generation else None,
-        conditions=conditions_of(target, clocks),
-        widening=1.0 if target.board.id in MEASURED_BOARDS else SCALED,
-    )
-
-
-def conditions_of(target: Target, clocks: Clocks) -> Conditions:
-    """What a run on one core of the target is like."""
-    return Conditions(
-        dla_mhz=clocks.dla_mhz or 0.0,
-        dram_scale=clocks.dram_share,
-        host_scale=clocks.cpu_share,
-        native_io=target.mode == "standalone",
-        shared_passes=target.version >= _SHARED_PASSES_SINCE,
-    )
-
-
-def gpu_model(clocks: Clocks) -> GpuModel | None:
-    """The GPU beside the DLA; None when its rates are not published."""
-    if clocks.gpu is None or clocks.gpu_generation is None:
-        return None
-    return GpuModel(gpu_set(clocks.gpu_generation).parameters, clocks.gpu)
-
-
-def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
+def _why_unknown(setting: Setting, work: Workload) -> tuple[str, ...]:
     """Why the DLA's part has no answer; empty when it has one."""
     board = setting.target.board
     reasons = []
@@ -174,12 +122,12 @@ def _why_unknown(setting: _Setting, work: Workload) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _half_width(setting: _Setting, work: Workload) -> float:
+def _half_width(setting: Setting, work: Workload) -> float:
     """The interval of the set for this work, wider for boards and clocks that nobody measured."""
     return half_width(setting.dla.source, work, setting.dla.engine, setting.conditions) * setting.widening
 
 
-def _gpu_alone(network: Network, setting: _Setting) -> Range | None:
+def _gpu_alone(network: Network, setting: Setting) -> Range | None:
     if setting.gpu is None or setting.gpu_source is None:
         return None
     work = Workload.of(on_gpu(network))
@@ -189,7 +137,7 @@ def _gpu_alone(network: Network, setting: _Setting) -> Range | None:
     return Range.around(time, setting.gpu_source.source.spread.network * setting.widening)
 
 
-def _two_cores(work: Workload, setting: _Setting, batch: int, width: float) -> Range | None:
+def _two_cores(work: Workload, setting: Setting, batch: int, width: float) -> Range | None:
     cores = setting.target.board.dla_cores
     if cores < 2:
         return None
@@ -197,7 +145,7 @@ def _two_cores(work: Workload, setting: _Setting, batch: int, width: float) -> R
     return Range.around(cores * batch * 1e3 / each, width)
 
 
-def _with_gpu(work: Workload, setting: _Setting, batch: int, gpu_alone: Range | None) -> Range | None:
+def _with_gpu(work: Workload, setting: Setting, batch: int, gpu_alone: Range | None) -> Range | None:
     """Both cores and the GPU side by side: the GPU loses what the fallback layers of the DLA engines take of it."""
     cores = setting.target.board.dla_cores
     if gpu_alone is None or not cores:
@@ -208,14 +156,14 @@ def _with_gpu(work: Workload, setting: _Setting, batch: int, gpu_alone: Range | 
     return Range.around(rate, hypot(_TOGETHER, (gpu_alone.high / gpu_alone.value - 1) / 2) * setting.widening)
 
 
-def _sparse(work: Workload, setting: _Setting, width: float) -> Range | None:
+def _sparse(work: Workload, setting: Setting, width: float) -> Range | None:
     if setting.dla.source.key != "v2-int8":
         return None
     split = split_of(work, setting.dla.engine, replace(setting.conditions, sparse=True), setting.gpu)
     return Range.around(split.total, width)
 
 
-def _other_precision(work: Workload, setting: _Setting, split: Split) -> tuple[Range | None, float | None]:
+def _other_precision(work: Workload, setting: Setting, split: Split) -> tuple[Range | None, float | None]:
     """The latency in the other precision, and how many times longer FP16 takes inside the loadables."""
     name = "fp16" if setting.target.precision == "int8" else "int8"
     other = dla_set(setting.dla.engine.generation, name, setting.target.board.id)
@@ -227,22 +175,27 @@ def _other_precision(work: Workload, setting: _Setting, split: Split) -> tuple[R
     )
 
 
-def _basis(setting: _Setting) -> str:
+def _basis(setting: Setting) -> str:
     source, board = setting.dla.source, setting.target.board
     if source.learned:
         return f"your own {source.points} measurements on this board"
     rest = (
-        "" if setting.widening == 1.0 else f", scaled to {board.name} by clock and memory rate, which nobody measured"
+        ""
+        if board.id in MEASURED_BOARDS
+        else f", scaled to {board.name} by clock and memory rate, which nobody measured"
     )
     return f"{source.points} public points of {source.key}{rest}"
 
 
-def _notes(setting: _Setting, work: Workload) -> tuple[str, ...]:
+def _notes(setting: Setting, work: Workload) -> tuple[str, ...]:
     notes = [f"DLA at {setting.clocks.dla_mhz:g} MHz ({setting.clocks.note}); clocks locked"]
     shares = kind_shares(work, setting.dla.engine, setting.conditions)
-    if unseen := unseen_kinds(shares, setting.dla.source.kinds):
+    unseen = unseen_kinds(shares, setting.dla.source.kinds)
+    if sum(unseen.values()) >= _TOLD:
         names = ", ".join(sorted(unseen))
-        notes.append(f"no measured network tells of {names} on the DLA: {sum(unseen.values()):.0%} of its time is a guess")
+        notes.append(
+            f"no measured network tells of {names} on the DLA: {sum(unseen.values()):.0%} of its time is a guess"
+        )
     if not setting.conditions.shared_passes:
         notes.append("before TensorRT 8.5 weights are streamed anew for every image of a batch")
     if setting.gpu is None:
@@ -250,7 +203,7 @@ def _notes(setting: _Setting, work: Workload) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _unknown(setting: _Setting, batch: int, gpu_alone: Range | None, reasons: tuple[str, ...]) -> Estimate:
+def _unknown(setting: Setting, batch: int, gpu_alone: Range | None, reasons: tuple[str, ...]) -> Estimate:
     return Estimate(
         board=setting.target.board.id,
         mode=setting.clocks.mode,

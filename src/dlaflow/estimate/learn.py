@@ -16,9 +16,9 @@ import numpy as np
 from dlaflow.errors import InputError, UsageError
 from dlaflow.estimate.clocks import clocks_of
 from dlaflow.estimate.dla import PARAMETER_NAMES, Array, Conditions, DlaEngine, DlaParameters
-from dlaflow.estimate.latency import conditions_of, gpu_model
 from dlaflow.estimate.parameters import DlaSet, Fitted, ParameterSet, Spread, dla_set, learned_path, write_set
 from dlaflow.estimate.program import assemble, assignments_of, with_helpers
+from dlaflow.estimate.setting import conditions_of, gpu_model
 from dlaflow.estimate.solve import Prior, solve
 from dlaflow.estimate.split import GpuModel, Workload, split_of
 from dlaflow.graph.layer import Network

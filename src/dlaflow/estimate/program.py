@@ -24,12 +24,15 @@ from dlaflow.graph.layer import (
     Tensor,
     elements,
 )
+from dlaflow.graph.typed import PAIR
 from dlaflow.types import Device, Placement
 
 POINTWISE = frozenset({"ACTIVATION", "ELEMENTWISE", "SCALE", "UNARY", "PARAMETRIC_RELU", "CAST", "SELECT", "IDENTITY"})
 _NORMALIZATIONS = frozenset({"NORMALIZATION", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3"})
 _NORMALIZATION_KERNELS = 6
 """A float32 plugin between INT8 layers: conversion in, mean, variance, normalisation, affine part, conversion out."""
+_FREE = PAIR | {"CONSTANT"}
+"""Quantisation becomes part of the layers beside it, on both devices; at the edge it is the copy that is counted."""
 _STEERING = frozenset({"TRIP_LIMIT", "CONDITION"})
 """Layers that decide how often, or whether, others run."""
 _WIDTHS = {"int8": 1, "float16": 2, "float32": 4}
@@ -52,8 +55,9 @@ class TimedStep:
     number of input channels of one group, `produced` its output channels, `positions` the output pixels of one image
     and `batch` the images; `points` counts the elements that a point-wise or pooling engine visits; `edge` those inputs
     and outputs that other steps of the same loadable neither make nor use, and that therefore pass through DRAM.
-    `groups` is that of a convolution; `transposes` tells that elements change their order; `kernels` is how many launches the step is on the GPU; `width` the bytes per
-    element where the types of the file say it (0: as the engine).
+    `groups` is that of a convolution; `transposes` tells that elements change their order; `kernels` is how many
+    launches the step is on the GPU; `width` the bytes per element where the types of the file say it (0: as the
+    engine).
     """
 
     name: str
@@ -196,13 +200,11 @@ def _without_folded(network: Network, assignments: Mapping[str, Assignment]) -> 
 
 def on_gpu(network: Network) -> Program:
     """The same network wholly on the GPU."""
-    return assemble(
-        network, {layer.name: Assignment(Device.FOLDED if layer.folded else Device.GPU) for layer in network.layers}
-    )
+    return assemble(network, {})
 
 
 def _assignment(layer: Layer, assignments: Mapping[str, Assignment]) -> Assignment:
-    if layer.folded or layer.kind == "CONSTANT":
+    if layer.folded or layer.kind in _FREE:
         return Assignment(Device.FOLDED)
     return assignments.get(layer.name, Assignment(Device.GPU))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dlaflow.estimate.answer import Estimate, Range
+from shlex import quote
+
+from dlaflow.estimate.answer import Estimate, Move, Range
 from dlaflow.visible import text_of
 
 
@@ -10,7 +12,7 @@ def estimate_text(found: Estimate, model: str) -> str:
     """The answer of `dlaflow estimate`, in 100 columns."""
     title = f"{model} on {found.board}, {found.mode}, {found.precision}, batch {found.batch}"
     if found.latency is None or found.split is None or found.throughput is None:
-        alone = [f"  {'GPU alone':<16}{_span(found.gpu_alone)} ms"] if found.gpu_alone else []
+        alone = [f"  {'GPU alone':<16}{span(found.gpu_alone)} ms"] if found.gpu_alone else []
         return text_of([title, "", "  unknown: " + "; ".join(found.unknown), *alone])
     split, total = found.split, found.split.total
     queries = f", {_short(found.throughput.value / found.batch)} batches/s" if found.batch > 1 else ""
@@ -23,7 +25,7 @@ def estimate_text(found: Estimate, model: str) -> str:
         ("energy", found.energy_mj, "mJ an image (accelerator rails, above idle)"),
         ("GPU's energy", found.gpu_energy_ratio, "times that"),
     )
-    lines = [title, "", *(f"  {name:<16}{_span(value)} {unit}" for name, value, unit in totals if value)]
+    lines = [title, "", *(f"  {name:<16}{span(value)} {unit}" for name, value, unit in totals if value)]
     lines += ["", f"Worth it: {found.advice.worth.value}. {_sentence(found.advice.reason)}", "", "Where the time goes:"]
     for name, part in (
         ("DLA work", split.dla),
@@ -44,18 +46,34 @@ def _what_if(found: Estimate) -> list[str]:
         change = found.latency.value / found.after_fix.value
         rewrites = ", ".join(dict.fromkeys(found.fixes))
         lines.append(
-            f"  {'after `dlaflow fix`':<48}{_span(found.after_fix)} ms, {change:.2f} times as fast ({rewrites})"
+            f"  {'after `dlaflow fix`':<48}{span(found.after_fix)} ms, {change:.2f} times as fast ({rewrites})"
         )
     if found.other_precision:
         other, ratio = "FP16" if found.precision == "int8" else "INT8", found.dla_precision_ratio or 1.0
         slow = "" if ratio < 1.5 else f" (FP16 work takes {ratio:.0f} times INT8's on this DLA)"
-        lines.append(f"  in {other:<45}{_span(found.other_precision)} ms{slow}")
+        lines.append(f"  in {other:<45}{span(found.other_precision)} ms{slow}")
     if found.sparse:
-        lines.append(f"  {'with 2:4 sparse weights':<48}{_span(found.sparse)} ms")
+        lines.append(f"  {'with 2:4 sparse weights':<48}{span(found.sparse)} ms")
+    if found.move:
+        lines += move_text(found.move)
     return ["What if:", *lines, ""] if lines else []
 
 
-def _span(found: Range) -> str:
+def move_text(move: Move) -> list[str]:
+    """What is cheaper on the GPU, and the words for `build` that leave it there."""
+    what = f"{', '.join(move.kinds)} on the GPU, {len(move.layers)} layers"
+    before = move.after + move.gain.value
+    return [
+        f"  {what:<48}{_short(move.after)} instead of {_short(before)} ms, {span(move.gain)} ms less",
+        "  Leave them there: `dlaflow build` with",
+        "    --layer-device " + " ".join(map(quote, move.layer_devices())),
+        "  or trtexec with",
+        "    " + quote("--layerDeviceTypes=" + ",".join(move.layer_devices())),
+    ]
+
+
+def span(found: Range) -> str:
+    """A median with the ends of its interval."""
     return f"{_short(found.value)} ({_short(found.low)} to {_short(found.high)})"
 
 

@@ -73,7 +73,7 @@ class Resolver:
             return self._by_name[name]
         plain = next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name)
         layer = self._by_name.get(plain)
-        if layer is None and not _unnamed(name):
+        if layer is None and not is_unnamed(name):
             layer = self._helper(name) or self._drifted(name, kind)
         if layer is not None:
             self.lenient[name] = layer.name
@@ -87,11 +87,11 @@ class Resolver:
         """
         found: dict[str, PlacedLayer] = {}
         missing: list[str] = []
-        for part in sorted((part for part in parts_of(name) if not is_noise(part)), key=_unnamed):
+        for part in sorted((part for part in parts_of(name) if not is_noise(part)), key=is_unnamed):
             layer = self.one(part, kind)
             if layer is None:
                 missing.append(part)
-            elif not found or not _unnamed(part) or _shares_node(layer, found.values()):
+            elif not found or not is_unnamed(part) or _shares_node(layer, found.values()):
                 found[layer.name] = layer
         return list(found.values()), missing
 
@@ -112,7 +112,8 @@ class Resolver:
         return layers[-1] if layers else None
 
 
-def _unnamed(name: str) -> bool:
+def is_unnamed(name: str) -> bool:
+    """Whether a layer has no name but the number that its place in the network gave it."""
     return name.startswith("(Unnamed Layer*")
 
 

@@ -13,7 +13,7 @@ from dlaflow.observed.names import Resolver, is_noise
 from dlaflow.placement.switches import edges, switches
 from dlaflow.types import Confidence, Device, Finding, Loadable, PlacedLayer, Placement, Summary, Verdict
 
-_ENOUGH = 0.25
+ENOUGH = 0.25
 """A build of which fewer entries are found is of another model. Of 53 public builds with their own networks all entries
 are found; of DETR, exported a second time with other names for its products, half of them."""
 
@@ -119,7 +119,7 @@ def _of_dla(entry: ObservedLayer, resolver: Resolver) -> NamedEntry:
 
 def _refuse_another_model(build: ObservedBuild, predicted: Placement, named: list[NamedEntry]) -> None:
     found = [entry for entry in named if entry.layers]
-    if named and len(found) < _ENOUGH * len(named):
+    if named and len(found) < ENOUGH * len(named):
         stranger = next(entry for entry in named if not entry.layers)
         raise InputError(
             f"{build.file or 'the build'} is not of this model",

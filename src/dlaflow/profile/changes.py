@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from dlaflow.observed.build import ObservedBuild, ObservedLayer
 from dlaflow.observed.overlay import Overlay
 from dlaflow.parse.nsys import LayerRange
+from dlaflow.parse.rows import RowKind, kind_of
 from dlaflow.profile.advice import findings_of, reason_of
-from dlaflow.profile.iteration import REFORMAT, crossings_of, runs_of
+from dlaflow.profile.iteration import crossings_of, runs_of
 from dlaflow.profile.names import cause_of
 from dlaflow.types import Device, Placement
 
 _NS = 1e6
+_COPIES = frozenset({RowKind.REFORMAT, RowKind.COPY, RowKind.DLA_COPY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +58,15 @@ def _along(
         LayerRange(each.name, 0, 0, each.device, gpu_ns=int(times.get(each.name, 0) * _NS)) for _, each in working
     ]
     runs = runs_of(ranges)
-    layers: list[list[ObservedLayer]] = []
-    where: dict[str, int] = {}
-    at = 0
-    for number, run in enumerate(runs):
-        inside = working[at : at + len(run.layers)]
-        at += len(run.layers)
-        layers.append([layer for _, layer in inside])
-        if over is not None:
-            where |= {member.name: number for place, _ in inside for member in over.members[place]}
+    layers = [[layer for _, layer in group] for _, group in groupby(working, key=lambda pair: pair[1].device)]
     tensors: dict[int, list[tuple[str, int]]] = {}
-    for switch in over.placement.switches if over else ():
-        tensors.setdefault(where.get(switch.to, -1), []).append((switch.tensor, switch.bytes))
+    if over is not None:
+        number_of = [number for number, run in enumerate(runs) for _ in run.layers]
+        where = _runs_by_layer(over, [(number, place) for number, (place, _) in zip(number_of, working, strict=True)])
+        for switch in over.placement.switches:
+            # Of helper layers the files may name one side alone: what leaves a run crosses behind it at the latest.
+            begins = where[switch.to] if switch.to in where else where.get(switch.source, -1) + 1
+            tensors.setdefault(begins, []).append((switch.tensor, switch.bytes))
     return [
         DeviceChange(
             crossing.into_dla,
@@ -79,6 +79,21 @@ def _along(
         )
         for number, crossing in enumerate(crossings_of(runs))
     ]
+
+
+def _runs_by_layer(over: Overlay, entries: list[tuple[int, int]]) -> dict[str, int]:
+    """The run of each layer of the model; `entries` are (number of the run, place of the entry in the build)."""
+    where: dict[str, int] = {}
+    # A copy is named after the layer that it serves, so that it tells where that is only if nothing else does.
+    for number, place in sorted(entries, key=lambda entry: _is_copy(over.build.layers[entry[1]])):
+        for member in over.members[place]:
+            where.setdefault(member.name, number)
+    placed = over.placement.layers
+    homes = {layer.loadable: where[layer.name] for layer in placed if layer.name in where}
+    for layer in placed:
+        if layer.loadable is not None and layer.loadable in homes:
+            where.setdefault(layer.name, homes[layer.loadable])
+    return where
 
 
 def _of_graph(build: ObservedBuild, placement: Placement) -> list[DeviceChange]:
@@ -99,7 +114,7 @@ def _why(layers: list[ObservedLayer], predicted: Placement | None, *, at_end: bo
     """Why these layers are on the GPU; `at_end`: nothing runs before them, or nothing after."""
     if reason := reason_of(layers):
         return reason
-    names = [layer.name for layer in layers if not layer.name.startswith(REFORMAT)]
+    names = [layer.name for layer in layers if not _is_copy(layer)]
     served = [] if names else _served(layers)
     if not names and not served and at_end:
         return "The network's input or output is copied between its own format and the DLA's."
@@ -110,7 +125,12 @@ def _why(layers: list[ObservedLayer], predicted: Placement | None, *, at_end: bo
         return f"{findings[0].rule}: {findings[0].message}"
     if served:
         return f"On the GPU: {served[0]}, of which only the copies take time. The files do not say why."
-    return f"On the GPU: {cause_of(names) or names[0]}. The files do not say why."
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"On the GPU: {cause_of(names) or names[0] + more}. The files do not say why."
+
+
+def _is_copy(layer: ObservedLayer) -> bool:
+    return kind_of(layer.name)[0] in _COPIES
 
 
 def _served(layers: list[ObservedLayer]) -> list[str]:

@@ -25,13 +25,20 @@ from dlaflow.types import Device, Measurement, Placement
 __all__ = ["Files", "Profiled", "profile_of", "read_profile"]
 
 
+_SILENT = Note(
+    "no_placement",
+    "Where layers run is told by the log of the build (--verbose, with 2>&1), by --exportProfile, by --exportLayerInfo "
+    "with --profilingVerbosity=detailed, or by a capture.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Profiled:
     """One profile. `placement` is the build laid over the model's graph, None without the model (`predicted`).
 
     `onnx_nodes` maps a layer of the engine to the ONNX nodes behind it, empty without the model; `lenient` are printed
     names that no layer bears as they stand, with the layers taken for them. `outcome` says whether the run worked and,
-    if not, why: unknown without a log.
+    if not, why: unknown without a log. `changes` are the changes of device in order.
     """
 
     name: str
@@ -44,12 +51,12 @@ class Profiled:
     capture: CaptureSummary | None
     hardware: tuple[HardwareTask, ...]
     top: tuple[TopLayer, ...]
-    changes: tuple[DeviceChange, ...]
     advice: tuple[Advice, ...]
     notes: tuple[Note, ...]
     onnx_nodes: dict[str, list[str]]
     lenient: tuple[tuple[str, str], ...] = ()
     outcome: Outcome = field(default_factory=Outcome)
+    changes: tuple[DeviceChange, ...] = ()
 
 
 def read_profile(files: Files, predicted: Placement | None = None) -> Profiled:
@@ -87,7 +94,7 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         top=tuple(_top(breakdown, evidence.capture)),
         changes=tuple(changes_of(measured, costs, over, predicted)) if measured else (),
         advice=tuple(advise(in_order, run, times, predicted)),
-        notes=tuple(_notes(evidence, breakdown)),
+        notes=(*_notes(evidence, breakdown), *([_SILENT] if _is_silent(evidence, measured) else [])),
         onnx_nodes=_onnx_nodes(over) if over else {},
         lenient=tuple(sorted(over.lenient.items())) if over else (),
         outcome=evidence.outcome,
@@ -123,7 +130,7 @@ def _onnx_nodes(over: Overlay) -> dict[str, list[str]]:
 
 
 def _top(breakdown: Breakdown | None, capture: CaptureSummary | None) -> list[TopLayer]:
-    if capture is not None and capture.windows and capture.span_ms is not None:
+    if capture is not None and capture.layer_times and capture.span_ms is not None:
         total = capture.span_ms.mean or 1.0
         found = [
             TopLayer(window.name, "DLA", window.ms.mean, window.ms.mean / total)
@@ -292,6 +299,11 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
         if capture.irregular:
             notes.append(Note("irregular", f"{capture.irregular} inferences differ from the usual one."))
     return notes
+
+
+def _is_silent(evidence: Evidence, measured: ObservedBuild | None) -> bool:
+    """Whether nothing tells where layers ran, and no other note says how to learn it."""
+    return measured is None and evidence.capture is None and evidence.outcome.state != "failed"
 
 
 def _silent(capture: CaptureSummary) -> list[str]:

@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
+from dlaflow.quantize.feed import Batch, Samples
 from dlaflow.types import Measurement
 
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: 95% lie between minus and plus this."""
 
 
 class Runner(Protocol):
     """What can be evaluated: onnxruntime here, TensorRT on a board."""
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's first output for float32 [n, C, H, W]."""
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """The network's first output for a batch."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +74,16 @@ class Accuracy:
 def wilson(successes: int, total: int) -> tuple[float, float]:
     """The 95% interval of a proportion (E. B. Wilson, 1927): right also near 0 and 1, where the normal one is not."""
     share = successes / total
-    z2 = _Z95**2
+    z2 = Z95**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    half = Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-class Images(Protocol):
-    """Images, ready for the network: an array, or anything that reads them when they are cut out."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
-        """float32 [n, C, H, W] of the part."""
-
-
 def evaluate(
-    runner: Runner, images: Images, labels: NDArray[np.int64], batch_size: int = 100, progress: Progress = silent
+    runner: Runner, images: Samples, labels: NDArray[np.int64], batch_size: int = 100, progress: Progress = silent
 ) -> Accuracy:
-    """Run all `images`, float32 [n, C, H, W] as the model expects them (an array will do), against `labels`, int64 [n].
+    """Run all `images`, as the model expects them (an array will do), against `labels`, int64 [n].
 
     Raises InputError when the numbers of images and labels differ, there are none, or the output has no class axis.
     """
@@ -123,7 +115,7 @@ def classes(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
             "the model's output cannot be read as classes",
             expected=f"[{count}, classes]",
             received=list(scores.shape),
-            then="`dlaflow evaluate` measures classifiers; take the output that holds the class scores.",
+            then="Any other model than a classifier is compared with its float version, on images without labels.",
         )
     best: NDArray[np.int64] = np.argmax(flat, axis=1).astype(np.int64)
     return best

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.calibration import LEVELS
+from dlaflow.quantize.feed import Batch
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.methods import entropy, minmax, mse, percentile
 from dlaflow.quantize.model import Graph, add_constant
@@ -62,7 +63,7 @@ def proposals(histogram: Histogram) -> list[Proposal]:
 def best_proposals(
     graph: Graph,
     proposed: Mapping[str, Sequence[Proposal]],
-    batches: Iterable[NDArray[np.float32]],
+    batches: Iterable[Batch],
     progress: Progress = silent,
 ) -> dict[str, Proposal]:
     """For each tensor the proposal with the least squared error behind the next layers, over `batches`."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
@@ -15,6 +14,7 @@ from dlaflow.progress import Progress, silent
 from dlaflow.quantize import auto
 from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig, TensorScale
 from dlaflow.quantize.checkpoint import Checkpoint, RunningFingerprint, State, key_of, skip
+from dlaflow.quantize.feed import Batch
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.methods import AUTO, METHODS, percentile
 from dlaflow.quantize.model import QUANTISED, Graph, for_qdq, index
@@ -24,8 +24,8 @@ from dlaflow.quantize.plan import Plan, plan
 _FLOAT16 = 10
 """onnx.TensorProto.FLOAT16."""
 
-Batches = Callable[[], Iterable[NDArray[np.float32]]]
-"""Called for each pass over the images; yields float32 [n, C, H, W], normalised as the model expects."""
+Batches = Callable[[], Iterable[Batch]]
+"""Called for each pass over the images; yields [n, C, H, W] as the model expects it, or a Feed for several inputs."""
 
 
 def calibrate(
@@ -73,7 +73,7 @@ def _observe(
     observer: Observer, batches: Batches, config: CalibrationConfig, checkpoint: Checkpoint, progress: Progress
 ) -> State:
     """Count all images, going on from the checkpoint where one fits."""
-    remaining: Iterator[NDArray[np.float32]] | None = None
+    remaining: Iterator[Batch] | None = None
     running, images = RunningFingerprint(), 0
     state = checkpoint.read([histogram.name for histogram in observer.histograms])
     if state is not None:
@@ -100,7 +100,7 @@ def _observe(
     return State(images, running.value, observer.histograms)
 
 
-def limited(batches: Iterable[NDArray[np.float32]], images: int | None) -> Iterator[NDArray[np.float32]]:
+def limited(batches: Iterable[Batch], images: int | None) -> Iterator[Batch]:
     """At most `images` images; the last batch is cut."""
     left = images
     for batch in batches:
@@ -122,9 +122,7 @@ def choose(histogram: Histogram, config: CalibrationConfig) -> TensorScale:
     return _scale(histogram, threshold, config.method)
 
 
-def _auto(
-    graph: Graph, seen: State, batches: Iterable[NDArray[np.float32]], progress: Progress
-) -> dict[str, TensorScale]:
+def _auto(graph: Graph, seen: State, batches: Iterable[Batch], progress: Progress) -> dict[str, TensorScale]:
     best = auto.best_proposals(graph, {item.name: auto.proposals(item) for item in seen.histograms}, batches, progress)
     nothing = auto.Proposal("none", 0.0)
     found = [(histogram, best.get(histogram.name, nothing)) for histogram in seen.histograms]

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dlaflow.files import at_once, once_written, write_atomic
+from dlaflow.quantize.feed import Batch, Feed
 from dlaflow.quantize.histogram import BINS, Histogram
 
 _VERSION = 1
@@ -30,10 +30,12 @@ class RunningFingerprint:
 
     value: str = ""
 
-    def add(self, batch: NDArray[np.float32]) -> None:
+    def add(self, batch: Batch) -> None:
         """Take in one batch."""
-        own = hashlib.sha256(np.ascontiguousarray(batch).data).digest()
-        self.value = hashlib.sha256(self.value.encode() + own).hexdigest()
+        own = hashlib.sha256()
+        for array in batch.arrays.values() if isinstance(batch, Feed) else [batch]:
+            own.update(np.ascontiguousarray(array).data)
+        self.value = hashlib.sha256(self.value.encode() + own.digest()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def key_of(model_sha256: str, names: Sequence[str]) -> str:
     return hashlib.sha256("\n".join([str(_VERSION), str(BINS), model_sha256, *names]).encode()).hexdigest()
 
 
-def skip(batches: Iterable[NDArray[np.float32]], state: State) -> Iterator[NDArray[np.float32]] | None:
+def skip(batches: Iterable[Batch], state: State) -> Iterator[Batch] | None:
     """The batches behind those of `state`; None when they do not begin with the very same images."""
     remaining = iter(batches)
     running = RunningFingerprint()

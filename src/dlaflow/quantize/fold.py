@@ -49,7 +49,10 @@ def fold_batch_norm(model: onnx.ModelProto) -> int:
 
 def _fold(graph: Graph, norm: onnx.NodeProto) -> bool:
     conv = graph.producer.get(norm.input[0])
-    if conv is None or conv.op_type != "Conv" or len(graph.consumers[norm.input[0]]) != 1:
+    if conv is None or conv.op_type not in {"Conv", "ConvTranspose"} or len(graph.consumers[norm.input[0]]) != 1:
+        return False
+    axis = 0 if conv.op_type == "Conv" else 1
+    if axis and any(attribute.name == "group" and attribute.i != 1 for attribute in conv.attribute):
         return False
     if norm.input[0] in graph.outputs or any(norm.output[1:]):
         return False
@@ -60,7 +63,7 @@ def _fold(graph: Graph, norm: onnx.NodeProto) -> bool:
     epsilon = next((attribute.f for attribute in norm.attribute if attribute.name == "epsilon"), DEFAULT_EPSILON)
     stem, bias = norm.output[0], operands[1] if len(operands) > 1 else None
     names = [f"{stem}.folded_weight", f"{stem}.folded_bias"]
-    for name, value in zip(names, folded(operands[0], bias, affine_of(statistics, epsilon)), strict=True):
+    for name, value in zip(names, folded(operands[0], bias, affine_of(statistics, epsilon), axis), strict=True):
         add_constant(graph.proto, name, value.astype(np.float32))
     conv.input[1:] = names
     conv.output[0] = stem

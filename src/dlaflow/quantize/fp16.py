@@ -19,7 +19,18 @@ from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
 from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
-from dlaflow.quantize.model import HALF_SCALES, QDQ, QUANTISED, for_qdq, has_graph, has_qdq, index, opset_of
+from dlaflow.quantize.fold import fold_batch_norm
+from dlaflow.quantize.model import (
+    HALF_SCALES,
+    QDQ,
+    QUANTISED,
+    drop_unused_constants,
+    for_qdq,
+    has_graph,
+    has_qdq,
+    index,
+    opset_of,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -50,6 +61,9 @@ def fp16_model(model: onnx.ModelProto, io_types: IoTypes = "float32") -> onnx.Mo
     _refuse(model.graph)
     if has_qdq(model):
         model = for_qdq(model, HALF_SCALES)
+    if _norms_overflow(model):
+        fold_batch_norm(model)
+        drop_unused_constants(model)
     graph = model.graph
     wide, exact = _wide_ends(graph) if io_types == "float32" else (set[str](), set[str]())
     types = index(model).types
@@ -73,6 +87,14 @@ def fp16_model(model: onnx.ModelProto, io_types: IoTypes = "float32") -> onnx.Mo
         if value.type.tensor_type.elem_type == _FLOAT and value.name not in stored:
             value.type.tensor_type.elem_type = _FLOAT16
     return model
+
+
+def _norms_overflow(model: onnx.ModelProto) -> bool:
+    """Whether a normalization holds statistics that float16 cannot: folded into its convolution they fit."""
+    norms = [node for node in model.graph.node if node.op_type == "BatchNormalization"]
+    graph = index(model) if norms else None
+    values = [graph.value(name) for node in norms for name in node.input[1:5]] if graph else []
+    return any(value is not None and np.abs(value).max(initial=0) > _LARGEST for value in values)
 
 
 def _wide_ends(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:

@@ -6,15 +6,17 @@ than one batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.errors import InputError, UsageError, require
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError, require
+from dlaflow.quantize.feed import Batch, Feed, only_array
 from dlaflow.reading import PIXELS, open_regular
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("nchw", "nhwc")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
+
+VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP", "TIFF")
 """Pillow's names of what `SUFFIXES` stand for."""
@@ -33,11 +37,11 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
-        """float32 [n, ...] of the part."""
+    def __getitem__(self, part: slice, /) -> Batch:
+        """[n, ...] of the part, or a Feed of several inputs."""
 
-    def only(self, part: slice, /) -> Images:
-        """The images of `part` alone; nothing is read."""
+    def only(self, which: slice | NDArray[np.int64], /) -> Images:
+        """The images of a part or of these places alone; nothing is read."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Preparation:
 
     `mean` and `std` are per channel, of pixels in 0..1; `layout` is that of the network's input; `size` its height and
     width (None: open). `resize` is the length of the shorter side before a centred cut to `size`, or an exact height
-    and width; None takes images as they are.
+    and width; None takes images as they are. An input of whole numbers (`dtype`) gets the pixels as they are.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -54,18 +58,30 @@ class Preparation:
     layout: str = "nchw"
     size: tuple[int, int] | None = None
     resize: int | tuple[int, int] | None = None
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise UsageError("unknown layout", expected=" or ".join(LAYOUTS), received=repr(self.layout))
         if not all(deviation > 0 for deviation in self.std):
             raise UsageError("a standard deviation must be positive", expected="above 0", received=self.std)
+        if self._whole and (self.mean, self.std) != ((0.0,), (1.0,)):
+            raise UsageError(
+                f"an input of {self.dtype} takes pixels as they are", expected="no --mean and --std", received=self.mean
+            )
 
-    def normalised(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+    @property
+    def _whole(self) -> bool:
+        """Whether the input takes whole numbers."""
+        return np.dtype(self.dtype).kind != "f"
+
+    def normalised(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
         """Pixels [n, ...] in the network's layout: uint8 becomes 0..1, then (x - mean) / std for each channel.
 
         Raises InputError when mean and std do not fit the channels.
         """
+        if self._whole:
+            return pixels
         with np.errstate(over="ignore"):  # what does not fit is infinite, which is told as such
             values = pixels.astype(np.float32)
         if pixels.dtype == np.uint8:
@@ -94,12 +110,12 @@ class ImageArray:
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
+    def __getitem__(self, part: slice, /) -> NDArray[np.generic]:
         return self.preparation.normalised(np.asarray(self.pixels[self.order[part]]))
 
-    def only(self, part: slice, /) -> ImageArray:
-        """The images of `part` alone; nothing is read."""
-        return replace(self, order=self.order[part])
+    def only(self, which: slice | NDArray[np.int64], /) -> ImageArray:
+        """The images of a part or of these places alone; nothing is read."""
+        return replace(self, order=self.order[which])
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,31 +132,18 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
-        pixels = [self._read(path) for path in self.paths[part]]
-        wanted = pixels[0].shape
-        for path, image in zip(self.paths[part], pixels, strict=True):
-            if image.shape != wanted:
-                raise InputError(
-                    f"{path} has another size than the images before it",
-                    expected=f"{wanted[1]}x{wanted[0]} pixels",
-                    received=f"{image.shape[1]}x{image.shape[0]}",
-                    then="Bring all images to one size with --resize.",
-                )
-        stacked = np.stack(pixels)
-        return self.preparation.normalised(
-            stacked.transpose(0, 3, 1, 2) if self.preparation.layout == "nchw" else stacked
-        )
+    def __getitem__(self, part: slice, /) -> NDArray[np.generic]:
+        return stacked([(str(path), self._read(path)) for path in self.paths[part]], self.preparation, self.channels)
 
-    def only(self, part: slice, /) -> ImageFiles:
-        """The images of `part` alone; nothing is read."""
-        return replace(self, paths=self.paths[part])
+    def only(self, which: slice | NDArray[np.int64], /) -> ImageFiles:
+        """The images of a part or of these places alone; nothing is read."""
+        return replace(self, paths=[self.paths[place] for place in np.arange(len(self.paths))[which]])
 
-    def _read(self, path: Path) -> NDArray[np.uint8]:
+    def _read(self, path: Path) -> Image:
         try:
             with open_regular(path) as content, _opened(content) as file:
                 PIXELS.check(file.width * file.height, path)
-                image = _resized(file.convert("RGB" if self.channels == 3 else "L"), self.preparation)
+                return _resized(file.convert("RGB" if self.channels == 3 else "L"), self.preparation)
         except InputError:
             raise
         except Exception as error:  # what Pillow's decoders raise for damaged files shares no base
@@ -148,15 +151,125 @@ class ImageFiles:
             raise InputError(
                 f"{path} cannot be read as an image", received=reason, then="Remove or repair it."
             ) from None
-        size = self.preparation.size
+
+
+class Video:
+    """The frames of a video by their numbers; those that rise are decoded in one go."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._next = 0
+        self._frames: Iterator[NDArray[np.uint8]] = decoded(path)
+
+    def frame(self, number: int) -> Image:
+        """One frame. Raises InputError for a video that ends before it or cannot be read."""
+        from PIL import Image as images
+
+        if number < self._next:
+            self._next, self._frames = 0, decoded(self.path)
+        for pixels in self._frames:
+            self._next += 1
+            if self._next > number:
+                return images.fromarray(pixels)
+        raise InputError(f"{self.path} ends early", expected=f"frame {number}", received=f"{self._next} frames")
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrames:
+    """Some frames of a video. Reading raises InputError as `Video` does, and for a size that does not fit."""
+
+    video: Video
+    frames: NDArray[np.int64] = field(repr=False)
+    preparation: Preparation
+    channels: int = 3
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.generic]:
+        named = []
+        for number in self.frames[part].tolist():
+            image = self.video.frame(number).convert("RGB" if self.channels == 3 else "L")
+            named.append((f"frame {number} of {self.video.path}", _resized(image, self.preparation)))
+        return stacked(named, self.preparation, self.channels)
+
+    def only(self, which: slice | NDArray[np.int64], /) -> VideoFrames:
+        """The frames of a part or of these places alone; nothing is read."""
+        return replace(self, frames=self.frames[which])
+
+
+@dataclass(frozen=True, eq=False)
+class InputImages:
+    """Images of several inputs that belong together, one sequence an input, all of the same length."""
+
+    inputs: Mapping[str, Images]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, part: slice, /) -> Feed:
+        return Feed({name: only_array(images[part]) for name, images in self.inputs.items()})
+
+    def only(self, which: slice | NDArray[np.int64], /) -> InputImages:
+        """The images of a part or of these places alone; nothing is read."""
+        return InputImages({name: images.only(which) for name, images in self.inputs.items()})
+
+
+def stacked(images: Sequence[tuple[str, Image]], preparation: Preparation, channels: int) -> NDArray[np.generic]:
+    """Named images of one size as a batch in the network's layout.
+
+    Raises InputError for sizes that differ or do not fit the network.
+    """
+    first = images[0][1].size
+    for name, image in images:
+        size = preparation.size
         if size and (image.height, image.width) != size:
             raise InputError(
-                f"{path} does not fit the network",
+                f"{name} does not fit the network",
                 expected=f"{size[1]}x{size[0]} pixels",
                 received=f"{image.width}x{image.height}",
                 then=f"Add --resize {min(size)}, or --resize {size[1]}x{size[0]} to ignore the aspect ratio.",
             )
-        return np.asarray(image).reshape(image.height, image.width, self.channels)
+        if image.size != first:
+            raise InputError(
+                f"{name} has another size than the images before it",
+                expected=f"{first[0]}x{first[1]} pixels",
+                received=f"{image.width}x{image.height}",
+                then="Bring all images to one size with --resize.",
+            )
+    pixels = np.stack([np.asarray(image).reshape(image.height, image.width, channels) for _, image in images])
+    return preparation.normalised(pixels.transpose(0, 3, 1, 2) if preparation.layout == "nchw" else pixels)
+
+
+def decoded(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """The frames of a video, RGB uint8 [H, W, 3], by PyAV or OpenCV.
+
+    Raises InputError for what is no video, EnvironmentLacksError where neither is installed.
+    """
+    if find_spec("av") is not None:
+        import av
+
+        try:
+            with av.open(str(path.absolute())) as container:
+                for frame in container.decode(video=0):
+                    PIXELS.check(frame.width * frame.height, path)
+                    yield np.asarray(frame.to_ndarray(format="rgb24"))
+        except (av.FFmpegError, IndexError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as a video", received=" ".join(str(error).split())[:200]) from None
+        return
+    if find_spec("cv2") is None:
+        raise EnvironmentLacksError("reading a video needs PyAV or OpenCV", then="Install it with: pip install av")
+    import cv2
+
+    capture = cv2.VideoCapture(str(path.absolute()))
+    try:
+        PIXELS.check(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), path)
+        if not capture.isOpened():
+            raise InputError(f"{path} cannot be read as a video", received="nothing that OpenCV decodes")
+        while (read := capture.read())[0]:
+            yield np.asarray(read[1][:, :, ::-1], np.uint8)
+    finally:
+        capture.release()
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -198,10 +311,15 @@ def balanced(labels: NDArray[np.int64] | None, available: int, count: int | None
     return shuffled[: available if count is None else count]
 
 
-def in_batches(images: Images, size: int) -> Iterator[NDArray[np.float32]]:
+def in_batches(images: Images, size: int) -> Iterator[Batch]:
     """All images, `size` at a time."""
     for start in range(0, len(images), size):
         yield images[start : start + size]
+
+
+def float_batches(images: Images, size: int) -> Iterator[NDArray[np.float32]]:
+    """The same for what takes one float input alone."""
+    return (np.asarray(only_array(batch), np.float32) for batch in in_batches(images, size))
 
 
 def _opened(content: BinaryIO) -> ImageFile:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from dlaflow.errors import InputError
 from dlaflow.graph.inference import infer_shapes
+from dlaflow.graph.inline import all_nodes
 from dlaflow.graph.inputs import dims_of, fed_inputs
 from dlaflow.graph.load import stored_tensors, without_weights
+from dlaflow.quantize.feed import NetworkInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,9 +129,12 @@ def _types_and_ranks(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, 
     return types, {value.name: len(dims) for value in values if (dims := dims_of(value)) is not None}
 
 
-def drop_unused_initializers(model: onnx.ModelProto) -> None:
+def drop_unused_constants(model: onnx.ModelProto) -> None:
     """Remove the weights that no node reads any more, also from the inputs, where older files list them too."""
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    used = {name for node, _ in all_nodes(model.graph.node) for name in node.input}
+    used |= {value.name for value in model.graph.output}
+    for node in [each for each in model.graph.node if each.op_type == "Constant" and each.output[0] not in used]:
+        model.graph.node.remove(node)
     dropped = {tensor.name for tensor in model.graph.initializer} - used
     for listed in (model.graph.initializer, model.graph.input):
         for place in reversed(range(len(listed))):
@@ -137,12 +142,21 @@ def drop_unused_initializers(model: onnx.ModelProto) -> None:
                 del listed[place]
 
 
-def input_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
-    """The dimensions of the first input behind the batch; None for open ones."""
-    inputs = fed_inputs(model.graph)
-    if not inputs:
+def network_inputs(model: onnx.ModelProto) -> tuple[NetworkInput, ...]:
+    """What has to be fed. Raises InputError for a model without inputs, or with one that is no tensor of numbers."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    found = []
+    for value in fed_inputs(model.graph):
+        dims = dims_of(value) or ()
+        try:
+            dtype = tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        except KeyError:
+            raise InputError(f"input {value.name!r} cannot be fed", expected="a tensor of numbers") from None
+        found.append(NetworkInput(value.name, dims[1:], dtype.name, dims[0] if dims else None))
+    if not found:
         raise InputError("the model has no input", expected="one float32 input")
-    return (dims_of(inputs[0]) or ())[1:]
+    return tuple(found)
 
 
 def for_qdq(model: onnx.ModelProto, opset: int = _OPSET) -> onnx.ModelProto:

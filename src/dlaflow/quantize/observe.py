@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
+from dlaflow.quantize.feed import Batch, Feed, by_name
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.session import Session, SessionOptions, available_cores
 
@@ -46,25 +47,27 @@ class Observer:
         self._runner = Session(model, SessionOptions(spin=False))
         model.Clear()
         self._workers = ThreadPoolExecutor(max_workers=available_cores())
-        self._image: tuple[int, ...] = ()
+        self._image: tuple[tuple[int, ...], ...] = ()
         self._count = 0
         self._buffers: Activations = []
         self._shapes_vary = False
 
-    def add(self, batch: NDArray[np.float32]) -> None:
-        """Count one batch, float32 [n, ...].
+    def add(self, batch: Batch) -> None:
+        """Count one batch.
 
         Raises InputError for activations that are not finite and for a batch that the model cannot take.
         """
         for images in self._slices(batch):
             values = self._values(images)
             pairs = [(self.histograms[index], value) for index, value in zip(self._computed, values, strict=True)]
-            pairs += [(self.histograms[index], images) for index in self._inputs]
+            fed = by_name(images, self._runner.inputs)
+            inputs = [self.histograms[index] for index in self._inputs]
+            pairs += [(histogram, np.asarray(fed[histogram.name], np.float32)) for histogram in inputs]
             pairs.sort(key=lambda pair: -pair[1].size)
             for done in [self._workers.submit(histogram.add, value) for histogram, value in pairs]:
                 done.result()
 
-    def _values(self, images: NDArray[np.float32]) -> Activations:
+    def _values(self, images: Batch) -> Activations:
         """The observed activations of one slice. A full slice tells the shapes of the buffers for those after it:
 
         not every tensor grows with the number of images (anchors and means do not). Where shapes depend on the values
@@ -87,7 +90,7 @@ class Observer:
         """Stop the workers."""
         self._workers.shutdown(cancel_futures=True)
 
-    def _slices(self, batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    def _slices(self, batch: Batch) -> Iterator[Batch]:
         """Cut a batch into slices of what the budget allows, which the first image tells."""
         start = 0
         while start < len(batch):
@@ -95,11 +98,13 @@ class Observer:
             yield batch[start : start + step]
             start += step
 
-    def _images_a_slice(self, batch: NDArray[np.float32]) -> int:
-        if self._image == batch.shape[1:]:
+    def _images_a_slice(self, batch: Batch) -> int:
+        arrays = batch.arrays.values() if isinstance(batch, Feed) else [batch]
+        image = tuple(array.shape[1:] for array in arrays)
+        if self._image == image:
             return self._count
         needed = 4 * sum(value.size for value in self._runner.run_all(batch[:1]))
-        self._image = batch.shape[1:]
+        self._image = image
         self._count = max(1, min(len(batch), _BUDGET // max(needed, 1)))
         self._buffers = []
         return self._count

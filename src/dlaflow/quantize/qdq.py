@@ -26,7 +26,7 @@ from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.calibration import LEVELS, Calibration
 from dlaflow.quantize.fold import fold_batch_norm
 from dlaflow.quantize.fp16 import IoTypes, fp16_model
-from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, for_qdq, has_qdq, index
+from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_constants, for_qdq, has_qdq, index
 from dlaflow.quantize.numerics import FP16_OPS
 from dlaflow.quantize.plan import LINEAR, only_float
 
@@ -110,7 +110,7 @@ def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Col
             pairs.quantise_weight(node)
     pairs.quantise_activations(scales)
     pairs.apply()
-    drop_unused_initializers(model)
+    drop_unused_constants(model)
     return model
 
 

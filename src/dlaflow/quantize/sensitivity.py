@@ -8,9 +8,10 @@ below the limit. The search measures the network itself, so that interactions be
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, Task, silent
+from dlaflow.quantize.accuracy import classes
+from dlaflow.quantize.agreement import Tally, forms_of
 from dlaflow.quantize.calibration import Calibration
 from dlaflow.quantize.images import Images, in_batches
 from dlaflow.quantize.numerics import as_on_dla
@@ -26,12 +29,16 @@ from dlaflow.quantize.plan import LINEAR
 from dlaflow.quantize.qdq import qdq_model
 from dlaflow.quantize.session import Session
 
+if TYPE_CHECKING:
+    import onnx
+
 
 @dataclass(frozen=True, slots=True)
 class LayerDamage:
-    """What INT8 in this layer alone does. `error` is the relative squared error of the network's output.
+    """What INT8 in this layer alone does. `error` is the relative squared error of the network's outputs, their mean.
 
-    `agreement` is the share, 0..1, of images that keep their class; `top1` the accuracy, None without labels.
+    `agreement` is the share, 0..1, of images (or positions) that keep their class, the mean over the outputs that hold
+    classes; where none does, the mean cosine. `top1` is the accuracy, None without labels.
     """
 
     node: str
@@ -80,21 +87,24 @@ def rank(
     nodes = [node for node in held.proto.graph.node if node.op_type in LINEAR]
     if not nodes or not len(sample.images):
         raise InputError("nothing to compare", expected="layers with weights, and images", received=str(held.path))
+    names = [node.name for node in nodes]
+
+    def quantised(float_nodes: Collection[str], scales: Calibration) -> onnx.ModelProto:
+        return as_on_dla(qdq_model(held.whole(), scales, float_nodes))
+
     with progress("sensitivity", None, "runs of the network") as task:
-        meter = _Meter(held, calibration, sample, task)
-        reference = meter.scores(None)
-        names = [node.name for node in nodes]
+        meter = Meter(held.whole(), sample, task)
         damage = []
         for node in nodes:
-            scores = meter.scores([name for name in names if name != node.name], only=node.name)
-            damage.append(LayerDamage(node.name, node.op_type, *meter.compare(scores, reference)))
+            alone = _around(held.proto, calibration, node.name)
+            found = meter.damage(quantised([name for name in names if name != node.name], alone))
+            damage.append(LayerDamage(node.name, node.op_type, found.error, found.agreement, found.top1))
         damage.sort(key=lambda item: -item.error)
         order = [item.node for item in damage]
-        base = meter.share(reference, reference)
 
         @cache
         def drop(count: int) -> float:
-            return 100 * (base - meter.share(meter.scores(order[:count]), reference))
+            return meter.drop(meter.damage(quantised(order[:count], calibration)))
 
         count = 0 if drop(0) <= max_drop else _shortest(len(order), drop, max_drop)
         return Sensitivity(tuple(damage), tuple(order[:count]), drop(count), drop(0), max_drop, len(sample.images))
@@ -112,55 +122,73 @@ def _shortest(total: int, drop: Callable[[int], float], limit: float) -> int:
     return high
 
 
-def _one_row_each(batch: NDArray[np.float32], output: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The output as [n, values]; recognisers that put time first have no row an image."""
-    if output.ndim < 1 or len(output) != len(batch) or not output.size:
-        raise InputError(
-            "the model's output cannot be compared image by image",
-            expected=f"[{len(batch)}, ...] for {len(batch)} images",
-            received=list(output.shape),
-            then="Take an output whose first axis is the batch.",
-        )
-    return output.reshape(len(output), -1)
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What a quantised network does to the outputs, in the measures of `LayerDamage`."""
+
+    error: float
+    agreement: float
+    top1: float | None
 
 
-class _Meter:
-    """Runs versions of the network over the same images."""
+class Meter:
+    """Runs versions of a network over the same images, beside `exact`, which is consumed.
 
-    def __init__(self, model: Model, calibration: Calibration, sample: Sample, task: Task) -> None:
-        self._model = model
-        self._calibration = calibration
+    Raises InputError for outputs that cannot be compared, and with labels for a first output that holds no classes.
+    """
+
+    def __init__(self, exact: onnx.ModelProto, sample: Sample, task: Task) -> None:
         self._sample = sample
         self._task = task
+        self._forms = list(forms_of(exact).values())
+        self._step = sample.batch
+        self._exact = self._outputs(exact)
+        right = sum(self._right(batch, values[0]) for batch, values in enumerate(self._exact))
+        self.top1 = self._share(right)
+        """The accuracy of the exact network, None without labels."""
 
-    def scores(self, float_nodes: Collection[str] | None, only: str = "") -> NDArray[np.float32]:
-        """The outputs, [n, values]; None: the float32 network; `only`: no tensor besides those of that node."""
-        proto = self._model.whole()
-        if float_nodes is not None:
-            calibration = self._around(only) if only else self._calibration
-            proto = as_on_dla(qdq_model(proto, calibration, float_nodes))
+    def damage(self, model: onnx.ModelProto) -> Damage:
+        """What `model` does to the outputs; it is consumed."""
+        tallies = [Tally(form) for form in self._forms]
+        right = 0
+        for batch, (values, exact) in enumerate(zip(self._outputs(model), self._exact, strict=True)):
+            for tally, ours, theirs in zip(tallies, exact, values, strict=True):
+                tally.add(ours, theirs, self._count(batch))
+            right += self._right(batch, values[0])
+        found = [tally.result() for tally in tallies]
+        same = [each.same.value for each in found if each.same] or [each.cosine.value for each in found]
+        error = float(np.mean([each.relative_error.value**2 for each in found]))
+        return Damage(error, float(np.mean(same)), self._share(right))
+
+    def drop(self, damage: Damage) -> float:
+        """The loss in points: of top-1 where labels exist, else of agreement."""
+        lost = 1 - damage.agreement if damage.top1 is None or self.top1 is None else self.top1 - damage.top1
+        return 100 * lost
+
+    def _outputs(self, proto: onnx.ModelProto) -> list[list[NDArray[np.float32]]]:
         runner = Session(proto)
         proto.Clear()
-        found = [
-            _one_row_each(batch, runner.run(batch)) for batch in in_batches(self._sample.images, self._sample.batch)
-        ]
+        self._step = min(self._sample.batch, runner.batch or self._sample.batch)
+        found = [runner.run_all(batch) for batch in in_batches(self._sample.images, self._step)]
         self._task.advance()
-        return np.concatenate(found)
+        return found
 
-    def compare(self, scores: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[float, float, float | None]:
-        """Relative squared error, agreement, top-1."""
-        power = float(np.mean(np.square(reference, dtype=np.float64))) or 1.0
-        error = float(np.mean(np.square(scores - reference, dtype=np.float64))) / power
-        agreement = float(np.mean(scores.argmax(axis=1) == reference.argmax(axis=1)))
-        return error, agreement, None if self._sample.labels is None else self.share(scores, reference)
+    def _count(self, batch: int) -> int:
+        return min(self._step, len(self._sample.images) - batch * self._step)
 
-    def share(self, scores: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-        """Top-1, or agreement with the reference where there are no labels."""
-        right = reference.argmax(axis=1) if self._sample.labels is None else self._sample.labels
-        return float(np.mean(scores.argmax(axis=1) == right))
+    def _right(self, batch: int, scores: NDArray[np.float32]) -> int:
+        """How many of a batch have the right class; 0 without labels."""
+        if self._sample.labels is None:
+            return 0
+        part = self._sample.labels[batch * self._step :][: self._count(batch)]
+        return int(np.sum(classes(scores, len(part)) == part))
 
-    def _around(self, node_name: str) -> Calibration:
-        node = next(node for node in self._model.proto.graph.node if node.name == node_name)
-        touched = {*node.input, *node.output}
-        tensors = tuple(tensor for tensor in self._calibration.tensors if tensor.name in touched)
-        return Calibration(tensors, self._calibration.method, self._calibration.images, "", "")
+    def _share(self, right: int) -> float | None:
+        return None if self._sample.labels is None else right / len(self._sample.images)
+
+
+def _around(model: onnx.ModelProto, calibration: Calibration, node_name: str) -> Calibration:
+    """The scales of the tensors that one node touches."""
+    node = next(node for node in model.graph.node if node.name == node_name)
+    touched = {*node.input, *node.output}
+    return replace(calibration, tensors=tuple(each for each in calibration.tensors if each.name in touched))

@@ -19,6 +19,7 @@ from dlaflow.graph.bounds import check_growth, largest_made
 from dlaflow.graph.fold import fold
 from dlaflow.graph.load import load_model
 from dlaflow.graph.wire import KEEP_BYTES
+from dlaflow.quantize.feed import Batch, NetworkInput, by_name
 from dlaflow.reading import RUN_BYTES
 
 if TYPE_CHECKING:
@@ -50,48 +51,48 @@ class SessionOptions:
 class Session:
     """One model, ready to run.
 
-    `input_name` is the network's only input, `batch` its fixed batch (None: any), `shape` the input without the batch
-    (None for dimensions that are open).
+    `inputs` are the network's, `batch` their fixed batch (None: any); `input_name` and `shape` are those of the first
+    input, without the batch (None for dimensions that are open).
 
-    Raises InputError when the model cannot be read or has several inputs, EnvironmentLacksError without onnxruntime.
+    Raises InputError when the model cannot be read or an input is no tensor of numbers, EnvironmentLacksError without
+    onnxruntime.
     """
 
     def __init__(self, model: str | Path | onnx.ModelProto, options: SessionOptions | None = None) -> None:
         session = open_session(model, options or SessionOptions())
-        inputs = session.get_inputs()
-        dtype = dtype_of(inputs[0].type) if len(inputs) == 1 else None
-        if dtype is None or dtype.kind != "f":
+        given = session.get_inputs()
+        if not given or any(dtype_of(value.type) is None for value in given):
             raise InputError(
                 "the model's inputs cannot be fed with images",
-                expected="one input of a float type",
-                received=", ".join(f"{value.name} {value.type}" for value in inputs) or "no input",
+                expected="inputs of numbers",
+                received=", ".join(f"{value.name} {value.type}" for value in given) or "no input",
                 then="Export the part of the model that takes the image.",
             )
         self._session = session
-        self._dtype = dtype
-        self.input_name: str = inputs[0].name
+        self.inputs: tuple[NetworkInput, ...] = tuple(map(_network_input, given))
+        self.input_name: str = self.inputs[0].name
         self.output_names: list[str] = [value.name for value in session.get_outputs()]
-        dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in inputs[0].shape]
-        self.batch: int | None = dims[0] if dims else None
-        self.shape: tuple[int | None, ...] = tuple(dims[1:])
+        self.batch: int | None = next((each.batch for each in self.inputs if each.batch), None)
+        self.shape: tuple[int | None, ...] = self.inputs[0].shape
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The first output for float32 [n, ...] of any length; a fixed batch is cut and filled up as needed."""
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """The first output for a batch of any length; a fixed batch is cut and filled up as needed."""
         step = self.batch or len(batch)
         pieces = [
             self._run(batch[start : start + step], self.output_names[:1])[0] for start in range(0, len(batch), step)
         ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def run_all(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def run_all(self, batch: Batch) -> list[NDArray[np.float32]]:
         """All outputs for at most one fixed batch of images, in the order of `output_names`."""
         return self._run(batch, self.output_names)
 
-    def run_into(self, batch: NDArray[np.float32], outputs: Sequence[NDArray[np.float32]]) -> None:
+    def run_into(self, batch: Batch, outputs: Sequence[NDArray[np.float32]]) -> None:
         """Like `run_all`, written into `outputs`: contiguous arrays of exactly the outputs' shapes."""
         binding = self._session.io_binding()
-        fed = np.ascontiguousarray(batch, self._dtype)
-        binding.bind_cpu_input(self.input_name, fed)
+        fed = {name: np.ascontiguousarray(array) for name, array in self._fed(batch).items()}
+        for name, array in fed.items():
+            binding.bind_cpu_input(name, array)
         for name, output in zip(self.output_names, outputs, strict=True):
             binding.bind_output(name, "cpu", 0, np.float32, output.shape, output.ctypes.data)
         try:
@@ -99,30 +100,60 @@ class Session:
         except Exception as error:
             raise self._refused(batch, error) from None
 
-    def _run(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
-        count = len(batch)
-        fed = batch.astype(self._dtype, copy=False)
+    def _fed(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+        """The arrays by their inputs, in the types that those take."""
+        return {each.name: _cast(array, each) for each, array in zip(self.inputs, self._arrays(batch), strict=True)}
+
+    def _arrays(self, batch: Batch) -> list[NDArray[np.generic]]:
+        return list(by_name(batch, self.inputs).values())
+
+    def _run(self, batch: Batch, names: Sequence[str]) -> list[NDArray[np.float32]]:
+        count, fed = len(batch), self._fed(batch)
         if self.batch and count < self.batch:
-            check_room(self.batch * fed[:1].nbytes, f"the model's fixed batch of {self.batch:,} images")
-            fed = np.concatenate([fed, np.repeat(fed[-1:], self.batch - count, axis=0)])
+            check_room(
+                self.batch * sum(array[:1].nbytes for array in fed.values()),
+                f"the model's fixed batch of {self.batch:,} images",
+            )
+            missing = self.batch - count
+            fed = {name: np.concatenate([each, np.repeat(each[-1:], missing, axis=0)]) for name, each in fed.items()}
         try:
-            values = self._session.run(list(names), {self.input_name: fed})
+            values = self._session.run(list(names), fed)
         except Exception as error:
             raise self._refused(batch, error) from None
         if self.batch and count < self.batch:
             values = [value[:count] if value.shape[:1] == (self.batch,) else value for value in values]
         return [np.asarray(value, np.float32) for value in values]
 
-    def _refused(self, batch: NDArray[np.float32], error: Exception) -> InputError:
+    def _refused(self, batch: Batch, error: Exception) -> InputError:
         if (memory := too_large(error)) is not None:
             return memory
-        wanted = ", ".join(str(dim or "?") for dim in self.shape)
         return InputError(
             "the model refused the images",
-            expected=f"{self.input_name} [{self.batch or 'batch'}, {wanted}]",
-            received=f"{list(batch.shape)}: {reason_of(error)}",
+            expected=" and ".join(
+                f"{each.name} [{each.batch or 'batch'}, {', '.join(str(dim or '?') for dim in each.shape)}]"
+                for each in self.inputs
+            ),
+            received=f"{' and '.join(str(list(array.shape)) for array in self._arrays(batch))}: {reason_of(error)}",
             then="Compare the images' size and layout with the model's input.",
         )
+
+
+def _network_input(value: onnxruntime.NodeArg) -> NetworkInput:
+    dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape]
+    return NetworkInput(value.name, tuple(dims[1:]), str(dtype_of(value.type)), dims[0] if dims else None)
+
+
+def _cast(array: NDArray[np.generic], wanted: NetworkInput) -> NDArray[np.generic]:
+    """The array in the type that an input takes. Raises InputError where whole numbers are wanted and others given."""
+    cast = array.astype(wanted.dtype, copy=False)
+    if cast.dtype.kind in "iub" and array.dtype.kind != cast.dtype.kind and not np.array_equal(cast, array):
+        raise InputError(
+            f"input {wanted.name} takes {wanted.dtype}",
+            expected="whole numbers in its range",
+            received=array.dtype,
+            then="Give it uint8 pixels or whole numbers, without --mean and --std.",
+        )
+    return cast
 
 
 def dtype_of(kind: str) -> np.dtype[np.generic] | None:

@@ -20,7 +20,7 @@ from dlaflow.errors import InputError
 from dlaflow.graph.load import Model, as_model
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.fp16 import widened
-from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_initializers, has_qdq, index
+from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_constants, has_qdq, index
 from dlaflow.quantize.plan import LINEAR, PASS_THROUGH, plan
 from dlaflow.reading import read_text
 
@@ -126,7 +126,7 @@ class _Reader:
                 kept.append(helper.make_node("Identity", [source], [behind], name=f"{behind}/Identity"))
         replace_nodes(graph, kept)
         del graph.value_info[:]
-        drop_unused_initializers(self._graph.proto)
+        drop_unused_constants(self._graph.proto)
 
     def _end(self, name: str, renamed: Mapping[str, str]) -> str:
         while name in self.replaced:

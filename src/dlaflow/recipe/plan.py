@@ -106,7 +106,7 @@ class Planner:
     def _fix(self, variant: VariantSection) -> Step:
         source, files, section = self.files[variant.source or ""].model, self.files[variant.name], self.recipe.fix
         allow = variant.fix or "exact"
-        options = FixOptions(allow=allow, max_drop=section.max_drop, output_4d=section.output_4d)
+        options = FixOptions(allow=allow, max_drop=section.max_drop, output_4d=section.output_4d, write_anyway=True)
         data = None if allow == "exact" else self.data
         fed = {"data": self._fingerprint} if data else {}
         return Step(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from dlaflow.build.trtexec_arguments import Measuring, load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.parse.exports import parse_output
-from dlaflow.quantize.accuracy import Accuracy, Images, classes
+from dlaflow.quantize.accuracy import Accuracy, classes
+from dlaflow.quantize.feed import Samples, only_array
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.build import ENGINE
 from dlaflow.remote.doctor import ask
@@ -38,7 +39,7 @@ class RemoteEvaluation:
 
 
 def evaluate_on_board(
-    board: RemoteBoard, engine: Path, images: Images, labels: NDArray[np.int64], how: RemoteEvaluation | None = None
+    board: RemoteBoard, engine: Path, images: Samples, labels: NDArray[np.int64], how: RemoteEvaluation | None = None
 ) -> Accuracy:
     """Run `images`, float32 [n, C, H, W] as the engine expects them, against `labels`, int64 [n].
 
@@ -56,7 +57,7 @@ def evaluate_on_board(
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder:
         files, phases = {ENGINE: engine}, []
         for number in range(count):
-            part = np.ascontiguousarray(images[slice(number * batch, (number + 1) * batch)], dtype=np.float32)
+            part = np.ascontiguousarray(only_array(images[number * batch : (number + 1) * batch]), dtype=np.float32)
             # The engine takes whole batches only: the last is filled with its first image.
             padded = np.concatenate([part, np.repeat(part[:1], batch - len(part), axis=0)])
             path = Path(folder) / f"batch{number}.npy"

@@ -9,6 +9,7 @@ from dlaflow.placement.extract import Extracted
 from dlaflow.report.grouping import SEVERITY, FindingGroup, group_findings, release_title
 from dlaflow.report.units import count
 from dlaflow.report.verdict import opening
+from dlaflow.rules.limits_of_model import leftovers
 from dlaflow.rules.model import FixedInputs
 from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Confidence, Device, Placement, Verdict
@@ -35,7 +36,7 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
         f"{summary.dla_layers} of {work} layers on the DLA",
         f"  {summary.loadables:7} loadable{'s' * (summary.loadables != 1)}" + _beyond(placement),
         f"  {summary.switches:7} switch{'es' * (summary.switches != 1)} between DLA and GPU",
-        f"  {'yes' if summary.standalone_ok else 'no':>7} standalone build possible",
+        f"  {'yes' if summary.standalone_ok else 'no':>7} standalone build possible" + _hidden_reason(placement),
     ]
     if estimate:
         lines.append(f"  {'about':>7} {estimate}")
@@ -158,6 +159,15 @@ def _devices_by_node(placement: Placement) -> dict[str, str]:
 def _beyond(placement: Placement) -> str:
     dropped = placement.summary.loadables_before_cap - placement.summary.loadables
     return f", {dropped} more beyond the limit of a core moved to the GPU" if dropped else ""
+
+
+def _hidden_reason(placement: Placement) -> str:
+    """Why no standalone build is possible, where no layer on the GPU says so."""
+    if placement.summary.standalone_ok or placement.summary.gpu_layers or placement.target.mode == "standalone":
+        return ""
+    names = [layer.name for layer in leftovers(placement)]
+    first = f" ({len(names)} layers that fold in a hybrid build alone, the first is {names[0]})" if names else ""
+    return f"{first}: --mode standalone tells why"
 
 
 def _is_remark(group: FindingGroup) -> bool:

@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 
 from dlaflow.errors import InputError, UsageError, unknown_name
-from dlaflow.report.json import PLACEMENT_SCHEMA, RUN_SCHEMA, read_placement, read_run, schema_of
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import latency_of
 from dlaflow.report.units import percent
@@ -63,27 +61,6 @@ def parse_limit(text: str) -> Limit:
     return Limit(Worse(name), allowed)
 
 
-def read_any_run(path: Path) -> RunRecord:
-    """A run from its folder, from its `run.json`, or from the file of `dlaflow check --json`.
-
-    Raises InputError.
-    """
-    file = path / "run.json" if path.is_dir() else path
-    if not file.is_file():
-        expected = "the folder of a `dlaflow run` or a file of `dlaflow check --json`"
-        raise InputError(
-            f"{path} is no run", expected=expected, received="no such file" if file == path else "no run.json"
-        )
-    schema = schema_of(file)
-    if schema == RUN_SCHEMA:
-        run = read_run(file)
-        return replace(run, name=path.name if path.is_dir() else run.name)
-    if schema == PLACEMENT_SCHEMA:
-        placement = read_placement(file)
-        return RunRecord(file.stem, "", variants=[Variant(Path(placement.model.path).stem, placement=placement)])
-    raise InputError(f"{path} is no run", expected=f"{RUN_SCHEMA} or {PLACEMENT_SCHEMA}", received=schema)
-
-
 def merge(runs: Sequence[RunRecord], created: str) -> RunRecord:
     """All runs as one, for one report; a variant is then named RUN/VARIANT, or RUN where both are called the same.
 
@@ -92,7 +69,7 @@ def merge(runs: Sequence[RunRecord], created: str) -> RunRecord:
     names = [run.name for run in runs]
     labels = [name if names.count(name) == 1 else f"{name}#{at + 1}" for at, name in enumerate(names)]
     variants = [
-        replace(variant, name=label if label == variant.name else f"{label}/{variant.name}")
+        replace(variant, name=label if variant.name in {run.name, label} else f"{label}/{variant.name}")
         for label, run in zip(labels, runs, strict=True)
         for variant in run.variants
     ]
@@ -133,15 +110,22 @@ def pairs(before: RunRecord, after: RunRecord) -> list[tuple[Variant, Variant]]:
 
 
 def _more(old: Variant, new: Variant, limit: Limit) -> list[Regression]:
-    if old.placement is None or new.placement is None:
-        raise _incomparable(limit.kind.value, old if old.placement is None else new)
     for each in (old, new):
         if each.placement and (found := opening(each.placement)):
             raise InputError(
                 f"{limit.kind.value} cannot be compared: {each.name}: {found.received}", expected=found.expected
             )
-    before, after = (getattr(each.placement.summary, limit.kind.value) for each in (old, new) if each.placement)
+    before, after = (_count_of(each, limit.kind.value) for each in (old, new))
+    if before is None or after is None:
+        raise _incomparable(limit.kind.value, old if before is None else new)
     return [Regression(new.name, f"more {limit.kind.value}", str(before), str(after))] if after > before else []
+
+
+def _count_of(variant: Variant, kind: str) -> int | None:
+    """The switches or loadables of a variant: predicted, or as its log tells them."""
+    if variant.placement is not None:
+        return int(getattr(variant.placement.summary, kind))
+    return next((round(each.value) for each in variant.measurements if each.quantity == kind), None)
 
 
 def _less_accurate(old: Variant, new: Variant, limit: Limit) -> list[Regression]:

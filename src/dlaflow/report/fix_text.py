@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+from dlaflow.estimate.text import move_text
 from dlaflow.files import record_json
 from dlaflow.report.units import count
 from dlaflow.rewrites.records import CutTensor, FixReport, Gain, Refused
@@ -28,7 +29,7 @@ def fix_text(report: FixReport) -> str:
     lines = [
         f"{report.model} on {target.board}, TensorRT {target.tensorrt}, {target.precision}, allowing {report.allow}",
         "",
-        *_before_after(report.before, report.after),
+        *_before_after(report),
     ]
     if report.frozen_inputs:
         lines.append(f"  fixed the open dimensions of {', '.join(report.frozen_inputs)}, batch {target.batch}")
@@ -51,12 +52,17 @@ def fix_text(report: FixReport) -> str:
             f"  both chained differ from the whole by {cut.relative:.1e} of the largest output",
         ]
     lines += _refusals(report.refused)
-    lines += _remaining(report.remaining)
+    alone = report.target.mode == "standalone"
+    lines += _remaining(report.remaining, "Still in the way of a standalone build:" if alone else "Still on the GPU:")
     lines += _proof(report)
     for number in report.measurements:
         lines.append(f"  {number.quantity} {number.subject}: {number.value:.2f} {number.unit} ({number.n:,} images)")
+    if report.move:
+        lines += ["", "A choice of the build, not of the file:", *move_text(report.move)]
     if report.out:
         lines += ["", f"Wrote {report.out} in {report.seconds:.1f} s."]
+    elif report.proof:
+        lines += ["", f"Nothing was written: no better than the model, after {report.seconds:.1f} s."]
     else:
         lines += ["", f"A dry run of {report.seconds:.1f} s: nothing was written."]
     return text_of(lines)
@@ -75,13 +81,17 @@ def _handed_over(tensor: CutTensor) -> list[str]:
     return wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="        ")
 
 
-def _before_after(before: Summary, after: Summary) -> list[str]:
-    rows = (
+def _before_after(report: FixReport) -> list[str]:
+    before, after = report.before, report.after
+    rows = [
         ("switches", str(before.switches), str(after.switches)),
         ("loadables", str(before.loadables), str(after.loadables)),
         ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
         ("multiply-accumulates on the DLA", *(_share(each.dla_mac_share) for each in (before, after))),
-    )
+    ]
+    if report.target.mode == "standalone":
+        possible = ["yes" if each.standalone_ok else "no" for each in (before, after)]
+        rows.append(("standalone build possible", possible[0], possible[1]))
     return [f"  {was:>6} -> {now:>6}  {name}" for name, was, now in rows]
 
 
@@ -97,12 +107,11 @@ def _share(share: float | None) -> str:
 
 
 def _gain(gain: Gain) -> str:
-    parts = [
-        count(number, name)
-        for number, name in ((gain.switches, "switch"), (gain.loadables, "loadable"), (gain.gpu_layers, "GPU layer"))
-        if number
-    ]
-    return f"removes {', '.join(parts)}" if parts else "removes no switch by itself; the next ones build on it"
+    numbers = ((gain.switches, "switch"), (gain.loadables, "loadable"), (gain.gpu_layers, "GPU layer"))
+    gone = ", ".join(count(number, name) for number, name in numbers if number > 0)
+    come = ", ".join(count(-number, name) for number, name in numbers if number < 0)
+    parts = [f"removes {gone}"] * bool(gone) + [f"adds {come}"] * bool(come)
+    return ", ".join(parts) or "removes no switch by itself; the next ones build on it"
 
 
 def _refusals(refused: list[Refused]) -> list[str]:
@@ -119,7 +128,7 @@ def _refusals(refused: list[Refused]) -> list[str]:
     return lines
 
 
-def _remaining(findings: list[Finding]) -> list[str]:
+def _remaining(findings: list[Finding], head: str) -> list[str]:
     lines = [""]
     for unread in no_engine(findings):
         text = f"Still not read: {unread.message} ({unread.rule}). {unread.fix}"
@@ -130,9 +139,10 @@ def _remaining(findings: list[Finding]) -> list[str]:
             grouped[finding.rule].append(finding)
     if not grouped:
         return lines if len(lines) > 1 else []
-    lines += ["Still on the GPU:"]
+    lines += [head]
     for rule, found in list(grouped.items())[:_SHOWN]:
-        lines += _wrapped(f"{rule} x{len(found)}, first {found[0].layer}: {found[0].message}")
+        where = f" x{len(found)}, first {found[0].layer}" if found[0].layer else ""
+        lines += _wrapped(f"{rule}{where}: {found[0].message}")
     return lines
 
 
@@ -143,14 +153,13 @@ def _wrapped(text: str) -> list[str]:
 def _proof(report: FixReport) -> list[str]:
     if not report.proof:
         return []
-    terms = f"at most {report.floor:g} of the largest value and {report.bound:g} of each value is allowed"
-    allowed = terms if math.isfinite(report.bound) else "measured, not bounded"
-    lines = ["", f"Proof on onnxruntime, largest difference to the original's outputs ({allowed}):"]
+    terms = f"up to {report.floor:g} of the largest value + {report.bound:g} of each value may differ"
+    lines = ["", f"Proof on onnxruntime; {terms if math.isfinite(report.bound) else 'measured, not bounded'}:"]
     for each in report.proof:
         size = f"{each.absolute:.1e}, {each.relative:.1e} of the largest value"
         told = size if each.output else "no value to compare"
         told += f" of {each.output}, {each.used:.1%} of what is allowed ({each.decided} term)" if each.decided else ""
-        told += "" if each.agreement is None else f", the same class for {each.agreement:.1%}"
+        told += "" if each.agreement is None else f", {each.agreement:.1%} {each.agreed_on}"
         lines += _wrapped(f"{each.inputs}: {told}")
         lines += [line for why in each.passed_over for line in _wrapped(f"    {why}")]
     return lines

@@ -12,6 +12,7 @@ import msgspec
 from dlaflow.report.records import Variant
 from dlaflow.report.units import si
 from dlaflow.types import Device, PlacedLayer
+from dlaflow.visible import visible
 
 _UNNAMED = "(Unnamed Layer"
 _Json = dict[str, object]
@@ -37,11 +38,11 @@ def _graph(variant: Variant) -> _Json | None:
 
 
 def _node(layer: PlacedLayer) -> _Json:
-    *path, leaf = _split(layer)
+    *path, leaf = map(visible, _split(layer))
     if leaf.startswith(_UNNAMED):
         leaf = layer.kind.replace("_", " ").capitalize()
     node: _Json = {
-        "name": layer.name,
+        "name": visible(layer.name),
         "leaf": leaf,
         "kind": layer.kind,
         "device": layer.device,
@@ -52,8 +53,8 @@ def _node(layer: PlacedLayer) -> _Json:
         "loadable": layer.loadable,
         "macs": f"{si(layer.macs)}MAC" if layer.macs else "",
         "findings": [
-            {"rule": each.rule, "verdict": each.verdict, "message": each.message}
-            | ({"fix": each.fix} if each.fix else {})
+            {"rule": each.rule, "verdict": each.verdict, "message": visible(each.message)}
+            | ({"fix": visible(each.fix)} if each.fix else {})
             for each in layer.findings
         ],
     }

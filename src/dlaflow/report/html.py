@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.report.accuracy import accuracy_facts, accuracy_rows, accuracy_scale, damage_rows
 from dlaflow.report.against import against_of
+from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.graph import graph_data
 from dlaflow.report.grouping import group_findings, release_title
 from dlaflow.report.profile_text import engine_name
@@ -23,7 +24,7 @@ from dlaflow.report.strip import run_label, strip_of
 from dlaflow.report.text import precisions_of
 from dlaflow.report.timeline import timeline_of
 from dlaflow.report.tradeoff import latency_of, tradeoff_of
-from dlaflow.report.units import byte_size, count, percent, si
+from dlaflow.report.units import byte_size, count, percent, plain, si
 from dlaflow.report.verdict import answer, headline, number
 from dlaflow.types import Verdict
 from dlaflow.version import __version__
@@ -83,6 +84,7 @@ def render(run: RunRecord) -> str:
         run=run,
         views=[view_of(variant, anchor, scale) for anchor, variant in anchors.items()],
         headline=headline(run),
+        comparisons=[(each.names, cells_of(each), list(sentences(each))) for each in run.comparisons],
         target=placements[0].target if placements else None,
         best={name: min((getattr(each, name) for each in on_dla), default=-1) for name in ("loadables", "switches")},
         precisions=precisions_of(run),
@@ -150,10 +152,10 @@ def _commands(text: str) -> Markup:
 
 
 def _broken(name: str) -> Markup:
-    """A long name that breaks behind its slashes."""
+    """A long name that breaks before its slashes."""
     from markupsafe import Markup, escape
 
-    return Markup("/<wbr>").join(escape(visible(part)) for part in name.split("/"))
+    return Markup("<wbr>/").join(escape(visible(part)) for part in name.split("/"))
 
 
 @lru_cache(maxsize=1)
@@ -171,5 +173,5 @@ def _environment() -> Environment:
     environment.filters.update(
         percent=percent, si=si, bytes=byte_size, count=count, label=run_label, release=release_title
     )
-    environment.filters.update(commands=_commands, engine_name=engine_name, broken=_broken)
+    environment.filters.update(commands=_commands, engine_name=engine_name, broken=_broken, plain=plain)
     return environment

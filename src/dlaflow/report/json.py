@@ -7,7 +7,7 @@ is written as `from`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -17,9 +17,13 @@ from dlaflow.reading import read_bytes
 from dlaflow.report.records import RunRecord
 from dlaflow.types import Measurement, Placement
 
+if TYPE_CHECKING:
+    from dlaflow.profile.profile import Profiled
+
 PLACEMENT_SCHEMA = "dlaflow.placement/1"
 MEASUREMENTS_SCHEMA = "dlaflow.measurements/1"
 RUN_SCHEMA = "dlaflow.run/1"
+PROFILE_SCHEMA = "dlaflow.profile/1"
 
 _Record = TypeVar("_Record")
 _Json = dict[str, object]
@@ -62,6 +66,16 @@ def read_run(path: str | Path) -> RunRecord:
     Raises InputError when the file is not one.
     """
     return _convert(_renamed(_load(path, RUN_SCHEMA), "from", "source"), RunRecord, path)
+
+
+def read_profiles(path: str | Path) -> list[Profiled]:
+    """Read the file of `dlaflow profile --json`.
+
+    Raises InputError when the file is not one.
+    """
+    from dlaflow.profile.profile import Profiled
+
+    return _convert(_load(path, PROFILE_SCHEMA).get("profiles"), list[Profiled], path)
 
 
 def schema_of(path: str | Path) -> str:

@@ -20,6 +20,7 @@ from dlaflow.estimate.text import estimate_text
 from dlaflow.quantize.calibration import Calibration
 from dlaflow.report.check_text import placement_text
 from dlaflow.report.compare import Regression
+from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.fix_text import fix_text
 from dlaflow.report.grouping import group_findings
 from dlaflow.report.records import RunRecord, Variant
@@ -180,6 +181,8 @@ class Comparison:
         worse = [[each.variant, each.what, each.before, each.after] for each in self.regressions]
         table = _table(("variant", "loadables", "switches", "MACs on the DLA"), rows)
         tail = _table(("worse", "what", "before", "after"), worse) if worse else ""
+        for each in self.run.comparisons:
+            tail += _table(("", *each.names), cells_of(each)) + "".join(map(_line, sentences(each)))
         return _line(headline(self.run)) + strips + table + tail
 
 

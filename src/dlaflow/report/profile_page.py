@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dlaflow.placement.switches import edges
 from dlaflow.profile.breakdown import TopLayer
-from dlaflow.profile.compare import Comparison, compare_profiles
+from dlaflow.profile.compare import compare_profiles
 from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.profile.profile import Profiled
+from dlaflow.report.comparison_text import cells_of, sentences
+from dlaflow.report.graph import graph_data
 from dlaflow.report.html import latency_source, render_page, view_of
-from dlaflow.report.profile_text import error_lines, factor_sentence, next_steps, notes, refusals, remarks, verdict
-from dlaflow.report.records import RunRecord, Variant, utc_now
+from dlaflow.report.profile_run import run_of_profiles
+from dlaflow.report.profile_text import error_lines, next_steps, notes, refusals, remarks, verdict
 from dlaflow.report.timeline import Timeline, spans_of, timeline_of
 from dlaflow.types import Measurement
 
@@ -31,7 +32,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Cold:
-    """A cold inference: its number (from 1), the milliseconds of the host and of the stream, and its picture."""
+    """A cold inference: its number (from 1), milliseconds of host and stream, and of the first its picture."""
 
     number: int
     host_ms: float
@@ -42,49 +43,37 @@ class Cold:
 def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> str:
     """The whole page; `estimated` is what was expected of the model beforehand."""
     comparison = compare_profiles(profiles) if len(profiles) > 1 else None
-    variants = [_variant(each, estimated) for each in profiles]
-    run = RunRecord(" vs ".join(each.name for each in profiles), utc_now(), variants=variants)
+    run = run_of_profiles(profiles, estimated)
+    anchors = {f"v{index}": variant for index, variant in enumerate(run.variants)}
     views = [
-        view_of(variant, f"v{at}") | _told(profile)
-        for at, (variant, profile) in enumerate(zip(variants, profiles, strict=True))
+        view_of(variant, anchor) | _told(profile)
+        for (anchor, variant), profile in zip(anchors.items(), profiles, strict=True)
     ]
-    placements = [variant.placement for variant in variants if variant.placement]
+    placements = [each.predicted for each in profiles if each.predicted]
     return render_page(
         "profile.html.j2",
         run=run,
         views=views,
         comparison=comparison,
-        headline=_headline(profiles, comparison),
+        cells=cells_of(comparison) if comparison else [],
+        told=list(sentences(comparison, failures=False)) if comparison else [],
+        sources=list(dict.fromkeys(each.measured.source for each in profiles if each.measured)),
+        headline=next(sentences(comparison)) if comparison else _capital(verdict(profiles[0])),
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
+        graphs=graph_data(anchors),
     )
 
 
-def _headline(profiles: Sequence[Profiled], comparison: Comparison | None) -> str:
-    if comparison is None:
-        return verdict(profiles[0])
-    return factor_sentence(comparison) or "; ".join(f"{each.name}: {verdict(each)}" for each in profiles)
-
-
-def _variant(profile: Profiled, estimated: Sequence[Measurement]) -> Variant:
-    capture = profile.capture
-    spans = spans_of(capture.sample[capture.first_warm]) if capture and capture.first_warm < len(capture.sample) else []
-    return Variant(
-        profile.name,
-        "",
-        profile.predicted,
-        [*profile.measurements, *estimated],
-        edges(profile.predicted.layers) if profile.predicted else [],
-        profile.placement,
-        spans,
-    )
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _told(profile: Profiled) -> dict[str, object]:
     """What the template asks of one profile, besides what it asks of every variant."""
     return {
         "profile": profile,
-        "verdict": verdict(profile),
+        "verdict": _capital(verdict(profile)),
         "errors": error_lines(profile.outcome),
         "steps": next_steps(profile.outcome),
         "remarks_of_run": remarks(profile.outcome),
@@ -125,12 +114,12 @@ def _shares(profile: Profiled) -> list[Share]:
 
 
 def _cold(profile: Profiled) -> list[Cold]:
-    """The cold inferences that were kept, each with its picture."""
+    """The cold inferences that were kept."""
     capture = profile.capture
     found = []
     for number, enqueue in enumerate(capture.sample[: capture.first_warm] if capture else (), start=1):
         span = iteration_of(enqueue).span_ns
         stream = None if span is None else span * _MS
         host = (enqueue.end - enqueue.start) * _MS
-        found.append(Cold(number, host, stream, timeline_of(spans_of(enqueue))))
+        found.append(Cold(number, host, stream, timeline_of(spans_of(enqueue)) if number == 1 else None))
     return found

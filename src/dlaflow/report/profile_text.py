@@ -5,9 +5,8 @@ from __future__ import annotations
 from dlaflow.parse.failures import reasons
 from dlaflow.parse.log import Outcome, ValidatorMessage
 from dlaflow.parse.messages import is_harmless
-from dlaflow.parse.nodes import foreign_ends
+from dlaflow.parse.nodes import brace_groups, foreign_ends
 from dlaflow.parse.outcome import short
-from dlaflow.profile.compare import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
 from dlaflow.rules.registry import RULES
@@ -111,15 +110,6 @@ def notes(profile: Profiled) -> list[str]:
     return [note.text for note in profile.notes] + ([lenient_names(profile.lenient)] if profile.lenient else [])
 
 
-def factor_sentence(comparison: Comparison) -> str:
-    """Which of the first and the last profile is faster, by how much, and why; empty where nothing tells."""
-    if comparison.factor is None:
-        return comparison.cause
-    faster = comparison.names[-1] if comparison.factor >= 1 else comparison.names[0]
-    factor = max(comparison.factor, 1 / comparison.factor)
-    return f"{faster} is {factor:.3g} times as fast. {comparison.cause}".rstrip()
-
-
 def headline(profile: Profiled) -> str:
     """One line: whether it worked, where the layers ran, and how that compares with the prediction."""
     return f"{profile.name}: {verdict(profile)}"
@@ -158,6 +148,8 @@ def engine_name(name: str) -> str:
         return f"reformat for {engine_name(served)}"
     if ends := foreign_ends(name):
         return ends[0] if ends[0] == ends[1] else f"{ends[0]} … {ends[1]}"
+    if name.startswith("{") and (members := [each for group in brace_groups(name) for each in group.members or ()]):
+        return members[0] if len(members) == 1 else f"{members[0]} … {members[-1]} ({len(members)} layers)"
     return name
 
 

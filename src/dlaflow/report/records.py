@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from dlaflow.placement.switches import Edge
+from dlaflow.profile.comparison import Comparison
 from dlaflow.types import Measurement, Placement
 
 
@@ -43,7 +44,8 @@ class RunRecord:
     """One run: its variants, and where its numbers come from.
 
     `data` names the dataset, `notices` are the loud remarks (such as: digits were used in place of CIFAR-10),
-    `environment` lists versions and machine, `created` is UTC in ISO 8601.
+    `environment` lists versions and machine, `created` is UTC in ISO 8601. `comparisons` hold the variants of several
+    runs against those of the first.
     """
 
     name: str
@@ -52,6 +54,7 @@ class RunRecord:
     notices: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
 
 
 def utc_now() -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import latency_of
 from dlaflow.report.units import percent
@@ -88,6 +89,10 @@ def run_markdown(run: RunRecord, regressions: Sequence[Regression] | None = None
         lines += ["No regression.", ""]
     lines += [_row(titles), _row([":--", *["--:"] * (len(titles) - 1)])]
     lines += [_row(_cells(variant, precisions, timed)) for variant in run.variants]
+    for each in run.comparisons:
+        lines += ["", _row(["", *map(escape, each.names)]), _row([":--", *["--:"] * len(each.names)])]
+        lines += [_row([escape(cell) for cell in cells]) for cells in cells_of(each)]
+        lines += ["", *(f"- {escape(sentence)}" for sentence in sentences(each))]
     lines += [f"\n> {escape(notice)}" for notice in run.notices]
     return "\n".join(lines) + "\n"
 

@@ -23,6 +23,11 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun if amount == 1 else plural}"
 
 
+def plain(value: float, digits: int = 4) -> str:
+    """So many digits that tell, and never an exponent for large numbers: `0.03142`, `30,520`."""
+    return f"{value:,.0f}" if 10**digits <= abs(value) < math.inf else f"{value:.{digits}g}"
+
+
 def si(amount: float) -> str:
     """Three digits and a prefix with a space before it: `1.57 G`, `320 k`, `12 `."""
     for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -66,8 +66,15 @@ def opening(placement: Placement) -> Finding | None:
 
 
 def headline(run: RunRecord) -> str:
-    """The one sentence at the top of a report: the best variant, and what the worst one loses against it."""
+    """The one sentence at the top of a report: the best variant, and what the worst one loses against it.
+
+    Where not all were predicted, it is the first that their comparison says.
+    """
     checked = [(variant, variant.placement) for variant in run.variants if variant.placement]
+    if run.comparisons and len(checked) < len(run.variants):
+        from dlaflow.report import comparison_text
+
+        return next(comparison_text.sentences(run.comparisons[0]))
     if not checked:
         sentences = [answer(variant).sentence for variant in run.variants if variant.measurements]
         return " ".join(sentences) or "Nothing was checked in this run."

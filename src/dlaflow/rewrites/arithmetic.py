@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import scaled, squared
+from dlaflow.rewrites.building_blocks import operand, scaled, squared
 from dlaflow.rewrites.draft import Draft, Edit, Shape
 
 _NEEDS_IMAGE = "a square needs (N, C, H, W) for its identity convolution"
@@ -24,7 +24,7 @@ class Arithmetic(Rewrite):
     """Div, Sub, Neg, Pow, x*x and Mean become Mul and Add."""
 
     id = "arithmetic"
-    answers = ("DLA180", "DLA182", "DLA270")
+    answers = ("DLA180", "DLA182", "DLA270", "DLA284")
     operators = ("Div", "Sub", "Neg", "Pow", "Mul", "Add", "Mean", "Abs")
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
@@ -45,16 +45,17 @@ def _divide(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> s
     if not np.all(divisor):
         return "the divisor holds a zero"
     inverse = 1 / np.asarray(divisor, np.float64)
-    return edit.add("Mul", [node.input[0], edit.weight("inverse", inverse, node.input[0])], shape)
+    return edit.add("Mul", [node.input[0], operand(edit, "inverse", inverse, node.input[0])], shape)
 
 
 def _subtract(edit: Edit, node: onnx.NodeProto, shape: Shape, bounds: Bounds) -> str | None:
     first, second = node.input
     low, high = edit.draft.value(node, 0), edit.draft.value(node, 1)
+    alone = bounds.target.mode == "standalone"  # only sums and products become scales
     if high is not None:
-        if "SUB" in bounds.names("elementwise.operations"):
+        if "SUB" in bounds.names("elementwise.operations") and not alone:
             return None
-        return edit.add("Add", [first, edit.weight("negative", -np.asarray(high, np.float64), first)], shape)
+        return edit.add("Add", [first, operand(edit, "negative", -np.asarray(high, np.float64), first)], shape)
     if "SUB" in bounds.names("elementwise.operations") and low is None:
         return None
     negative = scaled(edit, second, -1.0, 0.0, bounds)

@@ -26,7 +26,7 @@ from dlaflow.rewrites.load import evaluate, is_unread
 Indices = NDArray[np.int64]
 Number = TypeVar("Number", bound=np.generic)
 _LARGEST = 1 << 23
-_LARGEST_CONSTANT = 65504.0
+LARGEST_CONSTANT = 65504.0
 """The largest number of FP16: a constant beyond it would be an infinity there."""
 _AXES = "NCHW"
 
@@ -96,8 +96,8 @@ def of_several(numbers: Indices, sources: Sequence[Shape | Array]) -> Selection 
             here = which == index
             fixed |= here
             values[here] = np.asarray(source, np.float64).reshape(-1)[numbers[here] - begins[index]]
-    if not np.all(np.abs(values) <= _LARGEST_CONSTANT):
-        return f"a constant is no number of FP16, which end at {_LARGEST_CONSTANT:g}"
+    if not np.all(np.abs(values) <= LARGEST_CONSTANT):
+        return f"a constant is no number of FP16, which end at {LARGEST_CONSTANT:g}"
     picks = np.where(fixed, -1, numbers)
     for axis in (1, 2, 3):
         origin: Indices = np.where(_fibre(fixed, axis), -1, _fibre(which, axis)).astype(np.int64)

@@ -63,13 +63,26 @@ def _behind(draft: Draft, before: onnx.NodeProto, node: onnx.NodeProto, scale: t
         return None
     if len(before.input) > 2 and before.input[2] and own is None:
         return None
-    transposed = before.op_type == "ConvTranspose"
-    if transposed and integer(before, "group", 1) != 1:
-        return None
-    x, (weight, bias) = before.input[0], folded(kernel, own, scale, int(transposed))
+    x, groups = before.input[0], integer(before, "group", 1)
+    if before.op_type == "Conv":
+        weight, bias = folded(kernel, own, scale)
+    elif groups < 1 or kernel.shape[0] % groups or kernel.shape[1] * groups != scale[0].size:
+        return None  # the model contradicts itself
+    else:
+        weight, bias = _folded_groups(kernel, own, scale, groups)
     inputs = [x, edit.weight("weight", weight, x), edit.weight("bias", bias, x)]
     edit.copy(before, inputs, shape, output=node.output[0])
     return edit
+
+
+def _folded_groups(
+    kernel: Array, own: Array | None, scale: tuple[Floats, Floats], groups: int
+) -> tuple[Floats, Floats]:
+    """A transposed convolution, (in, out / groups, H, W): the rows of a group have the scales of its own outputs."""
+    biases = [None] * groups if own is None else np.split(own, groups)
+    parts = zip(np.split(kernel, groups), biases, *(np.split(each, groups) for each in scale), strict=True)
+    done = [folded(rows, bias, (factor, offset), 1) for rows, bias, factor, offset in parts]
+    return np.concatenate([weight for weight, _ in done]), np.concatenate([bias for _, bias in done])
 
 
 def _in_front(draft: Draft, node: onnx.NodeProto, after: onnx.NodeProto, scale: tuple[Floats, Floats]) -> Edit | None:

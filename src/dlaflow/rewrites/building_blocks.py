@@ -25,20 +25,28 @@ def affine(edit: Edit, x: str, factor: float | Floats, offset: float | Floats, o
 
 
 def scaled(edit: Edit, x: str, factor: float, offset: float, bounds: Bounds) -> str:
-    """factor x + offset with numbers: Mul and Add, or one Scale where those are not broadcast."""
+    """factor x + offset with numbers: Mul and Add, or one Scale where those are not broadcast or may not stand."""
     shape, broadcast = edit.shape(x) or (), bounds.limit("elementwise.broadcast")
-    if len(shape) == 4 and broadcast is not None and (shape[0] > 1 or "N111" not in broadcast.names):
+    refused = broadcast is not None and (shape[:1] != (1,) or "N111" not in broadcast.names)
+    if len(shape) == 4 and (refused or bounds.target.mode == "standalone"):
         return affine(edit, x, factor, offset)
     if factor != 1:
-        x = edit.add("Mul", [x, scalar(edit, "factor", factor, x)], shape)
+        x = edit.add("Mul", [x, operand(edit, "factor", factor, x)], shape)
     if offset != 0:
-        x = edit.add("Add", [x, scalar(edit, "offset", offset, x)], shape)
+        x = edit.add("Add", [x, operand(edit, "offset", offset, x)], shape)
     return x
 
 
 def scalar(edit: Edit, label: str, value: float, like: str) -> str:
     """One number as a weight."""
     return edit.weight(label, np.asarray(value, np.float64), like)
+
+
+def operand(edit: Edit, label: str, value: float | Array, like: str) -> str:
+    """A constant beside `like` in an element-wise operation, of the same rank: another one costs a reshaping layer."""
+    full = np.asarray(value, np.float64)
+    rank = max(full.ndim, len(edit.shape(like) or ()))
+    return edit.weight(label, full.reshape([1] * (rank - full.ndim) + list(full.shape)), like)
 
 
 def depthwise(edit: Edit, x: str, factor: float | Floats, offset: float | Floats | None = None) -> str:

@@ -2,7 +2,8 @@
 
     x * c = BatchNormalization(x, scale c)      x + c = BatchNormalization(x, bias c)      x * c + d in one
 
-Needed where the release does not broadcast such a constant: before TensorRT 8.5.
+Needed where the release does not broadcast such a constant (before TensorRT 8.5), and where none may stand beside the
+layers: in a standalone build.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class ChannelScale(Rewrite):
     """Mul and Add with a constant for each channel become one Scale."""
 
     id = "channel-scale"
-    answers = ("DLA181",)
+    answers = ("DLA181", "DLA284")
     operators = ("Mul", "Add")
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
@@ -28,7 +29,8 @@ class ChannelScale(Rewrite):
         if operand is None or image is None or limit is None:
             return None
         x, value = operand
-        if image[0] == 1 and {"NC11", "N111"} <= set(limit.names):
+        broadcast = image[0] == 1 and {"NC11", "N111"} <= set(limit.names)
+        if broadcast and bounds.target.mode != "standalone":
             return None
         nodes, factor, offset = [node], np.ones(1), value
         if node.op_type == "Mul":

@@ -23,10 +23,8 @@ class ChannelsFirst(Rewrite):
 
     id = "channels-first"
     answers = (
-        *("DLA105", "DLA106", "DLA107", "DLA180", "DLA181"),
-        *("DLA210", "DLA211", "DLA212", "DLA213", "DLA220", "DLA221", "DLA222", "DLA223", "DLA230", "DLA231", "DLA232"),
-        *("DLA233", "DLA234", "DLA235", "DLA236", "DLA240", "DLA241", "DLA242", "DLA243", "DLA250", "DLA251", "DLA260"),
-        *("DLA261", "DLA262"),
+        *("DLA106", "DLA107", "DLA180", "DLA181", "DLA210", "DLA220", "DLA221", "DLA222", "DLA223", "DLA230", "DLA232"),
+        *("DLA234", "DLA235", "DLA236", "DLA240", "DLA241", "DLA242", "DLA243", "DLA250", "DLA251"),
     )
     operators = ("Transpose",)
     alone = False

@@ -1,11 +1,12 @@
 """Channel shuffle, focus, pixel shuffle, splits, gathers and repeats → convolutions with ones and zeros, or a Resize.
 
 What a chain of Reshape, Transpose, Slice, Split, Gather, Expand and Concat does is found by running it on the numbers
-0, 1, 2, ... in place of its source. Three outcomes have a form on the DLA:
+0, 1, 2, ... in place of its source. These outcomes have a form on the DLA:
 
     out[c, y, x] = in[p(c), s y + dy(c), s x + dx(c)]     a convolution of stride s whose kernel holds a single one
     out[c, y, x] = in[p(c, y mod b, x mod b), y/b, x/b]   a transposed convolution with kernel = stride = b
     out[c, y, x] = in[c, y/b, x/b]                        a nearest Resize by b
+    out[c, y, x] = in[c + dc, y + dy, x + dx]             a Slice
 
 A selection of channels of a convolution is that convolution with a part of its weights: no further layer is needed.
 """
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.broadcasting import repeated_to
-from dlaflow.rewrites.building_blocks import convolved, spread
+from dlaflow.rewrites.building_blocks import convolved, sliced, spread
 from dlaflow.rewrites.draft import Draft, Edit, integer
 from dlaflow.rewrites.load import evaluate, is_unread
 from dlaflow.rewrites.motions import bypassed
@@ -55,6 +56,12 @@ class _Gather:
     def selects(self) -> bool:
         """Whether only channels are chosen."""
         return self.kernel == (1, 1) and self.stride == (1, 1)
+
+    @property
+    def crops(self) -> bool:
+        """Whether a Slice of rows and columns gives the same."""
+        apart = (np.diff(values) for values in (self.rows, self.columns, self.channels - np.arange(len(self.channels))))
+        return self.stride == (1, 1) and not self.selects and not any(steps.any() for steps in apart)
 
 
 class DataMovement(Rewrite):
@@ -91,6 +98,8 @@ class DataMovement(Rewrite):
             if _is_identity(indices, draft.shape(source)):
                 return bypassed(draft, edit, source, name) if len(outputs) == 1 else None
             made = _made(edit, source, indices, bounds)
+            if node.input[0] == source and any(each.op_type == "Slice" for each in edit.nodes):
+                return None  # it is one already
             if made is None or isinstance(made, _Refusal):
                 return made.reason if made is not None else None
             edit.finish(made, name)
@@ -153,6 +162,10 @@ def _made(edit: Edit, source: str, indices: Indices, bounds: Bounds) -> str | _R
         return None
     shape = edit.draft.image(source) or (0, 0, 0, 0)
     gather = _as_gather(indices, shape)
+    if gather is not None and gather.crops and bounds.limit("slice.available") is not None:
+        first = (int(each[0]) for each in (gather.channels, gather.rows, gather.columns))
+        cuts = {axis: (begin, begin + indices.shape[axis]) for axis, begin in enumerate(first, 1)}
+        return sliced(edit, source, cuts, indices.shape)
     if gather is not None:
         return _convolution(edit, source, gather, indices.shape, bounds)
     blocks = _as_spread(indices, shape)

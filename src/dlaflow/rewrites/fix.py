@@ -21,15 +21,16 @@ from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.meanings import meanings
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
+from dlaflow.rewrites.older_opset import Older, as_read_by
 from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
-from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, work_of
+from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, score_of, work_of
 from dlaflow.rewrites.simplify import Slimmed, simplify
+from dlaflow.rules.limits_of_model import leftovers
 from dlaflow.rules.reading import contradictions, no_engine
-from dlaflow.rules.remedies import against
 from dlaflow.targets.target import Target
-from dlaflow.types import Device, Finding, Measurement, Placement, Provenance
+from dlaflow.types import Device, Finding, Measurement, Placement, Provenance, Verdict
 
 _TAKEN_BACK = 8
 """How often a search begins again without what was taken back; then what holds of the last one is kept."""
@@ -57,10 +58,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     with progress(f"Fixing {path.name}", None) as task:
         model = load_model(path)
         start, frozen = load_draft(model, target.batch, target.shapes)
-        asked, target = (
-            target,
-            replace(target, shapes=()),
-        )  # the draft holds them; a rewrite may rename or drop an input
+        # The draft holds the shapes; a rewrite may rename or drop an input.
+        asked, target = target, replace(target, shapes=())
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
@@ -68,11 +67,13 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
         slim = simplify(model, start, asked, search, config) if config.simplify else Slimmed(start)
+        alone = config.allow is Safety.NOTHING and not config.output_4d and bool(slim.file)
         changed = change_normalizations(slim.draft, search, config)
+        older = Older(changed.draft) if alone else as_read_by(changed.draft, target)
+        changed = replace(changed, draft=older.draft)
         found, evidence, taken_back = _proven(path, slim.draft, changed, search, config)
     draft, bound = finish(found.draft), bound_of(config.allow, start)
     placement = found.placement
-    alone = config.allow is Safety.NOTHING and not config.output_4d and bool(slim.file)
     report = FixReport(
         model=str(path),
         sha256=model.sha256,
@@ -81,12 +82,13 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         allow=config.allow.value,
         before=before.summary,
         after=placement.summary,
-        applied=[*slim.applied, *changed.applied, *(step.applied for step in found.steps)],
-        refused=[*slim.refused, *changed.refused, *taken_back, *found.refused],
+        applied=[*slim.applied, *changed.applied, *older.applied, *(step.applied for step in found.steps)],
+        refused=[*slim.refused, *changed.refused, *older.refusals, *taken_back, *found.refused],
         remaining=_remaining(placement),
         proof=evidence,
         bound=bound.relative,
         floor=bound.floor,
+        improved=bool(frozen) or alone or score_of(placement, search.work).beats(score_of(before, search.work)),
         seconds=round(time.monotonic() - began, 2),
         frozen_inputs=list(frozen) if not alone or asked.shapes or asked.batch else [],
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
@@ -102,8 +104,13 @@ def _accuracy_after(draft: Draft, changed: Changed, config: FixConfig) -> list[M
     return [Measurement("top1", "after all rewrites", value, "%", config.tested, provenance=Provenance.MEASURED)]
 
 
-def write(fixed: Fixed, out: Path) -> Fixed:
-    """Write the model, with its origin in the metadata, and note the path in the report."""
+def write(fixed: Fixed, out: Path, *, anyway: bool = True) -> Fixed:
+    """Write the model, with its origin in the metadata, and note the path in the report.
+
+    What is no better than the model that it was made of is written only where `anyway` says so.
+    """
+    if not (anyway or fixed.report.improved):
+        return fixed
     proto = onnx.load_from_string(fixed.file) if fixed.file else fixed.draft.proto()
     origin = {
         "dlaflow.source_sha256": fixed.report.sha256,
@@ -154,7 +161,8 @@ def _proven(
         search = search.without(step.applied.rewrite, sites, f"taken back: {reason}")
         found = search.run(changed.draft)
     else:  # what holds of the last search, up to the first step that does not
-        kept = next(index for index, step in enumerate(found.steps) if proof.refuses(step.draft))
+        wrong = (index for index, step in enumerate(found.steps) if proof.refuses(step.draft))
+        kept = next(wrong, len(found.steps))
         found = search.ended(found, kept, changed.draft)
     taken_back = [Refused(rewrite, site, reason) for (rewrite, site), reason in search.barred.items()]
     if changed.applied:
@@ -185,19 +193,30 @@ def _guilty(steps: Sequence[Taken], start: Draft, search: Search, proof: Proof) 
 
 
 def _remaining(placement: Placement) -> list[Finding]:
-    """What the release's parser still does not read, and the first reason of each layer that still runs on the GPU."""
-    reasons = [against(layer) for layer in placement.layers if layer.device is Device.GPU]
-    return [*no_engine(placement.findings), *(found[0] for found in reasons if found)]
+    """What the release's parser still does not read, and the first reason of each layer that still runs on the GPU.
+
+    In standalone mode what such a build ends at: constants too, and what speaks against the whole.
+    """
+    found = no_engine(placement.findings)
+    if placement.target.mode == "standalone":
+        found = [each for each in placement.findings if each.verdict in (Verdict.FALLBACK, Verdict.UNKNOWN)]
+        left = leftovers(placement)
+    else:
+        left = [layer for layer in placement.layers if layer.device is Device.GPU]
+    reasons = [[each for each in layer.findings if each.verdict is not Verdict.NATIVE] for layer in left]
+    return [*found, *(each[0] for each in reasons if each)]
 
 
-def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target) -> Fixed:
+def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target, *, anyway: bool = True) -> Fixed:
     """Write the backbone to `out` and the part behind `tensors` beside it (empty: cut automatically).
+
+    Where there is nothing to cut off, the whole is written as by `write`.
 
     Raises InputError when the two chained do not give what the whole gives, or when there is nothing to cut off.
     """
     names = tensors or cut_automatically(fixed.draft, fixed.placement)
     if not names:
-        return write(fixed, out)
+        return write(fixed, out, anyway=anyway)
     if is_stream(out):
         raise InputError("the second part stands beside the first", expected="a file", received=out)
     backbone, post = split(fixed.draft, names)

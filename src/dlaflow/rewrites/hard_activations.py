@@ -1,24 +1,28 @@
 """HardSwish, HardSigmoid, bounded Clip and LeakyRelu in forms that the release takes.
 
 HardSigmoid(x) = Clip(alpha x + beta, 0, 1)           HardSwish(x) = x * Clip(x + 3, 0, 6) / 6
+A clamp whose ends its input never passes (known_range.py) is none.
+
 Clip(x, low, high) = Min(Max(x, low), high)           LeakyRelu(x) = Max(x, alpha x)   for 0 <= alpha <= 1
 """
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import onnx
 
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.building_blocks import scalar, scaled
+from dlaflow.rewrites.building_blocks import operand, scalar, scaled
 from dlaflow.rewrites.draft import Draft, Edit, Shape, number
-
-_CLIP_WITH_INPUTS_SINCE = 11
+from dlaflow.rewrites.known_range import CLIP_WITH_INPUTS_SINCE, clip_range, known_range
+from dlaflow.rewrites.motions import bypassed
 
 
 def clip(edit: Edit, x: str, low: float, high: float, shape: Shape, like: str) -> str:
     """Append a Clip in the form of the draft's opset."""
-    if edit.draft.opset < _CLIP_WITH_INPUTS_SINCE:
+    if edit.draft.opset < CLIP_WITH_INPUTS_SINCE:
         return edit.add("Clip", [x], shape, min=float(low), max=float(high))
     return edit.add("Clip", [x, scalar(edit, "low", low, like), scalar(edit, "high", high, like)], shape)
 
@@ -38,7 +42,11 @@ class HardActivation(Rewrite):
         if node.op_type == "HardSwish":
             gate = clip(edit, scaled(edit, x, 1.0, 3.0, bounds), 0.0, 6.0, shape, x)
             return edit.finish(edit.add("Mul", [x, scaled(edit, gate, 1 / 6, 0.0, bounds)], shape), node.output[0])
-        shifted = scaled(edit, x, number(node, "alpha", 0.2), number(node, "beta", 0.5), bounds)
+        alpha, beta = number(node, "alpha", 0.2), number(node, "beta", 0.5)
+        shifted = scaled(edit, x, alpha, beta, bounds)
+        ends = [alpha * end + beta for end in known_range(draft, x)]
+        if min(ends) >= 0 and max(ends) <= 1 and edit.nodes:
+            return edit.finish(shifted, node.output[0])  # x never reaches the ends
         return edit.finish(clip(edit, shifted, 0.0, 1.0, shape, x), node.output[0])
 
 
@@ -62,27 +70,42 @@ class ClipByElements(Rewrite):
         if low == 0 and high is None:
             return edit.finish(edit.add("Relu", [x], shape), node.output[0])
         if low is not None:
-            x = edit.add("Max", [x, scalar(edit, "low", low, node.input[0])], shape)
+            x = edit.add("Max", [x, operand(edit, "low", low, node.input[0])], shape)
         if high is not None:
-            x = edit.add("Min", [x, scalar(edit, "high", high, node.input[0])], shape)
+            x = edit.add("Min", [x, operand(edit, "high", high, node.input[0])], shape)
         if not edit.nodes:
             return None
         return edit.finish(x, node.output[0])
 
 
-def clip_range(draft: Draft, node: onnx.NodeProto) -> tuple[float | None, float | None] | None:
-    """The two bounds of a Clip, each None when it is open; None when one is computed or empty."""
-    if draft.opset < _CLIP_WITH_INPUTS_SINCE:
-        low, high = number(node, "min", -3.4e38), number(node, "max", 3.4e38)
-        return (None if low <= -3.4e38 else low), (None if high >= 3.4e38 else high)
-    found: list[float | None] = []
-    for index in (1, 2):
-        value = draft.value(node, index)
-        if (value is None and index < len(node.input) and node.input[index]) or (value is not None and not value.size):
+class IdleClamp(Rewrite):
+    """Relu, Clip, Max, Min and Abs that change no value which their input can have are left out."""
+
+    id = "idle-clamp"
+    answers = ("DLA170", "DLA171", "DLA180")
+    operators = ("Relu", "Clip", "Max", "Min", "Abs")
+
+    def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
+        x, (low, high) = node.input[0], (-inf, inf)
+        if node.op_type in ("Relu", "Abs"):
+            low = 0.0
+        elif node.op_type == "Clip":
+            limits = clip_range(draft, node)
+            if limits is None:
+                return None
+            low, high = (default if end is None else end for end, default in zip(limits, (-inf, inf), strict=True))
+        else:
+            data = [name for name in node.input if name not in draft.weights]
+            others = [known_range(draft, name) for name in node.input if name in draft.weights]
+            if len(data) != 1 or not others or draft.shape(data[0]) != draft.shape(node.output[0]):
+                return None
+            x = data[0]
+            low = max(end[1] for end in others) if node.op_type == "Max" else low
+            high = min(end[0] for end in others) if node.op_type == "Min" else high
+        known = known_range(draft, x)
+        if not draft.is_float(x) or not low <= known[0] <= known[1] <= high or known == (-inf, inf):
             return None
-        number_found = None if value is None else float(value.reshape(-1)[0])
-        found.append(None if number_found is None or abs(number_found) >= 3.4e38 else number_found)
-    return found[0], found[1]
+        return bypassed(draft, Edit(draft, [node]), x, node.output[0])
 
 
 class LeakyByElements(Rewrite):
@@ -111,5 +134,5 @@ class LeakyByElements(Rewrite):
         if slope.size == 1:
             smaller = scaled(edit, x, float(slope.reshape(-1)[0]), 0.0, bounds)
         else:
-            smaller = edit.add("Mul", [x, edit.weight("slope", slope, x)], shape)
+            smaller = edit.add("Mul", [x, operand(edit, "slope", slope, x)], shape)
         return edit.finish(edit.add("Max", [x, smaller], shape), node.output[0])

@@ -206,15 +206,42 @@ def _fold(node: onnx.NodeProto, weights: dict[str, Array], opset: int) -> bool:
 
 
 def _without_copies(draft: Draft) -> Draft:
-    """Drop Identity, Dropout at inference and Concat of one tensor: the reader takes the original."""
+    """Drop what copies, and Concat of one tensor: the reader takes the original."""
     if any(any(outer_names(node)) for node in draft.nodes):
         return draft
     while True:
-        copies = [(node, Edit(draft, [node])) for node in draft.nodes if _copies(node, draft)]
-        edits = [edit for node, edit in copies if bypassed(draft, edit, node.input[0], node.output[0])]
+        copies = [(node, original) for node in draft.nodes if (original := _original(node, draft)) is not None]
+        found = [bypassed(draft, Edit(draft, [node]), original, node.output[0]) for node, original in copies]
+        edits = [edit for edit in found if edit is not None]
         if not edits:
             return draft
         draft = draft.apply(edits)
+
+
+def _original(node: onnx.NodeProto, draft: Draft) -> str | None:
+    """The tensor that `node` copies: Identity, Dropout at inference, a Cast to its own type or back to it."""
+    if node.op_type != "Cast" or node.domain not in ("", "ai.onnx"):
+        return str(node.input[0]) if _copies(node, draft) else None
+    types, x = draft.types, str(node.input[0])
+    made = types.get(node.output[0], UNKNOWN).dtype
+    if made and types.get(x, UNKNOWN).dtype == made:
+        return x
+    before = draft.producers.get(x)
+    if before is None or before.op_type != "Cast" or before.domain not in ("", "ai.onnx"):
+        return None
+    first = str(before.input[0])
+    return first if types.get(first, UNKNOWN).dtype == made and _holds(types.get(x, UNKNOWN).dtype, made) else None
+
+
+def _holds(wide: str, narrow: str) -> bool:
+    """Whether every number of the type `narrow` comes back from the type `wide` as it was."""
+    try:
+        kinds = np.dtype(wide), np.dtype(narrow)
+    except TypeError:  # bfloat16 and the 8-bit floats, of which numpy knows nothing
+        return False
+    # numpy calls 64-bit integers to float64 safe, too, which has 53 bits
+    exact = not (kinds[0].kind == "f" and kinds[1].kind in "iu" and kinds[1].itemsize == 8)
+    return exact and np.can_cast(kinds[1], kinds[0], "safe")
 
 
 def _copies(node: onnx.NodeProto, draft: Draft) -> bool:

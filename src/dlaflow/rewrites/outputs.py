@@ -3,6 +3,9 @@
 An output is followed back through what only moves values. Where it is a Concat, each operand is a part (boxes in pixels
 beside scores in 0..1). Where a part is made by a function that hides what it reads, since it ends at an asymptote (a
 Sigmoid of -40 is 0 whatever the error), that is watched too, moved in the same way: `y before Sigmoid`.
+
+Where an output follows from a decision (ArgMax, NonMaxSuppression, a comparison), rounding may turn that. What enters
+the nodes from the first decision on is watched, and tells all where both models hold the same nodes there.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from dlaflow.graph.verify import outer_names
 from dlaflow.rewrites.draft import Draft, integer, ints
 from dlaflow.rewrites.motions import RESHAPES
 
@@ -24,6 +28,12 @@ _ENDS: dict[str, tuple[float | None, float | None]] = {
     "Relu": (0.0, None), "Softmax": (None, None), "LogSoftmax": (None, None),
 }  # fmt: skip
 """The functions that hide their input, with the values that they end at."""
+_DECISIONS = frozenset(
+    {"ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero", "Hardmax", "Greater", "Less", "GreaterOrEqual"}
+    | {"LessOrEqual", "Equal", "Round", "Floor", "Ceil", "Sign", "Unique", "Compress"}
+)
+_MOST_ENTERING = 16
+"""Where more enters, the decisions stand at the start of the network, not at its end."""
 _DEEPEST = 3
 """How many Concats of Concats are taken apart."""
 
@@ -48,13 +58,24 @@ class Watch:
     """What a proof looks at.
 
     `parts` are those of each output; `places` holds, for an output of several parts, the number of the part that each
-    element belongs to. `hidden` names the tensors before the last functions, which `draft` makes as well.
+    element belongs to. `hidden` names the tensors before the last functions, which `draft` makes as well. `decided` are
+    the outputs behind a decision.
     """
 
     draft: Draft
     parts: Mapping[str, tuple[Part, ...]]
     places: Mapping[str, Places]
     hidden: Mapping[str, str]
+    decided: Mapping[str, Decided]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The nodes of an output from its first decisions on, with their constants, and the labels of what enters them."""
+
+    nodes: tuple[bytes, ...]
+    constants: tuple[bytes, ...]
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,7 +111,33 @@ def watch(draft: Draft) -> Watch:
                 nodes.append(again)
                 name = again.name
             hidden[label] = name
-    return Watch(replace(draft, nodes=tuple(nodes), types=types), parts, places, hidden)
+    decided: dict[str, Decided] = {}
+    for output in draft.outputs:
+        behind, entering = _from_decisions(draft, output)
+        if behind and len(entering) <= _MOST_ENTERING:
+            found = {f"{name} before {op}": name for name, op in entering.items()}
+            hidden |= found
+            used = sorted({name for node in behind for name in node.input if name in draft.weights})
+            decided[output] = Decided(
+                tuple(node.SerializeToString() for node in behind),
+                tuple(draft.weights[name].tobytes() for name in used),
+                tuple(found),
+            )
+    return Watch(replace(draft, nodes=tuple(nodes), types=types), parts, places, hidden, decided)
+
+
+def _from_decisions(draft: Draft, output: str) -> tuple[list[onnx.NodeProto], dict[str, str]]:
+    """The nodes that make an output from its first decisions on; the tensors that enter them, with a reader's kind."""
+    needed, behind, made = {output}, [], set[str]()
+    for node in reversed(draft.nodes):
+        if needed.intersection(node.output):
+            needed.update((*node.input, *outer_names(node)))
+    for node in draft.nodes:
+        if needed.intersection(node.output) and (node.op_type in _DECISIONS or made.intersection(node.input)):
+            behind.append(node)
+            made.update(node.output)
+    known = {*made, *draft.weights, *draft.inputs, ""}
+    return behind, {name: node.op_type for node in reversed(behind) for name in node.input if name not in known}
 
 
 def _part(label: str, maker: onnx.NodeProto | None) -> Part:

@@ -3,6 +3,7 @@
     Conv(Pad(x, 0), W) = Conv(x, W) with both paddings added up, uneven sides too
     MaxPool(Pad(x, v)) = MaxPool(x) padded, where no v can win: v is not above any x, and every window sees some x
     AveragePool(Pad(x, 0)) = AveragePool(x) padded that counts its padding
+    f(Pad(x, 0)) = Pad(f(x), 0)   where f(0) = 0, Q/DQ among them: it may stand between
 
 What other operators read is a depthwise convolution of before + after + 1 rows with a single one, padded by
 before + after at both ends. New channels of zeros come from a 1x1 convolution with rows of zeros. A crop (negative
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from dlaflow.graph.tensor_type import TensorType
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.building_blocks import convolved
 from dlaflow.rewrites.draft import Draft, Edit, attribute, integer, ints, number
-from dlaflow.rewrites.known_range import known_range
+from dlaflow.rewrites.known_range import clip_range, known_range
 from dlaflow.rewrites.transposed_convolution import crop
 
 Pads = tuple[int, int, int, int]
@@ -31,7 +33,7 @@ class Padding(Rewrite):
     """Pad becomes the padding of the next convolution or pooling, or a convolution."""
 
     id = "padding"
-    answers = ("DLA230", "DLA232", "DLA235", "DLA288")
+    answers = ("DLA230", "DLA232", "DLA235")
     operators = ("Pad",)
 
     def match(self, draft: Draft, node: onnx.NodeProto, bounds: Bounds) -> Match:
@@ -41,15 +43,45 @@ class Padding(Rewrite):
         pad = _padding(draft, node)
         if isinstance(pad, str):
             return pad
-        readers = draft.consumers.get(node.output[0], [])
+        chain = _between(draft, node) if pad.value == 0 else []
+        padded = chain[-1].output[0] if chain else node.output[0]
+        readers = draft.consumers.get(padded, [])
         if any(reader.op_type == "Pad" for reader in readers):
             return None  # the next one goes first, and then this one can follow it
-        if pad.plain and readers and node.output[0] not in draft.outputs:
-            edit = Edit(draft, [node, *readers])
-            reason = next((why for reader in readers if (why := _join(edit, node, reader, pad, bounds))), "")
-            if not reason:
+        if pad.plain and readers and padded not in draft.outputs:
+            edit, x = Edit(draft, [node, *chain, *readers]), str(node.input[0])
+            for each in chain:
+                x = edit.copy(each, [x, *each.input[1:]], image)
+                edit.types[x] = TensorType(image, draft.types[each.output[0]].dtype)
+            if not any(_join(edit, reader, (padded, x), pad, bounds) for reader in readers):
                 return edit
         return _alone(Edit(draft, [node]), node, pad, bounds)
+
+
+_NOTHING_FROM_NOTHING = frozenset(
+    {"Relu", "LeakyRelu", "Tanh", "Abs", "Neg", "Elu", "Selu", "Softsign", "Erf", "HardSwish", "Mish", "Gelu", "Swish"}
+)
+"""Operators that map each element by itself, and 0 to 0."""
+
+
+def _between(draft: Draft, pad: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The operators in a row behind a Pad that leave its zeros zero, each the only reader of the one before."""
+    chain: list[onnx.NodeProto] = []
+    reader = draft.only_reader(pad.output[0])
+    while reader is not None and reader.domain in ("", "ai.onnx"):
+        op, keeps = reader.op_type, reader.op_type in _NOTHING_FROM_NOTHING
+        if op == "Clip":
+            low, high = clip_range(draft, reader) or (1.0, 0.0)
+            keeps = (low is None or low <= 0) and (high is None or high >= 0)
+        elif op in ("QuantizeLinear", "DequantizeLinear"):
+            point, given = draft.value(reader, 2), len(reader.input) > 2 and bool(reader.input[2])
+            along = integer(reader, "axis", 1) in (1, -3)  # H and W have no scales of their own
+            keeps = along and draft.value(reader, 1) is not None and (not given if point is None else not point.any())
+        if not keeps:
+            break
+        chain.append(reader)
+        reader = draft.only_reader(reader.output[0])
+    return chain
 
 
 @dataclass(frozen=True)
@@ -93,11 +125,11 @@ def _padding(draft: Draft, node: onnx.NodeProto) -> _Pad | str:
     return _Pad((top, left, bottom, right), (before.get(1, 0), after.get(1, 0)), value)
 
 
-def _join(edit: Edit, pad: onnx.NodeProto, reader: onnx.NodeProto, amounts: _Pad, bounds: Bounds) -> str:
-    """Append `reader` with the padding inside; why not, where that is another thing."""
-    draft, op = edit.draft, reader.op_type
-    size = draft.image(pad.output[0])
-    if op not in _WINDOWS or reader.domain not in ("", "ai.onnx") or pad.output[0] in reader.input[1:] or size is None:
+def _join(edit: Edit, reader: onnx.NodeProto, names: tuple[str, str], amounts: _Pad, bounds: Bounds) -> str:
+    """Append `reader` of the tensors (padded, not padded) with the padding inside; why not, where that differs."""
+    draft, op, (padded, x) = edit.draft, reader.op_type, names
+    size = draft.image(padded)
+    if op not in _WINDOWS or reader.domain not in ("", "ai.onnx") or padded in reader.input[1:] or size is None:
         return f"{op} takes no padding"
     kernel, steps, dilation = _window(draft, reader)
     if len(kernel) != 2 or len([name for name in reader.output if name]) != 1:
@@ -114,7 +146,7 @@ def _join(edit: Edit, pad: onnx.NodeProto, reader: onnx.NodeProto, amounts: _Pad
         return f"padding {max(sides)}, allowed {limit.text}"
     changed: dict[str, int | list[int]] = {"pads": list(sides)}
     if op == "MaxPool":
-        if amounts.value > known_range(draft, pad.input[0])[0]:
+        if amounts.value > max(known_range(draft, name)[0] for name in names):
             return f"the padding of {amounts.value:g} may be the maximum"
     elif amounts.value != 0:
         return f"it pads with {amounts.value:g}, a {op} with 0"
@@ -123,30 +155,30 @@ def _join(edit: Edit, pad: onnx.NodeProto, reader: onnx.NodeProto, amounts: _Pad
         if any(own) and not integer(reader, "count_include_pad", 0):
             return "the average leaves its own padding out"
         if uneven:
-            return _uneven_mean(edit, pad, reader, (kernel, steps, sides))
+            return _uneven_mean(edit, x, reader, (kernel, steps, sides))
         changed["count_include_pad"] = 1
     kept = {
         each.name: attribute(reader, each.name, 0)
         for each in reader.attribute
         if each.name not in (*changed, "auto_pad", "ceil_mode")
     }
-    inputs = [pad.input[0], *reader.input[1:]]
+    inputs = [x, *reader.input[1:]]
     edit.add(op, inputs, draft.shape(reader.output[0]) or (), output=reader.output[0], **kept, **changed)
     return ""
 
 
 def _uneven_mean(
     edit: Edit,
-    pad: onnx.NodeProto,
+    x: str,
     reader: onnx.NodeProto,
     window: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
 ) -> str:
     """A depthwise convolution with equal weights: old parsers take no average with uneven padding."""
     kernel, steps, sides = window
-    channels = edit.image(pad.input[0])[1]
+    channels = edit.image(x)[1]
     weight = np.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
     shape = edit.draft.shape(reader.output[0]) or ()
-    convolved(edit, pad.input[0], weight, shape, pads=list(sides), strides=list(steps), group=channels)
+    convolved(edit, x, weight, shape, pads=list(sides), strides=list(steps), group=channels)
     edit.nodes[-1].output[0] = reader.output[0]
     return ""
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
+from dlaflow.rewrites.agreement import Agreed, agreement
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.outputs import Part, Places, Watch, watch
@@ -210,7 +211,8 @@ def compare(
             break
         seen[label] = [_seen(before, after, feeds, bound)]
     found = _evidence(seen)
-    if not found:
+    runs = [run for each in seen.values() for run in each]
+    if not any(run.spots for run in runs) and not all(run.finite for run in runs):
         raise InputError("the outputs of the model are not finite on any input", then="Check the model's weights.")
     return found
 
@@ -259,13 +261,12 @@ class _Spot:
 
 @dataclass
 class _Seen:
-    """What one run of both showed: the parts by label, what could not be compared, and the best classes."""
+    """What one run of both showed: the parts by label, what could not be compared, and what they agree on."""
 
     spots: dict[str, _Spot] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    agreed: list[Agreed | None] = field(default_factory=list)
     finite: bool = True
-    same: int = 0
-    images: int = 0
 
 
 def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bound: Bound) -> _Seen:
@@ -277,29 +278,49 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
         return _Seen({"": _Spot(math.inf, 0.0, math.inf, "", ended=False)}, [str(error)])
     for name, value in old.items():
         check_room(4 * 8 * value.size, f"the output {name!r} of a proof")  # both in float64, and their differences
-        first = np.asarray(value, np.float64)
-        if not np.isfinite(first).all():
+        first = np.atleast_1d(np.asarray(value, np.float64))
+        finite = np.isfinite(first)
+        if first.size and not finite.any():
+            seen.notes.append(f"{name} is not finite")
             seen.finite = False
-            return seen
+            continue
         hidden = before.watch is not None and name in before.watch.hidden
         if hidden and (name not in new or new[name].size != value.size):
             seen.notes.append(f"{name} is not in the rewritten model")
             continue
-        second = np.asarray(new[name], np.float64)
+        second = np.atleast_1d(np.asarray(new[name], np.float64))
         if not first.size and not second.size:
             continue
-        if first.size != second.size or not np.isfinite(second).all():
+        if _follows(name, before.watch, after.watch, new):
+            equal = f"{(first == second).mean():.2%}" if first.shape == second.shape else "another number"
+            seen.notes.append(f"{name} follows from what its decisions read; {equal} of its values are equal")
+            continue
+        if first.size != second.size or not _alike(first[~finite], second.reshape(first.shape)[~finite]):
             seen.spots[name] = _Spot(math.inf, float(np.abs(first).max(initial=0.0)), math.inf, "size", ended=False)
             continue
         parts, places = _parts_of(before.watch, name)
-        difference = np.abs(first - second.reshape(first.shape))
+        if not hidden and finite.all() and np.isfinite(second).all():
+            alone = len(before.outputs) == 1
+            seen.agreed.append(agreement(first, second.reshape(first.shape), parts, places, alone=alone))
+        difference = np.abs(np.subtract(first, second.reshape(first.shape), where=finite, out=np.zeros_like(first)))
+        difference[~np.isfinite(difference)] = math.inf
         for number, part in enumerate(parts):
-            mine = ... if places is None else places == number
+            mine = finite if places is None else finite & (places == number)
             seen.spots[part.label] = _spot(first[mine], difference[mine], part, bound)
-    best = _classes(next(iter(old.values()))), _classes(next(iter(new.values())))
-    if len(before.outputs) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
-        seen.same, seen.images = int((best[0] == best[1]).sum()), len(best[0])
     return seen
+
+
+def _alike(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
+    """Whether two lists of what is no finite number are the same."""
+    return bool(np.array_equal(first, second, equal_nan=True))
+
+
+def _follows(name: str, before: Watch | None, after: Watch | None, new: Mapping[str, Array]) -> bool:
+    """Whether an output is made by the same nodes of both models from tensors that are compared themselves."""
+    if before is None or after is None or name not in before.decided:
+        return False
+    found = before.decided[name]
+    return found == after.decided.get(name) and all(label in new for label in found.labels)
 
 
 def _parts_of(seen: Watch | None, name: str) -> tuple[tuple[Part, ...], Places | None]:
@@ -360,8 +381,6 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
     """For each input set the part that comes nearest to its bound; none where the original is not finite."""
     blind, unjudged, found = _blind(seen), _unjudged(seen), []
     for inputs, runs in seen.items():
-        if not all(run.finite for run in runs):
-            continue
         told = [
             (label, spot)
             for run in runs
@@ -371,13 +390,15 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
         notes = [why for (where, label), why in blind.items() if where == inputs]
         notes += [note for run in runs for note in run.notes]
         label, worst = max(told, key=lambda each: each[1].used, default=("", _Spot(0.0, 0.0, 0.0, "", ended=False)))
-        images = sum(run.images for run in runs)
+        agreed = [each for run in runs for each in run.agreed if each is not None]
+        agreed = [each for each in agreed if each[0] == agreed[0][0]]
         found.append(
             Evidence(
                 inputs,
                 max((spot.absolute for _, spot in told), default=0.0),
                 worst.absolute / max(worst.largest, _TINY),
-                sum(run.same for run in runs) / images if images else None,
+                sum(same for _, same, _ in agreed) / sum(count for _, _, count in agreed) if agreed else None,
+                agreed_on=agreed[0][0] if agreed else "",
                 output=label,
                 largest=worst.largest,
                 used=worst.used,
@@ -386,9 +407,3 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
             )
         )
     return found
-
-
-def _classes(scores: Array) -> NDArray[np.int64] | None:
-    if not scores.size or scores.ndim < 2 or scores.shape[1] < 2 or scores.size != scores.shape[0] * scores.shape[1]:
-        return None
-    return np.asarray(scores.reshape(len(scores), -1).argmax(1), np.int64)

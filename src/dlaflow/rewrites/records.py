@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dlaflow.estimate.answer import Move
 from dlaflow.types import Finding, Measurement, Summary, TargetInfo
 
 
@@ -54,8 +55,9 @@ class Evidence:
 
     `absolute` is the largest difference. `output` is the part that came nearest to its bound: `relative` is its largest
     difference over its `largest` value, `used` the share of the bound that was used (up to 1 holds), `decided` the term
-    of the bound that weighed more there (floor or relative). `agreement` is the share (0..1) of images with the same
-    best class, None where the output has no classes. `passed_over` tells what could not be judged on these inputs.
+    of the bound that weighed more there (floor or relative). `agreement` is the share (0..1) of what `agreed_on` names
+    (images, pixels or boxes), None where the form of no output tells what it means. `passed_over` tells what could not
+    be judged on these inputs.
     """
 
     inputs: str
@@ -66,6 +68,7 @@ class Evidence:
     largest: float = 0.0
     used: float = 0.0
     decided: str = ""
+    agreed_on: str = ""
     passed_over: list[str] = field(default_factory=list)
 
 
@@ -115,6 +118,7 @@ class Cut:
 class FixReport:
     """The whole answer of `dlaflow fix`. `out` is empty where nothing was written.
 
+    `improved`: the result is better than the model, or has its open dimensions fixed.
     `bound` and `floor` are the terms that `proof` was held to (`Bound`: relative and floor).
     """
 
@@ -133,5 +137,8 @@ class FixReport:
     seconds: float
     frozen_inputs: list[str] = field(default_factory=list)
     floor: float = 0.0
+    improved: bool = True
     cut: Cut | None = None
     measurements: list[Measurement] = field(default_factory=list)
+    move: Move | None = None
+    """What the build is better told to leave on the GPU, whatever was rewritten."""

@@ -27,6 +27,8 @@ _GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
 _DEFAULTS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
 _ACTIVATIONS = {name.lower(): name for name in ("Sigmoid", "Tanh", "Relu")}
 _LENGTHS, _PEEPHOLES = 4, 7
+_MOST_CHANNELS = 8192
+_STRANGE = "its weights or first states have other sizes than its directions, steps and states"
 _STATES = (5, 6)
 
 
@@ -78,8 +80,8 @@ class Unrolling(Rewrite):
         if reason is not None:
             return reason
         edit = Edit(draft, [node])
-        states = _unrolled(edit, found)
-        return states if isinstance(states, str) else edit
+        reason = _unrolled(edit, found, bounds.largest("any.dims", _MOST_CHANNELS))
+        return reason or edit
 
 
 def _read(draft: Draft, node: onnx.NodeProto) -> _Node | str | None:
@@ -89,6 +91,8 @@ def _read(draft: Draft, node: onnx.NodeProto) -> _Node | str | None:
         return None
     if weights is None or recurrence is None:
         return "its weights are computed at run time"
+    if recurrence.ndim != 3:
+        return _STRANGE
     steps, batch = shape[:2] if not integer(node, "layout", 0) else (shape[1], shape[0])
     direction = attribute(node, "direction", "forward")
     directions = ("forward", "reverse") if direction == "bidirectional" else (str(direction),)
@@ -107,6 +111,16 @@ def _read(draft: Draft, node: onnx.NodeProto) -> _Node | str | None:
     bias, peepholes = draft.value(node, 3), draft.value(node, _PEEPHOLES)
     if any(_given(node, index) and value is None for index, value in ((3, bias), (_PEEPHOLES, peepholes))):
         return "its biases are computed at run time"
+    states = (batch, count, hidden) if integer(node, "layout", 0) else (count, batch, hidden)
+    sized: list[tuple[Array | None, tuple[int, ...]]] = [
+        (weights, (count, gates * hidden, shape[2])),
+        (recurrence, (count, gates * hidden, hidden)),
+        (bias, (count, 2 * gates * hidden)),
+        (peepholes, (count, 3 * hidden)),
+    ]
+    given = [draft.shape(node.input[index]) for index in _STATES if _given(node, index)]
+    if any(value is not None and value.shape != size for value, size in sized) or set(given) - {states}:
+        return _STRANGE
     each = len(known) // count
     return _Node(
         node=node,
@@ -131,7 +145,7 @@ def _shaped(value: Array | None, shape: tuple[int, ...]) -> Floats:
     return np.zeros(shape) if value is None else np.asarray(value, np.float64).reshape(shape)
 
 
-def _unrolled(edit: Edit, of: _Node) -> str | None:
+def _unrolled(edit: Edit, of: _Node, most: int) -> str | None:
     """Append all steps and write the node's outputs; the reason where a state has no form."""
     x = _images(edit, of)
     ends: list[tuple[str, str]] = []
@@ -154,7 +168,7 @@ def _unrolled(edit: Edit, of: _Node) -> str | None:
             parts = (
                 [row[step] for step in range(of.steps) for row in rows] if index == 0 else [e[index - 1] for e in ends]
             )
-            _write(edit, of, parts, name, index == 0)
+            _write(edit, of, parts, name, most)
     return None if outputs else "nothing reads it"
 
 
@@ -209,20 +223,28 @@ def _inputs(edit: Edit, of: _Node, place: int, x: str) -> list[list[str]]:
     return found
 
 
-def _write(edit: Edit, of: _Node, parts: Sequence[str], name: str, is_sequence: bool) -> None:
-    """`parts` of (N, H, 1, 1), step by step and in it by direction, as the output `name` in the order of the node."""
-    count, steps = len(of.directions), of.steps if is_sequence else 1
-    joined = edit.add("Concat", parts, (of.batch, len(parts) * of.hidden, 1, 1), axis=1) if len(parts) > 1 else parts[0]
-    batch_first = [of.batch, *([steps] if is_sequence else []), count, of.hidden]
-    if of.batch_first:
-        edit.reshape(joined, batch_first, output=name)
-        return
-    shape = [*batch_first[1:-1], of.batch, of.hidden]
-    if of.batch == 1 or steps * count == 1:
-        edit.reshape(joined, shape, output=name)
-        return
-    perm = [*range(1, len(shape) - 1), 0, len(shape) - 1]
-    edit.add("Transpose", [edit.reshape(joined, batch_first)], shape, output=name, perm=perm)
+def _write(edit: Edit, of: _Node, parts: Sequence[str], name: str, most: int) -> None:
+    """`parts` of (N, H, 1, 1), step by step and in it by direction, as an output in the order of the node.
+
+    A Concat has at most `most` channels; several are joined behind the DLA.
+    """
+    count, is_sequence, joined = len(of.directions), name == of.node.output[0], []
+    group = max(1, most // (count * of.hidden)) * count
+    for begin in range(0, len(parts), group):
+        some = parts[begin : begin + group]
+        channels = (of.batch, len(some) * of.hidden, 1, 1)
+        x = edit.add("Concat", some, channels, axis=1) if len(some) > 1 else some[0]
+        joined.append(edit.reshape(x, (of.batch, len(some) // count, count, of.hidden)))
+    steps = len(parts) // count
+    x = edit.add("Concat", joined, (of.batch, steps, count, of.hidden), axis=1) if len(joined) > 1 else joined[0]
+    order = [of.batch, steps, count] if of.batch_first else [steps, count, of.batch]
+    if not of.batch_first and of.batch > 1 and steps * count > 1:
+        x = edit.add("Transpose", [x], [*order, of.hidden], output=name if is_sequence else "", perm=[1, 2, 0, 3])
+        if is_sequence:
+            return
+    if not is_sequence:
+        del order[1 if of.batch_first else 0]  # the one step
+    edit.reshape(x, [*order, of.hidden], output=name)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dlaflow.rewrites.arithmetic import Arithmetic
+from dlaflow.rewrites.attention import Attention
 from dlaflow.rewrites.base import SAFETIES, Rewrite, Safety
 from dlaflow.rewrites.batch_normalization import BatchNormFolding
 from dlaflow.rewrites.broadcasting import Broadcasting, Expansion
@@ -15,7 +16,8 @@ from dlaflow.rewrites.cumulative_sum import CumulativeSum
 from dlaflow.rewrites.data_movement import DataMovement
 from dlaflow.rewrites.fully_connected import FullyConnected
 from dlaflow.rewrites.group_normalization import GroupNormalizationShape
-from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, LeakyByElements
+from dlaflow.rewrites.hard_activations import ClipByElements, HardActivation, IdleClamp, LeakyByElements
+from dlaflow.rewrites.masks import ComparisonByStep, LogicInFloats, SelectByMask
 from dlaflow.rewrites.padding import Padding
 from dlaflow.rewrites.pooling_windows import PoolingWindows
 from dlaflow.rewrites.recurrence import Unrolling
@@ -29,6 +31,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     MaxPooling,
     FullyConnected,
     BatchNormFolding,
+    IdleClamp,
     HardActivation,
     ClipByElements,
     LeakyByElements,
@@ -41,9 +44,12 @@ REWRITES: tuple[type[Rewrite], ...] = (
     DataMovement,
     ConstantMask,
     CumulativeSum,
+    SelectByMask,
+    LogicInFloats,
     TransposedConvolution,
     ResizeByScales,
     ChannelsFirst,
+    Attention,
     ConvolutionParts,
     ChannelReduction,
     Expansion,
@@ -51,6 +57,7 @@ REWRITES: tuple[type[Rewrite], ...] = (
     GeluBySigmoid,
     MishBySigmoid,
     SoftplusBySigmoid,
+    ComparisonByStep,
 )
 
 

@@ -177,11 +177,13 @@ class Comparison(Rule):
 
     Why: TensorRT offers them to the DLA in that pattern alone, with device and precision set by hand on both layers.
     NvInfer.h lists none; builds of 10.3 refuse Greater and Less in FP16.
-    Use instead: arithmetic on masks (Clip, Mul), or leave the comparison behind the DLA.
+    Use instead: a steep clipped line in FP16, Max or Min for the larger or smaller of two, or leave the comparison
+    behind the DLA.
     """
 
     id = "DLA184"
-    remedy = Remedy.NONE
+    remedy = Remedy.TOLERANCE
+    otherwise = Remedy.NONE
     kinds = ("ELEMENTWISE",)
     limit = "comparison.operations"
     further = ("fp16.refused",)

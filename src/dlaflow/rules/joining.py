@@ -19,7 +19,8 @@ class ConcatAxis(Rule):
     """
 
     id = "DLA210"
-    remedy = Remedy.NONE
+    remedy = Remedy.EXACT
+    otherwise = Remedy.NONE
     kinds = ("CONCATENATION",)
     limit = "concat.axis_from_last"
     good = Example("y = Concat<axis=1>(x, x2)", more_inputs=(("x2", "float[1,8,32,32]"),))

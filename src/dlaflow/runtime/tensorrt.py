@@ -20,6 +20,7 @@ from dlaflow.build.device_memory import Array, DeviceBuffer, DeviceMemory, open_
 from dlaflow.build.manifest import Here, read_manifest, verify
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
+from dlaflow.quantize.feed import Batch, NetworkInput, only_array
 from dlaflow.reading import open_regular
 from dlaflow.runtime.ort import OrtRunner
 from dlaflow.targets.features import has
@@ -92,12 +93,19 @@ class TensorRTRunner:
         # A dynamic model built with one shape still shows an open batch; its profile tells that there is only one.
         self.batch: int | None = self._most if self._least == self._most else None
         self.shape: tuple[int | None, ...] = tuple(size if size > 0 else None for size in self._input.shape[1:])
+        self.inputs = (NetworkInput(self.input_name, self.shape, "float32", self.batch),)
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """The first output for a batch of any length, float32 [n, ...]; to a fixed batch it is cut and filled up."""
-        step = self._most
-        pieces = [self._run_piece(batch[start : start + step]) for start in range(0, len(batch), step)]
+        step, images = self._most, np.asarray(only_array(batch), np.float32)
+        pieces = [
+            self._run_piece(images[start : start + step], self._outputs[:1])[0] for start in range(0, len(images), step)
+        ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def run_all(self, batch: Batch) -> list[NDArray[np.float32]]:
+        """All outputs for at most one fixed batch of images, in the order of `output_names`."""
+        return self._run_piece(np.asarray(only_array(batch), np.float32), self._outputs)
 
     def time(self, batch: NDArray[np.float32], *, runs: int, warm_up: int = 10) -> tuple[float, ...]:
         """Milliseconds of `runs` runs of one batch, each waited for, without the copies; `warm_up` runs go before.
@@ -114,15 +122,19 @@ class TensorRTRunner:
                 times.append((time.perf_counter() - started) * 1e3)
         return tuple(times)
 
-    def _run_piece(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
-        count = len(piece)
-        self._feed(self._filled(piece))
+    def _run_piece(self, piece: NDArray[np.float32], wanted: Sequence[IOTensor]) -> list[NDArray[np.float32]]:
+        filled = self._filled(piece)
+        self._feed(filled)
         self._enqueue()
-        first = self._outputs[0]
-        values = first.empty(self._tensors.shape_now(first.name))
-        self._buffers[first.name].download(values)
+        found = [tensor.empty(self._tensors.shape_now(tensor.name)) for tensor in wanted]
+        for tensor, values in zip(wanted, found, strict=True):
+            self._buffers[tensor.name].download(values)
         self._memory.synchronize()
-        return np.asarray(values[:count], np.float32)
+        # What has no row an image stays whole.
+        return [
+            np.asarray(values[: len(piece)] if values.shape[:1] == (len(filled),) else values, np.float32)
+            for values in found
+        ]
 
     def _filled(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(piece) >= self._least:

@@ -86,7 +86,7 @@ _ADVICE = {
     "Gelu": "`dlaflow fix --allow tolerance` rewrites it on images (N, C, H, W); opset 19 writes it out.",
     "Mish": "`dlaflow fix --allow tolerance` rewrites it on images (N, C, H, W); opset 17 writes it out.",
     "HardSwish": "`dlaflow fix` writes it as Clip and Mul.",
-    "LayerNormalization": "Export with opset 16, which writes it out as ReduceMean, Sub, Pow and Sqrt.",
+    "LayerNormalization": "`dlaflow fix` writes it out as ReduceMean, Sub, Pow and Sqrt, as opset 16 does.",
     "GroupNormalization": "Export with opset 17, which writes it as InstanceNormalization.",
     "MeanVarianceNormalization": "Write it out as ReduceMean, Sub, Pow and Sqrt.",
     "GridSample": "Resize or a fixed Gather where the grid is constant; else keep it outside the engine.",

@@ -1,0 +1,67 @@
+"""What goes when `fix` reads a model: casts that change nothing, copies of weights, weights that nodes compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.prove import Executable, compare
+
+TYPES = {1: "float32", 10: "float16", 11: "float64", 6: "int32", 7: "int64", 3: "int8", 9: "bool"}
+EXACT = {(1, 11), (10, 1), (10, 11), (6, 7), (6, 11), (3, 1), (3, 10), (3, 6), (3, 7), (3, 11)}
+"""Pairs (narrow, wide) where each number of the first is one of the second."""
+
+
+@given(middle=st.sampled_from([1, 10, 11, 6, 7, 3]), start=st.sampled_from([1, 10, 11, 6, 7, 3]))
+@settings(deadline=None, max_examples=40)
+def test_a_cast_and_its_way_back_go_where_no_number_changes(build: Callable, middle: int, start: int) -> None:
+    lines = (
+        f"s = Mul(x, hundred)\na = Cast<to={start}>(s)\nn = Neg(a)\nb = Cast<to={middle}>(n)\nc = Cast<to={start}>(b)"
+    )
+    lines += "\nd = Abs(c)\ny = Cast<to=1>(d)"
+    path = build(lines, (1, 3, 8, 8), {"hundred": np.array(1000, np.float32)})
+    draft, _ = load_draft(path, None)
+    casts = [node.attribute[0].i for node in draft.nodes if node.op_type == "Cast"]
+    kept = [start, 1] if start != 1 else []
+    exact = start == middle or (start, middle) in EXACT
+    assert casts == (kept if exact else [*kept[:1], middle, start, *kept[1:]])
+    if exact:
+        evidence = compare(Executable(path), Executable(draft.proto()), {"x": (1, 3, 8, 8)})
+        assert max(each.absolute for each in evidence) == 0
+
+
+def test_weights_that_nodes_make_are_weights(build: Callable) -> None:
+    lines = """
+        shared = Identity(w)
+        half = Mul(w, two)
+        moved = Transpose<perm=[1,0,2,3]>(half)
+        filled = ConstantOfShape(shape)
+        wide = Cast<to=1>(h)
+        c = Conv(x, shared, b)
+        d = Conv(c, moved, filled)
+        e = Conv(d, wide)
+        y = Relu(e)
+    """
+    weights = {
+        "w": np.ones((4, 4, 3, 3), np.float32), "two": np.array(2, np.float32), "shape": np.array([4], np.int64),
+        "h": np.ones((4, 4, 1, 1), np.float16), "b": np.zeros(4, np.float32),
+    }  # fmt: skip
+    path = build(lines, (1, 4, 8, 8), weights)
+    draft, _ = load_draft(path, None)
+    assert [node.op_type for node in draft.nodes] == ["Conv", "Conv", "Conv", "Relu"]
+    onnx.checker.check_model(draft.proto(), full_check=True)
+    evidence = compare(Executable(path), Executable(draft.proto()), {"x": (1, 4, 8, 8)})
+    assert max(each.relative for each in evidence) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_cast_between_an_input_and_an_output_stays(build: Callable, name: str) -> None:
+    lines = "y = Cast<to=1>(x)" if name == "y" else "r = Cast<to=1>(x)\ny = Relu(r)"
+    draft, _ = load_draft(build(lines), None)
+    assert [node.op_type for node in draft.nodes] == (["Cast"] if name == "y" else ["Relu"])
