@@ -58,10 +58,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     with progress(f"Fixing {path.name}", None) as task:
         model = load_model(path)
         start, frozen = load_draft(model, target.batch, target.shapes)
-        asked, target = (
-            target,
-            replace(target, shapes=()),
-        )  # the draft holds them; a rewrite may rename or drop an input
+        # The draft holds the shapes; a rewrite may rename or drop an input.
+        asked, target = target, replace(target, shapes=())
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
