@@ -146,7 +146,8 @@ def test_a_decision_is_judged_by_what_it_reads(pair: Pair, output: str, tail: st
     found = pair(f"{same} {tail}", f"{turned} {tail}", output, weights)
     assert holds(found)
     assert {each.output.partition(" ")[0] for each in found} <= {"a", "y"}
-    assert any("y follows from what its decisions read; " in note for note in found[0].passed_over)
+    notes = [note for each in found for note in each.passed_over]
+    assert any("y follows from what its decisions read; " in note for note in notes)
     assert not holds(pair(f"{same} {tail}", f"z = Mul(x, nil) b = Add(z, one) a = Add(b, off) {tail}", output, weights))
 
 
