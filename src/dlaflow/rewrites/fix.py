@@ -150,6 +150,7 @@ def _proven(
         reason = proof.refuses(found.draft)
         if not reason:
             break
+        Executable(search.finish(changed.draft).proto())  # raises where fixed shapes alone are refused
         if unchanged := proof.refuses(changed.draft):
             raise InputError(
                 "the model changes when only its constants are folded",

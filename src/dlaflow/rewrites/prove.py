@@ -199,17 +199,26 @@ def compare(
 ) -> list[Evidence]:
     """Run both on inputs of `shapes` (input name → dimensions): random ones and `samples`."""
     seen: dict[str, list[_Seen]] = {}
+    failures: list[InputError] = []
+
+    def look(label: str, fed: Sequence[Mapping[str, Array]]) -> None:
+        try:
+            seen[label] = [_seen(before, after, feeds, bound) for feeds in fed]
+        except InputError as error:  # the model itself: an index out of a table, say
+            failures.append(error)
+
     for label, feeds in _random(before, shapes, _SCALES) if random else ():
-        seen[label] = [_seen(before, after, feeds, bound)]
+        look(label, [feeds])
     if samples is not None and len(shapes) == 1:
         name = next(iter(shapes))
         count = sum(len(batch) for batch in samples.batches)
-        fed: list[dict[str, Array]] = [{name: batch.astype(before.inputs[name])} for batch in samples.batches]
-        seen[f"{count} images"] = [_seen(before, after, feeds, bound) for feeds in fed]
-    for label, feeds in _random(before, shapes, _FURTHER) if random else ():
+        look(f"{count} images", [{name: batch.astype(before.inputs[name])} for batch in samples.batches])
+    for label, feeds in _random(before, shapes, _FURTHER) if random and seen else ():
         if not _unjudged(seen):
             break
-        seen[label] = [_seen(before, after, feeds, bound)]
+        look(label, [feeds])
+    if not seen and failures:
+        raise failures[0]
     found = _evidence(seen)
     runs = [run for each in seen.values() for run in each]
     if not any(run.spots for run in runs) and not all(run.finite for run in runs):
@@ -291,22 +300,26 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
         second = np.atleast_1d(np.asarray(new[name], np.float64))
         if not first.size and not second.size:
             continue
-        if _follows(name, before.watch, after.watch, new):
+        parts, places = _parts_of(before.watch, name)
+        if first.size != second.size or not _alike(first[~finite], second.reshape(first.shape)[~finite]):
+            largest = float(np.abs(first[finite]).max(initial=0.0))
+            spots = {name: _Spot(math.inf, largest, math.inf, "size", ended=False)}
+        else:
+            second = second.reshape(first.shape)
+            difference = np.abs(np.subtract(first, second, where=finite, out=np.zeros_like(first)))
+            difference[~np.isfinite(difference)] = math.inf
+            chosen = [finite if places is None else finite & (places == number) for number in range(len(parts))]
+            spots = {
+                part.label: _spot(first[mine], difference[mine], part, bound)
+                for part, mine in zip(parts, chosen, strict=True)
+            }
+        if any(spot.used > 1 for spot in spots.values()) and _follows(name, before.watch, after.watch, new):
             equal = f"{(first == second).mean():.2%}" if first.shape == second.shape else "another number"
             seen.notes.append(f"{name} follows from what its decisions read; {equal} of its values are equal")
             continue
-        if first.size != second.size or not _alike(first[~finite], second.reshape(first.shape)[~finite]):
-            seen.spots[name] = _Spot(math.inf, float(np.abs(first).max(initial=0.0)), math.inf, "size", ended=False)
-            continue
-        parts, places = _parts_of(before.watch, name)
-        if not hidden and finite.all() and np.isfinite(second).all():
-            alone = len(before.outputs) == 1
-            seen.agreed.append(agreement(first, second.reshape(first.shape), parts, places, alone=alone))
-        difference = np.abs(np.subtract(first, second.reshape(first.shape), where=finite, out=np.zeros_like(first)))
-        difference[~np.isfinite(difference)] = math.inf
-        for number, part in enumerate(parts):
-            mine = finite if places is None else finite & (places == number)
-            seen.spots[part.label] = _spot(first[mine], difference[mine], part, bound)
+        seen.spots |= spots
+        if not hidden and first.shape == second.shape and finite.all() and np.isfinite(second).all():
+            seen.agreed.append(agreement(first, second, parts, places, alone=len(before.outputs) == 1))
     return seen
 
 
