@@ -181,7 +181,7 @@ def _split(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     if not counted and (newest >= _AXES_AS_INPUT or sizes is None):
         return None
     if sizes is None:
-        if shape is None:
+        if not shape:
             return "its input has no fixed shape"
         length, parts = shape[integer(node, "axis", 0) % len(shape)], len(node.output)
         part = -(-length // parts)
@@ -202,8 +202,10 @@ def _pad(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
         return None
     if axes is None or amounts is None or shape is None:
         return "its axes or amounts are computed at run time"
+    if amounts.size != 2 * axes.size or not shape:
+        return "its amounts do not fit its axes"
     whole = np.zeros((2, len(shape)), np.int64)
-    whole[:, axes.reshape(-1)] = amounts.reshape(2, -1)
+    whole[:, axes.reshape(-1) % len(shape)] = amounts.reshape(2, -1)
     _again(edit, node, [node.input[0], edit.weight("pads", whole.reshape(-1)), *node.input[2:3]])
     return None
 
@@ -221,10 +223,10 @@ def _resize(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     for index in range(2, len(inputs)):
         value = edit.draft.value(node, index)
         if whole and inputs[index]:
-            if value is None or shape is None:
-                return "its sizes are computed at run time"
+            if value is None or not shape or value.size != len(axes):
+                return "its sizes are computed at run time, or do not fit its axes"
             filled = np.array(shape if index == 3 else (1,) * len(shape), value.dtype)
-            filled[list(axes)] = value
+            filled[[axis % len(shape) for axis in axes]] = value
             inputs[index] = edit.weight("sizes", filled)
     if newest < _AXES_AS_INPUT:
         empty = edit.weight("empty", np.zeros(0, np.float32))
@@ -239,7 +241,7 @@ def _softmax(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     shape = edit.draft.shape(node.input[0])
     if newest >= _AXES_AS_INPUT:
         return None
-    if shape is None:
+    if not shape:
         return "its input has no fixed shape"
     axis = integer(node, "axis", -1) % len(shape)
     if math.prod(shape[axis + 1 :]) != 1:
@@ -280,7 +282,7 @@ def _gelu(edit: Edit, node: onnx.NodeProto) -> str | None:
 def _layer_normalization(edit: Edit, node: onnx.NodeProto) -> str | None:
     """(x - mean) / sqrt(mean of squares + epsilon) scale + bias, as PyTorch writes it up to opset 16."""
     shape, x = edit.draft.shape(node.input[0]), node.input[0]
-    if shape is None or len([name for name in node.output if name]) > 1:
+    if not shape or len([name for name in node.output if name]) > 1:
         return "its shape is open, or its mean is an output"
     axes = list(range(integer(node, "axis", -1) % len(shape), len(shape)))
     small = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
