@@ -2,7 +2,8 @@
 
 What a later opset made an input (axes, sizes of a Split) becomes an attribute again; attributes that it added go where
 they have their default; operators that it added, or that the parser has no importer for, are written out. A parser that
-does not know the later form passes it over without a word.
+does not know the later form passes it over without a word. A Softmax of opset 11 or 12, which the parser flattens on
+the GPU, becomes that of 13, which the DLA takes over one axis.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from dlaflow.targets.target import Target
 _OLDEST = 11
 """Below it Clip, Pad and Slice have attributes for inputs: no release that is asked for reads only those."""
 _AXES_AS_INPUT = 13
+_FLATTENED = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
+"""Operators that before opset 13 took all axes from theirs on for one row."""
 _REDUCTIONS = {"ReduceSum": 13} | {
     f"Reduce{name}": 18 for name in ("Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp")
 }
@@ -57,9 +60,57 @@ class Older:
 
 def as_read_by(draft: Draft, target: Target) -> Older:
     """The draft in the newest opset and the operators that the target's parser reads."""
-    version = numbers(str(target.version))
+    version, newest = numbers(str(target.version)), target.release.max_opset
     missing = {node.op_type for node in draft.nodes if not has_importer(node.op_type, version)}
-    return in_opset(draft, target.release.max_opset, missing & _WRITTEN_OUT.keys())
+    raised = _with_softmax_over_one_axis(draft) if newest >= _AXES_AS_INPUT else Older(draft)
+    found = in_opset(raised.draft, newest, missing & _WRITTEN_OUT.keys())
+    return replace(found, sites=(*raised.sites, *found.sites))
+
+
+def _with_softmax_over_one_axis(draft: Draft) -> Older:
+    """A draft of opset 11 or 12 with a Softmax in opset 13; as it is where a node has no such form."""
+    flattened = any(node.op_type in _FLATTENED and not node.domain for node in draft.nodes)
+    if not (flattened and _OLDEST <= draft.opset < _AXES_AS_INPUT):
+        return Older(draft)
+    edits: list[Edit] = []
+    for node in draft.nodes:
+        edit = Edit(draft, [node])
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if any(True for _ in subgraphs(node)) or not _newer(edit, node):
+            return Older(draft)
+        if edit.nodes:
+            edits.append(edit)
+        if _unknown(edit.nodes[-1] if edit.nodes else node, _AXES_AS_INPUT):
+            return Older(draft)
+    return Older(_numbered(draft.apply(edits), _AXES_AS_INPUT), tuple(edit.site for edit in edits))
+
+
+def _newer(edit: Edit, node: onnx.NodeProto) -> bool:
+    """Append the form of opset 13 where it is another one; whether there is one."""
+    lists = {"Split": "split", "Squeeze": "axes", "Unsqueeze": "axes", "ReduceSum": "axes"}
+    shape = edit.draft.shape(node.input[0]) if node.input else None
+    if node.op_type in _FLATTENED:
+        if not shape:
+            return False
+        axis = integer(node, "axis", 1) % len(shape)
+        if math.prod(shape[axis + 1 :]) != 1:
+            return False
+        _again(edit, node, node.input, axis=axis)
+    elif node.op_type in lists and (given := ints(node, lists[node.op_type], ())):
+        values = edit.weight(lists[node.op_type], np.array(given, np.int64))
+        _again(edit, node, [node.input[0], values], gone={lists[node.op_type]})
+    return True
+
+
+def _numbered(draft: Draft, opset: int) -> Draft:
+    """The draft as one of that opset."""
+    base = onnx.ModelProto()
+    base.CopyFrom(draft.base)
+    for entry in base.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = opset
+    return replace(draft, base=base, opset=opset)
 
 
 def in_opset(draft: Draft, newest: int, missing: Collection[str] = ()) -> Older:
@@ -78,14 +129,8 @@ def in_opset(draft: Draft, newest: int, missing: Collection[str] = ()) -> Older:
             refused[node_name(node)] = found
     if older and refused:
         return Older(draft, (), tuple(refused.items()))
-    changed = draft.apply(edits)
-    base = onnx.ModelProto()
-    base.CopyFrom(changed.base)
-    for entry in base.opset_import:
-        if entry.domain in ("", "ai.onnx") and older:
-            entry.version = newest
-    sites = tuple(edit.site for edit in edits)
-    return Older(replace(changed, base=base, opset=newest if older else draft.opset), sites, tuple(refused.items()))
+    changed = _numbered(draft.apply(edits), newest if older else draft.opset) if edits or older else draft
+    return Older(changed, tuple(edit.site for edit in edits), tuple(refused.items()))
 
 
 def _older(draft: Draft, node: onnx.NodeProto, newest: int, missing: Collection[str]) -> Edit | str | None:
@@ -319,7 +364,7 @@ def _grid(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
 
 _FORMS: dict[str, Callable[[Edit, onnx.NodeProto, int], str | None]] = {
     **dict.fromkeys((*_REDUCTIONS, "Squeeze", "Unsqueeze"), _named_axes),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
+    **dict.fromkeys(_FLATTENED, _softmax),
     "AveragePool": _average,
     "GridSample": _grid,
     "Pad": _pad,
