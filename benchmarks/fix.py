@@ -1,4 +1,4 @@
-"""What `dlaflow fix` makes of 19 architectures: switches, loadables and MACs on the DLA before and after; the proof.
+"""What `dlaflow fix` makes of 20 architectures: switches, loadables and MACs on the DLA before and after; the proof.
 
     python benchmarks/fix.py [--only NAME ...] [--board B] [--jetpack R]
 
@@ -50,6 +50,7 @@ CASES: dict[str, Case] = {
     "resnet18": Case(lambda: networks.resnet((2, 2, 2, 2), basic=True)),
     "resnet50": Case(lambda: networks.resnet((3, 4, 6, 3), basic=False)),
     "mobilenet_v2": Case(networks.mobilenet_v2),
+    "mobilenet_v1-tf": Case(networks.MobileNetOfTensorFlow),
     "mobilenet_v3": Case(networks.mobilenet_v3),
     "efficientnet_b0": Case(networks.efficientnet_b0),
     "regnety_400mf": Case(networks.regnet),

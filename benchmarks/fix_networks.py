@@ -104,6 +104,35 @@ def mobilenet_v2() -> nn.Module:
     return nn.Sequential(*layers, conv(a, 1280, act=nn.ReLU6), nn.Dropout(), head(1280))
 
 
+class TensorFlowConv(nn.Module):
+    """A convolution as tf2onnx writes it: between two transposes, with a Pad in front that is uneven at stride 2."""
+
+    def __init__(self, a: int, b: int, k: int = 1, s: int = 1, g: int = 1) -> None:
+        super().__init__()
+        self.conv, self.bias = nn.Conv2d(a, b, k, s, groups=g, bias=False), nn.Parameter(torch.zeros(b))
+        self.before, self.after = (k - s) // 2 if k > 1 else 0, (k - s + 1) // 2 if k > 1 else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x.permute(0, 3, 1, 2), (self.before, self.after) * 2)
+        return torch.clamp(self.conv(x).permute(0, 2, 3, 1) + self.bias, 0, 6)
+
+
+class MobileNetOfTensorFlow(nn.Module):
+    """MobileNetV1 on (N, H, W, C), with the scale of its pixels inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        plan = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
+        layers, a = [TensorFlowConv(3, 32, 3, 2)], 32
+        for b, s in plan:
+            layers += [TensorFlowConv(a, a, 3, s, a), TensorFlowConv(a, b)]
+            a = b
+        self.body, self.head = nn.Sequential(*layers), nn.Linear(a, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.permute(0, 2, 3, 1) / 127.5 - 1).mean((1, 2)))
+
+
 def mobilenet_v3() -> nn.Module:
     """MobileNetV3-Large."""
     re, hs = nn.ReLU, nn.Hardswish

@@ -136,3 +136,25 @@ def test_operators_without_an_importer_are_written_out(build: Callable) -> None:
     assert known.draft.nodes == draft.nodes
     evidence = compare(Executable(path), Executable(older.draft.proto()), {"x": SHAPE})
     assert max(each.relative for each in evidence) < BOUND
+
+
+@pytest.mark.parametrize("opset", [11, 12])
+@pytest.mark.parametrize(
+    ("lines", "raised"),
+    [
+        ("y = Softmax<axis=3>(x)", True),
+        ("y = Softmax(x)", False),
+        ("s = ReduceSum<axes=[2,3]>(x)\ny = Softmax(s)", True),
+        ("a, b = Split<axis=1, split=[1,3]>(x)\ns = ReduceSum<axes=[2,3]>(b)\ny = LogSoftmax<axis=1>(s)", True),
+        ("u = Unsqueeze<axes=[0]>(x)\ns = Squeeze<axes=[0]>(u)\ny = Softmax<axis=-1>(s)", True),
+    ],
+)
+def test_an_old_softmax_over_one_row_gets_one_axis(build: Callable, lines: str, raised: bool, opset: int) -> None:
+    path = build(lines, SHAPE, WEIGHTS, opset=opset)
+    draft, _ = load_draft(path, None)
+    newer = as_read_by(draft, resolve_target("agx-orin-64gb", tensorrt="8.5.2")).draft
+    assert newer.opset == (13 if raised else opset)
+    assert as_read_by(draft, resolve_target("agx-xavier-64gb", tensorrt="7.1.3")).draft.opset == min(opset, 11)
+    onnx.checker.check_model(newer.proto(), full_check=True)
+    evidence = compare(Executable(path), Executable(newer.proto()), {"x": SHAPE})
+    assert max(each.relative for each in evidence) < BOUND

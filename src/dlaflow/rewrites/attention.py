@@ -97,7 +97,7 @@ class _Lifted:
             self._add(node, [self.tensor(name, depth) for name in node.input], shape)
         elif op == "Transpose":
             perm = perm_of(node, 4)
-            if perm[0] != 0:
+            if perm[:1] != (0,):
                 return False
             lifted = [0, 1, *(axis + 1 for axis in perm[1:])]
             self._add(node, [self.tensor(node.input[0], depth)], shape, perm=lifted)

@@ -43,6 +43,8 @@ class ChannelsFirst(Rewrite):
         if shape is None or draft.shape(node.input[0]) is None or node.output[0] in draft.moved:
             return None
         perm = perm_of(node, len(shape))
+        if not perm:
+            return None
         top = _top(draft, node)
         if top != node.input[0] and top not in draft.outputs:
             return _pair(draft, top, perm)

@@ -236,6 +236,8 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
         kernel, bias = draft.value(node, 1), draft.value(node, 2)
         if kernel is None or (bias is None and len(node.input) > 2 and node.input[2]):
             return None
+        if any(value is not None and len(value) != shape[1] for value in (kernel, bias)):
+            return None  # the model contradicts itself
         inputs = [node.input[0], edit.weight("part", kernel[channels], x)]
         if bias is not None:
             inputs.append(edit.weight("bias", bias[channels], x))
@@ -243,7 +245,7 @@ def _part_of_convolution(edit: Edit, x: str, channels: Indices) -> str | None:
     if _VECTORS.get(node.op_type) == len(node.input) - 1 and len(draft.consumers.get(node.input[0], [])) == 1:
         inner = _part_of_convolution(edit, node.input[0], channels)
         values = [value for i in range(1, len(node.input)) if (value := draft.value(node, i)) is not None]
-        if inner is None or len(values) < len(node.input) - 1:
+        if inner is None or len(values) < len(node.input) - 1 or any(len(value) != shape[1] for value in values):
             return None
         return edit.copy(node, [inner, *(edit.weight("part", value[channels], x) for value in values)], out)
     if node.op_type == "Mul":

@@ -73,7 +73,7 @@ def _order(draft: Draft, name: str) -> _Order:
     maker = draft.producers.get(name)
     if maker is not None and maker.op_type == "Transpose" and draft.image(maker.input[0]) is not None:
         perm = perm_of(maker, 4)
-        if perm[0] == 0:
+        if perm[:1] == (0,):
             return _Order(str(maker.input[0]), perm)
     return _Order(name, (0, 1, 2, 3))
 

@@ -130,6 +130,8 @@ def _merge_transposes(draft: Draft, node: onnx.NodeProto) -> Edit | None:
         return None
     first = perm_of(motion, len(shape))
     perm = [first[axis] for axis in perm_of(node, len(shape))]
+    if not perm:
+        return None
     edit = Edit(draft, [node])
     if perm == sorted(perm):
         return bypassed(draft, edit, motion.input[0], node.output[0])

@@ -2,7 +2,8 @@
 
 What a later opset made an input (axes, sizes of a Split) becomes an attribute again; attributes that it added go where
 they have their default; operators that it added, or that the parser has no importer for, are written out. A parser that
-does not know the later form passes it over without a word.
+does not know the later form passes it over without a word. A Softmax of opset 11 or 12, which the parser flattens on
+the GPU, becomes that of 13, which the DLA takes over one axis.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from dlaflow.targets.target import Target
 _OLDEST = 11
 """Below it Clip, Pad and Slice have attributes for inputs: no release that is asked for reads only those."""
 _AXES_AS_INPUT = 13
+_FLATTENED = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
+"""Operators that before opset 13 took all axes from theirs on for one row."""
 _REDUCTIONS = {"ReduceSum": 13} | {
     f"Reduce{name}": 18 for name in ("Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp")
 }
@@ -57,9 +60,57 @@ class Older:
 
 def as_read_by(draft: Draft, target: Target) -> Older:
     """The draft in the newest opset and the operators that the target's parser reads."""
-    version = numbers(str(target.version))
+    version, newest = numbers(str(target.version)), target.release.max_opset
     missing = {node.op_type for node in draft.nodes if not has_importer(node.op_type, version)}
-    return in_opset(draft, target.release.max_opset, missing & _WRITTEN_OUT.keys())
+    raised = _with_softmax_over_one_axis(draft) if newest >= _AXES_AS_INPUT else Older(draft)
+    found = in_opset(raised.draft, newest, missing & _WRITTEN_OUT.keys())
+    return replace(found, sites=(*raised.sites, *found.sites))
+
+
+def _with_softmax_over_one_axis(draft: Draft) -> Older:
+    """A draft of opset 11 or 12 with a Softmax in opset 13; as it is where a node has no such form."""
+    flattened = any(node.op_type in _FLATTENED and not node.domain for node in draft.nodes)
+    if not (flattened and _OLDEST <= draft.opset < _AXES_AS_INPUT):
+        return Older(draft)
+    edits: list[Edit] = []
+    for node in draft.nodes:
+        edit = Edit(draft, [node])
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if any(True for _ in subgraphs(node)) or not _newer(edit, node):
+            return Older(draft)
+        if edit.nodes:
+            edits.append(edit)
+        if _unknown(edit.nodes[-1] if edit.nodes else node, _AXES_AS_INPUT):
+            return Older(draft)
+    return Older(_numbered(draft.apply(edits), _AXES_AS_INPUT), tuple(edit.site for edit in edits))
+
+
+def _newer(edit: Edit, node: onnx.NodeProto) -> bool:
+    """Append the form of opset 13 where it is another one; whether there is one."""
+    lists = {"Split": "split", "Squeeze": "axes", "Unsqueeze": "axes", "ReduceSum": "axes"}
+    shape = edit.draft.shape(node.input[0]) if node.input else None
+    if node.op_type in _FLATTENED:
+        if not shape:
+            return False
+        axis = integer(node, "axis", 1) % len(shape)
+        if math.prod(shape[axis + 1 :]) != 1:
+            return False
+        _again(edit, node, node.input, axis=axis)
+    elif node.op_type in lists and (given := ints(node, lists[node.op_type], ())):
+        values = edit.weight(lists[node.op_type], np.array(given, np.int64))
+        _again(edit, node, [node.input[0], values], gone={lists[node.op_type]})
+    return True
+
+
+def _numbered(draft: Draft, opset: int) -> Draft:
+    """The draft as one of that opset."""
+    base = onnx.ModelProto()
+    base.CopyFrom(draft.base)
+    for entry in base.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = opset
+    return replace(draft, base=base, opset=opset)
 
 
 def in_opset(draft: Draft, newest: int, missing: Collection[str] = ()) -> Older:
@@ -78,14 +129,8 @@ def in_opset(draft: Draft, newest: int, missing: Collection[str] = ()) -> Older:
             refused[node_name(node)] = found
     if older and refused:
         return Older(draft, (), tuple(refused.items()))
-    changed = draft.apply(edits)
-    base = onnx.ModelProto()
-    base.CopyFrom(changed.base)
-    for entry in base.opset_import:
-        if entry.domain in ("", "ai.onnx") and older:
-            entry.version = newest
-    sites = tuple(edit.site for edit in edits)
-    return Older(replace(changed, base=base, opset=newest if older else draft.opset), sites, tuple(refused.items()))
+    changed = _numbered(draft.apply(edits), newest if older else draft.opset) if edits or older else draft
+    return Older(changed, tuple(edit.site for edit in edits), tuple(refused.items()))
 
 
 def _older(draft: Draft, node: onnx.NodeProto, newest: int, missing: Collection[str]) -> Edit | str | None:
@@ -181,7 +226,7 @@ def _split(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     if not counted and (newest >= _AXES_AS_INPUT or sizes is None):
         return None
     if sizes is None:
-        if shape is None:
+        if not shape:
             return "its input has no fixed shape"
         length, parts = shape[integer(node, "axis", 0) % len(shape)], len(node.output)
         part = -(-length // parts)
@@ -202,8 +247,10 @@ def _pad(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
         return None
     if axes is None or amounts is None or shape is None:
         return "its axes or amounts are computed at run time"
+    if amounts.size != 2 * axes.size or not shape:
+        return "its amounts do not fit its axes"
     whole = np.zeros((2, len(shape)), np.int64)
-    whole[:, axes.reshape(-1)] = amounts.reshape(2, -1)
+    whole[:, axes.reshape(-1) % len(shape)] = amounts.reshape(2, -1)
     _again(edit, node, [node.input[0], edit.weight("pads", whole.reshape(-1)), *node.input[2:3]])
     return None
 
@@ -221,10 +268,10 @@ def _resize(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     for index in range(2, len(inputs)):
         value = edit.draft.value(node, index)
         if whole and inputs[index]:
-            if value is None or shape is None:
-                return "its sizes are computed at run time"
+            if value is None or not shape or value.size != len(axes):
+                return "its sizes are computed at run time, or do not fit its axes"
             filled = np.array(shape if index == 3 else (1,) * len(shape), value.dtype)
-            filled[list(axes)] = value
+            filled[[axis % len(shape) for axis in axes]] = value
             inputs[index] = edit.weight("sizes", filled)
     if newest < _AXES_AS_INPUT:
         empty = edit.weight("empty", np.zeros(0, np.float32))
@@ -239,7 +286,7 @@ def _softmax(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     shape = edit.draft.shape(node.input[0])
     if newest >= _AXES_AS_INPUT:
         return None
-    if shape is None:
+    if not shape:
         return "its input has no fixed shape"
     axis = integer(node, "axis", -1) % len(shape)
     if math.prod(shape[axis + 1 :]) != 1:
@@ -280,7 +327,7 @@ def _gelu(edit: Edit, node: onnx.NodeProto) -> str | None:
 def _layer_normalization(edit: Edit, node: onnx.NodeProto) -> str | None:
     """(x - mean) / sqrt(mean of squares + epsilon) scale + bias, as PyTorch writes it up to opset 16."""
     shape, x = edit.draft.shape(node.input[0]), node.input[0]
-    if shape is None or len([name for name in node.output if name]) > 1:
+    if not shape or len([name for name in node.output if name]) > 1:
         return "its shape is open, or its mean is an output"
     axes = list(range(integer(node, "axis", -1) % len(shape), len(shape)))
     small = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
@@ -317,7 +364,7 @@ def _grid(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
 
 _FORMS: dict[str, Callable[[Edit, onnx.NodeProto, int], str | None]] = {
     **dict.fromkeys((*_REDUCTIONS, "Squeeze", "Unsqueeze"), _named_axes),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
+    **dict.fromkeys(_FLATTENED, _softmax),
     "AveragePool": _average,
     "GridSample": _grid,
     "Pad": _pad,

@@ -132,7 +132,11 @@ def _join(edit: Edit, reader: onnx.NodeProto, names: tuple[str, str], amounts: _
     if op not in _WINDOWS or reader.domain not in ("", "ai.onnx") or padded in reader.input[1:] or size is None:
         return f"{op} takes no padding"
     kernel, steps, dilation = _window(draft, reader)
-    if len(kernel) != 2 or len([name for name in reader.output if name]) != 1:
+    if (
+        {len(kernel), len(steps), len(dilation)} != {2}
+        or min(*steps, *dilation) < 1
+        or len([name for name in reader.output if name]) != 1
+    ):
         return "it has no window on H and W, or tells where it found its maximum"
     own = _own_pads(reader, size, kernel, steps, dilation)
     rest = [(size[a + 2] + own[a] + own[a + 2] - dilation[a] * (kernel[a] - 1) - 1) % steps[a] for a in (0, 1)]
@@ -201,7 +205,8 @@ def _own_pads(
     """The padding of `reader` on an image of `size`, auto_pad resolved."""
     mode = attribute(reader, "auto_pad", "NOTSET")
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
-        top, left, bottom, right = ints(reader, "pads", (0, 0, 0, 0)) if mode == "NOTSET" else (0, 0, 0, 0)
+        given = ints(reader, "pads", (0, 0, 0, 0)) if mode == "NOTSET" else (0, 0, 0, 0)
+        top, left, bottom, right = given if len(given) == 4 else (-1, -1, -1, -1)
         return top, left, bottom, right
     pads = [0, 0, 0, 0]
     for axis in (0, 1):

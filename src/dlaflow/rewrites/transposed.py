@@ -82,8 +82,9 @@ class _Place:
 
 
 def perm_of(node: onnx.NodeProto, rank: int) -> Perm:
-    """The order that a Transpose gives the axes."""
-    return ints(node, "perm", tuple(reversed(range(rank))))
+    """The order that a Transpose gives the axes; nothing where a broken file has none that fits."""
+    perm = ints(node, "perm", tuple(reversed(range(rank))))
+    return perm if sorted(perm) == list(range(rank)) else ()
 
 
 def is_reshape(shape: Shape, perm: Perm) -> bool:
@@ -224,6 +225,8 @@ def _slice(place: _Place) -> _Form | None:
 def _pad(place: _Place) -> _Form | None:
     if place.edit.draft.opset < _PAD_WITH_INPUTS_SINCE:
         amounts = ints(place.node, "pads", ())
+        if len(amounts) != 2 * place.rank:
+            return None
         return _Form(place.rest, place.perm, {"pads": [int(each) for each in _ends(place, amounts)]})
     rest, axes, given = place.rest, place.constant(3), place.constant(1)
     if axes is not None:
