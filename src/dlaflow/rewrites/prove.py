@@ -430,7 +430,7 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
         found.append(
             Evidence(
                 inputs,
-                max((spot.absolute for _, spot in told), default=0.0),
+                worst.absolute,
                 worst.absolute / max(worst.largest, _TINY),
                 sum(same for _, same, _ in agreed) / sum(count for _, _, count in agreed) if agreed else None,
                 agreed_on=agreed[0][0] if agreed else "",
