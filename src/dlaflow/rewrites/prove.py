@@ -48,6 +48,8 @@ _ROUNDINGS, _MOST_ROUNDINGS = 8, 20
 """Rounding is 8 times what the model's own outputs change when its inputs move to the next float (fixed text detectors
 differed by up to 3 times that), and up to 20 floors: a model that is more chaotic than that is not taken for proven."""
 _TINY = 1e-12
+_IMAGE = 4
+"""Dimensions of an image: bytes of that shape are pixels, other integers may be places in a table."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,8 @@ def _random(
             if dtype.kind == "f":
                 feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
             else:
-                feeds[name] = generator.integers(0, 2, shapes[name]).astype(dtype)
+                pixels = dtype == np.uint8 and len(shapes[name]) == _IMAGE
+                feeds[name] = generator.integers(0, 256 if pixels else 2, shapes[name]).astype(dtype)
         yield f"random, scale {scale:g}", feeds
 
 
