@@ -46,3 +46,5 @@ def test_boxes_with_their_classes(axis: int) -> None:
     sides = [np.moveaxis(each, 1, axis) for each in (old, new)]
     assert agreement(*sides, [PLAIN, SIGMOID], np.moveaxis(places, 1, axis), alone=True) == (BOXES, 3, 5)
     assert agreement(*sides, [PLAIN, PLAIN], np.moveaxis(places, 1, axis), alone=True) is None
+    # Four rows without a score are no boxes.
+    assert agreement(old[:, :4], new[:, :4], [PLAIN, PLAIN], places[:, :4], alone=True) is None

@@ -170,6 +170,16 @@ def test_which_term_decides_is_told(value: float, decided: str) -> None:
     assert holds(found)
 
 
+def test_a_steep_network_is_allowed_its_own_rounding(pair: Pair) -> None:
+    """sin(600 x) turns the last bit of x into 5e-4; an error of 0.01 is none of it."""
+    weights = "<float k = {600.0}, float next = {600.00006}, float far = {0.01}>"
+    found = pair("a = Mul(x, k) y = Sin(a)", "a = Mul(x, next) y = Sin(a)", weights=weights)
+    assert holds(found)
+    assert "rounding" in {each.decided for each in found}
+    assert not holds(pair("a = Mul(x, k) y = Sin(a)", "a = Mul(x, k) s = Sin(a) y = Add(s, far)", weights=weights))
+    assert not holds(pair("y = Mul(x, k)", "b = Mul(x, k) y = Add(b, k)", weights=weights))
+
+
 def test_a_network_in_float16_has_the_floor_of_its_precision(tmp_path: Path) -> None:
     text = "net (float16[1,4] x) => (float16[1,4] y) <float16[1] k = {13653}> { y = Mul(x, k) }"
     onnx.save(onnx.parser.parse_model(HEADER + text), tmp_path / "half.onnx")

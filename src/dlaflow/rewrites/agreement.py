@@ -48,7 +48,8 @@ def _boxes(old: Floats, new: Floats, parts: Sequence[Part], places: Places) -> A
     for axis in (1, 2):
         rows = np.moveaxis(places, axis, 0).reshape(places.shape[axis], -1)
         is_score = [parts[number].function == "Sigmoid" for number in rows[:, 0]]
-        if (rows == rows[:, :1]).all() and is_score == [False] * _BOX + [True] * (len(is_score) - _BOX):
+        form = [False] * _BOX + [True] * max(1, len(is_score) - _BOX)
+        if is_score == form and (rows == rows[:, :1]).all():
             first, second = (np.moveaxis(each, axis, 1) for each in (old, new))
             best = np.argsort(-first[:, _BOX:].max(1), axis=1)[:, :_BEST]
             taken = [np.take_along_axis(each, best[:, None], 2) for each in (first, second)]
