@@ -210,3 +210,16 @@ def test_a_video_is_read_frame_by_frame(
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"clip\.avi"):
         picked(small_network, path)
+
+
+def test_an_input_without_a_batch_is_told(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[N,3,4,4] x, int64 rate) => (float[N,3,4,4] y) { f = Cast<to=1>(rate)  y = Mul(x, f) }"""
+    onnx.save(onnx.parser.parse_model(text), str(tmp_path / "m.onnx"))
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 3, 4, 4), np.float32), rate=np.ones(4, np.int64))
+    with pytest.raises(InputError, match=r"d\.npz does not hold images: .*received int64 \[4\]"):
+        picked(tmp_path / "m.onnx", tmp_path / "d.npz")
+    (tmp_path / "folder").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "0.png")
+    with pytest.raises(UsageError, match="2 inputs"):
+        picked(tmp_path / "m.onnx", tmp_path / "folder")

@@ -166,8 +166,10 @@ def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[Netwo
 
 def _source(path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Sequence[NetworkInput]) -> _Source:
     layout = options.layout or _layout_of(wanted.shape)
-    channels, *size = wanted.shape if layout == "nchw" else (wanted.shape[-1:] + wanted.shape[:-1])
-    height, width = (*size, None, None)[:2]
+    channels, height, width = (
+        *(wanted.shape if layout == "nchw" else wanted.shape[-1:] + wanted.shape[:-1]),
+        *[None] * 3,
+    )[:3]
     several = [each.name for each in inputs] if len(inputs) > 1 else []
     mean, std = (
         _numbers(f"--{option}", value, wanted.name, several)
