@@ -177,7 +177,7 @@ def _source(path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Seq
     )
     preparation = Preparation(mean or (0.0,), std or (1.0,), layout, dtype=wanted.dtype)
     if path.suffix in {".npy", ".npz"} and path.exists():
-        return _array(path, preparation, wanted.name)
+        return _array(path, preparation, wanted)
     preparation = replace(
         preparation, size=(height, width) if height and width else None, resize=_resize(options.resize)
     )
@@ -215,10 +215,10 @@ def _named(name: str, options: ImageOptions, count: int | None, *, train: bool, 
     return Selection(images, split.labels[order], f"{dataset.name} {'train' if train else 'test'}, {len(order)} images")
 
 
-def _array(path: Path, preparation: Preparation, name: str) -> _Source:
-    pixels, labels = _load(path, name)
+def _array(path: Path, preparation: Preparation, wanted: NetworkInput) -> _Source:
+    pixels, labels = _load(path, wanted.name)
     kinds = "fu" if preparation.dtype.startswith("float") else "fui"
-    if pixels.ndim < 2 or not len(pixels) or pixels.dtype.kind not in kinds:
+    if pixels.ndim < (2 if wanted.shape else 1) or not len(pixels) or pixels.dtype.kind not in kinds:
         raise InputError(
             f"{path} does not hold images",
             expected="an array [n, ...] of uint8 or float",
