@@ -111,6 +111,10 @@ def select(
     refuse_batch(options.batch)
     count = options.samples or default
     given = [data] if isinstance(data, str | os.PathLike) else list(data)
+    if not given:
+        raise UsageError(
+            "no images are named", expected=f"--data {', '.join(_NAMED)}, a folder, a video or a .npy/.npz"
+        )
     if len(given) == len(inputs) == 1 and given[0] in _NAMED:
         return _named(str(given[0]), options, count, train=train, progress=progress)
     sources = _opened(given, options, inputs)
@@ -154,12 +158,12 @@ def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[Netwo
         named[name if separator and name in names else ""] = Path(rest if separator and name in names else item)
     if {*named} == {*names}:
         return [_source(named[each.name], options, each, inputs) for each in inputs]
-    path = Path(given[0]) if given else Path()
+    path = Path(given[0])
     if len(given) != 1 or "" not in named or (len(names) > 1 and path.suffix != ".npz"):
         raise UsageError(
             f"the model has {len(names)} inputs" if len(names) > 1 else "the model has one input",
             expected=" ".join(f"--data {name}=SOURCE" for name in names) + (", or a .npz" if len(names) > 1 else ""),
-            received=" ".join(f"--data {item}" for item in given) or "none",
+            received=" ".join(f"--data {item}" for item in given),
         )
     return [_source(path, options, each, inputs) for each in inputs]
 
