@@ -97,6 +97,18 @@ def test_a_release_without_caches_takes_the_qdq_model(model: Path, data: Path, t
     assert out.is_file()
 
 
+def test_fp16_needs_no_images(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "16.onnx"
+    assert main(["calibrate", str(model), "--fp16", str(out), "--io-types", "float16"]) == 0
+    half = onnx.load(out)
+    kinds = {value.type.tensor_type.elem_type for value in (*half.graph.input, *half.graph.output)}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert "Cast" not in {node.op_type for node in half.graph.node}
+    capsys.readouterr()
+    assert main(["calibrate", str(model), "--cache", str(tmp_path / "c")]) == 2
+    assert "no images are named" in capsys.readouterr().err
+
+
 def test_layers_by_choice(model: Path, data: Path, tmp_path: Path) -> None:
     out = ["--cache", str(tmp_path / "c.cache"), "--qdq", str(tmp_path / "8.onnx"), "-q"]
     assert main(["calibrate", str(model), "--data", str(data), "--fp16-nodes", "/output,/f", *out]) == 0

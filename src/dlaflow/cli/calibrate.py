@@ -10,7 +10,7 @@ from pathlib import Path
 from dlaflow.api.calibrate import CalibrateOptions, calibrate_model
 from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Source, group
+from dlaflow.cli.options import MaybeSource, group
 from dlaflow.errors import UsageError
 from dlaflow.files import together
 from dlaflow.quantize.calibration import Calibration, write_calibration
@@ -30,7 +30,7 @@ class Calibrating(CalibrateOptions):
     quiet: terminal.Quiet = False
 
 
-def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating()) -> None:
+def calibrate(model: Path, /, *, source: MaybeSource = MaybeSource(), how: Calibrating = Calibrating()) -> None:
     """Find INT8 scales for every tensor of a model from a few hundred images.
 
     Images are taken with a fixed seed, without augmentation and, where labels exist, the same number of each class.
@@ -38,6 +38,8 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
     For example:
 
         dlaflow calibrate model.onnx --data cifar10 --samples 512 --cache calib.cache --qdq int8.onnx
+
+        dlaflow calibrate model.onnx --fp16 half.onnx --io-types float16
 
         dlaflow calibrate model.onnx --data images/ --resize 256 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
             --method auto --cache calib.cache

@@ -96,13 +96,13 @@ class _Recovery:
 
     def __init__(self, model: Model, images: Images, sample: Sample, file: Path, task: Task) -> None:
         self._images = images
-        self._batch = sample.batch
         self._file = file
         self._model = for_qdq(model.whole())
         fold_batch_norm(self._model)
         drop_unused_constants(self._model)
         self._exact = self._model.SerializeToString()
         self._meter = Meter(self._exact_model(), sample, task)
+        self._batch = self._meter.step
         self._calibration = Calibration((), "", 0, "", "")
         self._damage: Damage | None = None
         self._steps: list[RecoveryStep] = []

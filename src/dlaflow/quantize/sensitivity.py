@@ -141,7 +141,8 @@ class Meter:
         self._sample = sample
         self._task = task
         self._forms = list(forms_of(exact).values())
-        self._step = sample.batch
+        self.step = sample.batch
+        """How many images run at once: a model with a fixed batch may take fewer than the sample says."""
         self._exact = self._outputs(exact)
         right = sum(self._right(batch, values[0]) for batch, values in enumerate(self._exact))
         self.top1 = self._share(right)
@@ -168,19 +169,19 @@ class Meter:
     def _outputs(self, proto: onnx.ModelProto) -> list[list[NDArray[np.float32]]]:
         runner = Session(proto)
         proto.Clear()
-        self._step = min(self._sample.batch, runner.batch or self._sample.batch)
-        found = [runner.run_all(batch) for batch in in_batches(self._sample.images, self._step)]
+        self.step = min(self._sample.batch, runner.batch or self._sample.batch)
+        found = [runner.run_all(batch) for batch in in_batches(self._sample.images, self.step)]
         self._task.advance()
         return found
 
     def _count(self, batch: int) -> int:
-        return min(self._step, len(self._sample.images) - batch * self._step)
+        return min(self.step, len(self._sample.images) - batch * self.step)
 
     def _right(self, batch: int, scores: NDArray[np.float32]) -> int:
         """How many of a batch have the right class; 0 without labels."""
         if self._sample.labels is None:
             return 0
-        part = self._sample.labels[batch * self._step :][: self._count(batch)]
+        part = self._sample.labels[batch * self.step :][: self._count(batch)]
         return int(np.sum(classes(scores, len(part)) == part))
 
     def _share(self, right: int) -> float | None:
