@@ -16,7 +16,7 @@ from dlaflow.parse.trtexec import parse_log
 
 NETWORK = """
 <ir_version: 8, opset_import: ["" : 13]>
-two (float[N, 3, 8, 8] input) => (float[N, 3, 8, 8] output) { middle = Sin (input) output = Relu (middle) }
+two (float[N, 3, 8, 8] input) => (float[N, 3, 8, 8] output) { middle = Atan (input) output = Relu (middle) }
 """
 
 
