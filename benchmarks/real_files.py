@@ -169,10 +169,10 @@ def tried(row: Row, model: Path, shapes: str, limit: float) -> Row:
         commands["fix"] = ["fix", file, *target, RELEASES[1], "--out", str(out / "fixed.onnx")]
         commands["fix"] += ["--json", str(out / "fix.json")]
         outputs = ["--cache", str(out / "calibration.cache"), "--qdq", str(qdq)]
-        commands["calibrate"] = ["calibrate", file, "--data", f"{data}.npy", *outputs]
+        commands["calibrate"] = ["calibrate", file, "--data", str(data), *outputs]
         row.outcomes = {command: ran(arguments, shapes, limit) for command, arguments in commands.items()}
         models = [file, str(qdq)] if qdq.is_file() else [file]
-        row.outcomes["evaluate"] = ran(["evaluate", *models, "--data", f"{data}.npz"], shapes, limit)
+        row.outcomes["evaluate"] = ran(["evaluate", *models, "--data", str(data)], shapes, limit)
         if (out / "fix.json").is_file():
             row.fixed = msgspec.json.decode((out / "fix.json").read_bytes(), type=FixReport)
             row.parsed = parsed(out / "fixed.onnx") if row.fixed.out else "not written"
@@ -182,18 +182,22 @@ def tried(row: Row, model: Path, shapes: str, limit: float) -> Row:
 
 
 def write_data(model: Path, shapes: str, folder: Path) -> Path:
-    """Random images for the first input: data.npy, and data.npz with labels; returns the path without suffix."""
+    """Random numbers for every input, by its name and without labels: data.npz."""
     graph = onnx.load(str(model), load_external_data=False).graph
-    stored = {tensor.name for tensor in graph.initializer}
-    first = next(value for value in graph.input if value.name not in stored)
-    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type))
-    shape = dict(each.split(":") for each in shapes.split())[first.name]
-    generator = np.random.default_rng(0)
-    size = (IMAGES, *map(int, shape.split("x")[1:]))
-    images = generator.random(size) if kind.kind == "f" else generator.integers(0, 255, size)
-    np.save(folder / "data.npy", images.astype(kind))
-    np.savez(folder / "data.npz", images=images.astype(kind), labels=np.arange(IMAGES) % 2)
-    return folder / "data"
+    stored, given = {tensor.name for tensor in graph.initializer}, dict(each.split(":") for each in shapes.split())
+    generator, arrays = np.random.default_rng(0), dict[str, np.ndarray]()
+    for value in graph.input:
+        if value.name in stored:
+            continue
+        kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        declared = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+        shape = [int(size) for size in given[value.name].split("x")] if value.name in given else declared
+        size = (IMAGES * (shape or [1])[0], *shape[1:])
+        arrays[value.name] = (generator.random(size) if kind.kind == "f" else generator.integers(0, 255, size)).astype(
+            kind
+        )
+    np.savez(folder / "data.npz", **arrays)
+    return folder / "data.npz"
 
 
 def ran(arguments: list[str], shapes: str, limit: float) -> Outcome:

@@ -65,31 +65,51 @@ def corners_of(boxes: Array, stride: int) -> tuple[Array, Array]:
     return first.reshape(len(boxes), 2, -1), last.reshape(len(boxes), 2, -1)
 
 
+def levels_of(maps: Sequence[Array], bins: int) -> list[tuple[Array, Array]]:
+    """Boxes and scores of each size of map, the finest first.
+
+    Older exports join the two along the channels; where they come as two maps of a size, the boxes come first.
+    """
+    sizes: dict[tuple[int, ...], list[Array]] = {}
+    for x in maps:
+        sizes.setdefault(x.shape[2:], []).append(x)
+    levels = [(each[0], each[1]) if len(each) == 2 else _split(each[0], 4 * bins) for each in sizes.values()]
+    return sorted(levels, key=lambda level: -level[0].shape[2])
+
+
+def _split(joined: Array, channels: int) -> tuple[Array, Array]:
+    return joined[:, :channels], joined[:, channels:]
+
+
 def decode_v8(maps: Sequence[Array], strides: Sequence[int], bins: int = 16) -> Array:
-    """YOLOv8 and 11: (N, 4 + classes, boxes) as centre x, centre y, width, height in pixels, and classes."""
+    """YOLOv8, 11, and 26 without `end2end`: (N, 4 + classes, boxes), centre x, centre y, width, height, and classes.
+
+    `bins` says where the classes begin in maps that hold both.
+    """
+    found = decode_v26(maps, strides, bins)
+    first, last = found[:, :2], found[:, 2:4]
+    return np.concatenate(((first + last) / 2, last - first, found[:, 4:]), 1)
+
+
+def decode_v26(maps: Sequence[Array], strides: Sequence[int], bins: int = 1) -> Array:
+    """YOLO26 before its last choice: (N, 4 + classes, boxes) as two corners in pixels, and classes."""
     found = []
-    for x, stride in zip(maps, strides, strict=True):
-        first, last = corners_of(x[:, : 4 * bins], stride)
-        scores = sigmoid(x[:, 4 * bins :]).reshape(len(x), -1, first.shape[2])
-        found.append(np.concatenate(((first + last) / 2, last - first, scores), 1))
+    for (boxes, scores), stride in zip(levels_of(maps, bins), strides, strict=True):
+        first, last = corners_of(boxes, stride)
+        found.append(np.concatenate((first, last, sigmoid(scores).reshape(len(scores), -1, first.shape[2])), 1))
     return np.concatenate(found, 2)
 
 
-def decode_v26(boxes: Sequence[Array], scores: Sequence[Array], strides: Sequence[int], most: int = 300) -> Array:
-    """YOLO26: (N, best boxes, 6) as two corners in pixels, score and class, the best first; no suppression follows."""
-    corners = [np.concatenate(corners_of(x, stride), 1) for x, stride in zip(boxes, strides, strict=True)]
-    places = np.concatenate(corners, 2).transpose(0, 2, 1)
-    classes = scores[0].shape[1]
-    chances = np.concatenate([sigmoid(x).reshape(len(x), classes, -1) for x in scores], 2).transpose(0, 2, 1)
-    most = min(most, chances.shape[1])
-    found = []
-    for place, chance in zip(places, chances, strict=True):
-        cells = np.argsort(-chance.max(1), kind="stable")[:most]
-        flat = chance[cells].reshape(-1)
-        best = np.argsort(-flat, kind="stable")[:most]
-        chosen = np.stack((flat[best], best % classes), 1)
-        found.append(np.concatenate((place[cells[best // classes]], chosen), 1))
-    return np.asarray(found, np.float32)
+def best_of(found: Array, most: int = 300) -> Array:
+    """What YOLO26 ends with (`end2end`): (N, best boxes, 6) as two corners, score and class, the best first."""
+    chosen = []
+    for places, chances in zip(found[:, :4].transpose(0, 2, 1), found[:, 4:].transpose(0, 2, 1), strict=True):
+        cells = np.argsort(-chances.max(1), kind="stable")[:most]
+        flat, classes = chances[cells].reshape(-1), chances.shape[1]
+        best = np.argsort(-flat, kind="stable")[: min(most, len(cells))]
+        told = np.stack((flat[best], best % classes), 1)
+        chosen.append(np.concatenate((places[cells[best // classes]], told), 1))
+    return np.asarray(chosen, np.float32)
 
 
 def best_boxes(found: Array, *, objectness: bool, least: float = 0.25, overlap: float = 0.45) -> Array:
@@ -109,12 +129,14 @@ def best_boxes(found: Array, *, objectness: bool, least: float = 0.25, overlap: 
 
 
 def decode(maps: Sequence[Array], height: int, version: int) -> Array:
-    """The boxes of the first image of maps for an input of `height`: (boxes, 6), two corners, score, class."""
+    """The boxes of the first image of maps for an input of `height`: (boxes, 6), two corners, score, class.
+
+    26 is YOLO26 as exported with `end2end=True`; without it, its maps are decoded as those of 8 and 11.
+    """
+    strides = sorted({height // x.shape[2] for x in maps})
     if version == 26:
-        half = len(maps) // 2
-        found = decode_v26(maps[:half], maps[half:], [height // x.shape[2] for x in maps[:half]])[0]
+        found = best_of(decode_v26(maps, strides))[0]
         return np.asarray(found[found[:, 4] >= 0.25])
-    strides = [height // x.shape[2] for x in maps]
     if version == 5:
         return best_boxes(decode_v5(maps, strides)[0], objectness=True)
     return best_boxes(decode_v8(maps, strides)[0].T, objectness=False)

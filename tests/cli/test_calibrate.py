@@ -12,7 +12,9 @@ from onnx import numpy_helper
 from PIL import Image
 
 from dlaflow.cli import main
+from dlaflow.files import sha256_of
 from dlaflow.quantize.cache import read_cache
+from dlaflow.quantize.calibration import read_calibration
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -72,10 +74,39 @@ def test_writes_cache_qdq_and_fp16(model: Path, data: Path, tmp_path: Path, caps
     assert not list(tmp_path.glob(".*"))
 
 
+def test_recovery_writes_the_model_that_the_cache_is_of(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, cache, quantised = (str(tmp_path / name) for name in ("plain.onnx", "c.cache", "8.onnx"))
+    arguments = ["calibrate", str(model), "--data", str(data), "--recover", plain]
+    assert main([*arguments, "--cache", cache, "--qdq", quantised]) == 0
+    printed = capsys.readouterr().out
+    assert "scales by entropy" in printed
+    assert "top-1" in printed
+    assert main(["cache", "lint", cache, "--model", plain]) == 0
+    assert read_calibration(f"{cache}.json").model_sha256 == sha256_of(plain)
+    assert main(["evaluate", str(model), plain, quantised, "--data", str(data), "-q"]) == 0
+    assert main([*arguments, "--fp16", str(tmp_path / "16.onnx")]) == 2
+    assert main([*arguments[:-1], "-", "--cache", cache]) == 2
+    assert main([*arguments, "--cache", cache, "--samples", "1"]) == 2
+
+
 def test_a_release_without_caches_takes_the_qdq_model(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "8.onnx"
     assert main(["calibrate", str(model), "--data", str(data), "--tensorrt", "11.4.1", "--qdq", str(out), "-q"]) == 0
     assert out.is_file()
+
+
+def test_fp16_needs_no_images(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "16.onnx"
+    assert main(["calibrate", str(model), "--fp16", str(out), "--io-types", "float16"]) == 0
+    half = onnx.load(out)
+    kinds = {value.type.tensor_type.elem_type for value in (*half.graph.input, *half.graph.output)}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert "Cast" not in {node.op_type for node in half.graph.node}
+    capsys.readouterr()
+    assert main(["calibrate", str(model), "--cache", str(tmp_path / "c")]) == 2
+    assert "no images are named" in capsys.readouterr().err
 
 
 def test_layers_by_choice(model: Path, data: Path, tmp_path: Path) -> None:

@@ -36,10 +36,23 @@ classifier (float[N, 3, 64, 64] input) => (float[N, 10] output)
 
 
 @pytest.fixture(scope="session")
-def collection() -> Collection:
+def evidence() -> Path:
+    """The folder of public measurements."""
+    return Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).resolve().parents[3] / "shared" / "evidence"))
+
+
+@pytest.fixture(scope="session")
+def exported(evidence: Path) -> Path:
+    """The folder of the networks that exist as files, or a skip."""
+    if not (evidence / "placement" / "models").exists():
+        pytest.skip(f"{evidence}/placement/models is not here")
+    return evidence / "placement" / "models"
+
+
+@pytest.fixture(scope="session")
+def collection(evidence: Path) -> Collection:
     """The public measurements, or a skip."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "evidence"
-    path = Path(os.environ.get("DLAFLOW_EVIDENCE", default)) / "perf" / "measured_perf.json"
+    path = evidence / "perf" / "measured_perf.json"
     if not path.exists():
         pytest.skip(f"{path} is not here")
     return with_exported(with_builds(read_collection(path), path.parent.parent / "placement"))

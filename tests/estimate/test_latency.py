@@ -17,6 +17,7 @@ from dlaflow.placement.place import place
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import ModelInfo, Placement, Provenance
 from tools.fit.draw import Drawing, Window, dims
+from tools.fit.networks import NETWORKS
 
 Placed = Callable[[Target], tuple[Network, Placement]]
 
@@ -196,3 +197,15 @@ def test_super_clocks_are_told_or_scaled_and_widen() -> None:
         assert ("nobody published" in " ".join(found.notes)) is (board == "agx-orin-32gb")
     usual = widths.pop(("orin-nx-16gb", "MAXN"))
     assert all(width > usual for width in widths.values())
+
+
+def test_a_hybrid_waits_for_a_busy_gpu() -> None:
+    """ResNet-50 in two loadables made 1,197 images a second on all three engines, 2,534 if none had waited."""
+    network = NETWORKS["resnet50"](1, 224, 224)
+    target = resolve_target("agx-orin-64gb", "6.2")
+    found = estimate(network, place(network, ModelInfo("drawn.onnx", "", {}), target), target)
+    assert found.with_gpu is not None
+    assert found.two_cores is not None
+    assert found.gpu_alone is not None
+    assert found.with_gpu.holds(1197)
+    assert found.with_gpu.value < found.two_cores.value + 0.5 * 1e3 / found.gpu_alone.value

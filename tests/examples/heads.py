@@ -76,11 +76,14 @@ class Dfl(nn.Module):
 
 
 class AnchorFree(nn.Module):
-    """YOLOv8 and 11 (`bins` 16), 26 (`bins` 1, `end2end`): distances to the sides of a box, and classes."""
+    """YOLOv8 and 11 (`bins` 16), 26 (`bins` 1, `end2end`): distances to the sides of a box, and classes.
 
-    def __init__(self, *, depthwise: bool, bins: int = BINS, end2end: bool = False) -> None:
+    Until 2025 the two were `joined` along the channels before they were laid flat.
+    """
+
+    def __init__(self, *, depthwise: bool, bins: int = BINS, joined: bool = False, end2end: bool = False) -> None:
         super().__init__()
-        self.bins, self.end2end = bins, end2end
+        self.bins, self.joined, self.end2end = bins, joined, end2end
         boxes = max(16, _WIDTHS[0] // 4, 4 * bins)
         self.cv2 = nn.ModuleList(
             nn.Sequential(block(w, boxes), block(boxes, boxes), nn.Conv2d(boxes, 4 * bins, 1)) for w in _WIDTHS
@@ -97,7 +100,7 @@ class AnchorFree(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         batch = maps[0].shape[0]
-        if self.end2end:
+        if not self.joined:
             boxes = torch.cat(
                 [layer(x).view(batch, 4 * self.bins, -1) for layer, x in zip(self.cv2, maps, strict=True)], -1
             )
@@ -141,7 +144,7 @@ class AnchorFree(nn.Module):
 
 HEADS = {
     "v5": Anchored,
-    "v8": lambda: AnchorFree(depthwise=False),
+    "v8": lambda: AnchorFree(depthwise=False, joined=True),
     "11": lambda: AnchorFree(depthwise=True),
     "26": lambda: AnchorFree(depthwise=True, bins=1, end2end=True),
 }

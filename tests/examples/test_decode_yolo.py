@@ -60,7 +60,7 @@ def test_the_decode_gives_what_the_whole_network_gives(cut, version):
     if version == "v5":
         found = decode_yolo.decode_v5(maps, STRIDES, ANCHORS)
     elif version == "26":
-        found = decode_yolo.decode_v26(maps[:3], maps[3:], STRIDES)
+        found = decode_yolo.best_of(decode_yolo.decode_v26(maps, STRIDES))
     else:
         found = decode_yolo.decode_v8(maps, STRIDES, BINS)
     assert found.shape == expected.shape
@@ -69,15 +69,14 @@ def test_the_decode_gives_what_the_whole_network_gives(cut, version):
 
 
 BOX = Channels(0, 3, "box", "sigmoid")
-SIDES_AND_CLASSES = [
-    Channels(0, 4 * BINS - 1, "box sides", f"softmax {BINS}"),
-    Channels(4 * BINS, 4 * BINS + CLASSES - 1, "classes", "sigmoid"),
-]
+BOX_SIDES = Channels(0, 4 * BINS - 1, "box sides", f"softmax {BINS}")
+CLASSES_ALONE = Channels(0, CLASSES - 1, "classes", "sigmoid")
+SIDES_AND_CLASSES = [BOX_SIDES, Channels(4 * BINS, 4 * BINS + CLASSES - 1, "classes", "sigmoid")]
 HOLDS = {
     "v5": [(3, [BOX, Channels(4, 4, "objectness", "sigmoid"), Channels(5, 4 + CLASSES, "classes", "sigmoid")])] * 3,
     "v8": [(1, SIDES_AND_CLASSES)] * 3,
-    "11": [(1, SIDES_AND_CLASSES)] * 3,
-    "26": [(1, [Channels(0, 3, "box", "")])] * 3 + [(1, [Channels(0, CLASSES - 1, "classes", "sigmoid")])] * 3,
+    "11": [(1, [BOX_SIDES])] * 3 + [(1, [CLASSES_ALONE])] * 3,
+    "26": [(1, [Channels(0, 3, "box", "")])] * 3 + [(1, [CLASSES_ALONE])] * 3,
 }
 
 

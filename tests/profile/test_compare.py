@@ -114,6 +114,17 @@ def test_unnamed_layers_count_in_one_network_alone() -> None:
     assert change_of(one, other).moved == ()
 
 
+def test_two_graphs_are_matched_by_their_nodes() -> None:
+    """Releases number the layers of one node differently; a number that means another layer there is no match."""
+    before = graph({"pool": []})
+    names = {"norm": "norm_7", "relu": "norm"}
+    layers = [replace(each, name=names.get(each.name, each.name), findings=[]) for each in before.layers]
+    layers[1] = replace(layers[1], device=Device.GPU, findings=[REFUSED])
+    change = change_of(Side("one", placement=before), Side("two", placement=replace(before, layers=layers)))
+    assert [(each.layer, each.after) for each in change.moved] == [("norm", Device.GPU)]
+    assert (change.shared, change.only_before, change.only_after) == (5, (), ())
+
+
 def test_a_copy_without_time_is_no_move() -> None:
     idle = build(("conv",), gpu=("norm", "pool"))
     layers = tuple(replace(layer, idle=layer.name == "pool") for layer in idle.layers)

@@ -138,7 +138,7 @@ def test_data_that_does_not_fit_the_inputs(stereo: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"shift takes int64: expected whole numbers.*received float64"):
         calibrate(stereo, lambda: [picked(stereo, tmp_path / "halves.npz").images[0:4]])
     for data in ([tmp_path / "left.npy"], ["cifar10"], [f"left={tmp_path}/left.npy"], []):
-        with pytest.raises((UsageError, InputError), match=r"3 inputs|nothing that holds"):
+        with pytest.raises((UsageError, InputError), match=r"3 inputs|nothing that holds|no images are named"):
             picked(stereo, *map(str, data))
     np.savez(tmp_path / "all.npz", **given)
     with pytest.raises(UsageError, match="unknown input"):
@@ -210,3 +210,20 @@ def test_a_video_is_read_frame_by_frame(
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"clip\.avi"):
         picked(small_network, path)
+
+
+def test_an_input_without_a_batch_is_told(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[N,3,4,4] x, int64 rate) => (float[N,3,4,4] y) { f = Cast<to=1>(rate)  y = Mul(x, f) }"""
+    onnx.save(onnx.parser.parse_model(text), str(tmp_path / "m.onnx"))
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 3, 4, 4), np.float32), rate=np.ones(4, np.int64))
+    chosen = picked(tmp_path / "m.onnx", tmp_path / "d.npz")
+    with pytest.raises(InputError, match="refused the images"):
+        calibrate(tmp_path / "m.onnx", lambda: in_batches(chosen.images, 2))
+    onnx.save(onnx.parser.parse_model(text.replace("int64 rate", "int64[4] rate")), str(tmp_path / "m.onnx"))
+    model = onnx.load(tmp_path / "m.onnx")
+    assert [each.shape for each in network_inputs(model)] == [(3, 4, 4), ()]
+    (tmp_path / "folder").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "0.png")
+    with pytest.raises(UsageError, match="2 inputs"):
+        picked(tmp_path / "m.onnx", tmp_path / "folder")

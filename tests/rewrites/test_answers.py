@@ -31,8 +31,6 @@ BY_HAND = {
     "DLA231": "fixed shapes",
     "DLA261": "keep four dimensions",
     "DLA282": "`dlaflow fix` drops it when it reads the model",
-    "DLA284": "`dlaflow fix` folds it when it reads the model",
-    "DLA283": "no rewrite yet",
     "DLA290": "`dlaflow cache from-qdq` does it",
 }
 

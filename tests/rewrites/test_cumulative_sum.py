@@ -8,7 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dlaflow.rewrites.base import Bounds
 from dlaflow.rewrites.cumulative_sum import CumulativeSum
+from dlaflow.rewrites.load import load_draft
+from dlaflow.targets.target import resolve_target
 
 few = settings(deadline=None, max_examples=20)
 
@@ -28,3 +31,8 @@ def test_running_sums(
     assert outcome.changed == (axis % 4 == 1 or (axis % 4 > 1 and tensorrt == "10.3.0"))
     assert not outcome.changed or set(outcome.ops) <= {"Conv", "Transpose"}
     assert not outcome.changed or tensorrt != "10.3.0" or not outcome.against()
+
+
+def test_an_axis_that_is_not_there_is_left_alone(build: Callable) -> None:
+    draft = load_draft(build("y = CumSum(x, a)", (1, 2, 3, 4), {"a": np.array(5, np.int64)}), None)[0]
+    assert CumulativeSum().find(draft, Bounds(resolve_target("agx-orin-64gb"))) == ([], {})

@@ -376,3 +376,23 @@ def test_a_model_that_computes_nothing_is_not_rewritten(build: Callable[..., Pat
     path = build(nodes, (1, 4, 16, 16), WEIGHTS)
     with pytest.raises(InputError, match=told):
         fix(path, TARGET, FixConfig(dry_run=True))
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "standalone"])
+@pytest.mark.parametrize("nodes", [CLASSIFIER, CONSTANTS, DETECTOR], ids=["classifier", "constants", "detector"])
+def test_nvidias_parser_opens_what_is_written(
+    build: Callable[..., Path], tmp_path: Path, nodes: str, mode: str
+) -> None:
+    trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX's ONNX parser")
+    weights = {**WEIGHTS, **HEAD, "three": np.array(3, np.float32), "one": np.ones(1, np.float32)}
+    path = build(nodes, (1, 4, 8, 8), {**weights, "each": random(8, 1, 1)})
+    out = tmp_path / "fixed.onnx"
+    target = replace(TARGET, mode=mode)
+    fixed = write(fix(path, target, FixConfig()), out)
+    logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
+    network = trt.Builder(logger).create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse_from_file(str(out)), parser.get_error(0)
+    assert network.num_outputs == 1
+    # What was predicted of the draft holds of the file, in the mode that was asked for.
+    assert check(out, target).summary == fixed.report.after

@@ -99,3 +99,10 @@ def test_scores_of_other_cells_than_the_boxes_are_no_classes(build: Callable[...
 def test_what_no_operator_tells_stays_open(build: Callable[..., Path], decode: str) -> None:
     path = build(MAPS + decode, (1, 4, 8, 8), {"w": weight(6), "r": shape(1, 6, 64)})
     assert told(path, "m") == [(1, [(0, 5, "unknown", "")])]
+
+
+def test_a_softmax_that_the_dla_computes_gives_scores(build: Callable[..., Path]) -> None:
+    path = build(
+        MAPS + "s = Softmax<axis=1>(m)\ny = Reshape(s, r)", (1, 4, 8, 8), {"w": weight(6), "r": shape(1, 6, 64)}
+    )
+    assert told(path, "s") == [(1, [(0, 5, "scores", "softmax 6")])]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
+from onnx.backend.test.case.node import collect_testcases
 
 from dlaflow.rewrites.base import Bounds
 from dlaflow.rewrites.fix import fix
 from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.prove import Executable
 from dlaflow.rewrites.recurrence import Unrolling
 from dlaflow.rewrites.search import FixConfig
 from dlaflow.targets.target import resolve_target
@@ -84,6 +90,9 @@ def test_the_outputs_stay(
         ("q = ReduceMean<keepdims=0>(x)\nv = Mul(w, q)\ny = RNN<hidden_size=3>(x, v, r)", "weights are computed"),
         ("q = ReduceMean<keepdims=0>(x)\nv = Mul(b, q)\ny = RNN<hidden_size=3>(x, w, r, v)", "biases are computed"),
         ("y = RNN<hidden_size=3>(x, w, r, b, , k)", "differs within the batch"),
+        ("y = RNN<hidden_size=3>(x, r, r)", "other sizes"),
+        ("y = RNN<hidden_size=3>(x, w, s)", "other sizes"),
+        ("y = RNN<hidden_size=3>(x, w, r, b, , x)", "other sizes"),
     ],
 )
 def test_refusals(build: Callable, text: str, reason: str) -> None:
@@ -131,4 +140,31 @@ def test_a_long_sequence_of_wide_states_is_joined_in_two_parts(rewritten: Callab
     outcome = rewritten(Unrolling(4), text, (3, 1, 2), floats, outputs={"y": (3, 2, 1, 1500)})
     assert outcome.error < BOUND
     assert outcome.ops.count("Concat") == 3
+    assert sum(value.size == 1500 * 1500 for value in outcome.draft.weights.values()) == 2
     assert "DLA102" not in outcome.against()
+
+
+def test_onnx_own_examples(tmp_path: Path) -> None:
+    """The expected outputs of ONNX's own tests, with what they feed beside the sequence as constants."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the expected outputs of others divide by zero on purpose
+        own = ("test_gru_", "test_lstm_", "test_simple_rnn_", "test_rnn_")
+        cases = [case for case in collect_testcases(None) if case.name.startswith(own)]
+    unrolled = 0
+    for case in cases:
+        model = onnx.ModelProto.FromString(case.model.SerializeToString())
+        inputs, expected = case.data_sets[0]
+        names = [value.name for value in model.graph.input]
+        del model.graph.input[1:]
+        model.graph.initializer.extend(
+            numpy_helper.from_array(value, name) for name, value in zip(names[1:], inputs[1:], strict=True)
+        )
+        onnx.save(model, tmp_path / "model.onnx")
+        first = load_draft(tmp_path / "model.onnx", None)[0]
+        edits, refused = Unrolling(16).find(first, Bounds(resolve_target("agx-orin-64gb")))
+        assert edits or "lengths" in next(iter(refused.values())), case.name
+        made = Executable(first.apply(edits).proto()).run({names[0]: inputs[0]}) if edits else {}
+        for value, one in zip(made.values(), expected, strict=bool(edits)):
+            np.testing.assert_allclose(value, one, rtol=1e-4, atol=1e-5)
+        unrolled += len(edits)
+    assert unrolled > 12

@@ -20,9 +20,16 @@ class _Build(msgspec.Struct, frozen=True):
     notes: str = ""
 
 
+_REPEATED = "a blog that repeats the walk-through"
+KATECH = "github.com/yyshin-katech/embedded-ai-quantization-guide"
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A build of known network, batch and conditions. `rate` finds one in its notes, a group named by the unit."""
+    """A build of known network, batch and conditions. `rate` finds one in its notes, a group named by the unit.
+
+    `source` is who published it where the record names only a copy.
+    """
 
     file: str
     model: str
@@ -30,18 +37,20 @@ class _Known:
     batch: int = 1
     accelerator: str = "DLA0+GPU fallback"
     rate: str = ""
+    source: str = ""
 
 
 BUILDS = (
-    _Known("torchvision_resnet50_int8-agx_orin_64gb-trt103-1", "torchvision ResNet-50", "int8"),
-    _Known("torchvision_resnet50_fp16-agx_orin_64gb-trt103-1", "torchvision ResNet-50", "fp16"),
-    _Known("tutorial_model_bn-agx_orin_64gb-trt852-1", "CIFAR CNN with BatchNorm", "int8", 32),
+    _Known("torchvision_resnet50_int8-agx_orin_64gb-trt103-1", "torchvision ResNet-50", "int8", source=KATECH),
+    _Known("torchvision_resnet50_fp16-agx_orin_64gb-trt103-1", "torchvision ResNet-50", "fp16", source=KATECH),
+    _Known("tutorial_model_bn-agx_orin_64gb-trt852-1", "CIFAR CNN with BatchNorm", "int8", 32, source=_REPEATED),
     _Known(
         "tutorial_model_bn-agx_orin_64gb-trt852-1",
         "CIFAR CNN with GroupNorm",
         "int8",
         32,
         rate=r"model_gn .*?(?P<qps>[\d.]+) qps",
+        source=_REPEATED,
     ),
     _Known(
         "ssd_mobilenet_v1_int8-agx_orin-trt85-1", "SSD-MobileNetV1", "int8", 2, "2xDLA", r"(?P<img>[\d.]+) images/s"
@@ -79,7 +88,7 @@ def _point(known: _Known, path: Path) -> Point | None:
         model=known.model,
         device="Jetson AGX Orin 64GB",
         accelerator=known.accelerator,
-        source=build.source,
+        source=known.source or build.source,
         precision=known.precision,
         batch=known.batch,
         power_mode="MAXN",

@@ -20,6 +20,7 @@ from dlaflow.graph.load import load_model
 from dlaflow.placement.check import check_network, network_of
 from dlaflow.targets.target import resolve_target
 from dlaflow.types import Device, Placement
+from tools.fit.builds import KATECH
 from tools.fit.points import Collection, Point
 
 
@@ -84,12 +85,11 @@ def with_exported(collection: Collection) -> Collection:
     ]
     strict = "https://github.com/IntelligentSystemsLabUTV/yolo11_dla docs/BUILD.md"
     found.append(change(orin, model="YOLO11-DLA-n", source=strict, qps=37.2062, trt_version="10.3.0"))
-    both = "Korean measurement report"
     found.append(
         change(
             orin,
             model="torchvision ResNet-50",
-            source=both,
+            source=KATECH,
             precision="int8",
             accelerator="2xDLA (one process each)",
             qps=1351.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 from dlaflow.api.claims import OutFile
 from dlaflow.api.images import ImageOptions, Selection, select
 from dlaflow.api.keywords import File, keywords
-from dlaflow.files import is_stream, together
+from dlaflow.errors import UsageError
+from dlaflow.files import is_stream, together, waiting, write_atomic
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, silent
@@ -24,6 +26,8 @@ from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import index, network_inputs
 from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
+from dlaflow.quantize.recover import RecoveryStep, recover
+from dlaflow.quantize.sensitivity import Sample
 
 if TYPE_CHECKING:
     from dlaflow.report.notebook import ShownCalibration
@@ -75,6 +79,9 @@ class CalibrateOptions(ReleaseOptions):
     borders, and a standalone build of TensorRT 11.4 asks for it; the application then feeds float16."""
     residual_ones: bool = False
     """Cache only: write 1.0 for convolutions before a residual sum: DLA software 3.13 or later then fuses both."""
+    recover: OutFile | None = None
+    """Look for a version of the model that INT8 hurts less (other scales, equalised channels, better rounding), and
+    write it here in float32: the other files are of it. Half of the images measure."""
     shape: ShapesGiven = ()
     """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
     inputs; the name may be left out with one input."""
@@ -86,12 +93,16 @@ class CalibrateOptions(ReleaseOptions):
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A calibration with its warnings, in words what it was made from, and the cache's first line and length."""
+    """A calibration with its warnings, in words what it was made from, and the cache's first line and length.
+
+    `steps` are those of a recovery.
+    """
 
     calibration: Calibration
     images: str
     header: str = ""
     scales: int = 0
+    steps: tuple[RecoveryStep, ...] = ()
 
 
 def calibrate_model(
@@ -109,9 +120,14 @@ def calibrate_model(
     tensorrt = options.release()
     if options.cache is not None:
         header_for_reader(tensorrt)
+    if options.recover is not None and is_stream(options.recover):
+        raise UsageError("the recovered model is read again", expected="a file", received=options.recover)
     held = as_model(model, fixed_shapes(options.shape))
     without_float_nodes(index(held.proto), {}, options.float_nodes())
-    chosen = select(data, reading, network_inputs(held.proto), train=True, default=DEFAULT_SAMPLES, progress=progress)
+    inputs = network_inputs(held.proto)
+    chosen = select(data, reading, inputs, train=True, default=DEFAULT_SAMPLES, progress=progress)
+    if options.recover is not None:
+        return _recovered(held, chosen, reading.batch, options, progress)
     return calibrate_on(held, chosen, reading.batch, options, progress)
 
 
@@ -119,16 +135,40 @@ def calibrate_on(
     model: Model | Path, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress = silent
 ) -> Calibrated:
     """Calibrate on images that are already chosen, `batch` of them at once, and write what the options name."""
-    shapes, float_nodes = fixed_shapes(options.shape), options.float_nodes()
+    shapes = fixed_shapes(options.shape)
     held = as_model(model, shapes)
     how = CalibrationConfig(options.method, options.percentile, len(chosen.images), _checkpoint(options), shapes=shapes)
     found = run_calibration(held, partial(in_batches, chosen.images, batch), how, progress)
-    header, count = "", 0
+    return _written(held, Calibrated(found, chosen.description), options)
+
+
+def _recovered(
+    model: Model, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress
+) -> Calibrated:
+    """Recover on one half of the images, measured on the other; write the model and all that belongs to it."""
+    if len(chosen.images) < 2:
+        raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
+    shapes, half = fixed_shapes(options.shape), len(chosen.images) // 2
+    rest = chosen.part(slice(half, None))
+    how = CalibrationConfig(options.method, options.percentile, shapes=shapes)
+    sample = Sample(rest.images, rest.labels, batch, shapes)
+    found = recover(model, chosen.part(slice(half)).images, sample, how, progress)
+    content = found.model.SerializeToString()
+    calibration = replace(found.calibration, model_sha256=hashlib.sha256(content).hexdigest())
+    with together():
+        path = Path(options.recover or "")
+        write_atomic(path, content)
+        made = Calibrated(calibration, chosen.description, steps=found.steps)
+        return _written(as_model(waiting(path), shapes), made, options)
+
+
+def _written(held: Model, made: Calibrated, options: CalibrateOptions) -> Calibrated:
+    """Write the cache and the Q/DQ model that the options name."""
+    float_nodes, found = options.float_nodes(), made.calibration
     with together():
         if options.cache is not None:
             tensorrt, cache = options.release(), Path(options.cache)
-            header = header_for(tensorrt)
-            covered = cover(held, found, tensorrt, shapes)
+            covered = cover(held, found, tensorrt, fixed_shapes(options.shape))
             missing = tuple(f"no scale for {name!r}: its layer rises to FP16" for name in covered.missing)
             found = replace(found, warnings=(*found.warnings, *missing))
             scales = covered.scales
@@ -139,10 +179,10 @@ def calibrate_on(
             write_cache(scales, tensorrt, cache)
             if not is_stream(cache):
                 write_calibration(found, sidecar_of(cache))
-            count = len(scales)
+            made = replace(made, calibration=found, header=header_for(tensorrt), scales=len(scales))
         if options.qdq is not None:
-            write_qdq(held.path, found, Path(options.qdq), float_nodes=float_nodes, io_types=options.io_types)
-    return Calibrated(found, chosen.description, header, count)
+            write_qdq(held, found, Path(options.qdq), float_nodes=float_nodes, io_types=options.io_types)
+    return made
 
 
 def _checkpoint(options: CalibrateOptions) -> Path | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlaflow.api.claims import Claim, OutFile, Use, claims_of, refuse_overwriting
 from dlaflow.api.keywords import File
-from dlaflow.api.runs import LoadedRun, comparisons_of, load_runs, loaded_run
+from dlaflow.api.runs import LoadedRun, comparisons_of, load_runs, loaded_run, with_counts
 from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.report.compare import Limit, Regression, merge, parse_limit, regressions
@@ -63,11 +63,15 @@ def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
 
 
 def compare_runs(loaded: Sequence[LoadedRun], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
-    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last."""
+    """Put runs side by side and write the files; with `limits` also what got worse from the first to the last.
+
+    Raises UsageError for a picture of runs of which none is a placed graph.
+    """
     runs = [each.run for each in loaded]
     merged = merge(runs, utc_now()) if len(runs) > 1 else runs[0]
     if len(runs) > 1:
         merged = replace(merged, comparisons=comparisons_of(loaded, merged))
+        runs = with_counts(runs, merged.comparisons)
     worse = regressions(runs[0], runs[-1], limits) if limits else None
     with together():
         if files.html is not None:
@@ -79,6 +83,8 @@ def compare_runs(loaded: Sequence[LoadedRun], limits: Sequence[Limit], files: Co
 
             write_atomic(files.markdown, run_markdown(merged, worse))
         if files.svg is not None:
+            if not any(variant.placement for variant in merged.variants):
+                raise UsageError("there is nothing to draw", expected="a file of `check --json`", received="logs alone")
             from dlaflow.report.strip import strips_svg
 
             write_atomic(files.svg, strips_svg(merged))

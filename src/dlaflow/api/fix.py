@@ -162,6 +162,14 @@ class DataOptions:
     """The folder that holds CIFAR-10."""
     samples: int = DEFAULT_SAMPLES
     """How many images to take statistics from and to prove with."""
+    resize: str | int | None = None
+    """Folder only: length of the shorter side before a centred cut (256), or an exact size (224x224)."""
+    mean: str | Sequence[float] | None = None
+    """Mean of each channel of pixels in 0..1, such as 0.485,0.456,0.406."""
+    std: str | Sequence[float] | None = None
+    """Standard deviation of each channel, such as 0.229,0.224,0.225."""
+    layout: str = "nchw"
+    """The layout of the model's input: nchw or nhwc. Arrays are taken as they are."""
 
 
 def real_inputs(
@@ -194,7 +202,14 @@ def real_inputs(
             then="Without --data the proof takes random numbers.",
         )
     batch = batch_of(model, target)
-    reading = ImageOptions(data_dir=source.data_dir, samples=source.samples)
+    reading = ImageOptions(
+        data_dir=source.data_dir,
+        samples=source.samples,
+        resize=source.resize,
+        mean=source.mean,
+        std=source.std,
+        layout=source.layout,
+    )
     images = select(source.data, reading, known, train=True, progress=progress).images
     for first in float_batches(images.only(slice(1)), 1):
         _refuse_other_sizes(first.shape[1:], known[0].shape)

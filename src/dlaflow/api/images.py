@@ -111,6 +111,10 @@ def select(
     refuse_batch(options.batch)
     count = options.samples or default
     given = [data] if isinstance(data, str | os.PathLike) else list(data)
+    if not given:
+        raise UsageError(
+            "no images are named", expected=f"--data {', '.join(_NAMED)}, a folder, a video or a .npy/.npz"
+        )
     if len(given) == len(inputs) == 1 and given[0] in _NAMED:
         return _named(str(given[0]), options, count, train=train, progress=progress)
     sources = _opened(given, options, inputs)
@@ -154,20 +158,22 @@ def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[Netwo
         named[name if separator and name in names else ""] = Path(rest if separator and name in names else item)
     if {*named} == {*names}:
         return [_source(named[each.name], options, each, inputs) for each in inputs]
-    path = Path(given[0]) if given else Path()
+    path = Path(given[0])
     if len(given) != 1 or "" not in named or (len(names) > 1 and path.suffix != ".npz"):
         raise UsageError(
             f"the model has {len(names)} inputs" if len(names) > 1 else "the model has one input",
             expected=" ".join(f"--data {name}=SOURCE" for name in names) + (", or a .npz" if len(names) > 1 else ""),
-            received=" ".join(f"--data {item}" for item in given) or "none",
+            received=" ".join(f"--data {item}" for item in given),
         )
     return [_source(path, options, each, inputs) for each in inputs]
 
 
 def _source(path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Sequence[NetworkInput]) -> _Source:
     layout = options.layout or _layout_of(wanted.shape)
-    channels, *size = wanted.shape if layout == "nchw" else (wanted.shape[-1:] + wanted.shape[:-1])
-    height, width = (*size, None, None)[:2]
+    channels, height, width = (
+        *(wanted.shape if layout == "nchw" else wanted.shape[-1:] + wanted.shape[:-1]),
+        *[None] * 3,
+    )[:3]
     several = [each.name for each in inputs] if len(inputs) > 1 else []
     mean, std = (
         _numbers(f"--{option}", value, wanted.name, several)
@@ -175,7 +181,7 @@ def _source(path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Seq
     )
     preparation = Preparation(mean or (0.0,), std or (1.0,), layout, dtype=wanted.dtype)
     if path.suffix in {".npy", ".npz"} and path.exists():
-        return _array(path, preparation, wanted.name)
+        return _array(path, preparation, wanted)
     preparation = replace(
         preparation, size=(height, width) if height and width else None, resize=_resize(options.resize)
     )
@@ -213,10 +219,10 @@ def _named(name: str, options: ImageOptions, count: int | None, *, train: bool, 
     return Selection(images, split.labels[order], f"{dataset.name} {'train' if train else 'test'}, {len(order)} images")
 
 
-def _array(path: Path, preparation: Preparation, name: str) -> _Source:
-    pixels, labels = _load(path, name)
+def _array(path: Path, preparation: Preparation, wanted: NetworkInput) -> _Source:
+    pixels, labels = _load(path, wanted.name)
     kinds = "fu" if preparation.dtype.startswith("float") else "fui"
-    if pixels.ndim < 2 or not len(pixels) or pixels.dtype.kind not in kinds:
+    if pixels.ndim < (2 if wanted.shape else 1) or not len(pixels) or pixels.dtype.kind not in kinds:
         raise InputError(
             f"{path} does not hold images",
             expected="an array [n, ...] of uint8 or float",

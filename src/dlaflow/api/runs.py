@@ -12,6 +12,7 @@ from dlaflow.build.manifest import SCHEMA as MANIFEST_SCHEMA
 from dlaflow.build.manifest import EngineManifest, manifest_path, read_manifest_file
 from dlaflow.errors import InputError
 from dlaflow.observed.build import read_layer_info
+from dlaflow.parse.detect import Kind, detect
 from dlaflow.profile.compare import Side, compare_sides, side_of
 from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.evidence import Files, option_for
@@ -28,6 +29,8 @@ from dlaflow.report.json import (
 from dlaflow.report.profile_run import run_of_profiles
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.types import Measurement
+
+_EXPECTED = "the folder of a `dlaflow run`, a file that dlaflow wrote, or a log, profile or capture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +91,8 @@ def _of_files(files: Files) -> LoadedRun:
 
 
 def _of_profile(profile: Profiled) -> LoadedRun:
-    """A profile as a run; its counts stand among its numbers, where limits look for them."""
-    side, run = side_of(profile), run_of_profiles([profile])
-    build = profile.measured
-    counts = {} if build is None else {"loadables": build.loadables, "switches": build.switches}
-    told = [Measurement(name, side.name, value, "", 1) for name, value in counts.items() if value is not None]
-    variants = [replace(each, measurements=[*each.measurements, *told]) for each in run.variants]
-    return LoadedRun(replace(run, notices=[], variants=variants), [side])
+    """A profile as a run; what it says in words is left to the comparison."""
+    return LoadedRun(replace(run_of_profiles([profile]), notices=[]), [side_of(profile)])
 
 
 def _load(path: Path) -> list[LoadedRun]:
@@ -103,11 +101,14 @@ def _load(path: Path) -> list[LoadedRun]:
     if manifest_path(file).is_file():  # the engine itself was named
         file = manifest_path(file)
     if not file.is_file():
-        expected = "the folder of a `dlaflow run`, a file that dlaflow wrote, or a log, profile or capture"
-        raise InputError(
-            f"{path} is no run", expected=expected, received="no such file" if file == path else "no run.json"
-        )
-    schema = schema_of(file)
+        received = "no such file" if file == path else "no run.json"
+        raise InputError(f"{path} is no run", expected=_EXPECTED, received=received)
+    try:
+        schema = schema_of(file)
+    except InputError as error:
+        if detect(file) is Kind.NSYS_REPORT:
+            option_for(file)  # says how to export it
+        raise InputError(f"{path} is no run", expected=_EXPECTED, received=error.what) from None
     if schema == RUN_SCHEMA:
         run = read_run(file)
         return [loaded_run(replace(run, name=path.name if path.is_dir() else run.name))]
@@ -167,3 +168,16 @@ def comparisons_of(runs: Sequence[LoadedRun], merged: RunRecord) -> list[Compari
     else:
         groups = [[each[name] for each in sides if name in each] for name in sides[0]]
     return [compare_sides(group) for group in groups if len(group) > 1]
+
+
+def with_counts(runs: Sequence[RunRecord], comparisons: Sequence[Comparison]) -> list[RunRecord]:
+    """Runs of one variant with the counts that their comparison found, where limits look for them."""
+    if not comparisons or any(len(run.variants) != 1 for run in runs):
+        return list(runs)
+    rows = [row for row in comparisons[0].rows if row.quantity in {"loadables", "switches"}]
+    found = []
+    for at, run in enumerate(runs):
+        counts = [Measurement(row.quantity, "", value, "", 1) for row in rows if (value := row.values[at]) is not None]
+        variants = [replace(each, measurements=[*each.measurements, *counts]) for each in run.variants]
+        found.append(replace(run, variants=variants))
+    return found

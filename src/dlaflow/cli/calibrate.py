@@ -10,11 +10,12 @@ from pathlib import Path
 from dlaflow.api.calibrate import CalibrateOptions, calibrate_model
 from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
-from dlaflow.cli.options import Source, group
+from dlaflow.cli.options import MaybeSource, group
 from dlaflow.errors import UsageError
 from dlaflow.files import together
 from dlaflow.quantize.calibration import Calibration, write_calibration
 from dlaflow.quantize.fp16 import write_fp16
+from dlaflow.quantize.recover import RecoveryStep
 
 
 @group
@@ -29,7 +30,7 @@ class Calibrating(CalibrateOptions):
     quiet: terminal.Quiet = False
 
 
-def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating()) -> None:
+def calibrate(model: Path, /, *, source: MaybeSource = MaybeSource(), how: Calibrating = Calibrating()) -> None:
     """Find INT8 scales for every tensor of a model from a few hundred images.
 
     Images are taken with a fixed seed, without augmentation and, where labels exist, the same number of each class.
@@ -37,6 +38,8 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
     For example:
 
         dlaflow calibrate model.onnx --data cifar10 --samples 512 --cache calib.cache --qdq int8.onnx
+
+        dlaflow calibrate model.onnx --fp16 half.onnx --io-types float16
 
         dlaflow calibrate model.onnx --data images/ --resize 256 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
             --method auto --cache calib.cache
@@ -48,6 +51,8 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
     """
     if how.cache is None and how.qdq is None and how.fp16 is None:
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
+    if how.fp16 is not None and how.recover is not None:
+        raise UsageError("--recover makes no sense with --fp16", then="FP16 needs no recovery: write it alone.")
     say = partial(terminal.say, quiet=how.quiet)
     with together():
         found = None
@@ -60,12 +65,23 @@ def calibrate(model: Path, /, *, source: Source, how: Calibrating = Calibrating(
     if found is not None:
         terminal.say(*(f"warning: {warning}" for warning in found.calibration.warnings), stderr=True)
         say(_summary(found.calibration, found.images))
+        say(*(_step(step) for step in found.steps))
+        if how.recover is not None:
+            say(f"Wrote {how.recover}: float32, what the other files are of")
         if how.cache is not None:
             say(f"Wrote {how.cache}: {found.header}, {found.scales} scales")
         if how.qdq is not None:
             say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
     if how.fp16 is not None:
         say(f"Wrote {how.fp16}: float16 inside, {how.io_types} inputs and outputs")
+
+
+def _step(step: RecoveryStep) -> str:
+    """One line: what INT8 does to the outputs behind a step of a recovery."""
+    damage = step.damage
+    same = f"agreement {damage.agreement:.2%}" if damage.top1 is None else f"top-1 {damage.top1:.2%}"
+    verdict = "kept" if step.kept else "not kept"
+    return f"  {step.name:<22} relative error {damage.error**0.5:7.3%}, {same}, {verdict} ({step.seconds:.1f} s)"
 
 
 def _summary(calibration: Calibration, images: str) -> str:

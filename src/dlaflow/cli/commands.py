@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
     "sweep": ("dlaflow.cli.sweep:sweep", "Run many recipes on a Ray cluster: accuracy against estimated latency."),
     "remote": ("dlaflow.cli.remote:remote", "Do it on a board over SSH: build, profile, bench, evaluate, probe."),
-    "compare": ("dlaflow.cli.compare:compare", "Compare runs in one report, and fail on regressions."),
+    "compare": ("dlaflow.cli.compare:compare", "Compare runs of any kind, logs too, and fail on regressions."),
     "completion": ("dlaflow.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 """Name → (module:function, one line of help), in the order of the journey."""

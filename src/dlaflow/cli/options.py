@@ -86,6 +86,19 @@ class Source(ImageOptions, _Data):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _MaybeData(_Data):
+    data: InputTexts = ()
+    """cifar10, digits, a folder of images (sub-folders are classes), a video, or a .npy/.npz file; for a model with
+    several inputs a .npz with their names, or NAME=SOURCE for each. FP16 alone needs none."""
+
+
+@group
+@dataclass(frozen=True, kw_only=True)
+class MaybeSource(ImageOptions, _MaybeData):
+    """Images for a command that can do without."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reaching:
     """How to reach boards and how long to wait for them."""
 

@@ -66,15 +66,18 @@ def _top_table(profile: Profiled) -> Table:
     from rich.table import Table
 
     table = Table(title="Where the time goes", title_justify="left", box=None, pad_edge=False)
-    for name in ("ms", "share", "device", "layer"):
-        table.add_column(name, justify="right" if name in {"ms", "share"} else "left", no_wrap=True)
+    rows = [
+        [f"{layer.ms:.4g}", f"{layer.share:.1%}", layer.device, _short(layer.name, _LONGEST)] for layer in profile.top
+    ]
+    for at, name in enumerate(("ms", "share", "device", "layer")):
+        # In a narrow terminal names give way, not numbers.
+        least = max(len(each) for each in (name, *(row[at] for row in rows))) if name != "layer" else None
+        table.add_column(name, justify="right" if name in {"ms", "share"} else "left", no_wrap=True, min_width=least)
     if profile.onnx_nodes:
         table.add_column("ONNX nodes", no_wrap=True)
-    for layer in profile.top:
-        cells = [f"{layer.ms:.4g}", f"{layer.share:.1%}", layer.device, _short(layer.name, _LONGEST)]
-        if profile.onnx_nodes:
-            cells.append(_short(_summary(profile.onnx_nodes.get(layer.name, [])), _LONGEST))
-        table.add_row(*cells)
+    for layer, cells in zip(profile.top, rows, strict=True):
+        nodes = _short(_summary(profile.onnx_nodes.get(layer.name, [])), _LONGEST)
+        table.add_row(*cells, *([nodes] if profile.onnx_nodes else []))
     return table
 
 

@@ -12,7 +12,7 @@ from dlaflow.estimate.moves import cheaper_on_gpu
 from dlaflow.estimate.parameters import dla_set
 from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
 from dlaflow.estimate.setting import MEASURED_BOARDS, Setting, setting_of
-from dlaflow.estimate.split import Split, Workload, beside_another, gpu_only, split_of
+from dlaflow.estimate.split import Split, Workload, beside_another, beside_busy_gpu, gpu_only, split_of
 from dlaflow.estimate.width import half_width, kind_shares, unseen_kinds
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.rules.case import judged
@@ -146,13 +146,14 @@ def _two_cores(work: Workload, setting: Setting, batch: int, width: float) -> Ra
 
 
 def _with_gpu(work: Workload, setting: Setting, batch: int, gpu_alone: Range | None) -> Range | None:
-    """Both cores and the GPU side by side: the GPU loses what the fallback layers of the DLA engines take of it."""
+    """Both cores and the GPU at once: the engines of the DLA wait for the GPU, which loses what they take of it."""
     cores = setting.target.board.dla_cores
     if gpu_alone is None or not cores:
         return None
     shared = split_of(work, setting.dla.engine, replace(setting.conditions, cores=max(2, cores)), setting.gpu)
-    taken = min(1.0, cores * (shared.gpu + shared.switches) / shared.total)
-    rate = batch * 1e3 * (cores / shared.total + (1 - taken) / gpu_alone.value)
+    each = beside_busy_gpu(shared, work.program, setting.conditions, gpu_alone.value)
+    taken = min(1.0, cores * (shared.gpu + shared.switches + shared.formats) / each)
+    rate = batch * 1e3 * (cores / each + (1 - taken) / gpu_alone.value)
     return Range.around(rate, hypot(_TOGETHER, (gpu_alone.high / gpu_alone.value - 1) / 2) * setting.widening)
 
 

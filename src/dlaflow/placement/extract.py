@@ -22,8 +22,9 @@ from dlaflow.graph.piece import Wires, piece_of, whole_piece
 from dlaflow.graph.shapes import infer
 from dlaflow.graph.tensor_type import TensorType
 from dlaflow.placement.check import check_network, network_of, shapes_of
+from dlaflow.rules.limits_of_model import LoadableLimit
 from dlaflow.targets.target import Target
-from dlaflow.types import Device, Placement
+from dlaflow.types import Device, PlacedLayer, Placement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +59,16 @@ def extract(model: Model, network: Network, placement: Placement, target: Target
     wires = Wires(model)
     asked, exactly = _asked(wires, placement, what)
     names = {node_name(wires.nodes[number]) for number in asked}
-    wanted = _told(network, placement, names)
-    piece, other = _smallest(wires, asked, target, wanted, exactly=exactly)
+    beyond = {
+        tuple(layer.onnx_nodes) for layer in placement.layers if _is_beyond(layer) and names & {*layer.onnx_nodes}
+    }
+    asked_for = _Asked(asked, names, beyond, _told(network, placement, names, beyond))
+    piece, other = _smallest(wires, asked_for, target, exactly=exactly)
     proto = whole_piece(wires, piece)
     for key, value in (("dlaflow.source_sha256", model.sha256), ("dlaflow.piece", what)):
         proto.metadata_props.add(key=key, value=value)
-    shows, differs = ({told[3] or f"on the {told[2]}" for told in found} for found in (wanted, other))
+    shows, differs = ({told[3] or f"on the {told[2]}" for told in found} for found in (asked_for.told, other))
+    differs |= {LoadableLimit.id} if beyond else set()
     return Extracted(
         proto.SerializeToString(), sorted(names), len(proto.graph.node), sorted(shows), sorted(differs), _refusal(proto)
     )
@@ -103,11 +108,25 @@ def _listed(text: str, tensors: Collection[str]) -> list[str]:
     return names if all(name in tensors for name in names) else []
 
 
-def _smallest(
-    wires: Wires, asked: Sequence[int], target: Target, wanted: set[_Told], *, exactly: bool
-) -> tuple[Model, set[_Told]]:
-    """The piece, and what it and `wanted` do not have in common."""
-    names = {node_name(wires.nodes[number]) for number in asked}
+@dataclass(frozen=True)
+class _Asked:
+    """The nodes that are asked for, by number and by name, and what is told of them.
+
+    `beyond` are those on the GPU because the whole model has too many loadables, which no piece of it shows.
+    """
+
+    numbers: Sequence[int]
+    names: set[str]
+    beyond: set[tuple[str, ...]]
+    told: set[_Told]
+
+
+def _is_beyond(layer: PlacedLayer) -> bool:
+    return any(finding.rule == LoadableLimit.id for finding in layer.findings)
+
+
+def _smallest(wires: Wires, asked: _Asked, target: Target, *, exactly: bool) -> tuple[Model, set[_Told]]:
+    """The piece, and what is told of it and of the whole, but not of both."""
     types, values = _known(wires.model, target)
     alone = replace(target, batch=None, shapes=())
     computed = {name for number in wires.constant for name in wires.nodes[number].output}
@@ -117,11 +136,11 @@ def _smallest(
         piece = piece_of(wires, chosen, types, values)
         with suppress(InputError):  # too little of the model to make sense of
             network = network_of(piece, alone)
-            return piece, wanted ^ _told(network, check_network(piece, network, alone), names)
-        return piece, wanted
+            return piece, asked.told ^ _told(network, check_network(piece, network, alone), asked.names, asked.beyond)
+        return piece, asked.told
 
-    piece, missing = tried(asked, values)
-    chosen, steps = set(asked), 0
+    piece, missing = tried(asked.numbers, values)
+    chosen, steps = set(asked.numbers), 0
     while missing:
         grown = chosen
         for _ in range(steps):
@@ -159,16 +178,17 @@ def _refusal(proto: onnx.ModelProto) -> str:
     return ""
 
 
-def _told(network: Network, placement: Placement, names: set[str]) -> set[_Told]:
-    """What is said of the nodes of these names."""
+def _told(network: Network, placement: Placement, names: set[str], beyond: Collection[tuple[str, ...]]) -> set[_Told]:
+    """What is said of the nodes of these names; for those `beyond` the limit of loadables the device does not count."""
     found: set[_Told] = set()
     for layer in placement.layers:
         if names.isdisjoint(layer.onnx_nodes):
             continue
-        where = layer.kind, tuple(layer.onnx_nodes), layer.device.value
-        if layer.device is not Device.FOLDED:
+        where = layer.kind, tuple(layer.onnx_nodes), "" if tuple(layer.onnx_nodes) in beyond else layer.device.value
+        if layer.device is not Device.FOLDED and where[2]:
             found.add((*where, "", "", ""))
-        found.update((*where, each.rule, each.expected, uncounted(each.received)) for each in layer.findings)
+        kept = (each for each in layer.findings if each.rule != LoadableLimit.id)
+        found.update((*where, each.rule, each.expected, uncounted(each.received)) for each in kept)
     refused = (each for each in network.refusals if each.node in names)
     found.update(
         (each.op, (each.node,), "", f"{each.reading.value} by the parser", each.reason, "") for each in refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -40,6 +41,11 @@ class Side:
     def failed(self) -> bool:
         """Whether it is known that it failed."""
         return self.outcome is not None and self.outcome.state == "failed"
+
+    @property
+    def graph(self) -> Placement | None:
+        """The placed graph that its layers are told over, if there is one."""
+        return self.over.placement if self.over else self.placement
 
     @property
     def counted(self) -> Placement | None:
@@ -137,7 +143,7 @@ def _over_one_graph(sides: Sequence[Side]) -> list[Side]:
 
 def told_of(side: Side) -> Told:
     """The layers of a run with their devices, over a graph where it has one, else by the names in its files."""
-    graph = side.over.placement if side.over else side.placement
+    graph = side.graph
     if graph is None:
         return _named_by(side.build) if side.build else {}
     named = None if side.over is None else {layer.name for each in side.over.named for layer in each.layers}
@@ -194,7 +200,9 @@ def _is_whole(side: Side) -> bool:
 
 def _change(old: tuple[Side, Told], new: tuple[Side, Told]) -> Change:
     (first, before), (last, after) = old, new
-    if {name for name in before if not is_unnamed(name)} != {name for name in after if not is_unnamed(name)}:
+    if first.graph is not None and last.graph is not None:
+        after = _in_the_names_of(first.graph, last.graph, after)
+    elif {name for name in before if not is_unnamed(name)} != {name for name in after if not is_unnamed(name)}:
         # Numbers of unnamed layers depend on all that was imported before: they mean the same in one network alone.
         before, after = ({name: told[name] for name in told if not is_unnamed(name)} for told in (before, after))
     working = [[name for name, each in told.items() if each.device is not Device.FOLDED] for told in (before, after)]
@@ -222,6 +230,28 @@ def _change(old: tuple[Side, Told], new: tuple[Side, Told]) -> Change:
         whole_before=_is_whole(first),
         whole_after=_is_whole(last),
     )
+
+
+def _in_the_names_of(graph: Placement, other: Placement, told: Told) -> Told:
+    """Layers of another graph under the names of the same ones in `graph`: the nth of a kind of an ONNX node.
+
+    Releases number the layers of one node differently. What has no counterpart keeps its name, unless that is taken.
+    """
+    own, theirs = _places(graph), _places(other)
+    known = {place: name for name, place in own.items()}
+    renamed = {name: known.get(theirs[name], "" if name in own else name) for name in told}
+    return {renamed[name]: each for name, each in told.items() if renamed[name]}
+
+
+def _places(graph: Placement) -> dict[str, tuple[object, ...]]:
+    """What a layer is, apart from its name; helpers that no node asked for are known by their name alone."""
+    seen: Counter[tuple[object, ...]] = Counter()
+    found = {}
+    for layer in graph.layers:
+        place = (tuple(layer.onnx_nodes), layer.kind) if layer.onnx_nodes else (layer.name,)
+        found[layer.name] = (*place, seen[place])
+        seen[place] += 1
+    return found
 
 
 def _comparable(here: ToldLayer, there: ToldLayer) -> bool:
@@ -311,20 +341,21 @@ def _cause(old: tuple[Side, Told], new: tuple[Side, Told], factor: float | None)
         return ""
     others_gpu = set(_on_gpu(there))
     extra = [name for name in _on_gpu(here) if name not in others_gpu]
-    cut, whole = _loadables(slow), _loadables(fast)
-    if 0 in {cut, whole} and cut != whole:
-        return f"Nothing of {(slow if cut == 0 else fast).name} runs on the DLA."
+    many, few = _loadables(slow), _loadables(fast)
+    if 0 in {many, few} and many != few:
+        return f"Nothing of {(slow if many == 0 else fast).name} runs on the DLA."
     if extra:
         only = cause_of(extra) or extra[0]
-        if cut is not None and whole is not None and cut > whole:
+        run, cut = ("run", "cut") if ", " in only else ("runs", "cuts")
+        if many is not None and few is not None and many > few:
             return (
-                f"{only} runs on the GPU in {slow.name} and cuts the DLA's work into {cut:.0f} subgraphs, "
-                f"against {whole:.0f} in {fast.name}."
+                f"{only} {run} on the GPU in {slow.name} and {cut} the DLA's work into {many:.0f} subgraphs, "
+                f"against {few:.0f} in {fast.name}."
             )
-        return f"{only} runs on the GPU in {slow.name} alone."
+        return f"{only} {run} on the GPU in {slow.name} alone."
     settings = dict(slow.settings), dict(fast.settings)
     others = [key for key in settings[0] if settings[0][key] != settings[1].get(key, settings[0][key])]
-    if not others or cut != whole or here.keys() != there.keys():
+    if not others or many != few or here.keys() != there.keys():
         return ""
     differ = ", ".join(f"{key} {settings[0][key]} against {settings[1][key]}" for key in others)
     warning = ": to be on the DLA is not to be fast" if "precision" in others else ""

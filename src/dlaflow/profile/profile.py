@@ -38,7 +38,7 @@ class Profiled:
 
     `onnx_nodes` maps a layer of the engine to the ONNX nodes behind it, empty without the model; `lenient` are printed
     names that no layer bears as they stand, with the layers taken for them. `outcome` says whether the run worked and,
-    if not, why: unknown without a log.
+    if not, why: unknown without a log. `changes` are the changes of device in order.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Profiled:
     capture: CaptureSummary | None
     hardware: tuple[HardwareTask, ...]
     top: tuple[TopLayer, ...]
-    changes: tuple[DeviceChange, ...]
     advice: tuple[Advice, ...]
     notes: tuple[Note, ...]
     onnx_nodes: dict[str, list[str]]
     lenient: tuple[tuple[str, str], ...] = ()
     outcome: Outcome = field(default_factory=Outcome)
+    changes: tuple[DeviceChange, ...] = ()
 
 
 def read_profile(files: Files, predicted: Placement | None = None) -> Profiled:

@@ -8,7 +8,7 @@ below the limit. The search measures the network itself, so that interactions be
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,22 +87,24 @@ def rank(
     nodes = [node for node in held.proto.graph.node if node.op_type in LINEAR]
     if not nodes or not len(sample.images):
         raise InputError("nothing to compare", expected="layers with weights, and images", received=str(held.path))
+    names = [node.name for node in nodes]
+
+    def quantised(float_nodes: Collection[str], scales: Calibration) -> onnx.ModelProto:
+        return as_on_dla(qdq_model(held.whole(), scales, float_nodes))
+
     with progress("sensitivity", None, "runs of the network") as task:
-        meter = _Meter(held, calibration, sample, task)
-        names = [node.name for node in nodes]
-        damage = [
-            LayerDamage(
-                node.name, node.op_type, *meter.damage([name for name in names if name != node.name], only=node.name)
-            )
-            for node in nodes
-        ]
+        meter = Meter(held.whole(), sample, task)
+        damage = []
+        for node in nodes:
+            alone = _around(held.proto, calibration, node.name)
+            found = meter.damage(quantised([name for name in names if name != node.name], alone))
+            damage.append(LayerDamage(node.name, node.op_type, found.error, found.agreement, found.top1))
         damage.sort(key=lambda item: -item.error)
         order = [item.node for item in damage]
 
         @cache
         def drop(count: int) -> float:
-            _, agreement, top1 = meter.damage(order[:count])
-            return 100 * (1 - agreement if top1 is None or meter.top1 is None else meter.top1 - top1)
+            return meter.drop(meter.damage(quantised(order[:count], calibration)))
 
         count = 0 if drop(0) <= max_drop else _shortest(len(order), drop, max_drop)
         return Sensitivity(tuple(damage), tuple(order[:count]), drop(count), drop(0), max_drop, len(sample.images))
@@ -120,63 +122,74 @@ def _shortest(total: int, drop: Callable[[int], float], limit: float) -> int:
     return high
 
 
-class _Meter:
-    """Runs versions of the network over the same images."""
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What a quantised network does to the outputs, in the measures of `LayerDamage`."""
 
-    def __init__(self, model: Model, calibration: Calibration, sample: Sample, task: Task) -> None:
-        self._model = model
-        self._calibration = calibration
+    error: float
+    agreement: float
+    top1: float | None
+
+
+class Meter:
+    """Runs versions of a network over the same images, beside `exact`, which is consumed.
+
+    Raises InputError for outputs that cannot be compared, and with labels for a first output that holds no classes.
+    """
+
+    def __init__(self, exact: onnx.ModelProto, sample: Sample, task: Task) -> None:
         self._sample = sample
         self._task = task
-        self._forms = list(forms_of(model.proto).values())
-        self._exact = self._outputs(model.whole())
+        self._forms = list(forms_of(exact).values())
+        self.step = sample.batch
+        """How many images run at once: a model with a fixed batch may take fewer than the sample says."""
+        self._exact = self._outputs(exact)
+        right = sum(self._right(batch, values[0]) for batch, values in enumerate(self._exact))
+        self.top1 = self._share(right)
+        """The accuracy of the exact network, None without labels."""
 
-    def damage(self, float_nodes: Collection[str], only: str = "") -> tuple[float, float, float | None]:
-        """Relative squared error, agreement and top-1 with `float_nodes` in float32; `only`: no tensor besides those of
-        that node is quantised."""
-        calibration = self._around(only) if only else self._calibration
-        proto = as_on_dla(qdq_model(self._model.whole(), calibration, float_nodes))
+    def damage(self, model: onnx.ModelProto) -> Damage:
+        """What `model` does to the outputs; it is consumed."""
         tallies = [Tally(form) for form in self._forms]
         right = 0
-        for batch, (values, exact) in enumerate(zip(self._outputs(proto), self._exact, strict=True)):
-            count = self._count(batch)
+        for batch, (values, exact) in enumerate(zip(self._outputs(model), self._exact, strict=True)):
             for tally, ours, theirs in zip(tallies, exact, values, strict=True):
-                tally.add(ours, theirs, count)
+                tally.add(ours, theirs, self._count(batch))
             right += self._right(batch, values[0])
         found = [tally.result() for tally in tallies]
         same = [each.same.value for each in found if each.same] or [each.cosine.value for each in found]
         error = float(np.mean([each.relative_error.value**2 for each in found]))
-        return error, float(np.mean(same)), self._share(right)
+        return Damage(error, float(np.mean(same)), self._share(right))
 
-    @property
-    def top1(self) -> float | None:
-        """The accuracy of the float32 network, None without labels."""
-        return self._share(sum(self._right(batch, values[0]) for batch, values in enumerate(self._exact)))
+    def drop(self, damage: Damage) -> float:
+        """The loss in points: of top-1 where labels exist, else of agreement."""
+        lost = 1 - damage.agreement if damage.top1 is None or self.top1 is None else self.top1 - damage.top1
+        return 100 * lost
 
     def _outputs(self, proto: onnx.ModelProto) -> list[list[NDArray[np.float32]]]:
         runner = Session(proto)
         proto.Clear()
-        step = min(self._sample.batch, runner.batch or self._sample.batch)
-        self._step = step
-        found = [runner.run_all(batch) for batch in in_batches(self._sample.images, step)]
+        self.step = min(self._sample.batch, runner.batch or self._sample.batch)
+        found = [runner.run_all(batch) for batch in in_batches(self._sample.images, self.step)]
         self._task.advance()
         return found
 
     def _count(self, batch: int) -> int:
-        return min(self._step, len(self._sample.images) - batch * self._step)
+        return min(self.step, len(self._sample.images) - batch * self.step)
 
     def _right(self, batch: int, scores: NDArray[np.float32]) -> int:
         """How many of a batch have the right class; 0 without labels."""
         if self._sample.labels is None:
             return 0
-        part = self._sample.labels[batch * self._step :][: self._count(batch)]
+        part = self._sample.labels[batch * self.step :][: self._count(batch)]
         return int(np.sum(classes(scores, len(part)) == part))
 
     def _share(self, right: int) -> float | None:
         return None if self._sample.labels is None else right / len(self._sample.images)
 
-    def _around(self, node_name: str) -> Calibration:
-        node = next(node for node in self._model.proto.graph.node if node.name == node_name)
-        touched = {*node.input, *node.output}
-        tensors = tuple(tensor for tensor in self._calibration.tensors if tensor.name in touched)
-        return Calibration(tensors, self._calibration.method, self._calibration.images, "", "")
+
+def _around(model: onnx.ModelProto, calibration: Calibration, node_name: str) -> Calibration:
+    """The scales of the tensors that one node touches."""
+    node = next(node for node in model.graph.node if node.name == node_name)
+    touched = {*node.input, *node.output}
+    return replace(calibration, tensors=tuple(each for each in calibration.tensors if each.name in touched))

@@ -124,7 +124,7 @@ def extract_text(piece: Extracted, out: Path) -> str:
     """What `check --extract` wrote."""
     shown = f"as in the whole model: {', '.join(piece.shows)}"
     if piece.differs:
-        shown = f"alone it is another case: {', '.join(piece.differs)}"
+        shown += f"; alone it is another case in {', '.join(piece.differs)}"
     asked = piece.asked[0] + (f" and {len(piece.asked) - 1} more" if len(piece.asked) > 1 else "")
     lines = wrap(f"Wrote {out}: {count(piece.nodes, 'node')} with {asked}; {shown}.", _WIDTH, subsequent_indent="  ")
     if piece.refused:

@@ -153,14 +153,13 @@ def _wrapped(text: str) -> list[str]:
 def _proof(report: FixReport) -> list[str]:
     if not report.proof:
         return []
-    terms = f"at most {report.floor:g} of the largest value and {report.bound:g} of each value is allowed"
-    allowed = terms if math.isfinite(report.bound) else "measured, not bounded"
-    lines = ["", f"Proof on onnxruntime, largest difference to the original's outputs ({allowed}):"]
+    terms = f"up to {report.floor:g} of the largest value + {report.bound:g} of each value may differ"
+    lines = ["", f"Proof on onnxruntime; {terms if math.isfinite(report.bound) else 'measured, not bounded'}:"]
     for each in report.proof:
         size = f"{each.absolute:.1e}, {each.relative:.1e} of the largest value"
         told = size if each.output else "no value to compare"
         told += f" of {each.output}, {each.used:.1%} of what is allowed ({each.decided} term)" if each.decided else ""
-        told += "" if each.agreement is None else f", the same class for {each.agreement:.1%}"
+        told += "" if each.agreement is None else f", {each.agreement:.1%} {each.agreed_on}"
         lines += _wrapped(f"{each.inputs}: {told}")
         lines += [line for why in each.passed_over for line in _wrapped(f"    {why}")]
     return lines

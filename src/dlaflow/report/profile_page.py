@@ -43,7 +43,6 @@ class Cold:
 def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measurement] = ()) -> str:
     """The whole page; `estimated` is what was expected of the model beforehand."""
     comparison = compare_profiles(profiles) if len(profiles) > 1 else None
-    told = list(sentences(comparison)) if comparison else []
     run = run_of_profiles(profiles, estimated)
     anchors = {f"v{index}": variant for index, variant in enumerate(run.variants)}
     views = [
@@ -57,9 +56,9 @@ def render_profiles(profiles: Sequence[Profiled], estimated: Sequence[Measuremen
         views=views,
         comparison=comparison,
         cells=cells_of(comparison) if comparison else [],
-        told=told,
+        told=list(sentences(comparison, failures=False)) if comparison else [],
         sources=list(dict.fromkeys(each.measured.source for each in profiles if each.measured)),
-        headline=told[0] if told else _capital(verdict(profiles[0])),
+        headline=next(sentences(comparison)) if comparison else _capital(verdict(profiles[0])),
         target=placements[0].target if placements else None,
         latency_source=latency_source(run),
         graphs=graph_data(anchors),

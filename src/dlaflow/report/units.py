@@ -23,9 +23,9 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun if amount == 1 else plural}"
 
 
-def plain(value: float) -> str:
-    """Four digits that tell, and never an exponent for large numbers: `0.03142`, `30,520`."""
-    return f"{value:,.0f}" if 10_000 <= abs(value) < math.inf else f"{value:.4g}"
+def plain(value: float, digits: int = 4) -> str:
+    """So many digits that tell, and never an exponent for large numbers: `0.03142`, `30,520`."""
+    return f"{value:,.0f}" if 10**digits <= abs(value) < math.inf else f"{value:.{digits}g}"
 
 
 def si(amount: float) -> str:

@@ -12,6 +12,7 @@ from dlaflow.rewrites.draft import Array, Edit, Value
 
 Floats = NDArray[np.float64]
 _SLICE_WITH_INPUTS_SINCE = 10
+_RESIZE_WITHOUT_ROI_SINCE = 13
 
 
 def affine(edit: Edit, x: str, factor: float | Floats, offset: float | Floats, output: str = "") -> str:
@@ -98,4 +99,5 @@ def resized(edit: Edit, x: str, factors: Sequence[int], shape: Sequence[int], **
     """A Resize of H and W by whole factors: nearest, asymmetric and floor unless `options` say otherwise."""
     scales = edit.weight("scales", np.array([1, 1, *factors], np.float32))
     nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return edit.add("Resize", [x, "", scales], shape, **(options or nearest))
+    roi = edit.weight("roi", np.zeros(0, np.float32)) if edit.draft.opset < _RESIZE_WITHOUT_ROI_SINCE else ""
+    return edit.add("Resize", [x, roi, scales], shape, **(options or nearest))

@@ -30,7 +30,7 @@ class ConstantMask(Rewrite):
         if attribute(node, "reduction", "none") != "none":
             return "it adds or compares what it scatters"
         numbers = picked(draft, node, sources)
-        if numbers is None:
+        if numbers is None or numbers.shape != image:
             return None
         names = [node.input[index] for index in sources]
         origins = [draft.weights.get(name, draft.shape(name) or ()) for name in names]

@@ -22,7 +22,9 @@ class CumulativeSum(Rewrite):
         image, given = draft.image(node.input[0]), draft.value(node, 1)
         if image is None or given is None or given.size != 1 or not draft.is_float(node.input[0]):
             return None
-        axis = int(given.reshape(-1)[0]) % 4
+        axis = range(4)[given.item()] if given.item() in range(-4, 4) else None
+        if axis is None:
+            return None
         if axis == 0:
             return "it adds up images of the batch"
         reason = unfit_along(axis, [image[axis]], bounds)

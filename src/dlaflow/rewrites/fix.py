@@ -58,10 +58,8 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
     with progress(f"Fixing {path.name}", None) as task:
         model = load_model(path)
         start, frozen = load_draft(model, target.batch, target.shapes)
-        asked, target = (
-            target,
-            replace(target, shapes=()),
-        )  # the draft holds them; a rewrite may rename or drop an input
+        # The draft holds the shapes; a rewrite may rename or drop an input.
+        asked, target = target, replace(target, shapes=())
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
@@ -152,6 +150,7 @@ def _proven(
         reason = proof.refuses(found.draft)
         if not reason:
             break
+        Executable(search.finish(changed.draft).proto())  # raises where fixed shapes alone are refused
         if unchanged := proof.refuses(changed.draft):
             raise InputError(
                 "the model changes when only its constants are folded",
@@ -163,7 +162,8 @@ def _proven(
         search = search.without(step.applied.rewrite, sites, f"taken back: {reason}")
         found = search.run(changed.draft)
     else:  # what holds of the last search, up to the first step that does not
-        kept = next(index for index, step in enumerate(found.steps) if proof.refuses(step.draft))
+        wrong = (index for index, step in enumerate(found.steps) if proof.refuses(step.draft))
+        kept = next(wrong, len(found.steps))
         found = search.ended(found, kept, changed.draft)
     taken_back = [Refused(rewrite, site, reason) for (rewrite, site), reason in search.barred.items()]
     if changed.applied:

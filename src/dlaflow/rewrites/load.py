@@ -136,10 +136,13 @@ def _refuse_incomplete(node: onnx.NodeProto, model: Model) -> None:
     """
     if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type):
         return
-    fewest = onnx.defs.get_schema(node.op_type).min_input
+    schema = onnx.defs.get_schema(node.op_type)
+    fewest = schema.min_input
     with suppress(onnx.defs.SchemaError):  # an operator of a later opset
         fewest = min(fewest, onnx.defs.get_schema(node.op_type, model.opset).min_input)
-    given = next((place for place, name in enumerate(node.input) if not name), len(node.input))
+    wanted = [each.option != onnx.defs.OpSchema.FormalParameterOption.Optional for each in schema.inputs]
+    left_out = (place for place, name in enumerate(node.input) if not name and all(wanted[place : place + 1]))
+    given = next(left_out, len(node.input))
     if given < fewest or not any(node.output):
         raise InputError(
             f"{model.path}: node {node.name or ' '.join(node.output)!r} ({node.op_type}) is incomplete",

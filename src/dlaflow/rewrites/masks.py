@@ -60,7 +60,7 @@ class SelectByMask(Rewrite):
             if value is not None and not value.any():
                 continue
             factor = _line(edit, mask, -1.0, 1.0, bounds) if place else mask
-            terms.append(edit.add("Mul", [factor, name], np.broadcast_shapes(edit.shape(factor) or (), size)))
+            terms.append(edit.add("Mul", [factor, name], _wider(edit.shape(factor) or (), size)))
         total = edit.add("Add", terms, shape) if len(terms) == 2 else (terms or [""])[0]
         if edit.shape(total) != shape:
             return "it spreads its condition over more than the tensor that it keeps"
@@ -153,6 +153,14 @@ def _same(draft: Draft, first: str, second: str) -> bool:
     if one is None or other is None:
         return first == second
     return np.array_equal(one, other) or (one.size == other.size == 1 and one.item() == other.item())
+
+
+def _wider(first: Shape, second: Shape) -> Shape:
+    """The shape of two tensors spread over each other, empty where they do not fit."""
+    try:
+        return np.broadcast_shapes(first, second)
+    except ValueError:
+        return ()
 
 
 def _as_float(edit: Edit, name: str, like: str) -> str:

@@ -180,10 +180,13 @@ def meanings(whole: Draft, post: Draft, tensors: Sequence[str]) -> list[CutTenso
 
 
 def _before(draft: Draft, name: str, channels: int) -> list[frozenset[str]]:
-    """What the channels of a map met already: a sigmoid that the DLA computes, joined by Concat."""
+    """What the channels of a map met already: a sigmoid or a softmax over them on the DLA, joined by Concat."""
     maker = draft.producers.get(name)
     if maker is not None and maker.op_type == "Sigmoid":
         return [frozenset({"sigmoid"})] * channels
+    rank = len(draft.shape(name) or ())
+    if maker is not None and maker.op_type == "Softmax" and rank > 1 and integer(maker, "axis", -1) % rank == 1:
+        return [frozenset({f"softmax {channels}"})] * channels
     if maker is not None and maker.op_type == "Concat" and integer(maker, "axis", 1) == 1:
         parts = [met for part in maker.input for met in _before(draft, part, (*(draft.shape(part) or ()), 0, 0)[1])]
         return parts if len(parts) == channels else [frozenset()] * channels

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import onnx
@@ -115,13 +116,13 @@ def watch(draft: Draft) -> Watch:
     for output in draft.outputs:
         behind, entering = _from_decisions(draft, output)
         if behind and len(entering) <= _MOST_ENTERING:
-            labels = {f"{name} before {op}": name for name, op in entering.items()}
-            hidden |= labels
+            found = {f"{name} before {op}": name for name, op in entering.items()}
+            hidden |= found
             used = sorted({name for node in behind for name in node.input if name in draft.weights})
             decided[output] = Decided(
                 tuple(node.SerializeToString() for node in behind),
                 tuple(draft.weights[name].tobytes() for name in used),
-                tuple(labels),
+                tuple(found),
             )
     return Watch(replace(draft, nodes=tuple(nodes), types=types), parts, places, hidden, decided)
 
@@ -155,9 +156,10 @@ def _followed(
         known = all(draft.shape(each) is not None and each not in draft.weights for each in node.input[:1])
         if node.op_type in _MOVES and known:
             leaves, where = _followed(draft, node.input[0], (node, *moves), depth)
-            if where is not None and node.op_type == "Transpose":
-                return leaves, where.transpose(ints(node, "perm", tuple(reversed(range(where.ndim)))))
-            return leaves, None if where is None else where.reshape(shape)
+            if where is None or node.op_type == "Transpose":
+                perm = ints(node, "perm", tuple(reversed(range(len(shape)))))
+                return leaves, None if where is None else where.transpose(perm)
+            return leaves, where.reshape(shape) if where.size == prod(shape) else None
         if node.op_type == "Concat" and depth and all(draft.shape(each) is not None for each in node.input):
             leaves, pieces = [], []
             for operand in node.input:

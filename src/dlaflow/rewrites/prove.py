@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
 from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
+from dlaflow.rewrites.agreement import Agreed, agreement
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.outputs import Part, Places, Watch, watch
@@ -44,7 +46,12 @@ _NEAR = 1e-3
 """So near to the end of its function, as a share of its range, a value tells nothing of what came in."""
 _VANISHED = 1e-6
 """A part whose values are smaller than this share of what they are on other inputs is lost in rounding."""
+_ROUNDINGS, _MOST_ROUNDINGS = 8, 20
+"""Rounding is 8 times what the model's own outputs change when its inputs move to the next float (fixed text detectors
+differed by up to 3 times that), and up to 20 floors: a model that is more chaotic than that is not taken for proven."""
 _TINY = 1e-12
+_IMAGE = 4
+"""Dimensions of an image: bytes of that shape are pixels, other integers may be places in a table."""
 
 
 @dataclass(frozen=True)
@@ -198,19 +205,29 @@ def compare(
 ) -> list[Evidence]:
     """Run both on inputs of `shapes` (input name → dimensions): random ones and `samples`."""
     seen: dict[str, list[_Seen]] = {}
+    failures: list[InputError] = []
+
+    def look(label: str, fed: Sequence[Mapping[str, Array]]) -> None:
+        try:
+            seen[label] = [_seen(before, after, feeds, bound) for feeds in fed]
+        except InputError as error:  # the model itself: an index out of a table, say
+            failures.append(error)
+
     for label, feeds in _random(before, shapes, _SCALES) if random else ():
-        seen[label] = [_seen(before, after, feeds, bound)]
+        look(label, [feeds])
     if samples is not None and len(shapes) == 1:
         name = next(iter(shapes))
         count = sum(len(batch) for batch in samples.batches)
-        fed: list[dict[str, Array]] = [{name: batch.astype(before.inputs[name])} for batch in samples.batches]
-        seen[f"{count} images"] = [_seen(before, after, feeds, bound) for feeds in fed]
-    for label, feeds in _random(before, shapes, _FURTHER) if random else ():
+        look(f"{count} images", [{name: batch.astype(before.inputs[name])} for batch in samples.batches])
+    for label, feeds in _random(before, shapes, _FURTHER) if random and seen else ():
         if not _unjudged(seen):
             break
-        seen[label] = [_seen(before, after, feeds, bound)]
+        look(label, [feeds])
+    if not seen and failures:
+        raise failures[0]
     found = _evidence(seen)
-    if not found:
+    runs = [run for each in seen.values() for run in each]
+    if not any(run.spots for run in runs) and not all(run.finite for run in runs):
         raise InputError("the outputs of the model are not finite on any input", then="Check the model's weights.")
     return found
 
@@ -242,7 +259,8 @@ def _random(
             if dtype.kind == "f":
                 feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
             else:
-                feeds[name] = generator.integers(0, 2, shapes[name]).astype(dtype)
+                pixels = dtype == np.uint8 and len(shapes[name]) == _IMAGE
+                feeds[name] = generator.integers(0, 256 if pixels else 2, shapes[name]).astype(dtype)
         yield f"random, scale {scale:g}", feeds
 
 
@@ -259,51 +277,67 @@ class _Spot:
 
 @dataclass
 class _Seen:
-    """What one run of both showed: the parts by label, what could not be compared, and the best classes."""
+    """What one run of both showed: the parts by label, what could not be compared, and what they agree on."""
 
     spots: dict[str, _Spot] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    agreed: list[Agreed | None] = field(default_factory=list)
     finite: bool = True
-    same: int = 0
-    images: int = 0
 
 
 def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bound: Bound) -> _Seen:
     """Run both and compare part by part."""
     old, seen = before.run(feeds), _Seen()
+    shaken = cache(lambda: before.run(_next_floats(feeds)))
     try:
         new = after.run(feeds)
     except InputError as error:
         return _Seen({"": _Spot(math.inf, 0.0, math.inf, "", ended=False)}, [str(error)])
     for name, value in old.items():
         check_room(4 * 8 * value.size, f"the output {name!r} of a proof")  # both in float64, and their differences
-        first = np.asarray(value, np.float64)
-        if not np.isfinite(first).all():
+        first = np.atleast_1d(np.asarray(value, np.float64))
+        finite = np.isfinite(first)
+        if first.size and not finite.any():
+            seen.notes.append(f"{name} is not finite")
             seen.finite = False
-            return seen
+            continue
         hidden = before.watch is not None and name in before.watch.hidden
         if hidden and (name not in new or new[name].size != value.size):
             seen.notes.append(f"{name} is not in the rewritten model")
             continue
-        second = np.asarray(new[name], np.float64)
+        second = np.atleast_1d(np.asarray(new[name], np.float64))
         if not first.size and not second.size:
             continue
-        if _follows(name, before.watch, after.watch, new):
+        parts, places = _parts_of(before.watch, name)
+        if first.size != second.size or not _alike(first[~finite], second.reshape(first.shape)[~finite]):
+            largest = float(np.abs(first[finite]).max(initial=0.0))
+            spots = {name: _Spot(math.inf, largest, math.inf, "size", ended=False)}
+        else:
+            second = second.reshape(first.shape)
+            difference = np.abs(np.subtract(first, second, where=finite, out=np.zeros_like(first)))
+            difference[~np.isfinite(difference)] = math.inf
+            chosen = [finite if places is None else finite & (places == number) for number in range(len(parts))]
+            pieces = [(part, first[mine], difference[mine]) for part, mine in zip(parts, chosen, strict=True)]
+            spots = {part.label: _spot(was, by, part, bound) for part, was, by in pieces}
+            if any(spot.used > 1 for spot in spots.values()):
+                own = np.abs(first - np.asarray(shaken()[name], np.float64).reshape(first.shape))
+                noise = {
+                    part.label: float(own[mine].max(initial=0.0)) for part, mine in zip(parts, chosen, strict=True)
+                }
+                spots = {part.label: _spot(was, by, part, bound, noise[part.label]) for part, was, by in pieces}
+        if any(spot.used > 1 for spot in spots.values()) and _follows(name, before.watch, after.watch, new):
             equal = f"{(first == second).mean():.2%}" if first.shape == second.shape else "another number"
             seen.notes.append(f"{name} follows from what its decisions read; {equal} of its values are equal")
             continue
-        if first.size != second.size or not np.isfinite(second).all():
-            seen.spots[name] = _Spot(math.inf, float(np.abs(first).max(initial=0.0)), math.inf, "size", ended=False)
-            continue
-        parts, places = _parts_of(before.watch, name)
-        difference = np.abs(first - second.reshape(first.shape))
-        for number, part in enumerate(parts):
-            mine = ... if places is None else places == number
-            seen.spots[part.label] = _spot(first[mine], difference[mine], part, bound)
-    best = _classes(next(iter(old.values()))), _classes(next(iter(new.values())))
-    if len(before.outputs) == 1 and best[0] is not None and best[1] is not None and len(best[0]) == len(best[1]):
-        seen.same, seen.images = int((best[0] == best[1]).sum()), len(best[0])
+        seen.spots |= spots
+        if not hidden and first.shape == second.shape and finite.all() and np.isfinite(second).all():
+            seen.agreed.append(agreement(first, second, parts, places, alone=len(before.outputs) == 1))
     return seen
+
+
+def _alike(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
+    """Whether two lists of what is no finite number are the same."""
+    return bool(np.array_equal(first, second, equal_nan=True))
 
 
 def _follows(name: str, before: Watch | None, after: Watch | None, new: Mapping[str, Array]) -> bool:
@@ -320,15 +354,30 @@ def _parts_of(seen: Watch | None, name: str) -> tuple[tuple[Part, ...], Places |
     return seen.parts[name], seen.places.get(name)
 
 
-def _spot(first: NDArray[np.float64], difference: NDArray[np.float64], part: Part, bound: Bound) -> _Spot:
+def _next_floats(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs with each float moved to the next one, up or down at random."""
+    generator, found = np.random.default_rng(0), dict(feeds)
+    for name, value in feeds.items():
+        if value.dtype.kind == "f":
+            ends = np.where(generator.random(value.shape) < 0.5, -np.inf, np.inf).astype(value.dtype)
+            found[name] = np.nextafter(value, ends)
+    return found
+
+
+def _spot(
+    first: NDArray[np.float64], difference: NDArray[np.float64], part: Part, bound: Bound, noise: float = 0.0
+) -> _Spot:
+    """One part judged; `noise` is how much it changes by itself when its inputs move to the next float."""
     largest = float(np.abs(first).max(initial=0.0))
     if not first.size or not math.isfinite(bound.floor):
         return _Spot(float(difference.max(initial=0.0)), largest, 0.0, "", ended=False)
     floor = bound.floor * max(largest if part.reach is None else part.reach, _TINY)
-    allowed = floor + bound.relative * np.abs(first)
+    rounding = min(_ROUNDINGS * noise, _MOST_ROUNDINGS * floor) if math.isfinite(noise) else 0.0
+    allowed = floor + rounding + bound.relative * np.abs(first)
     share = difference / allowed
     worst = int(share.argmax())
-    decided = "floor" if 2 * floor >= allowed.flat[worst] else "relative"
+    terms = {"floor": floor, "rounding": rounding, "relative": float(allowed.flat[worst]) - floor - rounding}
+    decided = max(terms, key=lambda each: terms[each])
     near = _NEAR * ((part.reach or 1.0) if part.low is not None else 0.0)
     ends = [np.abs(first - end) <= near for end in (part.low, part.high) if end is not None and part.high is not None]
     ended = bool(ends) and bool(np.logical_or.reduce(ends).all()) and float(difference.max()) <= near
@@ -372,8 +421,6 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
     """For each input set the part that comes nearest to its bound; none where the original is not finite."""
     blind, unjudged, found = _blind(seen), _unjudged(seen), []
     for inputs, runs in seen.items():
-        if not all(run.finite for run in runs):
-            continue
         told = [
             (label, spot)
             for run in runs
@@ -383,13 +430,15 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
         notes = [why for (where, label), why in blind.items() if where == inputs]
         notes += [note for run in runs for note in run.notes]
         label, worst = max(told, key=lambda each: each[1].used, default=("", _Spot(0.0, 0.0, 0.0, "", ended=False)))
-        images = sum(run.images for run in runs)
+        agreed = [each for run in runs for each in run.agreed if each is not None]
+        agreed = [each for each in agreed if each[0] == agreed[0][0]]
         found.append(
             Evidence(
                 inputs,
-                max((spot.absolute for _, spot in told), default=0.0),
+                worst.absolute,
                 worst.absolute / max(worst.largest, _TINY),
-                sum(run.same for run in runs) / images if images else None,
+                sum(same for _, same, _ in agreed) / sum(count for _, _, count in agreed) if agreed else None,
+                agreed_on=agreed[0][0] if agreed else "",
                 output=label,
                 largest=worst.largest,
                 used=worst.used,
@@ -398,9 +447,3 @@ def _evidence(seen: Mapping[str, list[_Seen]]) -> list[Evidence]:
             )
         )
     return found
-
-
-def _classes(scores: Array) -> NDArray[np.int64] | None:
-    if not scores.size or scores.ndim < 2 or scores.shape[1] < 2 or scores.size != scores.shape[0] * scores.shape[1]:
-        return None
-    return np.asarray(scores.reshape(len(scores), -1).argmax(1), np.int64)

@@ -53,10 +53,11 @@ class Bound:
 class Evidence:
     """One comparison of the outputs before and after.
 
-    `absolute` is the largest difference. `output` is the part that came nearest to its bound: `relative` is its largest
-    difference over its `largest` value, `used` the share of the bound that was used (up to 1 holds), `decided` the term
-    of the bound that weighed more there (floor or relative). `agreement` is the share (0..1) of images with the same
-    best class, None where the output has no classes. `passed_over` tells what could not be judged on these inputs.
+    `output` is the part that came nearest to its bound: `absolute` is its largest difference, `relative` that over its
+    `largest` value, `used` the share of the bound that was used (up to 1 holds), `decided` the term of the bound that
+    weighed more there (floor, relative, rounding). `agreement` is the share (0..1) of what
+    `agreed_on` names (images, pixels or boxes), None where the form of no output tells what it means. `passed_over`
+    tells what could not be judged on these inputs.
     """
 
     inputs: str
@@ -67,6 +68,7 @@ class Evidence:
     largest: float = 0.0
     used: float = 0.0
     decided: str = ""
+    agreed_on: str = ""
     passed_over: list[str] = field(default_factory=list)
 
 

@@ -28,6 +28,7 @@ _DEFAULTS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "R
 _ACTIVATIONS = {name.lower(): name for name in ("Sigmoid", "Tanh", "Relu")}
 _LENGTHS, _PEEPHOLES = 4, 7
 _MOST_CHANNELS = 8192
+_STRANGE = "its weights or first states have other sizes than its directions, steps and states"
 _STATES = (5, 6)
 
 
@@ -90,6 +91,8 @@ def _read(draft: Draft, node: onnx.NodeProto) -> _Node | str | None:
         return None
     if weights is None or recurrence is None:
         return "its weights are computed at run time"
+    if recurrence.ndim != 3:
+        return _STRANGE
     steps, batch = shape[:2] if not integer(node, "layout", 0) else (shape[1], shape[0])
     direction = attribute(node, "direction", "forward")
     directions = ("forward", "reverse") if direction == "bidirectional" else (str(direction),)
@@ -108,6 +111,16 @@ def _read(draft: Draft, node: onnx.NodeProto) -> _Node | str | None:
     bias, peepholes = draft.value(node, 3), draft.value(node, _PEEPHOLES)
     if any(_given(node, index) and value is None for index, value in ((3, bias), (_PEEPHOLES, peepholes))):
         return "its biases are computed at run time"
+    states = (batch, count, hidden) if integer(node, "layout", 0) else (count, batch, hidden)
+    sized: list[tuple[Array | None, tuple[int, ...]]] = [
+        (weights, (count, gates * hidden, shape[2])),
+        (recurrence, (count, gates * hidden, hidden)),
+        (bias, (count, 2 * gates * hidden)),
+        (peepholes, (count, 3 * hidden)),
+    ]
+    given = [draft.shape(node.input[index]) for index in _STATES if _given(node, index)]
+    if any(value is not None and value.shape != size for value, size in sized) or set(given) - {states}:
+        return _STRANGE
     each = len(known) // count
     return _Node(
         node=node,
@@ -149,14 +162,11 @@ def _unrolled(edit: Edit, of: _Node, most: int) -> str | None:
             made[step] = state[0]
         ends.append(state)
         rows.append(made)
-    outputs = [name for name in of.node.output if name]
-    for index, name in enumerate(of.node.output):
+    parts = [[row[step] for step in range(of.steps) for row in rows], *map(list, zip(*ends, strict=True))]
+    for name, some in zip(of.node.output, parts, strict=False):
         if name:
-            parts = (
-                [row[step] for step in range(of.steps) for row in rows] if index == 0 else [e[index - 1] for e in ends]
-            )
-            _write(edit, of, parts, name, most)
-    return None if outputs else "nothing reads it"
+            _write(edit, of, some, name, most)
+    return None
 
 
 def _images(edit: Edit, of: _Node) -> str:
@@ -183,7 +193,7 @@ def _initial(edit: Edit, of: _Node, place: int, index: int, x: str) -> str | Non
         if not own.any():
             return ""
         # A constant would be a layer of its own, which the DLA refuses: the bias of a convolution of zeros is none.
-        first = _cut(edit, x, 3, 0, of.steps)
+        first = _step(edit, x, 0, of.steps)
         return convolved(edit, first, np.zeros((of.hidden, of.width, 1, 1)), shape, bias=("state", own[0]))
     if count == 1:
         return edit.reshape(name, shape)
@@ -193,9 +203,9 @@ def _initial(edit: Edit, of: _Node, place: int, index: int, x: str) -> str | Non
     return sliced(edit, both, {1: (place * of.hidden, (place + 1) * of.hidden)}, shape)
 
 
-def _cut(edit: Edit, x: str, axis: int, step: int, steps: int) -> str:
-    shape = [1 if each == axis else size for each, size in enumerate(edit.image(x))]
-    return x if steps == 1 else sliced(edit, x, {axis: (step, step + 1)}, shape)
+def _step(edit: Edit, x: str, step: int, steps: int) -> str:
+    """One step of (N, C, 1, T)."""
+    return x if steps == 1 else sliced(edit, x, {3: (step, step + 1)}, (*edit.image(x)[:3], 1))
 
 
 def _inputs(edit: Edit, of: _Node, place: int, x: str) -> list[list[str]]:
@@ -206,7 +216,7 @@ def _inputs(edit: Edit, of: _Node, place: int, x: str) -> list[list[str]]:
         bias = of.bias[place, 0, gate] + (0 if apart else of.bias[place, 1, gate])
         kernel = of.weights[place, gate][:, :, None, None]
         made = convolved(edit, x, kernel, (of.batch, of.hidden, 1, of.steps), bias=("bias", bias))
-        found.append([_cut(edit, made, 3, step, of.steps) for step in range(of.steps)])
+        found.append([_step(edit, made, step, of.steps) for step in range(of.steps)])
     return found
 
 
@@ -243,6 +253,8 @@ class _Cell:
     place: int
     inputs: list[list[str]]
     shape: tuple[int, ...] = field(init=False)
+    kernels: dict[int, str] = field(default_factory=dict)
+    """The weights of the state by gate, which all steps share."""
 
     def __post_init__(self) -> None:
         self.shape = (self.of.batch, self.of.hidden, 1, 1)
@@ -251,10 +263,9 @@ class _Cell:
         """The states after one step."""
         if self.of.node.op_type == "LSTM":
             return self._lstm(step, hidden, cell)
-        made = (
-            self._gru(step, hidden) if self.of.node.op_type == "GRU" else self._gate(step, 0, 0, [self._r(0, hidden)])
-        )
-        return made, ""
+        if self.of.node.op_type == "GRU":
+            return self._gru(step, hidden), ""
+        return self._gate(step, 0, 0, [self._r(0, hidden)]), ""
 
     def _gru(self, step: int, hidden: str) -> str:
         update, reset = (self._gate(step, gate, 0, [self._r(gate, hidden)]) for gate in (0, 1))
@@ -295,9 +306,15 @@ class _Cell:
 
     def _r(self, gate: int, hidden: str, bias: Floats | None = None) -> str:
         """R h of a gate, nothing where h is zero."""
-        kernel = self.of.recurrence[self.place, gate][:, :, None, None]
-        given = None if bias is None else ("bias", bias)
-        return convolved(self.edit, hidden, kernel, self.shape, label="state", bias=given) if hidden else ""
+        if not hidden:
+            return ""
+        if gate not in self.kernels:
+            kernel = self.of.recurrence[self.place, gate][:, :, None, None]
+            self.kernels[gate] = self.edit.weight("state", kernel, hidden)
+        inputs = [hidden, self.kernels[gate]]
+        if bias is not None:
+            inputs.append(self.edit.weight("bias", bias, hidden))
+        return self.edit.add("Conv", inputs, self.shape, kernel_shape=[1, 1])
 
     def _peep(self, gate: int, cell: str) -> str:
         factor = self.of.peepholes[self.place, gate]

@@ -37,19 +37,21 @@ _NO_GAIN = "it would bring neither fewer switches and loadables nor less work on
 class Score:
     """How good a placement is, what matters most first; less is better in each.
 
-    `unread`: reasons why no engine comes out of the model. `leftovers`: what a standalone build ends at, in that mode.
-    `gpu_share`: percent of the work (`gpu_macs`, multiply-accumulates) on the GPU, whole ones, so that a hundredth does
-    not outweigh a switch. `beyond`: loadables over the limit of a core. `unknown`: layers of which nobody knows.
+    `unread`: reasons why no engine comes out of the model. `refused`: no standalone build is possible, in that mode;
+    `leftovers` counts what such a build ends at. `gpu_share`: percent of the work (`gpu_macs`, multiply-accumulates) on
+    the GPU, whole ones, so that a hundredth does not outweigh a switch. `beyond`: loadables over the limit of a core.
+    `unknown`: layers of which nobody knows.
     """
 
     unread: int
-    leftovers: int
+    refused: int
     gpu_share: int
     beyond: int
     loadables: int
     switches: int
     gpu_macs: int
     gpu_layers: int
+    leftovers: int
     unknown: int
 
     def beats(self, other: Score) -> bool:
@@ -58,7 +60,7 @@ class Score:
         Nothing on the DLA beats no placement that has something there. Something beats nothing, but for work so small
         that it does not count in the share and costs switches.
         """
-        alike = (self.unread, self.leftovers, self.gpu_share) == (other.unread, other.leftovers, other.gpu_share)
+        alike = (self.unread, self.refused, self.gpu_share) == (other.unread, other.refused, other.gpu_share)
         if not self.loadables and other.loadables and self.unread == other.unread:
             return False
         if self.loadables and not other.loadables and alike:
@@ -260,13 +262,14 @@ def score_of(placement: Placement, work: int = 0) -> Score:
     alone = placement.target.mode == "standalone"
     return Score(
         unread=len(no_engine(placement.findings)),
-        leftovers=len(leftovers(placement)) + (not summary.standalone_ok) if alone else 0,
+        refused=int(alone and not summary.standalone_ok),
         gpu_share=100 * gpu_macs // max(1, work or work_of(placement)),
         beyond=summary.loadables_before_cap - summary.loadables,
         loadables=summary.loadables_before_cap,
         switches=summary.switches,
         gpu_macs=gpu_macs,
         gpu_layers=len(on_gpu),
+        leftovers=len(leftovers(placement)) if alone else 0,
         unknown=summary.unknown_layers,
     )
 

@@ -15,11 +15,12 @@ _OUTPUT_PERM = (2, 0, 1, 3)
 
 def time_major(model: Path | onnx.ModelProto) -> Path | onnx.ModelProto:
     """`model` with transposes around the recurrences that have the batch first; itself where there are none."""
-    given = model if isinstance(model, onnx.ModelProto) else load_model(model).proto
-    if not any(_layout(node) is not None for node in given.graph.node):
+    held = None if isinstance(model, onnx.ModelProto) else load_model(model, digest=False)
+    given = held.proto if held is not None else model
+    if not isinstance(given, onnx.ModelProto) or not any(_layout(node) for node in given.graph.node):
         return model
     changed = onnx.ModelProto()
-    changed.CopyFrom(given if isinstance(model, onnx.ModelProto) else load_model(model).whole())
+    changed.CopyFrom(given if held is None else held.whole())
     nodes: list[onnx.NodeProto] = []
     for node in changed.graph.node:
         nodes += _with_transposes(node)
@@ -39,11 +40,12 @@ def _with_transposes(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     if layout is None:
         return [node]
     turned, before, after = onnx.NodeProto(), [], []
+    stem = next(name for name in node.output if name)
     turned.CopyFrom(node)
     turned.attribute.remove(layout)
     for index in _SWAPPED_INPUTS:
         if index < len(node.input) and node.input[index]:
-            turned.input[index] = f"{node.output[0] or node.output[1]}/time major {index}"
+            turned.input[index] = f"{stem}/time major {index}"
             perm = [1, 0, 2]
             before.append(onnx.helper.make_node("Transpose", [node.input[index]], [turned.input[index]], perm=perm))
     for index, name in enumerate(node.output):

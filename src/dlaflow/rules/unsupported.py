@@ -38,7 +38,8 @@ class GatherLayer(_Never):
     """Gather does not run on the DLA.
 
     Why: indexed reads have no engine there.
-    Use instead: constant channel indices as a 1x1 selection convolution; the rest behind the DLA.
+    Use instead: constant indices as a 1x1 selection convolution, between transposes along H and W; the rest behind
+    the DLA.
     """
 
     id = "DLA280"

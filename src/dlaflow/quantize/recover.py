@@ -1,0 +1,388 @@
+"""When calibration loses points: cheaper scales first, then changes of the network that cost nothing on the board.
+
+In order of cost, each step measured on images of its own and kept only when the outputs come closer to the float ones:
+
+- *method*: the calibration method whose scales do the least harm to the network's outputs, not to single tensors.
+- *equalisation* across a ReLU: relu(W1 x) W2 = relu(W1/s x) (s W2) for s > 0 a channel. The DLA has one scale for all
+  channels of an activation; s brings their ranges together, all the way where W2 is depthwise and so loses nothing.
+- *rounding*: weights are rounded one after the other, and what each rounding did to the layer's outputs is made good by
+  those that follow; biases take up what is left on average. Both go by what really enters the layer in INT8.
+
+What comes out is a plain float model whose weights already lie on their INT8 grid: quantising them changes nothing.
+
+Sources: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), with
+measured ranges of activations in place of those of weights; E. Frantar et al., "GPTQ" (ICLR 2023) for the rounding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlaflow.graph.load import Model, as_model
+from dlaflow.progress import Progress, Task, silent
+from dlaflow.quantize.calibrate import calibrate
+from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig
+from dlaflow.quantize.feed import Batch
+from dlaflow.quantize.fold import fold_batch_norm
+from dlaflow.quantize.images import Images, in_batches
+from dlaflow.quantize.methods import AUTO, METHODS
+from dlaflow.quantize.model import Graph, add_constant, drop_unused_constants, for_qdq, index
+from dlaflow.quantize.numerics import as_on_dla
+from dlaflow.quantize.qdq import qdq_model, weight_axis
+from dlaflow.quantize.sensitivity import Damage, Meter, Sample
+from dlaflow.quantize.session import Session
+
+if TYPE_CHECKING:
+    import onnx
+
+Floats = NDArray[np.float64]
+_IMAGES = 256
+"""Images that roundings are computed on, at most."""
+_POSITIONS = 64
+"""Positions of a feature map that are taken of each image: neighbours say the same."""
+_DAMPING = 0.01
+"""Of the mean of the diagonal, added to it: inputs that never vary leave the matrix singular."""
+_BLOCK = 128
+"""Columns that are rounded before the others take up what they did."""
+_RANGE = 100.0
+"""The most that equalisation changes one channel against another."""
+_NOTHING_LEFT = 1e-5
+"""A relative squared error from which on no step is tried: 0.3% of the outputs."""
+_BETTER = 0.98
+"""Of the error before: what a step must come below to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryStep:
+    """One step: the damage of the INT8 network behind it, whether it was kept, and the seconds it took."""
+
+    name: str
+    damage: Damage
+    kept: bool
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Recovered:
+    """`model` is float32 with its weights on the INT8 grid where they were rounded, `calibration` belongs to it."""
+
+    model: onnx.ModelProto
+    calibration: Calibration
+    steps: tuple[RecoveryStep, ...]
+
+
+def recover(
+    model: Model | Path, images: Images, sample: Sample, config: CalibrationConfig, progress: Progress = silent
+) -> Recovered:
+    """Look for a version of `model` that INT8 hurts less: calibrated on `images`, measured on `sample`.
+
+    Raises InputError for a model or images that cannot be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder, progress("recover", None, "runs") as task:
+        return _Recovery(as_model(model, sample.shapes), images, sample, Path(folder) / "model.onnx", task).run(config)
+
+
+class _Recovery:
+    """The best version so far, and what is tried on it."""
+
+    def __init__(self, model: Model, images: Images, sample: Sample, file: Path, task: Task) -> None:
+        self._images = images
+        self._file = file
+        self._model = for_qdq(model.whole())
+        fold_batch_norm(self._model)
+        drop_unused_constants(self._model)
+        self._exact = self._model.SerializeToString()
+        self._meter = Meter(self._exact_model(), sample, task)
+        self._batch = self._meter.step
+        self._calibration = Calibration((), "", 0, "", "")
+        self._damage: Damage | None = None
+        self._steps: list[RecoveryStep] = []
+
+    def run(self, config: CalibrationConfig) -> Recovered:
+        for method in dict.fromkeys([config.method, *METHODS, AUTO]):
+            self._try(f"scales by {method}", partial(self._recalibrated, method=method))
+        best = self._calibration.method
+        self._try("equalisation", lambda model: self._recalibrated(self._equalised(model), best))
+        if self._steps[-1].kept and best != AUTO:
+            self._try(f"scales by {AUTO}", partial(self._recalibrated, method=AUTO))
+        self._try("rounding", lambda model: (self._rounded(model), self._calibration))
+        return Recovered(self._model, self._calibration, tuple(self._steps))
+
+    def _try(self, name: str, change: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Calibration]]) -> None:
+        if self._damage is not None and self._damage.error < _NOTHING_LEFT:
+            return
+        began = time.perf_counter()
+        before = self._model.SerializeToString()
+        model, calibration = change(self._model)
+        damage = self._meter.damage(as_on_dla(qdq_model(_copy(model), calibration)))
+        kept = self._damage is None or damage.error < _BETTER * self._damage.error
+        if kept:
+            self._model, self._calibration, self._damage = model, calibration, damage
+        else:
+            self._model = _parsed(before)
+        self._steps.append(RecoveryStep(name, damage, kept, time.perf_counter() - began))
+
+    def _exact_model(self) -> onnx.ModelProto:
+        return _parsed(self._exact)
+
+    def _calibrated(self, model: onnx.ModelProto, method: str) -> Calibration:
+        self._file.write_bytes(model.SerializeToString())
+        config = CalibrationConfig(method, images=len(self._images))
+        return calibrate(self._file, lambda: in_batches(self._images, self._batch), config)
+
+    def _recalibrated(self, model: onnx.ModelProto, method: str) -> tuple[onnx.ModelProto, Calibration]:
+        return model, self._calibrated(model, method)
+
+    def _batches(self) -> Iterator[Batch]:
+        few = self._images.only(slice(_IMAGES))
+        return in_batches(few, self._batch)
+
+    def _equalised(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        graph = index(model)
+        pairs = list(_pairs(graph))
+        ranges = self._channel_ranges(model, [middle for _, middle, _ in pairs])
+        for first, middle, second in pairs:
+            _equalise(graph, first, second, ranges[middle])
+        return model
+
+    def _channel_ranges(self, model: onnx.ModelProto, names: Sequence[str]) -> dict[str, Floats]:
+        """The largest magnitude of each channel of some tensors."""
+        found: dict[str, Floats] = {}
+        for values in _outputs(model, names, self._batches()) if names else ():
+            for name, value in zip(names, values, strict=True):
+                largest = np.abs(value).max(axis=(0, *range(2, value.ndim))).astype(np.float64)
+                found[name] = np.maximum(found.get(name, largest), largest)
+        return found
+
+    def _rounded(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        exact = _copy(model)
+        for name in [node.name for node in model.graph.node if node.op_type in {"Conv", "Gemm"}]:
+            self._round_layer(model, exact, name)
+        return model
+
+    def _round_layer(self, model: onnx.ModelProto, exact: onnx.ModelProto, name: str) -> None:
+        """Round one layer by what enters it in INT8, the layers before it being rounded already; `exact` none."""
+        layer = _Layer.of(index(model), name)
+        if layer is None:
+            return
+        quantised = as_on_dla(qdq_model(_copy(model), self._calibration))
+        entering = next(node.input[0] for node in quantised.graph.node if node.name == name)
+        leaving = next(node.output[0] for node in exact.graph.node if node.name == name)
+        moments, inputs, outputs, count = 0.0, 0.0, 0.0, 0
+        streams = zip(
+            _outputs(quantised, [entering], self._batches()), _outputs(exact, [leaving], self._batches()), strict=True
+        )
+        generator = np.random.default_rng(0)
+        for (values,), (wanted,) in streams:
+            columns, targets = layer.columns(values, wanted, generator)
+            moments = moments + np.einsum("gsk,gsl->gkl", columns, columns, optimize=True)
+            inputs, outputs = inputs + columns.sum(axis=1), outputs + targets.sum(axis=0)
+            count += columns.shape[1]
+        weight = layer.rounded(np.asarray(moments, np.float64) / count)
+        layer.store(weight, np.asarray(outputs) / count - layer.product(weight, np.asarray(inputs) / count))
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A convolution or product with a constant weight, as one product for each group: weight [groups, out, in]."""
+
+    graph: Graph
+    node: onnx.NodeProto
+    weight: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, graph: Graph, name: str) -> _Layer | None:
+        """The layer of that name; None for one that is of another form."""
+        node = next(node for node in graph.proto.graph.node if node.name == name)
+        weight = graph.value(node.input[1])
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        odd = any(name in attributes and attributes[name].f != 1.0 for name in ("alpha", "beta"))
+        odd = odd or ("auto_pad" in attributes and attributes["auto_pad"].s not in {b"NOTSET", b""})
+        odd = odd or ("transA" in attributes and attributes["transA"].i == 1)
+        shared = len(graph.consumers.get(node.input[1], ())) != 1
+        bias = len(node.input) < 3 or not node.input[2] or graph.value(node.input[2]) is not None
+        if weight is None or weight.dtype != np.float32 or odd or shared or not bias or weight.ndim not in (2, 4):
+            return None
+        return cls(graph, node, np.asarray(weight))
+
+    @property
+    def groups(self) -> int:
+        return next((each.i for each in self.node.attribute if each.name == "group"), 1)
+
+    def matrices(self) -> Floats:
+        """The weight as [groups, out, in]."""
+        moved = np.moveaxis(self.weight, weight_axis(self.node), 0).astype(np.float64)
+        return moved.reshape(self.groups, len(moved) // self.groups, -1)
+
+    def columns(
+        self, values: NDArray[np.float32], wanted: NDArray[np.float32], generator: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """What enters [groups, samples, in] and what should leave [samples, groups * out], at some positions."""
+        if self.weight.ndim == 2:
+            return values.reshape(1, len(values), -1).astype(np.float64), wanted.astype(np.float64)
+        sizes = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}
+        sizes |= {each.name: tuple(each.ints) for each in self.node.attribute if each.name in sizes}
+        (sy, sx), (dy, dx), (top, left, bottom, right) = sizes["strides"], sizes["dilations"], sizes["pads"]
+        padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        ky, kx = self.weight.shape[2:]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, ((ky - 1) * dy + 1, (kx - 1) * dx + 1), axis=(2, 3))
+        count = len(values) * min(_POSITIONS, wanted.shape[2] * wanted.shape[3])
+        image = generator.integers(len(values), size=count)
+        y, x = generator.integers(wanted.shape[2], size=count), generator.integers(wanted.shape[3], size=count)
+        taken = windows[image, :, y * sy, x * sx][..., ::dy, ::dx].reshape(count, self.groups, -1)
+        return taken.transpose(1, 0, 2).astype(np.float64), wanted[image, :, y, x].astype(np.float64)
+
+    def rounded(self, moments: Floats) -> Floats:
+        """The weight [groups, out, in] on its grid, by the second moments [groups, in, in] of what enters."""
+        return np.stack([round_by(matrix, moment) for matrix, moment in zip(self.matrices(), moments, strict=True)])
+
+    def product(self, weight: Floats, inputs: Floats) -> Floats:
+        """What leaves without a bias, [groups * out], for inputs [groups, in]."""
+        left: Floats = np.einsum("goi,gi->go", weight, inputs)
+        return left.reshape(-1)
+
+    def store(self, weight: Floats, bias: Floats) -> None:
+        """Put weight and bias into the graph."""
+        axis = weight_axis(self.node)
+        shape = np.moveaxis(self.weight, axis, 0).shape
+        _replace(self.graph, self.node, 1, np.moveaxis(weight.reshape(shape), 0, axis))
+        _replace(self.graph, self.node, 2, bias)
+
+
+def round_by(weight: Floats, moment: Floats) -> Floats:
+    """A weight [out, in] on its INT8 grid, one scale an output: the outputs for inputs of second moment [in, in] stay.
+    Rows that the nearest values serve as well take those.
+
+    The largest of each row keeps its value, so that the grid found from the result is the same one.
+    """
+    scale = np.abs(weight).max(axis=1, keepdims=True).astype(np.float32) / np.float32(LEVELS)
+    scale = scale.astype(np.float64)
+    scale[scale == 0] = 1.0
+    damped = moment + np.eye(len(moment)) * (_DAMPING * np.trace(moment) / len(moment) + 1e-12)
+    # Large inputs first: what is rounded last finds nobody to make up for it.
+    order = np.argsort(-np.diag(damped))
+    upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    rest, found = weight[:, order].copy(), np.empty_like(weight)
+    fixed = np.abs(weight[:, order]) >= LEVELS * scale * (1 - 1e-6)
+    for start in range(0, len(order), _BLOCK):
+        block = slice(start, min(start + _BLOCK, len(order)))
+        errors = np.zeros((len(weight), block.stop - start))
+        for column in range(start, block.stop):
+            ratio = rest[:, column] / scale[:, 0]
+            steps = np.clip(np.rint(ratio), -LEVELS, LEVELS)
+            steps = np.where(fixed[:, column], np.sign(weight[:, order[column]]) * LEVELS, steps)
+            found[:, column] = steps * scale[:, 0]
+            error = (rest[:, column] - found[:, column]) / upper[column, column]
+            rest[:, column : block.stop] -= np.outer(error, upper[column, column : block.stop])
+            errors[:, column - start] = error
+        rest[:, block.stop :] -= errors @ upper[block, block.stop :]
+    chosen, nearest = np.empty_like(found), np.clip(np.rint(weight / scale), -LEVELS, LEVELS) * scale
+    chosen[:, order] = found
+
+    def harm(rounded: Floats) -> Floats:
+        """The mean square of what rounding does to each output."""
+        return np.asarray(np.einsum("oi,ij,oj->o", rounded - weight, moment, rounded - weight, optimize=True))
+
+    return np.where((harm(chosen) < harm(nearest))[:, None], chosen, nearest)
+
+
+def _parsed(content: bytes) -> onnx.ModelProto:
+    import onnx
+
+    model = onnx.ModelProto()
+    model.ParseFromString(content)
+    return model
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    return _parsed(model.SerializeToString())
+
+
+def _outputs(
+    model: onnx.ModelProto, names: Sequence[str], batches: Iterator[Batch]
+) -> Iterator[list[NDArray[np.float32]]]:
+    """Some tensors of a model, batch by batch; what none of them needs is not computed."""
+    own = _copy(model)
+    fed = {value.name for value in own.graph.input}
+    del own.graph.output[:]
+    for name in names:
+        if name not in fed:
+            own.graph.output.add(name=name).type.tensor_type.elem_type = 1
+    runner = Session(own) if own.graph.output else None
+    for batch in batches:
+        computed = dict(zip(runner.output_names, runner.run_all(batch), strict=True)) if runner else {}
+        yield [computed[name] if name in computed else np.asarray(batch) for name in names]
+
+
+def _pairs(graph: Graph) -> Iterator[tuple[onnx.NodeProto, str, onnx.NodeProto]]:
+    """A convolution, the tensor behind its ReLU or itself, and the only convolution that reads that."""
+    for second in graph.proto.graph.node:
+        middle = second.input[0] if second.op_type == "Conv" else ""
+        first = graph.producer.get(middle)
+        if first is not None and first.op_type in {"Relu", "LeakyRelu"} and _private(graph, first.input[0]):
+            first = graph.producer.get(first.input[0])
+        if first is None or first.op_type != "Conv" or not _private(graph, middle):
+            continue
+        own = [name for node in (first, second) for name in node.input[1:] if name]
+        if all(graph.value(name) is not None and _private(graph, name) for name in own):
+            yield first, middle, second
+
+
+def _private(graph: Graph, name: str) -> bool:
+    return len(graph.consumers.get(name, ())) == 1 and name not in graph.outputs
+
+
+def _equalise(graph: Graph, first: onnx.NodeProto, second: onnx.NodeProto, ranges: Floats) -> None:
+    """Bring the ranges of the channels between two convolutions together."""
+    weight, behind = _value(graph, first, 1), _value(graph, second, 1)
+    group = next((each.i for each in second.attribute if each.name == "group"), 1)
+    channels = len(ranges)
+    if len(weight) != channels or group not in (1, channels):
+        return
+    if group == 1:
+        columns = np.abs(behind).max(axis=(0, *range(2, behind.ndim)))
+        wanted = np.sqrt(np.maximum(ranges, 1e-12) / np.maximum(columns, 1e-12))
+        shape = (1, -1, *[1] * (behind.ndim - 2))
+    else:
+        # Each channel has its own weights, with a scale of their own: nothing is lost there.
+        wanted, shape = np.maximum(ranges, 1e-12), (-1, *[1] * (behind.ndim - 1))
+        if behind.shape[0] != channels:
+            return
+    wanted[ranges <= 0] = np.median(wanted[ranges > 0]) if (ranges > 0).any() else 1.0
+    factor = np.clip(wanted / np.exp(np.log(wanted).mean()), 1 / _RANGE, _RANGE)
+    _replace(graph, first, 1, weight / factor.reshape(-1, *[1] * (weight.ndim - 1)))
+    if len(first.input) > 2 and first.input[2]:
+        _replace(graph, first, 2, _value(graph, first, 2) / factor)
+    _replace(graph, second, 1, behind * factor.reshape(shape))
+
+
+def _value(graph: Graph, node: onnx.NodeProto, position: int) -> Floats:
+    value = graph.value(node.input[position])
+    assert value is not None
+    return np.asarray(value, np.float64)
+
+
+def _replace(graph: Graph, node: onnx.NodeProto, position: int, value: Floats) -> None:
+    """Give an operand of a node another value; its old one goes where nothing else reads it."""
+    from onnx import numpy_helper
+
+    name = node.input[position] if position < len(node.input) else ""
+    stored = next((each for each in graph.proto.graph.initializer if each.name == name), None)
+    narrowed = np.ascontiguousarray(value, np.float32)
+    if stored is not None and len(graph.consumers.get(name, ())) == 1:
+        stored.CopyFrom(numpy_helper.from_array(narrowed, name))
+        return
+    fresh = add_constant(graph.proto, f"{node.output[0]}.recovered{position}", narrowed)
+    if position < len(node.input):
+        node.input[position] = fresh
+    else:
+        node.input.append(fresh)
