@@ -138,19 +138,24 @@ def test_operators_without_an_importer_are_written_out(build: Callable) -> None:
     assert max(each.relative for each in evidence) < BOUND
 
 
-@pytest.mark.parametrize("opset", [11, 12])
+@pytest.mark.parametrize("opset", [8, 10, 11, 12])
 @pytest.mark.parametrize(
     ("lines", "raised"),
     [
         ("y = Softmax<axis=3>(x)", True),
         ("y = Softmax(x)", False),
+        ("c = {clip}\np = {pad}\ny = Softmax<axis=3>(p)", True),
         ("s = ReduceSum<axes=[2,3]>(x)\ny = Softmax(s)", True),
         ("a, b = Split<axis=1, split=[1,3]>(x)\ns = ReduceSum<axes=[2,3]>(b)\ny = LogSoftmax<axis=1>(s)", True),
         ("u = Unsqueeze<axes=[0]>(x)\ns = Squeeze<axes=[0]>(u)\ny = Softmax<axis=-1>(s)", True),
     ],
 )
 def test_an_old_softmax_over_one_row_gets_one_axis(build: Callable, lines: str, raised: bool, opset: int) -> None:
-    path = build(lines, SHAPE, WEIGHTS, opset=opset)
+    old = opset < 11
+    clip = "Clip<min=-0.5, max=0.75>(x)" if old else "Clip(x, value, )"
+    pad = "Pad<pads=[0,0,1,0,0,0,2,1], value=0.5>(c)" if old else "Pad(c, eight, value)"
+    weights = WEIGHTS | {"eight": longs(0, 0, 1, 0, 0, 0, 2, 1)}
+    path = build(lines.format(clip=clip, pad=pad), SHAPE, weights, opset=opset)
     draft, _ = load_draft(path, None)
     newer = as_read_by(draft, resolve_target("agx-orin-64gb", tensorrt="8.5.2")).draft
     assert newer.opset == (13 if raised else opset)

@@ -2,8 +2,8 @@
 
 What a later opset made an input (axes, sizes of a Split) becomes an attribute again; attributes that it added go where
 they have their default; operators that it added, or that the parser has no importer for, are written out. A parser that
-does not know the later form passes it over without a word. A Softmax of opset 11 or 12, which the parser flattens on
-the GPU, becomes that of 13, which the DLA takes over one axis.
+does not know the later form passes it over without a word. A Softmax from before opset 13, which the parser flattens
+on the GPU, becomes that of 13, which the DLA takes over one axis.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def as_read_by(draft: Draft, target: Target) -> Older:
 
 
 def _with_softmax_over_one_axis(draft: Draft) -> Older:
-    """A draft of opset 11 or 12 with a Softmax in opset 13; as it is where a node has no such form."""
+    """A draft from before opset 13 with a Softmax in opset 13; as it is where a node has no such form."""
     flattened = any(node.op_type in _FLATTENED and not node.domain for node in draft.nodes)
-    if not (flattened and _OLDEST <= draft.opset < _AXES_AS_INPUT):
+    if not flattened or draft.opset >= _AXES_AS_INPUT:
         return Older(draft)
     edits: list[Edit] = []
     for node in draft.nodes:
@@ -88,6 +88,9 @@ def _with_softmax_over_one_axis(draft: Draft) -> Older:
 
 def _newer(edit: Edit, node: onnx.NodeProto) -> bool:
     """Append the form of opset 13 where it is another one; whether there is one."""
+    before = edit.draft.opset < _OLDEST
+    if before and node.op_type in ("Resize", "Upsample", "TopK", "Slice"):
+        return False
     lists = {"Split": "split", "Squeeze": "axes", "Unsqueeze": "axes", "ReduceSum": "axes"}
     shape = edit.draft.shape(node.input[0]) if node.input else None
     if node.op_type in _FLATTENED:
@@ -100,6 +103,14 @@ def _newer(edit: Edit, node: onnx.NodeProto) -> bool:
     elif node.op_type in lists and (given := ints(node, lists[node.op_type], ())):
         values = edit.weight(lists[node.op_type], np.array(given, np.int64))
         _again(edit, node, [node.input[0], values], gone={lists[node.op_type]})
+    elif before and node.op_type == "Clip":
+        x, given_ends = node.input[0], {each.name: each.f for each in node.attribute}
+        ends = [scalar(edit, end, given_ends[end], x) if end in given_ends else "" for end in ("min", "max")]
+        _again(edit, node, [x, *ends], gone={"min", "max"})
+    elif before and node.op_type == "Pad":
+        amounts = edit.weight("pads", np.array(ints(node, "pads", ()), np.int64))
+        value = scalar(edit, "value", number(node, "value", 0.0), node.input[0])
+        _again(edit, node, [node.input[0], amounts, value], gone={"pads", "value"})
     return True
 
 
@@ -158,6 +169,8 @@ def _unknown(node: onnx.NodeProto, newest: int) -> str:
     try:
         schema = onnx.defs.get_schema(node.op_type, newest)
     except onnx.defs.SchemaError:
+        schema = None
+    if schema is None or schema.deprecated:
         return f"{node.op_type} has no form in opset {newest}"
     strange = [each.name for each in node.attribute if each.name not in schema.attributes]
     if strange or len(node.input) > schema.max_input:

@@ -83,8 +83,8 @@ _SHIPPED_SINCE = {op: release for release, ops in _SHIPPED_FIRST_IN.items() for 
 
 _EXPORT_17 = "Export with opset 17, so that it is written in simpler operators."
 _ADVICE = {
-    "Gelu": "`dlaflow fix --allow tolerance` rewrites it on images (N, C, H, W); opset 19 writes it out.",
-    "Mish": "`dlaflow fix --allow tolerance` rewrites it on images (N, C, H, W); opset 17 writes it out.",
+    "Gelu": "`dlaflow fix` writes it out; with --allow tolerance in a form for the DLA on images (N, C, H, W).",
+    "Mish": "`dlaflow fix` writes it out; with --allow tolerance in a form for the DLA on images (N, C, H, W).",
     "HardSwish": "`dlaflow fix` writes it as Clip and Mul.",
     "LayerNormalization": "`dlaflow fix` writes it out as ReduceMean, Sub, Pow and Sqrt, as opset 16 does.",
     "GroupNormalization": "Export with opset 17, which writes it as InstanceNormalization.",
@@ -96,7 +96,7 @@ _ADVICE = {
     "Trilu": "Store the mask as a constant.",
     "Mod": "Sub, Mul and Floor of a Div compute it.",
     "IsInf": "Equal of Abs with a constant, or leave the check away.",
-    "Swish": "Export with opset 23, which writes it as Sigmoid and Mul.",
+    "Swish": "`dlaflow fix` writes it as Sigmoid and Mul, as opset 23 does.",
     "RMSNormalization": "Export with opset 22, which writes it out.",
     "Attention": "Export with opset 22, which writes it as MatMul and Softmax.",
     "Hardmax": "ArgMax and Equal compute it.",
