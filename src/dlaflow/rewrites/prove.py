@@ -255,10 +255,10 @@ def _random(
         for name, dtype in network.inputs.items():
             check_room(8 * math.prod(shapes[name]), f"the input {name!r} of a proof")
             if dtype.kind == "f":
-                feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
+                feeds[name] = np.asarray(generator.standard_normal(shapes[name]) * scale, dtype)
             else:
                 pixels = dtype == np.uint8 and len(shapes[name]) == _IMAGE
-                feeds[name] = generator.integers(0, 256 if pixels else 2, shapes[name]).astype(dtype)
+                feeds[name] = np.asarray(generator.integers(0, 256 if pixels else 2, shapes[name]), dtype)
         yield f"random, scale {scale:g}", feeds
 
 
@@ -358,7 +358,7 @@ def _next_floats(feeds: Mapping[str, Array]) -> dict[str, Array]:
     for name, value in feeds.items():
         if value.dtype.kind == "f":
             ends = np.where(generator.random(value.shape) < 0.5, -np.inf, np.inf).astype(value.dtype)
-            found[name] = np.nextafter(value, ends)
+            found[name] = np.asarray(np.nextafter(value, ends))
     return found
 
 
