@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dlaflow.report.grouping import SEVERITY, FindingGroup, group_findings, release_title
+from dlaflow.report.units import count
 from dlaflow.report.verdict import opening
 from dlaflow.rules.limits_of_model import leftovers
 from dlaflow.rules.model import FixedInputs
@@ -151,7 +152,7 @@ def _hidden_reason(placement: Placement) -> str:
     if placement.summary.standalone_ok or placement.summary.gpu_layers or placement.target.mode == "standalone":
         return ""
     names = [layer.name for layer in leftovers(placement)]
-    first = f" ({len(names)} layers that fold in a hybrid build alone, the first is {names[0]})" if names else ""
+    first = f" ({count(len(names), 'layer')} left that a hybrid build folds, the first is {names[0]})" if names else ""
     return f"{first}: --mode standalone tells why"
 
 
