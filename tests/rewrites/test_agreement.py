@@ -43,8 +43,8 @@ def test_boxes_with_their_classes(axis: int) -> None:
     new[0, 5, 2] = 0.95
     places = np.zeros((1, 6, 5), np.int16)
     places[:, 4:] = 1
-    sides = [np.moveaxis(each, 1, axis) for each in (old, new)]
-    assert agreement(*sides, [PLAIN, SIGMOID], np.moveaxis(places, 1, axis), alone=True) == (BOXES, 3, 5)
-    assert agreement(*sides, [PLAIN, PLAIN], np.moveaxis(places, 1, axis), alone=True) is None
+    first, second = (np.moveaxis(each, 1, axis) for each in (old, new))
+    assert agreement(first, second, [PLAIN, SIGMOID], np.moveaxis(places, 1, axis), alone=True) == (BOXES, 3, 5)
+    assert agreement(first, second, [PLAIN, PLAIN], np.moveaxis(places, 1, axis), alone=True) is None
     # Four rows without a score are no boxes.
     assert agreement(old[:, :4], new[:, :4], [PLAIN, PLAIN], places[:, :4], alone=True) is None

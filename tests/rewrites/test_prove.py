@@ -40,7 +40,7 @@ def pair(tmp_path: Path) -> Callable[..., list[Evidence]]:
                 onnx.parser.parse_model(f"{HEADER}net (float[1,4] x) => ({outputs}) {weights} {{ {text} }}"), path
             )
             sides.append(Executable.of(load_draft(load_model(path), None)[0], path if name == "before" else None))
-        return compare(*sides, SHAPE)
+        return compare(sides[0], sides[1], SHAPE)
 
     return run
 
