@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlaflow.rewrites.agreement import BOXES, IMAGES, PIXELS, agreement
+from dlaflow.rewrites.agreement import BOXES, IMAGES, PIXELS, PLACES, agreement
 from dlaflow.rewrites.outputs import Part
 
-PLAIN, SOFTMAX, SIGMOID = Part("y"), Part("y", "Softmax"), Part("y", "Sigmoid", 0.0, 1.0)
+PLAIN, SOFTMAX, SIGMOID = Part("y"), Part("y", "Softmax", axis=1), Part("y", "Sigmoid", 0.0, 1.0)
 
 
 def test_classes_of_images() -> None:
@@ -27,9 +27,17 @@ def test_masks(part: Part) -> None:
     new = old.copy()
     new[0, :, 0, 0] = 1 - new[0, :, 0, 0]
     what, same, count = agreement(old, new, [part], None, alone=True) or ("", 0, 0)
-    assert what == PIXELS
+    assert what == (PLACES if part is SOFTMAX else PIXELS)
     assert count == (64 if part is SOFTMAX else 192)
     assert count - 3 <= same < count
+
+
+def test_classes_stand_where_the_softmax_says() -> None:
+    """A reader of text gives (N, places, characters); a Softmax whose axis was moved tells nothing."""
+    old = np.eye(5)[None]
+    new = old[:, [0, 1, 2, 3, 0]]
+    assert agreement(old, new, [Part("y", "Softmax", axis=-1)], None, alone=True) == (PLACES, 4, 5)
+    assert agreement(old, new, [Part("y", "Softmax")], None, alone=True) is None
 
 
 @pytest.mark.parametrize("axis", [1, 2])
