@@ -51,6 +51,20 @@ def test_answer_comes_first(classifier, capsys):
     assert "`dlaflow fix` does it: mean-pooling." in " ".join(map(str.strip, lines))
 
 
+def test_why_no_standalone_build_is_possible_where_all_runs_on_the_dla(tmp_path, capsys):
+    """A constant folds in a hybrid build alone, so that no layer on the GPU says why."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[1,4,1,1] k = {1.0, 2.0, 3.0, 4.0}> { y = Mul(x, k) }"""
+    path = tmp_path / "scale.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    assert main(["check", str(path), "--jetpack", "6.2"]) == 0
+    assert "no standalone build possible (1 layer left that a hybrid build folds, the first is k)" in (
+        capsys.readouterr().out
+    )
+    assert main(["check", str(path), "--jetpack", "6.2", "--mode", "standalone"]) == 0
+    assert "DLA284" in capsys.readouterr().out
+
+
 def test_json_has_every_key_of_the_design(classifier, tmp_path):
     out = tmp_path / "placement.json"
     assert main(["check", str(classifier), "--json", str(out), "--quiet", "--batch", "4"]) == 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlaflow.rewrites.agreement import BOXES, IMAGES, PIXELS, agreement
+from dlaflow.rewrites.agreement import BOXES, IMAGES, PIXELS, PLACES, agreement
 from dlaflow.rewrites.outputs import Part
 
-PLAIN, SOFTMAX, SIGMOID = Part("y"), Part("y", "Softmax"), Part("y", "Sigmoid", 0.0, 1.0)
+PLAIN, SOFTMAX, SIGMOID = Part("y"), Part("y", "Softmax", axis=1), Part("y", "Sigmoid", 0.0, 1.0)
 
 
 def test_classes_of_images() -> None:
@@ -27,9 +27,17 @@ def test_masks(part: Part) -> None:
     new = old.copy()
     new[0, :, 0, 0] = 1 - new[0, :, 0, 0]
     what, same, count = agreement(old, new, [part], None, alone=True) or ("", 0, 0)
-    assert what == PIXELS
+    assert what == (PLACES if part is SOFTMAX else PIXELS)
     assert count == (64 if part is SOFTMAX else 192)
     assert count - 3 <= same < count
+
+
+def test_classes_stand_where_the_softmax_says() -> None:
+    """A reader of text gives (N, places, characters); a Softmax whose axis was moved tells nothing."""
+    old = np.eye(5)[None]
+    new = old[:, [0, 1, 2, 3, 0]]
+    assert agreement(old, new, [Part("y", "Softmax", axis=-1)], None, alone=True) == (PLACES, 4, 5)
+    assert agreement(old, new, [Part("y", "Softmax")], None, alone=True) is None
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -43,8 +51,8 @@ def test_boxes_with_their_classes(axis: int) -> None:
     new[0, 5, 2] = 0.95
     places = np.zeros((1, 6, 5), np.int16)
     places[:, 4:] = 1
-    sides = [np.moveaxis(each, 1, axis) for each in (old, new)]
-    assert agreement(*sides, [PLAIN, SIGMOID], np.moveaxis(places, 1, axis), alone=True) == (BOXES, 3, 5)
-    assert agreement(*sides, [PLAIN, PLAIN], np.moveaxis(places, 1, axis), alone=True) is None
+    first, second = (np.moveaxis(each, 1, axis) for each in (old, new))
+    assert agreement(first, second, [PLAIN, SIGMOID], np.moveaxis(places, 1, axis), alone=True) == (BOXES, 3, 5)
+    assert agreement(first, second, [PLAIN, PLAIN], np.moveaxis(places, 1, axis), alone=True) is None
     # Four rows without a score are no boxes.
     assert agreement(old[:, :4], new[:, :4], [PLAIN, PLAIN], places[:, :4], alone=True) is None

@@ -115,6 +115,14 @@ def test_inputs_that_the_model_itself_cannot_take_are_passed_over() -> None:
         compare(network(broken), network(broken), {"x": (1, 3)})
 
 
+def test_a_scalar_input_is_fed() -> None:
+    text = (
+        "net (float[1,3] x, float low, int64 k) => (float[1,3] y) { c = Clip(x, low) f = Cast<to=1>(k) y = Add(c, f) }"
+    )
+    shapes = {"x": (1, 3), "low": (), "k": ()}
+    assert holds(compare(network(text), network(text), shapes))
+
+
 def test_a_scalar_output_is_compared(pair: Pair) -> None:
     weights = "<float step = {0.01}>"
     assert holds(pair("y = ReduceSum<keepdims=0>(x)", "y = ReduceSum<keepdims=0>(x)", "float y"))

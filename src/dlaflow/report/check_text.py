@@ -166,7 +166,7 @@ def _hidden_reason(placement: Placement) -> str:
     if placement.summary.standalone_ok or placement.summary.gpu_layers or placement.target.mode == "standalone":
         return ""
     names = [layer.name for layer in leftovers(placement)]
-    first = f" ({len(names)} layers that fold in a hybrid build alone, the first is {names[0]})" if names else ""
+    first = f" ({count(len(names), 'layer')} left that a hybrid build folds, the first is {names[0]})" if names else ""
     return f"{first}: --mode standalone tells why"
 
 

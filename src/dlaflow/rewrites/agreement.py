@@ -1,7 +1,8 @@
 """What two models agree on where the form of an output tells what it means: classes, masks, boxes.
 
-    (N, C), (N, C, 1, 1)   scores of classes: the best one of each image
-    (N, C, H, W)           of pixels: behind a Softmax the best one of each, behind a Sigmoid each on its side of 0.5
+    (N, C), (N, C, 1, 1)   the only output: the best class of each image
+    behind a Softmax       the best class of each image, pixel or character
+    (N, C, H, W)           behind a Sigmoid: each pixel on its side of 0.5
     (N, 4 + C, K), (N, K, 4 + C)   scores behind a Sigmoid: the 100 best boxes with their classes
 
 A number in a report, no bound: two scores that are nearly equal may change places.
@@ -19,8 +20,8 @@ from dlaflow.rewrites.outputs import Part, Places
 Floats = NDArray[np.float64]
 Agreed = tuple[str, int, int]
 """What is counted, how many are the same, of how many."""
-IMAGES, PIXELS, BOXES = "the same class", "pixels of the same class", "boxes that overlap by 0.9 with the same class"
-_SCORES = frozenset({"Softmax", "LogSoftmax"})
+IMAGES, PLACES, PIXELS = "the same class", "places of the same class", "pixels on the same side of 0.5"
+BOXES = "boxes that overlap by 0.9 with the same class"
 _BEST = 100
 _OVERLAP = 0.9
 _BOX = 4
@@ -33,9 +34,11 @@ def agreement(old: Floats, new: Floats, parts: Sequence[Part], places: Places | 
     function = parts[0].function
     if old.ndim < 2 or not old.size or not (alone or function):
         return None
-    pixels = old.size // (old.shape[0] * old.shape[1])
-    if old.shape[1] > 1 and (function in _SCORES or (alone and pixels == 1)):
-        return _counted(IMAGES if pixels == 1 else PIXELS, old.argmax(1) == new.argmax(1))
+    image = old.ndim in (2, 4) and old.size == old.shape[0] * old.shape[1]
+    axis = parts[0].axis if function else 1 if alone and image else None
+    if axis is not None and old.shape[axis] > 1:
+        same = old.argmax(axis) == new.argmax(axis)
+        return _counted(IMAGES if same.size == old.shape[0] else PLACES, same)
     if old.ndim == 4 and function == "Sigmoid":
         return _counted(PIXELS, (old > 0.5) == (new > 0.5))
     return None

@@ -35,18 +35,24 @@ _DECISIONS = frozenset(
 )
 _MOST_ENTERING = 16
 """Where more enters, the decisions stand at the start of the network, not at its end."""
+_LAST_AXIS_SINCE = 13
+"""The first opset whose Softmax is over the last axis by default."""
 _DEEPEST = 3
 """How many Concats of Concats are taken apart."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an output: its name in reports, the function that makes it (or none) and where that ends."""
+    """One part of an output: its name in reports, the function that makes it (or none) and where that ends.
+
+    `axis` is that of the classes behind a Softmax which nothing moves, None elsewhere.
+    """
 
     label: str
     function: str = ""
     low: float | None = None
     high: float | None = None
+    axis: int | None = None
 
     @property
     def reach(self) -> float | None:
@@ -96,7 +102,7 @@ def watch(draft: Draft) -> Watch:
     for output in draft.outputs:
         leaves, where = _followed(draft, output, (), _DEEPEST)
         labels = [output] if len(leaves) == 1 else [f"{output}[{number}]" for number in range(len(leaves))]
-        parts[output] = tuple(_part(label, leaf.maker) for label, leaf in zip(labels, leaves, strict=True))
+        parts[output] = tuple(_part(label, leaf, draft.opset) for label, leaf in zip(labels, leaves, strict=True))
         if where is not None and len(leaves) > 1:
             places[output] = where
         for part, leaf in zip(parts[output], leaves, strict=True):
@@ -141,10 +147,13 @@ def _from_decisions(draft: Draft, output: str) -> tuple[list[onnx.NodeProto], di
     return behind, {name: node.op_type for node in reversed(behind) for name in node.input if name not in known}
 
 
-def _part(label: str, maker: onnx.NodeProto | None) -> Part:
+def _part(label: str, leaf: _Leaf, opset: int) -> Part:
+    maker = leaf.maker
     if maker is None or maker.op_type not in _ENDS or maker.domain not in ("", "ai.onnx"):
         return Part(label)
-    return Part(label, maker.op_type, *_ENDS[maker.op_type])
+    softmax = "Softmax" in maker.op_type and not leaf.moves
+    axis = integer(maker, "axis", -1 if opset >= _LAST_AXIS_SINCE else 1) if softmax else None
+    return Part(label, maker.op_type, *_ENDS[maker.op_type], axis=axis)
 
 
 def _followed(

@@ -207,22 +207,23 @@ def compare(
     seen: dict[str, list[_Seen]] = {}
     failures: list[InputError] = []
 
-    def look(label: str, fed: Sequence[Mapping[str, Array]]) -> None:
+    def look(label: str, feeds: Mapping[str, Array]) -> None:
         try:
-            seen[label] = [_seen(before, after, feeds, bound) for feeds in fed]
-        except InputError as error:  # the model itself: an index out of a table, say
+            seen[label] = [_seen(before, after, feeds, bound)]
+        except InputError as error:  # random numbers that the model cannot take: places in a table that it lacks
             failures.append(error)
 
     for label, feeds in _random(before, shapes, _SCALES) if random else ():
-        look(label, [feeds])
+        look(label, feeds)
     if samples is not None and len(shapes) == 1:
         name = next(iter(shapes))
         count = sum(len(batch) for batch in samples.batches)
-        look(f"{count} images", [{name: batch.astype(before.inputs[name])} for batch in samples.batches])
+        real = [{name: batch.astype(before.inputs[name])} for batch in samples.batches]
+        seen[f"{count} images"] = [_seen(before, after, feeds, bound) for feeds in real]
     for label, feeds in _random(before, shapes, _FURTHER) if random and seen else ():
         if not _unjudged(seen):
             break
-        look(label, [feeds])
+        look(label, feeds)
     if not seen and failures:
         raise failures[0]
     found = _evidence(seen)
@@ -257,10 +258,10 @@ def _random(
         for name, dtype in network.inputs.items():
             check_room(8 * math.prod(shapes[name]), f"the input {name!r} of a proof")
             if dtype.kind == "f":
-                feeds[name] = (generator.standard_normal(shapes[name]) * scale).astype(dtype)
+                feeds[name] = np.asarray(generator.standard_normal(shapes[name]) * scale, dtype)
             else:
                 pixels = dtype == np.uint8 and len(shapes[name]) == _IMAGE
-                feeds[name] = generator.integers(0, 256 if pixels else 2, shapes[name]).astype(dtype)
+                feeds[name] = np.asarray(generator.integers(0, 256 if pixels else 2, shapes[name]), dtype)
         yield f"random, scale {scale:g}", feeds
 
 
@@ -360,7 +361,7 @@ def _next_floats(feeds: Mapping[str, Array]) -> dict[str, Array]:
     for name, value in feeds.items():
         if value.dtype.kind == "f":
             ends = np.where(generator.random(value.shape) < 0.5, -np.inf, np.inf).astype(value.dtype)
-            found[name] = np.nextafter(value, ends)
+            found[name] = np.asarray(np.nextafter(value, ends))
     return found
 
 
