@@ -20,7 +20,7 @@ from dlaflow.quantize.cache import read_cache
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.checkpoint import RunningFingerprint
-from dlaflow.quantize.feed import Feed
+from dlaflow.quantize.feed import Feed, only_array
 from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import network_inputs
 from dlaflow.quantize.session import Session
@@ -206,7 +206,7 @@ def test_a_video_is_read_frame_by_frame(
     assert (np.diff(numbers) > 0).all()
     assert np.allclose(brightness, numbers, atol=0.4)
     again = replace(chosen.images, frames=numbers[:1])[0:1]  # type: ignore[type-var,index]
-    assert np.allclose(again[0, 0, 0, 0] * 255 / 10, numbers[0], atol=0.4)
+    assert np.allclose(only_array(again)[0, 0, 0, 0] * 255 / 10, numbers[0], atol=0.4)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"clip\.avi"):
         picked(small_network, path)
