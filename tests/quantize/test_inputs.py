@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,3 +228,19 @@ def test_an_input_without_a_batch_is_told(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "0.png")
     with pytest.raises(UsageError, match="2 inputs"):
         picked(tmp_path / "m.onnx", tmp_path / "folder")
+
+
+@pytest.mark.parametrize("decoder", ["av", "cv2"])
+def test_a_playlist_that_calls_itself_a_video_opens_no_address(
+    decoder: str, tmp_path: Path, small_network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(decoder)
+    monkeypatch.setattr(images, "find_spec", lambda name: name == decoder or None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        (tmp_path / "clip.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n")
+        with pytest.raises(InputError, match=r"clip\.mp4"):
+            picked(small_network, tmp_path / "clip.mp4")
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
