@@ -12,7 +12,7 @@ from PIL import Image
 from dlaflow.api.images import ImageOptions, select
 from dlaflow.errors import InputError
 from dlaflow.progress import silent
-from dlaflow.quantize.feed import NetworkInput
+from dlaflow.quantize.feed import NetworkInput, only_array
 
 ONE = NetworkInput("x", (3, 4, 4))
 
@@ -20,7 +20,7 @@ ONE = NetworkInput("x", (3, 4, 4))
 def chosen(data: Path, **options: str) -> np.ndarray:
     """The first images that the data yields."""
     reading = ImageOptions(**options)  # type: ignore[arg-type]
-    return select(data, reading, [ONE], train=True, default=4, progress=silent).images[:4]
+    return only_array(select(data, reading, [ONE], train=True, default=4, progress=silent).images[:4])
 
 
 def images(count: int = 4) -> np.ndarray:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dlaflow.errors import InputError
 from dlaflow.quantize.agreement import OutputForm, Tally, compare, forms_of
+from dlaflow.quantize.feed import Batch, only_array
 
 
 class Fixed:
@@ -20,8 +21,8 @@ class Fixed:
         self.output_names = list(outputs)
         self._outputs = list(outputs.values())
 
-    def run_all(self, batch: np.ndarray) -> list[np.ndarray]:
-        places = batch.astype(int).ravel()
+    def run_all(self, batch: Batch) -> list[np.ndarray]:
+        places = only_array(batch).astype(int).ravel()
         return [values[places].astype(np.float32) for values in self._outputs]
 
 
@@ -121,7 +122,7 @@ def test_what_cannot_be_compared() -> None:
 
 def test_one_model_with_a_fixed_batch_sets_the_pace() -> None:
     class One(Fixed):
-        def run_all(self, batch: np.ndarray) -> list[np.ndarray]:
+        def run_all(self, batch: Batch) -> list[np.ndarray]:
             assert len(batch) <= 2
             return super().run_all(batch)
 

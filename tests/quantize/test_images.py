@@ -15,9 +15,9 @@ from dlaflow.quantize.images import (
     ImageFiles,
     Preparation,
     balanced,
+    float_batches,
     folder_labels,
     image_files,
-    in_batches,
 )
 
 PIL = pytest.importorskip("PIL.Image")
@@ -66,7 +66,7 @@ def test_a_folder_with_classes(tmp_path: Path) -> None:
     assert labels is not None
     assert labels.tolist() == [0, 0, 1]
     images = ImageFiles(paths, Preparation(size=(8, 8)))
-    batches = list(in_batches(images, 2))
+    batches = list(float_batches(images, 2))
     assert [batch.shape for batch in batches] == [(2, 3, 8, 8), (1, 3, 8, 8)]
     assert batches[1][0, :, 0, 0].tolist() == [1.0, 0.0, 0.0]
     assert len(images.only(slice(1, None))) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from dlaflow.quantize.cache import read_cache
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.checkpoint import RunningFingerprint
-from dlaflow.quantize.feed import Feed
+from dlaflow.quantize.feed import Feed, only_array
 from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import network_inputs
 from dlaflow.quantize.session import Session
@@ -206,7 +207,7 @@ def test_a_video_is_read_frame_by_frame(
     assert (np.diff(numbers) > 0).all()
     assert np.allclose(brightness, numbers, atol=0.4)
     again = replace(chosen.images, frames=numbers[:1])[0:1]  # type: ignore[type-var,index]
-    assert np.allclose(again[0, 0, 0, 0] * 255 / 10, numbers[0], atol=0.4)
+    assert np.allclose(only_array(again)[0, 0, 0, 0] * 255 / 10, numbers[0], atol=0.4)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"clip\.avi"):
         picked(small_network, path)
@@ -227,3 +228,19 @@ def test_an_input_without_a_batch_is_told(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "0.png")
     with pytest.raises(UsageError, match="2 inputs"):
         picked(tmp_path / "m.onnx", tmp_path / "folder")
+
+
+@pytest.mark.parametrize("decoder", ["av", "cv2"])
+def test_a_playlist_that_calls_itself_a_video_opens_no_address(
+    decoder: str, tmp_path: Path, small_network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(decoder)
+    monkeypatch.setattr(images, "find_spec", lambda name: name == decoder or None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        (tmp_path / "clip.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n")
+        with pytest.raises(InputError, match=r"clip\.mp4"):
+            picked(small_network, tmp_path / "clip.mp4")
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()

@@ -155,7 +155,10 @@ def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[Netwo
     named: dict[str, Path] = {}
     for item in given:
         name, separator, rest = str(item).partition("=")
-        named[name if separator and name in names else ""] = Path(rest if separator and name in names else item)
+        if separator and name in names and not Path(item).exists():
+            named[name] = Path(rest)
+        else:
+            named[""] = Path(item)
     if {*named} == {*names}:
         return [_source(named[each.name], options, each, inputs) for each in inputs]
     path = Path(given[0])

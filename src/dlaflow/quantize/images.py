@@ -6,6 +6,7 @@ than one batch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -27,6 +28,9 @@ LAYOUTS = ("nchw", "nhwc")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
 
 VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+
+_LOCAL = "file"
+"""All that a decoder may open: what looks like a video may be a list of addresses."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP", "TIFF")
 """Pillow's names of what `SUFFIXES` stand for."""
@@ -250,8 +254,10 @@ def decoded(path: Path) -> Iterator[NDArray[np.uint8]]:
         import av
 
         try:
-            with av.open(str(path.absolute())) as container:
-                for frame in container.decode(video=0):
+            with av.open(str(path.absolute()), options={"protocol_whitelist": _LOCAL}) as container:
+                stream = container.streams.video[0]
+                PIXELS.check(stream.width * stream.height, path)
+                for frame in container.decode(stream):
                     PIXELS.check(frame.width * frame.height, path)
                     yield np.asarray(frame.to_ndarray(format="rgb24"))
         except (av.FFmpegError, IndexError, ValueError) as error:
@@ -261,7 +267,8 @@ def decoded(path: Path) -> Iterator[NDArray[np.uint8]]:
         raise EnvironmentLacksError("reading a video needs PyAV or OpenCV", then="Install it with: pip install av")
     import cv2
 
-    capture = cv2.VideoCapture(str(path.absolute()))
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", f"protocol_whitelist;{_LOCAL}")
+    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
         PIXELS.check(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), path)
         if not capture.isOpened():
