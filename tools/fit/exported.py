@@ -67,6 +67,7 @@ EXPORTED: dict[str, Exported] = {
     "yolo26n nc=1 pre-NMS, 36 attention layers forced to GPU (Hybrid A)": replace(_YOLO26N, aside="/attn/"),
     "yolo11n (ultralytics, 6 DLA loadables)": _YOLO11N,
     "YOLO11-DLA-n": _CONVOLUTIONS_ONLY,
+    "DETR-ResNet-50": Exported("detr_sim.onnx", "detr", "6.2.1"),
     **{f"yolo11n loadable {part}": replace(_YOLO11N, part=part) for part in _LOADABLES},
     **{f"yolo26n loadable {part}": replace(_YOLO26N, part=part) for part in _NSYS},
 }
@@ -85,6 +86,7 @@ def with_exported(collection: Collection) -> Collection:
     ]
     strict = "https://github.com/IntelligentSystemsLabUTV/yolo11_dla docs/BUILD.md"
     found.append(change(orin, model="YOLO11-DLA-n", source=strict, qps=37.2062, trt_version="10.3.0"))
+    found.append(change(orin, model="DETR-ResNet-50", source=KATECH, latency_ms=398.64, trt_version="10.3.0"))
     found.append(
         change(
             orin,
