@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dlaflow.api.images import ImageOptions, select
-from dlaflow.errors import InputError
+from dlaflow.errors import InputError, UsageError
 from dlaflow.progress import silent
 from dlaflow.quantize.feed import NetworkInput, only_array
 
@@ -101,3 +101,34 @@ def test_labels_that_are_no_numbers_of_classes(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=images(), labels=np.array([0, 1, np.nan, 2]))
     with pytest.raises(InputError, match="expected whole numbers"):
         chosen(tmp_path / "a.npz")
+
+
+def test_inputs_that_share_an_archive_have_an_array_each(tmp_path: Path) -> None:
+    """A lone array, or one called images, would be fed to all of them."""
+    both = [NetworkInput("left", (3, 4, 4)), NetworkInput("right", (3, 4, 4))]
+    for names in (("left",), ("left", "images")):
+        np.savez(tmp_path / "a.npz", **dict.fromkeys(names, images()))  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=f"expected an array named right, received {', '.join(names)}"):
+            select(tmp_path / "a.npz", ImageOptions(), both, train=True, progress=silent)
+
+
+def test_sources_go_to_inputs_by_the_longest_name(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", images())
+    both = [NetworkInput("a", (3, 4, 4)), NetworkInput("a=b", (3, 4, 4))]
+    given = [f"a=b={tmp_path}/x.npy", f"a={tmp_path}/x.npy"]
+    assert len(select(given, ImageOptions(), both, train=True, progress=silent).images) == 4
+    with pytest.raises(UsageError, match="the model has 2 inputs"):
+        select([*given, given[0]], ImageOptions(), both, train=True, progress=silent)
+
+
+def test_the_channels_of_files_are_those_of_the_network(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    for channels in (1, 4):
+        chosen_images = select(
+            tmp_path, ImageOptions(), [NetworkInput("x", (channels, 4, 4))], train=True, progress=silent
+        ).images
+        assert np.asarray(chosen_images[:1]).shape == (1, channels, 4, 4)
+    with pytest.raises(InputError, match="takes 2 channels: expected 1, 3, 4 channels"):
+        _ = select(tmp_path, ImageOptions(), [NetworkInput("x", (2, 5, 5))], train=True, progress=silent).images[:1]
+    with pytest.raises(InputError, match="expected 1 or 3 values each, received 2 and 1"):
+        chosen(tmp_path, mean="0.5,0.5")

@@ -79,6 +79,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path, data: Path, capsys: pytest.Cap
     np.save(tmp_path / "unlabelled.npy", np.zeros((3, 4), np.float32))
     cases = [
         ([model, "--data", str(tmp_path / "unlabelled.npy")], 2, "no labels"),
+        ([model, model, "--data", str(tmp_path / "unlabelled.npy")], 2, "compared with itself"),
         (["--data", str(data)], 2, "no model"),
         ([str(tmp_path / "none.onnx"), "--data", str(data)], 2, "cannot read"),
         ([str(tmp_path / "m.engine"), "--data", str(data)], 3, "TensorRT engine"),

@@ -155,3 +155,21 @@ def test_a_model_agrees_with_itself(count: int, rest: list[int], seed: int) -> N
     assert (found.cosine.value, found.relative_error.value) == (1.0, 0.0)
     assert found.same is None or found.same.value == 1.0
     assert found.five is None or found.five.value == 1.0
+
+
+def test_chosen_classes_have_no_distance() -> None:
+    """Class 9 for class 0 is as wrong as class 1 for class 0; the measures are those of vectors with a single one."""
+    exact, other = np.zeros((4, 5, 2), np.float32), np.zeros((4, 5, 2), np.float32)
+    other[:, 0] = 9
+    form = {"k": OutputForm("k", chosen=True)}
+    (found,) = compare(Fixed(k=exact), [Fixed(k=other)], images(4), form)[0].outputs
+    ours, theirs = (np.eye(10)[each.astype(int)].ravel() for each in (exact, other))
+    assert found.cosine.value == pytest.approx(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+    assert found.relative_error.value == pytest.approx(np.linalg.norm(ours - theirs) / np.linalg.norm(ours))
+
+
+def test_a_reshaped_choice_is_one_still() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[N,3,4,4] x) => (int64[N,4,4] k, float[N,4,4,3] p) <int64[1] one = {1}>
+    { c = ArgMax<axis=1>(x)  k = Squeeze(c, one)  s = Softmax<axis=1>(x)  p = Transpose<perm=[0,2,3,1]>(s) }""")
+    assert forms_of(model) == {"k": OutputForm("k", chosen=True), "p": OutputForm("p")}

@@ -78,3 +78,10 @@ def test_no_method_exceeds_the_largest_or_fails_on_constants(name: str) -> None:
     assert METHODS[name](counted(np.zeros(100))) == 0
     constant = METHODS[name](counted(np.full(100, 0.3)))
     assert 0 < constant <= np.float32(0.3)
+
+
+@pytest.mark.parametrize("smallest", [30, 90, 200])
+def test_entropy_keeps_magnitudes_that_do_not_begin_at_zero(smallest: int) -> None:
+    """Of bright pixels the smallest alone approximates itself perfectly: kept with all others clipped, it would win."""
+    pixels = np.random.default_rng(0).integers(smallest, 256, 60_000) / 255
+    assert entropy(counted(pixels)) > 0.9

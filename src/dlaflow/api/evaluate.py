@@ -51,17 +51,18 @@ def evaluate_models(
     """Run ONNX models and engines on the same test images.
 
     Agreement is measured against `reference`, by default the first model where there are several; images without labels
-    give nothing else. Raises UsageError without a model, InputError for images that cannot be used and for one model
-    alone without labels, EnvironmentLacksError where nothing can run a model.
+    give nothing else. Raises UsageError without a model or another to compare, InputError for images that cannot be
+    used and for one model alone without labels, EnvironmentLacksError where nothing can run a model.
     """
     if not models:
         raise UsageError("no model to evaluate", expected="at least one ONNX file", received="none")
     chosen = select(data, reading, open_model(models[0], shapes).inputs, train=False, progress=progress)
     against = reference or (models[0] if len(models) > 1 else None)
     if chosen.labels is None and against is not None:
-        return _compared(
-            against, [model for model in models if model != against], chosen, reading.batch, shapes, progress
-        )
+        others = [model for model in models if model != against]
+        if not others:
+            raise UsageError("a model is compared with itself", expected="another model", received=str(against))
+        return _compared(against, others, chosen, reading.batch, shapes, progress)
     found = accuracies(
         dict.fromkeys([*([against] if against else []), *models]), chosen, reading.batch, shapes, progress
     )

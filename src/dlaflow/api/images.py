@@ -154,12 +154,11 @@ def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[Netwo
     names = [each.name for each in inputs]
     named: dict[str, Path] = {}
     for item in given:
-        name, separator, rest = str(item).partition("=")
-        if separator and name in names and not Path(item).exists():
-            named[name] = Path(rest)
-        else:
-            named[""] = Path(item)
-    if {*named} == {*names}:
+        # The longest name that fits: names may hold "=" themselves, and one may begin another.
+        name = max((each for each in names if str(item).startswith(f"{each}=")), key=len, default="")
+        name = "" if Path(item).exists() else name
+        named[name] = Path(str(item)[len(name) + 1 :] if name else item)
+    if {*named} == {*names} and len(given) == len(names):
         return [_source(named[each.name], options, each, inputs) for each in inputs]
     path = Path(given[0])
     if len(given) != 1 or "" not in named or (len(names) > 1 and path.suffix != ".npz"):
@@ -168,10 +167,12 @@ def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[Netwo
             expected=" ".join(f"--data {name}=SOURCE" for name in names) + (", or a .npz" if len(names) > 1 else ""),
             received=" ".join(f"--data {item}" for item in given),
         )
-    return [_source(path, options, each, inputs) for each in inputs]
+    return [_source(path, options, each, inputs, shared=len(names) > 1) for each in inputs]
 
 
-def _source(path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Sequence[NetworkInput]) -> _Source:
+def _source(
+    path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Sequence[NetworkInput], *, shared: bool = False
+) -> _Source:
     layout = options.layout or _layout_of(wanted.shape)
     channels, height, width = (
         *(wanted.shape if layout == "nchw" else wanted.shape[-1:] + wanted.shape[:-1]),
@@ -184,7 +185,7 @@ def _source(path: Path, options: ImageOptions, wanted: NetworkInput, inputs: Seq
     )
     preparation = Preparation(mean or (0.0,), std or (1.0,), layout, dtype=wanted.dtype)
     if path.suffix in {".npy", ".npz"} and path.exists():
-        return _array(path, preparation, wanted)
+        return _array(path, preparation, wanted, shared=shared)
     preparation = replace(
         preparation, size=(height, width) if height and width else None, resize=_resize(options.resize)
     )
@@ -222,8 +223,8 @@ def _named(name: str, options: ImageOptions, count: int | None, *, train: bool, 
     return Selection(images, split.labels[order], f"{dataset.name} {'train' if train else 'test'}, {len(order)} images")
 
 
-def _array(path: Path, preparation: Preparation, wanted: NetworkInput) -> _Source:
-    pixels, labels = _load(path, wanted.name)
+def _array(path: Path, preparation: Preparation, wanted: NetworkInput, *, shared: bool) -> _Source:
+    pixels, labels = _load(path, wanted.name, shared=shared)
     kinds = "fu" if preparation.dtype.startswith("float") else "fui"
     if pixels.ndim < (2 if wanted.shape else 1) or not len(pixels) or pixels.dtype.kind not in kinds:
         raise InputError(
@@ -236,7 +237,7 @@ def _array(path: Path, preparation: Preparation, wanted: NetworkInput) -> _Sourc
     return _Source(ImageArray(pixels, np.arange(len(pixels)), preparation), labels, path.name)
 
 
-def _load(path: Path, name: str) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
+def _load(path: Path, name: str, *, shared: bool) -> tuple[NDArray[np.generic], NDArray[np.int64] | None]:
     """Images and labels; a .npy stays on disk, a .npz names them as the input or `images`, and `labels`."""
     check_regular(path)
     try:
@@ -246,7 +247,7 @@ def _load(path: Path, name: str) -> tuple[NDArray[np.generic], NDArray[np.int64]
         arrays = (
             {"": loaded}
             if isinstance(loaded, np.ndarray)
-            else {name: loaded[name] for name in _wanted(path, loaded.files, name)}
+            else {name: loaded[name] for name in _wanted(path, loaded.files, name, shared=shared)}
         )
     except InputError:
         raise
@@ -292,13 +293,18 @@ def _check_claims(path: Path) -> None:
             ARRAY_BYTES.check(claimed, f"{path}: {member.filename}")
 
 
-def _wanted(path: Path, names: list[str], own: str) -> list[str]:
-    """The arrays of a .npz that are read: that of the input, `images` or the only one, and `labels`."""
-    images = next((name for name in (own, "images") if name in names), names[0] if len(names) == 1 else None)
+def _wanted(path: Path, names: list[str], own: str, *, shared: bool) -> list[str]:
+    """The arrays of a .npz that are read: that of the input, `images` or the only one, and `labels`.
+
+    In a file that several inputs share, each has an array of its own name: any other belongs to another input.
+    """
+    usual = (own,) if shared else (own, "images")
+    only = names[0] if len(names) == 1 and not shared else None
+    images = next((name for name in usual if name in names), only)
     if images is None:
         raise InputError(
             f"{path} has no array of images",
-            expected=" or ".join(dict.fromkeys(f"an array named {name}" for name in (own, "images") if name)),
+            expected=" or ".join(dict.fromkeys(f"an array named {name}" for name in usual if name)),
             received=", ".join(names) or "no array",
         )
     return [images, "labels"] if "labels" in names and images != "labels" else [images]

@@ -31,6 +31,8 @@ _FIVE = 5
 _IMAGE_RANK = 4
 _HALF = 0.5
 """Where a sigmoid's mask is cut."""
+_SAME_VALUES = {"Identity", "Cast", "DequantizeLinear", "QuantizeLinear"}
+_RESHAPES = {"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose"}
 _SOFTMAX_OPSET = 13
 """The first opset whose Softmax works on one axis, by default the last."""
 
@@ -106,15 +108,17 @@ class Compared:
 
 
 def forms_of(model: onnx.ModelProto) -> dict[str, OutputForm]:
-    """What a graph tells of its outputs."""
+    """What a graph tells of its outputs; other shapes of what an argmax chose or a sigmoid marked are the same."""
     opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
     producer = {name: node for node in model.graph.node for name in node.output}
     found = {}
     for value in model.graph.output:
         form, node = OutputForm(value.name), producer.get(value.name)
-        while node is not None and node.op_type in {"Identity", "Cast", "DequantizeLinear", "QuantizeLinear"}:
+        reshaped = False
+        while node is not None and node.op_type in _SAME_VALUES | _RESHAPES:
+            reshaped |= node.op_type in _RESHAPES
             node = producer.get(node.input[0])
-        if node is not None and node.op_type in {"Softmax", "LogSoftmax"}:
+        if node is not None and not reshaped and node.op_type in {"Softmax", "LogSoftmax"}:
             default = -1 if opset >= _SOFTMAX_OPSET else 1
             form = replace(form, axis=next((each.i for each in node.attribute if each.name == "axis"), default))
         elif node is not None:
@@ -202,11 +206,17 @@ class Tally:
         rows = len(reference)
         exact = np.where(finite, reference, 0).reshape(rows, -1).astype(np.float64)
         other = np.where(finite, values, 0).reshape(rows, -1).astype(np.float64)
-        squares, products = np.sum(exact**2, axis=1), np.sum(exact * other, axis=1)
-        norms = np.sqrt(squares * np.sum(other**2, axis=1))
-        equal = (exact == other).all(axis=1)
-        self._cosines += np.where(equal, 1.0, products / np.where(norms > 0, norms, 1.0)).tolist()
-        self._errors += np.sum((exact - other) ** 2, axis=1).tolist()
+        equal = exact == other
+        if self._form.chosen:  # the numbers of classes have no distance: each counts as a vector with a single one
+            squares, powers = np.full(rows, float(exact.shape[1])), np.full(rows, float(exact.shape[1]))
+            products, errors = equal.sum(axis=1), 2 * (~equal).sum(axis=1)
+        else:
+            squares, powers = np.sum(exact**2, axis=1), np.sum(other**2, axis=1)
+            products, errors = np.sum(exact * other, axis=1), np.sum((exact - other) ** 2, axis=1)
+        norms = np.sqrt(squares * powers)
+        cosines = np.where(equal.all(axis=1), 1.0, products / np.where(norms > 0, norms, 1.0))
+        self._cosines += cosines.tolist()
+        self._errors += errors.tolist()
         self._powers += squares.tolist()
         self._choices(reference, values, axis)
 

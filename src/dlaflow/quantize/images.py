@@ -95,7 +95,9 @@ class Preparation:
         channels = values.shape[1 if self.layout == "nchw" else -1]
         if {len(self.mean), len(self.std)} - {1, channels}:
             raise InputError(
-                "mean and std do not fit the images", expected=f"1 or {channels} values each", received=self
+                "mean and std do not fit the images",
+                expected=f"1 or {channels} values each",
+                received=f"{len(self.mean)} and {len(self.std)}",
             )
         shape = (-1, 1, 1) if self.layout == "nchw" else (-1,)
         values -= np.asarray(self.mean, np.float32).reshape(shape)
@@ -124,7 +126,7 @@ class ImageArray:
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Image files, RGB (or grey for a network with one channel).
+    """Image files in the mode that the network's channels say: grey, RGB or RGB with transparency.
 
     Reading raises InputError for a file that is no image, and for sizes that differ or do not fit the network.
     """
@@ -147,7 +149,7 @@ class ImageFiles:
         try:
             with open_regular(path) as content, _opened(content) as file:
                 PIXELS.check(file.width * file.height, path)
-                return _resized(file.convert("RGB" if self.channels == 3 else "L"), self.preparation)
+                return _resized(file.convert(mode(self.channels)), self.preparation)
         except InputError:
             raise
         except Exception as error:  # what Pillow's decoders raise for damaged files shares no base
@@ -193,7 +195,7 @@ class VideoFrames:
     def __getitem__(self, part: slice, /) -> NDArray[np.generic]:
         named = []
         for number in self.frames[part].tolist():
-            image = self.video.frame(number).convert("RGB" if self.channels == 3 else "L")
+            image = self.video.frame(number).convert(mode(self.channels))
             named.append((f"frame {number} of {self.video.path}", _resized(image, self.preparation)))
         return stacked(named, self.preparation, self.channels)
 
@@ -217,6 +219,21 @@ class InputImages:
     def only(self, which: slice | NDArray[np.int64], /) -> InputImages:
         """The images of a part or of these places alone; nothing is read."""
         return InputImages({name: images.only(which) for name, images in self.inputs.items()})
+
+
+def mode(channels: int) -> str:
+    """Pillow's mode for images of so many channels.
+
+    Raises InputError for a number that image files do not have.
+    """
+    modes = {1: "L", 3: "RGB", 4: "RGBA"}
+    if channels not in modes:
+        raise InputError(
+            f"the input takes {channels} channels",
+            expected=f"{', '.join(map(str, modes))} channels of images",
+            then="Give arrays instead: --data FILE.npy, or a .npz.",
+        )
+    return modes[channels]
 
 
 def stacked(images: Sequence[tuple[str, Image]], preparation: Preparation, channels: int) -> NDArray[np.generic]:

@@ -22,6 +22,11 @@ MAGNITUDES = 128
 
 _MSE_CANDIDATES = 128
 
+_LEAST_KEPT = 0.9
+"""Entropy clips at most a tenth of the values. The published procedure has no such bound and needs none where
+magnitudes begin at zero; even Cauchy's tails keep 0.99. Where they do not (bright images), the smallest one alone, with
+all others clipped to it, is its own best approximation: its divergence is 0."""
+
 
 def minmax(histogram: Histogram) -> float:
     """The largest magnitude seen: nothing is clipped."""
@@ -98,7 +103,7 @@ def _divergences(counts: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArr
     kept = sums[edges]
     with np.errstate(divide="ignore", invalid="ignore"):
         divergence = (p_log_p - spread) / total - np.log(total) + np.log(kept)
-    divergence[~np.isfinite(divergence)] = np.inf
+    divergence[~np.isfinite(divergence) | (kept < _LEAST_KEPT * total)] = np.inf
     return np.asarray(divergence)
 
 
