@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dlaflow.estimate.latency import estimate, latency_ms
@@ -51,6 +53,12 @@ def test_what_the_dla_does_well_stays_there() -> None:
         y = d.pool(d.conv(y, 64, Window(3)), Window(3))
     network = d.network(y)
     assert estimate(network, place(network, MODEL, TARGET), TARGET, moves=True).move is None
+
+
+def test_a_standalone_engine_has_no_gpu_to_go_to() -> None:
+    network, alone = with_attention(320), replace(TARGET, mode="standalone")
+    found = estimate(network, place(network, MODEL, alone), alone, moves=True)
+    assert found.move is None
 
 
 def test_nobody_searches_unless_asked() -> None:

@@ -40,11 +40,11 @@ class _Timed:
 
 
 def cheaper_on_gpu(network: Network, placement: Placement, setting: Setting) -> Move | None:
-    """What of a placed network is best left on the GPU; None where no choice gains enough or the GPU is unknown.
+    """What of a placed network is best left on the GPU; None where no choice gains enough, or there is no GPU.
 
     `network` and `placement` are those that the estimate is for; the gain is against that placement.
     """
-    if setting.gpu is None:
+    if setting.gpu is None or setting.target.mode == "standalone":
         return None
     before = _timed(network, placement, setting, frozenset())
     seeds = _seeds(network, placement, setting, before.split.total)
