@@ -65,3 +65,14 @@ def test_a_cast_between_an_input_and_an_output_stays(build: Callable, name: str)
     lines = "y = Cast<to=1>(x)" if name == "y" else "r = Cast<to=1>(x)\ny = Relu(r)"
     draft, _ = load_draft(build(lines), None)
     assert [node.op_type for node in draft.nodes] == (["Cast"] if name == "y" else ["Relu"])
+
+
+def test_a_copy_that_is_an_output_beside_one_that_is_read(build: Callable) -> None:
+    """Both copies go; the second gives the tensor another name, which the readers of the first must take."""
+    text = "a = Relu(x)\nb = Identity(a)\nc = Sigmoid(b)\ny = Identity(a)\nz = Neg(c)"
+    path = build(text, (1, 3, 4, 4), outputs=("y", "z"))
+    draft, _ = load_draft(path, None)
+    onnx.checker.check_model(draft.proto(), full_check=True)
+    assert [node.op_type for node in draft.nodes] == ["Relu", "Sigmoid", "Neg"]
+    evidence = compare(Executable(path), Executable(draft.proto()), {"x": (1, 3, 4, 4)})
+    assert max(each.absolute for each in evidence) == 0

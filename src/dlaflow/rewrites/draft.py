@@ -119,7 +119,8 @@ class Draft:
         renamed: dict[str, str] = {}
         for edit in edits:
             touched = {id(node) for node in edit.remove}
-            if touched & gone or any(old in renamed or new in renamed for old, new in edit.rename):
+            taken = {*renamed, *renamed.values()}
+            if touched & gone or any(old in taken or new in renamed for old, new in edit.rename):
                 continue
             gone |= touched
             added.setdefault(id(edit.remove[-1]), []).extend(edit.nodes)
