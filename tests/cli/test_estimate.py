@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,30 @@ def test_learning_from_a_file(
     assert main(["estimate", str(model), "--jetpack", "5.1.1", "--learn", str(measured)]) == 0
     shown = capsys.readouterr().out
     assert "learned from" in shown
-    assert "your own 1 measurements" in shown
+    assert "your own 1 measurement on" in shown
+    assert "in FP16 " not in shown
     assert (tmp_path / "own" / "agx-orin-64gb_v2-int8.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("=== Device Information ===\nSelected Device: Xavier", "another board .* expected v2, received v1"),
+        ("=== Build Options ===\nPrecision: FP32+FP16", "another precision .* expected int8, received fp16"),
+        ("=== System Options ===\nDLACore: ", "another device .* received the GPU alone"),
+        ("Input binding for x with dimensions 7x3x8x8 is created.", "another batch .* received 7"),
+    ],
+)
+def test_a_log_of_another_target_is_not_learned(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    measured = tmp_path / "run.log"
+    head, _, rest = LOG.replace("--int8 ", "").partition("\n")
+    said = "\n".join(f"[11/20/2026-09:00:00] [I] {each}" for each in line.split("\n"))
+    measured.write_text(f"{head}\n{said}\n{rest}")
+    assert main(["estimate", str(model), "--jetpack", "5.1.1", "--learn", str(measured)]) == 2
+    assert re.search(f"measured {message}", capsys.readouterr().err)
+    assert not (tmp_path / "own").exists()
 
 
 def test_learning_from_measurements_of_dlaflow(model: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dlaflow.api.estimate_table import EstimateTable
     from dlaflow.estimate.answer import Estimate
     from dlaflow.estimate.learn import Learned, Sample
+    from dlaflow.parse.log import LogRun
     from dlaflow.report.notebook import ShownEstimate
     from dlaflow.targets.target import Target
 
@@ -55,7 +56,7 @@ def estimate_model(model: Path, target: Target, options: EstimateOptions) -> Est
     if options.learn:
         from dlaflow.estimate.learn import learn
 
-        samples = read_samples([Path(path) for path in options.learn])
+        samples = read_samples([Path(path) for path in options.learn], target, found.placement.target.batch)
         learned = learn(found.network, found.placement, target, options.power_mode, samples)
     return Estimated(found.placement, estimate_of(found, target, options.power_mode, fixed=True), learned)
 
@@ -86,14 +87,14 @@ def estimates_json(found: EstimateTable, model: str) -> bytes:
     return record_json(TABLE_SCHEMA, {"model": model, "rows": found.rows, "left_out": found.left_out})
 
 
-def read_samples(paths: Sequence[Path]) -> list[Sample]:
-    """The times in the user's files.
+def read_samples(paths: Sequence[Path], target: Target, batch: int) -> list[Sample]:
+    """The times in the user's files, of a model that was built for `target` with `batch`.
 
-    Raises InputError for a file without a time of a whole inference.
+    Raises InputError for a file without a time of a whole inference, and for a log that says it is of another target.
     """
     samples: list[Sample] = []
     for path in paths:
-        found = _samples_of(path)
+        found = _samples_of(path, target, batch)
         if not found:
             raise InputError(
                 f"{path} holds no time of a whole inference",
@@ -104,7 +105,7 @@ def read_samples(paths: Sequence[Path]) -> list[Sample]:
     return samples
 
 
-def _samples_of(path: Path) -> list[Sample]:
+def _samples_of(path: Path, target: Target, batch: int) -> list[Sample]:
     from dlaflow.estimate.learn import Sample
     from dlaflow.parse.detect import Kind, detect
     from dlaflow.parse.exports import parse_profile
@@ -123,6 +124,7 @@ def _samples_of(path: Path) -> list[Sample]:
             times = run.performance.gpu_compute if run.performance else None
             time = (times.median or times.mean) if times else None
             if time:
+                _check_target(path, run, target, batch)
                 found.append(Sample(path.stem, digest, time))
     elif path.suffix == ".json":
         from dlaflow.report.json import read_measurements
@@ -133,6 +135,25 @@ def _samples_of(path: Path) -> list[Sample]:
             if (row.quantity, row.unit) == ("latency", "ms")
         ]
     return found
+
+
+def _check_target(path: Path, run: LogRun, target: Target, batch: int) -> None:
+    """Raise InputError for a run of another board, precision or batch, or of the GPU alone: learning is lasting."""
+    from dlaflow.observed.target import target_of
+    from dlaflow.targets.board import find_board
+
+    stated = target_of(run)
+    core = next((option.value for option in run.options if option.key == "DLACore"), "unsaid")
+    for what, expected, received in (
+        ("device", "a DLA core", None if core.strip() else "the GPU alone"),
+        ("board", target.dla, find_board(stated.board).dla_version if stated.board else None),
+        ("precision", target.precision, stated.precision),
+        ("batch", batch, stated.batch),
+    ):
+        if received is not None and received != expected:
+            raise InputError(
+                f"{path} measured another {what} than the estimate is for", expected=expected, received=received
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,13 +165,18 @@ def _sparse(work: Workload, setting: Setting, width: float) -> Range | None:
 
 
 def _other_precision(work: Workload, setting: Setting, split: Split) -> tuple[Range | None, float | None]:
-    """The latency in the other precision, and how many times longer FP16 takes inside the loadables."""
+    """The latency in the other precision, and how many times longer FP16 takes inside the loadables.
+
+    No latency where the user's own measurements tell of one precision alone: beside learned numbers shipped ones show
+    the difference of two boards.
+    """
     name = "fp16" if setting.target.precision == "int8" else "int8"
     other = dla_set(setting.dla.engine.generation, name, setting.target.board.id)
     swapped = split_of(work, other.engine, setting.conditions, setting.gpu)
     slow, fast = (swapped, split) if name == "fp16" else (split, swapped)
+    latency = Range.around(swapped.total, other.source.spread.network * setting.widening)
     return (
-        Range.around(swapped.total, other.source.spread.network * setting.widening),
+        latency if other.source.learned == setting.dla.source.learned else None,
         slow.dla / fast.dla if fast.dla else None,
     )
 
@@ -179,7 +184,7 @@ def _other_precision(work: Workload, setting: Setting, split: Split) -> tuple[Ra
 def _basis(setting: Setting) -> str:
     source, board = setting.dla.source, setting.target.board
     if source.learned:
-        return f"your own {source.points} measurements on this board"
+        return f"your own {source.points} measurement{'s' if source.points > 1 else ''} on this board"
     rest = (
         ""
         if board.id in MEASURED_BOARDS
