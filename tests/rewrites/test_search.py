@@ -28,7 +28,7 @@ class _Turned(Rewrite):
     id = "turned"
     answers = ("DLA270",)
 
-    def __init__(self, old: str, new: str, **attributes: list[int]) -> None:
+    def __init__(self, old: str, new: str, **attributes: list[int] | int) -> None:
         self.operators = (old,)  # type: ignore[misc]
         self.new, self.attributes = new, attributes
 
@@ -59,6 +59,18 @@ def test_work_is_not_given_up_for_fewer_switches(build: Callable[..., Path]) -> 
     before = score_of(check(path, TARGET))
     assert (before.switches, before.gpu_share) == (2, 0)
     assert not _searched(path, _Turned("Conv", "Conv", dilations=[64, 64]))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_two_that_leave_the_same_the_faster_is_taken(swapped: bool, build: Callable[..., Path]) -> None:
+    """Whichever stands first: a Softmax over channels stays on the DLA as a Relu does, and takes longer."""
+    slow = _Turned("Exp", "Softmax", axis=1)
+    fast = _Turned("Exp", "Relu")
+    slow.id, fast.id = "slow", "fast"  # type: ignore[misc]
+    options = [fast, slow] if swapped else [slow, fast]
+    path = build("c = Conv(x, w)\ne = Exp(c)\ny = Conv(e, w)", (1, 4, 64, 64), WEIGHTS)
+    steps = Search(TARGET, options, path).run(load_draft(path, None)[0]).steps
+    assert [step.applied.rewrite for step in steps] == ["fast"]
 
 
 @pytest.mark.parametrize("worse", ["unread", "refused", "gpu_share", "beyond", "loadables", "switches", "gpu_macs"])

@@ -6,6 +6,7 @@ reported. Where no kind helps alone, all together are tried, then a few single p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import onnx
 
+from dlaflow.estimate.latency import latency_ms
 from dlaflow.graph.lower.naming import node_name
 from dlaflow.placement.answers import Known, known_answers
-from dlaflow.placement.check import check_model
+from dlaflow.placement.check import check_model, check_network, network_of
 from dlaflow.rewrites.base import Bounds, Rewrite, Safety
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.motions import move_down
@@ -169,6 +171,13 @@ class Search:
         """The score of a draft."""
         return score_of(self.place(draft), self.work)
 
+    def estimated(self, draft: Draft) -> float:
+        """The latency in ms that is estimated of a draft, by which options of one score are told apart."""
+        model = self.finish(draft).model(self.path)
+        network = network_of(model, self.target)
+        placement = check_network(model, network, self.target, self._answers)
+        return latency_ms(network, placement, self.target) or math.inf
+
     @cached_property
     def _answers(self) -> Mapping[str, Known]:
         """What boards answered, read once for the many predictions of a search."""
@@ -183,7 +192,9 @@ class Search:
                 options.append((self.score(after), rewrite, after, sites))
         better = [option for option in options if option[0].beats(score)]
         if better:
-            best = min(better, key=lambda option: option[0])
+            least = min(option[0] for option in better)
+            alike = [option for option in better if option[0] == least]
+            best = alike[0] if len(alike) == 1 else min(alike, key=lambda option: self.estimated(option[2]))
             return [_step(best[1], best[2], best[3], (score, best[0]))]
         together = self._together(draft, score, [option[1] for option in options])
         if together:
