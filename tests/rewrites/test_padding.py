@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dlaflow.graph.load import load_model
 from dlaflow.placement.check import check_model
 from dlaflow.rewrites.padding import Padding
+from dlaflow.rewrites.prove import Executable
 from dlaflow.rewrites.search import score_of
 from dlaflow.targets.target import resolve_target
 
@@ -226,3 +227,14 @@ def test_a_zero_that_becomes_another_number_stays_outside(rewritten: Callable) -
         outcome = rewritten(Padding(), f"p = Pad(x, a)\n{middle}\ny = Conv(v, w)", (1, 2, 7, 7), weights)
         assert outcome.ops.count("Conv") == 2
         assert outcome.error < BOUND
+
+
+@pytest.mark.parametrize("text", ["p = Pad(x, a, v)", "m = Expand(v, n)\np = Min(x, m)", "t = Tile(r, n)\np = Min(x, t)"])
+def test_the_number_that_fills_in_is_no_size(build: Callable, text: str) -> None:
+    """The smallest float in front of a MaxPool, and masks of -1e9, are no amounts: the model can be run."""
+    weights = {
+        "a": spatial((1, 1, 1, 1)), "v": np.array(np.finfo(np.float32).min), "n": longs(1, 2, 7, 7),
+        "r": np.full((1, 1, 1, 1), -1e9, np.float32),
+    }  # fmt: skip
+    path = build(f"{text}\ny = MaxPool<kernel_shape=[3,3]>(p)", (1, 2, 7, 7), weights)
+    Executable(path)

@@ -162,15 +162,21 @@ def largest_made(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]) ->
     return max(found, default=(0.0, ""))
 
 
-_SIZED = frozenset({"Expand", "Tile", "Reshape", "Resize", "Upsample", "Pad"})
-_MAKES = _SIZED | {"Range", "ConstantOfShape", "RandomNormal", "RandomUniform"}
+_SIZED = {
+    **dict.fromkeys(("Expand", "Tile", "Reshape", "Pad"), slice(1, 2)),
+    **dict.fromkeys(("Resize", "Upsample"), slice(1, 4)),
+}
+"""Operators with the inputs that say how much they make. The others hold values, such as the -3.4e38 that a Pad in
+front of a MaxPool fills in."""
+_MAKES = _SIZED.keys() | {"Range", "ConstantOfShape", "RandomNormal", "RandomUniform"}
 
 
 def _made(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> float:
     """How many elements a node makes where constants alone decide it; 0 where they do not."""
     if node.op_type not in _MAKES:
         return 0.0
-    lists = [constants[name].reshape(-1).tolist() for name in node.input if name in constants]
+    told = node.input[_SIZED.get(node.op_type, slice(None))]
+    lists = [constants[name].reshape(-1).tolist() for name in told if name in constants]
     values = [value for each in lists for value in each if isinstance(value, int | float) and isfinite(value)]
     if node.op_type == "Range" and len(values) == 3 and values[2]:
         return abs(float(values[1]) - float(values[0])) / abs(float(values[2]))
