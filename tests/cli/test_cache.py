@@ -93,7 +93,8 @@ def test_to_qdq_and_back(
     (tmp_path / "none.cache").write_text("TRT-8502-EntropyCalibration2\nelsewhere: 3c010204\n")
     for option in (["--fill", str(tmp_path / "nowhere")], ["--data", str(tmp_path / "nowhere")]):
         assert main(["cache", "from-qdq", quantised, *arguments, *option]) == 2
-    assert main(["cache", "from-qdq", quantised, *arguments, "--fill", str(tmp_path / "none.cache"), "-q"]) == 0
+    assert main(["cache", "from-qdq", quantised, *arguments, "--fill", str(tmp_path / "none.cache"), "-q"]) == 2
+    assert "none.cache is not of this model: expected its tensors, received elsewhere" in capsys.readouterr().err
     assert main(["cache", "from-qdq", quantised, *arguments, "--fill", cache]) == 2  # an input is not written over
     capsys.readouterr()
     assert main(["cache", "from-qdq", model, *arguments]) == 2

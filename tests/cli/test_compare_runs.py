@@ -200,6 +200,13 @@ def test_files_of_several_kinds(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert [row.values for row in comparison.rows if row.quantity == "loadables"] == [(6.0, 6.0, 6.0, 6.0)]
 
 
+def test_one_log_alone_has_nothing_beside_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for more in ([], ["--html", str(tmp_path / "c.html")]):
+        assert main(["compare", FAILED, *more]) == 2
+        assert "expected at least two runs, received one. `dlaflow profile FILE`" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_records_of_profile(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["profile", GN, BN, "--json", str(tmp_path / "p.json")]) == 0
     assert main(["profile", str(SAMPLES / "model_gn.sqlite"), "--json", str(tmp_path / "q.json")]) == 0

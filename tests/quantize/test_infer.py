@@ -189,6 +189,8 @@ def test_a_trained_sum_keeps_its_scale_beside_a_larger_measured_one(tmp_path: Pa
     tensors = plan(graph)
     assert fill(graph, tensors, {"x": 0.1}, {"x": 0.3, "s": 0.05}) == {"s": 0.1}
     assert fill(graph, tensors, {"x": 0.1}, {"x": 0.3, "s": 0.2}) == {"s": 0.2}
+    for broken in (0.0, -0.2, float("nan"), float("inf")):  # a calibration that broke down measured nothing
+        assert fill(graph, tensors, {"x": 0.1}, {"s": broken}) == {}
 
 
 def test_only_one_of_two_convolutions_before_a_sum_takes_a_unit_scale() -> None:

@@ -127,7 +127,12 @@ def from_qdq(model: Path, options: FromQdqOptions, progress: Progress = silent) 
         plain = waiting(Path(options.plain))
         graph = index(stripped.model)
         tensors = plan(graph)
-        measured = fill(graph, tensors, stripped.scales, _measured(plain, options, progress))
+        beside = _measured(plain, options, progress)
+        if beside and beside.keys().isdisjoint(tensors.tensors):
+            raise InputError(
+                f"{options.fill} is not of this model", expected="its tensors", received=", ".join(list(beside)[:3])
+            )
+        measured = fill(graph, tensors, stripped.scales, beside)
         known = {**stripped.scales, **measured}
         inferred = infer_scales(graph, tensors, known, guess=options.guess)
         known |= {name: found.scale for name, found in inferred.items()}

@@ -65,9 +65,16 @@ def limits_of(fail_on: Sequence[str], runs: int) -> list[Limit]:
 def compare_runs(loaded: Sequence[LoadedRun], limits: Sequence[Limit], files: ComparedFiles) -> Compared:
     """Put runs side by side and write the files; with `limits` also what got worse from the first to the last.
 
-    Raises UsageError for a picture of runs of which none is a placed graph.
+    Raises UsageError for a picture of runs of which none is a placed graph, and for one log or profile alone.
     """
     runs = [each.run for each in loaded]
+    if len(runs) == 1 and not any(variant.placement for variant in runs[0].variants):
+        raise UsageError(
+            f"{runs[0].name} has nothing beside it",
+            expected="at least two runs",
+            received="one",
+            then="`dlaflow profile FILE` tells of one.",
+        )
     merged = merge(runs, utc_now()) if len(runs) > 1 else runs[0]
     if len(runs) > 1:
         merged = replace(merged, comparisons=comparisons_of(loaded, merged))

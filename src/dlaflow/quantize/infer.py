@@ -55,10 +55,14 @@ def infer_scales(graph: Graph, tensors: Plan, known: Mapping[str, float], *, gue
 def fill(graph: Graph, tensors: Plan, own: Mapping[str, float], measured: Mapping[str, float]) -> dict[str, float]:
     """What `measured` says of tensors that `own` lacks, with one scale where the DLA wants one.
 
+    A scale of 0, NaN or infinity says that a calibration broke down: such a tensor was not measured.
+
     A quantised model's own scales stay: it was trained with them. Beside them a measured operand of a sum takes theirs
     when it fits, and what goes into a Concat takes that of its output.
     """
-    found = {name: measured[name] for name in tensors.tensors if name not in own and measured.get(name, 0.0) > 0}
+    found = {
+        name: measured[name] for name in tensors.tensors if name not in own and 0 < measured.get(name, 0.0) < math.inf
+    }
     for node in graph.proto.graph.node:
         if node.op_type == "Concat" and node.output[0] in own:
             found.update({name: own[node.output[0]] for name in node.input if name in found})
