@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.rewrites.base import Bounds, Safety
+from dlaflow.rewrites.base import Bounds, Rewrite, Safety
+from dlaflow.rewrites.constant_mask import ConstantMask
 from dlaflow.rewrites.fix import fix
 from dlaflow.rewrites.load import load_draft
 from dlaflow.rewrites.masks import ComparisonByStep, LogicInFloats, SelectByMask
@@ -120,10 +121,18 @@ def test_masks_inside_a_network_stay_on_the_dla(build: Callable, logic: str, mod
             SelectByMask(),
             "spreads",
         ),
+        ("e = Exp(x)\nv = Sub(e, one)\nm = Greater(x, zero)\ny = Where(m, x, v)", SelectByMask(), "infinity of Exp"),
+        ("n = Min(x, one)\ne = Exp(n)\nm = Greater(x, zero)\ny = Where(m, x, e)", SelectByMask(), ""),
+        ("l = Log(x)\nm = Greater(x, zero)\ny = Where(m, l, zero)", SelectByMask(), "infinity of Log"),
+        ("q = Div(k, x)\nm = Greater(x, zero)\ny = Where(m, q, zero)", SelectByMask(), "infinity of Div"),
+        ("q = Pow(x, two)\nm = Greater(x, zero)\ny = Where(m, q, zero)", SelectByMask(), ""),
+        ("e = Exp(x)\ny = Where(t, e, zero)", ConstantMask(), "infinity of Exp"),
+        ("e = Sigmoid(x)\ny = Where(t, e, zero)", ConstantMask(), ""),
     ],
 )
-def test_refusals(build: Callable, text: str, rewrite: SelectByMask, reason: str) -> None:
-    more = {"f": np.array(-1e9, np.float32), "w": np.zeros((1, 1, 4, 5), np.float32)}
+def test_refusals(build: Callable, text: str, rewrite: Rewrite, reason: str) -> None:
+    more = {"f": np.array(-1e9, np.float32), "w": np.zeros((1, 1, 4, 5), np.float32), "one": np.array(1, np.float32)}
+    more |= {"two": np.array(2, np.float32), "t": np.array([True, False, True]).reshape(1, 3, 1, 1)}
     draft = load_draft(build(text, SHAPE, {**WEIGHTS, **more}), None)[0]
     edits, refused = rewrite.find(draft, Bounds(resolve_target("agx-orin-64gb", precision="int8")))
     assert bool(edits) == (not reason)

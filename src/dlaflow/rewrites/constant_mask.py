@@ -12,6 +12,7 @@ import onnx
 from dlaflow.rewrites.axis_selection import append, of_several, picked, unfit
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit, attribute
+from dlaflow.rewrites.known_range import may_overflow
 
 _SOURCES = {"Where": (1, 2), "ScatterElements": (0, 2), "ScatterND": (0, 2)}
 
@@ -43,6 +44,8 @@ class ConstantMask(Rewrite):
         images = {index: names[index] for index in sorted(set(selection.source.tolist()) - {-1})}
         if not images:
             return "nothing is left but constants"
+        if overflows := next((found for name in images.values() if (found := may_overflow(draft, name))), ""):
+            return f"it may replace an infinity of {overflows}, which a product with 0 would make nan"
         reason = unfit(selection, [(draft.shape(name) or image)[selection.axis] for name in images.values()], bounds)
         if reason is not None:
             return reason

@@ -7,6 +7,7 @@ from math import inf, isnan
 import onnx
 
 from dlaflow.rewrites.draft import Draft, number
+from dlaflow.rewrites.transposed import BINARY, UNARY
 
 Range = tuple[float, float]
 CLIP_WITH_INPUTS_SINCE = 11
@@ -25,6 +26,9 @@ _PASSES = frozenset(
 _OF_SEVERAL = frozenset({"Concat", "Max", "Min", "Add", "Mul"})
 _DEPTH = 12
 """Operators in a row that are looked at: what is known comes from close by."""
+_HIGHEST_EXPONENT = 11.0
+"""exp(11) is still a number of FP16."""
+_HANDS_ON = UNARY | BINARY | _PASSES | {"Concat", "Where", "Expand", "Tile", "Cast", "Gather", "Pad", "Sum"}
 
 
 def known_range(draft: Draft, name: str) -> Range:
@@ -75,6 +79,23 @@ def _of_several(op: str, known: list[Range]) -> Range:
     if any(isnan(each) for each in ends):  # zero times infinity
         return (0.0, inf) if min(lows) >= 0 else _ANYTHING
     return min(ends), max(ends)
+
+
+def may_overflow(draft: Draft, name: str, depth: int = _DEPTH) -> str:
+    """The operator close above a tensor that can give an infinity or nan for numbers; empty where there is none."""
+    node, ends = draft.producers.get(name), known_range(draft, name)
+    if node is None or node.domain not in ("", "ai.onnx") or not depth or node.op_type not in _HANDS_ON:
+        return ""
+    low, high = known_range(draft, node.input[-1])
+    within = {
+        "Exp": high <= _HIGHEST_EXPONENT, "Log": low > 0, "Sqrt": low >= 0, "Reciprocal": low > 0 or high < 0,
+        "Div": low > 0 or high < 0, "Pow": low == high and low >= 0 and low % 1 == 0,
+    }  # fmt: skip
+    if not within.get(node.op_type, True):
+        return node.op_type
+    if inf not in (-ends[0], ends[1]):
+        return ""
+    return next((found for each in node.input if (found := may_overflow(draft, each, depth - 1))), "")
 
 
 def clip_range(draft: Draft, node: onnx.NodeProto) -> tuple[float | None, float | None] | None:

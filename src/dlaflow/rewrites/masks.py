@@ -6,8 +6,8 @@
     step(x) = Clip(k Clip(k x, 0, 1), 0, 1)
 
 With k = 2 ** 15 step is 0 or 1 for every difference of FP16, whose smallest is 2 ** -24; in FP32 only a difference
-between 0 and 2 ** -30 is taken for something between. Where the mask is 0 an infinity becomes nan (0 * inf), and a nan
-that is compared stays one. The types of the network's inputs and outputs stay.
+between 0 and 2 ** -30 is taken for something between. Where the mask is 0 an infinity becomes nan (0 * inf), so that a
+Where which guards an exponential, a logarithm or a quotient stays; a nan that is compared stays one. The types of the network's inputs and outputs stay.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dlaflow.rewrites.base import Bounds, Match, Rewrite, Safety
 from dlaflow.rewrites.building_blocks import affine, scaled
 from dlaflow.rewrites.draft import Draft, Edit, Shape, integer
 from dlaflow.rewrites.hard_activations import clip
+from dlaflow.rewrites.known_range import may_overflow
 
 _STEEP = 2.0**15
 _GREATER = frozenset({"Greater", "GreaterOrEqual"})
@@ -57,6 +58,8 @@ class SelectByMask(Rewrite):
                 return f"a constant is no number of FP16, which end at {LARGEST_CONSTANT:g}"
             if size is None:
                 return None
+            if overflows := may_overflow(draft, name):
+                return f"it may guard an infinity of {overflows}, which a product with 0 would make nan"
             if value is not None and not value.any():
                 continue
             factor = _line(edit, mask, -1.0, 1.0, bounds) if place else mask
