@@ -83,7 +83,7 @@ def test_learning_from_a_file(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("=== Device Information ===\nSelected Device: Xavier", "another board .* expected v2, received v1"),
+        ("=== Device Information ===\nSelected Device: Xavier", "another DLA .* expected v2, received v1"),
         ("=== Build Options ===\nPrecision: FP32+FP16", "another precision .* expected int8, received fp16"),
         ("=== System Options ===\nDLACore: ", "another device .* received the GPU alone"),
         ("Input binding for x with dimensions 7x3x8x8 is created.", "another batch .* received 7"),

@@ -104,6 +104,32 @@ def test_a_log_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "Build for INT8" in out
 
 
+def test_a_prediction_for_another_target_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.node[0].name = "r"
+    onnx.save(model, tmp_path / "m.onnx")
+    built = "&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --onnx=m.onnx --fp16 --useDLACore=0"
+    log = tmp_path / "build.log"
+    log.write_text(f"{built}\n[11/20/2026-09:00:00] [I] Selected Device: Orin\n{built.replace('RUNNING', 'PASSED')}\n")
+    arguments = [
+        "profile",
+        str(log),
+        "--model",
+        str(tmp_path / "m.onnx"),
+        "--board",
+        "agx-orin-64gb",
+        "--jetpack",
+        "5.1.1",
+    ]
+    assert main(arguments) == 0
+    assert "prediction is for precision int8, the log says fp16" in capsys.readouterr().out
+    assert main([*arguments, "--precision", "fp16"]) == 0
+    assert "prediction is for" not in capsys.readouterr().out
+
+
 def test_two_logs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     slow, fast = write_log(tmp_path / "gn.log", 5, 306.0), write_log(tmp_path / "bn.log", 1, 650.0)
     assert main(["profile", str(slow), str(fast)]) == 0

@@ -139,21 +139,19 @@ def _samples_of(path: Path, target: Target, batch: int) -> list[Sample]:
 
 def _check_target(path: Path, run: LogRun, target: Target, batch: int) -> None:
     """Raise InputError for a run of another board, precision or batch, or of the GPU alone: learning is lasting."""
-    from dlaflow.observed.target import target_of
-    from dlaflow.targets.board import find_board
+    from dlaflow.observed.target import Contradiction, contradictions
 
-    stated = target_of(run)
+    found = [each for each in contradictions(run, target.info(batch)) if each.what != "TensorRT"]
     core = next((option.value for option in run.options if option.key == "DLACore"), "unsaid")
-    for what, expected, received in (
-        ("device", "a DLA core", None if core.strip() else "the GPU alone"),
-        ("board", target.dla, find_board(stated.board).dla_version if stated.board else None),
-        ("precision", target.precision, stated.precision),
-        ("batch", batch, stated.batch),
-    ):
-        if received is not None and received != expected:
-            raise InputError(
-                f"{path} measured another {what} than the estimate is for", expected=expected, received=received
-            )
+    if not core.strip():
+        found.insert(0, Contradiction("device", "a DLA core", "the GPU alone"))
+    if found:
+        first = found[0]
+        raise InputError(
+            f"{path} measured another {first.what} than the estimate is for",
+            expected=first.expected,
+            received=first.received,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlaflow.parse.log import LogRun
+from dlaflow.targets.board import find_board
+from dlaflow.types import TargetInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +41,27 @@ def target_of(run: LogRun | None) -> StatedTarget:
         batch=batch if batch and batch > 0 else None,
         mode="standalone" if "--buildDLAStandalone" in words else "hybrid",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A log says another `what` than a target that it is laid beside."""
+
+    what: str
+    expected: str | int
+    received: str | int
+
+
+def contradictions(run: LogRun | None, target: TargetInfo) -> list[Contradiction]:
+    """Where a run says that it is not of this target; what it does not say contradicts nothing."""
+    stated = target_of(run)
+    # A log names the chip, not the board: the generation of its DLA is what both know.
+    generation = find_board(stated.board).dla_version if stated.board else None
+    release = stated.tensorrt if stated.tensorrt and not target.tensorrt.startswith(stated.tensorrt) else None
+    said = (
+        ("DLA", target.dla, generation),
+        ("TensorRT", target.tensorrt, release),
+        ("precision", target.precision, stated.precision),
+        ("batch", target.batch, stated.batch),
+    )
+    return [Contradiction(what, ours, theirs) for what, ours, theirs in said if theirs is not None and ours != theirs]

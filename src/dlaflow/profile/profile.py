@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from dlaflow.observed.build import ObservedBuild, ObservedLayer, Sources, observe
 from dlaflow.observed.names import parts_of
 from dlaflow.observed.overlay import Overlay, lay_over
+from dlaflow.observed.target import contradictions
 from dlaflow.parse.exports import Query, TimesFile
 from dlaflow.parse.log import LogRun, Note, Outcome, Performance, Times
 from dlaflow.parse.nsys import HardwareTask
@@ -94,7 +95,11 @@ def profile_of(evidence: Evidence, predicted: Placement | None = None) -> Profil
         top=tuple(_top(breakdown, evidence.capture)),
         changes=tuple(changes_of(measured, costs, over, predicted)) if measured else (),
         advice=tuple(advise(in_order, run, times, predicted)),
-        notes=(*_notes(evidence, breakdown), *([_SILENT] if _is_silent(evidence, measured) else [])),
+        notes=(
+            *_notes(evidence, breakdown),
+            *_against(run, predicted),
+            *([_SILENT] if _is_silent(evidence, measured) else []),
+        ),
         onnx_nodes=_onnx_nodes(over) if over else {},
         lenient=tuple(sorted(over.lenient.items())) if over else (),
         outcome=evidence.outcome,
@@ -299,6 +304,13 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
         if capture.irregular:
             notes.append(Note("irregular", f"{capture.irregular} inferences differ from the usual one."))
     return notes
+
+
+def _against(run: LogRun | None, predicted: Placement | None) -> list[Note]:
+    """What the log says otherwise than the prediction that stands beside it."""
+    found = contradictions(run, predicted.target) if predicted else []
+    text = "The prediction is for {0.what} {0.expected}, the log says {0.received}: give the target of the build."
+    return [Note("other_target", text.format(each)) for each in found]
 
 
 def _is_silent(evidence: Evidence, measured: ObservedBuild | None) -> bool:
