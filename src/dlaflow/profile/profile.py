@@ -217,7 +217,7 @@ def _of_spread(quantity: str, subject: str, spread: Spread | None, unit: str, de
 
 
 def _of_capture(subject: str, capture: CaptureSummary) -> list[Measurement]:
-    detail = f"Nsight Systems {capture.info.exporter}, {capture.cold} cold inferences left out"
+    detail = f"Nsight Systems {capture.info.exporter}; {capture.cold} cold inferences left out"
     found: list[Measurement] = []
     for quantity, spread in (
         ("stream time", capture.span_ms),
