@@ -145,7 +145,7 @@ def from_qdq(model: Path, options: FromQdqOptions, progress: Progress = silent) 
             scales = with_residual_ones(graph, scales, set(tensors.tensors) - stripped.scales.keys() - kept)
         write_cache(scales, options.tensorrt, Path(options.cache))
         if options.layer_precisions is not None:
-            write_atomic(options.layer_precisions, layer_precisions(stripped.float_nodes))
+            write_atomic(options.layer_precisions, f"{layer_precisions(stripped.float_nodes)}\n")
     inferred = {name: found for name, found in inferred.items() if scales.get(name) == found.scale}
     missing = tuple(name for name in covered.missing if name not in scales)
     return Translated(len(scales), missing, tuple(stripped.float_nodes), inferred, len(measured))

@@ -88,7 +88,7 @@ def rank_layers(
     found = rank(model, calibration, sample, options.max_drop, progress)
     with together():
         if options.layer_precisions is not None:
-            write_atomic(options.layer_precisions, layer_precisions(found.keep))
+            write_atomic(options.layer_precisions, f"{layer_precisions(found.keep)}\n")
         if options.qdq is not None:
             write_qdq(model, calibration, Path(options.qdq), float_nodes=found.keep)
     return Ranked(found, second.labels is not None, by_precisions)
