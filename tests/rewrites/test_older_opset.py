@@ -103,12 +103,18 @@ def test_the_older_form_gives_the_same(build: Callable, lines: str, newest: int,
         ('y = Pad<mode="wrap">(x, four, , hw)', 17, "wrap"),
         ("r = Relu(x)\ny = GroupNormalization<num_groups=2>(r, fours, fours)", 17, "no form in opset 17"),
         ("y = AveragePool<kernel_shape=[2,2], dilations=[2,2]>(x)", 17, "dilated"),
+        ("c = Cast<to=6>(x)\nr = Relu(c)\ny = Cast<to=1>(r)", 13, "Relu takes no int32 in opset 13"),
+        ("h = Cast<to=10>(x)\nc = CumSum(h, two)\ny = Cast<to=1>(c)", 13, "CumSum takes no float16 in opset 13"),
     ],
 )
 def test_what_has_no_older_form_is_told_and_nothing_changes(
     build: Callable, lines: str, newest: int, reason: str
 ) -> None:
-    weights = WEIGHTS | ({"fours": np.ones(2, np.float32)} if "Group" in lines else {})
+    weights = (
+        WEIGHTS
+        | ({"two": np.array(2)} if "CumSum" in lines else {})
+        | ({"fours": np.ones(2, np.float32)} if "Group" in lines else {})
+    )
     draft, _ = load_draft(build(lines, SHAPE, weights, opset=18 if "Group" in lines else 20), None)
     older = in_opset(draft, newest)
     assert older.draft is draft

@@ -229,7 +229,9 @@ def test_a_zero_that_becomes_another_number_stays_outside(rewritten: Callable) -
         assert outcome.error < BOUND
 
 
-@pytest.mark.parametrize("text", ["p = Pad(x, a, v)", "m = Expand(v, n)\np = Min(x, m)", "t = Tile(r, n)\np = Min(x, t)"])
+@pytest.mark.parametrize(
+    "text", ["p = Pad(x, a, v)", "m = Expand(v, n)\np = Min(x, m)", "t = Tile(r, n)\np = Min(x, t)"]
+)
 def test_the_number_that_fills_in_is_no_size(build: Callable, text: str) -> None:
     """The smallest float in front of a MaxPool, and masks of -1e9, are no amounts: the model can be run."""
     weights = {

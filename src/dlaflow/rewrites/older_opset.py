@@ -19,6 +19,7 @@ from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.lower.naming import node_name
 from dlaflow.graph.lower.reading import has_importer
 from dlaflow.graph.lower.reading_case import numbers
+from dlaflow.graph.tensor_type import UNKNOWN
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.building_blocks import scalar
 from dlaflow.rewrites.draft import Draft, Edit, Value, attribute, integer, ints, number
@@ -34,6 +35,8 @@ _REDUCTIONS = {"ReduceSum": 13} | {
     f"Reduce{name}": 18 for name in ("Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp")
 }
 """Reductions, with the opset that made their axes an input."""
+_NAMES = {"float32": "float", "float64": "double"}
+"""What the types of operators call two of ours."""
 _NOTHING_TO_REDUCE = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"})
 """Reductions that give each element itself where no axis is left."""
 
@@ -81,7 +84,7 @@ def _with_softmax_over_one_axis(draft: Draft) -> Older:
             return Older(draft)
         if edit.nodes:
             edits.append(edit)
-        if _unknown(edit.nodes[-1] if edit.nodes else node, _AXES_AS_INPUT):
+        if _unknown(edit, edit.nodes[-1] if edit.nodes else node, _AXES_AS_INPUT):
             return Older(draft)
     return Older(_numbered(draft.apply(edits), _AXES_AS_INPUT), tuple(edit.site for edit in edits))
 
@@ -160,11 +163,11 @@ def _older(draft: Draft, node: onnx.NodeProto, newest: int, missing: Collection[
     if isinstance(found, str):
         return found
     if edit.nodes or edit.rename:
-        return next((why for each in edit.nodes if (why := _unknown(each, newest))), edit)
+        return next((why for each in edit.nodes if (why := _unknown(edit, each, newest))), edit)
     return _without_defaults(edit, node, newest)
 
 
-def _unknown(node: onnx.NodeProto, newest: int) -> str:
+def _unknown(edit: Edit, node: onnx.NodeProto, newest: int) -> str:
     """What the older opset does not know of a node; empty where it knows all of it."""
     try:
         schema = onnx.defs.get_schema(node.op_type, newest)
@@ -175,17 +178,22 @@ def _unknown(node: onnx.NodeProto, newest: int) -> str:
     strange = [each.name for each in node.attribute if each.name not in schema.attributes]
     if strange or len(node.input) > schema.max_input:
         return f"opset {newest} knows no {strange[0] if strange else f'input {len(node.input)}'} of {node.op_type}"
+    for place, name in enumerate(node.input):
+        kind = (edit.types.get(name) or edit.draft.types.get(name, UNKNOWN)).dtype
+        taken = schema.inputs[min(place, len(schema.inputs) - 1)].types
+        if kind and f"tensor({_NAMES.get(kind, kind)})" not in taken:
+            return f"{node.op_type} takes no {kind} in opset {newest}"
     return ""
 
 
 def _without_defaults(edit: Edit, node: onnx.NodeProto, newest: int) -> Edit | str | None:
     """Drop the attributes that the older opset lacks where they have the value that it takes without a word."""
-    if not _unknown(node, newest):
+    if not _unknown(edit, node, newest):
         return None
     schema = onnx.defs.get_schema(node.op_type, edit.draft.opset)
     gone = {each.name for each in node.attribute if each.name in schema.attributes and _is_default(each, schema)}
     _again(edit, node, node.input, gone=gone)
-    return _unknown(edit.nodes[-1], newest) or edit
+    return _unknown(edit, edit.nodes[-1], newest) or edit
 
 
 def _is_default(given: onnx.AttributeProto, schema: onnx.defs.OpSchema) -> bool:
