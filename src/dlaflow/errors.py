@@ -51,7 +51,7 @@ class DlaflowError(Exception):
         line = _cut(self.what)
         facts = [f"{name} {_cut(str(fact))}" for name, fact in self._facts() if fact is not None]
         line += f": {', '.join(facts)}" if facts else ""
-        return visible(f"{line}. {self.then}" if self.then else line)
+        return visible(f"{line.removesuffix('.')}. {self.then}" if self.then else line)
 
     def _facts(self) -> tuple[tuple[str, object], tuple[str, object]]:
         return ("expected", self.expected), ("received", self.received)

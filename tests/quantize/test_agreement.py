@@ -143,7 +143,7 @@ def test_forms_of_a_graph() -> None:
         "p": OutputForm("p", axis=1),
         "m": OutputForm("m", mask=True),
         "k": OutputForm("k", chosen=True),
-        "v": OutputForm("v"),
+        "v": OutputForm("v", plain=True),
     }
 
 
@@ -173,3 +173,11 @@ def test_a_reshaped_choice_is_one_still() -> None:
     g (float[N,3,4,4] x) => (int64[N,4,4] k, float[N,4,4,3] p) <int64[1] one = {1}>
     { c = ArgMax<axis=1>(x)  k = Squeeze(c, one)  s = Softmax<axis=1>(x)  p = Transpose<perm=[0,2,3,1]>(s) }""")
     assert forms_of(model) == {"k": OutputForm("k", chosen=True), "p": OutputForm("p")}
+
+
+def test_boxes_beside_scores_are_no_classes() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[N,4] x) => (float[N,4] boxes, float[N,4] scores) { boxes = Relu(x)  scores = Softmax(x) }""")
+    exact = RANDOM.standard_normal((4, 4)).astype(np.float32)
+    (found,) = compare(Fixed(boxes=exact, scores=exact), [Fixed(boxes=exact, scores=exact)], images(4), forms_of(model))
+    assert [(each.output, each.same is None) for each in found.outputs] == [("boxes", True), ("scores", False)]

@@ -43,11 +43,10 @@ def estimate_text(found: Estimate, model: str) -> str:
 def _what_if(found: Estimate) -> list[str]:
     lines = []
     if found.after_fix and found.latency:
-        change = found.latency.value / found.after_fix.value
+        change = f"{found.latency.value / found.after_fix.value:.2f}"
+        words = "no faster" if change == "1.00" else f"{change} times as fast"
         rewrites = ", ".join(dict.fromkeys(found.fixes))
-        lines.append(
-            f"  {'after `dlaflow fix`':<48}{span(found.after_fix)} ms, {change:.2f} times as fast ({rewrites})"
-        )
+        lines.append(f"  {'after `dlaflow fix`':<48}{span(found.after_fix)} ms, {words} ({rewrites})")
     if found.other_precision:
         other, ratio = "FP16" if found.precision == "int8" else "INT8", found.dla_precision_ratio or 1.0
         slow = "" if ratio < 1.5 else f" (FP16 work takes {ratio:.0f} times INT8's on this DLA)"

@@ -32,6 +32,7 @@ _IMAGE_RANK = 4
 _HALF = 0.5
 """Where a sigmoid's mask is cut."""
 _SAME_VALUES = {"Identity", "Cast", "DequantizeLinear", "QuantizeLinear"}
+_CHOICES = {"Softmax", "LogSoftmax", "Sigmoid", "ArgMax"}
 _RESHAPES = {"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose"}
 _SOFTMAX_OPSET = 13
 """The first opset whose Softmax works on one axis, by default the last."""
@@ -39,12 +40,16 @@ _SOFTMAX_OPSET = 13
 
 @dataclass(frozen=True, slots=True)
 class OutputForm:
-    """What the graph tells of an output: `axis` of a softmax; `mask`: a sigmoid made it, `chosen`: an argmax."""
+    """What the graph tells of an output: `axis` of a softmax; `mask`: a sigmoid made it, `chosen`: an argmax.
+
+    `plain` holds values: others of the model hold classes, which this one does not show (the boxes beside the scores).
+    """
 
     name: str
     axis: int | None = None
     mask: bool = False
     chosen: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +116,23 @@ def forms_of(model: onnx.ModelProto) -> dict[str, OutputForm]:
     """What a graph tells of its outputs; other shapes of what an argmax chose or a sigmoid marked are the same."""
     opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
     producer = {name: node for node in model.graph.node for name in node.output}
-    found = {}
+    found: dict[str, OutputForm] = {}
+    told: set[str] = set()
     for value in model.graph.output:
         form, node = OutputForm(value.name), producer.get(value.name)
         reshaped = False
         while node is not None and node.op_type in _SAME_VALUES | _RESHAPES:
             reshaped |= node.op_type in _RESHAPES
             node = producer.get(node.input[0])
+        if node is not None and node.op_type in _CHOICES:
+            told.add(value.name)
         if node is not None and not reshaped and node.op_type in {"Softmax", "LogSoftmax"}:
             default = -1 if opset >= _SOFTMAX_OPSET else 1
             form = replace(form, axis=next((each.i for each in node.attribute if each.name == "axis"), default))
         elif node is not None:
             form = replace(form, mask=node.op_type == "Sigmoid", chosen=node.op_type == "ArgMax")
         found[value.name] = form
-    return found
+    return {name: form if name in told else replace(form, plain=bool(told)) for name, form in found.items()}
 
 
 def compare(
@@ -268,6 +276,8 @@ def _class_axis(scores: Floats, form: OutputForm) -> int | None:
 
     A sigmoid's image holds yes or no for each class instead.
     """
+    if form.plain:
+        return None
     rank = scores.ndim
     axis = form.axis % rank if form.axis is not None and -rank <= form.axis < rank else None
     if axis is None and rank > 1 and (rank == _IMAGE_RANK or scores[0].size == scores.shape[1]):

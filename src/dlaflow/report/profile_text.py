@@ -59,8 +59,8 @@ def remarks(outcome: Outcome) -> list[str]:
     return [
         f"{each.what[0].upper()}{each.what[1:]}"
         + (f" ({each.count} times)" if each.count > 1 else "")
-        + (f": {each.text}" if each.text else "")
-        + (f" {each.then}" if each.then else "")
+        + (f": {each.text.removesuffix('.')}" if each.text else "")
+        + (f". {each.then}" if each.then else "")
         for each in outcome.remarks
     ]
 
