@@ -244,6 +244,13 @@ def test_a_row_without_its_time_is_passed_over(tmp_path: Path, capsys: pytest.Ca
     assert page.exists()
 
 
+def test_a_profile_and_a_capture_of_two_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    samples = Path(__file__).parents[2] / "examples" / "samples"
+    for name, told in (("bn", True), ("gn", False)):
+        assert main(["profile", str(samples / "model_gn.sqlite"), str(samples / f"model_{name}.profile.json")]) == 0
+        assert ("they are of two engines" in capsys.readouterr().out) == told
+
+
 def test_torn_files_end_in_an_answer_or_one_line(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
