@@ -289,7 +289,7 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
     capture = evidence.capture
     if capture is not None:
         if evidence.profile is not None and _strangers(evidence.profile, capture):
-            text = "The profile and the capture name different layers: they are of two engines, and the numbers do not mix."
+            text = "The profile and the capture name different layers: they are of two engines."
             notes.append(Note("two_engines", text))
         if not capture.layers:
             why = (
