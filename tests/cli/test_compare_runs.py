@@ -200,6 +200,15 @@ def test_files_of_several_kinds(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert [row.values for row in comparison.rows if row.quantity == "loadables"] == [(6.0, 6.0, 6.0, 6.0)]
 
 
+def test_profiles_alone_tell_what_is_slower(capsys: pytest.CaptureFixture[str]) -> None:
+    gn, bn = (str(SAMPLES / f"model_{name}.profile.json") for name in ("gn", "bn"))
+    assert main(["compare", gn, bn, "--fail-on", "slower=5%", "-q"]) == 0
+    assert main(["compare", bn, gn, "--fail-on", "slower=5%", "-q"]) == 1
+    assert re.search(r"slower, [\d.]+ ms → [\d.]+ ms", out_of(capsys))
+    # A log and a profile share no such time: a profiler slows down what it watches.
+    assert main(["compare", GN, bn, "--fail-on", "slower=5%", "-q"]) == 2
+
+
 def test_one_log_alone_has_nothing_beside_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for more in ([], ["--html", str(tmp_path / "c.html")]):
         assert main(["compare", FAILED, *more]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -231,6 +232,23 @@ def test_parse_writes_a_file(tmp_path: Path) -> None:
     assert main(["parse", str(source), "--json", str(out)]) == 0
     record = json.loads(out.read_text())["artefacts"][0]["record"]
     assert record["samples"][0]["rails"][0]["name"] == "VDD"
+
+
+def test_a_row_without_its_time_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "examples/samples/model_gn.profile.json").read_text()
+    damaged, page = tmp_path / "p.json", tmp_path / "p.html"
+    damaged.write_text(re.sub(r'"averageMs" : [\d.]+', '"averageMs" : null', text, count=3))
+    assert damaged.read_text() != text
+    assert main(["profile", str(damaged), "--html", str(page)]) == 0
+    assert "6 DLA subgraphs" in capsys.readouterr().out
+    assert page.exists()
+
+
+def test_a_profile_and_a_capture_of_two_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    samples = Path(__file__).parents[2] / "examples" / "samples"
+    for name, told in (("bn", True), ("gn", False)):
+        assert main(["profile", str(samples / "model_gn.sqlite"), str(samples / f"model_{name}.profile.json")]) == 0
+        assert ("they are of two engines" in capsys.readouterr().out) == told
 
 
 def test_torn_files_end_in_an_answer_or_one_line(

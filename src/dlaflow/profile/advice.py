@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from math import isfinite
 
 from dlaflow.observed.build import ObservedBuild, ObservedLayer
 from dlaflow.observed.names import parts_of
@@ -73,7 +74,8 @@ def times_of(breakdown: Breakdown | None, capture: CaptureSummary | None) -> dic
     if capture is not None and capture.layer_times:
         return {layer.name: layer.gpu_ms for layer in capture.layer_times if layer.device == "GPU"}
     if breakdown is not None:
-        return {row.row.name: row.row.average_ms for row in breakdown.rows}
+        # A damaged row tells no time.
+        return {row.row.name: row.row.average_ms for row in breakdown.rows if isfinite(row.row.average_ms)}
     return {}
 
 

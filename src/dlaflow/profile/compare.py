@@ -19,6 +19,9 @@ from dlaflow.profile.names import cause_of
 from dlaflow.profile.profile import Profiled
 from dlaflow.types import Device, Measurement, PlacedLayer, Placement, Provenance, Verdict
 
+TIMES = ("compute time", "stream time", "profiled latency")
+"""The quantities that tell how long an inference takes, the best first: two runs are compared by one that both have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -322,7 +325,7 @@ def _factor(first: Side, last: Side) -> float | None:
     before, after = _value(first, "throughput"), _value(last, "throughput")
     if before and after:
         return after / before
-    for quantity in ("compute time", "stream time", "profiled latency"):
+    for quantity in TIMES:
         before, after = _value(first, quantity), _value(last, quantity)
         if before and after:
             return before / after

@@ -11,7 +11,7 @@ from dlaflow.observed.names import parts_of
 from dlaflow.observed.overlay import Overlay, lay_over
 from dlaflow.observed.target import contradictions
 from dlaflow.parse.exports import Query, TimesFile
-from dlaflow.parse.log import LogRun, Note, Outcome, Performance, Times
+from dlaflow.parse.log import LogRun, Note, Outcome, Performance, Profile, Times
 from dlaflow.parse.nsys import HardwareTask
 from dlaflow.parse.read import UNTESTED
 from dlaflow.parse.rows import dla_names
@@ -288,6 +288,9 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
         notes.append(Note("untested", f"Accelerator traces are {UNTESTED}."))
     capture = evidence.capture
     if capture is not None:
+        if evidence.profile is not None and _strangers(evidence.profile, capture):
+            text = "The profile and the capture name different layers: they are of two engines."
+            notes.append(Note("two_engines", text))
         if not capture.layers:
             why = (
                 "CUDA graphs hide them: capture without --useCudaGraph." if capture.info.cuda_graphs else _why(capture)
@@ -304,6 +307,12 @@ def _notes(evidence: Evidence, breakdown: Breakdown | None) -> list[Note]:
         if capture.irregular:
             notes.append(Note("irregular", f"{capture.irregular} inferences differ from the usual one."))
     return notes
+
+
+def _strangers(profile: Profile, capture: CaptureSummary) -> bool:
+    """Whether they share less than half of the layers of the longer one; each prints the engine's own names."""
+    ours, theirs = {row.name for row in profile.rows}, {layer.name for layer in capture.layer_times}
+    return bool(theirs) and 2 * len(ours & theirs) < max(len(ours), len(theirs))
 
 
 def _against(run: LogRun | None, predicted: Placement | None) -> list[Note]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from dlaflow.errors import InputError, UsageError, unknown_name
+from dlaflow.profile.compare import TIMES
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import latency_of
 from dlaflow.report.units import percent
@@ -147,6 +148,11 @@ def _less_accurate(old: Variant, new: Variant, limit: Limit) -> list[Regression]
 
 def _slower(old: Variant, new: Variant, limit: Limit) -> list[Regression]:
     before, after = latency_of(old), latency_of(new)
+    for quantity in TIMES if before is None or after is None else ():
+        shared = [next((m for m in each.measurements if m.quantity == quantity), None) for each in (old, new)]
+        if all(shared):
+            before, after = shared
+            break
     if before is None or after is None or before.unit != after.unit:
         raise _incomparable("latency", old if before is None else new)
     if after.value <= before.value * (1 + (limit.allowed or 0.0) / 100):
