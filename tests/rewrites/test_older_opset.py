@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.placement.check import check_model
+from dlaflow.report.fix_text import fix_text
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.fix import fix
 from dlaflow.rewrites.load import load_draft
@@ -130,6 +131,22 @@ def test_a_model_that_the_release_misreads_becomes_one_that_it_reads(build: Call
     assert not rules & {"DLA020", "DLA022"}
     assert fixed.report.applied[0].rewrite == "opset"
     assert max(each.relative for each in fixed.report.proof) < BOUND
+
+
+def test_the_report_tells_that_the_release_reads_it_now(build: Callable) -> None:
+    """What a parser refuses has no layers of which more switches could be counted."""
+    path = build(
+        "c = Conv(x, k)\ny = LayerNormalization(c, five, five)",
+        SHAPE,
+        WEIGHTS | {"k": np.ones((4, 4, 1, 1), np.float32)},
+    )
+    target = resolve_target("agx-orin-64gb", tensorrt="8.5.2")
+    report = fix(path, target, FixConfig(Safety.EXACT)).report
+    assert report.improved
+    assert "no ->    yes  read by the release's parser" in fix_text(report)
+    assert "release's parser" not in fix_text(
+        fix(path, resolve_target("agx-orin-64gb", tensorrt="10.3.0"), FixConfig()).report
+    )
 
 
 def test_operators_without_an_importer_are_written_out(build: Callable) -> None:
