@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.placement.check import check_model
+from dlaflow.report.fix_text import fix_text
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.fix import fix
 from dlaflow.rewrites.load import load_draft
@@ -33,6 +34,7 @@ WEIGHTS = {
     "scales": np.array([2, 3], np.float32), "sizes": longs(9, 10), "all": np.array([1, 1, 2, 2], np.float32),
     "whole": longs(2, 4, 12, 10), "none": np.zeros(0, np.int64), "value": np.array(0.5, np.float32),
     "rows": longs(2, 4, 30), "five": np.linspace(0.5, 2, 5, dtype=np.float32),
+    "boxes": np.array([[0, 0, 4, 4]], np.float32), "images": longs(0),
     "plane": np.linspace(-1, 2, 30, dtype=np.float32).reshape(6, 5),
 }  # fmt: skip
 CASES = {
@@ -60,6 +62,7 @@ CASES = {
     "y = LayerNormalization<axis=2, epsilon=0.01>(x, plane)": 17,
     "y = AveragePool<kernel_shape=[2,2], dilations=[1,1]>(x)": 19,
     "r = Reshape<allowzero=0>(x, rows)\ny = Relu(r)": 14,
+    'a = RoiAlign<coordinate_transformation_mode="output_half_pixel">(x, boxes, images)\ny = Relu(a)': 16,
     "c = Cast<to=10, saturate=1>(x)\ny = Cast<to=1>(c)": 19,
 }
 """Nodes, with the opset that introduced their form."""
@@ -104,6 +107,9 @@ def test_the_older_form_gives_the_same(build: Callable, lines: str, newest: int,
         ("r = Relu(x)\ny = GroupNormalization<num_groups=2>(r, fours, fours)", 17, "no form in opset 17"),
         ("y = AveragePool<kernel_shape=[2,2], dilations=[2,2]>(x)", 17, "dilated"),
         ("c = Cast<to=6>(x)\nr = Relu(c)\ny = Cast<to=1>(r)", 13, "Relu takes no int32 in opset 13"),
+        ("y = RoiAlign(x, boxes, images)", 13, "half_pixel has no form before opset 16"),
+        ("q = QuantizeLinear<axis=1>(x, fours)\ny = DequantizeLinear<axis=1>(q, fours)", 11, "scales of channels"),
+        ("y, m = Dropout(x)\nf = Cast<to=1>(m)\nz = Mul(f, y)", 11, "its mask"),
         ("h = Cast<to=10>(x)\nc = CumSum(h, two)\ny = Cast<to=1>(c)", 13, "CumSum takes no float16 in opset 13"),
     ],
 )
@@ -113,9 +119,12 @@ def test_what_has_no_older_form_is_told_and_nothing_changes(
     weights = (
         WEIGHTS
         | ({"two": np.array(2)} if "CumSum" in lines else {})
-        | ({"fours": np.ones(2, np.float32)} if "Group" in lines else {})
+        | ({"fours": np.ones(2 if "Group" in lines else 4, np.float32)})
     )
-    draft, _ = load_draft(build(lines, SHAPE, weights, opset=18 if "Group" in lines else 20), None)
+    draft, _ = load_draft(
+        build(lines, SHAPE, weights, opset=18 if "Group" in lines else 20, outputs=("z" if "z =" in lines else "y",)),
+        None,
+    )
     older = in_opset(draft, newest)
     assert older.draft is draft
     assert reason in older.refused[0][1]
@@ -130,6 +139,22 @@ def test_a_model_that_the_release_misreads_becomes_one_that_it_reads(build: Call
     assert not rules & {"DLA020", "DLA022"}
     assert fixed.report.applied[0].rewrite == "opset"
     assert max(each.relative for each in fixed.report.proof) < BOUND
+
+
+def test_the_report_tells_that_the_release_reads_it_now(build: Callable) -> None:
+    """What a parser refuses has no layers of which more switches could be counted."""
+    path = build(
+        "c = Conv(x, k)\ny = LayerNormalization(c, five, five)",
+        SHAPE,
+        WEIGHTS | {"k": np.ones((4, 4, 1, 1), np.float32)},
+    )
+    target = resolve_target("agx-orin-64gb", tensorrt="8.5.2")
+    report = fix(path, target, FixConfig(Safety.EXACT)).report
+    assert report.improved
+    assert "no ->    yes  read by the release's parser" in fix_text(report)
+    assert "release's parser" not in fix_text(
+        fix(path, resolve_target("agx-orin-64gb", tensorrt="10.3.0"), FixConfig()).report
+    )
 
 
 def test_operators_without_an_importer_are_written_out(build: Callable) -> None:

@@ -217,3 +217,25 @@ def test_another_number_of_values_is_a_difference() -> None:
 def test_integer_inputs_are_fed(kind: str) -> None:
     text = f"net ({kind}[1,5] x) => (float[1,5] y) {{ y = Cast<to=1>(x) }}"
     assert all(each.relative == 0 for each in compare(network(text), network(text), {"x": (1, 5)}))
+
+
+def test_a_scale_may_be_a_list_of_one_number(build: Callable) -> None:
+    """onnxruntime's integer kernels refuse it, its float ones take it as ONNX does."""
+    text = "q = QuantizeLinear(x, s, z)\nd = DequantizeLinear(q, s, z)\np = AveragePool<kernel_shape=[2,2]>(d)\n"
+    text += "r = QuantizeLinear(p, s, z)\ny = DequantizeLinear(r, s, z)"
+    path = build(text, (1, 2, 4, 4), {"s": np.array([0.05], np.float32), "z": np.array([0], np.int8)})
+    x = np.full((1, 2, 4, 4), 0.5, np.float32)
+    assert np.allclose(Executable(path).run({"x": x})["y"], 0.5)
+
+
+def test_what_enters_a_sigmoid_is_compared_in_the_order_of_the_output(build: Callable) -> None:
+    """A transpose behind the Concat in one model, in front of it in the other: the same values."""
+    weights = {"w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
+    before = build("a = MatMul(x, w)\nt = Transpose<perm=[0,2,1]>(a)\nu = Transpose<perm=[0,2,1]>(x)\n"
+                   "s = Sigmoid(t)\ny = Concat<axis=1>(u, s)", (2, 5, 3), weights)  # fmt: skip
+    first = Executable.of(load_draft(before, None)[0])
+    after = build("a = MatMul(x, w)\ns = Sigmoid(a)\nc = Concat<axis=2>(x, s)\ny = Transpose<perm=[0,2,1]>(c)",
+                  (2, 5, 3), weights)  # fmt: skip
+    found = compare(first, Executable.of(load_draft(after, None)[0]), {"x": (2, 5, 3)})
+    assert holds(found)
+    assert not any("rewritten model" in note for each in found for note in each.passed_over)

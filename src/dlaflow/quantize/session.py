@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,6 +194,8 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
             source, settings, providers=["CPUExecutionProvider"], disabled_optimizers=wrong
         )
     except Exception as error:
+        if options.integer:  # its integer kernels refuse a scale that is a list of one number, its float ones take it
+            return open_session(model, replace(options, integer=False))
         raise too_large(error) or InputError(
             f"onnxruntime cannot run {title}",
             expected="a valid ONNX model",

@@ -89,6 +89,8 @@ def _before_after(report: FixReport) -> list[str]:
         ("layers on the GPU", str(before.gpu_layers), str(after.gpu_layers)),
         ("multiply-accumulates on the DLA", *(_share(each.dla_mac_share) for each in (before, after))),
     ]
+    if not report.read_before:
+        rows.insert(0, ("read by the release's parser", "no", "no" if no_engine(report.remaining) else "yes"))
     if report.target.mode == "standalone":
         possible = ["yes" if each.standalone_ok else "no" for each in (before, after)]
         rows.append(("standalone build possible", possible[0], possible[1]))

@@ -90,6 +90,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         floor=bound.floor,
         improved=bool(frozen) or alone or score_of(placement, search.work).beats(score_of(before, search.work)),
         seconds=round(time.monotonic() - began, 2),
+        read_before=not no_engine(before.findings),
         frozen_inputs=list(frozen) if not alone or asked.shapes or asked.batch else [],
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
     )

@@ -7,7 +7,8 @@
 
 With k = 2 ** 15 step is 0 or 1 for every difference of FP16, whose smallest is 2 ** -24; in FP32 only a difference
 between 0 and 2 ** -30 is taken for something between. Where the mask is 0 an infinity becomes nan (0 * inf), so that a
-Where which guards an exponential, a logarithm or a quotient stays; a nan that is compared stays one. The types of the network's inputs and outputs stay.
+Where which guards an exponential, a logarithm or a quotient stays; a nan that is compared stays one. The types of the
+network's inputs and outputs stay.
 """
 
 from __future__ import annotations

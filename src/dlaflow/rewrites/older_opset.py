@@ -383,7 +383,28 @@ def _grid(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
     return None
 
 
+def _dropout(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
+    return "its mask is another one before opset 12" if newest < 12 <= edit.draft.opset and node.output[1:] else None
+
+
+def _roi_align(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
+    """Opset 16 named the place of a pixel's centre, and took another one where nothing is said."""
+    if newest < 16 <= edit.draft.opset:
+        if attribute(node, "coordinate_transformation_mode", "half_pixel") != "output_half_pixel":
+            return "half_pixel has no form before opset 16"
+        _again(edit, node, node.input, gone={"coordinate_transformation_mode"})
+    return None
+
+
+def _quantize(edit: Edit, node: onnx.NodeProto, newest: int) -> str | None:
+    several = edit.draft.shape(node.input[1]) not in ((), (1,))
+    return "scales of channels have no form before opset 13" if newest < _AXES_AS_INPUT and several else None
+
+
 _FORMS: dict[str, Callable[[Edit, onnx.NodeProto, int], str | None]] = {
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantize),
+    "Dropout": _dropout,
+    "RoiAlign": _roi_align,
     **dict.fromkeys((*_REDUCTIONS, "Squeeze", "Unsqueeze"), _named_axes),
     **dict.fromkeys(_FLATTENED, _softmax),
     "AveragePool": _average,

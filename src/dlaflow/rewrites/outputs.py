@@ -87,10 +87,14 @@ class Decided:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """Where following ends: the node that makes the values, and the moves between it and the output or a Concat."""
+    """Where following ends: the node that makes the values, and the moves between it and the output or a Concat.
+
+    `behind` are the moves behind that Concat, of which a transpose can be repeated for one operand alone.
+    """
 
     maker: onnx.NodeProto | None
     moves: tuple[onnx.NodeProto, ...]
+    behind: tuple[onnx.NodeProto, ...] = ()
 
 
 def watch(draft: Draft) -> Watch:
@@ -117,6 +121,15 @@ def watch(draft: Draft) -> Watch:
                 types[again.name] = types[move.output[0]]
                 nodes.append(again)
                 name = again.name
+            shape = types[name].shape if name in types else None
+            if shape is not None and all(move.op_type == "Transpose" for move in leaf.behind):
+                for move in leaf.behind:
+                    perm = ints(move, "perm", tuple(reversed(range(len(shape)))))
+                    shape = tuple(shape[axis] for axis in perm)
+                    turned = f"{label}/{len(nodes)}"
+                    nodes.append(onnx.helper.make_node("Transpose", [name], [turned], name=turned, perm=perm))
+                    types[turned] = replace(types[name], shape=shape)
+                    name = turned
             hidden[label] = name
     decided: dict[str, Decided] = {}
     for output in draft.outputs:
@@ -157,14 +170,14 @@ def _part(label: str, leaf: _Leaf, opset: int) -> Part:
 
 
 def _followed(
-    draft: Draft, name: str, moves: tuple[onnx.NodeProto, ...], depth: int
+    draft: Draft, name: str, moves: tuple[onnx.NodeProto, ...], depth: int, behind: tuple[onnx.NodeProto, ...] = ()
 ) -> tuple[list[_Leaf], Places | None]:
     """The leaves behind a tensor, and for each of its elements the number of its leaf; None where a shape is open."""
     node, shape = draft.producers.get(name), draft.shape(name)
     if node is not None and shape is not None and node.domain in ("", "ai.onnx"):
         known = all(draft.shape(each) is not None and each not in draft.weights for each in node.input[:1])
         if node.op_type in _MOVES and known:
-            leaves, where = _followed(draft, node.input[0], (node, *moves), depth)
+            leaves, where = _followed(draft, node.input[0], (node, *moves), depth, behind)
             if where is None or node.op_type == "Transpose":
                 perm = ints(node, "perm", tuple(reversed(range(len(shape)))))
                 return leaves, None if where is None else where.transpose(perm)
@@ -172,10 +185,10 @@ def _followed(
         if node.op_type == "Concat" and depth and all(draft.shape(each) is not None for each in node.input):
             leaves, pieces = [], []
             for operand in node.input:
-                found, where = _followed(draft, operand, (), depth - 1)
+                found, where = _followed(draft, operand, (), depth - 1, (*moves, *behind))
                 if where is not None:
                     pieces.append(where + np.int16(len(leaves)))
                 leaves += found
             if len(pieces) == len(node.input):
                 return leaves, np.concatenate(pieces, integer(node, "axis", 1))
-    return [_Leaf(node, moves)], None if shape is None else np.zeros(shape, np.int16)
+    return [_Leaf(node, moves, behind)], None if shape is None else np.zeros(shape, np.int16)

@@ -140,5 +140,7 @@ class FixReport:
     improved: bool = True
     cut: Cut | None = None
     measurements: list[Measurement] = field(default_factory=list)
+    read_before: bool = True
+    """Whether the release's parser read the model; what it refuses has no layers to compare with."""
     move: Move | None = None
     """What the build is better told to leave on the GPU, whatever was rewritten."""
