@@ -89,7 +89,7 @@ def test_to_qdq_and_back(
     known = {"input": original["input"], "c": original["r"], "r": original["r"]}
     assert read_cache(cache).scales == pytest.approx(known, rel=2**-11)  # the file holds FP16 scales
     assert [node.op_type for node in onnx.load(plain).graph.node] == ["Conv", "Relu"]
-    assert Path(layers).read_text() .strip() == ""
+    assert Path(layers).read_text().strip() == ""
     (tmp_path / "none.cache").write_text("TRT-8502-EntropyCalibration2\nelsewhere: 3c010204\n")
     for option in (["--fill", str(tmp_path / "nowhere")], ["--data", str(tmp_path / "nowhere")]):
         assert main(["cache", "from-qdq", quantised, *arguments, *option]) == 2

@@ -51,7 +51,7 @@ def test_ranking_and_files(arguments: list[str], tmp_path: Path, capsys: pytest.
     assert {layer["node"] for layer in found["layers"]} == {"/c", "/output"}
     assert found["layers"][0]["error"] >= found["layers"][1]["error"] > 0
     assert found["images"] == 20
-    assert (tmp_path / "l.txt").read_text() .strip() == ""
+    assert (tmp_path / "l.txt").read_text().strip() == ""
     onnx.checker.check_model(onnx.load(tmp_path / "8.onnx"), full_check=True)
 
 
