@@ -67,6 +67,19 @@ def test_a_cast_between_an_input_and_an_output_stays(build: Callable, name: str)
     assert [node.op_type for node in draft.nodes] == (["Cast"] if name == "y" else ["Relu"])
 
 
+def test_a_copy_that_only_a_branch_reads(build: Callable) -> None:
+    """It goes, and the branch takes the tensor by the name that it was copied from."""
+    branches = "<then_branch = g1 () => (float[1,3,4,4] t) { t = Relu(b) }, else_branch = g2 () => (float[1,3,4,4] e)"
+    branches += " { e = Neg(b) }>"
+    text = f"a = Sigmoid(x)\nb = Identity(a)\ns = ReduceMax<keepdims = 0>(x)\nc = Greater(s, k)\ny = If {branches} (c)"
+    path = build(text, (1, 3, 4, 4), {"k": np.array(0.0, np.float32)})
+    draft, _ = load_draft(path, None)
+    onnx.checker.check_model(draft.proto(), full_check=True)
+    assert "Identity" not in [node.op_type for node in draft.nodes]
+    evidence = compare(Executable(path), Executable(draft.proto()), {"x": (1, 3, 4, 4)})
+    assert max(each.absolute for each in evidence) == 0
+
+
 def test_a_copy_that_is_an_output_beside_one_that_is_read(build: Callable) -> None:
     """Both copies go; the second gives the tensor another name, which the readers of the first must take."""
     text = "a = Relu(x)\nb = Identity(a)\nc = Sigmoid(b)\ny = Identity(a)\nz = Neg(c)"

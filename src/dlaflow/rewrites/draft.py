@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from dlaflow.errors import InputError
+from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.load import Model
 from dlaflow.graph.lower.naming import node_name
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType, elem_of
@@ -216,13 +217,26 @@ def declare(value: onnx.ValueInfoProto, shape: Sequence[int]) -> None:
 
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    if not any(name in names for name in (*node.input, *node.output)):
+    if not any(name in names for name in (*node.input, *node.output, *outer_names(node))):
         return node
     changed = onnx.NodeProto()
     changed.CopyFrom(node)
-    changed.input[:] = [names.get(name, name) for name in node.input]
-    changed.output[:] = [names.get(name, name) for name in node.output]
+    _rename(changed, names)
     return changed
+
+
+def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Change the names of tensors in place, in the node's graphs too, but for what they hold themselves."""
+    node.input[:] = [names.get(name, name) for name in node.input]
+    node.output[:] = [names.get(name, name) for name in node.output]
+    for graph in subgraphs(node):
+        own = {each.name for each in (*graph.input, *graph.initializer)}
+        own |= {name for child in graph.node for name in child.output}
+        outer = {old: new for old, new in names.items() if old not in own}
+        for child in graph.node:
+            _rename(child, outer)
+        for value in graph.output:
+            value.name = outer.get(value.name, value.name)
 
 
 def _sorted(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:

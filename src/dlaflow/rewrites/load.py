@@ -19,7 +19,6 @@ from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
 from dlaflow.graph.load import Model, as_model, lacks_values, stored_tensors
 from dlaflow.graph.shapes import Shapes, infer
 from dlaflow.graph.tensor_type import UNKNOWN, TensorType
-from dlaflow.graph.verify import outer_names
 from dlaflow.rewrites.draft import Array, Draft, Edit, declare, integer
 from dlaflow.rewrites.motions import bypassed
 
@@ -210,8 +209,6 @@ def _fold(node: onnx.NodeProto, weights: dict[str, Array], opset: int) -> bool:
 
 def _without_copies(draft: Draft) -> Draft:
     """Drop what copies, and Concat of one tensor: the reader takes the original."""
-    if any(any(outer_names(node)) for node in draft.nodes):
-        return draft
     while True:
         copies = [(node, original) for node in draft.nodes if (original := _original(node, draft)) is not None]
         found = [bypassed(draft, Edit(draft, [node]), original, node.output[0]) for node, original in copies]
