@@ -16,7 +16,7 @@ import onnx
 
 from dlaflow.graph.tensor_type import TensorType
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
-from dlaflow.rewrites.draft import Draft, Edit, Shape, Value, integer
+from dlaflow.rewrites.draft import SOFTMAX_ON_ONE_AXIS, Draft, Edit, Shape, Value, integer, softmax_axis
 from dlaflow.rewrites.transposed import UNARY, perm_of
 
 _SCALES = frozenset({"Mul", "Div", "Add", "Sub", "Where", "Min", "Max"})
@@ -102,8 +102,8 @@ class _Lifted:
             lifted = [0, 1, *(axis + 1 for axis in perm[1:])]
             self._add(node, [self.tensor(node.input[0], depth)], shape, perm=lifted)
         elif op == "Softmax":
-            axis = integer(node, "axis", -1 if draft.opset >= 13 else 1) % 4
-            if draft.opset < 13 and axis != 3:
+            axis = softmax_axis(node, draft.opset) % 4
+            if draft.opset < SOFTMAX_ON_ONE_AXIS and axis != 3:
                 return False
             self._add(node, [self.tensor(node.input[0], depth)], shape, axis=axis + 1)
         elif op == "Split":

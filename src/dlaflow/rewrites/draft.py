@@ -28,6 +28,8 @@ Value = int | float | str | list[int] | list[float]
 Shape = tuple[int, ...]
 
 _FLOATS: dict[str, type[np.floating]] = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
+SOFTMAX_ON_ONE_AXIS = 13
+"""The first opset whose Softmax works along one axis, by default the last."""
 _SMALL = 65_536
 _LARGEST_FILE = 2**31 - 1
 
@@ -56,6 +58,11 @@ class Draft:
     def inputs(self) -> tuple[str, ...]:
         """The names of the network's inputs."""
         return tuple(value.name for value in self.base.graph.input if value.name not in self.weights)
+
+    @cached_property
+    def input_shapes(self) -> dict[str, Shape]:
+        """The dimensions of each input, which a proof makes numbers of; () where one is not known."""
+        return {name: self.shape(name) or () for name in self.inputs}
 
     @cached_property
     def producers(self) -> dict[str, onnx.NodeProto]:
@@ -362,6 +369,11 @@ def integer(node: onnx.NodeProto, name: str, default: int) -> int:
     """An integer among the attributes."""
     found = attribute(node, name, default)
     return int(found) if isinstance(found, (int, float)) else default
+
+
+def softmax_axis(node: onnx.NodeProto, opset: int) -> int:
+    """The axis of a Softmax; before `SOFTMAX_ON_ONE_AXIS` it means that one and all behind it together."""
+    return integer(node, "axis", -1 if opset >= SOFTMAX_ON_ONE_AXIS else 1)
 
 
 def number(node: onnx.NodeProto, name: str, default: float) -> float:

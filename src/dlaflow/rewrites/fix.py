@@ -240,8 +240,7 @@ def chained(whole: Draft, backbone: Draft, post: Draft) -> float:
     Raises InputError when it is more than rounding.
     """
     networks = Executable(whole.proto()), Executable(backbone.proto()), Executable(post.proto())
-    shapes = {name: whole.shape(name) or () for name in whole.inputs}
-    relative = difference_of_chain(*networks, shapes)
+    relative = difference_of_chain(*networks, whole.input_shapes)
     if relative > BOUNDS[Safety.EXACT].relative:
         raise InputError(
             "the two parts of the model do not give what the whole gives",

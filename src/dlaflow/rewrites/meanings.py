@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from dlaflow.rewrites.draft import Draft, integer
+from dlaflow.rewrites.draft import SOFTMAX_ON_ONE_AXIS, Draft, integer, softmax_axis
 from dlaflow.rewrites.load import evaluate
 from dlaflow.rewrites.records import Channels, CutTensor
 
@@ -30,8 +30,6 @@ _TWO = {"Add": "shift", "Sub": "shift", "Mul": "scale", "Div": "scale", "Pow": "
 _ONE = {"Sigmoid": "sigmoid", "Exp": "exp", "Neg": "scale", "Relu": "relu", "Clip": "clip", "Identity": "", "Cast": ""}
 """What a channel is said to have met at an operator of two operands and at one of one."""
 _SUMS = frozenset({"Conv", "MatMul", "Gemm", "ReduceSum", "ReduceMean"})
-_ANY_AXIS = 13
-"""Opset from which Softmax works along one axis."""
 _BOX = 4
 
 Labels = NDArray[np.int64]
@@ -87,8 +85,8 @@ class _Tracer:
         if node.op_type in _ONE:
             return [self._marked(first, _ONE[node.op_type])]
         if node.op_type == "Softmax":
-            axis = integer(node, "axis", -1 if self.draft.opset >= _ANY_AXIS else 1) % first.ndim
-            if axis < first.ndim - 1 and self.draft.opset < _ANY_AXIS:
+            axis = softmax_axis(node, self.draft.opset) % first.ndim
+            if axis < first.ndim - 1 and self.draft.opset < SOFTMAX_ON_ONE_AXIS:
                 return []  # over all axes behind it together
             return [np.broadcast_to(self._joined(first, axis, f"softmax {first.shape[axis]}"), first.shape)]
         if node.op_type in _SUMS and not any(array is not None for array in inputs[1:]):

@@ -95,10 +95,9 @@ def _by_arithmetic(changed: Changed, search: Search, samples: Samples) -> Change
             sites.append(block.site)
     if not sites:
         return Changed(draft, changed.applied, tuple(refused), changed.measurements)
-    shapes = {name: draft.shape(name) or () for name in draft.inputs}
     bound = bound_of(Safety.TOLERANCE, draft)
     sides = Executable.of(changed.draft), Executable.of(draft)
-    evidence = compare(*sides, shapes, samples, random=False, bound=bound)[0]
+    evidence = compare(*sides, draft.input_shapes, samples, random=False, bound=bound)[0]
     reason = ""
     if evidence.used > 1:
         reason = f"taken back: the outputs differ by {evidence.relative:.1%} on {evidence.inputs}"

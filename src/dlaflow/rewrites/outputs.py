@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.graph.verify import outer_names
-from dlaflow.rewrites.draft import Draft, integer, ints
+from dlaflow.rewrites.draft import Draft, integer, ints, softmax_axis
 from dlaflow.rewrites.motions import RESHAPES
 
 Places = NDArray[np.int16]
@@ -35,8 +35,6 @@ _DECISIONS = frozenset(
 )
 _MOST_ENTERING = 16
 """Where more enters, the decisions stand at the start of the network, not at its end."""
-_LAST_AXIS_SINCE = 13
-"""The first opset whose Softmax is over the last axis by default."""
 _DEEPEST = 3
 """How many Concats of Concats are taken apart."""
 
@@ -165,7 +163,7 @@ def _part(label: str, leaf: _Leaf, opset: int) -> Part:
     if maker is None or maker.op_type not in _ENDS or maker.domain not in ("", "ai.onnx"):
         return Part(label)
     softmax = "Softmax" in maker.op_type and not leaf.moves
-    axis = integer(maker, "axis", -1 if opset >= _LAST_AXIS_SINCE else 1) if softmax else None
+    axis = softmax_axis(maker, opset) if softmax else None
     return Part(label, maker.op_type, *_ENDS[maker.op_type], axis=axis)
 
 

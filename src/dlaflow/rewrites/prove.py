@@ -143,7 +143,7 @@ class Proof:
         bound: Bound,
         samples: Samples | None = None,
     ) -> None:
-        self.shapes = {name: start.shape(name) or () for name in start.inputs}
+        self.shapes = start.input_shapes
         self._origin, self._finish, self._bound, self._samples = origin, finish, bound, samples
         self._checked = not _invalid(start)
         self._last: tuple[Draft, list[Evidence], str] | None = None
