@@ -17,9 +17,9 @@ import pytest
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.engine import How, Request, build_engine
 from dlaflow.build.manifest import BuiltFor, read_manifest
-from dlaflow.build.process import run_logged
 from dlaflow.build.trtexec import TrtexecOptions, find_trtexec
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
+from dlaflow.process import run_logged
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE") or Path(__file__).parents[3] / "shared" / "evidence")
 LOGS = EVIDENCE / "artefacts" / "open"

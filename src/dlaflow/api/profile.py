@@ -122,7 +122,7 @@ def capture(engine: Path, jetpack: str | None) -> Path:
             "nsys is not on this machine",
             then=f"Run on the Jetson, then `dlaflow profile {commands.sqlite.name}`: {' && '.join(commands.shell())}",
         )
-    from dlaflow.build.process import run_logged
+    from dlaflow.process import run_logged
 
     for command in (commands.profile, commands.export):
         log = engine.with_name(f"{engine.stem}.{command[1]}.log")
@@ -136,8 +136,8 @@ def _flags_of(program: str | None) -> frozenset[str] | None:
     """The options of `nsys profile`; None without nsys."""
     if program is None:
         return None
-    from dlaflow.build.process import captured
     from dlaflow.parse.help_text import parse_help
+    from dlaflow.process import captured
 
     answer = captured([program, "profile", "--help"], 60)
     return parse_help(answer[1]) if answer is not None else frozenset()

@@ -14,9 +14,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.build.process import captured
 from dlaflow.build.trtexec import USUAL_PLACES
 from dlaflow.parse.device import DeviceText, jetpack_of, parse_device
+from dlaflow.process import captured
 
 _SECONDS = 10
 _DLA_HOSTS = ("host1x", "13e10000.host1x", "13e40000.host1x", "bus@0/13e00000.host1x")

@@ -15,10 +15,10 @@ from pathlib import Path
 from dlaflow.build.capability import Via
 from dlaflow.build.config import BuildConfig
 from dlaflow.build.failures import explain_log
-from dlaflow.build.process import Outcome, run_logged
 from dlaflow.build.trtexec_arguments import BUILD_ONLY, Measuring, build_arguments
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.files import atomic_path
+from dlaflow.process import Outcome, run_logged
 from dlaflow.progress import Progress, Task, silent
 
 USUAL_PLACES = ("/usr/src/tensorrt/bin/trtexec", "/usr/local/TensorRT/bin/trtexec")

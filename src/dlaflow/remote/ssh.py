@@ -20,8 +20,8 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlaflow.build.process import Tail, end, start
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, UsageError
+from dlaflow.process import Tail, end, start
 from dlaflow.progress import Task
 from dlaflow.remote.transport import (
     DEFAULT_ROOT,

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from dlaflow.build.process import Tail, end, start
 from dlaflow.errors import DlaflowError, EnvironmentLacksError
+from dlaflow.process import Tail, end, start
 from dlaflow.progress import Task
 from dlaflow.remote.bundle import agent_bundle
 

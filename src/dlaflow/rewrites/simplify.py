@@ -6,7 +6,6 @@ process whose memory, time and files are bounded; its result is read like any fi
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from dlaflow.graph.inputs import batch_of, fed_inputs, fix_inputs
 from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.lower.naming import node_name
 from dlaflow.graph.piece import Wires, whole_piece
+from dlaflow.process import run_logged
 from dlaflow.reading import ONNX_BYTES, RUN_BYTES, SIMPLIFY_SECONDS
 from dlaflow.rewrites.base import Safety
 from dlaflow.rewrites.draft import Draft
@@ -78,21 +78,10 @@ def slimmed(proto: onnx.ModelProto, source: Path) -> Iterator[Path]:
         folder = Path(place)
         onnx.save(proto, folder / "model.onnx")
         words = [sys.executable, "-c", _CHILD, *map(str, (seconds, memory, ONNX_BYTES.most, _LARGEST_FOLD))]
-        with (folder / "log").open("wb") as log:
-            try:
-                code = subprocess.run(
-                    words,
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    timeout=2 * seconds,
-                    check=False,
-                ).returncode
-            except subprocess.TimeoutExpired:
-                code = -1
+        log = folder / "log"
+        code = run_logged(words, log, timeout=2 * seconds, cwd=folder).exit_code
         if code:
-            lines = (folder / "log").read_text(errors="replace").splitlines() if code > 0 else []
+            lines = log.read_text(errors="replace").splitlines() if code > 0 else []
             limit = (
                 f"stopped after {seconds} s or beyond {memory >> 20} MiB; {SIMPLIFY_SECONDS.variable} raises the time"
             )
@@ -115,16 +104,16 @@ def simplify(model: Model, start: Draft, target: Target, search: Search, config:
     """
     try:
         with slimmed(_whole(model.path, target, keep_open=config.allow is Safety.NOTHING), model.path) as path:
-            draft, _ = load_draft(path, target.batch, target.shapes)
+            slim = load_model(path, digest=False)
+            draft, _ = load_draft(slim, target.batch, target.shapes)
             if not config.dry_run:
                 bound = bound_of(Safety.EXACT, start)
-                shapes = {name: start.shape(name) or () for name in start.inputs}
                 sides = Executable.of(start, model.path), Executable.of(draft, path)
-                evidence = compare(*sides, shapes, config.samples, bound=bound)
+                evidence = compare(*sides, start.input_shapes, config.samples, bound=bound)
                 if not holds(evidence):
                     worst = max(evidence, key=lambda each: each.used)
                     raise _refused(model.path, f"outputs that differ by {worst.relative:.1e} of their largest value")
-            kept = {node_name(node) for node in load_model(path, digest=False).proto.graph.node}
+            kept = {node_name(node) for node in slim.proto.graph.node}
             file = path.read_bytes()
     except InputError as error:
         if config.allow is Safety.NOTHING:

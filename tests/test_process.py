@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from dlaflow.build.process import Tail, captured, end, start
 from dlaflow.errors import EnvironmentLacksError
+from dlaflow.process import Tail, captured, end, start
 
 STUBBORN = "trap '' TERM INT HUP; sleep 1000 & echo $! $$; wait; sleep 1000"
 PARENT = """
 import sys, threading, time
-from dlaflow.build.process import start
+from dlaflow.process import start
 threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
 child = start(["sh", "-c", {script!r}], own_group={own_group})
 sys.stdout.write(f"{{child.pid}} {{child.stdout.readline().decode()}}")

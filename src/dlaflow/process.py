@@ -73,18 +73,25 @@ def start(
     stdout: int = subprocess.PIPE,
     stderr: int | None = subprocess.PIPE,
     own_group: bool = True,
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program that dies with dlaflow; `end` it whatever happens. The pid is its guard's, and its group's.
 
-    `own_group` False leaves it with the terminal, so that it may ask the user; it does not hear Ctrl-C.
-    Raises EnvironmentLacksError when it cannot be started.
+    `cwd` is its folder (None: that of dlaflow). `own_group` False leaves it with the terminal, so that it may
+    ask the user; it does not hear Ctrl-C. Raises EnvironmentLacksError when it cannot be started.
     """
     errors, theirs = os.pipe()
     guarded = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(theirs), *command]
     with open(errors, "rb") as failure:
         try:
             child = subprocess.Popen(
-                guarded, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=own_group, pass_fds=(theirs,)
+                guarded,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=own_group,
+                pass_fds=(theirs,),
+                cwd=cwd,
             )
         except OSError as error:
             raise EnvironmentLacksError(f"cannot start {command[0]}: {error.strerror}") from None
@@ -150,18 +157,20 @@ def run_logged(
     *,
     on_line: Callable[[str], None] | None = None,
     timeout: float | None = None,
+    cwd: Path | None = None,
 ) -> Outcome:
     """Run `command`, write its output to `log` as it comes and hand each line (without its end) to `on_line`.
 
-    `timeout` is in seconds (None: none). Raises EnvironmentLacksError when the program cannot be started, InputError
-    when the log cannot be written; whatever is raised meanwhile (KeyboardInterrupt too) leaves no process behind.
+    `cwd` is its folder (None: that of dlaflow), `timeout` is in seconds (None: none). Raises EnvironmentLacksError
+    when the program cannot be started, InputError when the log cannot be written; whatever is raised meanwhile
+    (KeyboardInterrupt too) leaves no process behind.
     """
     try:
         sink = log.open("wb", buffering=0)
     except OSError as error:
         raise InputError(f"cannot write {log}: {error.strerror}", then="Make room.") from None
     with sink:
-        child = start(command, stderr=subprocess.STDOUT)
+        child = start(command, stderr=subprocess.STDOUT, cwd=cwd)
         expired = threading.Event()
         alarm = threading.Timer(timeout, _expire, (child, expired)) if timeout else None
         if alarm:
