@@ -376,8 +376,7 @@ def _replace(graph: Graph, node: onnx.NodeProto, position: int, value: Floats) -
     from onnx import numpy_helper
 
     name = node.input[position] if position < len(node.input) else ""
-    stored = next((each for each in graph.proto.graph.initializer if each.name == name), None)
-    narrowed = np.ascontiguousarray(value, np.float32)
+    stored, narrowed = graph.stored.get(name), np.ascontiguousarray(value, np.float32)
     if stored is not None and len(graph.consumers.get(name, ())) == 1:
         stored.CopyFrom(numpy_helper.from_array(narrowed, name))
         return
