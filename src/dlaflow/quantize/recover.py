@@ -100,8 +100,7 @@ class _Recovery:
         self._model = for_qdq(model.whole())
         fold_batch_norm(self._model)
         drop_unused_constants(self._model)
-        self._exact = self._model.SerializeToString()
-        self._meter = Meter(self._exact_model(), sample, task)
+        self._meter = Meter(_copy(self._model), sample, task)
         self._batch = self._meter.step
         self._calibration = Calibration((), "", 0, "", "")
         self._damage: Damage | None = None
@@ -118,33 +117,24 @@ class _Recovery:
         return Recovered(self._model, self._calibration, tuple(self._steps))
 
     def _try(self, name: str, change: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Calibration]]) -> None:
+        """Apply a change, which may be made in place, to a copy of the best version; keep it where it is better."""
         if self._damage is not None and self._damage.error < _NOTHING_LEFT:
             return
         began = time.perf_counter()
-        before = self._model.SerializeToString()
-        model, calibration = change(self._model)
+        model, calibration = change(_copy(self._model))
         damage = self._meter.damage(as_on_dla(qdq_model(_copy(model), calibration)))
         kept = self._damage is None or damage.error < _BETTER * self._damage.error
         if kept:
             self._model, self._calibration, self._damage = model, calibration, damage
-        else:
-            self._model = _parsed(before)
         self._steps.append(RecoveryStep(name, damage, kept, time.perf_counter() - began))
 
-    def _exact_model(self) -> onnx.ModelProto:
-        return _parsed(self._exact)
-
-    def _calibrated(self, model: onnx.ModelProto, method: str) -> Calibration:
+    def _recalibrated(self, model: onnx.ModelProto, method: str) -> tuple[onnx.ModelProto, Calibration]:
         self._file.write_bytes(model.SerializeToString())
         config = CalibrationConfig(method, images=len(self._images))
-        return calibrate(self._file, lambda: in_batches(self._images, self._batch), config)
-
-    def _recalibrated(self, model: onnx.ModelProto, method: str) -> tuple[onnx.ModelProto, Calibration]:
-        return model, self._calibrated(model, method)
+        return model, calibrate(self._file, lambda: in_batches(self._images, self._batch), config)
 
     def _batches(self) -> Iterator[Batch]:
-        few = self._images.only(slice(_IMAGES))
-        return in_batches(few, self._batch)
+        return in_batches(self._images.only(slice(_IMAGES)), self._batch)
 
     def _equalised(self, model: onnx.ModelProto) -> onnx.ModelProto:
         graph = index(model)
@@ -295,16 +285,12 @@ def round_by(weight: Floats, moment: Floats) -> Floats:
     return np.where((harm(chosen) < harm(nearest))[:, None], chosen, nearest)
 
 
-def _parsed(content: bytes) -> onnx.ModelProto:
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
-    model = onnx.ModelProto()
-    model.ParseFromString(content)
-    return model
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    return _parsed(model.SerializeToString())
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
 
 
 def _outputs(
