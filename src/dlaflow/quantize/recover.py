@@ -37,7 +37,7 @@ from dlaflow.quantize.images import Images, in_batches
 from dlaflow.quantize.methods import AUTO, METHODS
 from dlaflow.quantize.model import Graph, add_constant, drop_unused_constants, for_qdq, index
 from dlaflow.quantize.numerics import as_on_dla
-from dlaflow.quantize.qdq import qdq_model, weight_axis
+from dlaflow.quantize.qdq import qdq_model, quantise, weight_axis
 from dlaflow.quantize.sensitivity import Damage, Meter, Sample
 from dlaflow.quantize.session import Session
 
@@ -254,9 +254,7 @@ def round_by(weight: Floats, moment: Floats) -> Floats:
 
     The largest of each row keeps its value, so that the grid found from the result is the same one.
     """
-    scale = np.abs(weight).max(axis=1, keepdims=True).astype(np.float32) / np.float32(LEVELS)
-    scale = scale.astype(np.float64)
-    scale[scale == 0] = 1.0
+    scale = quantise(np.asarray(weight, np.float32), 0)[1].astype(np.float64)[:, None]
     damped = moment + np.eye(len(moment)) * (_DAMPING * np.trace(moment) / len(moment) + 1e-12)
     # Large inputs first: what is rounded last finds nobody to make up for it.
     order = np.argsort(-np.diag(damped))
