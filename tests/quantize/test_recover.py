@@ -130,6 +130,15 @@ def test_weights_of_constant_nodes_are_recovered_too(tmp_path: Path) -> None:
     assert errors[0] == errors[1]
 
 
+def test_a_recovery_keeps_to_the_percentile(uneven: Path) -> None:
+    errors = []
+    for percentile in (99.99, 50.0):
+        how = CalibrationConfig("percentile", percentile)
+        found = recover(uneven, sequence(images(24)), Sample(sequence(images(40)), None, 16), how)
+        errors.append(found.steps[0].damage.error)
+    assert errors[1] > 2 * errors[0]
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 12), st.integers(0, 200))
 def test_rounding_by_moments_is_legal_and_no_worse(outputs: int, inputs: int, seed: int) -> None:

@@ -150,7 +150,7 @@ def _recovered(
         raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
     shapes, half = fixed_shapes(options.shape), len(chosen.images) // 2
     rest = chosen.part(slice(half, None))
-    how = CalibrationConfig(options.method, options.percentile, shapes=shapes)
+    how = CalibrationConfig(options.method, options.percentile)
     sample = Sample(rest.images, rest.labels, batch, shapes)
     found = recover(model, chosen.part(slice(half)).images, sample, how, progress)
     content = found.model.SerializeToString()

@@ -85,6 +85,8 @@ def recover(
 ) -> Recovered:
     """Look for a version of `model` that INT8 hurts less: calibrated on `images`, measured on `sample`.
 
+    `config` says which method is tried first, and what its percentile is.
+
     Raises InputError for a model or images that cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder, progress("recover", None, "runs") as task:
@@ -107,12 +109,16 @@ class _Recovery:
         self._steps: list[RecoveryStep] = []
 
     def run(self, config: CalibrationConfig) -> Recovered:
-        for method in dict.fromkeys([config.method, *METHODS, AUTO]):
-            self._try(f"scales by {method}", partial(self._recalibrated, method=method))
+        by = {
+            method: CalibrationConfig(method, config.percentile, len(self._images))
+            for method in (config.method, *METHODS, AUTO)
+        }
+        for method, how in by.items():
+            self._try(f"scales by {method}", partial(self._recalibrated, config=how))
         best = self._calibration.method
-        self._try("equalisation", lambda model: self._recalibrated(self._equalised(model), best))
+        self._try("equalisation", lambda model: self._recalibrated(self._equalised(model), by[best]))
         if self._steps[-1].kept and best != AUTO:
-            self._try(f"scales by {AUTO}", partial(self._recalibrated, method=AUTO))
+            self._try(f"scales by {AUTO}", partial(self._recalibrated, config=by[AUTO]))
         self._try("rounding", lambda model: (self._rounded(model), self._calibration))
         return Recovered(self._model, self._calibration, tuple(self._steps))
 
@@ -128,9 +134,8 @@ class _Recovery:
             self._model, self._calibration, self._damage = model, calibration, damage
         self._steps.append(RecoveryStep(name, damage, kept, time.perf_counter() - began))
 
-    def _recalibrated(self, model: onnx.ModelProto, method: str) -> tuple[onnx.ModelProto, Calibration]:
+    def _recalibrated(self, model: onnx.ModelProto, config: CalibrationConfig) -> tuple[onnx.ModelProto, Calibration]:
         self._file.write_bytes(model.SerializeToString())
-        config = CalibrationConfig(method, images=len(self._images))
         return model, calibrate(self._file, lambda: in_batches(self._images, self._batch), config)
 
     def _batches(self) -> Iterator[Batch]:
