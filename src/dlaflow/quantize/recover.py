@@ -317,17 +317,13 @@ def _pairs(graph: Graph) -> Iterator[tuple[onnx.NodeProto, str, onnx.NodeProto]]
     for second in graph.proto.graph.node:
         middle = second.input[0] if second.op_type == "Conv" else ""
         first = graph.producer.get(middle)
-        if first is not None and first.op_type in {"Relu", "LeakyRelu"} and _private(graph, first.input[0]):
+        if first is not None and first.op_type in {"Relu", "LeakyRelu"} and graph.read_once(first.input[0]):
             first = graph.producer.get(first.input[0])
-        if first is None or first.op_type != "Conv" or not _private(graph, middle):
+        if first is None or first.op_type != "Conv" or not graph.read_once(middle):
             continue
         own = [name for node in (first, second) for name in node.input[1:] if name]
-        if all(graph.value(name) is not None and _private(graph, name) for name in own):
+        if all(graph.value(name) is not None and graph.read_once(name) for name in own):
             yield first, middle, second
-
-
-def _private(graph: Graph, name: str) -> bool:
-    return len(graph.consumers.get(name, ())) == 1 and name not in graph.outputs
 
 
 def _equalise(graph: Graph, first: onnx.NodeProto, second: onnx.NodeProto, ranges: Floats) -> None:
