@@ -104,6 +104,41 @@ def test_a_network_that_loses_nothing_is_left_alone(tmp_path: Path) -> None:
     assert [step.name for step in found.steps] == ["scales by minmax"]
 
 
+def test_weights_of_constant_nodes_are_recovered_too(tmp_path: Path) -> None:
+    """The convolution in the middle is equalised twice: behind the first one and before the last one."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> net (float[N,3,8,8] x) => (float[N,5,6,6] y)
+    { a = Conv<pads=[1,1,1,1]>(x, w1)  r = Relu(a)  b = Conv<pads=[1,1,1,1]>(r, w2)  s = Relu(b)  y = Conv(s, w3) }"""
+    errors = []
+    for stored in ("initializers", "Constant nodes"):
+        model = onnx.parser.parse_model(text)
+        generator = np.random.default_rng(0)
+        for place, (name, shape) in enumerate({"w1": (8, 3, 3, 3), "w2": (8, 8, 3, 3), "w3": (5, 8, 3, 3)}.items()):
+            spread = np.geomspace(0.01, 3, shape[0])[:, None, None, None]
+            tensor = numpy_helper.from_array((generator.standard_normal(shape) * spread).astype(np.float32), name)
+            if stored == "initializers":
+                model.graph.initializer.append(tensor)
+            else:
+                model.graph.node.insert(place, onnx.helper.make_node("Constant", [], [name], value=tensor))
+        for node in model.graph.node:
+            node.name = f"/{node.output[0]}"
+        onnx.save(model, str(tmp_path / "m.onnx"))
+        found = recover(
+            tmp_path / "m.onnx", sequence(images(24)), Sample(sequence(images(40)), None, 16), CalibrationConfig()
+        )
+        assert next(step for step in found.steps if step.name == "equalisation").kept
+        errors.append([step.damage.error for step in found.steps])
+    assert errors[0] == errors[1]
+
+
+def test_a_recovery_keeps_to_the_percentile(uneven: Path) -> None:
+    errors = []
+    for percentile in (99.99, 50.0):
+        how = CalibrationConfig("percentile", percentile)
+        found = recover(uneven, sequence(images(24)), Sample(sequence(images(40)), None, 16), how)
+        errors.append(found.steps[0].damage.error)
+    assert errors[1] > 2 * errors[0]
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 12), st.integers(0, 200))
 def test_rounding_by_moments_is_legal_and_no_worse(outputs: int, inputs: int, seed: int) -> None:

@@ -146,13 +146,10 @@ def _recovered(
     model: Model, chosen: Selection, batch: int, options: CalibrateOptions, progress: Progress
 ) -> Calibrated:
     """Recover on one half of the images, measured on the other; write the model and all that belongs to it."""
-    if len(chosen.images) < 2:
-        raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
-    shapes, half = fixed_shapes(options.shape), len(chosen.images) // 2
-    rest = chosen.part(slice(half, None))
-    how = CalibrationConfig(options.method, options.percentile, shapes=shapes)
-    sample = Sample(rest.images, rest.labels, batch, shapes)
-    found = recover(model, chosen.part(slice(half)).images, sample, how, progress)
+    shapes = fixed_shapes(options.shape)
+    first, second = chosen.halves()
+    how = CalibrationConfig(options.method, options.percentile)
+    found = recover(model, first.images, Sample(second.images, second.labels, batch, shapes), how, progress)
     content = found.model.SerializeToString()
     calibration = replace(found.calibration, model_sha256=hashlib.sha256(content).hexdigest())
     with together():

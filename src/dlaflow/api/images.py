@@ -69,10 +69,19 @@ class Selection:
     labels: NDArray[np.int64] | None
     description: str
 
-    def part(self, which: slice) -> Selection:
-        """Some of the images with their labels; nothing is read."""
-        labels = None if self.labels is None else self.labels[which]
-        return Selection(self.images.only(which), labels, self.description)
+    def halves(self) -> tuple[Selection, Selection]:
+        """The first half of the images and the rest, with their labels; nothing is read.
+
+        Raises UsageError where there are too few for two.
+        """
+        if len(self.images) < 2:
+            raise UsageError("too few images", expected="--samples of 2 or more", received=len(self.images))
+        half = len(self.images) // 2
+        first, second = (
+            Selection(self.images.only(which), None if self.labels is None else self.labels[which], self.description)
+            for which in (slice(half), slice(half, None))
+        )
+        return first, second
 
     @property
     def known_labels(self) -> NDArray[np.int64]:

@@ -78,11 +78,8 @@ def rank_layers(
     shapes = fixed_shapes(options.shape)
     known = network_inputs(as_model(model, shapes).proto)
     chosen = select(data, reading, known, train=True, default=DEFAULT_SAMPLES, progress=progress)
-    if len(chosen.images) < 2:
-        raise UsageError("too few images", expected="--samples of 2 or more", received=len(chosen.images))
-    half = len(chosen.images) // 2
-    first, second = chosen.part(slice(half)), chosen.part(slice(half, None))
-    config = CalibrationConfig(options.method, images=half, shapes=shapes)
+    first, second = chosen.halves()
+    config = CalibrationConfig(options.method, images=len(first.images), shapes=shapes)
     calibration = calibrate(model, partial(in_batches, first.images, reading.batch), config, progress)
     sample = Sample(second.images, second.labels, reading.batch, shapes)
     found = rank(model, calibration, sample, options.max_drop, progress)

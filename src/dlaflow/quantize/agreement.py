@@ -8,9 +8,8 @@ Numbers are means over images, so that their intervals count images and not pixe
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +20,7 @@ from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.accuracy import Z95, wilson
 from dlaflow.quantize.feed import Batch, Samples
+from dlaflow.quantize.model import opset_of
 from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
@@ -105,16 +105,15 @@ class ManyOutputs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The outputs of one model beside the reference's; `seconds` counts its runs alone."""
+    """The outputs of one model beside the reference's."""
 
     outputs: tuple[OutputAgreement, ...]
     images: int
-    seconds: float = field(compare=False)
 
 
 def forms_of(model: onnx.ModelProto) -> dict[str, OutputForm]:
     """What a graph tells of its outputs; other shapes of what an argmax chose or a sigmoid marked are the same."""
-    opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
+    opset = opset_of(model)
     producer = {name: node for node in model.graph.node for name in node.output}
     found: dict[str, OutputForm] = {}
     told: set[str] = set()
@@ -151,23 +150,17 @@ def compare(
         raise InputError("no images to compare with", expected="at least 1", received=0)
     places = [_shared(reference.output_names, model.output_names) for model in models]
     tallies = [[Tally(forms.get(name, OutputForm(name))) for name, _, _ in shared] for shared in places]
-    seconds = [0.0] * len(models)
     step = min([batch_size, *(runner.batch for runner in (reference, *models) if runner.batch)])
     with progress("compare", len(images), "images") as task:
         for start in range(0, len(images), step):
             batch = images[start : start + step]
             exact = reference.run_all(batch)
-            for number, model in enumerate(models):
-                began = time.perf_counter()
+            for model, own, shared in zip(models, tallies, places, strict=True):
                 values = model.run_all(batch)
-                seconds[number] += time.perf_counter() - began
-                for tally, (_, ours, theirs) in zip(tallies[number], places[number], strict=True):
+                for tally, (_, ours, theirs) in zip(own, shared, strict=True):
                     tally.add(exact[ours], values[theirs], len(batch))
             task.advance(len(batch))
-    return [
-        Compared(tuple(tally.result() for tally in each), len(images), spent)
-        for each, spent in zip(tallies, seconds, strict=True)
-    ]
+    return [Compared(tuple(tally.result() for tally in own), len(images)) for own in tallies]
 
 
 def _shared(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, int, int]]:

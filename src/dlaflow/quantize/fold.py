@@ -49,12 +49,12 @@ def fold_batch_norm(model: onnx.ModelProto) -> int:
 
 def _fold(graph: Graph, norm: onnx.NodeProto) -> bool:
     conv = graph.producer.get(norm.input[0])
-    if conv is None or conv.op_type not in {"Conv", "ConvTranspose"} or len(graph.consumers[norm.input[0]]) != 1:
+    if conv is None or conv.op_type not in {"Conv", "ConvTranspose"} or not graph.read_once(norm.input[0]):
         return False
     axis = 0 if conv.op_type == "Conv" else 1
     if axis and any(attribute.name == "group" and attribute.i != 1 for attribute in conv.attribute):
         return False
-    if norm.input[0] in graph.outputs or any(norm.output[1:]):
+    if any(norm.output[1:]):
         return False
     statistics = [value for name in norm.input[1:5] if (value := graph.value(name)) is not None]
     operands = [value for name in conv.input[1:] if name and (value := graph.value(name)) is not None]

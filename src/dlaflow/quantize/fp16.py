@@ -17,7 +17,7 @@ import numpy as np
 
 from dlaflow.errors import InputError
 from dlaflow.files import write_atomic
-from dlaflow.graph.load import Model, as_model
+from dlaflow.graph.load import Model, as_model, stored_tensors
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.quantize.fold import fold_batch_norm
 from dlaflow.quantize.model import (
@@ -91,10 +91,12 @@ def fp16_model(model: onnx.ModelProto, io_types: IoTypes = "float32") -> onnx.Mo
 
 def _norms_overflow(model: onnx.ModelProto) -> bool:
     """Whether a normalization holds statistics that float16 cannot: folded into its convolution they fit."""
+    from onnx import numpy_helper
+
     norms = [node for node in model.graph.node if node.op_type == "BatchNormalization"]
-    graph = index(model) if norms else None
-    values = [graph.value(name) for node in norms for name in node.input[1:5]] if graph else []
-    return any(value is not None and np.abs(value).max(initial=0) > _LARGEST for value in values)
+    held = {name for node in norms for name in node.input[1:5]}
+    values = (numpy_helper.to_array(tensor) for name, tensor in stored_tensors(model.graph) if name in held)
+    return any(np.abs(value).max(initial=0) > _LARGEST for value in values)
 
 
 def _wide_ends(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from dlaflow.quantize.calibration import LEVELS
 from dlaflow.quantize.model import Graph
-from dlaflow.quantize.plan import TIED_INPUTS, Plan
+from dlaflow.quantize.plan import TIED_INPUTS, Plan, clip_ends
 
 if TYPE_CHECKING:
     import onnx
@@ -124,12 +124,12 @@ class _Inference:
             yield node.output[0], math.prod(known) / LEVELS
 
     def _bounded_back(self, node: onnx.NodeProto) -> Iterator[tuple[str, float]]:
-        """The inputs from the output, where clipping them changes nothing behind the node."""
+        """The inputs from the output, where clipping them changes nothing behind the node or beside it."""
         behind = self._known.get(node.output[0])
         if behind is not None and node.op_type == "Concat":
-            yield from ((name, behind) for name in node.input if self._alone(name))
+            yield from ((name, behind) for name in node.input if self._graph.read_once(name))
         elif behind is not None and node.op_type in _NEEDS_NO_MORE and self._shrinks(node):
-            yield from ((name, behind) for name in node.input[:1] if self._alone(name))
+            yield from ((name, behind) for name in node.input[:1] if self._graph.read_once(name))
 
     def _guessed(self, node: onnx.NodeProto) -> Iterator[tuple[str, float]]:
         """What may clip: back through means and gates, and one scale for all operands of a Concat or a sum."""
@@ -158,10 +158,6 @@ class _Inference:
             elif (scale := self._known.get(other)) is not None:
                 yield name, behind / scale / LEVELS
 
-    def _alone(self, name: str) -> bool:
-        """Whether nothing else reads a tensor that would need more range."""
-        return len(self._graph.consumers.get(name, ())) == 1 and name not in self._graph.outputs
-
     def _largest(self, name: str) -> float | None:
         """The largest magnitude of an operand: a constant's own, or what 127 stands for."""
         if (value := self._graph.value(name)) is not None:
@@ -181,23 +177,13 @@ class _Inference:
             value = self._graph.value(filled) if filled else None
             own = attributes["value"].f if "value" in attributes else 0.0
             return own == 0.0 and (not filled or (value is not None and not np.any(value)))
-        low, high = self._ends(node) if node.op_type == "Clip" else (0.0, 0.0)
+        low, high = clip_ends(self._graph, node) if node.op_type == "Clip" else (0.0, 0.0)
         return low <= 0 <= high
 
     def _clip_bound(self, node: onnx.NodeProto) -> float:
         """The largest magnitude that a Clip lets through; infinite when one of its ends is open or computed."""
-        low, high = self._ends(node)
+        low, high = clip_ends(self._graph, node)
         return max(abs(low), abs(high)) if low <= high else math.inf
-
-    def _ends(self, node: onnx.NodeProto) -> tuple[float, float]:
-        """The ends of a Clip; NaN for one that is computed, which no comparison holds for."""
-        given = {attribute.name: attribute.f for attribute in node.attribute}
-        ends = [given.get("min", -math.inf), given.get("max", math.inf)]
-        for place, name in enumerate(node.input[1:3]):
-            if name:
-                value = self._graph.value(name)
-                ends[place] = math.nan if value is None or value.size != 1 else float(value.reshape(()))
-        return ends[0], ends[1]
 
 
 def _logit(share: float) -> float:

@@ -69,6 +69,10 @@ class Graph:
         """Whether a tensor holds float values that depend on the input."""
         return bool(name) and name not in self.constants and self.types.get(name) == _FLOAT
 
+    def read_once(self, name: str) -> bool:
+        """Whether one operand alone takes a tensor, and nothing outside the network sees it."""
+        return len(self.consumers.get(name, ())) == 1 and name not in self.outputs
+
     def value(self, name: str) -> NDArray[np.generic] | None:
         """The value of a constant that is stored in the file; None for everything else."""
         from onnx import numpy_helper

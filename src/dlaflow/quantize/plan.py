@@ -13,6 +13,7 @@ Sources: NvInfer.h on IConcatenationLayer, IElementWiseLayer and IPoolingLayer; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -86,19 +87,25 @@ def _is_relu(graph: Graph, node: onnx.NodeProto) -> bool:
     """ReLU, or a Clip that cuts at zero (ReLU6)."""
     if node.op_type != "Clip":
         return node.op_type == "Relu"
-    low = graph.value(node.input[1]) if len(node.input) > 1 and node.input[1] else None
-    if low is not None:
-        return bool(low.size == 1 and float(low.reshape(())) == 0.0)
-    return any(attribute.name == "min" and attribute.f == 0.0 for attribute in node.attribute)
+    return clip_ends(graph, node)[0] == 0.0
+
+
+def clip_ends(graph: Graph, node: onnx.NodeProto) -> tuple[float, float]:
+    """The ends of a Clip; infinite where it is open, NaN for one that is computed, which no comparison holds for."""
+    given = {attribute.name: attribute.f for attribute in node.attribute}
+    ends = [given.get("min", -math.inf), given.get("max", math.inf)]
+    for place, name in enumerate(node.input[1:3]):
+        if name:
+            value = graph.value(name)
+            ends[place] = math.nan if value is None or value.size != 1 else float(value.reshape(()))
+    return ends[0], ends[1]
 
 
 def _fuses(graph: Graph, node: onnx.NodeProto) -> bool:
     """Whether `node` runs inside the kernel of its producer, which then feeds nothing else."""
     name = node.input[0] if node.input else ""
     before = graph.producer.get(name)
-    if before is None or len(graph.consumers.get(name, ())) != 1 or name in graph.outputs:
-        return False
-    if not graph.is_activation(name):
+    if before is None or not graph.read_once(name) or not graph.is_activation(name):
         return False
     if node.op_type == "BatchNormalization":
         return before.op_type in {"Conv", "ConvTranspose"}
@@ -179,7 +186,7 @@ def with_residual_ones(
 def _private_convolution(graph: Graph, name: str) -> list[str]:
     """`name` and what lies between it and its convolution, when nothing else reads them; nothing otherwise."""
     names = []
-    while name not in graph.outputs and len(graph.consumers.get(name, ())) == 1:
+    while graph.read_once(name):
         names.append(name)
         node = graph.producer.get(name)
         if node is None or node.op_type not in {"Conv", "BatchNormalization"}:

@@ -37,7 +37,7 @@ from dlaflow.quantize.images import Images, in_batches
 from dlaflow.quantize.methods import AUTO, METHODS
 from dlaflow.quantize.model import Graph, add_constant, drop_unused_constants, for_qdq, index
 from dlaflow.quantize.numerics import as_on_dla
-from dlaflow.quantize.qdq import qdq_model, weight_axis
+from dlaflow.quantize.qdq import qdq_model, quantise, weight_axis
 from dlaflow.quantize.sensitivity import Damage, Meter, Sample
 from dlaflow.quantize.session import Session
 
@@ -85,6 +85,8 @@ def recover(
 ) -> Recovered:
     """Look for a version of `model` that INT8 hurts less: calibrated on `images`, measured on `sample`.
 
+    `config` says which method is tried first, and what its percentile is.
+
     Raises InputError for a model or images that cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder, progress("recover", None, "runs") as task:
@@ -100,51 +102,44 @@ class _Recovery:
         self._model = for_qdq(model.whole())
         fold_batch_norm(self._model)
         drop_unused_constants(self._model)
-        self._exact = self._model.SerializeToString()
-        self._meter = Meter(self._exact_model(), sample, task)
+        self._meter = Meter(_copy(self._model), sample, task)
         self._batch = self._meter.step
         self._calibration = Calibration((), "", 0, "", "")
         self._damage: Damage | None = None
         self._steps: list[RecoveryStep] = []
 
     def run(self, config: CalibrationConfig) -> Recovered:
-        for method in dict.fromkeys([config.method, *METHODS, AUTO]):
-            self._try(f"scales by {method}", partial(self._recalibrated, method=method))
+        by = {
+            method: CalibrationConfig(method, config.percentile, len(self._images))
+            for method in (config.method, *METHODS, AUTO)
+        }
+        for method, how in by.items():
+            self._try(f"scales by {method}", partial(self._recalibrated, config=how))
         best = self._calibration.method
-        self._try("equalisation", lambda model: self._recalibrated(self._equalised(model), best))
+        self._try("equalisation", lambda model: self._recalibrated(self._equalised(model), by[best]))
         if self._steps[-1].kept and best != AUTO:
-            self._try(f"scales by {AUTO}", partial(self._recalibrated, method=AUTO))
+            self._try(f"scales by {AUTO}", partial(self._recalibrated, config=by[AUTO]))
         self._try("rounding", lambda model: (self._rounded(model), self._calibration))
         return Recovered(self._model, self._calibration, tuple(self._steps))
 
     def _try(self, name: str, change: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Calibration]]) -> None:
+        """Apply a change, which may be made in place, to a copy of the best version; keep it where it is better."""
         if self._damage is not None and self._damage.error < _NOTHING_LEFT:
             return
         began = time.perf_counter()
-        before = self._model.SerializeToString()
-        model, calibration = change(self._model)
+        model, calibration = change(_copy(self._model))
         damage = self._meter.damage(as_on_dla(qdq_model(_copy(model), calibration)))
         kept = self._damage is None or damage.error < _BETTER * self._damage.error
         if kept:
             self._model, self._calibration, self._damage = model, calibration, damage
-        else:
-            self._model = _parsed(before)
         self._steps.append(RecoveryStep(name, damage, kept, time.perf_counter() - began))
 
-    def _exact_model(self) -> onnx.ModelProto:
-        return _parsed(self._exact)
-
-    def _calibrated(self, model: onnx.ModelProto, method: str) -> Calibration:
+    def _recalibrated(self, model: onnx.ModelProto, config: CalibrationConfig) -> tuple[onnx.ModelProto, Calibration]:
         self._file.write_bytes(model.SerializeToString())
-        config = CalibrationConfig(method, images=len(self._images))
-        return calibrate(self._file, lambda: in_batches(self._images, self._batch), config)
-
-    def _recalibrated(self, model: onnx.ModelProto, method: str) -> tuple[onnx.ModelProto, Calibration]:
-        return model, self._calibrated(model, method)
+        return model, calibrate(self._file, lambda: in_batches(self._images, self._batch), config)
 
     def _batches(self) -> Iterator[Batch]:
-        few = self._images.only(slice(_IMAGES))
-        return in_batches(few, self._batch)
+        return in_batches(self._images.only(slice(_IMAGES)), self._batch)
 
     def _equalised(self, model: onnx.ModelProto) -> onnx.ModelProto:
         graph = index(model)
@@ -264,9 +259,7 @@ def round_by(weight: Floats, moment: Floats) -> Floats:
 
     The largest of each row keeps its value, so that the grid found from the result is the same one.
     """
-    scale = np.abs(weight).max(axis=1, keepdims=True).astype(np.float32) / np.float32(LEVELS)
-    scale = scale.astype(np.float64)
-    scale[scale == 0] = 1.0
+    scale = quantise(np.asarray(weight, np.float32), 0)[1].astype(np.float64)[:, None]
     damped = moment + np.eye(len(moment)) * (_DAMPING * np.trace(moment) / len(moment) + 1e-12)
     # Large inputs first: what is rounded last finds nobody to make up for it.
     order = np.argsort(-np.diag(damped))
@@ -295,16 +288,12 @@ def round_by(weight: Floats, moment: Floats) -> Floats:
     return np.where((harm(chosen) < harm(nearest))[:, None], chosen, nearest)
 
 
-def _parsed(content: bytes) -> onnx.ModelProto:
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
-    model = onnx.ModelProto()
-    model.ParseFromString(content)
-    return model
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    return _parsed(model.SerializeToString())
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
 
 
 def _outputs(
@@ -328,17 +317,13 @@ def _pairs(graph: Graph) -> Iterator[tuple[onnx.NodeProto, str, onnx.NodeProto]]
     for second in graph.proto.graph.node:
         middle = second.input[0] if second.op_type == "Conv" else ""
         first = graph.producer.get(middle)
-        if first is not None and first.op_type in {"Relu", "LeakyRelu"} and _private(graph, first.input[0]):
+        if first is not None and first.op_type in {"Relu", "LeakyRelu"} and graph.read_once(first.input[0]):
             first = graph.producer.get(first.input[0])
-        if first is None or first.op_type != "Conv" or not _private(graph, middle):
+        if first is None or first.op_type != "Conv" or not graph.read_once(middle):
             continue
         own = [name for node in (first, second) for name in node.input[1:] if name]
-        if all(graph.value(name) is not None and _private(graph, name) for name in own):
+        if all(graph.value(name) is not None and graph.read_once(name) for name in own):
             yield first, middle, second
-
-
-def _private(graph: Graph, name: str) -> bool:
-    return len(graph.consumers.get(name, ())) == 1 and name not in graph.outputs
 
 
 def _equalise(graph: Graph, first: onnx.NodeProto, second: onnx.NodeProto, ranges: Floats) -> None:
@@ -376,8 +361,7 @@ def _replace(graph: Graph, node: onnx.NodeProto, position: int, value: Floats) -
     from onnx import numpy_helper
 
     name = node.input[position] if position < len(node.input) else ""
-    stored = next((each for each in graph.proto.graph.initializer if each.name == name), None)
-    narrowed = np.ascontiguousarray(value, np.float32)
+    stored, narrowed = graph.stored.get(name), np.ascontiguousarray(value, np.float32)
     if stored is not None and len(graph.consumers.get(name, ())) == 1:
         stored.CopyFrom(numpy_helper.from_array(narrowed, name))
         return
