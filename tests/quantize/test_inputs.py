@@ -12,7 +12,9 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
+from dlaflow.api.claims import OutFile, claims_of, refuse_overwriting
 from dlaflow.api.images import ImageOptions, Selection, select
+from dlaflow.api.keywords import File
 from dlaflow.cli import main
 from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.progress import silent
@@ -244,3 +246,13 @@ def test_a_playlist_that_calls_itself_a_video_opens_no_address(
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
+
+
+@pytest.mark.parametrize("name", ["left", "a=b"])
+def test_what_is_fed_is_not_overwritten(name: str, tmp_path: Path) -> None:
+    """Nor behind the name of an input, which may hold an equals sign."""
+    fed = tmp_path / "images.npy"
+    np.save(fed, np.zeros((2, 3), np.float32))
+    claims = list(claims_of({"data": list[File], "cache": OutFile}, {"data": [f"{name}={fed}"], "cache": fed}))
+    with pytest.raises(UsageError, match="would overwrite what the command reads"):
+        refuse_overwriting(claims)

@@ -126,9 +126,10 @@ def use_of(hint: object) -> Use | None:
 
 
 def _path_in(text: str | os.PathLike[str]) -> Path:
-    """The path that an argument names, also behind the name of an input (`left=images/`)."""
-    behind = Path(os.fspath(text).partition("=")[2])
-    return behind if behind.name and not Path(text).exists() and behind.exists() else Path(text)
+    """The path that an argument names, also behind the name of an input (`left=images/`), which may hold `=` itself."""
+    whole, given = Path(text), os.fspath(text)
+    behind = (Path(given[place + 1 :]) for place, letter in enumerate(given) if letter == "=")
+    return whole if whole.exists() else next((path for path in behind if path.name and path.exists()), whole)
 
 
 def _option(claim: Claim) -> str:
