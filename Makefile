@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.ready
+READY  := $(VENV)/.ready
+LIGHT  := $(VENV)/.light
 # The data beside the repository, when it is there; `make demo` falls back to the built-in digits otherwise.
 DLAFLOW_DATA ?= $(firstword $(wildcard data/cifar10 ../shared/cifar10))
 export DLAFLOW_DATA
@@ -18,26 +19,32 @@ help:
 	@echo "make sbom      list what is installed, with licences, in CycloneDX form: dist/sbom.json"
 	@echo "make clean     remove the virtual environment and what tools leave behind"
 
-setup: $(STAMP)
+setup: $(READY)
 
 # Every package by its hash (requirements/), then dlaflow itself, which asks no index. torch is the build without CUDA where pip's
 # indexes have it, else PyPI's with its libraries. TensorRT-RTX is built with the setuptools that was just installed.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(PIP) install --quiet --no-deps --require-hashes
 
-$(STAMP): pyproject.toml $(wildcard requirements/*.txt)
+# What the walk-through runs on: a third of the whole.
+$(LIGHT): pyproject.toml requirements/demo.txt requirements/torch-cpu.txt requirements/torch.txt
 	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) --requirement requirements/dev.txt
+	$(LOCKED) --requirement requirements/demo.txt
 	$(LOCKED) --requirement requirements/torch-cpu.txt 2> /dev/null || $(LOCKED) --requirement requirements/torch.txt
-	$(LOCKED) --no-build-isolation --requirement requirements/rtx.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	$(PIP) check
-	@touch $(STAMP)
+	@touch $@
 
-lock: $(STAMP)
+$(READY): $(LIGHT) $(wildcard requirements/*.txt)
+	$(LOCKED) --requirement requirements/dev.txt
+	$(LOCKED) --no-build-isolation --requirement requirements/rtx.txt
+	$(PIP) check
+	@touch $@
+
+lock: $(READY)
 	$(BIN)/python scripts/lock
 
-sbom: $(STAMP)
+sbom: $(READY)
 	@mkdir -p dist
 	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
 
@@ -45,22 +52,22 @@ sbom: $(STAMP)
 demo test test-all: export OMP_WAIT_POLICY = PASSIVE
 test test-all: export OMP_NUM_THREADS = 1
 
-demo: $(STAMP)
+demo: $(LIGHT)
 	$(BIN)/dlaflow run examples/walkthrough.toml --resume
 
-test: $(STAMP)
+test: $(READY)
 	$(BIN)/python scripts/check
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-all: $(STAMP)
+test-all: $(READY)
 	$(BIN)/python scripts/check
 	$(BIN)/python scripts/generate_verified --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(STAMP)
+check: $(READY)
 	$(BIN)/python scripts/check
 
-docs: $(STAMP)
+docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
