@@ -125,6 +125,17 @@ def test_the_core_alone_does_what_needs_no_board(installed, command, expected):
     assert expected in done.stdout
 
 
+@pytest.mark.skipif(find_spec("uv") is None, reason="needs uv: make setup")
+def test_uvx_runs_the_wheel_without_an_installation(installed, wheel, tmp_path):
+    variables = {**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache"), "UV_TOOL_DIR": str(tmp_path / "tools")}
+    command = [sys.executable, "-m", "uv", "tool", "run", "--python", sys.executable, "--from", str(wheel), "dlaflow"]
+    done = subprocess.run(
+        [*command, "check", "model.onnx", *TARGET], cwd=installed.folder, env=variables, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "DLA" in done.stdout
+
+
 def test_the_core_is_whole_and_says_what_it_lacks(installed):
     assert installed.run("python", "-m", "pip", "check").returncode == 0
     code = "import dlaflow; print(dlaflow.__version__, dlaflow.__file__)"
