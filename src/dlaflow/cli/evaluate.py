@@ -24,6 +24,10 @@ class Evaluating:
 
     reference: Path | None = None
     """The model that agreement is measured against (default: the first one, when there are several)."""
+    numerics: Literal["onnxruntime", "dla"] = "onnxruntime"
+    """How Q/DQ models are computed: dla takes the DLA's own integers, and tells how many values that changes."""
+    outputs: Written | None = None
+    """With --numerics dla: also write the outputs to this .npz, by name, to hold those of a board against them."""
     json: Written | None = None
     """Also write the measurements to this file."""
     quiet: terminal.Quiet = False
@@ -47,17 +51,42 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
 
         dlaflow evaluate detector.onnx int8.onnx --data unlabelled.npy
 
+        dlaflow evaluate int8.onnx --data cifar10 --numerics dla --outputs expected.npz
+
     Parameters
     ----------
     models
         ONNX models that take the same images.
     """
     progress, shapes = terminal.progress(quiet=how.quiet), fixed_shapes(shape)
+    if how.numerics == "dla":
+        return _evaluate_integers(models, source, how, shapes, progress)
+    if how.outputs is not None:
+        raise UsageError("--outputs belongs to --numerics dla", expected="both, or neither", received="--outputs alone")
     found = evaluate_models(models, source.data, source, shapes, how.reference, progress)
     if how.json is not None:
         write_atomic(how.json, measurements_json(found.measurements))
     if not how.quiet:
         _print_agreement(found) if found.agreements else _print(found)
+
+
+def _evaluate_integers(
+    models: Sequence[Path], source: Source, how: Evaluating, shapes: Sequence[FixedShape], progress: Progress
+) -> None:
+    if len(models) != 1 or how.reference is not None:
+        raise UsageError(
+            "--numerics dla takes one model", expected="a Q/DQ model, without --reference", received=f"{len(models)} models"
+        )
+    found = evaluate_numerics(models[0], source.data, source, shapes, how.outputs is not None, progress)
+    texts: dict[Path, str | bytes] = {}
+    if how.outputs is not None:
+        texts[how.outputs] = npz(found.kept)
+    if how.json is not None:
+        texts[how.json] = measurements_json(found.measurements())
+    for path, text in texts.items():
+        write_atomic(path, text)
+    if not how.quiet:
+        print_lines(numerics_text(found))
 
 
 def _print_agreement(found: EvaluatedModels) -> None:
