@@ -89,3 +89,43 @@ def test_what_cannot_be_evaluated(tmp_path: Path, data: Path, capsys: pytest.Cap
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_the_dla_integers_beside_onnxruntime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[N,4] input) => (float[N,4] output) <float s = {0.5}, float t = {1.0}, int8 z = {0}>
+    { q = QuantizeLinear(input, s, z)  d = DequantizeLinear(q, s, z)  o = QuantizeLinear(d, t, z)
+      output = DequantizeLinear(o, t, z) }
+    """
+    onnx.save(onnx.parser.parse_model(text), str(tmp_path / "int8.onnx"))
+    images = np.array([[0.5, 1.0, 2.0, 3.0], [-0.5, 1.5, 7.0, 9.0]], np.float32)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.array([3, 3]))
+    kept, out = tmp_path / "kept.npz", tmp_path / "m.json"
+    command = ["evaluate", str(tmp_path / "int8.onnx"), "--data", str(tmp_path / "data.npz"), "--numerics", "dla"]
+    assert main([*command, "--outputs", str(kept), "--json", str(out)]) == 0
+    # 0.5 and -0.5 are halves of a step: 1 and -1 on the DLA, 0 where halves go to even; 1.5 is 2 for both.
+    assert np.load(kept, allow_pickle=False)["output"].tolist() == [[1, 1, 2, 3], [-1, 2, 7, 9]]
+    printed = capsys.readouterr().out
+    assert "output output: 25.0% of 8 values differ, by 1 steps at most" in printed
+    assert "top-1: 100%" in printed
+    shares = [
+        row["value"] for row in json.loads(out.read_text())["measurements"] if row["quantity"] == "values_that_differ"
+    ]
+    assert shares[0] == 25.0
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--numerics", "dla"], "expected a model with Q/DQ"),
+        (["--numerics", "dla", "--reference", "a.onnx"], "without --reference"),
+        (["--outputs", "o.npz"], "belongs to --numerics dla"),
+    ],
+)
+def test_the_dla_integers_refuse_what_they_cannot_do(tmp_path, data, capsys, monkeypatch, more, reason) -> None:
+    monkeypatch.chdir(tmp_path)
+    network(tmp_path / "a.onnx", 1.0)
+    assert main(["evaluate", "a.onnx", "--data", str(data), *more]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "o.npz").exists()

@@ -105,8 +105,8 @@ def evaluate_numerics(
 ) -> IntegerNumerics:
     """Run a Q/DQ model twice on the same images: in the DLA's integers, and by onnxruntime as its file says.
 
-    `keep`: also return the outputs, which a board's can be held against. Raises InputError for a model without Q/DQ, for
-    images that cannot be used, and for outputs to keep that are too large.
+    `keep`: also return the outputs, which a board's can be held against. Raises InputError for a model without Q/DQ,
+    for images that cannot be used, and for outputs to keep that are too large.
     """
     whole = as_model(model, shapes)
     runner, reference = DlaRunner(model, shapes), OrtRunner(model, shapes=shapes)
@@ -140,7 +140,7 @@ class _Both:
 
     def __init__(self, runner: DlaRunner, reference: OrtRunner, forms: dict[str, OutputForm], keep: bool) -> None:
         names, steps = runner.output_names, runner.output_steps
-        self._runners = (runner, reference)
+        self._runners: tuple[DlaRunner | OrtRunner, ...] = (runner, reference)
         self._keep = keep
         self.tallies = {name: Tally(forms[name]) for name in names}
         self.counters = {name: _Counter(name, steps.get(name)) for name in names}

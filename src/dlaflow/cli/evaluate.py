@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 from cyclopts import Parameter
 
 from dlaflow.api.claims import Written
 from dlaflow.api.evaluate import EvaluatedModels, evaluate_models
+from dlaflow.api.numerics import evaluate_numerics
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Shape, Source
-from dlaflow.files import write_atomic
-from dlaflow.fixed_shape import fixed_shapes
+from dlaflow.errors import UsageError
+from dlaflow.files import together, write_atomic
+from dlaflow.fixed_shape import FixedShape, fixed_shapes
+from dlaflow.progress import Progress
 from dlaflow.quantize.agreement import Estimate
 from dlaflow.report.json import measurements_json
+from dlaflow.report.numerics_text import numerics_text
 
 
 @Parameter(name="*")
@@ -60,7 +68,8 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
     """
     progress, shapes = terminal.progress(quiet=how.quiet), fixed_shapes(shape)
     if how.numerics == "dla":
-        return _evaluate_integers(models, source, how, shapes, progress)
+        _evaluate_integers(models, source, how, shapes, progress)
+        return
     if how.outputs is not None:
         raise UsageError("--outputs belongs to --numerics dla", expected="both, or neither", received="--outputs alone")
     found = evaluate_models(models, source.data, source, shapes, how.reference, progress)
@@ -75,18 +84,20 @@ def _evaluate_integers(
 ) -> None:
     if len(models) != 1 or how.reference is not None:
         raise UsageError(
-            "--numerics dla takes one model", expected="a Q/DQ model, without --reference", received=f"{len(models)} models"
+            "--numerics dla takes one model",
+            expected="a Q/DQ model, without --reference",
+            received=f"{len(models)} models",
         )
     found = evaluate_numerics(models[0], source.data, source, shapes, how.outputs is not None, progress)
-    texts: dict[Path, str | bytes] = {}
-    if how.outputs is not None:
-        texts[how.outputs] = npz(found.kept)
-    if how.json is not None:
-        texts[how.json] = measurements_json(found.measurements())
-    for path, text in texts.items():
-        write_atomic(path, text)
+    with together():
+        if how.outputs is not None:
+            packed = io.BytesIO()
+            np.savez_compressed(packed, allow_pickle=False, **found.kept)
+            write_atomic(how.outputs, packed.getvalue())
+        if how.json is not None:
+            write_atomic(how.json, measurements_json(found.measurements()))
     if not how.quiet:
-        print_lines(numerics_text(found))
+        terminal.say(*numerics_text(found))
 
 
 def _print_agreement(found: EvaluatedModels) -> None:

@@ -188,8 +188,9 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
         source, title = model.SerializeToString(), "the model"
         _check_room(model, title)
     try:
-        # onnxruntime 1.31 folds the zeros of a Pad into a MaxPool that pads with minus infinity: other numbers.
-        wrong = ["Pad_Fusion"]
+        # onnxruntime 1.31 folds the zeros of a Pad into a MaxPool that pads with minus infinity, and makes one Q/DQ pair
+        # of two with different scales: other numbers.
+        wrong = ["Pad_Fusion", "DoubleQDQPairsRemover"]
         return onnxruntime.InferenceSession(
             source, settings, providers=["CPUExecutionProvider"], disabled_optimizers=wrong
         )
