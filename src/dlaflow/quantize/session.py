@@ -188,8 +188,8 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
         source, title = model.SerializeToString(), "the model"
         _check_room(model, title)
     try:
-        # onnxruntime 1.31 folds the zeros of a Pad into a MaxPool that pads with minus infinity, and makes one Q/DQ pair
-        # of two with different scales: other numbers.
+        # onnxruntime 1.31 folds the zeros of a Pad into a MaxPool that pads with minus infinity, and makes one pair
+        # of two Q/DQ pairs with different scales: other numbers.
         wrong = ["Pad_Fusion", "DoubleQDQPairsRemover"]
         return onnxruntime.InferenceSession(
             source, settings, providers=["CPUExecutionProvider"], disabled_optimizers=wrong
