@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("dlaflow.cli.doctor:doctor", "Tell what this machine is, what works here and how to get the rest."),
     "estimate": ("dlaflow.cli.estimate:estimate", "Estimate latency and energy before the board, with error bars."),
     "calibrate": ("dlaflow.cli.calibrate:calibrate", "Calibrate INT8: a TensorRT cache and a Q/DQ model."),
+    "qat": ("dlaflow.cli.qat:qat", "Fine-tune a network with the DLA's INT8 in it: quantisation-aware training."),
     "build": ("dlaflow.cli.build:build", "Build a TensorRT engine, or print the command that builds it on a board."),
     "profile": ("dlaflow.cli.profile:profile", "Tell where the time goes and what switches cost: logs, captures."),
     "parse": ("dlaflow.cli.parse:parse", "Turn any NVIDIA log, profile or capture into JSON."),

@@ -75,7 +75,7 @@ def export(
         opset=None if how.opset == "auto" else _number("--opset", how.opset, "auto"),
         batch=None if how.batch == "dynamic" else _number("--batch", how.batch, "dynamic"),
         simplify=how.simplify,
-        input_shape=_shape(how.input_shape),
+        input_shape=shape_of(how.input_shape),
         max_opset=find_release(how.jetpack).max_opset if how.jetpack else None,
     )
     with together():
@@ -96,7 +96,7 @@ def _number(option: str, text: str, word: str) -> int:
     return int(text)
 
 
-def _shape(text: str) -> tuple[int, int, int]:
+def shape_of(text: str) -> tuple[int, int, int]:
     sides = text.lower().split("x")
     if len(sides) != 3 or not all(side.isdecimal() for side in sides):
         raise UsageError("--input-shape makes no sense", expected="such as 3x32x32", received=repr(text))

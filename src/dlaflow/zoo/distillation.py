@@ -101,7 +101,7 @@ def distill(config: DistillationConfig, progress: Progress = silent, dataset: Da
     before = accuracy(teacher, test, classes)
     _estimate(student, train, config)
     after_swap = accuracy(student, test, classes)
-    _learn(student, teacher, train, config, progress)
+    learn(student, teacher, train, config, progress)
     after = accuracy(student, test, classes)
     module = student.eval().cpu()
     return Distilled(module, swapped, before, after_swap, after, len(test), round(time.monotonic() - began, 1))
@@ -167,17 +167,25 @@ def _batches(images: DeviceImages, config: DistillationConfig, epoch: int) -> tu
     return images.batches(config.seed * 100_003 + epoch, count, config.batch_size)
 
 
-def _learn(
-    student: nn.Module, teacher: nn.Module, images: DeviceImages, config: DistillationConfig, progress: Progress
+def learn(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: DeviceImages,
+    config: DistillationConfig,
+    progress: Progress,
+    precision: str = "auto",
 ) -> None:
-    """Fine-tune the student for all epochs under one cycle."""
+    """Fine-tune the student for all epochs under one cycle; `precision` is auto, fp32 or bf16.
+
+    Raises InputError for a training that diverges.
+    """
     import torch
 
     from dlaflow.zoo.device import pick_arithmetic
 
     steps = config.epochs * len(_batches(images, config, 0))
     shown = images.plain(slice(0, config.batch_size))
-    arithmetic = pick_arithmetic("auto", student, shown, steps)
+    arithmetic = pick_arithmetic(precision, student, shown, steps)
     arithmetic.prepare(student, shown.device)
     arithmetic.prepare(teacher, shown.device)
     optimizer = torch.optim.SGD(
@@ -185,7 +193,7 @@ def _learn(
     )
     student.train()
     inner = _InnerDistance(teacher, student)
-    with progress(f"Distilling {config.model}", steps, "steps") as task:
+    with progress(f"Fine-tuning {config.model}", steps, "steps") as task:
         for epoch in range(config.epochs):
             for index, draws in enumerate(batches := _batches(images, config, epoch)):
                 done = epoch * len(batches) + index

@@ -1,0 +1,103 @@
+"""`dlaflow qat`: options → `dlaflow.zoo.qat` → a Q/DQ model and what the training was worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dlaflow.api.claims import Written
+from dlaflow.cli import terminal
+from dlaflow.cli.export import shape_of
+from dlaflow.cli.options import Out
+from dlaflow.files import together, write_atomic
+from dlaflow.fixed_shape import refuse_batch
+from dlaflow.report.json import measurements_json
+from dlaflow.zoo.distillation import DistillationConfig
+from dlaflow.zoo.qat import export_quantised, train_quantised
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How to fine-tune."""
+
+    data: str = "cifar10"
+    """cifar10 or digits."""
+    data_dir: Path | None = None
+    """The folder that holds CIFAR-10."""
+    epochs: int = 3
+    """Passes over the training images; 0 calibrates alone."""
+    lr: float = 0.002
+    """The highest learning rate of the cycle."""
+    limit: int | None = None
+    """Take only that many training images a pass."""
+    seed: int = 0
+    batch_size: int = 128
+    """Images in a step."""
+    batch: int | None = None
+    """The batch that the file is fixed to (default: open)."""
+    input_shape: str = "3x32x32"
+    """Channels x height x width."""
+    json: Written | None = None
+    """Also write the accuracies to this file."""
+    quiet: terminal.Quiet = False
+
+
+def qat(
+    model: str,
+    /,
+    *,
+    weights: Annotated[Path, Parameter(name=["--weights", "-w"])],
+    out: Out,
+    how: FineTuning = FineTuning(),
+) -> None:
+    """Fine-tune a network with the DLA's INT8 in it, and write it as ONNX with Q/DQ.
+
+    Symmetric INT8 without zero points, one scale for each tensor and for each output channel of weights, BatchNorm
+    folded. What the training was worth is told beside the same scales without it, on the test images.
+
+    Examples:
+
+        dlaflow qat model_bn --weights bn.safetensors --data digits --epochs 1 --out bn_int8.onnx
+
+        dlaflow cache from-qdq bn_int8.onnx --cache calib.cache --plain bn_plain.onnx --guess
+
+    Parameters
+    ----------
+    model
+        model_bn, model_gn, or your own as package.module:factory; arguments follow an @ (model_bn@width=0.5).
+    weights
+        Trained weights (.safetensors) of the float network.
+    out
+        The ONNX file to write.
+    """
+    if how.batch is not None:
+        refuse_batch(how.batch)
+    shape = shape_of(how.input_shape)
+    config = DistillationConfig(
+        model, weights, how.data, how.data_dir, how.epochs, how.seed, how.batch_size, how.lr, how.limit
+    )
+    found = train_quantised(config, terminal.progress(quiet=how.quiet))
+    exported = export_quantised(found, model, how.batch, shape)
+    with together():
+        write_atomic(out, exported)
+        if how.json is not None:
+            write_atomic(how.json, measurements_json(found.measurements(out.stem)))
+    if how.quiet:
+        return
+    shares = [right / found.tested for right in (found.float_right, found.untrained_right, found.trained_right)]
+    lines = [
+        f"top-1 on {found.tested:,} test images: {shares[0]:.2%} in float, {shares[1]:.2%} in INT8 without training, "
+        f"{shares[2]:.2%} after {how.epochs} epochs (± {found.spread:.2f} points, {found.seconds:.0f} s)"
+    ]
+    if how.epochs and found.gain <= 0:
+        lines.append(
+            f"The training gained nothing ({found.gain:+.2f} points): `dlaflow calibrate --qdq` is enough, or take "
+            f"more epochs or another --lr."
+        )
+    terminal.say(
+        *lines, f"Wrote {out}. For a cache: dlaflow cache from-qdq {out} --cache calib.cache --plain plain.onnx --guess"
+    )
