@@ -236,7 +236,7 @@ class Tally:
         else:
             squares, powers = np.sum(exact**2, axis=1), np.sum(other**2, axis=1)
             products, errors = np.sum(exact * other, axis=1), np.sum((exact - other) ** 2, axis=1)
-        if self._boxes is None and not self._cosines:
+        if self._boxes is None and axis is None and not self._form.mask | self._form.chosen:
             self._boxes = chosen_boxes(reference)
         norms = np.sqrt(squares * powers)
         cosines = np.where(equal.all(axis=1), 1.0, products / np.where(norms > 0, norms, 1.0))

@@ -55,13 +55,15 @@ class Boxes:
 def chosen_boxes(values: Array) -> BoxForm | None:
     """The form of what a network picked itself, [n, boxes, 6]: told by its numbers, since a TopK hides what it read.
 
-    Two corners in order, scores in 0..1 that fall, classes without a fraction: all of it, in every box.
+    Scores in 0..1 that fall, classes without a fraction, and two corners in order wherever the score counts; where none
+    does, nothing is told.
     """
     if values.ndim != _RANK or values.shape[2] != _CHOSEN_ROWS or values.shape[1] <= _CHOSEN_ROWS:
         return None
     score, number = values[..., _SCORE], values[..., _CLASS]
-    falls = (np.diff(score, axis=1) <= 0).all() and score.min() >= 0 and 0 < score.max() <= 1
-    ordered = (values[..., :2] <= values[..., 2:4]).all()
+    counted = values[score >= SCORE]
+    falls = (np.diff(score, axis=1) <= 0).all() and score.min() >= 0 and score.max() <= 1
+    ordered = (counted[:, :2] <= counted[:, 2:4]).all() and len(counted) > 0
     return BoxForm(2, chosen=True) if falls and ordered and (number == np.abs(np.rint(number))).all() else None
 
 
@@ -108,11 +110,16 @@ def same_cells(reference: Array, other: Array, form: BoxForm) -> NDArray[np.bool
 def overlap(first: Floats, second: Floats) -> Floats:
     """Intersection over union of corners [..., 4]; of boxes without an area, 1 where they are equal."""
     low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    whole = np.prod(first[..., 2:] - first[..., :2], axis=-1) + np.prod(second[..., 2:] - second[..., :2], axis=-1)
+    shared = _area(np.maximum(high - low, 0))
+    whole = _area(first[..., 2:] - first[..., :2]) + _area(second[..., 2:] - second[..., :2])
     union = whole - shared
     same = (first == second).all(axis=-1)
     found: Floats = np.where(union > 0, shared / np.where(union > 0, union, 1), same)
+    return found
+
+
+def _area(sizes: Floats) -> Floats:
+    found: Floats = sizes[..., 0] * sizes[..., 1]
     return found
 
 
