@@ -129,3 +129,52 @@ def test_the_dla_integers_refuse_what_they_cannot_do(tmp_path, data, capsys, mon
     assert main(["evaluate", "a.onnx", "--data", str(data), *more]) == 2
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "o.npz").exists()
+
+
+MAPS = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,7,6] x) => (float[N,7,6] m) <float[1] factor = {{{factor}}}> {{ m = Mul(x, factor) }}
+"""
+DECODE = """
+<ir_version: 8, opset_import: ["" : 17]>
+post (float[1,7,6] m) => (float[1,7,6] y)
+<float[1,1,6] cell = {5, 25, 45, 65, 85, 105}, int64[5] sizes = {1, 1, 1, 1, 3}>
+{ l, t, r, b, c = Split<axis=1>(m, sizes)  x = Sub(cell, l)  z = Sub(cell, t)  p = Add(cell, r)  q = Add(cell, b)
+  s = Sigmoid(c)  y = Concat<axis=1>(x, z, p, q, s) }
+"""
+
+
+def test_boxes_behind_a_decode_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each model's maps go through the decode part; sides of half the length leave boxes of a quarter of the area."""
+    models = []
+    for factor in (1.0, 0.95, 0.5):
+        models.append(str(tmp_path / f"m{factor}.onnx"))
+        onnx.save(onnx.parser.parse_model(MAPS.format(factor=factor)), models[-1])
+    onnx.save(onnx.parser.parse_model(DECODE), str(tmp_path / "post.onnx"))
+    maps = np.full((20, 7, 6), 8, np.float32)
+    maps[:, 4:] = -9
+    maps[:, 5] = 4
+    maps[0, 5] = -9  # an image without boxes
+    np.savez(tmp_path / "maps.npz", images=maps, labels=np.zeros(20, np.int64))
+    out = tmp_path / "m.json"
+    more = ["--decode", str(tmp_path / "post.onnx"), "--data", str(tmp_path / "maps.npz")]
+    assert main(["evaluate", *models, *more, "--json", str(out)]) == 0
+    assert "(boxes of 19 images)" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    rows = json.loads(out.read_text())["measurements"]
+    found = {(row["subject"], row["quantity"]): row for row in rows}
+    assert (found["m0.95", "agreement"]["value"], found["m0.5", "agreement"]["value"]) == (100, 0)
+    assert found["m0.95", "box_overlap"]["value"] == pytest.approx(0.95**2, abs=1e-4)
+    assert {row["n"] for row in rows if row["quantity"] in ("agreement", "box_overlap")} == {19}
+    assert ("m0.5", "box_overlap") not in found
+    assert "behind post.onnx" in found["m0.5", "agreement"]["detail"]
+    for arguments, message in [
+        ([models[0], *more], "boxes of one model alone"),
+        ([models[0], *more, "--numerics", "dla"], "--decode"),
+        ([*models, *more[2:], "--decode", models[0]], "decodes nothing"),
+        ([*models, *more[2:], "--decode", str(tmp_path / "none.onnx")], "cannot read"),
+        ([*models, *more[2:], "--decode", str(out)], "m.json"),
+    ]:
+        assert main(["evaluate", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1

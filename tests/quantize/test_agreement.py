@@ -181,3 +181,16 @@ def test_boxes_beside_scores_are_no_classes() -> None:
     exact = RANDOM.standard_normal((4, 4)).astype(np.float32)
     (found,) = compare(Fixed(boxes=exact, scores=exact), [Fixed(boxes=exact, scores=exact)], images(4), forms_of(model))
     assert [(each.output, each.same is None) for each in found.outputs] == [("boxes", True), ("scores", False)]
+
+
+def test_the_maps_of_a_detector_are_no_classes() -> None:
+    """One image of scores holds a class at each position; images of several sizes hold sides of boxes as well."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[N,8,8,8] x) => (float[N,8,8,8] a, float[N,8,{side},{side}] b)
+    {{ a = Relu(x)  b = MaxPool<kernel_shape=[{size},{size}], strides=[{size},{size}]>(x) }}"""
+    assert [each.plain for each in forms_of(onnx.parser.parse_model(text.format(side=8, size=1))).values()] == [
+        False
+    ] * 2
+    assert [each.plain for each in forms_of(onnx.parser.parse_model(text.format(side=4, size=2))).values()] == [
+        True
+    ] * 2

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlaflow.api.images import ImageOptions, Selection, select
 from dlaflow.api.keywords import File
-from dlaflow.errors import EnvironmentLacksError, UsageError
+from dlaflow.errors import EnvironmentLacksError, InputError, UsageError
 from dlaflow.fixed_shape import FixedShape, ShapesGiven, fixed_shapes
 from dlaflow.graph.load import as_model
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.accuracy import evaluate as run_evaluation
-from dlaflow.quantize.agreement import Compared, compare, forms_of
+from dlaflow.quantize.agreement import Compared, ManyOutputs, OutputForm, compare, forms_of
+from dlaflow.rewrites.box_forms import box_forms
+from dlaflow.rewrites.load import load_draft
+from dlaflow.runtime.chain import Chain
 from dlaflow.runtime.tensorrt import is_engine, open_runner
 from dlaflow.types import Measurement
 
@@ -23,6 +27,19 @@ if TYPE_CHECKING:
     from dlaflow.report.notebook import Evaluation
     from dlaflow.runtime.ort import OrtRunner
     from dlaflow.runtime.tensorrt import TensorRTRunner
+
+_BOXES_RANK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What models are compared with, and where: the `reference` model (None: the first of several), and `decode`.
+
+    That is the ONNX file of a decode part, which the outputs of each model go through first (None: nothing).
+    """
+
+    reference: Path | None = None
+    decode: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +62,26 @@ def evaluate_models(
     data: File | Sequence[File],
     reading: ImageOptions,
     shapes: Sequence[FixedShape] = (),
-    reference: Path | None = None,
+    compared_with: Against = Against(),
     progress: Progress = silent,
 ) -> EvaluatedModels:
     """Run ONNX models and engines on the same test images.
 
-    Agreement is measured against `reference`, by default the first model where there are several; images without labels
-    give nothing else. Raises UsageError without a model or another to compare, InputError for images that cannot be
-    used and for one model alone without labels, EnvironmentLacksError where nothing can run a model.
+    Images without labels give agreement alone, and so does a decode part. Raises UsageError without a model or another
+    to compare, InputError for images that cannot be used, for one model alone without labels and for a decode part that
+    does not fit, EnvironmentLacksError where nothing can run a model.
     """
     if not models:
         raise UsageError("no model to evaluate", expected="at least one ONNX file", received="none")
     chosen = select(data, reading, open_model(models[0], shapes).inputs, train=False, progress=progress)
-    against = reference or (models[0] if len(models) > 1 else None)
-    if chosen.labels is None and against is not None:
+    against = compared_with.reference or (models[0] if len(models) > 1 else None)
+    if compared_with.decode is not None and against is None:
+        raise UsageError("boxes of one model alone", expected="another model, or --reference", received=str(models[0]))
+    if against is not None and (chosen.labels is None or compared_with.decode is not None):
         others = [model for model in models if model != against]
         if not others:
             raise UsageError("a model is compared with itself", expected="another model", received=str(against))
-        return _compared(against, others, chosen, reading.batch, shapes, progress)
+        return _compared(Against(against, compared_with.decode), others, chosen, reading.batch, shapes, progress)
     found = accuracies(
         dict.fromkeys([*([against] if against else []), *models]), chosen, reading.batch, shapes, progress
     )
@@ -74,7 +93,7 @@ def evaluate_models(
 
 
 def _compared(
-    reference: Path,
+    against: Against,
     models: Sequence[Path],
     chosen: Selection,
     batch: int,
@@ -82,14 +101,41 @@ def _compared(
     progress: Progress,
 ) -> EvaluatedModels:
     """The outputs of each model beside those of the reference."""
-    forms = {} if is_engine(reference) else forms_of(as_model(reference).proto)
-    runners = [open_model(path, shapes) for path in models]
-    found = compare(open_model(reference, shapes), runners, chosen.images, forms, batch, progress)
+    reference, decode = against.reference, against.decode
+    assert reference is not None
+    forms = _forms(decode) if decode is not None else _forms(reference, shapes)
+    first, *runners = _opened((reference, *models), shapes, decode)
+    found = compare(first, runners, chosen.images, forms, batch, progress)
     rows: list[Measurement] = []
+    behind = f"behind {decode.name}; " if decode is not None else ""
     for path, one in zip(models, found, strict=True):
-        detail = f"against {reference.name}; {_place(path)}; {chosen.description}"
+        detail = f"against {reference.name}; {behind}{_place(path)}; {chosen.description}"
         rows += [row for output in one.outputs for row in output.measurements(path.stem, detail)]
     return EvaluatedModels({}, None, chosen.description, rows, dict(zip(models, found, strict=True)))
+
+
+def _opened(paths: Sequence[Path], shapes: Sequence[FixedShape], decode: Path | None) -> Sequence[ManyOutputs]:
+    if decode is None:
+        return [open_model(path, shapes) for path in paths]
+    chains = [Chain(open_model(path, shapes), decode, str(path)) for path in paths]
+    if all(chain.whole for chain in chains):
+        raise UsageError(
+            f"{decode} decodes nothing", expected="a model without its outputs", received="models that have them"
+        )
+    return chains
+
+
+def _forms(path: Path, shapes: Sequence[FixedShape] = ()) -> dict[str, OutputForm]:
+    """What a file tells of its outputs, boxes included; nothing for an engine."""
+    if is_engine(path):
+        return {}
+    model = as_model(path)
+    forms = forms_of(model.proto)
+    if any(len(value.type.tensor_type.shape.dim) == _BOXES_RANK for value in model.proto.graph.output):
+        with suppress(InputError):  # sizes that stay open: what computes the boxes is not seen, and none are told
+            boxes = box_forms(load_draft(model, None, shapes)[0])
+            forms = {name: replace(form, boxes=boxes.get(name)) for name, form in forms.items()}
+    return forms
 
 
 def _place(path: Path) -> str:
@@ -127,6 +173,7 @@ def evaluate(
     *models: File,
     data: File | Sequence[File],
     reference: File | None = None,
+    decode: File | None = None,
     shape: ShapesGiven = (),
     data_dir: File | None = None,
     samples: int | None = None,
@@ -141,7 +188,8 @@ def evaluate(
 
     `data` as for `calibrate`; without labels each model's outputs are compared with the reference's, and nothing else
     is measured. The other options mean what they do there. `reference` is the model that agreement is measured against,
-    by default the first one where there are several. ONNX models run on onnxruntime, computed as the DLA would as
+    by default the first one where there are several; `decode` the decode part of a detector that was cut, whose boxes
+    are compared. ONNX models run on onnxruntime, computed as the DLA would as
     closely as that can be done, engines on their own TensorRT. Raises UsageError and InputError for wrong options and
     data, EnvironmentLacksError where nothing can run a model.
     """
@@ -150,6 +198,6 @@ def evaluate(
     reading = ImageOptions(
         data_dir=data_dir, samples=samples, batch=batch, resize=resize, mean=mean, std=std, layout=layout
     )
-    paths, against = [Path(model) for model in models], Path(reference) if reference is not None else None
-    found = evaluate_models(paths, data, reading, fixed_shapes(shape), against, progress)
+    against = Against(*(None if each is None else Path(each) for each in (reference, decode)))
+    found = evaluate_models([Path(model) for model in models], data, reading, fixed_shapes(shape), against, progress)
     return Evaluation(found.images, found.measurements)

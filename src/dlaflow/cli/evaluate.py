@@ -12,7 +12,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from dlaflow.api.claims import Written
-from dlaflow.api.evaluate import EvaluatedModels, evaluate_models
+from dlaflow.api.evaluate import Against, EvaluatedModels, evaluate_models
 from dlaflow.api.numerics import evaluate_numerics
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Shape, Source
@@ -20,7 +20,7 @@ from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.fixed_shape import FixedShape, fixed_shapes
 from dlaflow.progress import Progress
-from dlaflow.quantize.agreement import Estimate
+from dlaflow.quantize.agreement import Estimate, OutputAgreement
 from dlaflow.report.json import measurements_json
 from dlaflow.report.numerics_text import numerics_text
 
@@ -32,6 +32,8 @@ class Evaluating:
 
     reference: Path | None = None
     """The model that agreement is measured against (default: the first one, when there are several)."""
+    decode: Path | None = None
+    """The decode part that `fix --cut` wrote (post.onnx): the outputs go through it, so that boxes are compared."""
     numerics: Literal["onnxruntime", "dla"] = "onnxruntime"
     """How Q/DQ models are computed: dla takes the DLA's own integers, and tells how many values that changes."""
     outputs: Written | None = None
@@ -45,7 +47,7 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
     """Measure top-1 on the test split, with its 95% interval, and the agreement with a reference model.
 
     On images without labels each output is compared with that of the first model: cosine and relative error of its
-    values and, where it holds classes or a mask, how often both choose the same. That suits any kind of model.
+    values and, where it holds classes, a mask or boxes, how often both choose the same. That suits any kind of model.
 
     Q/DQ and FP16 models are computed as the DLA would, as closely as onnxruntime can: values rounded where the file
     says so, exact sums, and FP16 for sigmoid, tanh, LRN and softmax in INT8 models.
@@ -58,6 +60,8 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
         dlaflow evaluate fp32.onnx fp16.onnx int8.onnx --data images/ --resize 256
 
         dlaflow evaluate detector.onnx int8.onnx --data unlabelled.npy
+
+        dlaflow evaluate backbone.onnx int8.onnx --decode post.onnx --data images/
 
         dlaflow evaluate int8.onnx --data cifar10 --numerics dla --outputs expected.npz
 
@@ -72,7 +76,7 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
         return
     if how.outputs is not None:
         raise UsageError("--outputs belongs to --numerics dla", expected="both, or neither", received="--outputs alone")
-    found = evaluate_models(models, source.data, source, shapes, how.reference, progress)
+    found = evaluate_models(models, source.data, source, shapes, Against(how.reference, how.decode), progress)
     if how.json is not None:
         write_atomic(how.json, measurements_json(found.measurements))
     if not how.quiet:
@@ -82,10 +86,10 @@ def evaluate(*models: Path, source: Source, how: Evaluating = Evaluating(), shap
 def _evaluate_integers(
     models: Sequence[Path], source: Source, how: Evaluating, shapes: Sequence[FixedShape], progress: Progress
 ) -> None:
-    if len(models) != 1 or how.reference is not None:
+    if len(models) != 1 or how.reference is not None or how.decode is not None:
         raise UsageError(
             "--numerics dla takes one model",
-            expected="a Q/DQ model, without --reference",
+            expected="a Q/DQ model, without --reference and --decode",
             received=f"{len(models)} models",
         )
     found = evaluate_numerics(models[0], source.data, source, shapes, how.outputs is not None, progress)
@@ -104,16 +108,25 @@ def _print_agreement(found: EvaluatedModels) -> None:
     from rich.table import Table
 
     table = Table("model", "output", title=f"Beside the reference on {found.images}", title_justify="left")
-    for heading in ("cosine", "relative error", "agreement", "in the best 5"):
+    every = [each for compared in found.agreements.values() for each in compared.outputs]
+    five, overlap = any(each.five for each in every), any(each.overlap for each in every)
+    headings = ["cosine", "relative error", "agreement", *["in the best 5"] * five, *["overlap"] * overlap]
+    for heading in headings:
         table.add_column(heading, justify="right")
     for model, compared in found.agreements.items():
         for each in compared.outputs:
-            cosine = f"{each.cosine.value:.6f}"
-            same = f"{_percent(each.same)} ({each.what})" if each.same else ""
             apart = f" ({each.apart} of {compared.images} images differ in shape)" if each.apart else ""
-            error, five = _percent(each.relative_error), _percent(each.five)
-            table.add_row(str(model), each.output + apart, cosine, error, same, five)
+            row = [f"{each.cosine.value:.6f}", _percent(each.relative_error), _choices(each)]
+            row += [_percent(each.five)] * five + [f"{each.overlap.value:.3f}" if each.overlap else ""] * overlap
+            table.add_row(str(model), each.output + apart, *row)
     terminal.console().print(table)
+
+
+def _choices(each: OutputAgreement) -> str:
+    if each.same is None:
+        return each.what
+    images = f" of {each.same.n} images" if each.same.n < each.images else ""
+    return f"{_percent(each.same)} ({each.what}{images})"
 
 
 def _percent(estimate: Estimate | None) -> str:

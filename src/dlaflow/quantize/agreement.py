@@ -1,8 +1,9 @@
 """How far the outputs of a model are from those of a reference on the same images: accuracy that needs no labels.
 
 Each output is measured by the cosine and the relative error of its values. Where it holds classes (scores [n, classes]
-or at every position, what a softmax or an argmax made, or a sigmoid's mask), also by how often both choose the same.
-Numbers are means over images, so that their intervals count images and not pixels.
+or at every position, what a softmax or an argmax made, or a sigmoid's mask), also by how often both choose the same;
+where it holds boxes, by how many both find. Numbers are means over images, so that their intervals count images and not
+pixels. The proof of a rewrite counts classes and masks by the same function.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.accuracy import Z95, wilson
+from dlaflow.quantize.boxes import BoxForm, boxes_in, chosen_boxes, paired
 from dlaflow.quantize.feed import Batch, Samples
 from dlaflow.quantize.model import opset_of
 from dlaflow.types import Measurement
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     import onnx
 
 Floats = NDArray[np.float32]
+Values = NDArray[np.floating]
 _FIVE = 5
 _IMAGE_RANK = 4
+CLASS, POSITIONS, MASK = "class", "positions", "mask"
 _HALF = 0.5
 """Where a sigmoid's mask is cut."""
 _SAME_VALUES = {"Identity", "Cast", "DequantizeLinear", "QuantizeLinear"}
@@ -42,7 +45,8 @@ _SOFTMAX_OPSET = 13
 class OutputForm:
     """What the graph tells of an output: `axis` of a softmax; `mask`: a sigmoid made it, `chosen`: an argmax.
 
-    `plain` holds values: others of the model hold classes, which this one does not show (the boxes beside the scores).
+    `plain` holds values: others of the model hold classes, which this one does not show (the boxes beside the scores),
+    or it is one of a detector's maps. `boxes` says how it holds boxes.
     """
 
     name: str
@@ -50,14 +54,16 @@ class OutputForm:
     mask: bool = False
     chosen: bool = False
     plain: bool = False
+    boxes: BoxForm | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over images with the half width of its 95% interval (None for one image)."""
+    """A mean over `n` images with the half width of its 95% interval (None for one image)."""
 
     value: float
     spread: float | None
+    n: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,9 @@ class OutputAgreement:
     `relative_error` is the root of the mean squared difference over the root of the reference's mean square. `same` is
     None for an output without classes; `five`, whether the reference's class is among the best five, for one without
     as many. `apart` counts images whose outputs differ in shape and were left out.
+
+    Of boxes, `same` is the share of both models' boxes that have a partner in the other, over the images where one of
+    them finds any, and `overlap` how much the pairs overlap (intersection over union).
     """
 
     output: str
@@ -77,19 +86,23 @@ class OutputAgreement:
     five: Estimate | None = None
     what: str = ""
     apart: int = 0
+    overlap: Estimate | None = None
 
     def measurements(self, subject: str, detail: str = "") -> list[Measurement]:
         """The same as records; shares and errors in percent."""
-        measured = partial(Measurement, subject=subject, n=self.images, detail=f"output {self.output}; {detail}")
-        found = [measured(quantity="cosine", value=self.cosine.value, unit="1", spread=self.cosine.spread)]
-        for quantity, estimate in (
-            ("relative_error", self.relative_error),
-            ("agreement", self.same),
-            ("top5_agreement", self.five),
+        found = []
+        for quantity, unit, estimate in (
+            ("cosine", "1", self.cosine),
+            ("relative_error", "%", self.relative_error),
+            ("agreement", "%", self.same),
+            ("top5_agreement", "%", self.five),
+            ("box_overlap", "1", self.overlap),
         ):
             if estimate is not None:
-                spread = None if estimate.spread is None else 100 * estimate.spread
-                found.append(measured(quantity=quantity, value=100 * estimate.value, unit="%", spread=spread))
+                factor = 100 if unit == "%" else 1
+                value, spread = factor * estimate.value, None if estimate.spread is None else factor * estimate.spread
+                told = f"output {self.output}; {detail}"
+                found.append(Measurement(quantity, subject, value, unit, estimate.n, spread, detail=told))
         return found
 
 
@@ -112,11 +125,15 @@ class Compared:
 
 
 def forms_of(model: onnx.ModelProto) -> dict[str, OutputForm]:
-    """What a graph tells of its outputs; other shapes of what an argmax chose or a sigmoid marked are the same."""
+    """What a graph tells of its outputs; other shapes of what an argmax chose or a sigmoid marked are the same.
+
+    Images of several sizes are a detector's maps, whose channels are no classes.
+    """
     opset = opset_of(model)
     producer = {name: node for node in model.graph.node for name in node.output}
     found: dict[str, OutputForm] = {}
     told: set[str] = set()
+    maps: set[tuple[str, ...]] = set()
     for value in model.graph.output:
         form, node = OutputForm(value.name), producer.get(value.name)
         reshaped = False
@@ -125,13 +142,16 @@ def forms_of(model: onnx.ModelProto) -> dict[str, OutputForm]:
             node = producer.get(node.input[0])
         if node is not None and node.op_type in _CHOICES:
             told.add(value.name)
+        elif len(dims := value.type.tensor_type.shape.dim) == _IMAGE_RANK:
+            maps.add(tuple(dim.dim_param or str(dim.dim_value) for dim in dims[2:]))
         if node is not None and not reshaped and node.op_type in {"Softmax", "LogSoftmax"}:
             default = -1 if opset >= _SOFTMAX_OPSET else 1
             form = replace(form, axis=next((each.i for each in node.attribute if each.name == "axis"), default))
         elif node is not None:
             form = replace(form, mask=node.op_type == "Sigmoid", chosen=node.op_type == "ArgMax")
         found[value.name] = form
-    return {name: form if name in told else replace(form, plain=bool(told)) for name, form in found.items()}
+    plain = bool(told) or len(maps) > 1
+    return {name: form if name in told else replace(form, plain=plain) for name, form in found.items()}
 
 
 def compare(
@@ -185,6 +205,8 @@ class Tally:
         self._powers: list[float] = []
         self._same: list[float] = []
         self._five: list[float] = []
+        self._overlaps: list[float] = []
+        self._boxes = form.boxes
         self._apart = 0
         self._what = ""
 
@@ -193,7 +215,7 @@ class Tally:
         if reference.shape != values.shape:
             self._apart += count
             return
-        axis = _class_axis(reference, self._form)
+        axis = class_axis(reference, self._form)
         if not reference.ndim or len(reference) != count:
             reference, values = reference[None], values[None]
         finite = np.isfinite(reference) & np.isfinite(values)
@@ -214,6 +236,8 @@ class Tally:
         else:
             squares, powers = np.sum(exact**2, axis=1), np.sum(other**2, axis=1)
             products, errors = np.sum(exact * other, axis=1), np.sum((exact - other) ** 2, axis=1)
+        if self._boxes is None and axis is None and not self._form.mask | self._form.chosen:
+            self._boxes = chosen_boxes(reference)
         norms = np.sqrt(squares * powers)
         cosines = np.where(equal.all(axis=1), 1.0, products / np.where(norms > 0, norms, 1.0))
         self._cosines += cosines.tolist()
@@ -238,33 +262,56 @@ class Tally:
             self._form.name,
             len(self._cosines),
             _mean(np.asarray(self._cosines)),
-            Estimate(root, spread),
+            Estimate(root, spread, ratio.n),
             _share(self._same),
             _share(self._five),
-            self._what,
+            self._what if self._same or self._boxes is None else "no boxes",
             self._apart,
+            _mean(np.asarray(self._overlaps)) if self._overlaps else None,
         )
 
     def _choices(self, reference: Floats, values: Floats, axis: int | None) -> None:
         """Count where both choose the same class; `axis` is that of the classes, from the end."""
-        if self._form.chosen:
-            self._what, same = "choices", reference == values
-        elif axis is not None:
-            best = reference.argmax(axis=axis)
-            same = best == values.argmax(axis=axis)
-            self._what = "class" if best[0].size == 1 else "positions"
-            if best[0].size == 1 and reference.shape[axis] > _FIVE:
-                five = np.argpartition(-values, _FIVE, axis=axis).take(range(_FIVE), axis=axis)
-                hit = (five == np.expand_dims(best, axis)).any(axis=axis)
-                self._five += hit.reshape(len(hit), -1).mean(axis=1).tolist()
-        elif self._form.mask:
-            self._what, same = "mask", (reference > _HALF) == (values > _HALF)
-        else:
+        if self._boxes is not None:
+            self._pair(reference, values, self._boxes)
             return
+        told = same_choices(reference, values, self._form, axis)
+        if told is None:
+            return
+        self._what, same = told
         self._same += same.reshape(len(same), -1).mean(axis=1).tolist()
+        if self._what == CLASS and axis is not None and reference.shape[axis] > _FIVE:
+            best = reference.argmax(axis=axis)
+            five = np.argpartition(-values, _FIVE, axis=axis).take(range(_FIVE), axis=axis)
+            hit = (five == np.expand_dims(best, axis)).any(axis=axis)
+            self._five += hit.reshape(len(hit), -1).mean(axis=1).tolist()
+
+    def _pair(self, reference: Floats, values: Floats, form: BoxForm) -> None:
+        """Count the boxes of both that have a partner; an image without boxes says nothing."""
+        self._what = "boxes"
+        for ours, theirs in zip(boxes_in(reference, form), boxes_in(values, form), strict=True):
+            if len(ours) or len(theirs):
+                pairs = paired(ours, theirs)
+                self._same.append(2 * len(pairs) / (len(ours) + len(theirs)))
+                self._overlaps += [float(pairs.mean())] if len(pairs) else []
 
 
-def _class_axis(scores: Floats, form: OutputForm) -> int | None:
+def same_choices(
+    reference: Values, values: Values, form: OutputForm, axis: int | None
+) -> tuple[str, NDArray[np.bool_]] | None:
+    """What both choose (a class, one at each position, a mask, numbers of classes) and where they choose the same.
+
+    `axis` is that of the classes, from the end. None where the form tells of no choice.
+    """
+    if form.chosen:
+        return "choices", reference == values
+    if axis is not None:
+        best = reference.argmax(axis=axis)
+        return CLASS if best[0].size == 1 else POSITIONS, best == values.argmax(axis=axis)
+    return (MASK, (reference > _HALF) == (values > _HALF)) if form.mask else None
+
+
+def class_axis(scores: Values, form: OutputForm) -> int | None:
     """The axis of the classes, from the end: what a softmax worked on, the only large one, or the channels of an image.
 
     A sigmoid's image holds yes or no for each class instead.
@@ -284,10 +331,10 @@ def _share(values: Sequence[float]) -> Estimate | None:
         return None
     if set(values) <= {0.0, 1.0}:
         low, high = wilson(round(sum(values)), len(values))
-        return Estimate(sum(values) / len(values), (high - low) / 2)
+        return Estimate(sum(values) / len(values), (high - low) / 2, len(values))
     return _mean(np.asarray(values))
 
 
 def _mean(values: NDArray[np.float64]) -> Estimate:
     spread = Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
-    return Estimate(float(values.mean()), spread)
+    return Estimate(float(values.mean()), spread, len(values))

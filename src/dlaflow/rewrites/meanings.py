@@ -36,7 +36,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Label:
+class Label:
     """The channels that an element was made of, as (name of the map, channel), and what they met on the way."""
 
     channels: frozenset[tuple[str, int]]
@@ -44,20 +44,28 @@ class _Label:
 
 
 @dataclass
-class _Tracer:
+class Tracer:
     """Carries labels through nodes. An array holds indices into `labels`; the first label stands for constants."""
 
     draft: Draft
-    labels: list[_Label] = field(default_factory=lambda: [_Label(frozenset())])
+    labels: list[Label] = field(default_factory=lambda: [Label(frozenset())])
     arrays: dict[str, Labels] = field(default_factory=dict)
-    numbers: dict[_Label, int] = field(default_factory=dict)
+    numbers: dict[Label, int] = field(default_factory=dict)
 
-    def number(self, label: _Label) -> int:
+    def number(self, label: Label) -> int:
         """The index of a label, a new one where it is met first."""
         if label not in self.numbers:
             self.numbers[label] = len(self.labels)
             self.labels.append(label)
         return self.numbers[label]
+
+    def seed(self, name: str, made_in: Draft) -> None:
+        """Give each channel (axis 1) of a tensor its own label, with what it met in the network that makes it."""
+        shape = made_in.shape(name) or ()
+        if len(shape) > 1 and 0 < prod(shape) <= _MOST and shape[1] <= _MOST_LABELS:
+            met = _before(made_in, name, shape[1])
+            row = [self.number(Label(frozenset({(name, channel)}), met[channel])) for channel in range(shape[1])]
+            self.arrays[name] = np.broadcast_to(np.array(row, np.int64).reshape(-1, *(1 for _ in shape[2:])), shape)
 
     def run(self, nodes: Iterable[onnx.NodeProto]) -> None:
         """Carry labels through nodes in order; behind an operator that is not known there are none."""
@@ -149,18 +157,15 @@ class _Tracer:
         parts = [self.labels[number] for number in set(map(int, numbers))]
         channels = frozenset(channel for part in parts for channel in part.channels)
         met = frozenset(each for part in parts for each in part.met)
-        return self.number(_Label(channels, met | {mark} if mark else met))
+        return self.number(Label(channels, met | {mark} if mark else met))
 
 
 def meanings(whole: Draft, post: Draft, tensors: Sequence[str]) -> list[CutTensor]:
     """What each of `tensors`, where `whole` is cut from its decode part `post`, has in its channels (axis 1)."""
-    tracer = _Tracer(post)
+    tracer = Tracer(post)
     shapes = {name: whole.shape(name) or () for name in tensors}
-    for name, shape in shapes.items():
-        if len(shape) > 1 and 0 < prod(shape) <= _MOST and shape[1] <= _MOST_LABELS:
-            met = _before(whole, name, shape[1])
-            row = [tracer.number(_Label(frozenset({(name, channel)}), met[channel])) for channel in range(shape[1])]
-            tracer.arrays[name] = np.broadcast_to(np.array(row, np.int64).reshape(-1, *(1 for _ in shape[2:])), shape)
+    for name in tensors:
+        tracer.seed(name, whole)
     tracer.run(post.nodes)
     met_by: dict[tuple[str, int], set[str]] = {}
     for label in tracer.labels:
@@ -191,7 +196,7 @@ def _before(draft: Draft, name: str, channels: int) -> list[frozenset[str]]:
     return [frozenset()] * channels
 
 
-def _meaning(met: set[str]) -> tuple[str, str]:
+def meaning_of(met: set[str]) -> tuple[str, str]:
     """The meaning of a channel and the activation that belongs to it."""
     softmax = next((mark for mark in sorted(met) if mark.startswith("softmax")), "")
     if softmax and "sum" in met:
@@ -205,7 +210,7 @@ def _meaning(met: set[str]) -> tuple[str, str]:
 
 def _in_runs(name: str, shape: Sequence[int], met: list[set[str]], *, sized: bool) -> CutTensor:
     """Channels of one meaning in a row as one run; where the row of runs repeats itself, it is told once."""
-    told = [_meaning(each) for each in met]
+    told = [meaning_of(each) for each in met]
     sizes = (size for size in range(2, len(told) + 1) if told == told[:size] * (len(told) // size))
     size = len(told) if len(set(told)) < 2 else next(sizes)
     runs: list[Channels] = []

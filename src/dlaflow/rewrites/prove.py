@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ import onnx
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
+from dlaflow.quantize.boxes import BoxForm
 from dlaflow.quantize.session import SessionOptions, check_room, dtype_of, open_session, reason_of, too_large
 from dlaflow.rewrites.agreement import Agreed, agreement
 from dlaflow.rewrites.base import Safety
+from dlaflow.rewrites.box_forms import box_forms
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.outputs import Part, Places, Watch, watch
 from dlaflow.rewrites.records import Bound, Evidence
@@ -83,6 +85,11 @@ class Executable:
         }
         self.watch: Watch | None = None
         self._beside: Executable | None = None
+
+    @cached_property
+    def boxes(self) -> dict[str, BoxForm]:
+        """The forms of the outputs that hold boxes."""
+        return box_forms(self.watch.draft) if self.watch else {}
 
     @classmethod
     def of(cls, draft: Draft, file: Path | None = None) -> Executable:
@@ -332,7 +339,8 @@ def _seen(before: Executable, after: Executable, feeds: Mapping[str, Array], bou
             continue
         seen.spots |= spots
         if not hidden and first.shape == second.shape and finite.all() and np.isfinite(second).all():
-            seen.agreed.append(agreement(first, second, parts, places, alone=len(before.outputs) == 1))
+            part, boxes = parts[0] if len(parts) == 1 else None, before.boxes.get(name)
+            seen.agreed.append(agreement(first, second, part, boxes, alone=len(before.outputs) == 1))
     return seen
 
 
