@@ -176,3 +176,54 @@ def test_the_built_in_digits(tmp_path: Path) -> None:
         == 0
     )
     assert set(read_cache(out).scales) == {"input", "r", "output"}
+
+
+def test_a_recovery_within_a_limit_says_the_layers_in_fp16(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit that no INT8 keeps: the output's difference is beyond it in every layer that is asked to stay INT8."""
+    images = np.random.default_rng(4).standard_normal((400, 3, 8, 8)).astype(np.float32)
+    weights = onnx.load(model)
+    for tensor in weights.graph.initializer:
+        if tensor.name == "v":  # classes that lie close together change with every rounding
+            base = np.random.default_rng(5).standard_normal((6, 1)) + np.random.default_rng(6).normal(0, 3e-3, (6, 4))
+            tensor.CopyFrom(numpy_helper.from_array(base.astype(np.float32), "v"))
+        elif tensor.name == "b":
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(4, np.float32), "b"))
+    onnx.save(weights, str(model))
+    np.save(tmp_path / "x.npy", images)
+    names = ("plain.onnx", "c.cache", "8.onnx", "fp16.txt")
+    plain, cache, quantised, layers = (str(tmp_path / name) for name in names)
+    arguments = ["calibrate", str(model), "--data", str(tmp_path / "x.npy"), "--recover", plain, "--cache", cache]
+    assert main([*arguments, "--qdq", quantised, "--layer-precisions", layers, "--max-drop", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "in FP16" in printed
+    kept = [each.rpartition(":")[0] for each in Path(layers).read_text().strip().split(",")]
+    assert kept
+    assert {*kept} <= {"/c", "/output"}
+    written = {node.name: node for node in onnx.load(quantised).graph.node}
+    weights_of = {tensor.name for tensor in onnx.load(quantised).graph.initializer}
+    assert all(written[name].input[1] in weights_of for name in kept)  # no DequantizeLinear before them
+    without = read_cache(Path(cache)).scales
+    assert ("output" in without) == ("/output" not in kept)
+    assert main([*arguments, "--max-drop", "100"]) == 0
+    assert "in FP16: nothing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--max-drop", "1", "--cache", "out"],
+        ["--recover", "p.onnx", "--max-drop", "nan", "--cache", "out"],
+        ["--recover", "p.onnx", "--max-drop", "-1", "--cache", "out"],
+        ["--layer-precisions", "l.txt", "--fp16", "h.onnx"],
+        ["--layer-precisions", "l.txt", "--qdq", "q.onnx", "--tensorrt", "11.4.1"],
+    ],
+)
+def test_limits_that_make_no_sense(
+    words: list[str], model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {*tmp_path.iterdir()}
+    assert main(["calibrate", str(model), "--data", str(data), *words]) == 2
+    assert {*tmp_path.iterdir()} == before

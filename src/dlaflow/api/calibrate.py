@@ -26,8 +26,11 @@ from dlaflow.quantize.images import in_batches
 from dlaflow.quantize.model import index, network_inputs
 from dlaflow.quantize.plan import with_residual_ones, without_float_nodes
 from dlaflow.quantize.qdq import write_qdq
-from dlaflow.quantize.recover import RecoveryStep, recover
+from dlaflow.quantize.recover import RecoveryStep, Wanted, recover
 from dlaflow.quantize.sensitivity import Sample
+from dlaflow.quantize.strip import layer_precisions
+from dlaflow.targets.features import has
+from dlaflow.targets.version import Version
 
 if TYPE_CHECKING:
     from dlaflow.report.notebook import ShownCalibration
@@ -59,6 +62,23 @@ class ReleaseOptions:
 
         return resolve_target(self.board, self.jetpack, tensorrt=self.tensorrt).release.tensorrt
 
+    def by_precisions(self, max_drop: float, asked: OutFile | None) -> bool:
+        """Whether the release is told by --layerPrecisions which layers run in FP16 (else: by the types in the file).
+
+        Raises UsageError where it is not although they are asked for, and for a limit that makes no sense.
+        """
+        if not max_drop >= 0:
+            raise UsageError("--max-drop makes no sense", expected="0 or more points", received=max_drop)
+        tensorrt = self.release()
+        told = has("implicit_int8", Version.parse(tensorrt))
+        if asked is not None and not told:
+            raise UsageError(
+                f"TensorRT {tensorrt} takes no --layerPrecisions",
+                expected="a release before 11, or --qdq",
+                then="--qdq writes the model with these layers left in FP16, which is how this release is told.",
+            )
+        return told
+
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions(ReleaseOptions):
@@ -82,6 +102,12 @@ class CalibrateOptions(ReleaseOptions):
     recover: OutFile | None = None
     """Look for a version of the model that INT8 hurts less (other scales, equalised channels, better rounding), and
     write it here in float32: the other files are of it. Half of the images measure."""
+    max_drop: float | None = None
+    """With --recover: how many points of top-1 (without labels: of agreement) may be lost in the end. The fewest layers
+    that it takes stay in FP16: no scales in the cache, no pairs in the Q/DQ model."""
+    layer_precisions: OutFile | None = None
+    """Write the layers in FP16 (yours and those of a recovery), as the value of trtexec's --layerPrecisions (TensorRT
+    before 11)."""
     shape: ShapesGiven = ()
     """The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further
     inputs; the name may be left out with one input."""
@@ -90,12 +116,17 @@ class CalibrateOptions(ReleaseOptions):
         """The names in `fp16_nodes`."""
         return tuple(name.strip() for name in (self.fp16_nodes or "").split(",") if name.strip())
 
+    def check_recovery(self) -> None:
+        """Raise UsageError for a limit without a recovery that could keep to it."""
+        if self.recover is None and self.max_drop is not None:
+            raise UsageError("--max-drop is the limit of a recovery", expected="--recover beside it", received="none")
+
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
     """A calibration with its warnings, in words what it was made from, and the cache's first line and length.
 
-    `steps` are those of a recovery.
+    `steps` are those of a recovery, `drop` the points still lost behind it; `float_nodes` stay in FP16.
     """
 
     calibration: Calibration
@@ -103,6 +134,8 @@ class Calibrated:
     header: str = ""
     scales: int = 0
     steps: tuple[RecoveryStep, ...] = ()
+    drop: float = 0.0
+    float_nodes: tuple[str, ...] = ()
 
 
 def calibrate_model(
@@ -122,6 +155,8 @@ def calibrate_model(
         header_for_reader(tensorrt)
     if options.recover is not None and is_stream(options.recover):
         raise UsageError("the recovered model is read again", expected="a file", received=options.recover)
+    options.check_recovery()
+    options.by_precisions(options.max_drop or 0.0, options.layer_precisions)
     held = as_model(model, fixed_shapes(options.shape))
     without_float_nodes(index(held.proto), {}, options.float_nodes())
     inputs = network_inputs(held.proto)
@@ -139,7 +174,7 @@ def calibrate_on(
     held = as_model(model, shapes)
     how = CalibrationConfig(options.method, options.percentile, len(chosen.images), _checkpoint(options), shapes=shapes)
     found = run_calibration(held, partial(in_batches, chosen.images, batch), how, progress)
-    return _written(held, Calibrated(found, chosen.description), options)
+    return _written(held, Calibrated(found, chosen.description, float_nodes=options.float_nodes()), options)
 
 
 def _recovered(
@@ -149,19 +184,22 @@ def _recovered(
     shapes = fixed_shapes(options.shape)
     first, second = chosen.halves()
     how = CalibrationConfig(options.method, options.percentile)
-    found = recover(model, first.images, Sample(second.images, second.labels, batch, shapes), how, progress)
+    wanted = Wanted(options.max_drop, options.float_nodes())
+    found = recover(model, first.images, Sample(second.images, second.labels, batch, shapes), how, wanted, progress)
     content = found.model.SerializeToString()
     calibration = replace(found.calibration, model_sha256=hashlib.sha256(content).hexdigest())
     with together():
         path = Path(options.recover or "")
         write_atomic(path, content)
-        made = Calibrated(calibration, chosen.description, steps=found.steps)
+        made = Calibrated(
+            calibration, chosen.description, steps=found.steps, drop=found.drop, float_nodes=found.float_nodes
+        )
         return _written(as_model(waiting(path), shapes), made, options)
 
 
 def _written(held: Model, made: Calibrated, options: CalibrateOptions) -> Calibrated:
     """Write the cache and the Q/DQ model that the options name."""
-    float_nodes, found = options.float_nodes(), made.calibration
+    float_nodes, found = made.float_nodes, made.calibration
     with together():
         if options.cache is not None:
             tensorrt, cache = options.release(), Path(options.cache)
@@ -179,6 +217,8 @@ def _written(held: Model, made: Calibrated, options: CalibrateOptions) -> Calibr
             made = replace(made, calibration=found, header=header_for(tensorrt), scales=len(scales))
         if options.qdq is not None:
             write_qdq(held, found, Path(options.qdq), float_nodes=float_nodes, io_types=options.io_types)
+        if options.layer_precisions is not None:
+            write_atomic(options.layer_precisions, f"{layer_precisions(float_nodes)}\n")
     return made
 
 

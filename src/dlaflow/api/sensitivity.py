@@ -11,7 +11,6 @@ from dlaflow.api.calibrate import DEFAULT_SAMPLES, ReleaseOptions
 from dlaflow.api.claims import OutFile
 from dlaflow.api.images import ImageOptions, select
 from dlaflow.api.keywords import File
-from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
 from dlaflow.graph.load import as_model
@@ -23,8 +22,6 @@ from dlaflow.quantize.model import network_inputs
 from dlaflow.quantize.qdq import write_qdq
 from dlaflow.quantize.sensitivity import Sample, Sensitivity, rank
 from dlaflow.quantize.strip import layer_precisions
-from dlaflow.targets.features import has
-from dlaflow.targets.version import Version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +62,7 @@ def rank_layers(
 
     Raises UsageError for options that make no sense and InputError for data or a model that cannot be used.
     """
-    if options.max_drop < 0:
-        raise UsageError("--max-drop makes no sense", expected="0 or more points", received=options.max_drop)
-    tensorrt = options.release()
-    by_precisions = has("implicit_int8", Version.parse(tensorrt))
-    if options.layer_precisions is not None and not by_precisions:
-        raise UsageError(
-            f"TensorRT {tensorrt} takes no --layerPrecisions",
-            expected="a release before 11, or --qdq",
-            then="--qdq writes the model with these layers left in FP16, which is how this release is told.",
-        )
+    by_precisions = options.by_precisions(options.max_drop, options.layer_precisions)
     shapes = fixed_shapes(options.shape)
     known = network_inputs(as_model(model, shapes).proto)
     chosen = select(data, reading, known, train=True, default=DEFAULT_SAMPLES, progress=progress)

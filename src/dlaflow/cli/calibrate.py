@@ -41,6 +41,9 @@ def calibrate(model: Path, /, *, source: MaybeSource = MaybeSource(), how: Calib
 
         dlaflow calibrate model.onnx --fp16 half.onnx --io-types float16
 
+        dlaflow calibrate model.onnx --data images/ --recover plain.onnx --max-drop 0.5 --cache calib.cache
+            --layer-precisions fp16.txt
+
         dlaflow calibrate model.onnx --data images/ --resize 256 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
             --method auto --cache calib.cache
 
@@ -53,6 +56,9 @@ def calibrate(model: Path, /, *, source: MaybeSource = MaybeSource(), how: Calib
         raise UsageError("nothing to write", expected="--cache, --qdq or --fp16", received="none of them")
     if how.fp16 is not None and how.recover is not None:
         raise UsageError("--recover makes no sense with --fp16", then="FP16 needs no recovery: write it alone.")
+    if how.layer_precisions is not None and how.cache is None and how.qdq is None:
+        raise UsageError("--layer-precisions is said beside scales", expected="--cache or --qdq", received="--fp16")
+    how.check_recovery()
     say = partial(terminal.say, quiet=how.quiet)
     with together():
         found = None
@@ -67,9 +73,15 @@ def calibrate(model: Path, /, *, source: MaybeSource = MaybeSource(), how: Calib
         say(_summary(found.calibration, found.images))
         say(*(_step(step) for step in found.steps))
         if how.recover is not None:
+            what = "top-1" if found.steps[0].damage.top1 is not None else "agreement"
+            say(f"INT8 loses {found.drop:.2f} points of {what}; in FP16: {', '.join(found.float_nodes) or 'nothing'}")
+            if how.max_drop is not None and found.drop > how.max_drop:
+                say(f"That is more than {how.max_drop:g}: try more images, or training with quantisation.")
             say(f"Wrote {how.recover}: float32, what the other files are of")
         if how.cache is not None:
             say(f"Wrote {how.cache}: {found.header}, {found.scales} scales")
+        if how.layer_precisions is not None:
+            say(f"Wrote {how.layer_precisions}: {len(found.float_nodes)} layers for trtexec's --layerPrecisions")
         if how.qdq is not None:
             say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
     if how.fp16 is not None:

@@ -5,10 +5,14 @@ In order of cost, each step measured on images of its own and kept only when the
 - *method*: the calibration method whose scales do the least harm to the network's outputs, not to single tensors.
 - *equalisation* across a ReLU: relu(W1 x) W2 = relu(W1/s x) (s W2) for s > 0 a channel. The DLA has one scale for all
   channels of an activation; s brings their ranges together, all the way where W2 is depthwise and so loses nothing.
+- *bias*: what INT8 adds to a layer's outputs on average, its bias takes away.
 - *rounding*: weights are rounded one after the other, and what each rounding did to the layer's outputs is made good by
   those that follow; biases take up what is left on average. Both go by what really enters the layer in INT8.
+- *FP16*, only where a limit is given and more than that is still lost: the fewest layers that must not run in INT8.
 
-What comes out is a plain float model whose weights already lie on their INT8 grid: quantising them changes nothing.
+A step is kept by what `evaluate` reports, top-1 or agreement; where these images cannot tell, by the outputs' error.
+What comes out is a plain float model; where rounding was kept its weights lie on their INT8 grid already: quantising
+them changes nothing.
 
 Sources: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), with
 measured ranges of activations in place of those of weights; E. Frantar et al., "GPTQ" (ICLR 2023) for the rounding.
@@ -38,7 +42,7 @@ from dlaflow.quantize.methods import AUTO, METHODS
 from dlaflow.quantize.model import Graph, add_constant, drop_unused_constants, for_qdq, index
 from dlaflow.quantize.numerics import as_on_dla
 from dlaflow.quantize.qdq import qdq_model, quantise, weight_axis
-from dlaflow.quantize.sensitivity import Damage, Meter, Sample
+from dlaflow.quantize.sensitivity import Damage, Meter, Sample, search
 from dlaflow.quantize.session import Session
 
 if TYPE_CHECKING:
@@ -71,17 +75,35 @@ class RecoveryStep:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many points may be lost before layers go to FP16 (None: none does), and nodes that are in FP16 anyway."""
+
+    max_drop: float | None = None
+    float_nodes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Recovered:
-    """`model` is float32 with its weights on the INT8 grid where they were rounded, `calibration` belongs to it."""
+    """`model` is float32 with its weights on the INT8 grid where they were rounded, `calibration` belongs to it.
+
+    `float_nodes` are all that stay in FP16. `drop` is the loss in points, of top-1 with labels, else of agreement.
+    """
 
     model: onnx.ModelProto
     calibration: Calibration
     steps: tuple[RecoveryStep, ...]
+    float_nodes: tuple[str, ...]
+    drop: float
 
 
 def recover(
-    model: Model | Path, images: Images, sample: Sample, config: CalibrationConfig, progress: Progress = silent
+    model: Model | Path,
+    images: Images,
+    sample: Sample,
+    config: CalibrationConfig,
+    wanted: Wanted = Wanted(),
+    progress: Progress = silent,
 ) -> Recovered:
     """Look for a version of `model` that INT8 hurts less: calibrated on `images`, measured on `sample`.
 
@@ -90,7 +112,8 @@ def recover(
     Raises InputError for a model or images that cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="dlaflow-") as folder, progress("recover", None, "runs") as task:
-        return _Recovery(as_model(model, sample.shapes), images, sample, Path(folder) / "model.onnx", task).run(config)
+        tried = _Recovery(as_model(model, sample.shapes), images, sample, Path(folder) / "model.onnx", task)
+        return tried.run(config, wanted)
 
 
 class _Recovery:
@@ -106,9 +129,13 @@ class _Recovery:
         self._batch = self._meter.step
         self._calibration = Calibration((), "", 0, "", "")
         self._damage: Damage | None = None
+        self._float_nodes: tuple[str, ...] = ()
         self._steps: list[RecoveryStep] = []
 
-    def run(self, config: CalibrationConfig) -> Recovered:
+    def run(self, config: CalibrationConfig, wanted: Wanted) -> Recovered:
+        """All steps in their order."""
+        # A BatchNormalization that was folded is no node any more.
+        self._float_nodes = tuple(n for n in wanted.float_nodes if any(n == node.name for node in self._model.graph.node))
         by = {
             method: CalibrationConfig(method, config.percentile, len(self._images))
             for method in (config.method, *METHODS, AUTO)
@@ -119,8 +146,15 @@ class _Recovery:
         self._try("equalisation", lambda model: self._recalibrated(self._equalised(model), by[best]))
         if self._steps[-1].kept and best != AUTO:
             self._try(f"scales by {AUTO}", partial(self._recalibrated, config=by[AUTO]))
-        self._try("rounding", lambda model: (self._rounded(model), self._calibration))
-        return Recovered(self._model, self._calibration, tuple(self._steps))
+        # Both start from weights and biases of the float network: rounding brings its own biases.
+        exact = _copy(self._model)
+        self._try("bias", lambda _: (self._corrected(exact, rounding=False), self._calibration))
+        self._try("rounding", lambda _: (self._corrected(exact, rounding=True), self._calibration))
+        assert self._damage is not None
+        if wanted.max_drop is not None and self._meter.drop(self._damage) > wanted.max_drop:
+            self._keep_in_fp16(wanted.max_drop)
+        drop = self._meter.drop(self._damage)
+        return Recovered(self._model, self._calibration, tuple(self._steps), self._float_nodes, drop)
 
     def _try(self, name: str, change: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Calibration]]) -> None:
         """Apply a change, which may be made in place, to a copy of the best version; keep it where it is better."""
@@ -128,11 +162,27 @@ class _Recovery:
             return
         began = time.perf_counter()
         model, calibration = change(_copy(self._model))
-        damage = self._meter.damage(as_on_dla(qdq_model(_copy(model), calibration)))
-        kept = self._damage is None or damage.error < _BETTER * self._damage.error
+        damage = self._meter.damage(self._quantised(model, calibration))
+        kept = self._damage is None or self._meter.better(damage, self._damage, _BETTER)
         if kept:
             self._model, self._calibration, self._damage = model, calibration, damage
         self._steps.append(RecoveryStep(name, damage, kept, time.perf_counter() - began))
+
+    def _quantised(self, model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
+        return as_on_dla(qdq_model(_copy(model), calibration, self._float_nodes))
+
+    def _keep_in_fp16(self, max_drop: float) -> None:
+        """The last step: kept where it meets the limit, the fewest layers being of no use to anybody otherwise."""
+        began, before = time.perf_counter(), self._float_nodes
+        found = search(partial(_copy, self._model), self._calibration, self._meter, max_drop, before)
+        self._float_nodes = (*before, *found.keep)
+        damage = self._meter.damage(self._quantised(self._model, self._calibration))
+        kept = found.drop <= max_drop
+        if kept:
+            self._damage = damage
+        else:
+            self._float_nodes = before
+        self._steps.append(RecoveryStep(f"{len(found.keep)} in FP16", damage, kept, time.perf_counter() - began))
 
     def _recalibrated(self, model: onnx.ModelProto, config: CalibrationConfig) -> tuple[onnx.ModelProto, Calibration]:
         self._file.write_bytes(model.SerializeToString())
@@ -158,18 +208,20 @@ class _Recovery:
                 found[name] = np.maximum(found.get(name, largest), largest)
         return found
 
-    def _rounded(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        exact = _copy(model)
-        for name in [node.name for node in model.graph.node if node.op_type in {"Conv", "Gemm"}]:
-            self._round_layer(model, exact, name)
+    def _corrected(self, exact: onnx.ModelProto, *, rounding: bool) -> onnx.ModelProto:
+        """A copy with other biases, and where `rounding` is asked for with rounded weights, layer by layer."""
+        model = _copy(exact)
+        for node in exact.graph.node:
+            if node.op_type in {"Conv", "Gemm"} and node.name not in self._float_nodes:
+                self._correct_layer(model, exact, node.name, rounding=rounding)
         return model
 
-    def _round_layer(self, model: onnx.ModelProto, exact: onnx.ModelProto, name: str) -> None:
-        """Round one layer by what enters it in INT8, the layers before it being rounded already; `exact` none."""
+    def _correct_layer(self, model: onnx.ModelProto, exact: onnx.ModelProto, name: str, *, rounding: bool) -> None:
+        """Correct one layer by what enters it in INT8, the layers before it being corrected already; `exact` none."""
         layer = _Layer.of(index(model), name)
         if layer is None:
             return
-        quantised = as_on_dla(qdq_model(_copy(model), self._calibration))
+        quantised = self._quantised(model, self._calibration)
         entering = next(node.input[0] for node in quantised.graph.node if node.name == name)
         leaving = next(node.output[0] for node in exact.graph.node if node.name == name)
         moments, inputs, outputs, count = 0.0, 0.0, 0.0, 0
@@ -179,11 +231,13 @@ class _Recovery:
         generator = np.random.default_rng(0)
         for (values,), (wanted,) in streams:
             columns, targets = layer.columns(values, wanted, generator)
-            moments = moments + np.einsum("gsk,gsl->gkl", columns, columns, optimize=True)
+            if rounding:
+                moments = moments + np.einsum("gsk,gsl->gkl", columns, columns, optimize=True)
             inputs, outputs = inputs + columns.sum(axis=1), outputs + targets.sum(axis=0)
             count += columns.shape[1]
-        weight = layer.rounded(np.asarray(moments, np.float64) / count)
-        layer.store(weight, np.asarray(outputs) / count - layer.product(weight, np.asarray(inputs) / count))
+        weight = layer.rounded(np.asarray(moments, np.float64) / count) if rounding else layer.nearest()
+        bias = np.asarray(outputs) / count - layer.product(weight, np.asarray(inputs) / count)
+        layer.store(weight if rounding else layer.matrices(), bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +289,12 @@ class _Layer:
         y, x = generator.integers(wanted.shape[2], size=count), generator.integers(wanted.shape[3], size=count)
         taken = windows[image, :, y * sy, x * sx][..., ::dy, ::dx].reshape(count, self.groups, -1)
         return taken.transpose(1, 0, 2).astype(np.float64), wanted[image, :, y, x].astype(np.float64)
+
+    def nearest(self) -> Floats:
+        """The weight [groups, out, in] as it is quantised."""
+        values, scale = quantise(self.weight, axis := weight_axis(self.node))
+        restored = np.moveaxis(values, axis, 0).reshape(len(scale), -1) * scale[:, None].astype(np.float64)
+        return restored.reshape(self.groups, len(scale) // self.groups, -1)
 
     def rounded(self, moments: Floats) -> Floats:
         """The weight [groups, out, in] on its grid, by the second moments [groups, in, in] of what enters."""

@@ -2,12 +2,13 @@
 
 Each layer with weights is quantised alone, everything else stays in float32, and the network's output is compared. The
 ranking then guides one search: the shortest prefix of it that, kept in FP16, brings the loss of the quantised network
-below the limit. The search measures the network itself, so that interactions between layers are not guessed.
+below the limit, without those of its layers that turn out to be needless. The search measures the network itself, so
+that interactions between layers are not guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, Task, silent
-from dlaflow.quantize.accuracy import classes
+from dlaflow.quantize.accuracy import Z95, classes
 from dlaflow.quantize.agreement import Tally, forms_of
 from dlaflow.quantize.calibration import Calibration
 from dlaflow.quantize.images import Images, in_batches
@@ -84,30 +85,49 @@ def rank(
     Raises InputError for a model without layers to quantise or without images.
     """
     held = as_model(model, sample.shapes)
-    nodes = [node for node in held.proto.graph.node if node.op_type in LINEAR]
-    if not nodes or not len(sample.images):
+    if not len(sample.images) or not any(node.op_type in LINEAR for node in held.proto.graph.node):
         raise InputError("nothing to compare", expected="layers with weights, and images", received=str(held.path))
+    with progress("sensitivity", None, "runs of the network") as task:
+        return search(held.whole, calibration, Meter(held.whole(), sample, task), max_drop)
+
+
+def search(
+    fresh: Callable[[], onnx.ModelProto],
+    calibration: Calibration,
+    meter: Meter,
+    max_drop: float,
+    given: Sequence[str] = (),
+) -> Sensitivity:
+    """Rank the layers of the model that `fresh` makes anew at each call, then find those to keep.
+
+    `given` stay in FP16 in any case; they are neither ranked nor among those to keep.
+    """
+    model = fresh()
+    nodes = [node for node in model.graph.node if node.op_type in LINEAR and node.name not in given]
     names = [node.name for node in nodes]
 
-    def quantised(float_nodes: Collection[str], scales: Calibration) -> onnx.ModelProto:
-        return as_on_dla(qdq_model(held.whole(), scales, float_nodes))
+    def damage(float_nodes: Collection[str], scales: Calibration) -> Damage:
+        return meter.damage(as_on_dla(qdq_model(fresh(), scales, {*float_nodes, *given})))
 
-    with progress("sensitivity", None, "runs of the network") as task:
-        meter = Meter(held.whole(), sample, task)
-        damage = []
-        for node in nodes:
-            alone = _around(held.proto, calibration, node.name)
-            found = meter.damage(quantised([name for name in names if name != node.name], alone))
-            damage.append(LayerDamage(node.name, node.op_type, found.error, found.agreement, found.top1))
-        damage.sort(key=lambda item: -item.error)
-        order = [item.node for item in damage]
+    ranked = []
+    for node in nodes:
+        alone = damage([name for name in names if name != node.name], _around(model, calibration, node.name))
+        ranked.append(LayerDamage(node.name, node.op_type, alone.error, alone.agreement, alone.top1))
+    ranked.sort(key=lambda item: -item.error)
+    order = tuple(item.node for item in ranked)
 
-        @cache
-        def drop(count: int) -> float:
-            return meter.drop(meter.damage(quantised(order[:count], calibration)))
+    @cache
+    def drop(keep: tuple[str, ...]) -> float:
+        return meter.drop(damage(keep, calibration))
 
-        count = 0 if drop(0) <= max_drop else _shortest(len(order), drop, max_drop)
-        return Sensitivity(tuple(damage), tuple(order[:count]), drop(count), drop(0), max_drop, len(sample.images))
+    keep = order[:0]
+    if drop(keep) > max_drop:
+        keep = order[: _shortest(len(order), lambda count: drop(order[:count]), max_drop)]
+    # The last of the prefix tipped the scale; of those before it some may be needless, the least harmful ones first.
+    for name in keep[-2::-1] if drop(keep) <= max_drop else ():
+        fewer = tuple(other for other in keep if other != name)
+        keep = fewer if drop(fewer) <= max_drop else keep
+    return Sensitivity(tuple(ranked), keep, drop(keep), drop(()), max_drop, meter.count)
 
 
 def _shortest(total: int, drop: Callable[[int], float], limit: float) -> int:
@@ -141,6 +161,7 @@ class Meter:
         self._sample = sample
         self._task = task
         self._forms = list(forms_of(exact).values())
+        self.count = len(sample.images)
         self.step = sample.batch
         """How many images run at once: a model with a fixed batch may take fewer than the sample says."""
         self._exact = self._outputs(exact)
@@ -165,6 +186,18 @@ class Meter:
         """The loss in points: of top-1 where labels exist, else of agreement."""
         lost = 1 - damage.agreement if damage.top1 is None or self.top1 is None else self.top1 - damage.top1
         return 100 * lost
+
+    def better(self, new: Damage, old: Damage, least: float) -> bool:
+        """Whether `new` is the better one, by top-1 or else agreement; by the error where those cannot tell them apart.
+
+        Two INT8 versions answer otherwise for at most the images on which either differs from the float network: that
+        many fair coins bound how far chance brings them apart. The error must fall below `least` of the old one.
+        """
+        doubtful = self.count * max(0.0, 2 - new.agreement - old.agreement)
+        gained = self.count * (self.drop(old) - self.drop(new)) / 100
+        if abs(gained) > Z95 * doubtful**0.5:
+            return gained > 0
+        return new.error < least * old.error
 
     def _outputs(self, proto: onnx.ModelProto) -> list[list[NDArray[np.float32]]]:
         runner = Session(proto)
