@@ -135,7 +135,9 @@ class _Recovery:
     def run(self, config: CalibrationConfig, wanted: Wanted) -> Recovered:
         """All steps in their order."""
         # A BatchNormalization that was folded is no node any more.
-        self._float_nodes = tuple(n for n in wanted.float_nodes if any(n == node.name for node in self._model.graph.node))
+        self._float_nodes = tuple(
+            n for n in wanted.float_nodes if any(n == node.name for node in self._model.graph.node)
+        )
         by = {
             method: CalibrationConfig(method, config.percentile, len(self._images))
             for method in (config.method, *METHODS, AUTO)
