@@ -15,7 +15,8 @@ the system reports of that process. All are held to what the DLA has:
   10,000 of its default); exported by its `to_onnx_qdq`.
 
 ModelOpt and AIMET bring versions of onnx and onnxruntime of their own: each has its own interpreter, and a row that
-says so where none is named. `*` is as good as the best of its network: the 95% interval of its agreement reaches the best.
+says so where none is named. `*` is as good as the best of its network: the 95% interval of its agreement reaches the
+best.
 """
 
 from __future__ import annotations
