@@ -1,4 +1,4 @@
-"""What `calibrate --recover` brings, beside other quantisers: top-1, agreement with float, seconds and memory, in one run.
+"""What `calibrate --recover` brings, beside other quantisers: top-1, agreement, seconds and memory, in one run.
 
     python benchmarks/recover.py --cifar ../shared/cifar10 --models ../shared/models --networks CACHE_FOLDER
         [--modelopt VENV/bin/python] [--aimet VENV/bin/python] [--test 10000] [--epochs 3] [--out table.md]
@@ -12,10 +12,11 @@ the system reports of that process. All are held to what the DLA has:
 - ModelOpt (`nvidia-modelopt[onnx]`): its own `--target_dla` in int8, rest in fp32.
 - AIMET (`aimet-onnx`): its default configuration with symmetric activations as well, strict and signed (-127..127);
   batch normalization folded, then plain, or cross-layer equalisation and AdaRound (2,000 iterations a layer, not the
-  10,000 of its default: minutes of a CPU); exported by its `to_onnx_qdq`.
+  10,000 of its default); exported by its `to_onnx_qdq`.
 
-ModelOpt and AIMET bring versions of onnx and onnxruntime of their own: each has its own interpreter, and a row that says
-so where none is named. `*` is as good as the best of its network: the 95% interval of its agreement reaches the best.
+ModelOpt and AIMET bring versions of onnx and onnxruntime of their own: each has its own interpreter, and a row that
+says so where none is named. `*` is as good as the best of its network: the 95% interval of its agreement reaches the
+best.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def ours(side: str, model: Path, images: Images, out: Path) -> None:
     found = recover(model, pixels.only(slice(half)), sample, CalibrationConfig())
     for step in found.steps:
         damage = step.damage
-        print(f"    {step.name}: error {damage.error:.2e}, agreement {damage.agreement:.2%}, kept {step.kept}", flush=True)
+        print(
+            f"    {step.name}: error {damage.error:.2e}, agreement {damage.agreement:.2%}, kept {step.kept}", flush=True
+        )
     plain = out.with_suffix(".plain.onnx")
     plain.write_bytes(found.model.SerializeToString())
     write_qdq(plain, found.calibration, out)
@@ -233,6 +236,7 @@ def main() -> None:
     parser.add_argument("--modelopt", type=Path, help="a Python that has nvidia-modelopt[onnx]")
     parser.add_argument("--aimet", type=Path, help="a Python that has aimet-onnx")
     parser.add_argument("--only", nargs="*", default=[], help="networks, by the names of their files")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, default=SIDES, help="AdaRound takes minutes a network")
     parser.add_argument("--out", type=Path)
     for hidden in ("--side", "--model", "--images"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -246,7 +250,10 @@ def main() -> None:
     chosen = balanced(data.train.labels, len(data.train), CALIBRATION)
     test = np.asarray(prepared(data.test.images[: options.test]), np.float32), data.test.labels[: options.test]
     peers = {"ModelOpt": options.modelopt, "AIMET": options.aimet}
-    lines = ["| network | | top-1 | agreement with float | s | processor s | MB |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| network | | top-1 | agreement with float | s | processor s | MB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         np.save(work / "images.npy", np.asarray(prepared(data.train.images[chosen]), np.float32))
@@ -255,7 +262,7 @@ def main() -> None:
                 continue
             reference = evaluate(OrtRunner(model), *test)
             rows = []
-            for side in SIDES:
+            for side in options.sides:
                 out = work / f"{model.stem}.int8.onnx"
                 out.unlink(missing_ok=True)
                 row = run(side, command_of(side, model, (work / "images.npy", out), peers), work / "log")

@@ -147,3 +147,33 @@ def test_a_cell_stays_where_it_is() -> None:
     points = np.zeros((1, 4, 6), np.float32)
     points[0, 1:, 4:] = 0.9
     assert same_cells(points, points, ANCHORED).all()
+
+
+def test_boxes_that_yolo26_ends_with() -> None:
+    """The example's last choice over maps whose boxes have positive sides is told, and read as the example reads it."""
+    generator = np.random.default_rng(4)
+    maps = [
+        values.astype(np.float32)
+        for side in (8, 4)
+        for values in (generator.uniform(0.5, 3, (2, 4, side, side)), generator.normal(-3, 2, (2, 3, side, side)))
+    ]
+    example = decoder()
+    values = example.best_of(example.decode_v26(maps, (8, 16)))
+    form = chosen_boxes(values)
+    assert form == BoxForm(2, chosen=True)
+    for boxes, each in zip(boxes_in(values, form), values, strict=True):
+        kept = each[each[:, 4] >= 0.25]
+        assert 0 < len(kept) < len(each)
+        np.testing.assert_allclose(boxes.corners, kept[:, :4])
+        assert boxes.classes.tolist() == kept[:, 5].tolist()
+
+
+def test_infinite_places_and_batches_in_one() -> None:
+    values = crowd(5, 8)
+    values[0, 0, 0] = np.inf
+    tally = Tally(OutputForm("y", boxes=BoxForm(2, centre=True)))
+    tally.add(values, values, 1)
+    assert tally.result().what == "boxes"
+    tally = Tally(OutputForm("y", boxes=BoxForm(2, centre=True)))
+    tally.add(crowd(5, 8), crowd(5, 8), 3)  # one row for three images: no image has boxes of its own
+    assert (tally.result().same, tally.result().what) == (None, "")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Values = NDArray[np.floating]
 _FIVE = 5
-_IMAGE_RANK = 4
+_BOXES_RANK, _IMAGE_RANK = 3, 4
 CLASS, POSITIONS, MASK = "class", "positions", "mask"
 _HALF = 0.5
 """Where a sigmoid's mask is cut."""
@@ -265,15 +265,15 @@ class Tally:
             Estimate(root, spread, ratio.n),
             _share(self._same),
             _share(self._five),
-            self._what if self._same or self._boxes is None else "no boxes",
+            self._what,
             self._apart,
             _mean(np.asarray(self._overlaps)) if self._overlaps else None,
         )
 
     def _choices(self, reference: Floats, values: Floats, axis: int | None) -> None:
         """Count where both choose the same class; `axis` is that of the classes, from the end."""
-        if self._boxes is not None:
-            self._pair(reference, values, self._boxes)
+        if self._boxes is not None and reference.ndim == _BOXES_RANK:  # and not of a whole batch together
+            self._pair(np.nan_to_num(reference), np.nan_to_num(values), self._boxes)
             return
         told = same_choices(reference, values, self._form, axis)
         if told is None:
@@ -288,12 +288,12 @@ class Tally:
 
     def _pair(self, reference: Floats, values: Floats, form: BoxForm) -> None:
         """Count the boxes of both that have a partner; an image without boxes says nothing."""
-        self._what = "boxes"
         for ours, theirs in zip(boxes_in(reference, form), boxes_in(values, form), strict=True):
             if len(ours) or len(theirs):
                 pairs = paired(ours, theirs)
                 self._same.append(2 * len(pairs) / (len(ours) + len(theirs)))
                 self._overlaps += [float(pairs.mean())] if len(pairs) else []
+        self._what = "boxes" if self._same else "no boxes"
 
 
 def same_choices(

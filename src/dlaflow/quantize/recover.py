@@ -135,7 +135,9 @@ class _Recovery:
     def run(self, config: CalibrationConfig, wanted: Wanted) -> Recovered:
         """All steps in their order."""
         # A BatchNormalization that was folded is no node any more.
-        self._float_nodes = tuple(n for n in wanted.float_nodes if any(n == node.name for node in self._model.graph.node))
+        self._float_nodes = tuple(
+            n for n in wanted.float_nodes if any(n == node.name for node in self._model.graph.node)
+        )
         by = {
             method: CalibrationConfig(method, config.percentile, len(self._images))
             for method in (config.method, *METHODS, AUTO)
@@ -292,9 +294,10 @@ class _Layer:
 
     def nearest(self) -> Floats:
         """The weight [groups, out, in] as it is quantised."""
-        values, scale = quantise(self.weight, axis := weight_axis(self.node))
-        restored = np.moveaxis(values, axis, 0).reshape(len(scale), -1) * scale[:, None].astype(np.float64)
-        return restored.reshape(self.groups, len(scale) // self.groups, -1)
+        axis = weight_axis(self.node)
+        values, scale = quantise(self.weight, axis)
+        steps = np.moveaxis(values, axis, 0).reshape(len(scale), -1).astype(np.float64)
+        return (steps * scale.astype(np.float64)[:, None]).reshape(self.groups, len(scale) // self.groups, -1)
 
     def rounded(self, moments: Floats) -> Floats:
         """The weight [groups, out, in] on its grid, by the second moments [groups, in, in] of what enters."""
