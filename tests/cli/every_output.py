@@ -109,7 +109,8 @@ EXAMPLES = {
     "cache from-qdq": "qdq.onnx",
     "cache to-qdq": "c.cache m.onnx",
     "sensitivity": f"m.onnx {_DATA}",
-    "evaluate": "m.onnx --data images.npz",
+    "qat": "tinynet_of_every_output:tiny --weights w.safetensors --data digits --limit 128 --epochs 0 --batch 2",
+    "evaluate": "qdq.onnx --data images.npz",
     "run": "tiny.toml",
     "sweep": "sweep.toml --cores 1",
     "compare": "placement.json",
@@ -123,6 +124,7 @@ EXAMPLES = {
 NEEDED = {
     "train": {"--out": "out.safetensors"},
     "export": {"--out": "out.onnx"},
+    "qat": {"--out": "out.onnx"},
     "fix": {"--out": "out.onnx"},
     "calibrate": {"--cache": "out.cache", "--qdq": "out.qdq.onnx"},
     "build": {"--out": "out.engine"},
@@ -135,6 +137,8 @@ NEEDED = {
 """Outputs that a command asks for, besides the one that is looked at."""
 BEFORE = {"--extract": ("/a",)}
 """What an option takes before the file."""
+WITH = {"--outputs": ("--numerics", "dla")}
+"""What an option does not work without."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class Case:
             words[1:3] = words[2:3] + words[1:2]  # the board comes first
         for option, name in NEEDED.get(self.command, {}).items():
             words += [] if option == self.option else [option, name]
-        return [*words, self.option, *BEFORE.get(self.option, ()), target]
+        return [*words, *WITH.get(self.option, ()), self.option, *BEFORE.get(self.option, ()), target]
 
     def __str__(self) -> str:
         return f"{self.command} {self.option}"

@@ -19,8 +19,8 @@ from dlaflow.cli import main
 from tests.cli.every_output import BEFORE, EXAMPLES, Case, cases, file_options, functions, make_inputs, make_weights
 
 READ = (
-    "data data_dir dla engine file files fill first gpu layer_info layer_precisions layer_times learn left log model "
-    "models nsys others plugin profile recipe reference right runs ssh_config tegrastats times trtexec weights"
+    "data data_dir decode dla engine file files fill first gpu layer_info layer_precisions layer_times learn left log "
+    "model models nsys others plugin profile recipe reference right runs ssh_config tegrastats times trtexec weights"
 )
 SLOW = {"train", "run", "sweep"}
 """Commands that train; what they share with the others is tested with those."""

@@ -186,6 +186,7 @@ sweep wrong{{}}.toml
 export no{{}} --weights w{{}} --out o{{}}.onnx
 export a:b{{}} --weights w{{}} --out o{{}}.onnx
 train no{{}} --data digits --out w{{}}.safetensors
+qat no{{}} --weights w{{}} --out o{{}}.onnx
 remote 127.0.0.1 no{{}}
 remote boards{{}}.toml doctor
 doctor --json d{{}}.json
