@@ -188,10 +188,10 @@ def evaluate(
 
     `data` as for `calibrate`; without labels each model's outputs are compared with the reference's, and nothing else
     is measured. The other options mean what they do there. `reference` is the model that agreement is measured against,
-    by default the first one where there are several; `decode` the decode part of a detector that was cut, whose boxes
-    are compared. ONNX models run on onnxruntime, computed as the DLA would as
-    closely as that can be done, engines on their own TensorRT. Raises UsageError and InputError for wrong options and
-    data, EnvironmentLacksError where nothing can run a model.
+    by default the first one where there are several; `decode` is the decode part of a detector that was cut, whose
+    boxes are compared. ONNX models run on onnxruntime, computed as the DLA would as closely as that can be done,
+    engines on their own TensorRT. Raises UsageError and InputError for wrong options and data, EnvironmentLacksError
+    where nothing can run a model.
     """
     from dlaflow.report.notebook import Evaluation
 
