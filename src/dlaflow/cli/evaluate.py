@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,19 @@ from cyclopts import Parameter
 
 from dlaflow.api.claims import Written
 from dlaflow.api.evaluate import Against, EvaluatedModels, evaluate_models
-from dlaflow.api.numerics import evaluate_numerics
+from dlaflow.api.numerics import Difference, IntegerNumerics, evaluate_numerics
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Shape, Source
 from dlaflow.errors import UsageError
 from dlaflow.files import together, write_atomic
 from dlaflow.fixed_shape import FixedShape, fixed_shapes
 from dlaflow.progress import Progress
+from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.agreement import Estimate, OutputAgreement
 from dlaflow.report.json import measurements_json
-from dlaflow.report.numerics_text import numerics_text
+from dlaflow.report.units import percent
+
+_MOST_REASONS = 8
 
 
 @Parameter(name="*")
@@ -101,7 +105,7 @@ def _evaluate_integers(
         if how.json is not None:
             write_atomic(how.json, measurements_json(found.measurements()))
     if not how.quiet:
-        terminal.say(*numerics_text(found))
+        terminal.say(*_numerics_lines(found))
 
 
 def _print_agreement(found: EvaluatedModels) -> None:
@@ -151,3 +155,39 @@ def _print(found: EvaluatedModels) -> None:
             f"{accuracy.total / accuracy.seconds:,.0f}",
         )
     terminal.console().print(table)
+
+
+def _numerics_lines(found: IntegerNumerics) -> list[str]:
+    """The outputs, the INT8 tensors, the accuracy of both ways, and what was not computed in integers."""
+    lines = [f"In the DLA's integers, beside onnxruntime's Q/DQ, on {found.description}:"]
+    lines += [f"  output {_difference(each)}" for each in found.outputs]
+    if found.tensors:
+        lines.append(f"  {_difference(found.inner)} (first batch, {len(found.tensors)} tensors)")
+        worst = max(found.tensors, key=lambda each: each.share)
+        if worst.different:
+            lines.append(f"  most of all {_difference(worst)}")
+    for agreement in found.agreements:
+        same = f", the same {agreement.what} for {percent(agreement.same.value)}" if agreement.same else ""
+        error = percent(agreement.relative_error.value)
+        lines.append(f"  output {agreement.output}: cosine {agreement.cosine.value:.6f}, relative error {error}{same}")
+    if found.exact is not None and found.reference is not None:
+        lines.append(f"  top-1: {_top1(found.exact)} in integers, {_top1(found.reference)} by onnxruntime")
+    layers = found.layers
+    counts = (len(layers.integer), "in integers"), (len(layers.table), "by table"), (len(layers.floating), "in floats")
+    lines.append("Layers: " + ", ".join(f"{number} {how}" for number, how in counts))
+    reasons = Counter(layers.floating.values())
+    lines += [f"  {count} x {reason}" for reason, count in reasons.most_common(_MOST_REASONS)]
+    if len(reasons) > _MOST_REASONS:
+        lines.append(f"  and {len(reasons) - _MOST_REASONS} more reasons (--json holds all)")
+    return lines
+
+
+def _difference(each: Difference) -> str:
+    largest = f"by {each.largest:.3g} at most" if each.steps is None else f"by {each.steps} steps at most"
+    found = f"{each.tensor}: {percent(each.share)} of {each.values:,} values differ"
+    return f"{found}, {largest}" if each.different else found
+
+
+def _top1(accuracy: Accuracy) -> str:
+    low, high = accuracy.interval
+    return f"{percent(accuracy.top1)} ({percent(low)} to {percent(high)})"
