@@ -12,7 +12,8 @@ from dlaflow.estimate.dla import Conditions
 from dlaflow.estimate.gpu import GpuHardware
 from dlaflow.estimate.parameters import dla_set, gpu_set
 from dlaflow.estimate.program import Assignment, assemble, on_gpu
-from dlaflow.estimate.split import GpuModel, Split, Workload, beside_another, gpu_only, split_of
+from dlaflow.estimate.schedule_flow import beside_itself
+from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network
 from dlaflow.types import Device
 from tools.fit.draw import Drawing, Window
@@ -132,7 +133,7 @@ def test_two_hybrids_meet_on_the_gpu() -> None:
         work = Workload.of(assemble(network, assignments))
         assert work.program.loadables == loadables
         alone = split_of(work, engine, two, None).total
-        assert low * alone <= beside_another(work, engine, two, None) <= high * alone
+        assert low * alone <= beside_itself(work, engine, two, None) <= high * alone
 
 
 def test_a_slower_cpu_makes_submissions_longer_and_the_work_not() -> None:
