@@ -124,8 +124,9 @@ def test_two_hybrids_meet_on_the_gpu() -> None:
         y = d.normalization(d.conv(y, 64, Window(3)))
     network = d.network(y)
     engine, two = dla_set("v2", "int8").engine, replace(MAXN, cores=2)
-    devices = [Device.GPU if layer.kind == "NORMALIZATION" else Device.DLA for layer in network.layers]
     for loadables, low, high in ((1, 1.0, 1.05), (4, 1.3, 2.0)):
+        aside = [layer.name for layer in network.layers if layer.kind == "NORMALIZATION"][-loadables:]
+        devices = [Device.GPU if layer.name in aside else Device.DLA for layer in network.layers]
         assignments = {
             layer.name: Assignment(device, min(loadables - 1, index // 3) if device is Device.DLA else None)
             for index, (layer, device) in enumerate(zip(network.layers, devices, strict=True))

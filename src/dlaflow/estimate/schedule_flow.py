@@ -87,11 +87,7 @@ def flows(streams: Sequence[Stream], sharing: Sharing) -> tuple[Flow, ...]:
     rates = _rates(streams, times, sharing)
     for _ in range(_ROUNDS):
         busy = [min(1.0, rate * time / 1e3) for rate, time in zip(rates, times, strict=True)]
-        full = max(1.0, _visiting(streams, rates, sharing))
-        found = [
-            max(_service(index, streams, busy, sharing), time * full if stream.visits else 0.0)
-            for index, (stream, time) in enumerate(zip(streams, times, strict=True))
-        ]
+        found = [_service(index, streams, busy, sharing) for index in range(len(streams))]
         moved = max((abs(new / old - 1) for new, old in zip(found, times, strict=True)), default=0.0)
         times = [(old * new) ** 0.5 for old, new in zip(times, found, strict=True)]
         rates = [(old * new) ** 0.5 for old, new in zip(rates, _rates(streams, times, sharing, rates), strict=True)]
@@ -120,7 +116,9 @@ def _service(index: int, streams: Sequence[Stream], busy: Sequence[float], shari
     hybrids = [place for place in others if streams[place].core != GPU and streams[place].inner]
     met = 1.0 - (1.0 - min(0.9, own.meeting)) ** own.inner
     longest = sum(min(streams[place].crowded_ms, own.crowded_ms) * busy[place] for place in hybrids)
-    return time + met * min(longest, own.crowded_ms)
+    time += met * min(longest, own.crowded_ms)
+    in_turn = sum(streams[place].gpu_ms * busy[place] for place in others if streams[place].core != GPU)
+    return max(time, own.gpu_ms + in_turn)
 
 
 def _rates(
