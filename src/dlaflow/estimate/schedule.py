@@ -22,8 +22,12 @@ from dlaflow.estimate.setting import Setting
 ENUMERATED = 3000
 """Up to so many assignments each one is judged; beyond, `BEAM` best ones go on from network to network."""
 BEAM = 24
+_PACED = 4
+"""So often the pace of a pipeline is taken over from its slowest piece."""
+_CUT_PAYS = 0.1
+"""A cut is a file, a process and a hand-over more, and its cost rests on one public measurement: it must gain a tenth."""
 _MET = 0.999
-_SAME = 0.005
+_SAME = 0.02
 """Assignments closer than this in what decides count as equal."""
 
 
@@ -257,29 +261,27 @@ def _run(
 ) -> tuple[list[Stream], tuple[Flow, ...]]:
     """The engines and how they run; `slower` at the slow end of each interval.
 
-    The pieces of a pipeline that nobody asks a rate of go at the pace of the slower one.
+    The pieces of a pipeline that nobody asks a rate of go at the pace of the slowest one.
     """
     streams: list[Stream] = []
+    slowest: dict[int, tuple[int, ...]] = {}
     for job, way in zip(jobs, placed, strict=True):
         wanted = None if job.demand.rate is None else job.demand.rate / job.batch
-        for piece, core in zip(way.option.pieces, way.cores, strict=True):
-            known = piece.scaled(exp(piece.width)) if slower else piece
-            streams.append(replace(known.stream, core=core, wanted=wanted))
-    found = flows(streams, hardware.sharing)
-    for _ in range(2):
-        paced, place = list(streams), 0
-        for job, way in zip(jobs, placed, strict=True):
-            own = range(place, place + len(way.cores))
-            place += len(way.cores)
-            if job.demand.rate is None and len(own) > 1:
-                pace = min(found[each].rate for each in own)
-                slowest = min(own, key=lambda each: found[each].rate)
-                for each in own:
-                    paced[each] = replace(streams[each], wanted=None if each == slowest else pace)
-        if paced == streams:
-            break
+        own = [piece.scaled(exp(piece.width)) if slower else piece for piece in way.option.pieces]
+        begin = len(streams)
+        streams += [replace(piece.stream, core=core, wanted=wanted) for piece, core in zip(own, way.cores, strict=True)]
+        if wanted is None and len(own) > 1:
+            most = max(range(len(own)), key=lambda index: own[index].stream.alone_ms)
+            slowest[begin + most] = tuple(begin + index for index in range(len(own)) if index != most)
+    pace = {index: 1e3 / streams[index].alone_ms for index in slowest}
+    for _ in range(_PACED if slowest else 1):
+        paced = list(streams)
+        for index, followers in slowest.items():
+            for follower in followers:
+                paced[follower] = replace(streams[follower], wanted=pace[index])
         found = flows(paced, hardware.sharing)
-    return streams, found
+        pace = {index: found[index].rate for index in slowest}
+    return paced, found
 
 
 def _schedule(
@@ -384,11 +386,14 @@ def _ranked(jobs: Sequence[Job], schedule: Schedule) -> tuple[tuple[float, ...],
     free = [each.rate.value for job, each in zip(jobs, schedule.networks, strict=True) if job.demand.rate is None]
     # Several networks of their own sizes: the product of their rates, so that none is starved for another.
     same = len({job.options for job in jobs if job.demand.rate is None}) <= 1
-    speed = -(log(sum(free)) if same and free else sum(log(max(rate, 1e-9)) for rate in free))
+    speed = -(log(max(sum(free), 1e-9)) if same and free else sum(log(max(rate, 1e-9)) for rate in free))
     peak = max(load for _, load in schedule.loads)
     effort = schedule.watts.value if schedule.watts else peak
     latency = sum(each.latency.value for each in schedule.networks)
-    decisive = (float(schedule.unmet), round((short + late) / _SAME), round(speed / _SAME), effort, latency)
+    cuts = sum(bool(each.cut) for each in schedule.networks)
+    slower, harder = speed + _CUT_PAYS * cuts, (log(effort) if effort else 0.0) + _CUT_PAYS * cuts
+    steps = [round(each / _SAME) for each in (short + late, slower if free else 0.0, harder)]
+    decisive = (float(schedule.unmet), *map(float, steps), float(cuts), effort, latency)
     cost = schedule.energy_mj.value if schedule.energy_mj and free else effort
     return decisive, (float(schedule.unmet), short + late, speed, cost, latency)
 
@@ -414,8 +419,11 @@ def why_worse(best: Schedule, other: Schedule, jobs: Sequence[Job]) -> str:
     pairs = list(zip(jobs, best.networks, other.networks, strict=True))
     free = [(mine, theirs) for job, mine, theirs in pairs if job.demand.rate is None]
     ours, others = (sum(pair[side].rate.value for pair in free) for side in (0, 1))
+    cuts = [sum(bool(each.cut) for each in one.networks) for one in (best, other)]
     if free and others < ours * (1 - _SAME):
         return f"{others:,.3g} instead of {ours:,.3g} images/s where no rate is asked for"
+    if cuts[1] > cuts[0]:
+        return f"it gains less than {_CUT_PAYS:.0%} by {cuts[1] - cuts[0]} cut more"
     for mine, theirs in free:
         if theirs.rate.value < mine.rate.value * (1 - _SAME):
             return f"{mine.name} falls from {mine.rate.value:.3g} to {theirs.rate.value:.3g} images/s"
@@ -425,7 +433,9 @@ def why_worse(best: Schedule, other: Schedule, jobs: Sequence[Job]) -> str:
     if peaks[1] > peaks[0] + _SAME:
         return f"its busiest core is taken {peaks[1]:.0%} of the time instead of {peaks[0]:.0%}"
     late = [sum(each.latency.value for each in one.networks) for one in (best, other)]
-    return f"latencies add up to {late[1]:.3g} instead of {late[0]:.3g} ms" if late[1] > late[0] else "nearly nothing"
+    if late[1] > late[0] * (1 + _SAME):
+        return f"latencies add up to {late[1]:.3g} instead of {late[0]:.3g} ms"
+    return f"nothing that counts: within {_SAME:.0%}"
 
 
 def scaled(option: Option, gpu: float, dla: float) -> Option:
