@@ -334,8 +334,9 @@ def _assigned(job: Job, way: _Placed, found: Sequence[Flow], slow: Sequence[Flow
         hypot(piece.width, doubt * log(max(1.0, flow.service_ms / piece.stream.alone_ms)))
         for piece, flow in zip(way.option.pieces, found, strict=True)
     ]
-    width = max(widths)
-    spread = Range.around(rate, width)
+    slowest = max(range(len(found)), key=lambda index: found[index].service_ms)
+    spread = Range.around(rate, widths[slowest])
+    width = sum(each * flow.latency_ms for each, flow in zip(widths, found, strict=True)) / latency
     if demand.rate is not None:
         low = rate if slow is None else min(rate, job.batch * min(flow.rate for flow in slow))
         spread = Range(low, rate, max(rate, min(demand.rate, spread.high)))
@@ -394,8 +395,8 @@ def _ranked(jobs: Sequence[Job], schedule: Schedule) -> tuple[tuple[float, ...],
     slower, harder = speed + _CUT_PAYS * cuts, (log(effort) if effort else 0.0) + _CUT_PAYS * cuts
     steps = [round(each / _SAME) for each in (short + late, slower if free else 0.0, harder)]
     decisive = (float(schedule.unmet), *map(float, steps), float(cuts), effort, latency)
-    cost = schedule.energy_mj.value if schedule.energy_mj and free else effort
-    return decisive, (float(schedule.unmet), short + late, speed, cost, latency)
+    cost = schedule.energy_mj.value if schedule.energy_mj else 0.0 if free else peak
+    return decisive, (float(schedule.unmet), short + late, speed if free else 0.0, cost, latency)
 
 
 def _front(judged: Sequence[_Judged]) -> list[_Judged]:
