@@ -31,8 +31,8 @@ _TARGET = _ROOT / "src" / "dlaflow" / "estimate" / "schedule.toml"
 _MEETING = 0.146
 """That of parameters/v2-int8.toml, which is fitted there."""
 PRIORS = (
-    Prior("slice_ms", 1.0, 0.5, "a visit waits 0.7 to 1.2 ms whatever the rival's inference takes (facts, three sources)"),
-    Prior("turn_ms", 0.1, 0.7, "the GPU loses 0.46 to 0.59 ms to an inference of three visits that uses 0.19 ms of it"),
+    Prior("slice_ms", 1.0, 0.5, "a visit waits 0.6 to 1 ms whatever the rival's inference takes (facts, three sources)"),
+    Prior("turn_ms", 0.1, 0.7, "the GPU loses 0.46 to 0.59 ms to an inference of four visits that uses 0.19 ms of it"),
     Prior("crowded_gpu", 0.03, 0.7, "GPU compute 1.4% longer beside one core (ResNet-50), 4% less STREAM a core (branes)"),
 )
 

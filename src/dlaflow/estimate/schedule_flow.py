@@ -26,8 +26,9 @@ class Stream:
     """One engine in a loop on a core, in batches.
 
     `alone_ms` is an inference with the board to itself, `crowded_ms` the same while others load the memory, `gpu_ms`
-    the GPU's part of it (all of it on the GPU). `visits` counts the times that a DLA engine asks for the GPU, `inner`
-    those between two loadables, `meeting` the chance of finding another hybrid there. `wanted` is the rate in
+    the GPU's part of it (all of it on the GPU). `visits` counts the times that a DLA engine asks for the GPU: for its
+    inputs, its outputs, and twice (out of the DLA's format and back into it) at each of the `inner` gaps between two
+    loadables. `meeting` is the chance of finding another hybrid in a gap. `wanted` is the rate in
     inferences a second; None: as fast as it goes.
     """
 
@@ -66,7 +67,7 @@ def dla_stream(
         alone_ms=alone.total,
         crowded_ms=split_of(work, engine, replace(conditions, cores=2), gpu).total,
         gpu_ms=alone.gpu + alone.switches + alone.formats,
-        visits=inner + (0 if conditions.native_io else 2),
+        visits=2 * inner + (0 if conditions.native_io else 2),
         inner=inner,
         meeting=engine.parameters.meeting,
         wanted=wanted,
