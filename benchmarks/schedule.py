@@ -2,8 +2,8 @@
 
     python benchmarks/schedule.py [--evidence FOLDER]
 
-Three tables: the six ResNet-50 combinations of GPU, DLA 0 and DLA 1 by rate and by energy (from the ONNX file alone, from
-measured times alone, and with their source held out of the contention), HaX-CoNN's splits of two networks, and every
+Three tables: the six ResNet-50 combinations of GPU, DLA 0 and DLA 1 by rate and by energy (from the ONNX file alone,
+from measured times alone, and with their source held out of the contention), HaX-CoNN's splits of two networks, and every
 fitted point with its source held out. Then the shares of pairs in the right order; pairs closer than 3% do not count.
 Needs the evidence folder (DLAFLOW_EVIDENCE, default ../shared/evidence).
 """
@@ -11,7 +11,6 @@ Needs the evidence folder (DLAFLOW_EVIDENCE, default ../shared/evidence).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+import msgspec
 from check import resnet50 as write_resnet50  # type: ignore[attr-defined]  # not scripts/check
 
 from dlaflow.api.check import predict
@@ -52,9 +52,25 @@ _DRAWN = {
 }
 """Builder, input size, and how many layers a convolution is in the prototxt (3: with batch normalisation and scale)."""
 
-_GOOGLENET = {False: (1.959, 3.681), True: (None, 1.109)}
-"""Milliseconds of GoogleNet alone on GPU and DLA as HaX-CoNN published them: AGX Xavier (FP16), AGX Orin (INT8; its GPU
-time is not published, so nothing is scaled there)."""
+_RESNETS = {False: 10.2 / 12.94, True: 632 / 778.844}
+"""DLA times of ResNets, measured over modelled: AGX Xavier by the row GPU&DLA of GoogleNet + ResNet101 (so that row is
+fitted), AGX Orin by ResNet-50 alone of another source."""
+
+
+class _Engine(msgspec.Struct):
+    model: str
+    device: str | None = None
+    assignment: str = ""
+
+
+class _Entry(msgspec.Struct):
+    source_id: str
+    kind: str
+    board: str
+    engines: tuple[_Engine, ...]
+    aggregate: dict[str, float | str | None] = {}
+    energy: float = msgspec.field(default=0.0, name="energy_mJ_per_inference_derived")
+    schedule: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,14 +88,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("DLAFLOW_EVIDENCE", _ROOT.parent / "shared" / "evidence"))
     parser.add_argument("--evidence", type=Path, default=default)
-    entries = json.loads((parser.parse_args().evidence / "perf" / "concurrent.json").read_text())
+    text = (parser.parse_args().evidence / "perf" / "concurrent.json").read_bytes()
+    entries = msgspec.json.decode(text, type=list[_Entry])
     runs = read_runs(_ROOT / "docs" / "schedule_points.csv")
     shipped = shipped_sharing()
     without = {
         name: Sharing(*map(float, fit([run for run in runs if name not in run.source]).values))
         for name in ("yyshin", "HaX-CoNN")
     }
-    combinations_ = [entry for entry in entries if entry["source_id"] == "yyshin-katech"][:6]
+    combinations_ = [entry for entry in entries if entry.source_id == "yyshin-katech"][:6]
     for title, sharing, measured in (
         ("from the ONNX file alone", shipped, False),
         ("from measured times of each engine alone", shipped, True),
@@ -88,10 +105,10 @@ def main() -> None:
         print(f"\nResNet-50 INT8, AGX Orin 64GB, MAXN: {title}")
         rates, energies = _six(combinations_, sharing, measured=measured)
         _shares("rate", rates), _shares("energy", energies)
-    hax = [entry for entry in entries if entry["source_id"] == "HaX-CoNN" and entry["kind"] == "schedule"]
+    hax = [entry for entry in entries if entry.source_id == "HaX-CoNN" and entry.kind == "schedule"]
     for title, sharing, measured in (
         ("from the networks alone", shipped, False),
-        ("times scaled to GoogleNet alone on the board", shipped, True),
+        ("DLA times scaled to a measured ResNet", shipped, True),
         ("the same, source held out of the contention", without["HaX-CoNN"], True),
     ):
         print(f"\nHaX-CoNN, ms until both networks are done: {title}")
@@ -99,8 +116,9 @@ def main() -> None:
     print("\nEvery fitted point: together as measured, fitted, and with its source held out")
     for one in told_of(runs, shipped):
         stream = one.run.streams[one.index]
-        errors = f"{one.fitted:8.2f} {one.fitted / one.measured - 1:+5.0%} {one.held_out:8.2f} {one.held_out / one.measured - 1:+5.0%}"
-        print(f"  {one.run.source[:22]:<23}{one.run.scenario:<19}{stream.core:<6}{stream.alone_ms:8.2f}{one.measured:8.2f}{errors}")
+        errors = " ".join(f"{each:8.2f} {each / one.measured - 1:+5.0%}" for each in (one.fitted, one.held_out))
+        name = f"{one.run.source[:22]:<23}{one.run.scenario:<19}{stream.core:<6}"
+        print(f"  {name}{stream.alone_ms:8.2f}{one.measured:8.2f}{errors}")
 
 
 def _shares(what: str, rows: Sequence[Row]) -> None:
@@ -117,7 +135,7 @@ def _shares(what: str, rows: Sequence[Row]) -> None:
             print(f"    wrong: {one.name} against {other.name} ({one.group})")
 
 
-def _six(entries: Sequence[dict[str, object]], sharing: Sharing, *, measured: bool) -> tuple[list[Row], list[Row]]:
+def _six(entries: Sequence[_Entry], sharing: Sharing, *, measured: bool) -> tuple[list[Row], list[Row]]:
     setting, ways = _resnet50()
     if measured:
         alone = {GPU: 1e3 / 980.736, "DLA 0": 1e3 / 778.844, "DLA 1": 1e3 / 774.505}
@@ -125,10 +143,10 @@ def _six(entries: Sequence[dict[str, object]], sharing: Sharing, *, measured: bo
     hardware = Hardware.of(setting, sharing)
     rates, energies = [], []
     for entry in entries:
-        cores = [str(engine["device"]).replace("DLA", "DLA ") for engine in entry["engines"]]  # type: ignore[attr-defined]
+        cores = [str(engine.device).replace("DLA", "DLA ") for engine in entry.engines]
         found = _judged(cores, ways, hardware)
         rate, energy = sum(each.rate.value for each in found.networks), found.energy_mj
-        known, known_energy = float(entry["aggregate"]["img_per_s"]), float(entry["energy_mJ_per_inference_derived"])  # type: ignore[arg-type,index]
+        known, known_energy = float(entry.aggregate["img_per_s"] or 0), entry.energy
         assert energy is not None
         print(
             f"  {' + '.join(cores):<22}{known:7.0f} img/s {rate:6.0f} {rate / known - 1:+5.0%}   "
@@ -156,28 +174,26 @@ def _judged(cores: Sequence[str], ways: Sequence[Option], hardware: Hardware) ->
     return judge(jobs, [(whole[core == GPU], (core,)) for core in cores], hardware)
 
 
-def _hax(entry: dict[str, object], sharing: Sharing, *, measured: bool) -> Row | None:
+def _hax(entry: _Entry, sharing: Sharing, *, measured: bool) -> Row | None:
     """A split of two networks in lock-step; None for what the facts say not to use."""
-    aggregate, engines = entry["aggregate"], entry["engines"]
-    names = [engine["model"] for engine in engines]  # type: ignore[attr-defined]
-    if aggregate["definition"].startswith(_SUMS) or not all(name in _DRAWN for name in names):  # type: ignore[index]
+    aggregate, engines = entry.aggregate, entry.engines
+    names = [engine.model for engine in engines]
+    if str(aggregate["definition"]).startswith(_SUMS) or not all(name in _DRAWN for name in names):
         return None
-    orin = "Orin" in str(entry["board"])
+    orin = "Orin" in entry.board
     if orin:
         target = resolve_target("agx-orin-64gb", "5.1.1", precision="int8")
     else:
         target = resolve_target("agx-xavier-32gb", "4.4", precision="fp16")
     setting = setting_of(target, None)
-    chains = [_pieces(name, str(engine["assignment"]), setting) for name, engine in zip(names, engines, strict=True)]  # type: ignore[call-overload]
+    chains = [_pieces(name, engine.assignment, setting) for name, engine in zip(names, engines, strict=True)]
     if measured:
-        whole = [_pieces("GoogleNet", core, setting)[0].stream.alone_ms for core in (GPU, "DLA0")]
-        gpu, dla = (time / own if time else 1.0 for time, own in zip(_GOOGLENET[orin], whole, strict=True))
-        chains = [[piece.scaled(gpu if piece.on_gpu else dla) for piece in chain] for chain in chains]
-    found, known = _lock_step(chains, sharing), float(aggregate["latency_ms"])  # type: ignore[index]
+        chains = [[piece if piece.on_gpu else piece.scaled(_RESNETS[orin]) for piece in chain] for chain in chains]
+    found, known = _lock_step(chains, sharing), float(aggregate["latency_ms"] or 0)
     group = f"{' + '.join(names)}, {'Orin' if orin else 'Xavier'}"
-    title = f"{entry['schedule']}: " + ", ".join(str(engine["assignment"]).replace("split label ", "") for engine in engines)  # type: ignore[attr-defined]
+    title = f"{entry.schedule}: " + ", ".join(engine.assignment.replace("split label ", "") for engine in engines)
     print(f"  {group:<31}{title:<34}{known:6.2f}{found:8.2f} {found / known - 1:+5.0%}")
-    return Row(group, str(entry["schedule"]), known, found)
+    return Row(group, entry.schedule, known, found)
 
 
 def _pieces(name: str, assignment: str, setting: Setting) -> list[Piece]:
@@ -192,9 +208,7 @@ def _pieces(name: str, assignment: str, setting: Setting) -> list[Piece]:
     order = (gpu, dla) if first == "gpu" else (dla, gpu)
     pieces = [_known(of, part) for of, part in zip(order, (front, back), strict=True)]
     # Within one engine the copy at the cut belongs to the GPU's own piece: nobody waits for it twice.
-    return [
-        replace(piece, stream=replace(piece.stream, visits=max(0, piece.stream.visits - 1))) for piece in pieces
-    ]
+    return [replace(piece, stream=replace(piece.stream, visits=max(0, piece.stream.visits - 1))) for piece in pieces]
 
 
 def _known(of: Callable[[Network], Piece | None], part: Network) -> Piece:
@@ -225,7 +239,11 @@ def _hybrid(network: Network) -> dict[str, Assignment]:
 def _lock_step(chains: Sequence[Sequence[Piece]], sharing: Sharing) -> float:
     """The ms until all chains are done once, begun together; they slow each other by the share of the time they run."""
     cores = [[GPU if piece.on_gpu else "DLA 0" for piece in chain] for chain in chains]
-    streams = [replace(piece.stream, core=core) for chain, own in zip(chains, cores, strict=True) for piece, core in zip(chain, own, strict=True)]
+    streams = [
+        replace(piece.stream, core=core)
+        for chain, own in zip(chains, cores, strict=True)
+        for piece, core in zip(chain, own, strict=True)
+    ]
     time = sum(stream.alone_ms for stream in streams)
     for _ in range(40):
         found = flows([replace(stream, wanted=1e3 / time) for stream in streams], sharing)

@@ -31,9 +31,13 @@ _TARGET = _ROOT / "src" / "dlaflow" / "estimate" / "schedule.toml"
 _MEETING = 0.146
 """That of parameters/v2-int8.toml, which is fitted there."""
 PRIORS = (
-    Prior("slice_ms", 1.0, 0.5, "a visit waits 0.6 to 1 ms whatever the rival's inference takes (facts, three sources)"),
+    Prior(
+        "slice_ms", 1.0, 0.5, "a visit waits 0.6 to 1 ms whatever the rival's inference takes (facts, three sources)"
+    ),
     Prior("turn_ms", 0.1, 0.7, "the GPU loses 0.46 to 0.59 ms to an inference of four visits that uses 0.19 ms of it"),
-    Prior("crowded_gpu", 0.03, 0.7, "GPU compute 1.4% longer beside one core (ResNet-50), 4% less STREAM a core (branes)"),
+    Prior(
+        "crowded_gpu", 0.03, 0.7, "GPU compute 1.4% longer beside one core (ResNet-50), 4% less STREAM a core (branes)"
+    ),
 )
 
 
@@ -120,7 +124,9 @@ def doubt_of(told: Sequence[Told]) -> float:
     shares = []
     for one in told:
         slower = log(one.measured / one.run.streams[one.index].alone_ms)
-        shares.append(abs(log(one.held_out / one.measured)) / max(slower, log(one.held_out) - log(one.measured) + slower))
+        shares.append(
+            abs(log(one.held_out / one.measured)) / max(slower, log(one.held_out) - log(one.measured) + slower)
+        )
     return float(np.quantile(shares, 0.8))
 
 

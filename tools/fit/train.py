@@ -10,8 +10,8 @@ import numpy as np
 
 from dlaflow.estimate.dla import PARAMETER_NAMES, Array, DlaEngine, DlaParameters
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
-from dlaflow.estimate.solve import Prior, Solution, solve
 from dlaflow.estimate.schedule_flow import beside_itself
+from dlaflow.estimate.solve import Prior, Solution, solve
 from dlaflow.estimate.split import GpuModel, gpu_only, split_of
 from tools.fit.cases import Case
 from tools.fit.priors import DLA_PRIORS, GPU_PRIORS, fp16_priors, transferred

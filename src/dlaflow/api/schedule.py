@@ -36,8 +36,8 @@ class ScheduleOptions:
     power_mode: str | None = None
     """The power mode of the board, such as MAXN, 30W or 15W. Default: MAXN, clocks locked."""
     measured: Annotated[Sequence[str], Use.READ] = ()
-    """A bench of your board (`dlaflow remote BOARD bench --json`) that the times and the sharing of the GPU are refitted
-    to: [MODEL=]FILE, where MODEL is one of the models; it may be left out when there is one."""
+    """A bench of your board (`dlaflow remote BOARD bench --json`) that the times and the sharing of the GPU are
+    refitted to: [MODEL=]FILE, where MODEL is one of the models; it may be left out when there is one."""
     try_fix: bool = True
     """Also tell what `dlaflow fix` would gain: the same schedules of the models that it would write."""
 
@@ -149,7 +149,10 @@ def schedule_json(found: Scheduled) -> bytes:
 def _names(models: Sequence[Path]) -> list[str]:
     """A name for each network: the file's, with a number where several are alike."""
     stems = [model.stem for model in models]
-    return [f"{stem} #{stems[:place].count(stem) + 1}" if stems.count(stem) > 1 else stem for place, stem in enumerate(stems)]
+    return [
+        f"{stem} #{stems[:place].count(stem) + 1}" if stems.count(stem) > 1 else stem
+        for place, stem in enumerate(stems)
+    ]
 
 
 def _options(found: Prediction, target: Target, options: ScheduleOptions) -> tuple[Option, ...]:
@@ -165,7 +168,8 @@ def _options(found: Prediction, target: Target, options: ScheduleOptions) -> tup
     if known.latency is None:
         ways = tuple(each for each in ways if all(piece.on_gpu for piece in each.pieces))
     if not ways or found.network.dynamic_inputs:
-        why = "; ".join(known.unknown) or "no time is known for any core"
+        no_gpu = () if known.gpu_alone else ("the rates of its GPU are not known to dlaflow",)
+        why = "; ".join((*known.unknown, *no_gpu)) or "no time is known for any core"
         raise InputError(f"{found.placement.model.path} cannot be scheduled: {why}")
     return ways
 
@@ -228,9 +232,7 @@ def _after_fix(
             rewrites[str(model)] = list(dict.fromkeys(fixed.rewrites))
     if not ways:
         return None
-    changed = [
-        replace(job, options=ways.get(wish.model, job.options)) for job, wish in zip(jobs, wishes, strict=True)
-    ]
+    changed = [replace(job, options=ways.get(wish.model, job.options)) for job, wish in zip(jobs, wishes, strict=True)]
     best = search(changed, hardware)
     return AfterFix(rewrites, best) if best else None
 
@@ -271,7 +273,9 @@ def _notes(target: Target, found: Found, no_power: bool) -> list[str]:
         )
     if any(each.cut for each in found.best.networks):
         notes.append("the cost of a hand-over rests on one public measurement (1 MB through shared memory)")
-    notes.append("run each engine in a process of its own: two DLA cores from one process did not overlap in TensorRT 8.5")
+    notes.append(
+        "run each engine in a process of its own: two DLA cores from one process did not overlap in TensorRT 8.5"
+    )
     notes.append("below saturation nobody has published measurements: latencies beside others are modelled")
     return notes
 

@@ -25,7 +25,7 @@ BEAM = 24
 _PACED = 4
 """So often the pace of a pipeline is taken over from its slowest piece."""
 _CUT_PAYS = 0.1
-"""A cut is a file, a process and a hand-over more, and its cost rests on one public measurement: it must gain a tenth."""
+"""A cut is a file, a process and a hand-over more, whose cost rests on one measurement: it must gain a tenth."""
 _MET = 0.999
 _SAME = 0.02
 """Assignments closer than this in what decides count as equal."""
@@ -153,8 +153,8 @@ class _Judged:
 def search(jobs: Sequence[Job], hardware: Hardware) -> Found | None:
     """The schedules of `jobs`; None when one of them can run nowhere.
 
-    Up to ENUMERATED assignments all are judged; what only exchanges equal cores or equal networks counts once. Beyond, networks are added in order of
-    their time, the BEAM best assignments kept, and the best ones improved network by network.
+    Up to ENUMERATED assignments all are judged; what only exchanges equal cores or equal networks counts once. Beyond,
+    networks are added in order of their time, the BEAM best assignments kept, and those changed network by network.
     """
     ways = [_ways(job, hardware.dla_cores) for job in jobs]
     if not jobs or not all(ways):
@@ -193,12 +193,12 @@ def judge(jobs: Sequence[Job], ways: Sequence[tuple[Option, tuple[str, ...]]], h
 def _ways(job: Job, dla_cores: int) -> list[_Placed]:
     """Each option on each core that it can have; two pieces on the DLA take two cores."""
     dla = [f"DLA {core}" for core in range(dla_cores)]
-    found = []
-    for option in job.options:
-        for cores in product(*([GPU] if piece.on_gpu else dla for piece in option.pieces)):
-            if len(set(cores)) == len(cores):
-                found.append(_Placed(option, cores))
-    return found
+    return [
+        _Placed(option, cores)
+        for option in job.options
+        for cores in product(*([GPU] if piece.on_gpu else dla for piece in option.pieces))
+        if len(set(cores)) == len(cores)
+    ]
 
 
 def _signature(jobs: Sequence[Job], placed: Sequence[_Placed]) -> tuple[object, ...]:
@@ -219,7 +219,9 @@ def _signature(jobs: Sequence[Job], placed: Sequence[_Placed]) -> tuple[object, 
 def _kind(jobs: Sequence[Job], place: int) -> int:
     """The first job that asks for the same of the same network."""
     own = jobs[place]
-    alike = (replace(job.demand, name="") == replace(own.demand, name="") and job.options == own.options for job in jobs)
+    alike = (
+        replace(job.demand, name="") == replace(own.demand, name="") and job.options == own.options for job in jobs
+    )
     return next(index for index, same in enumerate(alike) if same)
 
 
@@ -370,7 +372,9 @@ def _surest(jobs: Sequence[Job], judged: Sequence[_Judged], hardware: Hardware) 
         return judged[0]
     equal = [each for each in judged if each.schedule.unmet == judged[0].schedule.unmet][:50]
     return min(
-        equal, key=lambda each: sum(one.met == "likely" for one in _sure(jobs, each, hardware).networks), default=judged[0]
+        equal,
+        key=lambda each: sum(one.met == "likely" for one in _sure(jobs, each, hardware).networks),
+        default=judged[0],
     )
 
 
@@ -409,7 +413,9 @@ def _front(judged: Sequence[_Judged]) -> list[_Judged]:
 
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(mine <= theirs * (1 + 1e-9) if theirs > 0 else mine <= theirs for mine, theirs in zip(one, other, strict=True))
+    return one != other and all(
+        mine <= theirs * (1 + 1e-9) if theirs > 0 else mine <= theirs for mine, theirs in zip(one, other, strict=True)
+    )
 
 
 def why_worse(best: Schedule, other: Schedule, jobs: Sequence[Job]) -> str:

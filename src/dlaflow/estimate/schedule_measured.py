@@ -39,7 +39,9 @@ def bench_of(rows: list[Measurement], source: str) -> Bench:
     """
     rates = {row.subject: row.value for row in rows if row.quantity == "throughput" and row.unit == "batches/s"}
     alone = {core: 1e3 / rates[unit] for unit, core in _UNITS.items() if rates.get(unit, 0.0) > 0}
-    beside = {core: 1e3 / rates[unit + _TOGETHER] for unit, core in _UNITS.items() if rates.get(unit + _TOGETHER, 0.0) > 0}
+    beside = {
+        core: 1e3 / rates[unit + _TOGETHER] for unit, core in _UNITS.items() if rates.get(unit + _TOGETHER, 0.0) > 0
+    }
     if not alone:
         raise InputError(
             f"{source} holds no bench",

@@ -47,7 +47,9 @@ def facts(found: Found) -> list[str]:
     if len(best.loads) > 1 and not any(core != GPU for each in best.networks for core in each.cores):
         lines.append("Leave the DLA idle: no schedule that uses it is better.")
     if best.watts and best.energy_mj:
-        lines.append(f"Board: {span(best.watts)} W, {span(best.energy_mj)} mJ an image over all networks, idle included.")
+        lines.append(
+            f"Board: {span(best.watts)} W, {span(best.energy_mj)} mJ an image over all networks, idle included."
+        )
     for each in best.networks:
         if each.cut:
             lines.append(f"Cut {each.name} at {', '.join(each.cut)}: {each.cores[0]} hands over to {each.cores[1]}.")
@@ -156,7 +158,8 @@ def _box(found: Span, top: float, scale: float, networks: Sequence[str]) -> str:
     left, wide = _LEFT + found.start * scale, max((found.end - found.start) * scale, 0.5)
     shade = _SHADES[networks.index(found.network) % len(_SHADES)]
     name = escape(visible(found.network))
-    tip = f"{name}, inference {found.inference}: {found.end - found.start:.3g} ms from {found.start:.3g} ms ({found.kind})"
+    taken = f"{found.end - found.start:.3g} ms from {found.start:.3g} ms"
+    tip = f"{name}, inference {found.inference}: {taken} ({found.kind})"
     label = ""
     if wide > 7 * len(found.network) and found.kind != "copy":
         label = f'<text x="{left + 3:.2f}" y="{top + 17:g}" fill="#000">{name}</text>'
@@ -170,7 +173,13 @@ def schedule_trace(found: Schedule) -> bytes:
     """The same as Trace Events: complete events in microseconds, a track a core."""
     tracks = {core: place for place, (core, _) in enumerate(found.loads)}
     events: list[dict[str, object]] = [
-        {"name": "process_name", "ph": "M", "pid": 1, "tid": 0, "args": {"name": f"dlaflow schedule: {visible(found.title)}"}}
+        {
+            "name": "process_name",
+            "ph": "M",
+            "pid": 1,
+            "tid": 0,
+            "args": {"name": f"dlaflow schedule: {visible(found.title)}"},
+        }
     ]
     for core, track in tracks.items():
         events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": track, "args": {"name": core}})
