@@ -3,8 +3,9 @@
     python benchmarks/schedule.py [--evidence FOLDER]
 
 Three tables: the six ResNet-50 combinations of GPU, DLA 0 and DLA 1 by rate and by energy (from the ONNX file alone,
-from measured times alone, and with their source held out of the contention), HaX-CoNN's splits of two networks, and every
-fitted point with its source held out. Then the shares of pairs in the right order; pairs closer than 3% do not count.
+from measured times alone, and with their source held out of the contention), HaX-CoNN's splits of two networks, and
+every fitted point with its source held out. Then the shares of pairs in the right order; pairs closer than 3% do not
+count.
 Needs the evidence folder (DLAFLOW_EVIDENCE, default ../shared/evidence).
 """
 
