@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -268,7 +268,7 @@ def test_spans_of_a_core_never_overlap() -> None:
     assert {each.network for each in spans} == {"a", "b", "c"}
     for core in {each.core for each in spans}:
         own = [each for each in spans if each.core == core]
-        assert all(one.end <= other.start + 1e-9 for one, other in zip(own, own[1:], strict=False))
+        assert all(one.end <= other.start + 1e-9 for one, other in pairwise(own))
 
 
 def test_the_second_piece_follows_the_first() -> None:
