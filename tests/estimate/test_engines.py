@@ -12,7 +12,8 @@ from dlaflow.estimate.dla import Conditions
 from dlaflow.estimate.gpu import GpuHardware
 from dlaflow.estimate.parameters import dla_set, gpu_set
 from dlaflow.estimate.program import Assignment, assemble, on_gpu
-from dlaflow.estimate.split import GpuModel, Split, Workload, beside_another, gpu_only, split_of
+from dlaflow.estimate.schedule_flow import beside_itself
+from dlaflow.estimate.split import GpuModel, Split, Workload, gpu_only, split_of
 from dlaflow.graph.layer import Network
 from dlaflow.types import Device
 from tools.fit.draw import Drawing, Window
@@ -123,8 +124,9 @@ def test_two_hybrids_meet_on_the_gpu() -> None:
         y = d.normalization(d.conv(y, 64, Window(3)))
     network = d.network(y)
     engine, two = dla_set("v2", "int8").engine, replace(MAXN, cores=2)
-    devices = [Device.GPU if layer.kind == "NORMALIZATION" else Device.DLA for layer in network.layers]
     for loadables, low, high in ((1, 1.0, 1.05), (4, 1.3, 2.0)):
+        aside = [layer.name for layer in network.layers if layer.kind == "NORMALIZATION"][-loadables:]
+        devices = [Device.GPU if layer.name in aside else Device.DLA for layer in network.layers]
         assignments = {
             layer.name: Assignment(device, min(loadables - 1, index // 3) if device is Device.DLA else None)
             for index, (layer, device) in enumerate(zip(network.layers, devices, strict=True))
@@ -132,7 +134,7 @@ def test_two_hybrids_meet_on_the_gpu() -> None:
         work = Workload.of(assemble(network, assignments))
         assert work.program.loadables == loadables
         alone = split_of(work, engine, two, None).total
-        assert low * alone <= beside_another(work, engine, two, None) <= high * alone
+        assert low * alone <= beside_itself(work, engine, two, None) <= high * alone
 
 
 def test_a_slower_cpu_makes_submissions_longer_and_the_work_not() -> None:

@@ -84,6 +84,18 @@ def resnet50(n: int, h: int, w: int) -> Network:
     return d.network(_classifier(d, d.mean(y), 1000))
 
 
+def _deep_resnet(depths: tuple[int, ...]) -> Builder:
+    """ResNet-101 or -152 with the average pooling of Caffe's models."""
+
+    def build(n: int, h: int, w: int) -> Network:
+        d = Drawing()
+        y = _bottleneck_trunk(d, d.input(n, 3, h, w), depths, 64, 1)[-1]
+        y = d.pool(y, Window(dims(y)[2], 1, 0), "AVERAGE")
+        return d.network(d.softmax(d.linear(y, 1000)))
+
+    return build
+
+
 def resnet50_prepared(n: int, h: int, w: int) -> Network:
     """ResNet-50 with AveragePool and a 1x1 convolution, as NVIDIA prepares it for the DLA."""
     d = Drawing()
@@ -254,6 +266,55 @@ def googlenet(n: int, h: int, w: int) -> Network:
     return d.network(d.softmax(d.linear(y, 1000)))
 
 
+def alexnet(n: int, h: int, w: int) -> Network:
+    """Caffe's AlexNet."""
+    d = Drawing()
+    y = d.pool(d.lrn(d.conv(d.input(n, 3, h, w), 96, Window(11, 4, 0))), Window(3, 2, 0))
+    y = d.pool(d.lrn(d.conv(y, 256, Window(5, groups=2))), Window(3, 2, 0))
+    y = d.conv(y, 384, Window(3))
+    y = d.conv(d.conv(y, 384, Window(3, groups=2)), 256, Window(3, groups=2))
+    y = d.pool(y, Window(3, 2, 0))
+    for features in (4096, 4096):
+        y = d.activation(d.linear(y, features))
+    return d.network(d.softmax(d.linear(y, 1000)))
+
+
+def inception_v4(n: int, h: int, w: int) -> Network:
+    """Inception-v4; its 1 x 7 and 7 x 1 convolutions are drawn as 3 x 3 of nearly the same work (9 for 7)."""
+    d = Drawing()
+
+    def chain(y: Tensor, *parts: tuple[int, int]) -> Tensor:
+        for channels, kernel in parts:
+            y = d.conv(y, channels, Window(kernel))
+        return y
+
+    y = d.conv(d.conv(d.input(n, 3, h, w), 32, Window(3, 2, 0)), 32, Window(3, 1, 0))
+    y = d.conv(y, 64, Window(3))
+    y = d.concat([d.pool(y, Window(3, 2, 0)), d.conv(y, 96, Window(3, 2, 0))])
+    left = d.conv(d.conv(y, 64, Window(1)), 96, Window(3, 1, 0))
+    y = d.concat([left, d.conv(chain(y, (64, 1), (64, 3), (64, 3)), 96, Window(3, 1, 0))])
+    y = d.concat([d.conv(y, 192, Window(3, 2, 0)), d.pool(y, Window(3, 2, 0))])
+    for _ in range(4):
+        pooled = d.conv(d.pool(y, Window(3), "AVERAGE"), 96, Window(1))
+        y = d.concat([chain(y, (96, 1)), chain(y, (64, 1), (96, 3)), chain(y, (64, 1), (96, 3), (96, 3)), pooled])
+    last = d.conv(chain(y, (192, 1), (224, 3)), 256, Window(3, 2, 0))
+    y = d.concat([d.conv(y, 384, Window(3, 2, 0)), last, d.pool(y, Window(3, 2, 0))])
+    for _ in range(7):
+        long = chain(y, (192, 1), (192, 3), (224, 3), (224, 3), (256, 3))
+        pooled = d.conv(d.pool(y, Window(3), "AVERAGE"), 128, Window(1))
+        y = d.concat([chain(y, (384, 1)), chain(y, (192, 1), (224, 3), (256, 3)), long, pooled])
+    first = d.conv(chain(y, (192, 1)), 192, Window(3, 2, 0))
+    last = d.conv(chain(y, (256, 1), (256, 3), (320, 3)), 320, Window(3, 2, 0))
+    y = d.concat([first, last, d.pool(y, Window(3, 2, 0))])
+    for _ in range(3):
+        short, long = chain(y, (384, 1)), chain(y, (384, 1), (448, 1), (512, 3))
+        pooled = d.conv(d.pool(y, Window(3), "AVERAGE"), 256, Window(1))
+        forks = [d.conv(part, 256, Window(kernel)) for part in (short, long) for kernel in (1, 3)]
+        y = d.concat([chain(y, (256, 1)), *forks, pooled])
+    y = d.pool(y, Window(dims(y)[2], 1, 0), "AVERAGE")
+    return d.network(d.softmax(d.linear(y, 1000)))
+
+
 def vgg19(n: int, h: int, w: int) -> Network:
     """VGG-19."""
     d = Drawing()
@@ -314,6 +375,10 @@ NETWORKS: dict[str, Builder] = {
     "pyramid_front": _pyramid((16, 32), (3, 5), (1, 2), 64),
     "pyramid_back": _pyramid((64,), (8,), (2,), 32),
     "vgg19": vgg19,
+    "alexnet": alexnet,
+    "inception_v4": inception_v4,
+    "resnet101": _deep_resnet((3, 4, 23, 3)),
+    "resnet152": _deep_resnet((3, 8, 36, 3)),
     "cifar_groupnorm": partial(_cifar, group_norm=True, average_pool=False),
     "cifar_batchnorm": partial(_cifar, group_norm=False, average_pool=False),
     "cifar_averagepool": partial(_cifar, group_norm=False, average_pool=True),

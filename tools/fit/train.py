@@ -10,8 +10,9 @@ import numpy as np
 
 from dlaflow.estimate.dla import PARAMETER_NAMES, Array, DlaEngine, DlaParameters
 from dlaflow.estimate.gpu import GPU_PARAMETER_NAMES, GpuParameters
+from dlaflow.estimate.schedule_flow import beside_itself
 from dlaflow.estimate.solve import Prior, Solution, solve
-from dlaflow.estimate.split import GpuModel, beside_another, gpu_only, split_of
+from dlaflow.estimate.split import GpuModel, gpu_only, split_of
 from tools.fit.cases import Case
 from tools.fit.priors import DLA_PRIORS, GPU_PRIORS, fp16_priors, transferred
 
@@ -52,7 +53,7 @@ def predict(case: Case, engine: DlaEngine | None, gpu: GpuParameters | None) -> 
     if case.what == "dla" and case.scope == "profile":
         return split.dla
     if case.what == "dla":
-        return split.total if case.conditions.cores < 2 else beside_another(case.dla, engine, case.conditions, model)
+        return split.total if case.conditions.cores < 2 else beside_itself(case.dla, engine, case.conditions, model)
     assert case.gpu is not None
     assert model is not None
     alone = case.batches[1] * 1e3 / gpu_only(case.gpu, model, case.precision, graphs=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlaflow.estimate.answer import Estimate, Move
 from dlaflow.estimate.latency import estimate
 from dlaflow.estimate.moves import cheaper_on_gpu
 from dlaflow.estimate.setting import setting_of
+from dlaflow.graph.layer import Network
 from dlaflow.graph.load import Model
 from dlaflow.placement.check import network_of
 from dlaflow.rewrites.base import Safety
@@ -27,6 +28,34 @@ def choice_of_devices(fixed: Fixed, target: Target) -> Move | None:
     return cheaper_on_gpu(network, fixed.placement, setting_of(target, None, typed=network.typed))
 
 
+@dataclass(frozen=True, slots=True)
+class AfterFix:
+    """What `dlaflow fix` would make of a model: its layers, where they run, and the rewrites in order."""
+
+    network: Network
+    placement: Placement
+    rewrites: tuple[str, ...]
+
+
+def after_fix(model: Model, placement: Placement, target: Target, allow: Safety = Safety.EXACT) -> AfterFix | None:
+    """The model after the rewrites of class `allow`; None when none helps.
+
+    `placement` names the rewrites that match (`with_rewrites`); where none of that class does, nothing is searched.
+    As in a dry run nothing is proven; the model's large weights are not even read.
+    """
+    rewrites = allowed(allow)
+    named = {name for layer in placement.layers for finding in layer.findings for name in finding.rewrites}
+    if named.isdisjoint(rewrite.id for rewrite in rewrites):
+        return None
+    draft = draft_to_match(model, target.batch, target.shapes)
+    target = replace(target, shapes=())  # the draft holds them
+    found = Search(target, rewrites, model.path, work=work_of(placement)).run(draft)
+    if not found.steps:
+        return None
+    network = network_of(found.draft.model(model.path), target)
+    return AfterFix(network, found.placement, tuple(step.applied.rewrite for step in found.steps))
+
+
 def with_gain(
     now: Estimate,
     placement: Placement,
@@ -37,17 +66,10 @@ def with_gain(
 ) -> Estimate:
     """The estimate `now` of `model` with `after_fix` and `fixes` filled in; as it is when no rewrite helps.
 
-    `placement` names the rewrites that match (`with_rewrites`); where none of class `allow` does, nothing is searched.
-    `mode` is the power mode of `now`. As in a dry run nothing is proven; the model's large weights are not even read.
+    `mode` is the power mode of `now`; the rest is as `after_fix` takes it.
     """
-    rewrites = allowed(allow)
-    named = {name for layer in placement.layers for finding in layer.findings for name in finding.rewrites}
-    if now.latency is None or named.isdisjoint(rewrite.id for rewrite in rewrites):
+    fixed = after_fix(model, placement, target, allow) if now.latency is not None else None
+    if fixed is None:
         return now
-    draft = draft_to_match(model, target.batch, target.shapes)
-    target = replace(target, shapes=())  # the draft holds them
-    found = Search(target, rewrites, model.path, work=work_of(placement)).run(draft)
-    if not found.steps:
-        return now
-    after = estimate(network_of(found.draft.model(model.path), target), found.placement, target, mode)
-    return replace(now, after_fix=after.latency, fixes=tuple(step.applied.rewrite for step in found.steps))
+    after = estimate(fixed.network, fixed.placement, replace(target, shapes=()), mode)
+    return replace(now, after_fix=after.latency, fixes=fixed.rewrites)

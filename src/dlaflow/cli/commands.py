@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "boards": ("dlaflow.cli.boards:boards", "List the boards and releases, and which of them have a DLA."),
     "doctor": ("dlaflow.cli.doctor:doctor", "Tell what this machine is, what works here and how to get the rest."),
     "estimate": ("dlaflow.cli.estimate:estimate", "Estimate latency and energy before the board, with error bars."),
+    "schedule": ("dlaflow.cli.schedule:schedule", "Tell which network to run on which core: GPU, DLA 0, DLA 1."),
     "calibrate": ("dlaflow.cli.calibrate:calibrate", "Calibrate INT8: a TensorRT cache and a Q/DQ model."),
     "qat": ("dlaflow.cli.qat:qat", "Fine-tune a network with the DLA's INT8 in it: quantisation-aware training."),
     "build": ("dlaflow.cli.build:build", "Build a TensorRT engine, or print the command that builds it on a board."),

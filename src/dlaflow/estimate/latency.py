@@ -11,8 +11,10 @@ from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.moves import cheaper_on_gpu
 from dlaflow.estimate.parameters import dla_set
 from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
+from dlaflow.estimate.schedule_constants import shipped_sharing
+from dlaflow.estimate.schedule_flow import GPU, Stream, beside_itself, dla_stream, flows
 from dlaflow.estimate.setting import MEASURED_BOARDS, Setting, setting_of
-from dlaflow.estimate.split import Split, Workload, beside_another, beside_busy_gpu, gpu_only, split_of
+from dlaflow.estimate.split import Split, Workload, gpu_only, split_of
 from dlaflow.estimate.width import half_width, kind_shares, unseen_kinds
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.rules.case import judged
@@ -141,19 +143,19 @@ def _two_cores(work: Workload, setting: Setting, batch: int, width: float) -> Ra
     cores = setting.target.board.dla_cores
     if cores < 2:
         return None
-    each = beside_another(work, setting.dla.engine, replace(setting.conditions, cores=cores), setting.gpu)
+    each = beside_itself(work, setting.dla.engine, replace(setting.conditions, cores=cores), setting.gpu)
     return Range.around(cores * batch * 1e3 / each, width)
 
 
 def _with_gpu(work: Workload, setting: Setting, batch: int, gpu_alone: Range | None) -> Range | None:
-    """Both cores and the GPU at once: the engines of the DLA wait for the GPU, which loses what they take of it."""
+    """Both cores and the GPU at once, each with batches of its own: the schedule of a network beside itself."""
     cores = setting.target.board.dla_cores
     if gpu_alone is None or not cores:
         return None
-    shared = split_of(work, setting.dla.engine, replace(setting.conditions, cores=max(2, cores)), setting.gpu)
-    each = beside_busy_gpu(shared, work.program, setting.conditions, gpu_alone.value)
-    taken = min(1.0, cores * (shared.gpu + shared.switches + shared.formats) / each)
-    rate = batch * 1e3 * (cores / each + (1 - taken) / gpu_alone.value)
+    stream, _ = dla_stream(work, setting.dla.engine, setting.conditions, setting.gpu)
+    together = [Stream(GPU, gpu_alone.value, gpu_alone.value, gpu_alone.value)]
+    together += [replace(stream, core=f"DLA {core}") for core in range(cores)]
+    rate = batch * sum(flow.rate for flow in flows(together, shipped_sharing()))
     return Range.around(rate, hypot(_TOGETHER, (gpu_alone.high / gpu_alone.value - 1) / 2) * setting.widening)
 
 

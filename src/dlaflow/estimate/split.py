@@ -75,28 +75,6 @@ def split_of(work: Workload, engine: DlaEngine, conditions: Conditions, gpu: Gpu
     )
 
 
-def beside_another(work: Workload, engine: DlaEngine, conditions: Conditions, gpu: GpuModel | None) -> float:
-    """The ms of an inference on one core while the other core runs the same: memory is shared, and so is the GPU.
-
-    At each visit of the GPU between two loadables a share `meeting` of the time passes before its turn comes; at most
-    both take turns. Never less than what the GPU needs for both.
-    """
-    split = split_of(work, engine, conditions, gpu)
-    visits = max(0, work.program.loadables - 1)
-    waiting = 1.0 - (1.0 - min(0.9, engine.parameters.meeting)) ** visits
-    return max(split.total * (1.0 + waiting), conditions.cores * split.gpu)
-
-
-def beside_busy_gpu(split: Split, program: Program, conditions: Conditions, rival_ms: float) -> float:
-    """The ms of an inference on one core while inferences of `rival_ms` keep the GPU busy.
-
-    At each visit of the GPU, format copies of inputs and outputs included, it waits for about one of them: ResNet-50
-    with two loadables took 3.5 ms longer beside inferences of 1.0 ms (AGX Orin).
-    """
-    visits = max(0, program.loadables - 1) + (0 if conditions.native_io else 2)
-    return split.total + visits * rival_ms
-
-
 def gpu_only(work: Workload, gpu: GpuModel, precision: str, *, graphs: bool = False) -> float:
     """The ms of a program that runs wholly on the GPU."""
     return float(kernel_times(work.gpu, gpu.parameters, gpu.hardware, precision, graphs=graphs).sum())

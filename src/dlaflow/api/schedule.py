@@ -1,0 +1,297 @@
+"""schedule: several ONNX models with rates or budgets, and a board → which network on which core, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+from dlaflow.api.check import Prediction, predict
+from dlaflow.api.claims import Use
+from dlaflow.api.keywords import File, keywords
+from dlaflow.errors import InputError, UsageError
+from dlaflow.files import record_json
+from dlaflow.progress import Progress, silent
+from dlaflow.targets.options import TargetOptions
+
+if TYPE_CHECKING:
+    from dlaflow.estimate.schedule import Assigned, Found, Hardware, Job
+    from dlaflow.estimate.schedule_constants import Sharing
+    from dlaflow.estimate.schedule_pieces import Option
+    from dlaflow.targets.target import Target
+
+SCHEMA = "dlaflow.schedule/1"
+_ASKED = re.compile(r"(?P<rest>.+)@(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|fps)?", re.DOTALL)
+_MOST = 12
+"""So many networks at most: beyond, nothing has been tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """How to schedule."""
+
+    power_mode: str | None = None
+    """The power mode of the board, such as MAXN, 30W or 15W. Default: MAXN, clocks locked."""
+    measured: Annotated[Sequence[str], Use.READ] = ()
+    """A bench of your board (`dlaflow remote BOARD bench --json`) that the times and the sharing of the GPU are
+    refitted to: [MODEL=]FILE, where MODEL is one of the models; it may be left out when there is one."""
+    try_fix: bool = True
+    """Also tell what `dlaflow fix` would gain: the same schedules of the models that it would write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One argument: a model with images a second (None: as many as possible) and a budget in ms for one batch."""
+
+    model: Path
+    rate: float | None = None
+    budget_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AfterFix:
+    """What the best schedule is once `dlaflow fix` has rewritten models: its rewrites by model, and the answer."""
+
+    rewrites: dict[str, list[str]]
+    found: Found
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """The answer with its commands. `models` are the files by the networks' names."""
+
+    board: str
+    release: str
+    mode: str
+    precision: str
+    models: dict[str, str]
+    found: Found
+    commands: tuple[str, ...]
+    notes: tuple[str, ...]
+    after_fix: AfterFix | None
+
+
+def wish_of(text: str) -> Wish:
+    """Read `a.onnx`, `a.onnx@30` (images a second), `a.onnx@20ms` (a budget) or both; a path may hold `@` itself.
+
+    What names a file as it stands is that file. Raises UsageError for a number of nothing.
+    """
+    rate = budget = None
+    rest = text
+    while not Path(rest).is_file() and (found := _ASKED.fullmatch(rest)):
+        number = float(found["number"])
+        if not 0 < number < 1e9:
+            raise UsageError("a rate or a budget is above 0", expected="MODEL@30 or MODEL@20ms", received=text)
+        given = budget if found["unit"] == "ms" else rate
+        if given is not None:
+            raise UsageError("a network has one rate and one budget", expected="MODEL@30@20ms", received=text)
+        rate, budget = (rate, number) if found["unit"] == "ms" else (number, budget)
+        rest = found["rest"]
+    if "@" in rest and not Path(rest).is_file():
+        raise UsageError(
+            "cannot read what is asked of a network",
+            expected="an existing MODEL, MODEL@30 (images a second), MODEL@20ms (a latency budget) or MODEL@30@20ms",
+            received=text,
+        )
+    return Wish(Path(rest), rate, budget)
+
+
+def schedule_models(
+    wishes: Sequence[Wish], target: Target, options: ScheduleOptions, progress: Progress = silent
+) -> Scheduled:
+    """Find which network to run on which core of the board of `target`.
+
+    Raises UsageError for too many networks or unknown names, and InputError for a model that can run nowhere.
+    """
+    from dlaflow.estimate.schedule import Hardware, search
+    from dlaflow.estimate.schedule_constants import shipped_sharing
+    from dlaflow.estimate.setting import setting_of
+
+    if not 0 < len(wishes) <= _MOST:
+        raise UsageError("a schedule needs networks", expected=f"1 to {_MOST} models", received=str(len(wishes)))
+    names = _names([wish.model for wish in wishes])
+    files = dict.fromkeys(wish.model for wish in wishes)
+    with progress("Placing", len(files)) as task:
+        found: dict[Path, Prediction] = {}
+        for model in files:
+            found[model] = predict(model, target)
+            task.advance()
+    ways = {model: _options(each, target, options) for model, each in found.items()}
+    ways, sharing = _with_benches(ways, options.measured, shipped_sharing())
+    setting = setting_of(target, options.power_mode)
+    hardware = Hardware.of(setting, sharing)
+    jobs = [_job(name, wish, found[wish.model], ways[wish.model]) for name, wish in zip(names, wishes, strict=True)]
+    with progress("Scheduling", None):
+        best = search(jobs, hardware)
+        assert best is not None  # every job has a way
+        after = _after_fix(found, jobs, wishes, (target, options), hardware) if options.try_fix else None
+    return Scheduled(
+        board=target.board.id,
+        release=target.release.name,
+        mode=setting.clocks.mode,
+        precision=target.precision,
+        models={name: str(wish.model) for name, wish in zip(names, wishes, strict=True)},
+        found=best,
+        commands=tuple(_commands(best.best.networks, wishes, target)),
+        notes=tuple(_notes(target, best, hardware.power is None)),
+        after_fix=after,
+    )
+
+
+def schedule_json(found: Scheduled) -> bytes:
+    """The file of `--json`: the answer field by field."""
+    return record_json(SCHEMA, found)
+
+
+def _names(models: Sequence[Path]) -> list[str]:
+    """A name for each network: the file's, with a number where several are alike."""
+    stems = [model.stem for model in models]
+    return [
+        f"{stem} #{stems[:place].count(stem) + 1}" if stems.count(stem) > 1 else stem
+        for place, stem in enumerate(stems)
+    ]
+
+
+def _options(found: Prediction, target: Target, options: ScheduleOptions) -> tuple[Option, ...]:
+    """The ways a model can run. Raises InputError where it has none."""
+    from dlaflow.estimate.latency import estimate
+    from dlaflow.estimate.schedule_pieces import options_of
+    from dlaflow.estimate.setting import setting_of
+    from dlaflow.rules.case import judged
+
+    own = judged(found.network, target)
+    known = estimate(found.network, found.placement, target, options.power_mode)
+    ways = options_of(found.network, found.placement, setting_of(own, options.power_mode, typed=found.network.typed))
+    if known.latency is None:
+        ways = tuple(each for each in ways if all(piece.on_gpu for piece in each.pieces))
+    if not ways or found.network.dynamic_inputs:
+        no_gpu = () if known.gpu_alone else ("the rates of its GPU are not known to dlaflow",)
+        why = "; ".join((*known.unknown, *no_gpu)) or "no time is known for any core"
+        raise InputError(f"{found.placement.model.path} cannot be scheduled: {why}")
+    return ways
+
+
+def _job(name: str, wish: Wish, found: Prediction, ways: tuple[Option, ...]) -> Job:
+    from dlaflow.estimate.schedule import Demand, Job
+
+    sizes = {tensor.shape[0] for tensor in found.network.inputs if tensor.shape and len(tensor.shape) == 4}
+    batch = (sizes.pop() if len(sizes) == 1 else None) or found.placement.target.batch
+    return Job(Demand(name, wish.rate, wish.budget_ms), batch, ways)
+
+
+def _with_benches(
+    ways: dict[Path, tuple[Option, ...]], measured: Sequence[str], sharing: Sharing
+) -> tuple[dict[Path, tuple[Option, ...]], Sharing]:
+    """The ways and the sharing, refitted to benches one after the other."""
+    from dlaflow.estimate.schedule_measured import adjusted, bench_of, learned_sharing
+    from dlaflow.report.json import read_measurements
+
+    ways = dict(ways)
+    for text in measured:
+        model, path = _of_bench(text, list(ways))
+        bench = bench_of(read_measurements(path), str(path))
+        ways[model] = adjusted(ways[model], bench)
+        sharing = learned_sharing(ways[model], bench, sharing)
+    return ways, sharing
+
+
+def _of_bench(text: str, models: Sequence[Path]) -> tuple[Path, Path]:
+    """The model and the file of `[MODEL=]FILE`."""
+    for model in models:
+        for name in (str(model), model.name, model.stem):
+            if text.startswith(f"{name}="):
+                return model, Path(text[len(name) + 1 :])
+    if len(models) == 1:
+        return models[0], Path(text)
+    raise UsageError(
+        "a bench is of one model", expected=f"MODEL=FILE with one of {', '.join(map(str, models))}", received=text
+    )
+
+
+def _after_fix(
+    found: dict[Path, Prediction],
+    jobs: Sequence[Job],
+    wishes: Sequence[Wish],
+    how: tuple[Target, ScheduleOptions],
+    hardware: Hardware,
+) -> AfterFix | None:
+    """The best schedule of the models that `fix` would write; None where no rewrite matches."""
+    from dlaflow.api.gain import after_fix
+    from dlaflow.estimate.schedule import search
+
+    target, options = how
+    ways, rewrites = {}, {}
+    for model, each in found.items():
+        fixed = after_fix(each.model, each.placement, target)
+        if fixed is not None:
+            after = replace(each, network=fixed.network, placement=fixed.placement)
+            ways[model] = _options(after, replace(target, shapes=()), options)
+            rewrites[str(model)] = list(dict.fromkeys(fixed.rewrites))
+    if not ways:
+        return None
+    changed = [replace(job, options=ways.get(wish.model, job.options)) for job, wish in zip(jobs, wishes, strict=True)]
+    best = search(changed, hardware)
+    return AfterFix(rewrites, best) if best else None
+
+
+def _commands(networks: Sequence[Assigned], wishes: Sequence[Wish], target: Target) -> list[str]:
+    """The lines that cut, build and deploy the engines of a schedule, each once."""
+    words = f"--board {target.board.id} --jetpack {target.release.name} --precision {target.precision}"
+    if target.batch:
+        words += f" --batch {target.batch}"
+    lines: list[str] = []
+    for each, wish in zip(networks, wishes, strict=True):
+        files = [wish.model]
+        if each.cut:
+            front = wish.model.with_name(f"{wish.model.stem}.front.onnx")
+            files = [front, front.with_name(f"{front.stem}.post.onnx")]
+            lines.append(
+                f"dlaflow fix {quote(str(wish.model))} --out {quote(str(front))} --allow nothing "
+                f"--cut {quote(','.join(each.cut))} {words}"
+            )
+        for file, core in zip(files, each.cores, strict=True):
+            where = "--gpu-only" if core == "GPU" else f"--dla-core {core.split()[1]}"
+            engine = file.with_name(f"{file.stem}.{core.replace(' ', '').lower()}.engine")
+            lines.append(f"dlaflow build {quote(str(file))} --out {quote(str(engine))} {where} {words}")
+            lines.append(f"dlaflow deploy {quote(str(engine))} --for SYSTEM")
+    return list(dict.fromkeys(lines))
+
+
+def _notes(target: Target, found: Found, no_power: bool) -> list[str]:
+    notes = []
+    if not target.board.dla_cores:
+        notes.append(f"{target.board.name} has no DLA: everything runs on the GPU")
+    if no_power:
+        notes.append(f"nobody measured the power of {target.board.id} in this mode: no energy, loads decide instead")
+    if not found.complete:
+        notes.append(
+            f"{found.assignments:,} assignments are too many: {found.judged:,} were judged by a bounded search, "
+            "so a better one may exist"
+        )
+    if any(each.cut for each in found.best.networks):
+        notes.append("the cost of a hand-over rests on one public measurement (1 MB through shared memory)")
+    notes.append(
+        "run each engine in a process of its own: two DLA cores from one process did not overlap in TensorRT 8.5"
+    )
+    notes.append("below saturation nobody has published measurements: latencies beside others are modelled")
+    return notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleArguments(ScheduleOptions, TargetOptions):
+    """The arguments of `schedule`."""
+
+    models: Sequence[File] = field(kw_only=False)
+    """ONNX files, each with what is asked of it: a.onnx@30 (images a second), a.onnx@20ms (a latency budget)."""
+
+
+@keywords(ScheduleArguments)
+def schedule(given: ScheduleArguments) -> Scheduled:
+    """Find which network to run on which core of a board: rates or budgets in, assignments out; no board is needed.
+
+    Raises UsageError and InputError as `check` does, and InputError for a model that can run nowhere.
+    """
+    return schedule_models([wish_of(str(model)) for model in given.models], given.target(), given)

@@ -1,0 +1,165 @@
+"""Engines that run at once: how fast each is, as a fixed point of what they cost each other.
+
+Two regimes. An engine without work for the GPU meets the others in memory alone. One that visits the GPU (layers that
+fell back, format copies) waits there at every visit for a slice of whoever keeps the GPU busy, and takes GPU time from
+it: visits and GPU milliseconds decide. Two hybrids meet on an otherwise idle GPU with the chance `meeting` a visit.
+Engines on one core take turns, whole inferences at a time: a DLA core neither slices nor preempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dlaflow.estimate.dla import Conditions, DlaEngine
+from dlaflow.estimate.schedule_constants import Sharing, shipped_sharing
+from dlaflow.estimate.split import GpuModel, Split, Workload, split_of
+
+GPU = "GPU"
+_ROUNDS, _SETTLED = 200, 1e-7
+_LEAST = 0.02
+"""The share of the GPU that its own engines keep at least: each process gets its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One engine in a loop on a core, in batches.
+
+    `alone_ms` is an inference with the board to itself, `crowded_ms` the same while others load the memory, `gpu_ms`
+    the GPU's part of it (all of it on the GPU). `visits` counts the times that a DLA engine asks for the GPU: for its
+    inputs, its outputs, and twice (out of the DLA's format and back into it) at each of the `inner` gaps between two
+    loadables. `meeting` is the chance of finding another hybrid in a gap. `wanted` is the rate in
+    inferences a second; None: as fast as it goes.
+    """
+
+    core: str
+    alone_ms: float
+    crowded_ms: float
+    gpu_ms: float
+    visits: int = 0
+    inner: int = 0
+    meeting: float = 0.0
+    wanted: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How a stream runs beside the others.
+
+    `service_ms` is the time of an inference once its core has begun it, `latency_ms` that with the wait for the core,
+    `rate` in inferences a second, `kept` the share of the wanted rate that is reached (1 where none is wanted).
+    """
+
+    service_ms: float
+    latency_ms: float
+    rate: float
+    kept: float
+
+
+def dla_stream(
+    work: Workload, engine: DlaEngine, conditions: Conditions, gpu: GpuModel | None, wanted: float | None = None
+) -> tuple[Stream, Split]:
+    """A program on a DLA core (the first; `replace` names another), and where the time of it alone goes."""
+    alone = split_of(work, engine, replace(conditions, cores=1), gpu)
+    inner = max(0, work.program.loadables - 1)
+    stream = Stream(
+        core="DLA 0",
+        alone_ms=alone.total,
+        crowded_ms=split_of(work, engine, replace(conditions, cores=2), gpu).total,
+        gpu_ms=alone.gpu + alone.switches + alone.formats,
+        visits=2 * inner + (0 if conditions.native_io else 2),
+        inner=inner,
+        meeting=engine.parameters.meeting,
+        wanted=wanted,
+    )
+    return stream, alone
+
+
+def beside_itself(work: Workload, engine: DlaEngine, conditions: Conditions, gpu: GpuModel | None) -> float:
+    """The ms of an inference on one core while every other core of `conditions.cores` runs the same."""
+    stream, _ = dla_stream(work, engine, conditions, gpu)
+    together = [replace(stream, core=f"DLA {core}") for core in range(conditions.cores)]
+    return flows(together, shipped_sharing())[0].service_ms
+
+
+def flows(streams: Sequence[Stream], sharing: Sharing) -> tuple[Flow, ...]:
+    """How each of `streams` runs while all run."""
+    times = [stream.alone_ms for stream in streams]
+    rates = _rates(streams, times, sharing)
+    for _ in range(_ROUNDS):
+        busy = [min(1.0, rate * time / 1e3) for rate, time in zip(rates, times, strict=True)]
+        found = [_service(index, streams, busy, sharing) for index in range(len(streams))]
+        moved = max((abs(new / old - 1) for new, old in zip(found, times, strict=True)), default=0.0)
+        times = [(old * new) ** 0.5 for old, new in zip(times, found, strict=True)]
+        rates = [(old * new) ** 0.5 for old, new in zip(rates, _rates(streams, times, sharing, rates), strict=True)]
+        if moved < _SETTLED:
+            break
+    return tuple(_flow(index, streams, times, rates) for index in range(len(streams)))
+
+
+def gpu_load(streams: Sequence[Stream], found: Sequence[Flow], sharing: Sharing) -> float:
+    """The share of the time that the GPU works, for its own engines and for those that visit it."""
+    own = sum(flow.rate * flow.service_ms for stream, flow in zip(streams, found, strict=True) if stream.core == GPU)
+    rates = [flow.rate for flow in found]
+    return min(1.0, own / 1e3 + _visiting(streams, rates, sharing))
+
+
+def _service(index: int, streams: Sequence[Stream], busy: Sequence[float], sharing: Sharing) -> float:
+    """The ms of an inference of one stream beside the others."""
+    own = streams[index]
+    others = [place for place, stream in enumerate(streams) if stream.core != own.core]
+    beside = min(1.0, sum(busy[place] for place in others))
+    if own.core == GPU:
+        return own.alone_ms * (1.0 + sharing.crowded_gpu * sum(busy[place] for place in others))
+    time = own.alone_ms + (own.crowded_ms - own.alone_ms) * beside
+    rivals = [place for place in others if streams[place].core == GPU]
+    time += own.visits * sum(min(sharing.slice_ms, streams[place].alone_ms) * busy[place] for place in rivals)
+    hybrids = [place for place in others if streams[place].core != GPU and streams[place].inner]
+    met = 1.0 - (1.0 - min(0.9, own.meeting)) ** own.inner
+    longest = sum(min(streams[place].crowded_ms, own.crowded_ms) * busy[place] for place in hybrids)
+    time += met * min(longest, own.crowded_ms)
+    in_turn = sum(streams[place].gpu_ms * busy[place] for place in others if streams[place].core != GPU)
+    return max(time, own.gpu_ms + in_turn)
+
+
+def _rates(
+    streams: Sequence[Stream], times: Sequence[float], sharing: Sharing, before: Sequence[float] | None = None
+) -> list[float]:
+    """What each stream reaches: wanted rates first, all scaled alike where they do not fit; the rest takes turns."""
+    rates = [0.0] * len(streams)
+    for core in dict.fromkeys(stream.core for stream in streams):
+        own = [place for place, stream in enumerate(streams) if stream.core == core]
+        room = max(_LEAST, 1.0 - _visiting(streams, before, sharing)) if core == GPU and before else 1.0
+        asked = sum((streams[place].wanted or 0.0) * times[place] / 1e3 for place in own)
+        free = [place for place in own if streams[place].wanted is None]
+        turns = sum(times[place] for place in free) / 1e3
+        # Who runs as fast as it can always has an inference waiting, so others never crowd it out wholly.
+        room_of_rated = room * (1.0 - _LEAST) if free else room
+        for place in own:
+            wanted = streams[place].wanted
+            if wanted is None:
+                rates[place] = max(room - asked, room * _LEAST) / turns
+            else:
+                rates[place] = wanted * min(1.0, room_of_rated / asked)
+    return rates
+
+
+def _visiting(streams: Sequence[Stream], rates: Sequence[float], sharing: Sharing) -> float:
+    """The share of the GPU's time that DLA engines take."""
+    return sum(
+        rate * (stream.gpu_ms + sharing.turn_ms * stream.visits) / 1e3
+        for stream, rate in zip(streams, rates, strict=True)
+        if stream.core != GPU
+    )
+
+
+def _flow(index: int, streams: Sequence[Stream], times: Sequence[float], rates: Sequence[float]) -> Flow:
+    """Latency from what else the core does: free streams wait a whole turn, wanted ones for what happens to run."""
+    own, time, rate = streams[index], times[index], rates[index]
+    others = [place for place, each in enumerate(streams) if each.core == own.core and place != index]
+    if own.wanted is None:
+        return Flow(time, 1e3 / rate if others else time, rate, 1.0)
+    busy = {place: rates[place] * times[place] / 1e3 for place in others}
+    rated = sum(share for place, share in busy.items() if streams[place].wanted is not None)
+    wait = sum(share * times[place] / 2 for place, share in busy.items()) / max(_LEAST, 1.0 - rated)
+    return Flow(time, time + wait, rate, rate / own.wanted)

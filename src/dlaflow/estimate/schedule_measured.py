@@ -1,0 +1,93 @@
+"""What a bench of one's own board says: how long a network takes alone on each core, and how the cores share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dlaflow.errors import InputError
+from dlaflow.estimate.dla import Array
+from dlaflow.estimate.schedule import scaled
+from dlaflow.estimate.schedule_constants import SHARING_NAMES, Sharing, schedule_file
+from dlaflow.estimate.schedule_flow import GPU, flows
+from dlaflow.estimate.schedule_pieces import Option
+from dlaflow.estimate.solve import Prior, solve
+from dlaflow.types import Measurement
+
+_TOGETHER = " (together)"
+_UNITS = {"gpu": GPU, "dla0": "DLA 0", "dla1": "DLA 1"}
+_TRUST = 4.0
+"""A board of one's own weighs as much as so many public points."""
+_MEASURED_WIDTH = 0.05
+"""Half width of the time of what was measured itself: runs of a board with locked clocks differ by that much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Milliseconds of a batch by core, alone and with all cores at once."""
+
+    alone: Mapping[str, float]
+    together: Mapping[str, float]
+
+
+def bench_of(rows: list[Measurement], source: str) -> Bench:
+    """The times in what `dlaflow remote BOARD bench --json` wrote.
+
+    Raises InputError for measurements that are not a bench's.
+    """
+    rates = {row.subject: row.value for row in rows if row.quantity == "throughput" and row.unit == "batches/s"}
+    alone = {core: 1e3 / rates[unit] for unit, core in _UNITS.items() if rates.get(unit, 0.0) > 0}
+    beside = {
+        core: 1e3 / rates[unit + _TOGETHER] for unit, core in _UNITS.items() if rates.get(unit + _TOGETHER, 0.0) > 0
+    }
+    if not alone:
+        raise InputError(
+            f"{source} holds no bench",
+            expected="rates of gpu, dla0 or dla1, as `dlaflow remote BOARD bench --json` writes them",
+            received=", ".join(sorted({row.quantity for row in rows})) or "nothing",
+        )
+    return Bench(alone, beside)
+
+
+def adjusted(options: tuple[Option, ...], bench: Bench) -> tuple[Option, ...]:
+    """The ways of a network with its times scaled to those measured; whole ones are then known as well as measured."""
+    gpu = next((each for each in options if len(each.pieces) == 1 and each.pieces[0].on_gpu), None)
+    dla = next((each for each in options if len(each.pieces) == 1 and not each.pieces[0].on_gpu), None)
+    on_dla = [time for core, time in bench.alone.items() if core != GPU]
+    factors = (
+        bench.alone[GPU] / gpu.pieces[0].stream.alone_ms if gpu and GPU in bench.alone else 1.0,
+        sum(on_dla) / len(on_dla) / dla.pieces[0].stream.alone_ms if dla and on_dla else 1.0,
+    )
+    known = {id(gpu) if GPU in bench.alone else 0, id(dla) if on_dla else 0}
+    found = []
+    for each in options:
+        one = scaled(each, *factors)
+        if id(each) in known:
+            one = replace(one, pieces=(replace(one.pieces[0], width=_MEASURED_WIDTH),))
+        found.append(one)
+    return tuple(found)
+
+
+def learned_sharing(options: tuple[Option, ...], bench: Bench, sharing: Sharing) -> Sharing:
+    """How the cores share, refitted on the rates together; `options` are adjusted to the bench.
+
+    What the bench says nothing of stays: two DLA cores without the GPU tell of none of these numbers.
+    """
+    whole = {each.pieces[0].on_gpu: each.pieces[0].stream for each in options if len(each.pieces) == 1}
+    cores = [core for core in bench.together if (core == GPU) in whole]
+    streams = [replace(whole[core == GPU], core=core) for core in cores]
+    if GPU not in cores or len(cores) < 2:
+        return sharing
+    shipped = schedule_file().parameters
+    priors = [
+        Prior(name, getattr(sharing, name), max(0.3, shipped[name].log_sd), "the numbers in use")
+        for name in SHARING_NAMES
+    ]
+
+    def predict(values: Array) -> Array:
+        return np.asarray([1e3 / flow.rate for flow in flows(streams, Sharing(*map(float, values)))])
+
+    measured = np.asarray([bench.together[core] for core in cores])
+    return Sharing(*map(float, solve(predict, measured, np.full(len(cores), _TRUST), priors).values))

@@ -1,0 +1,72 @@
+"""`dlaflow schedule`: what it reads, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import onnx
+import pytest
+
+from dlaflow.api.schedule import Wish, wish_of
+from dlaflow.cli import main
+from dlaflow.errors import UsageError
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    found = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 13]>
+        net (float[1,16,32,32] x) => (float[1,16,32,32] y)
+        <float[16,16,3,3] w> { c = Conv<pads=[1,1,1,1]>(x, w)
+          y = Relu(c) }"""
+    )
+    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [16, 16, 3, 3], [0.01] * 2304)
+    del found.graph.initializer[:]
+    found.graph.initializer.append(weight)
+    path = tmp_path / "a@b.onnx"
+    onnx.save(found, path)
+    return path
+
+
+def test_what_is_asked_stands_behind_the_path(model: Path) -> None:
+    assert wish_of(str(model)) == Wish(model)
+    assert wish_of(f"{model}@30") == Wish(model, 30.0)
+    assert wish_of(f"{model}@20ms") == Wish(model, None, 20.0)
+    assert wish_of(f"{model}@20ms@30fps") == Wish(model, 30.0, 20.0)
+
+
+@pytest.mark.parametrize("text", ["m.onnx@0", "m.onnx@fast", "m.onnx@3@4", "m.onnx@nan", "m.onnx@-1"])
+def test_what_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        wish_of(text)
+
+
+def test_the_files_are_whole(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = {name: tmp_path / f"out.{name}" for name in ("json", "html", "svg", "trace")}
+    options = [word for name, path in out.items() for word in (f"--{name}", str(path))]
+    assert main(["schedule", f"{model}@30", str(model), "--jetpack", "6.2", *options]) == 0
+    assert "Recommended: a@b #1 on" in capsys.readouterr().out
+    answer = json.loads(out["json"].read_text())
+    assert answer["schema"] == "dlaflow.schedule/1"
+    assert len(answer["found"]["best"]["networks"]) == 2
+    assert ElementTree.fromstring(out["svg"].read_text()).tag.endswith("svg")
+    assert "Recommended" in out["html"].read_text()
+    events = json.loads(out["trace"].read_text())["traceEvents"]
+    complete = [event for event in events if event["ph"] == "X"]
+    named = {event["tid"] for event in events if event["name"] == "thread_name"}
+    assert complete
+    assert {event["ph"] for event in events} == {"M", "X"}
+    assert all(event["dur"] >= 0 and event["ts"] >= 0 and event["tid"] in named for event in complete)
+    by_track: dict[int, float] = {}
+    for event in sorted(complete, key=lambda each: (each["tid"], each["ts"])):
+        if event["cat"] != "copy":
+            assert event["ts"] >= by_track.get(event["tid"], 0.0) - 1e-3
+            by_track[event["tid"]] = event["ts"] + event["dur"]
+
+
+def test_a_model_is_never_overwritten(model: Path) -> None:
+    before = model.read_bytes()
+    assert main(["schedule", f"{model}@30", "--json", str(model)]) == 2
+    assert model.read_bytes() == before
