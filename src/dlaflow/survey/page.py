@@ -55,6 +55,7 @@ class Row:
         """What does the same for a file of the model."""
         case, model = self.result.case, self.result.model.name
         file = model if model.endswith(".onnx") else f"{model.rpartition(':')[2]}.onnx"
+        file = f"./{file}" if file.startswith("-") else file
         words = ["--board", self.on.board, "--jetpack", case.release, "--precision", case.precision]
         words += ["--batch", str(case.batch)] if case.batch else []
         words += ["--mode", case.mode] if case.mode != "hybrid" else []

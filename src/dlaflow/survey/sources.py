@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dlaflow.zoo.public import PACKAGES, Public, exported, listed
 ULTRALYTICS = "ultralytics"
 _PROGRAM = "yolo"
 """The command of the package ultralytics (AGPL): started where the user has it, and imported nowhere."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TASKS = {"seg": "segmentation", "pose": "pose", "cls": "classification", "obb": "detection"}
 
 
@@ -78,7 +80,7 @@ def _of_program(name: str, shape: tuple[int, int, int] | None) -> Source:
             f"{ULTRALYTICS}:{name} needs the program {_PROGRAM}, which is not installed",
             then="It is the command of the package ultralytics, which you install yourself (its licence is AGPL).",
         )
-    if not name or name.startswith("-") or "=" in name or "/" in name:
+    if not _NAME.fullmatch(name):
         raise UsageError("no model of ultralytics", expected="a name such as yolo11n or yolov8n-seg", received=name)
     base, _, kind = name.partition("-")
     return Source(Surveyed(f"{ULTRALYTICS}:{name}", base.rstrip("nsmlx"), _TASKS.get(kind, "detection")), shape=shape)

@@ -7,6 +7,7 @@ each case. Where it dies, `run_trial` writes the line of the case that it was in
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from dlaflow.types import Placement
 
 _MIB = 2**20
+_NO_MEMORY = re.compile(r"allocate memory|bad_alloc|bad allocation")
+"""What torch and onnxruntime say in place of Python's MemoryError."""
 _MOST_REASONS = 6
 _LONGEST_MESSAGE = 160
 _SETTLE = 60.0
@@ -130,11 +133,14 @@ def _attempt(job: Job, index: int, folder: Path) -> Result:
     began = time.monotonic()
     try:
         result = _surveyed(job, index, folder)
-    except DlaflowError as error:
-        result = _result(job, index, status="refused", error=str(error))
     except Exception as error:
-        reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        result = _result(job, index, status="failed", error=reason)
+        if any(isinstance(each, MemoryError) or _NO_MEMORY.search(str(each)) for each in (error, error.__cause__)):
+            result = _result(job, index, status="failed", error=f"it needs more than {job.mebibytes} MiB of memory")
+        elif isinstance(error, DlaflowError):
+            result = _result(job, index, status="refused", error=str(error))
+        else:
+            reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            result = _result(job, index, status="failed", error=reason)
     return replace(result, seconds=round(time.monotonic() - began, 2))
 
 
