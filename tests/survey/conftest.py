@@ -16,11 +16,11 @@ __all__ = ["Page", "page"]
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[1, 3, 16, 16] input) => (float[1, 8, 1, 1] output)
-<float[8, 3, 3, 3] w = {%s}> {
+<float[8, 3, 3, 3] w = {WEIGHTS}> {
     a = Conv <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (input, w)
     b = Relu (a)
     output = GlobalAveragePool (b)
-}""" % ", ".join(f"{(index * 7) % 11 / 10 - 0.5:.1f}" for index in range(216))
+}""".replace("WEIGHTS", ", ".join(f"{(index * 7) % 11 / 10 - 0.5:.1f}" for index in range(216)))
 TIMM = """
 import os, time, sys
 import torch

@@ -108,7 +108,7 @@ def survey(
         announce(text)
     options = SurveyOptions(out, how.address, how.cores or 1, how.allow, how.seconds, how.mebibytes, announce, listen)
     try:
-        results = run_survey(sources, cases_of(found, on.shape or ()), options, terminal.progress(quiet=how.quiet))
+        results = run_survey(sources, cases_of(found), options, terminal.progress(quiet=how.quiet))
     except KeyboardInterrupt:
         if not how.quiet:
             errors.print(f"Interrupted. What is finished stays in {out}; the same command goes on.", markup=False)

@@ -51,12 +51,12 @@ class SurveyOptions:
     listener: Callable[[Result, bool], None] = lambda result, kept: None
 
 
-def cases_of(targets: Sequence[tuple[Target, Sequence[str | None]]], shape: Sequence[str] = ()) -> Wanted:
+def cases_of(targets: Sequence[tuple[Target, Sequence[str | None]]]) -> Wanted:
     """Targets with their power modes, brought together where one placement serves several boards."""
     found: dict[Case, list[Place]] = {}
     for target, modes in targets:
-        info = target.info(1)
-        case = Case(info.jetpack, info.tensorrt, info.dla, info.precision, target.batch, info.mode, tuple(shape))
+        info, shapes = target.info(1), tuple(map(str, target.shapes))
+        case = Case(info.jetpack, info.tensorrt, info.dla, info.precision, target.batch, info.mode, shapes)
         places = found.setdefault(case, [])
         places += [each for mode in modes if (each := Place(target.board.id, mode or FULL_MODE)) not in places]
     return list(found.items())

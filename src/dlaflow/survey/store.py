@@ -1,4 +1,4 @@
-"""The file of a survey: a line for each result, added as trials end, so that whatever dies loses no more than a trial."""
+"""The file of a survey: a line for each result, added as trials end: whatever dies loses no more than a trial."""
 
 from __future__ import annotations
 
