@@ -131,8 +131,16 @@ def headline(results: Sequence[Result]) -> str:
 
 
 def gallery_markdown(results: Sequence[Result]) -> str:
-    """The tables, one for each target; all that is of a model's own making is plain text in them."""
-    lines = [headline(results), ""]
+    """A page of tables, one for each target; all that is of a model's own making is plain text in them."""
+    lines = [
+        "# Gallery: public architectures on the DLA",
+        "",
+        headline(results),
+        "",
+        "Predicted by the rules of each release and estimated for one DLA core, with random weights; nothing was built.",
+        "Accuracy is not told here. `make gallery` writes these tables, and a page to sort, filter and search them.",
+        "",
+    ]
     for target, rows in rows_of(results).items():
         lines += [
             f"## {_cell(target)}",
@@ -195,7 +203,6 @@ def gallery_page(results: Sequence[Result]) -> str:
         families=sorted({result.model.family for result in results} - {""}),
         tasks=sorted({result.model.task for result in results} - {""}),
         models=len({result.model.name for result in results}),
-        interval=_interval,
         macs=si,
     )
 
