@@ -85,13 +85,19 @@ def test_later_runs_add_and_repeat_nothing(place: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_ended_and_gone_on_with(place: Path, start: Start, number: signal.Signals) -> None:
+def test_ended_and_gone_on_with(
+    place: Path, start: Start, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
+    monkeypatch.setenv("TMPDIR", str(place))
     process = start("models/one.onnx", "timm:hangs", *TARGETS, "--cores", "1")
     wait_for(process, 1)
     process.send_signal(number)
     _, err = process.communicate(timeout=SAFETY_NET)
     assert "Traceback" not in err
+    while subprocess.run(["pgrep", "-f", f"survey.trial {place}"], check=False, capture_output=True).returncode == 0:
+        time.sleep(0.05)  # what worked on the model goes too
+    assert list(place.glob("dlaflow-survey-*")) == []
     if number == signal.SIGINT:
         assert process.returncode == 130, err
         assert "the same command goes on" in err

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from dlaflow.api.estimate_table import AgainstOptions, targets_of
 from dlaflow.cli import terminal
 from dlaflow.cli.options import InputText, OutFolder, Target, group
+from dlaflow.cli.sweep import check_cores
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, EXIT_USAGE, UsageError
 from dlaflow.report.units import count, percent, plain
@@ -126,9 +127,7 @@ def survey(
 
 
 def _check(how: Working) -> None:
-    if how.cores is not None and (how.cores < 1 or how.address):
-        expected = "1 or more" if how.cores < 1 else "--cores only without --address"
-        raise UsageError("--cores makes no sense", expected=expected, received=how.cores)
+    check_cores(how.cores, how.address)
     if not 0 < how.seconds <= _LONGEST_SECONDS:
         raise UsageError("--seconds makes no sense", expected=f"up to {_LONGEST_SECONDS}", received=how.seconds)
     if how.mebibytes < _LEAST_MEBIBYTES:

@@ -137,7 +137,7 @@ def gallery_markdown(results: Sequence[Result]) -> str:
         "",
         headline(results),
         "",
-        "Predicted by the rules of each release and estimated for one DLA core, with random weights; nothing was built.",
+        "Predicted by the rules of each release and estimated for one DLA core, random weights; nothing was built.",
         "Accuracy is not told here. `make gallery` writes these tables, and a page to sort, filter and search them.",
         "",
     ]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow.errors import DlaflowError
+from dlaflow.errors import DlaflowError, EnvironmentLacksError
 from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.process import Outcome, run_logged
 from dlaflow.survey.records import Case, Fixing, OnBoard, Reason, Result, Side, Times
@@ -70,6 +70,8 @@ def run_trial(job: Job) -> list[Result]:
     """The results of all cases, whatever becomes of the processes that work on them."""
     node = f"{socket.gethostname()}/{os.getpid()}"
     results: dict[int, Result] = {}
+    if job.source.path and not Path(job.source.path).exists():
+        return job.given_up(f"{node} does not see {job.source.path}: all machines must share its file system")
     with tempfile.TemporaryDirectory(prefix="dlaflow-survey-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         while len(results) < len(job.cases):
@@ -136,10 +138,11 @@ def _attempt(job: Job, index: int, folder: Path) -> Result:
     except Exception as error:
         if any(isinstance(each, MemoryError) or _NO_MEMORY.search(str(each)) for each in (error, error.__cause__)):
             result = _result(job, index, status="failed", error=f"it needs more than {job.mebibytes} MiB of memory")
-        elif isinstance(error, DlaflowError):
+        elif isinstance(error, DlaflowError) and not isinstance(error, EnvironmentLacksError):
             result = _result(job, index, status="refused", error=str(error))
         else:
-            reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            told = isinstance(error, DlaflowError)
+            reason = str(error) if told else f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
             result = _result(job, index, status="failed", error=reason)
     return replace(result, seconds=round(time.monotonic() - began, 2))
 

@@ -7,9 +7,10 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from threading import Thread
 
 from dlaflow.errors import EnvironmentLacksError
 
@@ -47,7 +48,12 @@ class Task:
         context = get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_call, args=(theirs, self._function, self._arguments), daemon=False)
-        process.start()
+        # Ctrl-C while Python itself starts there would print a traceback; `_call` hears it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return process, ours
 
@@ -100,9 +106,19 @@ class Local:
 
 def _call(pipe: Connection, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        Thread(target=_end_with_parent, daemon=True).start()
         answer = function(*arguments), ""
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGINT)  # the traceback of a worker is nobody's to read
     except Exception as error:
         answer = None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """Where dlaflow is killed nobody wants the answer: the work is interrupted, and takes its own programs with it."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGINT)
