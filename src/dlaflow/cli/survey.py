@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from dlaflow.api.claims import Written
 from dlaflow.api.estimate_table import AgainstOptions, targets_of
 from dlaflow.cli import terminal
 from dlaflow.cli.options import InputText, OutFolder, Target, group
 from dlaflow.cli.sweep import check_cores
 from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, EXIT_USAGE, UsageError
+from dlaflow.files import record_json, write_atomic
 from dlaflow.report.units import count, percent, plain
 from dlaflow.survey.page import failed, headline
 from dlaflow.survey.records import Result
@@ -24,6 +26,7 @@ from dlaflow.zoo.export import shape_of
 if TYPE_CHECKING:
     from rich.console import Console
 
+SCHEMA = "dlaflow.surveys/1"
 _LEAST_MEBIBYTES = 512
 """What Python with onnxruntime and torch takes by itself."""
 _LONGEST_SECONDS = 86_400
@@ -55,6 +58,8 @@ class Working:
     input_shape: str | None = None
     """Channels, height, width of what is exported here, such as 3x224x224. Default: what each is meant for."""
     quiet: Quiet = False
+    json: Written | None = None
+    """Also write all results of the folder to this file (schema dlaflow.surveys/1)."""
 
 
 def survey(
@@ -114,6 +119,8 @@ def survey(
         if not how.quiet:
             errors.print(f"Interrupted. What is finished stays in {out}; the same command goes on.", markup=False)
         raise
+    if how.json is not None:
+        write_atomic(how.json, record_json(SCHEMA, {"results": results}))
     asked = {source.model.name for source in sources}
     crashed = [each for each in failed(results) if each.status == "failed" and each.model.name in asked]
     if not how.quiet:
