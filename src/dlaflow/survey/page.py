@@ -43,7 +43,7 @@ class Row:
 
     @property
     def rate(self) -> Triple | None:
-        """Images/s of one core with the better of the two placements."""
+        """Images/s of one core after the fix, or as it is."""
         return (self.on.after or self.on.before).rate
 
     @property
