@@ -105,6 +105,7 @@ class Local:
 
 
 def _call(pipe: Connection, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where dlaflow runs behind nohup
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         Thread(target=_end_with_parent, daemon=True).start()
