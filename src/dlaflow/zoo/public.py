@@ -126,7 +126,8 @@ def _make_transformers(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     config = kind.config_class()
     if hasattr(config, "use_pretrained_backbone"):
         config.use_pretrained_backbone = False
-    size = getattr(config, "image_size", None) or _USUAL[1]
+    known = (getattr(each, "image_size", None) for each in (config, getattr(config, "backbone_config", None)))
+    size = next(filter(None, known), _USUAL[1])
     sides = (size, size) if isinstance(size, int) else tuple(size)
     return kind(config), (getattr(config, "num_channels", None) or 3, *sides)
 
