@@ -8,13 +8,14 @@ LIGHT  := $(VENV)/.light
 DLAFLOW_DATA ?= $(firstword $(wildcard data/cifar10 ../shared/cifar10))
 export DLAFLOW_DATA
 
-.PHONY: demo test test-all check docs lock sbom setup clean help
+.PHONY: demo test test-all check docs gallery lock sbom setup clean help
 
 help:
 	@echo "make demo      set up and run the walk-through (2 epochs a model), then say where the report is"
 	@echo "make test      set up, run scripts/check and the tests"
 	@echo "make test-all  the same with the slow sweeps"
 	@echo "make docs      set up and build the documentation into site/"
+	@echo "make gallery   survey the public architectures of benchmarks/gallery.txt (hours) into docs/gallery.md"
 	@echo "make lock      renew requirements/ after a change in pyproject.toml"
 	@echo "make sbom      list what is installed, with licences, in CycloneDX form: dist/sbom.json"
 	@echo "make clean     remove the virtual environment and what tools leave behind"
@@ -69,6 +70,15 @@ check: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# What docs/gallery.jsonl holds is not surveyed again; the page to sort and search is runs/gallery/gallery.html.
+gallery: $(STAMP)
+	$(PIP) install --quiet '.[gallery]'
+	@mkdir -p runs/gallery && cp docs/gallery.jsonl runs/gallery/results.jsonl
+	$(BIN)/dlaflow survey $$(cat benchmarks/gallery.txt) --boards orin-nx-16gb,agx-orin-64gb --releases 6.2,5.1.3,7.2.2 \
+	  --allow tolerance --seconds 120 --out runs/gallery
+	cp runs/gallery/gallery.md docs/gallery.md
+	cp runs/gallery/results.jsonl docs/gallery.jsonl
 
 clean:
 	rm -rf $(VENV) runs site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -113,6 +113,7 @@ EXAMPLES = {
     "evaluate": "qdq.onnx --data images.npz",
     "run": "tiny.toml",
     "sweep": "sweep.toml --cores 1",
+    "survey": "m.onnx --out surveyed --releases 6.2",
     "compare": "placement.json",
     "remote build": "local m.onnx",
     "remote profile": "local model.engine",

@@ -22,7 +22,7 @@ READ = (
     "data data_dir decode dla engine file files fill first gpu layer_info layer_precisions layer_times learn left log "
     "model models nsys others plugin profile recipe reference right runs ssh_config tegrastats times trtexec weights"
 )
-SLOW = {"train", "run", "sweep"}
+SLOW = {"train", "run", "sweep", "survey"}
 """Commands that train; what they share with the others is tested with those."""
 ALL = cases()
 HERE = [case for case in ALL if case.command not in SLOW and not case.command.startswith("remote")]

@@ -69,12 +69,21 @@ def estimate_table(model: Path, target: Target, mode: str | None, options: Again
     loaded = load_model(model, digest=False)
     left_out: dict[str, None] = {}
     rows: list[Row] = []
-    for each in _targets(target, options, left_out):
-        modes = _modes(each.board, mode, options, left_out)
+    for each, modes in targets_of(target, mode, options, left_out):
         rows += _rows(loaded, each, modes, left_out)
     if not rows:
         raise UsageError("no target is left to estimate for", received="; ".join(left_out))
     return EstimateTable(tuple(rows), tuple(left_out))
+
+
+def targets_of(
+    target: Target, mode: str | None, options: AgainstOptions, left_out: dict[str, None]
+) -> list[tuple[Target, list[str | None]]]:
+    """Every target that `options` name with its power modes; what a board lacks is told in `left_out`.
+
+    Raises UsageError for unknown names.
+    """
+    return [(each, _modes(each.board, mode, options, left_out)) for each in _targets(target, options, left_out)]
 
 
 def _rows(loaded: Model, target: Target, modes: Sequence[str | None], left_out: dict[str, None]) -> Iterator[Row]:

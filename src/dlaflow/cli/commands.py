@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
     "sweep": ("dlaflow.cli.sweep:sweep", "Run many recipes on a Ray cluster: accuracy against estimated latency."),
+    "survey": ("dlaflow.cli.survey:survey", "Survey many models on many targets: a gallery before and after `fix`."),
     "remote": ("dlaflow.cli.remote:remote", "Do it on a board over SSH: build, profile, bench, evaluate, probe."),
     "compare": ("dlaflow.cli.compare:compare", "Compare runs of any kind, logs too, and fail on regressions."),
     "completion": ("dlaflow.cli.completion:completion", "Print the script that completes commands in a shell."),

@@ -14,7 +14,7 @@ from dlaflow.cli.options import Out
 from dlaflow.errors import UsageError
 from dlaflow.files import record_json, together, write_atomic
 from dlaflow.targets.release import find_release
-from dlaflow.zoo.export import TOLERANCE, ExportConfig
+from dlaflow.zoo.export import TOLERANCE, ExportConfig, shape_of
 from dlaflow.zoo.export import export as run_export
 
 SCHEMA = "dlaflow.export/1"
@@ -94,11 +94,3 @@ def _number(option: str, text: str, word: str) -> int:
     if not text.isdecimal():
         raise UsageError(f"{option} makes no sense", expected=f"{word} or a number", received=repr(text))
     return int(text)
-
-
-def shape_of(text: str) -> tuple[int, int, int]:
-    sides = text.lower().split("x")
-    if len(sides) != 3 or not all(side.isdecimal() for side in sides):
-        raise UsageError("--input-shape makes no sense", expected="such as 3x32x32", received=repr(text))
-    channels, height, width = map(int, sides)
-    return channels, height, width

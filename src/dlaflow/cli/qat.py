@@ -10,12 +10,12 @@ from cyclopts import Parameter
 
 from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
-from dlaflow.cli.export import shape_of
 from dlaflow.cli.options import Out
 from dlaflow.files import together, write_atomic
 from dlaflow.fixed_shape import refuse_batch
 from dlaflow.report.json import measurements_json
 from dlaflow.zoo.distillation import DistillationConfig
+from dlaflow.zoo.export import shape_of
 from dlaflow.zoo.qat import export_quantised, train_quantised
 
 

@@ -88,9 +88,7 @@ def sweep(
     for model in wanted.space.model:
         if not model.endswith(".onnx"):
             check_name(model)
-    if where.cores is not None and (where.cores < 1 or where.address):
-        expected = "1 or more" if where.cores < 1 else "--cores only without --address"
-        raise UsageError("--cores makes no sense", expected=expected, received=where.cores)
+    check_cores(where.cores, where.address)
     console, errors = terminal.console(), terminal.console(stderr=True)
     console.file = sys.stdout  # for good: see below
 
@@ -119,6 +117,13 @@ def sweep(
         rest = f"{count(len(record.failed), 'trial')} of {len(record.trials)} failed; --resume tries again. First"
         errors.print(f"dlaflow: {rest} {failed.name}: {failed.outcome.error}", markup=False)
     return EXIT_USAGE if record.failed else EXIT_DONE
+
+
+def check_cores(cores: int | None, address: str | None) -> None:
+    """Raise UsageError for cores that are none, or of a cluster that has its own."""
+    if cores is not None and (cores < 1 or address):
+        expected = "1 or more" if cores < 1 else "--cores only without --address"
+        raise UsageError("--cores makes no sense", expected=expected, received=cores)
 
 
 def _print_trial(trial: TrialRecord, kept: bool, console: Console) -> None:

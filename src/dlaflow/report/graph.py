@@ -21,9 +21,12 @@ _Json = dict[str, object]
 def graph_data(variants: Mapping[str, Variant]) -> str:
     """JSON that can stand in a page, by anchor: nothing in it can end the block that holds it. Empty without edges."""
     graphs = {anchor: graph for anchor, variant in variants.items() if (graph := _graph(variant))}
-    if not graphs:
-        return ""
-    text = msgspec.json.encode(graphs).decode()
+    return script_json(graphs) if graphs else ""
+
+
+def script_json(data: object) -> str:
+    """JSON that can stand in a page: nothing in it can end the block that holds it."""
+    text = msgspec.json.encode(data).decode()
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

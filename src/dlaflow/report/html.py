@@ -95,13 +95,17 @@ def render(run: RunRecord) -> str:
     )
 
 
-def render_page(template: str, *, graphs: str = "", **facts: object) -> str:
-    """A template with the style, the script and the policy of all pages; `graphs` is what `graph_data` gives."""
+def render_page(template: str, *, graphs: str = "", scripts: tuple[str, ...] = (), **facts: object) -> str:
+    """A template with the style, the script and the policy of all pages, and `scripts` of its own.
+
+    `graphs` is what `graph_data` or `script_json` gives: data in a block that browsers do not execute.
+    """
     from markupsafe import Markup
 
     folder = resources.files("dlaflow.report") / "templates"
     style, script = (
-        "\n".join((folder / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
+        "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+        for names in (_STYLES, scripts or _SCRIPTS)
     )
     return (
         _environment()

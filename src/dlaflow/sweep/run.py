@@ -24,6 +24,7 @@ from dlaflow.recipe.run import refuse_foreign_folder, start_over
 from dlaflow.report.json import read_run
 from dlaflow.report.records import RunRecord, utc_now
 from dlaflow.sweep import cluster
+from dlaflow.sweep.drive import drive
 from dlaflow.sweep.records import Outcome, SweepRecord, TrialRecord, sweep_json, sweep_page, with_fronts
 from dlaflow.sweep.schema import Sweep
 from dlaflow.sweep.search import OptunaSearch, Search
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 TRIAL_SCHEMA = "dlaflow.trial/1"
-_LOOK = 0.5
-"""Seconds between looks at the cluster."""
 _EAGER = 1_000
 """So many trials of a grid wait in the cluster at once, which lets one that scales see what it has to do."""
 
@@ -101,29 +100,29 @@ class _Driver:
         first = self._next(bar)
         if first is None:
             return
+        limits, waiting = self.sweep.cluster, [first]
         with cluster.connected(self.options.address, self.options.cores):
             running: dict[ObjectRef[Outcome], Trial] = {}
+
+            def ask() -> tuple[Trial, ObjectRef[Outcome]] | None:
+                trial = waiting.pop() if waiting else self._next(bar)
+                return None if trial is None else (trial, self._submit(trial))
+
+            def most() -> int:
+                return limits.parallel or (_EAGER if self.search.eager else cluster.room(limits.cpus))
+
             try:
-                self._loop(running, first, bar)
+                drive(
+                    cluster,
+                    running,
+                    ask,
+                    lambda trial, task: self._end(trial, self._outcome(task, trial), bar),
+                    most,
+                    self.options.announce,
+                )
             except BaseException:
                 cluster.cancel([*running, *self.trainings.values()])
                 raise
-
-    def _loop(self, running: dict[ObjectRef[Outcome], Trial], first: Trial | None, bar: Task) -> None:
-        limits, machines = self.sweep.cluster, cluster.machines()
-        while True:
-            most = limits.parallel or (_EAGER if self.search.eager else cluster.room(limits.cpus))
-            while len(running) < most and (trial := first or self._next(bar)) is not None:
-                running[self._submit(trial)] = trial
-                first = None
-            if not running:
-                return
-            for task in cluster.ended(running, _LOOK):
-                self._end(trial := running.pop(task), self._outcome(task, trial), bar)
-            alive = cluster.machines()
-            if alive < machines:
-                self.options.announce(f"A machine of the cluster was lost ({alive} left); what it did is tried again.")
-            machines = alive
 
     def _next(self, bar: Task) -> Trial | None:
         """The next trial that is not finished; those that are end at once."""

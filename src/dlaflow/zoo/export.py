@@ -122,6 +122,15 @@ def choose_opset(wanted: int | None, release_reads: int | None = None) -> int:
     return wanted
 
 
+def shape_of(text: str) -> tuple[int, int, int]:
+    """Channels, height, width as `3x32x32`. Raises UsageError."""
+    sides = text.lower().split("x")
+    if len(sides) != 3 or not all(side.isdecimal() for side in sides):
+        raise UsageError("--input-shape makes no sense", expected="such as 3x32x32", received=repr(text))
+    channels, height, width = map(int, sides)
+    return channels, height, width
+
+
 def example_images(count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
     """Random inputs float32 [count, *shape] with the statistics of normalised photographs: smooth, about -2 to 2.
 
@@ -136,9 +145,18 @@ def example_images(count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.fl
 
 
 def onnx_of(
-    model: torch.nn.Module, name: str, *, opset: int, batch: int | None, input_shape: tuple[int, int, int]
+    model: torch.nn.Module,
+    name: str,
+    *,
+    opset: int,
+    batch: int | None,
+    input_shape: tuple[int, int, int],
+    several: bool = False,
 ) -> bytes:
-    """`model` as an ONNX file; `name` is what an error calls it. Raises InputError where torch cannot export it."""
+    """`model` as an ONNX file; `name` is what an error calls it. With `several` it may give a tuple of tensors.
+
+    Raises InputError where torch cannot export it.
+    """
     import torch
 
     # Two images where the batch is dynamic: an exporter may take a 1 for a constant.
@@ -148,13 +166,14 @@ def onnx_of(
     try:
         with torch.inference_mode(), _silence():
             logits = model(images)
-            if isinstance(logits, torch.Tensor):
+            names = [f"{OUTPUT}{index}" for index in range(len(logits))] if several and type(logits) is tuple else []
+            if names or isinstance(logits, torch.Tensor):
                 torch.onnx.export(
                     model,
                     (images,),
                     exported,  # type: ignore[arg-type]  # the exporter of dynamo=False takes a stream too
                     input_names=[INPUT],
-                    output_names=[OUTPUT],
+                    output_names=names or [OUTPUT],
                     dynamic_axes=dynamic,
                     opset_version=opset,
                     dynamo=False,
@@ -166,7 +185,7 @@ def onnx_of(
             f"torch cannot export {name} for an input of {shape} at opset {opset}: {reason}",
             then="Check --input-shape, or try another --opset.",
         ) from error
-    if not isinstance(logits, torch.Tensor):
+    if not (names or isinstance(logits, torch.Tensor)):
         raise InputError(
             "the model cannot be exported", expected="one tensor as its output", received=type(logits).__name__
         )

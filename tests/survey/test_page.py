@@ -1,0 +1,55 @@
+"""The gallery: names are hostile, and what is like a model is of its task and size and fits better."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from dlaflow.survey.page import gallery_markdown, gallery_page, headline, rows_of
+from dlaflow.survey.records import Case, Result, Surveyed
+from tests.report.made_profiles import HOSTILE
+from tests.survey.conftest import made
+
+RESULTS = [
+    made("fits", 300, fits=True),
+    made("slow", 100, fits=False),
+    made("fast", 500, fits=False),
+    made("large", 400, fits=True, macs=3 * 10**9),
+]
+
+
+def test_best_first_and_what_is_alike() -> None:
+    found = rows_of(RESULTS)
+    assert list(found) == ["agx-orin-64gb, JetPack 6.2, INT8, MAXN", "orin-nx-16gb, JetPack 6.2, INT8, MAXN"]
+    rows = found["orin-nx-16gb, JetPack 6.2, INT8, MAXN"]
+    assert [row.result.model.name for row in rows] == ["large", "fits", "fast", "slow"]
+    assert {row.result.model.name: row.alike for row in rows} == {
+        "large": (),
+        "fits": (),
+        "fast": (),  # what fits better is slower
+        "slow": ("fits",),  # `large` has three times the arithmetic
+    }
+    assert headline(RESULTS).startswith("4 models: 0 are one loadable as they are, 2 after")
+
+
+def test_nothing_at_all() -> None:
+    assert "0 models" in gallery_markdown([])
+    assert "<table" in gallery_page([])
+
+
+def test_hostile_names_stay_text() -> None:
+    names = [*HOSTILE, "a|b`c*[x](javascript:1)", "</script><script>alert(1)</script>", "a\nb", "--out=x; rm -rf /"]
+    results = [made(name, 100, fits=True, family=name) for name in names]
+    results += [Result(Surveyed(name), Case("6.2", "10.3.0", "v2", "int8"), "failed", name) for name in names]
+    page = gallery_page(results)
+    assert "<script>alert" not in page
+    assert page.count("<script") == 2
+    data = re.search(r'<script type="application/json" id="graphs">(.*?)</script>', page, re.DOTALL)
+    facts = json.loads(data[1])
+    assert len(facts) == 2 * len(set(names))
+    commands = [command for fact in facts for command in fact["commands"]]
+    assert any("'./--out=x; rm -rf /.onnx'" in command for command in commands), "a name is one word of the shell"
+    table = gallery_markdown(results)
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    assert {line.count("|") for line in rows} == {4, 12}, "cells of the two tables, and no more"
+    assert "<" not in table
