@@ -21,7 +21,7 @@ def test_names_shapes_types_and_scales(tiny, tmp_path):
     cache = tmp_path / "calib.cache"
     cache.write_text("TRT-8502-EntropyCalibration2\ninput: 3c010a14\n")
     source, answer = tensors_of(tiny, replace(PLAIN, cache=str(cache)), "8.5.2")
-    assert source == EngineTensor("input", True, (4, 3, 8, 8), "fp32", scale=pytest.approx(0.00787593))
+    assert source == EngineTensor("input", True, (4, 3, 8, 8), "fp32", scale=pytest.approx(0.00787594))
     assert answer == EngineTensor("output", False, (4, 10), "fp32")
 
 
