@@ -11,6 +11,7 @@ import dlaflow
 from dlaflow.api.deploy import DeployOptions, deploy_engine
 from dlaflow.build.config import IOFormat
 from dlaflow.build.manifest import manifest_path
+from dlaflow.cli import main
 from dlaflow.deploy.measured import choose_core
 from dlaflow.errors import InputError, UsageError
 from dlaflow.report.json import measurements_json
@@ -69,7 +70,7 @@ def test_places_that_make_no_sense(engines, tmp_path):
             deploy_engine(engine, "python", tmp_path / "out", DeployOptions(at=at))
     with pytest.raises(InputError, match=r"no UTF-8"):
         deploy_engine(engine, "python", tmp_path / "out", DeployOptions(at="/a\udcff"))
-    with pytest.raises(UsageError, match="unknown system.*Did you mean 'triton'"):
+    with pytest.raises(UsageError, match=r"unknown system.*Did you mean 'triton'"):
         dlaflow.deploy(engine, system="tritn", out=tmp_path / "out")
 
 
@@ -79,6 +80,22 @@ def test_nothing_goes_over_an_input(engines, tmp_path):
     bench.write_bytes(measurements_json([rate("dla0", 1)]))
     with pytest.raises(UsageError, match="would overwrite"):
         deploy_engine(engine, "python", tmp_path, DeployOptions(measured=bench))
+
+
+def test_the_record_goes_over_neither_the_manifest_nor_what_is_made(engines, tmp_path, capsys):
+    engine = engines.write()
+    words = ["deploy", str(engine), "--for", "triton", "--out", str(tmp_path / "out"), "--json"]
+    manifest = manifest_path(engine)
+    before = manifest.read_bytes()
+    for path in (manifest, tmp_path / "out" / "model_bn" / "config.pbtxt"):
+        assert main([*words, str(path)]) == 2
+        assert "Name another file" in capsys.readouterr().err
+    assert manifest.read_bytes() == before
+    assert not list((tmp_path / "out").rglob("*.pbtxt"))
+    assert main([*words, "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["system"], told["cores"]) == ("dlaflow.deploy/1", "triton", [0])
+    assert main(["deploy", str(engine), "--for", "triton", "--out", "-"]) == 2
 
 
 def rate(subject: str, value: float) -> Measurement:

@@ -6,6 +6,7 @@ import ast
 import configparser
 import ctypes
 import ctypes.util
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -102,11 +104,14 @@ def model_config(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
-def test_triton_by_its_own_schema(engines, model_config):
-    from google.protobuf import text_format
+def parsed(text: str, message: Any) -> Any:
+    """A message from protobuf's text format, by protobuf itself, which onnx brings along."""
+    return importlib.import_module(".text_format", "google.protobuf").Parse(text, message)
 
+
+def test_triton_by_its_own_schema(engines, model_config):
     texts = made(engines.write(ENGINE, tensor=HOSTILE), "triton", core="0,1", at=AT)
-    config = text_format.Parse(only(texts), model_config.ModelConfig())
+    config = parsed(only(texts), model_config.ModelConfig())
     assert next(iter(texts)) == f"{config.name}/config.pbtxt"
     assert (config.platform, config.max_batch_size) == ("tensorrt_plan", 0)
     (source,), (answer,) = config.input, config.output
@@ -121,10 +126,8 @@ def test_triton_by_its_own_schema(engines, model_config):
 
 
 def test_triton_without_a_dla_names_no_secondary_device(engines, model_config):
-    from google.protobuf import text_format
-
     gpu = replace(PLAIN, dla_core=None, gpu_fallback=False)
-    config = text_format.Parse(only(made(engines.write(config=gpu), "triton")), model_config.ModelConfig())
+    config = parsed(only(made(engines.write(config=gpu), "triton")), model_config.ModelConfig())
     assert [len(group.secondary_devices) for group in config.instance_group] == [0]
 
 
@@ -164,7 +167,7 @@ def test_isaac_ros_as_yaml_and_as_a_launch_file(engines, monkeypatch):
 def test_onnxruntime_hands_the_options_over_and_refuses_the_cpu(engines, monkeypatch, capsys):
     text = only(made(engines.write(ENGINE), "onnxruntime", core="1", at=AT))
     assert text.startswith("# ONNX Runtime runs on DLA core 0 whatever trt_dla_core says")
-    asked = []
+    asked: list[tuple[str, Any]] = []
 
     class Session:
         def __init__(self, model: str, providers: list[object]) -> None:

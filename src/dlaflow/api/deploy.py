@@ -14,7 +14,7 @@ from dlaflow.deploy.measured import choose_core
 from dlaflow.deploy.plan import plan
 from dlaflow.deploy.systems import SYSTEMS, System
 from dlaflow.errors import UsageError, unknown_name
-from dlaflow.files import together, write_atomic
+from dlaflow.files import is_stdout, together, write_atomic
 from dlaflow.report.json import read_measurements
 
 
@@ -52,10 +52,13 @@ def deploy_engine(engine: Path, system: str, out: Path, options: DeployOptions) 
     """
     if system not in SYSTEMS:
         raise unknown_name("system", system, SYSTEMS)
+    if is_stdout(out):
+        raise UsageError("--out is a folder, and several files go into it", received=out, then="Name a folder.")
     model = Path(options.model) if options.model is not None else None
     cores, notes = _cores(options.core), tuple[str, ...]()
     if options.measured is not None:
-        choice = choose_core(read_measurements(options.measured), options.measured)
+        measured = Path(options.measured)
+        choice = choose_core(read_measurements(measured), measured)
         notes = choice.notes
         cores = cores or ((choice.core,) if choice.core is not None else None)
     deployment = plan(engine, model=model, cores=cores, folder=options.at)

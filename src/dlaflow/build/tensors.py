@@ -1,4 +1,4 @@
-"""The inputs and outputs of an engine, as its model and its options make them: what a manifest tells whoever runs it."""
+"""The inputs and outputs of an engine, as its model and its options make them: what whoever runs it must know."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dlaflow.api.claims import Written
+from dlaflow.api.claims import Claim, Use, Written, refuse_overwriting
 from dlaflow.api.deploy import DeployOptions, deploy_engine
+from dlaflow.build.manifest import manifest_path
 from dlaflow.cli import terminal
 from dlaflow.cli.options import OutFolder, group
 from dlaflow.deploy.systems import System
@@ -59,6 +60,9 @@ def deploy(
     with together():
         made = deploy_engine(engine, system, out, how)
         if how.json is not None:
+            written = [Claim("out", path, Use.WRITTEN) for path in made.files]
+            manifest = Claim("manifest", manifest_path(engine), Use.READ)
+            refuse_overwriting([manifest, *written, Claim("json", how.json, Use.WRITTEN)])
             write_atomic(how.json, record_json("dlaflow.deploy/1", made))
     terminal.say(*(f"note: {note}" for note in made.notes), stderr=True, quiet=how.quiet)
     place = f"DLA core {', '.join(map(str, made.cores))}" if made.cores else "the GPU"

@@ -63,7 +63,7 @@ def _rates(measurements: Sequence[Measurement], *, together: bool) -> dict[int, 
     found = {}
     for one in measurements:
         match = _SUBJECT.fullmatch(one.subject)
-        if match and one.quantity == "throughput" and bool(match[2]) == together:
-            if math.isfinite(one.value) and one.value > 0:
-                found[int(match[1])] = one.value
+        usable = one.quantity == "throughput" and math.isfinite(one.value) and one.value > 0
+        if match and usable and bool(match[2]) == together:
+            found[int(match[1])] = one.value
     return found

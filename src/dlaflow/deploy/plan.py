@@ -96,19 +96,19 @@ class Deployment:
         return [visible(line) for line in [*lines, *self._traps()]]
 
     def _traps(self) -> list[str]:
-        config, traps = self.manifest.config, []
+        config, traps = self.manifest.config, list[str]()
         if not self.cores:
             return traps
         traps.append("The core is no part of the engine: whoever loads it sets the core, or TensorRT takes core 0.")
         if config.gpu_fallback:
             traps.append(
-                "Built with GPU fallback: layers that left the DLA run on the GPU and nothing tells so at run time."
+                "Built with GPU fallback: layers that left the DLA run on the GPU, and nothing says so at run time."
             )
         if config.precision == "int8" and config.scales == "none":
             traps.append("INT8 without scales: TensorRT invented the ranges. Its speed is real, its answers are not.")
         traps.append(
-            "In a container: --runtime nvidia (not --gpus), and /dev/nvhost*nvdla* must be there; a non-root user is in "
-            "the group video (JetPack 6: render too)."
+            "In a container: --runtime nvidia (not --gpus), and /dev/nvhost*nvdla* must be there. Who is not root "
+            "is in the group video (JetPack 6: render too)."
         )
         return traps
 

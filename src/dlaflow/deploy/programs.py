@@ -1,4 +1,4 @@
-"""Programs that load an engine, bind by name, set the core, run and time: Python, C++, and services that run the former.
+"""Programs that load an engine, bind by name, set the core, run and time: Python, C++, and services of the former.
 
 They stand in templates/ as they are written out, with `{{NAME}}` where something of the engine goes.
 """

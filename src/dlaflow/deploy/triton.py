@@ -1,4 +1,4 @@
-"""Triton's TensorRT backend: a model of its repository. Fields: model_config.proto of triton-inference-server/common."""
+"""Triton's TensorRT backend: a model of its repository. Fields: triton-inference-server/common, model_config.proto."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from dlaflow.deploy.plan import Deployment, Generated, require_plain
 from dlaflow.deploy.text import commented, octal_text
 from dlaflow.errors import InputError
 
-_TYPES = {
-    **{"fp32": "TYPE_FP32", "fp16": "TYPE_FP16", "bf16": "TYPE_BF16", "int8": "TYPE_INT8", "uint8": "TYPE_UINT8"},
-    **{"int32": "TYPE_INT32", "int64": "TYPE_INT64", "bool": "TYPE_BOOL"},
-}
+_TYPES = ("fp32", "fp16", "bf16", "int8", "uint8", "int32", "int64", "bool")
+"""In capital letters behind TYPE_ they are Triton's."""
 _TRAPS = (
-    "max_batch_size 0: the DLA knows one shape, so a request carries the whole batch and nothing is batched dynamically.",
+    "max_batch_size 0: the DLA knows one shape, so a request carries the whole batch, none is put together.",
     "Everything is written out, as for what is missing Triton loads the engine once on no core to ask it.",
     "A group has at most one secondary device. Without it the engine runs on core 0.",
     "'unable to create TensorRT runtime with DLA Core ID' is a board or a container without that core.",
@@ -51,5 +49,5 @@ def _tensor(tensor: EngineTensor) -> Iterator[str]:
             then="Name the model with --model, or give its shapes in the build (--shape).",
         )
     yield f"name: {octal_text(tensor.name)}"
-    yield f"data_type: {_TYPES[tensor.type]}"
+    yield f"data_type: TYPE_{tensor.type.upper()}"
     yield from (f"dims: {size}" for size in tensor.shape)
