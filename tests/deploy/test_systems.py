@@ -6,7 +6,6 @@ import ast
 import configparser
 import ctypes
 import ctypes.util
-import importlib
 import importlib.util
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onnx
 import pytest
 import yaml
 
@@ -106,7 +106,7 @@ def model_config(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 def parsed(text: str, message: Any) -> Any:
     """A message from protobuf's text format, by protobuf itself, which onnx brings along."""
-    return importlib.import_module(".text_format", "google.protobuf").Parse(text, message)
+    return onnx.serialization.registry.get("textproto").deserialize_proto(text.encode(), message)
 
 
 def test_triton_by_its_own_schema(engines, model_config):
