@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dlaflow.api.calibrate import calibrate
     from dlaflow.api.check import check
     from dlaflow.api.compare import compare
+    from dlaflow.api.deploy import deploy
     from dlaflow.api.estimate import estimate
     from dlaflow.api.evaluate import evaluate
     from dlaflow.api.fix import fix
@@ -42,6 +43,7 @@ __all__ = [
     "calibrate",
     "check",
     "compare",
+    "deploy",
     "estimate",
     "evaluate",
     "fix",
@@ -95,6 +97,7 @@ class _FunctionAndPackage:
 
 class _Dlaflow(ModuleType):
     build = _FunctionAndPackage("build")
+    deploy = _FunctionAndPackage("deploy")
     estimate = _FunctionAndPackage("estimate")
     profile = _FunctionAndPackage("profile")
 

@@ -7,13 +7,15 @@ manifest does. It also pins the model, the cache and every option by hash.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from dlaflow.build.config import BuildConfig
-from dlaflow.errors import InputError
+from dlaflow.build.tensors import EngineTensor, tensors_of
+from dlaflow.errors import InputError, UsageError
 from dlaflow.files import json_bytes, sha256_of, waiting, write_atomic
 from dlaflow.targets.version import Version
 from dlaflow.version import __version__
@@ -46,7 +48,10 @@ class BuiltFor:
 
 @dataclass(frozen=True, slots=True)
 class EngineManifest:
-    """Everything known of an engine. `seconds` is the time of the build, `created` in UTC."""
+    """Everything known of an engine. `seconds` is the time of the build, `created` in UTC.
+
+    `tensors` are its inputs and outputs: none where the model is no ONNX file, or in a manifest older than they.
+    """
 
     schema: str
     dlaflow: str
@@ -62,6 +67,7 @@ class EngineManifest:
     seconds: float
     created: str
     cautions: tuple[str, ...] = ()
+    tensors: tuple[EngineTensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +116,17 @@ def write_manifest(
         seconds=round(record.seconds, 3),
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         cautions=record.cautions,
+        tensors=_tensors(model, config, built_for),
     )
     write_atomic(manifest_path(engine), json_bytes(manifest, indent=2))
     return manifest
+
+
+def _tensors(model: Path, config: BuildConfig, built_for: BuiltFor) -> tuple[EngineTensor, ...]:
+    """Of a Caffe model nothing is known; a manifest goes without rather than that a finished engine has none."""
+    with suppress(InputError, UsageError):
+        return tensors_of(model, config, built_for.tensorrt)
+    return ()
 
 
 def read_manifest(engine: Path) -> EngineManifest | None:

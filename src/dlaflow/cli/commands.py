@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("dlaflow.cli.calibrate:calibrate", "Calibrate INT8: a TensorRT cache and a Q/DQ model."),
     "qat": ("dlaflow.cli.qat:qat", "Fine-tune a network with the DLA's INT8 in it: quantisation-aware training."),
     "build": ("dlaflow.cli.build:build", "Build a TensorRT engine, or print the command that builds it on a board."),
+    "deploy": ("dlaflow.cli.deploy:deploy", "Write the files that let another system run an engine on its DLA core."),
     "profile": ("dlaflow.cli.profile:profile", "Tell where the time goes and what switches cost: logs, captures."),
     "parse": ("dlaflow.cli.parse:parse", "Turn any NVIDIA log, profile or capture into JSON."),
     "cache": ("dlaflow.cli.cache:cache", "Look into INT8 calibration caches, check and translate them."),
