@@ -62,7 +62,7 @@ def evaluate_models(
         others = [model for model in models if model != against]
         if not others:
             raise UsageError("a model is compared with itself", expected="another model", received=str(against))
-        return _compared(against, others, chosen, reading.batch, shapes, progress)
+        return agreements(against, others, chosen, reading.batch, shapes, progress)
     found = accuracies(
         dict.fromkeys([*([against] if against else []), *models]), chosen, reading.batch, shapes, progress
     )
@@ -73,7 +73,7 @@ def evaluate_models(
     return EvaluatedModels({path: found[path] for path in models}, compared, chosen.description, rows)
 
 
-def _compared(
+def agreements(
     reference: Path,
     models: Sequence[Path],
     chosen: Selection,
@@ -81,7 +81,10 @@ def _compared(
     shapes: Sequence[FixedShape],
     progress: Progress,
 ) -> EvaluatedModels:
-    """The outputs of each model beside those of the reference."""
+    """The outputs of each model beside those of the reference, on images that need no labels.
+
+    Raises EnvironmentLacksError where nothing can run a model.
+    """
     forms = {} if is_engine(reference) else forms_of(as_model(reference).proto)
     runners = [open_model(path, shapes) for path in models]
     found = compare(open_model(reference, shapes), runners, chosen.images, forms, batch, progress)
