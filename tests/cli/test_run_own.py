@@ -108,7 +108,7 @@ def test_what_the_release_refuses_is_said_and_ends_the_run(place: Path, capsys: 
     ("words", "said"),
     [
         (["plain.onnx", "--epochs", "3"], "--epochs is for recipes that train"),
-        (["plain.onnx", "--data", "nowhere"], "nothing that holds images"),
+        (["plain.onnx", "--data", "nowhere"], "--data nowhere does not exist"),
         (["plain.onnx", "--board", "orin-nx-16", "--jetpack", "6.2"], "orin-nx-16gb"),
         (["absent.onnx"], "absent.onnx"),
         (["bytes.onnx", "--shape", "z:1x3x16x16"], "z"),

@@ -245,6 +245,13 @@ def _data(section: DataSection, change: Overrides) -> DataSection:
     if len(change.data) == 1 and (name := change.data[0]) in get_args(DataName):
         section = msgspec.structs.replace(section, name=name, source=())
     elif change.data:
+        for source in change.data:
+            if not path_in(source).exists() and source not in get_args(DataName):
+                names = ", ".join(get_args(DataName))
+                expected = f"{names}, a folder, a video, or a .npy/.npz file"
+                raise UsageError(
+                    f"--data {source} does not exist", expected=expected, received="no such file or folder"
+                )
         section = msgspec.structs.replace(section, source=change.data)
     folder = None if change.data_dir is None else str(change.data_dir)
     given = {"dir": folder} | {key: getattr(change, key) for key in ("resize", "mean", "std", "layout")}

@@ -147,6 +147,8 @@ def _check_steps(recipe: Recipe) -> None:
         "`train` and `export` among the steps (or `onnx`, a file of your own)",
         received,
     )
+    what = "training takes a data set that is known by name"
+    _expect(trained is None or not recipe.data.source, what, "data.name alone", "data.source")
     for step, (needed, what) in _NEEDS.items():
         _expect(step not in steps or needed in steps, what, f"`{needed}` among the steps", received)
     int8 = "evaluate" in steps and "int8" in recipe.evaluate.precisions
@@ -231,7 +233,7 @@ def _pairs(table: dict[str, object]) -> list[str]:
 
 
 def spelled(value: object) -> str:
-    """A value as TOML. A table in a table, such as the shapes of the target, stands in one line; its names are quoted."""
+    """A value as TOML. A table in a table, such as the shapes of the target, stands in one line, its names quoted."""
     if not isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)} = {spelled(own)}' for key, own in value.items())}}}"
