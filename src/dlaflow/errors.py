@@ -83,8 +83,8 @@ def unknown_name(kind: str, received: str, known: Iterable[str], aliases: Iterab
     names = sorted(known)
     near = difflib.get_close_matches(received, [*names, *aliases], n=1, cutoff=0.4)
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    what = f"unknown {kind} {received!r}" + (f": did you mean {near[0]!r}?" if near else ".")
-    return UsageError(f"{what} Known: {shown}")
+    then = f"Did you mean {near[0]!r}? Known: {shown}" if near else f"Known: {shown}"
+    return UsageError(f"unknown {kind} {received!r}", then=then)
 
 
 def require(*packages: str, extra: str, what_for: str) -> None:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("dlaflow.cli.sweep:sweep", "Run many recipes on a Ray cluster: accuracy against estimated latency."),
     "remote": ("dlaflow.cli.remote:remote", "Do it on a board over SSH: build, profile, bench, evaluate, probe."),
     "compare": ("dlaflow.cli.compare:compare", "Compare runs of any kind, logs too, and fail on regressions."),
+    "config": ("dlaflow.cli.config:config", "Tell the project's settings and where each comes from."),
     "completion": ("dlaflow.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 """Name → (module:function, one line of help), in the order of the journey."""
