@@ -70,7 +70,8 @@ _GROUP_OF = {
 def _shown(record: type, name: str, kind: object) -> object:
     """The type of an option with the panel that shows it; a default that is nothing is not shown."""
     said = bool(getattr(record, name, None))
-    return Annotated[kind, Parameter(show_default=None if said else False, group=_GROUP_OF.get(name))]
+    shown = Annotated[kind, Parameter(show_default=None if said else False)]
+    return Annotated[shown, Parameter(group=_GROUP_OF[name])] if name in _GROUP_OF else shown
 
 
 def group(record: type[_Record]) -> type[_Record]:
