@@ -17,7 +17,7 @@ def config(*, json: Written | None = None, quiet: terminal.Quiet = False) -> Non
     The nearest dlaflow.toml upwards, or pyproject.toml with a table tool.dlaflow, holds board, jetpack, precision, batch
     and data. DLAFLOW_BOARD and DLAFLOW_JETPACK win over the file, options over both. Recipes take none of it.
 
-    Examples:
+    For example:
 
         dlaflow config
 
