@@ -14,8 +14,8 @@ from dlaflow.files import record_json, write_atomic
 def config(*, json: Written | None = None, quiet: terminal.Quiet = False) -> None:
     """Tell the project's settings and where each comes from.
 
-    The nearest dlaflow.toml upwards, or pyproject.toml with a table tool.dlaflow, holds board, jetpack, precision, batch
-    and data. DLAFLOW_BOARD and DLAFLOW_JETPACK win over the file, options over both. Recipes take none of it.
+    The nearest dlaflow.toml upwards, or pyproject.toml with a table tool.dlaflow, holds board, jetpack, precision,
+    batch and data. DLAFLOW_BOARD and DLAFLOW_JETPACK win over the file, options over both. Recipes take none of it.
 
     For example:
 
