@@ -24,6 +24,8 @@ EXIT_FAULT = 70
 """Any exception that nobody foresaw: never 1, which a script reads as findings (70 is sysexits.h's EX_SOFTWARE)."""
 EXIT_INTERRUPTED = 130
 
+_SHOWN = 12
+"""Known names that an error lists."""
 _LONGEST = 2000
 """Characters of what an error quotes; lists of known names are the longest of ours."""
 
@@ -80,8 +82,9 @@ def unknown_name(kind: str, received: str, known: Iterable[str], aliases: Iterab
     """The error for a name that no registry knows, with the nearest known one (or alias, which is accepted too)."""
     names = sorted(known)
     near = difflib.get_close_matches(received, [*names, *aliases], n=1, cutoff=0.4)
-    then = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
-    return UsageError(f"unknown {kind}", expected=f"one of {', '.join(names)}", received=repr(received), then=then)
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    then = f"Did you mean {near[0]!r}? Known: {shown}" if near else f"Known: {shown}"
+    return UsageError(f"unknown {kind} {received!r}", then=then)
 
 
 def require(*packages: str, extra: str, what_for: str) -> None:

@@ -278,7 +278,7 @@ def test_help_shows_the_options_and_what_they_mean():
     assert "Help on function estimate" in page
     assert "estimate(model: str | os.PathLike[str], *, board: str = 'agx-orin-64gb', jetpack: str | None" in page
     assert "power_mode\n            The power mode of the board, such as MAXN" in page
-    assert "jetpack\n            The JetPack (5.1.1) or DRIVE OS" in page
+    assert "jetpack\n            The release: JetPack (5.1.1)" in page
 
 
 def test_packages_keep_their_attributes_behind_the_functions():

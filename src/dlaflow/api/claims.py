@@ -67,7 +67,7 @@ def claims_of(hints: Mapping[str, object], values: Mapping[str, object]) -> Iter
         else:
             for hint, path in _typed_parts(hints.get(name), value):
                 if (use := use_of(hint)) and isinstance(path, str | os.PathLike):
-                    yield Claim(name, _path_in(path), use)
+                    yield Claim(name, path_in(path), use)
 
 
 def _typed_parts(hint: object, value: object) -> Iterator[tuple[object, object]]:
@@ -125,7 +125,7 @@ def use_of(hint: object) -> Use | None:
     return Use.READ if any(part is Path or typing.get_origin(part) is os.PathLike for part in parts) else None
 
 
-def _path_in(text: str | os.PathLike[str]) -> Path:
+def path_in(text: str | os.PathLike[str]) -> Path:
     """The path that an argument names, also behind the name of an input (`left=images/`), which may hold `=` itself."""
     whole, given = Path(text), os.fspath(text)
     behind = (Path(given[place + 1 :]) for place, letter in enumerate(given) if letter == "=")

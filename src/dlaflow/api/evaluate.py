@@ -81,7 +81,7 @@ def evaluate_models(
         others = [model for model in models if model != against]
         if not others:
             raise UsageError("a model is compared with itself", expected="another model", received=str(against))
-        return _compared(Against(against, compared_with.decode), others, chosen, reading.batch, shapes, progress)
+        return agreements(Against(against, compared_with.decode), others, chosen, reading.batch, shapes, progress)
     found = accuracies(
         dict.fromkeys([*([against] if against else []), *models]), chosen, reading.batch, shapes, progress
     )
@@ -92,7 +92,7 @@ def evaluate_models(
     return EvaluatedModels({path: found[path] for path in models}, compared, chosen.description, rows)
 
 
-def _compared(
+def agreements(
     against: Against,
     models: Sequence[Path],
     chosen: Selection,
@@ -100,7 +100,10 @@ def _compared(
     shapes: Sequence[FixedShape],
     progress: Progress,
 ) -> EvaluatedModels:
-    """The outputs of each model beside those of the reference."""
+    """The outputs of each model beside those of the reference, on images that need no labels.
+
+    Raises EnvironmentLacksError where nothing can run a model.
+    """
     reference, decode = against.reference, against.decode
     assert reference is not None
     forms = _forms(decode) if decode is not None else _forms(reference, shapes)

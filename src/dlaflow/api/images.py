@@ -77,11 +77,19 @@ class Selection:
         if len(self.images) < 2:
             raise UsageError("too few images", expected="--samples of 2 or more", received=len(self.images))
         half = len(self.images) // 2
-        first, second = (
-            Selection(self.images.only(which), None if self.labels is None else self.labels[which], self.description)
-            for which in (slice(half), slice(half, None))
-        )
-        return first, second
+        return self.head(half), self.rest(half)
+
+    def head(self, count: int | None) -> Selection:
+        """The first `count` images with their labels; all of them for None."""
+        return self._only(slice(count))
+
+    def rest(self, skipped: int) -> Selection:
+        """The images after the first `skipped` ones with their labels."""
+        return self._only(slice(skipped, None))
+
+    def _only(self, which: slice) -> Selection:
+        labels = None if self.labels is None else self.labels[which]
+        return Selection(self.images.only(which), labels, self.description)
 
     @property
     def known_labels(self) -> NDArray[np.int64]:

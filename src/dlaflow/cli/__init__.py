@@ -5,34 +5,45 @@ The table of commands is all that `dlaflow --help` needs: the parser of argument
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 
-from dlaflow.cli.commands import COMMANDS
-from dlaflow.errors import EXIT_DONE
+from dlaflow.cli.commands import COMMANDS, GROUPS
+from dlaflow.errors import EXIT_DONE, EXIT_INTERRUPTED
 from dlaflow.version import __version__
 
 __all__ = ["COMMANDS", "help_text", "main"]
 
+_NARROWEST = 40
 _EPILOGUE = """Examples:
-  dlaflow run examples/walkthrough.toml
-  dlaflow check model.onnx --board agx-orin-64gb --jetpack 5.1.1 --precision int8
-  dlaflow check model.onnx --board orin-nx-16gb --jetpack 6.2 --fail-on fallback --sarif findings.sarif
+  dlaflow run model.onnx --board orin-nx-16gb
+  dlaflow check model.onnx --jetpack 5.1.1 --fail-on fallback
 
-`dlaflow COMMAND --help` tells the options of a command. Each takes `--debug` too: the traceback of whatever ends it.
-Where a file is written, `-` is stdout; the report then goes to stderr (or nowhere with --quiet)."""
+`dlaflow COMMAND --help` tells its options; `--debug` shows the traceback of
+whatever ends it. Where a file is written, `-` is stdout."""
 
 
 def help_text() -> str:
     """The page of `dlaflow --help`."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items()]
+    columns = max(shutil.get_terminal_size().columns, _NARROWEST)
+    name_width = max(map(len, COMMANDS)) + 2
+    lines: list[str] = []
+    for title, names in GROUPS.items():
+        lines.append(f"{title}:")
+        for name in names:
+            lines += textwrap.wrap(
+                COMMANDS[name][1],
+                columns - 1,
+                initial_indent=f"  {name:<{name_width}}",
+                subsequent_indent=" " * (name_width + 2),
+            )
     return "\n".join(
         [
-            f"dlaflow {__version__}: take a vision model to NVIDIA's DLA and prove that it stays there.",
+            f"dlaflow {__version__}: take a vision model to NVIDIA's DLA and keep it there.",
             "",
             "Usage: dlaflow COMMAND [OPTIONS]",
             "",
-            "Commands:",
             *lines,
             "",
             _EPILOGUE,
@@ -42,9 +53,11 @@ def help_text() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code; `dlaflow.errors` lists them. Whatever goes wrong is one line."""
-    from dlaflow.cli.faults import end_with, heeding_signals, take_debug
-    from dlaflow.cli.streams import flush, harmless_output
-
+    try:
+        from dlaflow.cli.faults import end_with, heeding_signals, take_debug
+        from dlaflow.cli.streams import flush, harmless_output
+    except KeyboardInterrupt:  # in the first moments, before anybody heeds it
+        return EXIT_INTERRUPTED
     whole_process = arguments is None
     arguments, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
     with harmless_output(), heeding_signals(whole_process=whole_process):

@@ -40,11 +40,13 @@ def dispatch(argv: list[str]) -> int:
     name = argv[0]
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    from dlaflow.cli.settings import with_settings
+
     try:
         with ExitStack() as during:
             if name in _SHORT:
                 during.enter_context(short_lived())
-            outcome = perform(application(name), argv, fitted=name not in _WHOLE_LINES)
+            outcome = perform(application(name), with_settings(argv), fitted=name not in _WHOLE_LINES)
     except CycloptsError as error:
         raise _explained(error, name) from None
     return outcome if isinstance(outcome, int) else EXIT_DONE

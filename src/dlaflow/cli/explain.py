@@ -28,6 +28,8 @@ def explain(rule: str | None = None, /, *, json: Written | None = None, quiet: Q
 
         dlaflow explain DLA110
 
+        dlaflow explain 110
+
         dlaflow explain no_dla_available
 
         dlaflow explain
@@ -60,7 +62,9 @@ def explain(rule: str | None = None, /, *, json: Written | None = None, quiet: Q
 
 
 def _is(wanted: str, *names: str) -> bool:
-    return wanted.strip().lower() in {name.lower() for name in names}
+    """By name; the number of a rule is enough."""
+    asked = wanted.strip().lower()
+    return asked in {name.lower() for name in names} or f"dla{asked}" == names[0].lower()
 
 
 def _pages(rules: list[type[Rule]], known: list[Failure], codes: list[Reason]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from dlaflow.api.claims import KeptFile, OutFile, Use, Written
 from dlaflow.api.images import ImageOptions
@@ -51,6 +51,29 @@ _AS_TEXT: dict[object, object] = {
 """The type of a field in the library → what the command line takes for it."""
 
 
+_GROUPS = {
+    "Target": "board jetpack tensorrt precision batch shape mode",
+    "Images": "data data_dir samples resize mean std layout",
+    "Engine in detail": "layer_device layer_precision obey input_format output_format workspace dla_sram "
+    "dla_local_dram dla_global_dram timing_cache optimization_level sparsity detailed version_compatible plugin "
+    "strongly_typed scales",
+    "Way to build": "via gpu build_only trtexec timeout verbose",
+}
+"""Panels of the help, in their order after the options of the command itself → the options in them."""
+_GROUP_OF = {
+    name: Group(title, sort_key=number)
+    for number, (title, names) in enumerate(_GROUPS.items(), start=1)
+    for name in names.split()
+}
+
+
+def _shown(record: type, name: str, kind: object) -> object:
+    """The type of an option with the panel that shows it; a default that is nothing is not shown."""
+    said = bool(getattr(record, name, None))
+    shown = Annotated[kind, Parameter(show_default=None if said else False)]
+    return Annotated[shown, Parameter(group=_GROUP_OF[name])] if name in _GROUP_OF else shown
+
+
 def group(record: type[_Record]) -> type[_Record]:
     """Make the fields of a dataclass options of a command; their help stands behind each field, inherited ones too.
 
@@ -58,7 +81,7 @@ def group(record: type[_Record]) -> type[_Record]:
     What a caller in Python may also give as a list or a number is text on a command line.
     """
     hints = get_type_hints(record, include_extras=True)
-    types = {name: _AS_TEXT.get(hint, hint) for name, hint in hints.items()}
+    types = {name: _shown(record, name, _AS_TEXT.get(hint, hint)) for name, hint in hints.items()}
     record.__annotations__ = record.__init__.__annotations__ = types
     marked: type[_Record] = Parameter(name="*")(record)
     return marked

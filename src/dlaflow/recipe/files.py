@@ -6,6 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+BUILD_LINE = "build.sh"
+"""The file with the line that builds an engine on a board."""
+
 
 class _Inside:
     """The path of a file with this name in the folder of its owner."""
@@ -60,6 +63,8 @@ class Files:
     int8 = _Inside("model.int8.onnx")
     fp16 = _Inside("model.fp16.onnx")
     accuracy = _Inside("accuracy.json")
+    build_line = _Inside(BUILD_LINE)
+    engine = _Inside("model.engine")
 
     def results(self, steps: Collection[str], on_boards: Collection[str] = ()) -> list[Path]:
         """The files that the report reads: those of `steps`, and on each board those of `on_boards`."""

@@ -48,6 +48,7 @@ _COUNTS = (
     "remote.duration",
     "remote.repeats",
     "evaluate.batch_size",
+    "calibrate.batch_size",
 )
 """Numbers of 1 or more, where they are given as numbers."""
 _NEEDS = {
@@ -62,7 +63,17 @@ def load_recipe(path: str | Path) -> Recipe:
 
     Raises InputError for a file that cannot be read, is not TOML, has unknown keys, or does not fit together.
     """
-    body, where = read_toml(path, "recipe"), f"recipe {path}"
+    recipe = _recipe(read_toml(path, "recipe"), f"recipe {path}")
+    variants = (replace(each, model=own_network(each.model, path)) for each in recipe.variant)
+    return replace(recipe, variant=tuple(variants))
+
+
+def recipe_of(text: str, where: str) -> Recipe:
+    """The recipe that a TOML text holds; `where` says in errors what it is. Raises InputError."""
+    return _recipe(tomllib.loads(text), where)
+
+
+def _recipe(body: dict[str, object], where: str) -> Recipe:
     check_keys(body, Recipe, "", where)
     check_sections(body, SECTIONS, where)
     variants = body.get("variant")
@@ -70,8 +81,7 @@ def load_recipe(path: str | Path) -> Recipe:
         check_keys(variant, VariantSection, f"[[variant]] number {number} ", where)
     recipe = struct_of(body, Recipe, where)
     check_recipe(recipe)
-    variants = (replace(each, model=own_network(each.model, path)) for each in recipe.variant)
-    return replace(recipe, variant=tuple(variants))
+    return recipe
 
 
 def own_network(model: str | None, path: str | Path) -> str | None:
@@ -137,6 +147,8 @@ def _check_steps(recipe: Recipe) -> None:
         "`train` and `export` among the steps (or `onnx`, a file of your own)",
         received,
     )
+    what = "training takes a data set that is known by name"
+    _expect(trained is None or not recipe.data.source, what, "data.name alone", "data.source")
     for step, (needed, what) in _NEEDS.items():
         _expect(step not in steps or needed in steps, what, f"`{needed}` among the steps", received)
     int8 = "evaluate" in steps and "int8" in recipe.evaluate.precisions
@@ -217,11 +229,11 @@ def recipe_toml(recipe: Recipe) -> str:
 
 
 def _pairs(table: dict[str, object]) -> list[str]:
-    return [f"{key} = {_spelled(value)}" for key, value in table.items() if value is not None]
+    return [f"{key} = {spelled(value)}" for key, value in table.items() if value is not None]
 
 
-def _spelled(value: object) -> str:
-    """A table in a table, such as the shapes of the target, is written inline; names of inputs need their quotes."""
+def spelled(value: object) -> str:
+    """A value as TOML. A table in a table, such as the shapes of the target, stands in one line, its names quoted."""
     if not isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
-    return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)} = {_spelled(own)}' for key, own in value.items())}}}"
+    return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)} = {spelled(own)}' for key, own in value.items())}}}"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dlaflow.api.fix import FixOptions
+from dlaflow.build.engine import Request
+from dlaflow.build.manifest import BuiltFor
 from dlaflow.files import sha256_of
 from dlaflow.placement.answers import known_answers
 from dlaflow.quantize.calibration import sidecar_of
 from dlaflow.recipe import work
-from dlaflow.recipe.boards.plan import board_steps
+from dlaflow.recipe.boards.plan import board_steps, engine_config, is_typed, source_of
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Step
 from dlaflow.recipe.files import Files
@@ -46,7 +48,7 @@ class Planner:
 
         `half` asks for FP16 models also where nothing is evaluated in FP16: a board wants typed models.
         """
-        recipe, wanted, variants = self.recipe, self.recipe.steps, self.recipe.variant
+        wanted, variants = self.recipe.steps, self.recipe.variant
         trained = [variant for variant in variants if variant.model]
         for asked, step_of, chosen in (
             ("train" in wanted, self._train, trained),
@@ -56,8 +58,9 @@ class Planner:
             ("estimate" in wanted, self._estimate, variants),
             ("calibrate" in wanted, self._calibrate, variants),
             ("sensitivity" in wanted, self._sensitivity, variants),
-            (half or ("evaluate" in wanted and "fp16" in recipe.evaluate.precisions), self._fp16, variants),
+            (half or self._wants_half, self._fp16, variants),
             ("evaluate" in wanted, self._evaluate, variants),
+            ("build" in wanted, self._build_line, variants),
         ):
             if asked:
                 yield from map(step_of, chosen)
@@ -120,12 +123,14 @@ class Planner:
 
     def _check(self, variant: VariantSection) -> Step:
         files = self.files[variant.name]
+        # One that another variant changes may be refused: the change may be what it needs.
+        to_build = "build" in self.recipe.steps and all(each.source != variant.name for each in self.recipe.variant)
         return Step(
             f"check/{variant.name}",
-            partial(work.check, self.target, files),
+            partial(work.check, self.target, files, to_build=to_build),
             (files.placement,),
             {"model": files.model},
-            {"target": repr(self.target), "answers": self._answers},
+            {"target": repr(self.target), "answers": self._answers, "to_build": str(to_build)},
             ("onnx",),
         )
 
@@ -180,6 +185,29 @@ class Planner:
             _RUNS,
         )
 
+    @property
+    def _wants_half(self) -> bool:
+        """Whether FP16 models are measured, or the release takes FP16 from the model that it builds."""
+        recipe, target = self.recipe, self.target
+        built = "build" in recipe.steps and target.precision == "fp16" and is_typed(target.release.tensorrt)
+        return built or ("evaluate" in recipe.steps and "fp16" in recipe.evaluate.precisions)
+
+    def _build_line(self, variant: VariantSection) -> Step:
+        files, target = self.files[variant.name], self.target
+        release = target.release
+        source = source_of(files, target, release.tensorrt, calibrated="calibrate" in self.recipe.steps)
+        config = engine_config(source, target, release.tensorrt, gpu=not target.board.dla_cores)
+        built_for = BuiltFor("tensorrt", release.tensorrt, target.board.id, release.name)
+        inputs = {"model": source.model} | ({"cache": source.cache} if source.cache else {})
+        return Step(
+            f"build/{variant.name}",
+            lambda progress: work.build_line(Request(source.model, files.engine, config, built_for), files.build_line),
+            (files.build_line,),
+            inputs,
+            {"target": repr(target)},
+            ("onnx",),
+        )
+
     def report(self, boards: tuple[str, ...] = (), about: Remarks = NO_REMARKS) -> Step:
         """The last step. `boards` are those whose numbers are there; `about` is told in the report."""
         recipe = self.recipe
@@ -187,6 +215,8 @@ class Planner:
         done, on_boards = recipe.steps, board_steps(recipe, self.target)
         inputs = {f"{name}/{path}": path for name, each in files.items() for path in each.results(done, on_boards)}
         inputs |= {f"{name}/model": each.model for name, each in files.items()}
+        if "build" in done:
+            inputs |= {f"{name}/build": each.build_line for name, each in files.items()}
         sources = Sources(recipe, files, done, on_boards, about)
         needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
         needs_data |= {"fix" for variant in recipe.variant if variant.fix in ("tolerance", "data")}
@@ -212,7 +242,7 @@ class Planner:
 
     @property
     def _fingerprint(self) -> str:
-        return self.data.dataset.fingerprint
+        return self.data.fingerprint
 
 
 def _text(section: msgspec.Struct) -> dict[str, str]:

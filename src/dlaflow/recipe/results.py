@@ -52,9 +52,9 @@ def write_report(sources: Sources, data: RunData | None, folder: Path, progress:
         run = RunRecord(
             recipe.name,
             utc_now(),
-            _TITLES.get(data.dataset.name, data.dataset.name) if data else "",
+            _TITLES.get(data.name, data.name) if data else "",
             [*([data.notice] if data and data.notice else []), *remarks.notices],
-            [*_environment(), *remarks.boards],
+            [*_environment(), *remarks.boards, *_build_lines(sources)],
             [_variant(variant, sources) for variant in recipe.variant],
         )
         with together():
@@ -71,6 +71,12 @@ def _variant(section: VariantSection, sources: Sources) -> Variant:
     connections = edges(placement.layers) if placement and recipe.report.graph else []
     note = section.note or (f"{section.source}, {section.rewrite or f'fix {section.fix}'}" if section.source else "")
     return Variant(section.name, note, placement, measurements, connections)
+
+
+def _build_lines(sources: Sources) -> list[str]:
+    """The line that builds the engine of each variant on a board."""
+    written = [(name, files.build_line) for name, files in sources.files.items() if "build" in sources.done]
+    return [f"To build {name} on the board: {path.read_text(encoding='utf-8').strip()}" for name, path in written]
 
 
 def _environment() -> list[str]:

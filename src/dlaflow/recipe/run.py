@@ -14,6 +14,7 @@ from dlaflow.recipe.boards.records import NO_BOARDS, FleetOptions
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.engine import Listener, Step, StepDone, forget, remove_leftovers, run_steps
 from dlaflow.recipe.lock import locked
+from dlaflow.recipe.own import leave_recipe
 from dlaflow.recipe.results import NO_REMARKS, Remarks
 from dlaflow.recipe.schema import Recipe
 from dlaflow.recipe.work import TRAINING_KEY
@@ -29,7 +30,8 @@ class RunOptions:
     """Where to run. `resume` keeps the steps that are done; without it the run starts over.
 
     `announce` is called with what a user must not miss, `listener` with each step that ends; `wait` is how many seconds
-    to wait for another run to leave the folder; `fleet` are the boards that do the steps of [remote].
+    to wait for another run to leave the folder; `fleet` are the boards that do the steps of [remote]; `recipe` is the
+    text of a recipe that was made for this run and stays in its folder.
     """
 
     folder: Path
@@ -38,13 +40,15 @@ class RunOptions:
     listener: Listener | None = None
     wait: float = 0.0
     fleet: FleetOptions | None = None
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
     """A finished run. `record` and `report` are None when the recipe has no report step.
 
-    `failed` are the errors of boards, whose numbers the report lacks; `sent` the bytes that went to each board.
+    `failed` are the errors of boards, whose numbers the report lacks; `sent` the bytes that went to each board,
+    `recipe` the file that was made for it.
     """
 
     folder: Path
@@ -53,6 +57,7 @@ class RunOutcome:
     report: Path | None
     failed: dict[str, DlaflowError] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
+    recipe: Path | None = None
 
 
 def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent) -> RunOutcome:
@@ -66,10 +71,13 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
     target = recipe.target.target()
     refuse_foreign_folder(options.folder)
     with locked(options.folder, options.wait), _fleet(options, progress) as fleet:
+        recipe_file = leave_recipe(options.recipe, options.folder) if options.recipe is not None else None
         if not options.resume and (dropped := start_over(options.folder)):
             options.announce(f"Starting over in {options.folder}; --resume would have kept {dropped} finished steps.")
         remove_leftovers(options.folder)
-        planner = Planner(recipe, target, options.folder, RunData(recipe.data, progress, options.announce))
+        planner = Planner(
+            recipe, target, options.folder, RunData(recipe.data, progress, options.announce, target.shapes)
+        )
 
         def do(steps: Iterable[Step]) -> list[StepDone]:
             return run_steps(steps, options.folder, resume=options.resume, progress=progress, listener=options.listener)
@@ -83,11 +91,11 @@ def run_recipe(recipe: Recipe, options: RunOptions, progress: Progress = silent)
             on_boards = fleet.work(planner, options.folder, resume=options.resume, listener=options.listener)
             done += on_boards.done
         if "report" not in recipe.steps:
-            return RunOutcome(options.folder, done, None, None, on_boards.failed, on_boards.sent)
+            return RunOutcome(options.folder, done, None, None, on_boards.failed, on_boards.sent, recipe_file)
         done += do([planner.report(on_boards.whole, remarks)])
         record = read_run(options.folder / "run.json")
         report = options.folder / recipe.report.file
-        return RunOutcome(options.folder, done, record, report, on_boards.failed, on_boards.sent)
+        return RunOutcome(options.folder, done, record, report, on_boards.failed, on_boards.sent, recipe_file)
 
 
 def _fleet(options: RunOptions, progress: Progress) -> AbstractContextManager[Fleet | None]:

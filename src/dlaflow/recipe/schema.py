@@ -9,11 +9,13 @@ import msgspec
 
 from dlaflow.targets.options import TargetOptions
 
-StepName = Literal["train", "export", "check", "estimate", "calibrate", "sensitivity", "evaluate", "report"]
+StepName = Literal["train", "export", "check", "estimate", "calibrate", "sensitivity", "evaluate", "build", "report"]
 RemoteStep = Literal["build", "profile", "evaluate", "bench"]
+DataName = Literal["auto", "cifar10", "digits"]
 Precision = Literal["fp32", "fp16", "int8"]
 
-# What a recipe does unless it says otherwise: `sensitivity` runs the network once a layer, so it is asked for by name.
+# What a recipe does unless it says otherwise. Asked for by name: `sensitivity`, which runs the network once a layer,
+# and `build`, which writes the line that builds the engine on a board and stops at a model that the release refuses.
 STEPS: tuple[StepName, ...] = ("train", "export", "check", "estimate", "calibrate", "evaluate", "report")
 
 
@@ -31,10 +33,20 @@ class TargetSection(TargetOptions):
 
 
 class DataSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[data]: the images. `auto` takes CIFAR-10 where it can be had, else the built-in digits, and says so."""
+    """[data]: the images. `auto` takes CIFAR-10 where it can be had, else the built-in digits, and says so.
 
-    name: Literal["auto", "cifar10", "digits"] = "auto"
+    `source` are images of your own, in place of `name`: what `--data` of the commands takes, one for each input. One
+    half of them calibrates, the other is for the evaluation. `resize`, `mean`, `std` and `layout` are those of
+    `dlaflow calibrate`.
+    """
+
+    name: DataName = "auto"
     dir: str | None = None
+    source: tuple[str, ...] = ()
+    resize: str | int | None = None
+    mean: str | tuple[float, ...] | None = None
+    std: str | tuple[float, ...] | None = None
+    layout: str | None = None
 
 
 class VariantSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,10 +102,11 @@ class EstimateSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CalibrateSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[calibrate]: INT8 scales from `samples` training images."""
+    """[calibrate]: INT8 scales from `samples` training images, `batch_size` of them at once."""
 
     samples: int = 512
     method: str = "entropy"
+    batch_size: int = 64
 
 
 class SensitivitySection(msgspec.Struct, frozen=True, kw_only=True):

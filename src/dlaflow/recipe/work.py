@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dlaflow.errors import DlaflowError
+from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import write_atomic
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.progress import Progress
@@ -22,6 +22,8 @@ from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
     from dlaflow.api.fix import FixOptions
+    from dlaflow.api.images import Selection
+    from dlaflow.build.engine import Request
     from dlaflow.targets.target import Target
     from dlaflow.zoo.plan import TrainConfig
 
@@ -112,7 +114,10 @@ def fix(
 
     inputs = None
     if data is not None:
-        inputs = inputs_of(data.training(images).images, data.test(None), batch_of(source, target))
+        test = data.test(source, None)
+        inputs = inputs_of(
+            data.training(source, images).images, test if test.labels is not None else None, batch_of(source, target)
+        )
     report = fix_model(source, files.model, target, options, inputs, progress)
     write_atomic(files.fix, fix_json(report))
     applied = ", ".join(f"{each.rewrite} x{len(each.sites)}" for each in report.applied) or "no rewrite helps"
@@ -120,8 +125,8 @@ def fix(
     return f"{applied}: {now} (before {report.before.loadables} and {report.before.switches})"
 
 
-def check(target: Target, files: Files, progress: Progress) -> str:
-    """Predict the placement."""
+def check(target: Target, files: Files, progress: Progress, *, to_build: bool = False) -> str:
+    """Predict the placement. Raises InputError for a model `to_build` that the release refuses or misreads."""
     from dlaflow.api.check import predict
     from dlaflow.rules.reading import no_engine
 
@@ -130,7 +135,10 @@ def check(target: Target, files: Files, progress: Progress) -> str:
     write_atomic(files.placement, placement_json(placement))
     summary = placement.summary
     share = percent(summary.dla_mac_share)
-    unread = "".join(f"; {finding.message}" for finding in no_engine(placement.findings))
+    refused = no_engine(placement.findings)
+    if to_build and refused:
+        raise InputError(f"no engine comes out of {files.model}: {refused[0].message}", then=refused[0].fix)
+    unread = "".join(f"; {finding.message}" for finding in refused)
     placed = f"{count(summary.loadables, 'loadable')}, {count(summary.switches, 'switch')}"
     return f"{placed}, {share} of the MACs on the DLA{unread}"
 
@@ -164,7 +172,8 @@ def calibrate(section: CalibrateSection, target: Target, data: RunData, files: F
         tensorrt=target.release.tensorrt,
         shape=[str(shape) for shape in target.shapes],
     )
-    calibration = calibrate_on(files.model, data.training(section.samples), _BATCH, options, progress).calibration
+    chosen = data.training(files.model, section.samples)
+    calibration = calibrate_on(files.model, chosen, section.batch_size, options, progress).calibration
     for warning in calibration.warnings:
         data.announce(f"{files.folder.name}: {warning}")
     return f"{count(len(calibration.tensors), 'scale')} from {count(calibration.images, 'image')}"
@@ -182,7 +191,7 @@ def sensitivity(
     from dlaflow.quantize.calibration import read_calibration, sidecar_of
     from dlaflow.quantize.sensitivity import Sample, rank
 
-    chosen = data.training(section.images, skip)
+    chosen = data.training(files.model, section.images, skip)
     sample = Sample(chosen.images, chosen.labels, _BATCH, shapes)
     found = rank(files.model, read_calibration(sidecar_of(files.cache)), sample, section.max_drop, progress)
     rows = [
@@ -217,15 +226,67 @@ def evaluate(
     out: Path,
     progress: Progress,
 ) -> str:
-    """Measure each precision on the test images, and how far it agrees with fp32 where that is among them."""
+    """Measure each precision on the test images, and how far it agrees with fp32 where that is among them.
+
+    Without labels only the outputs can be compared, with those of the first precision.
+    """
     from dlaflow.api.evaluate import accuracies
 
-    found = accuracies(models.values(), data.test(section.limit), section.batch_size, shapes, progress)
+    first = next(iter(models.values()))
+    chosen = data.test(first, section.limit)
+    if chosen.labels is None:
+        return _compare(section, shapes, (chosen, data.name), models, out, progress)
+    found = accuracies(models.values(), chosen, section.batch_size, shapes, progress)
     reference = found[models["fp32"]] if "fp32" in models else None
     rows, summary = [], []
     for precision, model in models.items():
         against = reference if precision != "fp32" else None
-        rows += found[model].measurements(precision, against, detail=data.dataset.name)
+        rows += found[model].measurements(precision, against, detail=data.name)
         summary.append(f"{precision} {percent(found[model].top1)}")
     write_atomic(out, measurements_json(rows))
     return ", ".join(summary)
+
+
+def _compare(
+    section: EvaluateSection,
+    shapes: tuple[FixedShape, ...],
+    images: tuple[Selection, str],
+    models: Mapping[str, Path],
+    out: Path,
+    progress: Progress,
+) -> str:
+    """The outputs of each precision beside those of the first; `images` with what they are called."""
+    from dlaflow.api.evaluate import Against, agreements
+
+    (first, reference), *others = models.items()
+    rows, summary = [], []
+    if others:
+        paths = [path for _, path in others]
+        found = agreements(Against(reference), paths, images[0], section.batch_size, shapes, progress).agreements
+        for precision, path in others:
+            outputs = found[path].outputs
+            for output in outputs:
+                rows += output.measurements(precision, f"against {first}; {images[1]}")
+            cosine = min(output.cosine.value for output in outputs)
+            same = [f"{output.what} {percent(output.same.value)}" for output in outputs if output.same is not None]
+            summary.append(f"{precision} against {first}: cosine {cosine:.4f}" + "".join(f", {each}" for each in same))
+    write_atomic(out, measurements_json(rows))
+    return "; ".join(["no labels", *summary])
+
+
+def build_line(request: Request, out: Path) -> str:
+    """Write the line that builds the engine on a board with trtexec; what speaks against it is told.
+
+    Raises InputError for a model that the release refuses, UsageError for what the release cannot do.
+    """
+    from dlaflow.api.build import measuring_of, printed_command
+    from dlaflow.build.engine import How
+    from dlaflow.build.precheck import precheck
+    from dlaflow.build.trtexec import TrtexecOptions
+
+    cautions = precheck(request.model, request.config, request.built_for, "trtexec", printed=True)
+    only = request.config.standalone
+    measuring = measuring_of(request.engine, request.built_for.tensorrt, build_only=only, verbose=False)
+    line = printed_command(request, How("trtexec", TrtexecOptions(measuring=measuring)))
+    write_atomic(out, f"{line}\n")
+    return "; ".join([str(out), *(f"caution: {each.message}" for each in cautions)])

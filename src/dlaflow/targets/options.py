@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dlaflow.errors import UsageError
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
+from dlaflow.targets.release import refuse_invented
 from dlaflow.targets.target import Target, resolve_target
+from dlaflow.targets.version import agree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +18,8 @@ class TargetOptions:
     board: str = "agx-orin-64gb"
     """The board, such as agx-orin-64gb, orin-nx-16gb or xavier-nx-8gb (`dlaflow boards` lists them)."""
     jetpack: str | None = None
-    """The JetPack (5.1.1) or DRIVE OS (drive-6.0.9.0) release. Default: the newest of the board with a usable DLA."""
+    """The release: JetPack (5.1.1), L4T (r35.3.1), DRIVE OS (drive-6.0.9.0) or latest, which is the default: the newest
+    of the board with a usable DLA that takes models as they are (TensorRT 11.4 must be named)."""
     tensorrt: str | None = None
     """The TensorRT version itself, such as 8.5.2, in place of --jetpack."""
     precision: str = "int8"
@@ -31,8 +35,10 @@ class TargetOptions:
     def target(self) -> Target:
         """The target that these options name.
 
-        Raises UsageError for unknown names and for shapes that cannot be read.
+        Raises UsageError for unknown names, a release that contradicts the TensorRT, and shapes that cannot be read.
         """
+        if self.tensorrt:
+            refuse_invented(self.tensorrt)
         found = resolve_target(
             self.board,
             self.jetpack,
@@ -41,4 +47,14 @@ class TargetOptions:
             mode=self.mode,
             tensorrt=self.tensorrt,
         )
+        if self.tensorrt and self.jetpack:
+            named = replace(self, tensorrt=None).target().release
+            if not agree(named.tensorrt, self.tensorrt):
+                raise UsageError(
+                    "--jetpack and --tensorrt contradict each other",
+                    expected=f"TensorRT {named.tensorrt}, which {named.family} {named.name} brings",
+                    received=self.tensorrt,
+                    then="Leave one of them out.",
+                )
+            found = replace(found, release=named)
         return replace(found, shapes=fixed_shapes(self.shape or ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dlaflow.targets.board import Board, Figure, boards
 from dlaflow.targets.features import features, trtexec_options, trtexec_source
 from dlaflow.targets.release import Release, releases
+from dlaflow.targets.target import left_out, resolve_target
 
 
 def boards_text() -> str:
@@ -15,6 +16,30 @@ def boards_text() -> str:
     lines += [
         f"{release.name:<16} {release.tensorrt:<10} {release.usable:<10} {_families(release)}" for release in releases()
     ]
+    return "\n".join(lines)
+
+
+def board_text(board: Board) -> str:
+    """One board in 80 columns: its figures, its releases, and which is taken where none is named."""
+    figures = (
+        ("DLA clock", board.dla.clock_mhz_max, "MHz"),
+        ("DLA INT8, dense, a core", board.dla.int8_tops_dense_each, "TOPS"),
+        ("DLA FP16, a core", board.dla.fp16_tflops_each, "TFLOPS"),
+        ("GPU clock", board.gpu.clock_mhz, "MHz"),
+        ("DRAM", board.memory.dram_gb_s, "GB/s"),
+    )
+    lines = [f"{board.id}: {board.name}, {board.soc}"]
+    lines += [f"{'also':<24} {', '.join(board.aliases)}"] if board.aliases else []
+    lines += [f"{'DLA':<24} {_cores(board)}"]
+    lines += [f"{name:<24} {_figure(figure, unit)}" for name, figure, unit in figures]
+    own = [release for release in releases() if board.id in release.boards]
+    lines += ["", f"{'release':<16} {'L4T':<26} {'TensorRT':<10} DLA"]
+    lines += [f"{one.name:<16} {one.l4t:<26} {one.tensorrt:<10} {one.usable}" for one in own]
+    if own:
+        taken = resolve_target(board.id).release
+        lines += ["", f"Taken where none is named: {taken.name}."]
+        newer = [one for one in left_out(board, taken) if one.usable == "yes"]
+        lines += [f"{one.name} is newer and must be named: {one.note or 'see docs/boards.md'}." for one in newer]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -13,6 +14,9 @@ from dlaflow.targets.features import find_feature
 from dlaflow.targets.version import Version
 
 Usable = Literal["yes", "no", "uncertain"]
+_L4T = re.compile(r"\d{1,3}\.\d{1,3}(\.\d{1,3})?")
+_FIRST_L4T = "20"
+"""JetPack's own numbers lie below, those of L4T above."""
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -47,23 +51,80 @@ class Release(msgspec.Struct, frozen=True):
         return msgspec.convert(found.value, int)
 
 
+class _File(msgspec.Struct):
+    release: tuple[Release, ...]
+    tensorrt_series: tuple[str, ...]
+
+
 @cache
+def _file() -> _File:
+    return msgspec.toml.decode(resources.files(__package__).joinpath("releases.toml").read_bytes(), type=_File)
+
+
+def tensorrt_series() -> tuple[str, ...]:
+    """The major and minor numbers of every TensorRT that was published, oldest first."""
+    return _file().tensorrt_series
+
+
 def releases() -> tuple[Release, ...]:
     """All releases, oldest first within a family."""
-    text = resources.files(__package__).joinpath("releases.toml").read_bytes()
-    return msgspec.toml.decode(text, type=dict[str, tuple[Release, ...]])["release"]
+    return _file().release
 
 
 def find_release(name: str) -> Release:
-    """The release of a JetPack number (`5.1.1`) or DRIVE OS number (`drive-6.0.9.0`).
+    """The release of a JetPack number (`5.1.1`), DRIVE OS number (`drive-6.0.9.0`) or L4T (`r35.2.1`, `35.2.1`).
 
-    Raises UsageError that names the nearest release.
+    Of several JetPacks with one L4T the newest. Raises UsageError that names the nearest release.
     """
     wanted = name.strip().lower().removeprefix("jetpack").strip(" -")
     for release in releases():
         if release.name == wanted:
             return release
+    tag = wanted.removeprefix("l4t").strip(" -").removeprefix("r")
+    if found := [release for release in releases() if _has_l4t(release.l4t, tag)]:
+        return found[-1]
+    if _L4T.fullmatch(tag) and Version.parse(tag).since(_FIRST_L4T):
+        raise unknown_name("L4T release", name, {part for one in releases() for part in _parts(one.l4t)})
     raise unknown_name("JetPack or DRIVE OS release", name, [release.name for release in releases()])
+
+
+def _parts(l4t: str) -> list[str]:
+    return [part for part in re.split(r"[ /,]+", l4t) if part]
+
+
+def _has_l4t(text: str, wanted: str) -> bool:
+    """Whether a release's `l4t` takes in a number: `32.7.x` has 32.7.2, `35.4.1-35.6.4` all between."""
+    if not _L4T.fullmatch(wanted):
+        return False
+    number = Version.parse(wanted)
+    for part in _parts(text):
+        first, _, last = part.partition("-")
+        if part.endswith(".x"):
+            if f"{wanted}.".startswith(part.removesuffix("x")):
+                return True
+        elif Version.parse(first) <= number <= Version.parse(last or first):
+            return True
+    return False
+
+
+def refuse_invented(tensorrt: str) -> None:
+    """Raise UsageError, with the nearest, for a version whose major and minor number no TensorRT ever had.
+
+    TensorRT is installed apart from JetPack too, so a patch may be any, and the newest series may have gone on.
+    """
+    series, known = Version.parse(tensorrt).parts[:2], [Version.parse(text).parts for text in tensorrt_series()]
+    newest = max(known)
+    if series in known or (series > newest and series[0] == newest[0]):
+        return
+    major, minor = (*series, 0)[:2]
+    near = min(known, key=lambda each: (abs(each[0] - major), abs(each[1] - minor)))
+    own = [release.tensorrt for release in releases() if release.version.parts[:2] == near]
+    raise UsageError(
+        "no TensorRT has this number",
+        expected=f"major and minor at least, such as {own[-1] if own else '.'.join(map(str, near))}",
+        received=tensorrt,
+        then="`dlaflow boards BOARD` tells what each release brings.",
+    )
 
 
 def release_of_tensorrt(version: str, board: str) -> Release:

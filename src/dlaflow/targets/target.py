@@ -14,6 +14,8 @@ from dlaflow.types import TargetInfo
 
 PRECISIONS = ("fp16", "int8")
 MODES = ("hybrid", "standalone")
+LATEST = "latest"
+"""As a release: the default, the newest of the board with a usable DLA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def resolve_target(
         refuse_batch(batch)
     if tensorrt:
         release = release_of_tensorrt(tensorrt, found.id)
-    elif jetpack:
+    elif jetpack and jetpack.strip().lower() != LATEST:
         release = _fitting(find_release(jetpack), found)
     else:
         release = _newest(found)
@@ -112,5 +114,15 @@ def _newest(board: Board) -> Release:
     usable = [release for release in own if release.usable == "yes" and not has("typed_only", release.version)]
     if not own:
         raise UsageError(f"no release is known for {board.id}", then="Name one with --tensorrt.")
-    candidates = usable or own
-    return max(reversed(candidates), key=lambda release: release.version)
+    return max(usable or own, key=_age)
+
+
+def left_out(board: Board, taken: Release) -> list[Release]:
+    """The newer releases of a board that are not its default: they have no DLA, or must be asked for by name."""
+    return [one for one in releases() if board.id in one.boards and _age(one) > _age(taken)]
+
+
+def _age(release: Release) -> tuple[Version, Version]:
+    """Orders releases: by TensorRT without its build number, which not every source tells, then by name."""
+    name = release.name.removeprefix("drive-")
+    return release.version.release, Version.parse(name if name[0].isdigit() else "0")

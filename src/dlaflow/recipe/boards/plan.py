@@ -19,6 +19,8 @@ from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor
 from dlaflow.build.model import takes_types_from_model
 from dlaflow.errors import InputError
+from dlaflow.graph.load import load_model
+from dlaflow.quantize.model import has_qdq
 from dlaflow.recipe.boards import work as board_work
 from dlaflow.recipe.boards.work import BoardAtWork, files_of_build
 from dlaflow.recipe.data import RunData
@@ -32,10 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineSource:
-    """What an engine is built from: the model's file, and the calibration cache where the release reads one."""
+    """What an engine is built from: the model's file, and the calibration cache where the release reads one.
+
+    `scaled` tells that the file holds its scales as Q/DQ nodes.
+    """
 
     model: Path
     cache: Path | None = None
+    scaled: bool = False
 
 
 def is_typed(tensorrt: str) -> bool:
@@ -49,13 +55,15 @@ def source_of(files: Files, target: Target, tensorrt: str, *, calibrated: bool) 
     Raises InputError when it is an INT8 model that the recipe does not make.
     """
     int8 = target.precision == "int8"
+    if int8 and not calibrated and has_qdq(load_model(files.model, digest=False).proto):
+        return EngineSource(files.model, scaled=True)
     if not is_typed(tensorrt):
         return EngineSource(files.model, files.cache if int8 and calibrated else None)
     if int8 and not calibrated:
         raise InputError(
             f"TensorRT {tensorrt} takes INT8 from the model", expected="`calibrate` among the steps", received="none"
         )
-    return EngineSource(files.int8 if int8 else files.fp16)
+    return EngineSource(files.int8, scaled=True) if int8 else EngineSource(files.fp16)
 
 
 def engine_config(source: EngineSource, target: Target, tensorrt: str, *, gpu: bool = False) -> BuildConfig:
@@ -64,7 +72,7 @@ def engine_config(source: EngineSource, target: Target, tensorrt: str, *, gpu: b
     Raises UsageError for a target without a DLA.
     """
     int8, typed = target.precision == "int8", is_typed(tensorrt)
-    scales: Literal["auto", "qdq"] = "qdq" if int8 and typed else "auto"
+    scales: Literal["auto", "qdq"] = "qdq" if int8 and source.scaled else "auto"
     options = EngineOptions(gpu_only=gpu, cache=source.cache, scales=scales, fp16_too=int8 and not typed)
     return configure(source.model, replace(target, mode="hybrid") if gpu else target, options)
 
@@ -148,7 +156,7 @@ class BoardPlanner:
             partial(board_work.evaluate, self._board, left, (model, self._target), self._data),
             (left.accuracy,),
             {"engine": left.dla, "model": model},
-            self._about(images=self._recipe.remote.images, data=self._data.dataset.fingerprint),
+            self._about(images=self._recipe.remote.images, data=self._data.fingerprint),
         )
 
     def _bench(self, variant: str) -> Step:

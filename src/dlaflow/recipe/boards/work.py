@@ -90,11 +90,11 @@ def evaluate(
 ) -> str:
     """Let the engine itself answer for test images. `source` is the model that it was built from, and its target."""
     model, target = source
-    chosen = data.test(board.options.images)
+    chosen = data.test(model, board.options.images)
     shape = _fed(model, target)
     how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=board.control)
     accuracy = evaluate_on_board(board.board, files.dla, chosen.images, chosen.known_labels, how)
-    rows = accuracy.measurements(f"{target.precision} on {board.name}", detail=data.dataset.name)
+    rows = accuracy.measurements(f"{target.precision} on {board.name}", detail=data.name)
     # Each batch starts trtexec anew, so the throughput says nothing.
     write_atomic(files.accuracy, measurements_json([row for row in rows if row.quantity == "top1"]))
     return f"{target.precision} {percent(accuracy.top1)} of {count(accuracy.total, 'image')}"
