@@ -193,7 +193,7 @@ with machine.open(loadable_of([tensor], [tensor], 1)) as session:
 def test_a_task_that_failed_is_told_in_words(stand_in):
     with stand_in.open(loadable_of([IN], [OUT])) as session:
         stand_in.dla.standin_set_error(0x40000006)
-        with pytest.raises(CudlaError, match="GetLastError answered 0x40000006 DlaErrEngineTimeout: .* took too long"):
+        with pytest.raises(CudlaError, match=r"GetLastError answered 0x40000006 DlaErrEngineTimeout: .* took too long"):
             session.run([bytes(IN.size)])
 
 
@@ -241,7 +241,7 @@ def test_without_the_library(monkeypatch):
     monkeypatch.setattr(cudla, "_FOLDERS", ())
     with pytest.raises(CudlaError, match=r"cannot be loaded .* Run on a Jetson"):
         Session(b"")
-    with pytest.raises(CudlaError, match="lib-of-nobody.so cannot be loaded"):
+    with pytest.raises(CudlaError, match=r"lib-of-nobody\.so cannot be loaded"):
         cudla.open_library("lib-of-nobody.so", folders=("/nowhere",))
 
 

@@ -1,4 +1,4 @@
-"""Packing against loops that count bytes one by one, the descriptors that were printed by a real board, and rounding."""
+"""Packing against loops that count bytes one by one, the descriptors that a real board printed, and rounding."""
 
 from __future__ import annotations
 
@@ -112,8 +112,11 @@ def test_what_contradicts_the_documents_is_not_packed(change):
 
 @pytest.mark.parametrize(
     ("rounding", "expected"),
-    [("half-away", [1, 2, 3, -1, -3, 127, -128]), ("half-even", [0, 2, 2, 0, -2, 127, -128])]
-    + [("truncate", [0, 1, 2, 0, -2, 127, -128])],
+    [
+        ("half-away", [1, 2, 3, -1, -3, 127, -128]),
+        ("half-even", [0, 2, 2, 0, -2, 127, -128]),
+        ("truncate", [0, 1, 2, 0, -2, 127, -128]),
+    ],
 )
 def test_rounding(rounding, expected):
     layout = layout_of(described("linear", (1, 1, 1, 7), 4)[0])

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Find the layers that INT8 hurts, and which to keep in FP16.",
     ),
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
+    "loadable": ("dlaflow.cli.loadable:loadable", "Look at, run, time and evaluate a DLA loadable through cuDLA."),
     "run": ("dlaflow.cli.run:run", "Run a recipe: train, export, check, calibrate, evaluate, report."),
     "sweep": ("dlaflow.cli.sweep:sweep", "Run many recipes on a Ray cluster: accuracy against estimated latency."),
     "remote": ("dlaflow.cli.remote:remote", "Do it on a board over SSH: build, profile, bench, evaluate, probe."),

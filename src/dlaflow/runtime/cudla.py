@@ -193,7 +193,7 @@ def _opened(path: str) -> ctypes.CDLL | str:
         return str(error)
 
 
-_NO_LIBRARY = "Run on a Jetson with a DLA and CUDA (JetPack 6: package libcudla-12-6), or through `dlaflow remote`"
+_NO_LIBRARY = "Run on a Jetson with a DLA and CUDA (JetPack 6: package libcudla-12-6)"
 _RUNTIMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
 _FOLDERS = ("/usr/local/cuda*/lib64", "/usr/local/cuda*/targets/*/lib", "/usr/lib/aarch64-linux-gnu")
 

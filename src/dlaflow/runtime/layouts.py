@@ -158,7 +158,7 @@ def to_elements(values: Array, layout: Layout, scale: float | None, rounding: Ro
         return np.clip(values.astype(np.float64), -limit, limit).astype(layout.dtype)
     if layout.tensor.type != _INT8:
         raise InputError(f"{name} holds {layout.dtype}", expected=f"values of {layout.dtype}", received=values.dtype)
-    steps = values.astype(np.float64) / _scale(name, scale)
+    steps = values.astype(np.float64) / require_scale(layout, scale)
     if rounding == "half-away":
         whole = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
     else:
@@ -168,15 +168,16 @@ def to_elements(values: Array, layout: Layout, scale: float | None, rounding: Ro
 
 def from_elements(elements: Array, layout: Layout, scale: float | None) -> NDArray[np.float32]:
     """What elements stand for, float32. Raises InputError for INT8 without a scale."""
-    if layout.tensor.type == _INT8:
-        return (elements.astype(np.float64) * _scale(layout.tensor.name, scale)).astype(np.float32)
-    return elements.astype(np.float32)
+    return (elements.astype(np.float64) * require_scale(layout, scale)).astype(np.float32)
 
 
-def _scale(name: str, scale: float | None) -> float:
+def require_scale(layout: Layout, scale: float | None) -> float:
+    """The scale of a tensor, 1 for one that is not INT8. Raises InputError for INT8 without one."""
+    if layout.tensor.type != _INT8:
+        return 1.0
     if scale is None:
         raise InputError(
-            f"{name} is INT8 and has no scale",
+            f"{layout.tensor.name} is INT8 and has no scale",
             then="Give the calibration cache that it was built with (--cache), or --scale NAME=NUMBER.",
         )
     return scale
