@@ -19,13 +19,11 @@ from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.accuracy import evaluate as run_evaluation
 from dlaflow.quantize.cache import read_cache
 from dlaflow.quantize.feed import Feed
-from dlaflow.reading import ARRAY_BYTES, Limit, open_regular, read_bytes
+from dlaflow.reading import ARRAY_BYTES, LOADABLE_BYTES, open_regular, read_bytes
 from dlaflow.runtime.cudla import CudlaError, Session
 from dlaflow.runtime.layouts import Rounding
 from dlaflow.runtime.loadable import LoadableRunner, Quantising, explained, plain, scales_of
 from dlaflow.types import Measurement
-
-LOADABLE_BYTES = Limit("DLAFLOW_MAX_LOADABLE_BYTES", 2 << 30, "bytes", "a DLA loadable")
 
 
 @dataclass(frozen=True, kw_only=True)
