@@ -57,6 +57,7 @@ ARRAY_BYTES = Limit("DLAFLOW_MAX_ARRAY_BYTES", 1 << 30, "bytes", "an array of a 
 WEIGHT_BYTES = Limit("DLAFLOW_MAX_WEIGHT_BYTES", 1 << 30, "bytes", "a .safetensors file")
 PIXELS = Limit("DLAFLOW_MAX_PIXELS", 1 << 26, "pixels", "one image, as it is and resized")
 MODEL_BYTES = Limit("DLAFLOW_MAX_MODEL_BYTES", 256 << 20, "bytes", "an ONNX file without its large tensors")
+LOADABLE_BYTES = Limit("DLAFLOW_MAX_LOADABLE_BYTES", 1 << 31, "bytes", "a DLA loadable")
 ONNX_BYTES = Limit("DLAFLOW_MAX_ONNX_BYTES", 1 << 31, "bytes", "an ONNX file: protobuf cannot hold more")
 NODES = Limit("DLAFLOW_MAX_NODES", 200_000, "nodes", "a model with its local functions inlined")
 CONNECTIONS = Limit("DLAFLOW_MAX_CONNECTIONS", 4_096, "inputs or outputs", "one node of a model")
@@ -71,6 +72,7 @@ LIMITS = (
     ARRAY_BYTES,
     WEIGHT_BYTES,
     PIXELS,
+    LOADABLE_BYTES,
     ONNX_BYTES,
     MODEL_BYTES,
     NODES,

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Find the layers that INT8 hurts, and which to keep in FP16.",
     ),
     "evaluate": ("dlaflow.cli.evaluate:evaluate", "Measure the accuracy of a model, with its interval."),
+    "loadable": ("dlaflow.cli.loadable:loadable", "Look at, run, time and evaluate a DLA loadable through cuDLA."),
     "run": ("dlaflow.cli.run:run", "Do it all for one ONNX file, or run a recipe."),
     "sweep": ("dlaflow.cli.sweep:sweep", "Run many recipes on Ray: accuracy against latency."),
     "survey": ("dlaflow.cli.survey:survey", "Survey many models on many targets, before and after fix."),
@@ -39,7 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Look": ("check", "estimate", "explain", "boards", "doctor", "config", "parse", "score", "compare", "completion"),
     "Change": ("fix", "train", "export"),
     "Quantise": ("calibrate", "qat", "cache", "sensitivity", "evaluate"),
-    "Build and run": ("run", "build", "deploy", "profile"),
+    "Build and run": ("run", "build", "deploy", "loadable", "profile"),
     "On boards": ("remote",),
     "Many at once": ("schedule", "survey", "sweep"),
 }

@@ -1,0 +1,186 @@
+"""`dlaflow loadable`: look at, run, time and evaluate a DLA loadable through cuDLA, on the board itself."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from cyclopts import App
+from rich.table import Table
+from rich.text import Text
+
+from dlaflow.api import loadable as use
+from dlaflow.api.claims import Written
+from dlaflow.cli import terminal
+from dlaflow.cli.options import InputTexts, Source, group
+from dlaflow.errors import UsageError
+from dlaflow.files import record_json, together, write_atomic
+from dlaflow.report.json import measurements_json
+from dlaflow.visible import visible
+
+_HELP = """Look at, run, time and evaluate a DLA loadable (a standalone build), through cuDLA's hybrid mode.
+
+It needs a Jetson with a DLA, libcudla.so.1 and the CUDA runtime; no TensorRT and no package.
+
+For example:
+
+    dlaflow loadable inspect model.loadable
+
+    dlaflow loadable run model.loadable --input x.npy --cache calib.cache --out outputs.npz
+
+    dlaflow loadable bench model.loadable --core 1 --runs 200
+"""
+loadable = App(name="loadable", help=_HELP)
+
+
+@group
+@dataclass(frozen=True, kw_only=True)
+class Where(use.LoadableOptions):
+    """Where it runs, and how floats become INT8."""
+
+
+@loadable.command
+def inspect(
+    file: Path, /, *, how: Where | None = None, json: Written | None = None, quiet: terminal.Quiet = False
+) -> None:
+    """Load a loadable and tell its inputs and outputs: name, layout, type, size, strides. The file is not parsed.
+
+    Parameters
+    ----------
+    file
+        The loadable.
+    json
+        Also write them to this file (schema dlaflow.loadable/1).
+    """
+    with use.opened(file, how or Where()) as (session, runner):
+        version, sides = session.version, (("input", runner.input_layouts), ("output", runner.output_layouts))
+    if json is not None:
+        rows = [
+            {"side": side, "layout": layout.name, **layout.tensor._asdict()}
+            for side, layouts in sides
+            for layout in layouts.values()
+        ]
+        write_atomic(json, record_json("dlaflow.loadable/1", {"cudla": version, "tensors": rows}))
+    if quiet:
+        return
+    table = Table("", "tensor", "n, c, h, w", "type", "layout", "bytes", "strides", title=f"cuDLA {version}")
+    for side, layouts in sides:
+        for name, layout in layouts.items():
+            strides = ", ".join(map(str, layout.tensor.strides[:3]))
+            dims = ", ".join(map(str, layout.tensor.dims))
+            cells = (side, name, dims, layout.dtype.name, layout.name, f"{layout.tensor.size:,}", strides)
+            table.add_row(*(Text(visible(cell)) for cell in cells))
+    terminal.console().print(table)
+
+
+@loadable.command
+def run(
+    file: Path,
+    /,
+    *,
+    input: InputTexts,
+    out: Written | None = None,
+    how: Where | None = None,
+    quiet: terminal.Quiet = False,
+) -> None:
+    """Run a loadable on arrays: packed into its layout, INT8 by the cache's scale, and back.
+
+    Parameters
+    ----------
+    file
+        The loadable.
+    input
+        A .npy [n, c, h, w], any n; NAME=FILE.npy for each of several inputs. Floats are quantised; an array of the
+        tensor's own type is taken as it is.
+    out
+        The outputs by name, float32, to this .npz.
+    """
+    how = how or Where()
+    with use.opened(file, how) as (_, runner):
+        outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
+    if out is not None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **outputs)
+        write_atomic(out, buffer.getvalue())
+    if not quiet:
+        for name, values in outputs.items():
+            span = f"{values.min():.6g} to {values.max():.6g}"
+            terminal.say(f"{name} {list(values.shape)}: {span}, mean {values.mean(dtype=np.float64):.6g}")
+        terminal.say(f"core {how.core}; INT8 inputs rounded {how.rounding}")
+
+
+@loadable.command
+def bench(
+    file: Path,
+    /,
+    *,
+    runs: int = 100,
+    warm_up: int = 10,
+    statistics: Written | None = None,
+    dla_mhz: int | None = None,
+    how: Where | None = None,
+    json: Written | None = None,
+    quiet: terminal.Quiet = False,
+) -> None:
+    """Time tasks on the DLA by CUDA events, without the copies; its layers one by one where cuDLA counts them.
+
+    Parameters
+    ----------
+    file
+        The loadable.
+    runs
+        How many tasks are timed, each waited for.
+    warm_up
+        How many go before.
+    statistics
+        cuDLA's times of each layer as CSV to this file; needs --dla-mhz.
+    dla_mhz
+        The DLA's clock, by which cuDLA turns ticks into times.
+    json
+        Also write the measurements to this file.
+    """
+    if (statistics is None) != (dla_mhz is None):
+        raise UsageError("layer times need a file and the clock", expected="--statistics FILE --dla-mhz N")
+    rows, texts = use.bench_loadable(file, how or Where(), runs, warm_up, dla_mhz)
+    with together():
+        if statistics is not None:
+            write_atomic(statistics, "\n".join(texts))
+        if json is not None:
+            write_atomic(json, measurements_json(rows))
+    if not quiet:
+        for row in rows:
+            spread = f" ± {row.spread:.4f}" if row.spread is not None else ""
+            terminal.say(f"{row.quantity} {row.value:.4f}{spread} {row.unit}")
+        terminal.say(
+            f"{rows[0].n} tasks; {rows[0].detail}" + (f"; DLA clock {dla_mhz} MHz, as told" if dla_mhz else "")
+        )
+
+
+@loadable.command
+def evaluate(
+    file: Path,
+    /,
+    *,
+    source: Source,
+    how: Where | None = None,
+    json: Written | None = None,
+    quiet: terminal.Quiet = False,
+) -> None:
+    """Measure the top-1 of a loadable on the DLA itself, with its 95% interval.
+
+    Parameters
+    ----------
+    file
+        The loadable.
+    json
+        Also write the measurements to this file.
+    """
+    accuracy, images = use.evaluate_loadable(file, source.data, source, how or Where(), terminal.progress(quiet=quiet))
+    rows = [row for row in accuracy.measurements(file.stem, detail=images) if row.quantity == "top1"]
+    if json is not None:
+        write_atomic(json, measurements_json(rows))
+    if not quiet:
+        low, high = accuracy.interval
+        terminal.say(f"{file}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {images}")
