@@ -115,6 +115,13 @@ EXAMPLES = {
     "sweep": "sweep.toml --cores 1",
     "survey": "m.onnx --out surveyed --releases 6.2",
     "compare": "placement.json",
+    "schedule": "m.onnx@30 m.onnx@15 --board agx-orin-64gb --jetpack 6.2",
+    "deploy": "model_bn.engine --for python",
+    "config": "",
+    "loadable inspect": "m.loadable",
+    "loadable run": "m.loadable --input input=images.npy",
+    "loadable bench": "m.loadable",
+    "loadable evaluate": "m.loadable --data images.npz",
     "remote build": "local m.onnx",
     "remote profile": "local model.engine",
     "remote bench": "local --gpu model.engine",
@@ -134,6 +141,7 @@ NEEDED = {
     "cache to-qdq": {"--out": "out.onnx"},
     "cache from-qdq": {"--cache": "out.cache", "--plain": "out.onnx"},
     "remote build": {"--out": "out.engine"},
+    "deploy": {"--out": "deployed"},
 }
 """Outputs that a command asks for, besides the one that is looked at."""
 BEFORE = {"--extract": ("/a",)}
@@ -202,6 +210,7 @@ def file_options(hints: Mapping[str, object]) -> Iterator[tuple[str, Use]]:
 def make_inputs(folder: Path, seconds: float = 0.0) -> None:
     """Fill a folder with what the examples read; the stand-in for trtexec takes `seconds`."""
     from dlaflow.cli import main
+    from tests.deploy.engines import Engines
     from tests.parse.test_nsys import model as write_capture
 
     generator = np.random.default_rng(3)
@@ -220,6 +229,7 @@ def make_inputs(folder: Path, seconds: float = 0.0) -> None:
     (folder / "tiny.toml").write_text(RECIPE)
     (folder / "sweep.toml").write_text(SWEEP)
     (folder / "model.engine").write_bytes(b"engine")
+    Engines(folder).write()
     (folder / "bin").mkdir()
     (folder / "bin" / "trtexec").write_text(TRTEXEC.format(python=sys.executable, seconds=seconds))
     (folder / "bin" / "trtexec").chmod(0o755)

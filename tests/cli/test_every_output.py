@@ -19,14 +19,14 @@ from dlaflow.cli import main
 from tests.cli.every_output import BEFORE, EXAMPLES, Case, cases, file_options, functions, make_inputs, make_weights
 
 READ = (
-    "data data_dir decode dla engine file files fill first gpu layer_info layer_precisions layer_times learn left log "
-    "model models nsys others plugin profile recipe reference right runs ssh_config tegrastats times trtexec weights"
+    "cache data data_dir decode dla engine file files fill first gpu input layer_info layer_precisions layer_times learn "
+    "left log measured model models nsys others plugin profile recipe reference right runs ssh_config tegrastats times trtexec weights"
 )
 SLOW = {"train", "run", "sweep", "survey"}
 """Commands that train; what they share with the others is tested with those."""
 ALL = cases()
-HERE = [case for case in ALL if case.command not in SLOW and not case.command.startswith("remote")]
-"""Those that do their work in a moment and on this machine."""
+HERE = [case for case in ALL if case.command not in SLOW and not case.command.startswith(("remote", "loadable"))]
+"""Those that do their work in a moment, on this machine, and without libcudla."""
 
 
 def test_every_path_is_read_or_written_on_purpose() -> None:

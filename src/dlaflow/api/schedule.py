@@ -79,7 +79,8 @@ def wish_of(text: str) -> Wish:
 
     What names a file as it stands is that file. Raises UsageError for a number of nothing.
     """
-    rate = budget = None
+    rate: float | None = None
+    budget: float | None = None
     rest = text
     while not Path(rest).is_file() and (found := _ASKED.fullmatch(rest)):
         number = float(found["number"])

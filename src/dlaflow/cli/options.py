@@ -70,7 +70,7 @@ _GROUP_OF = {
 def _shown(record: type, name: str, kind: object) -> object:
     """The type of an option with the panel that shows it; a default that is nothing is not shown."""
     said = bool(getattr(record, name, None))
-    shown = Annotated[kind, Parameter(show_default=None if said else False)]
+    shown: object = Annotated[kind, Parameter(show_default=None if said else False)]
     return Annotated[shown, Parameter(group=_GROUP_OF[name])] if name in _GROUP_OF else shown
 
 
