@@ -81,7 +81,7 @@ def qat(
         model, weights, how.data, how.data_dir, how.epochs, how.seed, how.batch_size, how.lr, how.limit
     )
     found = train_quantised(config, terminal.progress(quiet=how.quiet))
-    exported = export_quantised(found, model, how.batch, shape)
+    exported = export_quantised(found.module, model, how.batch, shape)
     with together():
         write_atomic(out, exported)
         if how.json is not None:
