@@ -3,8 +3,8 @@
     python examples/qat_own_model.py int8.onnx
     dlaflow cache from-qdq int8.onnx --cache calib.cache --plain plain.onnx --guess
 
-Yours are `network`, `batches` and the loss; the four lines marked with a number are what dlaflow adds. The network takes
-one tensor of images and gives one of numbers, and torch.fx must be able to trace it.
+Yours are `network`, `batches` and the loss; the four lines marked with a number are what dlaflow adds. The network
+takes one tensor of images and gives one of numbers, and torch.fx must be able to trace it.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def qat(
     config = DistillationConfig(
         model, weights, how.data, how.data_dir, how.epochs, how.seed, how.batch_size, how.lr, how.limit
     )
-    found = train_quantised(config, terminal.progress(quiet=how.quiet))
+    found = train_quantised(config, terminal.progress(quiet=how.quiet), input_shape=shape)
     exported = export_quantised(found.module, model, how.batch, shape)
     with together():
         write_atomic(out, exported)

@@ -102,17 +102,25 @@ class Qat:
         return found
 
 
-def train_quantised(config: DistillationConfig, progress: Progress = silent, dataset: Dataset | None = None) -> Qat:
+def train_quantised(
+    config: DistillationConfig,
+    progress: Progress = silent,
+    dataset: Dataset | None = None,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+) -> Qat:
     """Quantise the network of `config`, calibrate its scales, fine-tune it, and measure on the test images.
 
-    Raises UsageError for options that make no sense, InputError for weights that do not fit, for a network that
-    torch.fx cannot trace and for a training that diverges, EnvironmentLacksError without torch.
+    `input_shape` is what it will be exported for, tried before the training.
+
+    Raises UsageError for options that make no sense, InputError for weights or a shape that do not fit, for a network
+    that torch.fx cannot trace and for a training that diverges, EnvironmentLacksError without torch.
     """
     check_config(config)
     require("torch", "safetensors", extra="train", what_for="training")
     import torch
 
     from dlaflow.zoo.augment import DeviceImages
+    from dlaflow.zoo.export import DEFAULT_OPSET, onnx_of
     from dlaflow.zoo.loop import accuracy, try_out
 
     began = time.monotonic()
@@ -120,6 +128,7 @@ def train_quantised(config: DistillationConfig, progress: Progress = silent, dat
     teacher = build_model(config.model)
     load_weights(teacher, config.weights)
     teacher.eval()
+    onnx_of(teacher, config.model, opset=DEFAULT_OPSET, batch=None, input_shape=input_shape)
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = (DeviceImages(split, data, device) for split in (data.train, data.test))
@@ -188,18 +197,18 @@ def _fold(traced: fx.GraphModule) -> None:
             node.target = name
         called.add(str(node.target))
     for node in list(traced.graph.nodes):
-        before = node.args[0] if node.args else None
-        if _kind(node, traced) not in {"BatchNorm1d", "BatchNorm2d"} or _kind(before, traced) is None:
+        before = node.all_input_nodes[0] if node.all_input_nodes else node
+        if node.op != "call_module" or before.op != "call_module" or len(before.users) != 1:
             continue
         conv, norm = _module(before, traced), _module(node, traced)
-        turned = isinstance(conv, nn.ConvTranspose2d)
-        if len(before.users) != 1 or _weight_axis(conv) is None or isinstance(conv, nn.Linear):
+        if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) or norm.running_mean is None:
             continue
-        if norm.running_mean is None or (turned and conv.groups > 1):  # torch folds no grouped ConvTranspose2d
-            continue
-        traced.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm, transpose=turned))
-        node.replace_all_uses_with(before)
-        traced.graph.erase_node(node)
+        turned = isinstance(conv, nn.ConvTranspose2d) and conv.groups == 1  # torch folds no grouped one
+        if turned or isinstance(conv, (nn.Conv1d, nn.Conv2d)):
+            assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d))
+            traced.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm, transpose=turned))
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
     traced.delete_all_unused_submodules()
     traced.recompile()
 
@@ -209,7 +218,7 @@ def _module(node: fx.Node, traced: fx.GraphModule) -> nn.Module:
 
 
 def _kind(node: object, traced: fx.GraphModule) -> str | None:
-    """What a node calls: the name of a module's class, of a function or a method (`add` for `add_`); None for others."""
+    """What a node calls: the name of a module's class, a function or a method (`add` for `add_`); None for others."""
     from torch import fx
 
     if not isinstance(node, fx.Node) or not node.op.startswith("call_"):
@@ -248,7 +257,7 @@ def _is_quantised(node: fx.Node, traced: fx.GraphModule) -> bool:
 
 
 class _Shared:
-    """One quantiser for all tensors that the DLA wants on one scale: a Concat with its inputs, the operands of a sum."""
+    """One quantiser for tensors that the DLA wants on one scale: a Concat with its inputs, the operands of a sum."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self._traced = traced
