@@ -64,7 +64,7 @@ def main(out: Path) -> tuple[float, float]:
             wanted = teacher(images)
         loss = nn.functional.mse_loss(student(images), wanted)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     student.eval()  # 3: and on the CPU
     with torch.no_grad():
