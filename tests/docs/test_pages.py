@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from console import Step, follow, steps_of, wrong  # noqa: E402
 
-CHINESE = ("tutorial.md", "from_the_scripts.md")
+CHINESE = {"tutorial.md": "tutorial.md", "from_the_scripts.md": "from_the_scripts.md", "qat.md": "guides/qat.md"}
+"""Page in Chinese → the page that it translates."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,11 @@ def test_the_page_for_people_from_the_scripts(followed: Path, monkeypatch: pytes
     assert follow(DOCS / "from_the_scripts.md") >= 7
 
 
+def test_the_guide_to_training_with_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert follow(DOCS / "guides" / "qat.md") >= 9
+
+
 def test_readme(followed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its output is real, and its picture is the one that the tutorial ends with."""
     monkeypatch.chdir(followed)
@@ -52,7 +58,7 @@ def test_readme(followed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", CHINESE)
 def test_chinese_pages_hold_the_same_commands(name: str) -> None:
-    assert steps_of(DOCS / "zh" / name) == steps_of(DOCS / name)
+    assert steps_of(DOCS / "zh" / name) == steps_of(DOCS / CHINESE[name])
 
 
 def test_shell_blocks_use_commands_and_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,14 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
+from torch.ao.quantization import disable_fake_quant
 
 from dlaflow.cli import main
 from dlaflow.errors import InputError
 from dlaflow.runtime.dla import DlaRunner
 from dlaflow.zoo.export import example_images
 from dlaflow.zoo.plan import TrainConfig
-from dlaflow.zoo.qat import quantised
+from dlaflow.zoo.qat import calibrate_quantisers, export_quantised, quantised
 from dlaflow.zoo.training import train
 
 
@@ -81,3 +82,85 @@ def test_from_weights_to_a_cache_and_to_7_2(tmp_path: Path, capsys, monkeypatch)
     for name in ("6.json", "7.json"):
         assert json.loads(Path(name).read_text())["summary"]["dla_mac_share"] > 0.99
     assert main(["evaluate", "plain.onnx", "int8.onnx", "--data", "digits", "--quiet"]) == 0
+
+
+class Branches(nn.Module):
+    """What networks have besides convolutions: a layer called twice, Concat, ReLU6, sums in place, ConvTranspose2d."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.twice, self.after = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.up = nn.Sequential(nn.ConvTranspose2d(16, 8, 2, stride=2), nn.BatchNorm2d(8), nn.ReLU6())
+        self.drop, self.head = nn.Dropout2d(), nn.Conv2d(8, 4, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = nn.functional.relu6(self.norm(self.stem(images)))
+        once = self.after(self.twice(found)).relu()
+        again = self.after(self.twice(once))
+        again += once
+        joined = torch.cat([found, nn.functional.relu(again, inplace=True)], 1)
+        return self.head(self.drop(self.up(nn.functional.max_pool2d(joined, 2)))).mean((2, 3))
+
+
+def branches() -> Branches:
+    torch.manual_seed(1)
+    network = Branches()
+    with torch.no_grad():
+        for images in torch.randn(4, 8, 3, 8, 8):  # statistics that folding cannot ignore
+            network(images)
+    return network.eval()
+
+
+def test_what_the_dla_wants_on_one_scale_shares_a_quantiser() -> None:
+    student = quantised(branches(), torch.randn(2, 3, 8, 8))
+    behind = {node.args[0].name: str(node.target) for node in student.graph.nodes if "quantise_" in str(node.target)}
+    # One for the Concat and its inputs, one for the operands of the sum.
+    assert list(behind) == ["images", "relu6", "relu", "twice_1", "relu_1", "cat", "up_2", "head", "mean"]
+    assert behind["relu6"] == behind["relu_1"] == behind["cat"]
+    assert behind["relu"] == behind["twice_1"]
+    assert len(set(behind.values())) == 6
+
+
+def test_folding_changes_nothing_and_the_file_says_what_torch_says() -> None:
+    network, images = branches(), torch.randn(4, 3, 8, 8)
+    student = quantised(network, images)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in student.modules())
+    student.apply(disable_fake_quant)
+    torch.testing.assert_close(student(images), network(images), rtol=1e-4, atol=1e-4)
+    calibrate_quantisers(student, [images])
+    model = onnx.load_from_string(export_quantised(student, "branches", 1, (3, 8, 8)))
+    stored = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    pairs = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in stored]
+    assert len(pairs) == 5  # the layer that is called twice has its weights twice
+    assert all(stored[node.input[0]].dtype == "int8" for node in pairs)
+
+
+def test_calibration_needs_images_and_finite_numbers() -> None:
+    student = quantised(Residual().eval(), torch.ones(2, 3, 8, 8))
+    with pytest.raises(InputError, match="no images"):
+        calibrate_quantisers(student, [])
+    with pytest.raises(InputError, match="not finite"):
+        calibrate_quantisers(student, [torch.full((2, 3, 8, 8), torch.nan)])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--limit", "0", "limit is too small"),
+        ("--limit", "-5", "limit is too small"),
+        ("--epochs", "-1", "epochs is too small"),
+        ("--batch-size", "0", "batch size is too small"),
+        ("--lr", "nan", "learning rate makes no sense"),
+        ("--lr", "-1", "learning rate makes no sense"),
+        ("--seed", "-1", "seed makes no sense"),
+        ("--input-shape", "0x32x32", "input-shape makes no sense"),
+        ("--weights", "missing.safetensors", "missing.safetensors"),
+    ],
+)
+def test_options_that_make_no_sense(option: str, value: str, told: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {"--weights": "bn.safetensors", "--data": "digits", "--out": "int8.onnx", option: value}
+    assert main(["qat", "model_bn", *(word for pair in options.items() for word in pair)]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -80,8 +80,8 @@ def qat(
     config = DistillationConfig(
         model, weights, how.data, how.data_dir, how.epochs, how.seed, how.batch_size, how.lr, how.limit
     )
-    found = train_quantised(config, terminal.progress(quiet=how.quiet))
-    exported = export_quantised(found, model, how.batch, shape)
+    found = train_quantised(config, terminal.progress(quiet=how.quiet), input_shape=shape)
+    exported = export_quantised(found.module, model, how.batch, shape)
     with together():
         write_atomic(out, exported)
         if how.json is not None:
@@ -94,9 +94,10 @@ def qat(
         f"{shares[2]:.2%} after {how.epochs} epochs (± {found.spread:.2f} points, {found.seconds:.0f} s)"
     ]
     if how.epochs and found.gain <= 0:
+        kept = " What is written is the network without it." if found.gain < 0 else ""
         lines.append(
-            f"The training gained nothing ({found.gain:+.2f} points): `dlaflow calibrate --qdq` is enough, or take "
-            f"more epochs or another --lr."
+            f"The training gained nothing ({found.gain:+.2f} points).{kept} `dlaflow calibrate --recover` is the "
+            f"cheaper way; a lower --lr may help."
         )
     terminal.say(
         *lines, f"Wrote {out}. For a cache: dlaflow cache from-qdq {out} --cache calib.cache --plain plain.onnx --guess"

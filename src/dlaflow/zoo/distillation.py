@@ -10,6 +10,7 @@ normalization, relative to its variance. The last leads at first and fades out; 
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,9 +74,7 @@ def distill(config: DistillationConfig, progress: Progress = silent, dataset: Da
     Raises UsageError for a network without anything to swap, InputError for weights that do not fit and for a training
     that diverges, EnvironmentLacksError without torch.
     """
-    check_name(config.model)
-    if config.epochs < 0:
-        raise UsageError("the epochs make no sense", expected="0 or more", received=config.epochs)
+    check_config(config)
     require("torch", "safetensors", extra="train", what_for="retraining")
     import torch
 
@@ -105,6 +104,23 @@ def distill(config: DistillationConfig, progress: Progress = silent, dataset: Da
     after = accuracy(student, test, classes)
     module = student.eval().cpu()
     return Distilled(module, swapped, before, after_swap, after, len(test), round(time.monotonic() - began, 1))
+
+
+def check_config(config: DistillationConfig) -> None:
+    """Raise UsageError for what makes no sense, before any work."""
+    check_name(config.model)
+    limit = config.batch_size if config.limit is None else config.limit
+    for option, value, least in (
+        ("epochs", config.epochs, 0),
+        ("batch size", config.batch_size, 2),
+        ("limit", limit, config.batch_size),
+    ):
+        if value < least:
+            raise UsageError(f"the {option} is too small", expected=f"at least {least}", received=value)
+    if not (math.isfinite(config.lr) and config.lr > 0):
+        raise UsageError("the learning rate makes no sense", expected="a number above 0", received=config.lr)
+    if not 0 <= config.seed < 2**32:
+        raise UsageError("the seed makes no sense", expected="0 to 4294967295", received=config.seed)
 
 
 def swap_layers(module: nn.Module) -> tuple[str, ...]:
@@ -212,7 +228,7 @@ def learn(
                 task.advance()
             task.describe(f"epoch {epoch + 1}/{config.epochs}  loss {float(loss.detach()):.2f}")
             if not torch.isfinite(loss):
-                raise InputError(f"distillation diverged in epoch {epoch + 1}", then="Give fewer changes at once.")
+                raise InputError(f"distillation diverged in epoch {epoch + 1}", then="Give a smaller learning rate.")
     inner.close()
 
 

@@ -128,6 +128,8 @@ def shape_of(text: str) -> tuple[int, int, int]:
     if len(sides) != 3 or not all(side.isdecimal() for side in sides):
         raise UsageError("--input-shape makes no sense", expected="such as 3x32x32", received=repr(text))
     channels, height, width = map(int, sides)
+    if not channels * height * width:
+        raise UsageError("--input-shape makes no sense", expected="sides of 1 or more", received=repr(text))
     return channels, height, width
 
 

@@ -1,22 +1,26 @@
 """Quantisation-aware training for the DLA: fake quantisation where its layers quantise, a short fine-tune around it.
 
 BatchNorm is folded first, as TensorRT does. Weights get a scale for each output channel, activations one for a tensor;
-both are symmetric INT8 without zero points, and a convolution and its ReLU are one layer. The scales of activations
-come from a calibration on training images (the histogram of least squared error) and stay; the weights learn around
-them, after the float network (distillation). torch.ao's own fake quantisers are used: what they are exported to is what
-TensorRT reads.
+both are symmetric INT8 without zero points. A convolution and its ReLU are one layer, and tensors that the DLA wants on
+one scale (`quantize.plan`: a Concat, the operands of a sum) share a quantiser. The scales of activations come from a
+calibration on training images (the histogram of least squared error) and stay; the weights learn around them, after the
+float network (distillation). torch.ao's own fake quantisers are used: what they are exported to is what TensorRT reads.
+
+With training code of your own: `quantised`, `calibrate_quantisers`, train, `export_quantised`.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlaflow.errors import InputError, UsageError, require
+from dlaflow.errors import InputError, require
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.accuracy import wilson
@@ -24,8 +28,8 @@ from dlaflow.quantize.model import drop_unused_constants, index
 from dlaflow.types import Measurement
 from dlaflow.zoo.data import load_dataset
 from dlaflow.zoo.dataset import Dataset
-from dlaflow.zoo.distillation import DistillationConfig, learn
-from dlaflow.zoo.models import build_model, check_name
+from dlaflow.zoo.distillation import DistillationConfig, check_config, learn
+from dlaflow.zoo.models import build_model
 from dlaflow.zoo.weights import load_weights
 
 if TYPE_CHECKING:
@@ -38,15 +42,24 @@ _LEAST, _MOST = -128, 127
 _CALIBRATION_BATCHES = 8
 _ROUNDINGS = 0.5
 """Of a logit: a value half-way between two steps of INT8 falls to either side, and moves the layers behind it."""
-_MOVES = frozenset({"flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "getitem", "size"})
-"""Functions and methods that put out values they took in, or none."""
+_MOVES = frozenset(
+    {"flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "getitem", "size", "contiguous"}
+    | {"chunk", "split", "max_pool2d", "dropout", "dropout2d", "pixel_shuffle", "Flatten", "Unflatten", "Identity"}
+    | {"MaxPool2d", "Dropout", "Dropout2d", "PixelShuffle"}
+)
+"""Functions, methods and modules that put out values they took in, or none."""
+_RELUS = frozenset({"relu", "relu6", "ReLU", "ReLU6"})
+_SUMS = frozenset({"add", "iadd"})
+_TIED = _SUMS | {"sub", "isub", "maximum", "minimum"}
+_CONCATS = frozenset({"cat", "concat", "concatenate"})
 
 
 @dataclass(frozen=True, slots=True)
 class Qat:
     """The quantised network in evaluation mode, and how many of the `tested` images it and others got right.
 
-    `untrained` is the network with the same scales and no training: what the training is worth is told beside it.
+    `untrained` is the network with the same scales and no training: what the training is worth is told beside it, and
+    where it is worth less than nothing, `module` is that one.
     """
 
     module: nn.Module
@@ -90,19 +103,25 @@ class Qat:
         return found
 
 
-def train_quantised(config: DistillationConfig, progress: Progress = silent, dataset: Dataset | None = None) -> Qat:
+def train_quantised(
+    config: DistillationConfig,
+    progress: Progress = silent,
+    dataset: Dataset | None = None,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+) -> Qat:
     """Quantise the network of `config`, calibrate its scales, fine-tune it, and measure on the test images.
 
-    Raises UsageError for options that make no sense, InputError for weights that do not fit, for a network that
-    torch.fx cannot trace and for a training that diverges, EnvironmentLacksError without torch.
+    `input_shape` is what it will be exported for, tried before the training.
+
+    Raises UsageError for options that make no sense, InputError for weights or a shape that do not fit, for a network
+    that torch.fx cannot trace and for a training that diverges, EnvironmentLacksError without torch.
     """
-    check_name(config.model)
-    if config.epochs < 0:
-        raise UsageError("the epochs make no sense", expected="0 or more", received=config.epochs)
+    check_config(config)
     require("torch", "safetensors", extra="train", what_for="training")
     import torch
 
     from dlaflow.zoo.augment import DeviceImages
+    from dlaflow.zoo.export import DEFAULT_OPSET, onnx_of
     from dlaflow.zoo.loop import accuracy, try_out
 
     began = time.monotonic()
@@ -110,6 +129,7 @@ def train_quantised(config: DistillationConfig, progress: Progress = silent, dat
     teacher = build_model(config.model)
     load_weights(teacher, config.weights)
     teacher.eval()
+    onnx_of(teacher, config.model, opset=DEFAULT_OPSET, batch=None, input_shape=input_shape)
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = (DeviceImages(split, data, device) for split in (data.train, data.test))
@@ -117,49 +137,48 @@ def train_quantised(config: DistillationConfig, progress: Progress = silent, dat
     classes = len(data.classes)
     try_out(teacher, test, classes)
     student = quantised(teacher, test.plain(slice(0, 2))).to(device)
-    _calibrate(student, train, config.batch_size, progress)
+    calibrate_quantisers(student, _plain_batches(train, config.batch_size, progress))
     right = [round(accuracy(network, test, classes) * len(test)) for network in (teacher, student)]
+    untrained = copy.deepcopy(student)
     if config.epochs:
         learn(student, teacher, train, config, progress, precision="fp32")
     right.append(round(accuracy(student, test, classes) * len(test)))
-    module = student.eval().cpu()
+    module = (student if right[2] >= right[1] else untrained).eval().cpu()
     return Qat(module, right[0], right[1], right[2], len(test), round(time.monotonic() - began, 1))
 
 
 def quantised(network: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     """A copy of a network with BatchNorm folded and fake quantisers in it, which still learn their scales.
 
-    `images` [n, c, h, w] are what it takes, on its device.
+    `images` [n, c, h, w] are what it takes, on its device. A layer that is called twice becomes two with weights of
+    their own, as it is two on the DLA.
 
     Raises InputError for a network that torch.fx cannot trace: one whose way depends on its input.
     """
-    from torch import fx, nn
-    from torch.fx.experimental.optimization import fuse
-    from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
+    from torch import fx
+    from torch.fx.passes.shape_prop import ShapeProp
     from torch.nn.utils import parametrize
 
     try:
-        traced = fuse(fx.symbolic_trace(copy.deepcopy(network).eval()))
-        assert isinstance(traced, fx.GraphModule)
+        traced = fx.symbolic_trace(copy.deepcopy(network).eval())
         ShapeProp(traced).propagate(images)
     except Exception as error:  # torch raises many kinds
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"torch.fx cannot trace {type(network).__name__}: {reason}",
-            then="Fine-tune it with your own code: examples/qat_own_model.py shows how.",
+            then="Give a network whose forward() takes one tensor and decides nothing by its values or its shape.",
         ) from None
+    _fold(traced)
     for parameter in traced.parameters():
         parameter.requires_grad_(True)
-    modules = dict(traced.named_modules())
-    for module in modules.values():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
-            parametrize.register_parametrization(module, "weight", _for_weights())
-    for place, node in enumerate(list(traced.graph.nodes)):
-        made = node.meta.get("tensor_meta")
-        is_float = isinstance(made, TensorMetadata) and made.dtype.is_floating_point
-        if is_float and _is_quantised(node, modules):
-            name = f"quantise_{place}"
-            traced.add_module(name, _for_activations())
+    for module in list(traced.modules()):
+        axis = _weight_axis(module)
+        if axis is not None:
+            parametrize.register_parametrization(module, "weight", _for_weights(axis))
+    quantisers = _Shared(traced)
+    for node in list(traced.graph.nodes):
+        if _is_quantised(node, traced):
+            name = quantisers.of(node)
             with traced.graph.inserting_after(node):
                 pair = traced.graph.call_module(name, (node,))
             node.replace_all_uses_with(pair, delete_user_cb=lambda user, pair=pair: user is not pair)
@@ -167,32 +186,111 @@ def quantised(network: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     return traced
 
 
-def _is_quantised(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether the DLA writes this tensor as INT8: an input, or what a layer of its own puts out."""
+def _fold(traced: fx.GraphModule) -> None:
+    """Give each call of a layer a module of its own, then fold BatchNorm into the convolution before it."""
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    called: set[str] = set()
+    for place, node in enumerate(traced.graph.nodes):
+        if node.op == "call_module" and node.target in called and list(_module(node, traced).parameters()):
+            name = f"again_{place}"
+            traced.add_module(name, copy.deepcopy(_module(node, traced)))
+            node.target = name
+        called.add(str(node.target))
+    for node in list(traced.graph.nodes):
+        before = node.all_input_nodes[0] if node.all_input_nodes else node
+        if node.op != "call_module" or before.op != "call_module" or len(before.users) != 1:
+            continue
+        conv, norm = _module(before, traced), _module(node, traced)
+        if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) or norm.running_mean is None:
+            continue
+        turned = isinstance(conv, nn.ConvTranspose2d) and conv.groups == 1  # torch folds no grouped one
+        if turned or isinstance(conv, (nn.Conv1d, nn.Conv2d)):
+            assert isinstance(conv, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d))
+            traced.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm, transpose=turned))
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+
+
+def _module(node: fx.Node, traced: fx.GraphModule) -> nn.Module:
+    return traced.get_submodule(str(node.target))
+
+
+def _kind(node: object, traced: fx.GraphModule) -> str | None:
+    """What a node calls: the name of a module's class, a function or a method (`add` for `add_`); None for others."""
+    from torch import fx
+
+    if not isinstance(node, fx.Node) or not node.op.startswith("call_"):
+        return None
+    if node.op == "call_module":
+        return type(_module(node, traced)).__name__
+    name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return name.rstrip("_")
+
+
+def _weight_axis(module: nn.Module) -> int | None:
+    """The axis of a layer's weights that holds its output channels; None for a layer without such weights."""
     from torch import nn
 
+    if isinstance(module, nn.ConvTranspose2d):
+        return 1
+    return 0 if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) else None
+
+
+def _is_quantised(node: fx.Node, traced: fx.GraphModule) -> bool:
+    """Whether the DLA writes this tensor as INT8: an input, or what a layer of its own puts out."""
+    from torch.fx.passes.shape_prop import TensorMetadata
+
+    made = node.meta.get("tensor_meta")
+    if not isinstance(made, TensorMetadata) or not made.dtype.is_floating_point:
+        return False
     if node.op in {"output", "get_attr"}:
         return False
     if node.op == "placeholder":
         return True
-    if node.op == "call_module":
-        layer = modules[str(node.target)]
-        if isinstance(layer, (nn.Flatten, nn.Dropout, nn.Identity, nn.MaxPool2d)):
-            return False
-        fused = isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear)) and len(node.users) == 1
-        return not (fused and _is_relu(next(iter(node.users)), modules))
-    name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", "")
-    if name in {"add", "iadd"}:
-        return not (len(node.users) == 1 and _is_relu(next(iter(node.users)), modules))
-    return name.rstrip("_") not in _MOVES | {"max_pool2d", "dropout"}
+    kind = _kind(node, traced)
+    if len(node.users) == 1 and _kind(next(iter(node.users)), traced) in _RELUS:
+        linear = node.op == "call_module" and _weight_axis(_module(node, traced)) is not None
+        return not (linear or kind in _SUMS | {"BatchNorm2d"})
+    return kind not in _MOVES
 
 
-def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    from torch import nn
+class _Shared:
+    """One quantiser for tensors that the DLA wants on one scale: a Concat with its inputs, the operands of a sum."""
 
-    if node.op == "call_module":
-        return isinstance(modules[str(node.target)], nn.ReLU)
-    return node.op == "call_function" and getattr(node.target, "__name__", "") in {"relu", "relu_"}
+    def __init__(self, traced: fx.GraphModule) -> None:
+        self._traced = traced
+        self._same: dict[fx.Node, fx.Node] = {}
+        for node in traced.graph.nodes:
+            kind = _kind(node, traced)
+            if kind in _CONCATS | _TIED:
+                members = [*node.all_input_nodes, *([node] if kind in _CONCATS else [])]
+                ends = [end for each in members if (end := self._written(each)) is not None]
+                for other in ends[1:]:
+                    self._same[self._root(other)] = self._root(ends[0])
+
+    def of(self, node: fx.Node) -> str:
+        """The name of the quantiser of a node, made where it is the first of its group."""
+        name = f"quantise_{self._root(node).name}"
+        if not hasattr(self._traced, name):
+            self._traced.add_module(name, _for_activations())
+        return name
+
+    def _root(self, node: fx.Node) -> fx.Node:
+        while self._same.get(node, node) is not node:
+            node = self._same[node]
+        return node
+
+    def _written(self, node: fx.Node) -> fx.Node | None:
+        """The node whose quantised values reach `node`; None where there is none, such as for a constant."""
+        while not _is_quantised(node, self._traced):
+            if _kind(node, self._traced) not in _MOVES or not node.all_input_nodes:
+                return None
+            node = node.all_input_nodes[0]
+        return node
 
 
 def _for_activations() -> nn.Module:
@@ -208,7 +306,7 @@ def _for_activations() -> nn.Module:
     )
 
 
-def _for_weights() -> nn.Module:
+def _for_weights(axis: int) -> nn.Module:
     """One scale for each output channel: its largest weight is 127, as TensorRT has it."""
     import torch
     from torch.ao import quantization
@@ -219,24 +317,33 @@ def _for_weights() -> nn.Module:
         quant_max=_MOST,
         dtype=torch.qint8,
         qscheme=torch.per_channel_symmetric,
-        ch_axis=0,
+        ch_axis=axis,
     )
     fake.activation_post_process.quant_min = -_MOST
     return fake
 
 
-def _calibrate(student: fx.GraphModule, images: DeviceImages, batch: int, progress: Progress) -> None:
-    """Let the quantisers of activations see a few batches, then hold their scales; those of weights hold as well."""
+def calibrate_quantisers(student: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+    """Let the quantisers of activations see some `batches` [n, c, h, w], then hold their scales and those of weights.
+
+    Raises InputError without a batch, and for one that does not fit or brings NaN or infinite values.
+    """
     import torch
     from torch.ao import quantization
 
     student.eval()
     student.apply(quantization.enable_observer)
     student.apply(quantization.disable_fake_quant)
-    with torch.no_grad(), progress("Calibrating", _CALIBRATION_BATCHES, "batches") as task:
-        for start in range(0, min(_CALIBRATION_BATCHES * batch, len(images)), batch):
-            student(images.plain(slice(start, min(start + batch, len(images)))))
-            task.advance()
+    seen = 0
+    with torch.no_grad():
+        for images in batches:
+            try:
+                student(images)
+            except RuntimeError as error:  # torch's observers take finite numbers only
+                raise InputError(f"the scales cannot be calibrated: {' '.join(str(error).split())[:200]}") from None
+            seen += len(images)
+    if not seen:
+        raise InputError("there are no images to calibrate the scales on", expected="a batch or more")
     student.apply(quantization.disable_observer)
     student.apply(quantization.enable_fake_quant)
     for module in student.modules():
@@ -244,16 +351,28 @@ def _calibrate(student: fx.GraphModule, images: DeviceImages, batch: int, progre
             module.activation_post_process.quant_min = _LEAST
 
 
-def export_quantised(qat: Qat, name: str, batch: int | None, input_shape: tuple[int, int, int]) -> bytes:
-    """The network as ONNX with Q/DQ (opset 17) and its weights in INT8; `batch` None leaves the batch open.
+def _plain_batches(images: DeviceImages, size: int, progress: Progress) -> Iterator[torch.Tensor]:
+    """The first training images as they are, in a few batches."""
+    count = min(_CALIBRATION_BATCHES, math.ceil(len(images) / size))
+    with progress("Calibrating", count, "batches") as task:
+        for start in range(0, count * size, size):
+            yield images.plain(slice(start, start + size))
+            task.advance()
+
+
+def export_quantised(module: nn.Module, name: str, batch: int | None, input_shape: tuple[int, int, int]) -> bytes:
+    """The quantised network, on the CPU, as ONNX with Q/DQ (opset 17) and its weights in INT8.
+
+    `name` is what an error calls it; `batch` None leaves the batch open.
 
     Raises InputError when torch cannot export it, or onnxruntime answers otherwise than torch by more than roundings.
     """
     from dlaflow.zoo.export import DEFAULT_OPSET, largest_difference, onnx_of
 
     require("onnxruntime", extra="run", what_for="comparing the exported network with torch")
-    exported = _stored(onnx_of(qat.module, name, opset=DEFAULT_OPSET, batch=batch, input_shape=input_shape))
-    difference = largest_difference(qat.module, exported, input_shape, batch)
+    module.eval()
+    exported = _stored(onnx_of(module, name, opset=DEFAULT_OPSET, batch=batch, input_shape=input_shape))
+    difference = largest_difference(module, exported, input_shape, batch)
     if not difference <= _ROUNDINGS:
         raise InputError(
             "the exported network differs from torch, nothing was written",
