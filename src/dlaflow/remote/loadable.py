@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dlaflow.errors import EnvironmentLacksError
 from dlaflow.remote.board import RemoteBoard
@@ -93,10 +94,11 @@ def _tensor(row: Sequence[object]) -> Tensor:
     """A descriptor from the board, held to the same bounds as one from the library. Raises CudlaError, ValueError."""
     *first, strides = row
     name, size, dims, *kinds = first
-    numbers = [size, *dims, *kinds, *strides]  # type: ignore[misc]  # what these are is checked here
+    numbers: list[Any] = [size, *dims, *kinds, *strides]  # type: ignore[misc]  # what these are is checked here
     if not isinstance(name, str) or len(numbers) != 18 or not all(type(each) is int for each in numbers):
         raise ValueError("no descriptor")
-    return check_tensor(Tensor(name, size, tuple(dims), *kinds, tuple(strides)))  # type: ignore[arg-type, misc]
+    size, n, c, h, w, form, kind, category, pixel, mapping, *line = numbers
+    return check_tensor(Tensor(name, size, (n, c, h, w), form, kind, category, pixel, mapping, tuple(line)))
 
 
 def _raise_reason(log: Path) -> None:

@@ -84,11 +84,11 @@ class Layout:
             values = values.transpose(0, 3, 1, 2)
         elif self.vector > 1:
             values = values.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)
-        found: Array = np.array(values[:, :c], order="C")
-        return found
+        return np.array(values[:, :c], order="C")
 
     def _view(self, held: NDArray[np.uint8]) -> Array:
-        return np.ndarray(self.shape, self.dtype, held.data, 0, self.strides)
+        view: Array = np.ndarray(self.shape, self.dtype, held.data, 0, self.strides)
+        return view
 
 
 def layout_of(tensor: Tensor) -> Layout:
