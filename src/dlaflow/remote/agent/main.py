@@ -53,7 +53,7 @@ def main() -> int:
         if sys.argv[1:2] == [LOADABLE]:
             command_of({"program": LOADABLE, "arguments": sys.argv[2:]})
             # dlaflow.runtime.cudla, which is packed beside this module.
-            return int(importlib.import_module(".cudla", __package__).main(sys.argv[2:]))
+            return int(importlib.import_module(f"{__package__}.cudla").main(sys.argv[2:]))
         command = COMMANDS.get(sys.argv[1] if len(sys.argv) == 2 else "")
         if command is None:
             raise RefusedRequest("refused", "not a command of this agent")
