@@ -69,7 +69,7 @@ def test_it_travels_as_one_file_of_always_the_same_bytes():
     agent_bundle.cache_clear()
     assert agent_bundle().content == bundle.content
     names = zipfile.ZipFile(BytesIO(bundle.content)).namelist()
-    assert names == ["__main__.py", *(f"dlaflow_agent/{module.name}" for module in MODULES)]
+    assert names == ["__main__.py", *(f"dlaflow_agent/{module.name}" for module in MODULES), "dlaflow_agent/cudla.py"]
 
 
 @pytest.fixture

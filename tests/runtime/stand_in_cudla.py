@@ -28,7 +28,7 @@ class StandIn:
         subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
         subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
         self.folder = folder
-        self.cuda = ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
+        self.cuda = ctypes.CDLL(str(runtime))
         self.dla = ctypes.CDLL(str(library))
         self.cuda.standin_faults.restype = ctypes.c_char_p
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,11 @@ from dlaflow.runtime.layouts import Rounding
 from dlaflow.runtime.loadable import LoadableRunner, Quantising, explained, plain, scales_of
 from dlaflow.types import Measurement
 
+if TYPE_CHECKING:
+    from dlaflow.remote.board import RemoteBoard
+    from dlaflow.remote.jobs import JobControl
+    from dlaflow.remote.loadable import BoardDevice
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadableOptions:
@@ -42,23 +48,31 @@ class LoadableOptions:
 
 
 @contextmanager
-def opened(loadable: Path, how: LoadableOptions) -> Iterator[tuple[Session, LoadableRunner]]:
-    """A loadable on a core of this machine, and what feeds it.
+def opened(
+    loadable: Path, how: LoadableOptions, board: RemoteBoard | None = None, control: JobControl | None = None
+) -> Iterator[tuple[Session | BoardDevice, LoadableRunner]]:
+    """A loadable on a core of this machine or of `board`, and what feeds it.
 
     Raises InputError for a file that cuDLA refuses or describes impossibly, EnvironmentLacksError without a DLA.
     """
     content = read_bytes(loadable, LOADABLE_BYTES)
     if not content:
         raise InputError(f"{loadable} is empty", then="Build it again.")
-    try:
-        session = Session(content, how.core)
-    except CudlaError as error:
-        raise explained(error) from None
-    with session:
-        names = [plain(each.name) for each in (*session.inputs, *session.outputs)]
+    with ExitStack() as stack:
+        try:
+            device: Session | BoardDevice
+            if board is None:
+                device = stack.enter_context(Session(content, how.core))
+            else:
+                from dlaflow.remote.loadable import BoardDevice
+
+                device = BoardDevice(board, loadable, how.core, control)
+        except CudlaError as error:
+            raise explained(error) from None
+        names = [plain(each.name) for each in (*device.inputs, *device.outputs)]
         scales = read_cache(how.cache).scales if how.cache else {}
         own = {name: scales[name] for name in names if name in scales} | scales_of(how.scale, names)
-        yield session, LoadableRunner(session, Quantising(own, how.rounding))
+        yield device, LoadableRunner(device, Quantising(own, how.rounding))
 
 
 def read_inputs(given: Sequence[str], runner: LoadableRunner) -> Feed:
@@ -86,7 +100,7 @@ def _array(path: Path) -> NDArray[np.generic]:
         raise InputError(f"{path} is no array", expected="a .npy file", received=str(error)[:120]) from None
     if values.ndim == 0 or not values.size:
         raise InputError(f"{path} holds no images", expected="[n, c, h, w]", received=values.shape)
-    return values  # type: ignore[no-any-return]  # numpy does not say
+    return values
 
 
 def bench_loadable(

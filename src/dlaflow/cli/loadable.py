@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from cyclopts import App
-from rich.table import Table
-from rich.text import Text
+from numpy.typing import NDArray
 
 from dlaflow.api import loadable as use
 from dlaflow.api.claims import Written
@@ -18,7 +18,7 @@ from dlaflow.cli.options import InputTexts, Source, group
 from dlaflow.errors import UsageError
 from dlaflow.files import record_json, together, write_atomic
 from dlaflow.report.json import measurements_json
-from dlaflow.visible import visible
+from dlaflow.runtime.loadable import LoadableRunner
 
 _HELP = """Look at, run, time and evaluate a DLA loadable (a standalone build), through cuDLA's hybrid mode.
 
@@ -65,14 +65,34 @@ def inspect(
         write_atomic(json, record_json("dlaflow.loadable/1", {"cudla": version, "tensors": rows}))
     if quiet:
         return
-    table = Table("", "tensor", "n, c, h, w", "type", "layout", "bytes", "strides", title=f"cuDLA {version}")
-    for side, layouts in sides:
+    terminal.say(f"cuDLA {version}", *tensor_lines(runner))
+
+
+def tensor_lines(runner: LoadableRunner) -> list[str]:
+    """Each tensor of a loadable in a line."""
+    lines = []
+    for side, layouts in (("input ", runner.input_layouts), ("output", runner.output_layouts)):
         for name, layout in layouts.items():
-            strides = ", ".join(map(str, layout.tensor.strides[:3]))
-            dims = ", ".join(map(str, layout.tensor.dims))
-            cells = (side, name, dims, layout.dtype.name, layout.name, f"{layout.tensor.size:,}", strides)
-            table.add_row(*(Text(visible(cell)) for cell in cells))
-    terminal.console().print(table)
+            dims, strides = ("x".join(map(str, each)) for each in (layout.tensor.dims, layout.tensor.strides[:3]))
+            lines.append(f"{side} {name} {dims} {layout.dtype.name}:{layout.name}, {layout.tensor.size:,} bytes, ")
+            lines[-1] += f"strides {strides.replace('x', ', ')}"
+    return lines
+
+
+def save_outputs(out: Path, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write outputs by name as .npz."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **outputs)  # type: ignore[arg-type]  # numpy's own keywords are not among them
+    write_atomic(out, buffer.getvalue())
+
+
+def output_lines(outputs: Mapping[str, NDArray[np.float32]]) -> list[str]:
+    """Each output in a line: its shape and the range of its values."""
+    return [
+        f"{name} {list(values.shape)}: {values.min():.6g} to {values.max():.6g}, "
+        f"mean {values.mean(dtype=np.float64):.6g}"
+        for name, values in outputs.items()
+    ]
 
 
 @loadable.command
@@ -101,13 +121,9 @@ def run(
     with use.opened(file, how) as (_, runner):
         outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
     if out is not None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **outputs)
-        write_atomic(out, buffer.getvalue())
+        save_outputs(out, outputs)
     if not quiet:
-        for name, values in outputs.items():
-            span = f"{values.min():.6g} to {values.max():.6g}"
-            terminal.say(f"{name} {list(values.shape)}: {span}, mean {values.mean(dtype=np.float64):.6g}")
+        terminal.say(*output_lines(outputs))
         terminal.say(f"core {how.core}; INT8 inputs rounded {how.rounding}")
 
 

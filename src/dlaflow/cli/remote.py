@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
+from dlaflow.api import loadable as use
 from dlaflow.api.build import configure, measuring_of, target_of
 from dlaflow.api.claims import Written
 from dlaflow.api.images import select
@@ -21,7 +22,8 @@ from dlaflow.cli import terminal
 from dlaflow.cli.build import Engine, print_cautions, print_result
 from dlaflow.cli.dispatch import perform
 from dlaflow.cli.doctor import abilities_table, facts
-from dlaflow.cli.options import Out, OutFolder, Source, Target
+from dlaflow.cli.loadable import Where, output_lines, save_outputs, tensor_lines
+from dlaflow.cli.options import InputTexts, Out, OutFolder, Source, Target
 from dlaflow.cli.profile_view import comparison_view, profile_view
 from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
@@ -63,6 +65,7 @@ Commands:
   bench --gpu E --dla E       GPU alone, each DLA core alone, all together: throughput, latency, power, energy
   power [--seconds N]         what the board draws as it is, rail by rail
   evaluate ENGINE --data ...  the accuracy of the engine itself, on pushed images
+  loadable FILE [--input X]   what cuDLA says of a loadable there; its outputs for arrays
   probe MODEL                 let the board answer what `check` does not know
   jobs                        what runs there, and what ran
   attach JOB --out DIR        follow a job again and pull what it left
@@ -81,7 +84,20 @@ _Answer = TypeVar("_Answer")
 commands = App(name="dlaflow remote BOARD", result_action="return_value", default_parameter=Parameter(negative=""))
 remote = App(name="remote", help=_HELP, help_flags=[], version_flags=[], result_action="return_value")
 
-NAMES = ("doctor", "build", "profile", "bench", "power", "evaluate", "probe", "jobs", "attach", "stop", "clean")
+NAMES = (
+    "doctor",
+    "build",
+    "profile",
+    "bench",
+    "power",
+    "evaluate",
+    "loadable",
+    "probe",
+    "jobs",
+    "attach",
+    "stop",
+    "clean",
+)
 
 
 @remote.default
@@ -417,6 +433,46 @@ def evaluate(
         low, high = accuracy.interval
         top1 = f"top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%})"
         terminal.say(f"{engine} on {name}: {top1}, {chosen.description}")
+
+
+@commands.command
+def loadable(
+    board: str,
+    file: Path,
+    /,
+    *,
+    input: InputTexts = (),
+    out: Written | None = None,
+    how: Where | None = None,
+    connecting: Connecting = Connecting(),
+) -> None:
+    """Load a DLA loadable on the board and tell its tensors; with --input, run it there.
+
+    Parameters
+    ----------
+    file
+        The loadable.
+    input
+        A .npy [n, c, h, w], any n; NAME=FILE.npy for each of several inputs.
+    out
+        The outputs by name, float32, to this .npz; with several boards each adds its name.
+    """
+    if out is not None and not input:
+        raise UsageError("there is nothing to write without a run", expected="--input FILE.npy with --out")
+    count = len(boards_of(board))
+
+    def work(one: RemoteBoard, entry: BoardEntry) -> tuple[str, list[str]]:
+        with use.opened(file, how or Where(), one, connecting.control) as (device, runner):
+            if input:
+                outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
+                if out is not None:
+                    save_outputs(own_path(out, entry.title, count), outputs)
+                return device.version, output_lines(outputs)
+            return device.version, tensor_lines(runner)
+
+    for name, (version, lines) in each_board(board, connecting, work).items():
+        if not connecting.quiet:
+            terminal.say(f"cuDLA {version} on {name}:", *lines)
 
 
 def _show(found: dict[str, list[Measurement]], json: Path | None, connecting: Connecting) -> None:

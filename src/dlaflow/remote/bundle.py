@@ -50,9 +50,10 @@ def _numbers(release: str | None) -> tuple[int, ...]:
 
 @cache
 def agent_bundle() -> Bundle:
-    """Pack `dlaflow.remote.agent`."""
+    """Pack `dlaflow.remote.agent`, and what runs a loadable."""
     folder = resources.files("dlaflow.remote") / "agent"
     modules = sorted((item for item in folder.iterdir() if item.name.endswith(".py")), key=lambda item: item.name)
+    modules.append(resources.files("dlaflow.runtime") / "cudla.py")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in [("__main__.py", _MAIN), *((f"dlaflow_agent/{m.name}", m.read_text()) for m in modules)]:

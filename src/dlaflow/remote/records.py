@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-JobKind = Literal["build", "profile", "bench", "evaluate", "probe", "power"]
-Program = Literal["trtexec", "bindings", "nsys-profile", "nsys-export"]
+JobKind = Literal["build", "profile", "bench", "evaluate", "probe", "power", "loadable"]
+Program = Literal["trtexec", "bindings", "loadable", "nsys-profile", "nsys-export"]
 Ending = Literal["running", "done", "failed", "stopped", "died"]
 PlainName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")]
 """A file or a program, as agent/folder.py has it."""

@@ -152,18 +152,26 @@ def tensor_of(raw: TensorDescriptor) -> Tensor:
     """A descriptor as the library filled it in. Raises CudlaError, before anything is allocated by its numbers."""
     held = bytes(raw.name)
     name = held.split(b"\0")[0].decode("utf-8", "backslashreplace")
-    dims = (int(raw.n), int(raw.c), int(raw.h), int(raw.w))
     if b"\0" not in held:
         _refuse(name, "its name does not end within 81 bytes")
-    if not 1 <= dims[0] <= MOST_BATCH or not all(1 <= side <= MOST_SIDE for side in dims[1:]):
-        _refuse(name, f"dimensions {dims}, at most {MOST_BATCH} images and {MOST_SIDE} on each side are possible")
-    if raw.dataType not in ELEMENT_BYTES:
-        _refuse(name, f"data type {raw.dataType} is none of {sorted(ELEMENT_BYTES)}")
-    count = dims[0] * dims[1] * dims[2] * dims[3]
-    if not count * ELEMENT_BYTES[raw.dataType] <= raw.size <= MOST_BYTES:
-        _refuse(name, f"{raw.size} bytes for {dims}, which no memory layout needs")
-    kinds = raw.dataFormat, raw.dataType, raw.dataCategory, raw.pixelFormat, raw.pixelMapping
-    return Tensor(name, int(raw.size), dims, *map(int, kinds), tuple(map(int, raw.stride)))
+    dims = (int(raw.n), int(raw.c), int(raw.h), int(raw.w))
+    form, kind, category = int(raw.dataFormat), int(raw.dataType), int(raw.dataCategory)
+    pixel, mapping = int(raw.pixelFormat), int(raw.pixelMapping)
+    strides = tuple(map(int, raw.stride))
+    return check_tensor(Tensor(name, int(raw.size), dims, form, kind, category, pixel, mapping, strides))
+
+
+def check_tensor(tensor: Tensor) -> Tensor:
+    """The descriptor itself, when its numbers can be true. Raises CudlaError."""
+    n, c, h, w = tensor.dims
+    if not 1 <= n <= MOST_BATCH or not all(1 <= side <= MOST_SIDE for side in (c, h, w)):
+        sides = f"at most {MOST_BATCH} images and {MOST_SIDE} on each side are possible"
+        _refuse(tensor.name, f"dimensions {tensor.dims}, {sides}")
+    if tensor.type not in ELEMENT_BYTES:
+        _refuse(tensor.name, f"data type {tensor.type} is none of {sorted(ELEMENT_BYTES)}")
+    if not n * c * h * w * ELEMENT_BYTES[tensor.type] <= tensor.size <= MOST_BYTES:
+        _refuse(tensor.name, f"{tensor.size} bytes for {tensor.dims}, which no memory layout needs")
+    return tensor
 
 
 def _refuse(name: str, why: str) -> NoReturn:
@@ -492,7 +500,7 @@ DESCRIPTION, TIMES = "tensors.json", "times.json"
 def main(arguments: list[str]) -> int:
     """The program on a board: `--loadable=F --core=N [--inputs=F,F --runs=N --warmUp=N --megahertz=N]`.
 
-    Writes into the working folder: tensors.json, output0.bin ..., times.json, statistics0.csv ... What went wrong is
+    Writes into the working folder: tensors.json, output0.raw ..., times.json, statistics0.csv ... What went wrong is
     its last line, as JSON.
     """
     options = dict(argument[2:].partition("=")[::2] for argument in arguments)
@@ -519,7 +527,7 @@ def _work(session: Session, inputs: list[bytes], options: dict[str, str]) -> Non
                 file.write(text)
     if "runs" not in options and "megahertz" not in options:
         for number, data in enumerate(session.run(inputs)):
-            with open(f"output{number}.bin", "wb") as raw:
+            with open(f"output{number}.raw", "wb") as raw:
                 raw.write(data)
 
 

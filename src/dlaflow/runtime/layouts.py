@@ -79,15 +79,16 @@ class Layout:
                 f"the bytes of {self.tensor.name} are not whole", expected=self.tensor.size, received=len(data)
             )
         n, c, h, w = self.tensor.dims
-        view = self._view(np.frombuffer(data, np.uint8))
-        if self.name == "dla_linear":
-            return view.copy()
+        values = self._view(np.frombuffer(data, np.uint8))
         if self.name == "dla_hwc4":
-            return np.ascontiguousarray(view.transpose(0, 3, 1, 2)[:, :c])
-        return view.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)[:, :c].copy()
+            values = values.transpose(0, 3, 1, 2)
+        elif self.vector > 1:
+            values = values.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)
+        return np.array(values[:, :c], order="C")
 
     def _view(self, held: NDArray[np.uint8]) -> Array:
-        return np.ndarray(self.shape, self.dtype, held.data, 0, self.strides)
+        view: Array = np.ndarray(self.shape, self.dtype, held.data, 0, self.strides)
+        return view
 
 
 def layout_of(tensor: Tensor) -> Layout:

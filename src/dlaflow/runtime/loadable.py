@@ -14,7 +14,8 @@ from dlaflow.quantize.feed import Batch, NetworkInput, by_name
 from dlaflow.runtime.cudla import CudlaError, Tensor
 from dlaflow.runtime.layouts import Layout, Rounding, from_elements, layout_of, require_scale, to_elements
 
-_Asked, _Answer = ParamSpec("_Asked"), TypeVar("_Answer")
+_Asked = ParamSpec("_Asked")
+_Answer = TypeVar("_Answer")
 _COLOURS = 3
 """Channels of an image; dla_hwc4 counts the fourth, which is padding."""
 

@@ -11,7 +11,9 @@ from .folder import ID, NAME, SHA, Record, RefusedRequest, need, program
 
 BINDINGS = "bindings"
 """The program that builds through TensorRT's Python API: this agent itself."""
-KINDS = ("build", "profile", "bench", "evaluate", "probe", "power")
+LOADABLE = "loadable"
+"""The program that runs a DLA loadable: this agent's module cudla."""
+KINDS = ("build", "profile", "bench", "evaluate", "probe", "power", "loadable")
 
 _ARGUMENT = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=([^\x00-\x1f]*))?")
 _TEXT = re.compile(r"[^\x00-\x1f]{0,200}")
@@ -46,9 +48,12 @@ def command_of(run: Record, resolve: bool = True) -> list[str]:
     """The argument list of a run; `resolve` looks the programs up."""
     name = run.get("program")
     find = program if resolve else str
-    arguments = [_checked(argument) for argument in run["arguments"]]
+    check = _checked_loadable if name == LOADABLE else _checked
+    arguments = [check(argument) for argument in run["arguments"]]
     if name == "trtexec":
         return [find("trtexec"), *arguments]
+    if name == LOADABLE:
+        return [sys.executable, os.path.abspath(sys.argv[0]), LOADABLE, *arguments]
     if name == BINDINGS:
         return [sys.executable, os.path.abspath(sys.argv[0]), BINDINGS, *arguments]
     if name == "nsys-profile":
@@ -79,6 +84,17 @@ def _checked(argument: object) -> str:
     elif name not in _TEXTS:
         raise RefusedRequest("refused", f"not an option of this agent: --{name}")
     return match.group(0)
+
+
+def _checked_loadable(argument: object) -> str:
+    match = _ARGUMENT.fullmatch(argument) if isinstance(argument, str) else None
+    name, value = (match.group(1), match.group(2) or "") if match else ("", "")
+    if match and name in ("loadable", "inputs"):
+        for one in value.split(","):
+            need(NAME, one, f"a file for --{name}")
+    elif name not in ("core", "runs", "warmUp", "megahertz") or not re.fullmatch("[0-9]{1,9}", value):
+        raise RefusedRequest("refused", f"not an option of a loadable's run: {argument!r}")
+    return str(argument)
 
 
 def _checked_nsys(flag: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import platform
 import shutil
@@ -10,7 +11,7 @@ import socket
 import sys
 
 from . import bindings, facts, files, job
-from .allowed import BINDINGS, command_of
+from .allowed import BINDINGS, LOADABLE, command_of
 from .folder import Record, RefusedRequest, answer, free_bytes, prepare, root
 
 
@@ -49,6 +50,10 @@ def main() -> int:
         if sys.argv[1:2] == [BINDINGS]:
             command_of({"program": BINDINGS, "arguments": sys.argv[2:]})
             return bindings.main(sys.argv[2:])
+        if sys.argv[1:2] == [LOADABLE]:
+            command_of({"program": LOADABLE, "arguments": sys.argv[2:]})
+            # dlaflow.runtime.cudla, which is packed beside this module.
+            return int(importlib.import_module(f"{__package__}.cudla").main(sys.argv[2:]))
         command = COMMANDS.get(sys.argv[1] if len(sys.argv) == 2 else "")
         if command is None:
             raise RefusedRequest("refused", "not a command of this agent")
