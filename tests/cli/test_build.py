@@ -195,7 +195,7 @@ def test_names_that_a_shell_would_split_are_quoted(capsys, tmp_path):
         (("model_gn.onnx", "--board", "orin-nano-8gb", "--tensorrt", "10.3.0"), 2, "no DLA core 0"),
         (("model_gn.onnx", "--dla-core", "2"), 2, "no DLA core 2"),
         (("model_gn.onnx", "--shape", "input"), 2, "cannot read a shape"),
-        (("model_gn.onnx", "--shape", "image:1x3x32x32"), 2, "unknown input: expected one of input"),
+        (("model_gn.onnx", "--shape", "image:1x3x32x32"), 2, "unknown input 'image'. Known: input"),
         (("model_gn.onnx", "--input-format", "int8"), 2, "I/O format"),
         (("model_gn.onnx", "--layer-device", "conv:TPU"), 2, "request for a layer"),
         (("model_gn.onnx", "--gpu-only", "--standalone"), 2, "contradict"),

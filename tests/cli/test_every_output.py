@@ -19,8 +19,9 @@ from dlaflow.cli import main
 from tests.cli.every_output import BEFORE, EXAMPLES, Case, cases, file_options, functions, make_inputs, make_weights
 
 READ = (
-    "cache data data_dir decode dla engine file files fill first gpu input layer_info layer_precisions layer_times learn "
-    "left log measured model models nsys others plugin profile recipe reference right runs ssh_config tegrastats times trtexec weights"
+    "cache data data_dir decode dla engine file files fill first gpu input layer_info layer_precisions layer_times "
+    "learn left log measured model models nsys others plugin profile recipe reference right runs ssh_config tegrastats "
+    "times trtexec weights"
 )
 SLOW = {"train", "run", "sweep", "survey"}
 """Commands that train; what they share with the others is tested with those."""

@@ -11,7 +11,7 @@ import pytest
 from dlaflow.cli import COMMANDS, main
 
 PRINTS_A_SCRIPT = {"completion"}
-OF_SUBCOMMANDS = {"cache", "remote"}
+OF_SUBCOMMANDS = {"cache", "remote", "loadable"}
 """Their own help names commands; the options are those of each of them."""
 
 

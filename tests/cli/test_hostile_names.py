@@ -186,6 +186,12 @@ sweep wrong{{}}.toml
 export no{{}} --weights w{{}} --out o{{}}.onnx
 export a:b{{}} --weights w{{}} --out o{{}}.onnx
 train no{{}} --data digits --out w{{}}.safetensors
+schedule m{{}}.onnx@30 n{{}}.onnx --board agx-orin-64gb --jetpack 6.2
+schedule gone{{}}.onnx@30
+survey gone{{}}.onnx --out s{{}}
+deploy gone{{}}.engine --for python --out d{{}}
+loadable inspect gone{{}}.loadable
+config no{{}}
 qat no{{}} --weights w{{}} --out o{{}}.onnx
 remote 127.0.0.1 no{{}}
 remote boards{{}}.toml doctor

@@ -247,7 +247,7 @@ def scripts():
     ("typed", "offered"),
     [
         (["che"], "check"),
-        (["c"], "check calibrate cache compare completion"),
+        (["c"], "check calibrate cache compare completion config"),
         (["check", "--boa"], "--board"),
         (["build", "--print"], "--print-command"),
     ],

@@ -58,7 +58,7 @@ def test_an_input_without_a_rank_takes_any_shape() -> None:
 @pytest.mark.parametrize(
     ("inputs", "shapes", "batch", "words"),
     [
-        (ONE, ["image:1x3x8x8"], None, r"one of x, received 'image'"),
+        (ONE, ["image:1x3x8x8"], None, r"unknown input 'image'. Known: x"),
         (ONE, ["x:1x3x8"], None, r"3 dimensions: expected 4, \?x3x\?x\?, received 1x3x8\. .*--shape x:1x3x640x640"),
         (ONE, ["x:1x1x8x8"], None, r"fixes dimension 1 of x: expected \?x3x\?x\?, received 1x1x8x8"),
         (ONE, ["x:1x3x8x8", "1x3x8x8"], None, "x has two shapes"),

@@ -17,6 +17,8 @@ from dlaflow.rewrites.search import score_of
 from dlaflow.targets.target import resolve_target
 
 BOUND = 2e-5
+HALF_BOUND = 2e-3
+"""Behind a Cast to FP16: a value between two of its numbers may fall to either."""
 few = settings(deadline=None, max_examples=25)
 C, H, W = 4, 6, 5
 
@@ -95,7 +97,7 @@ def test_everything_between_two_transposes(rewritten: Callable, steps: list[str]
     if "sizes" in "".join(lines):
         shape = (1, *shape[1:])
     outcome = rewritten(ChannelsFirst(), "\n".join(lines), shape, weights, outputs=("y",))
-    assert outcome.error < BOUND
+    assert outcome.error < (HALF_BOUND if any("Cast<to=10>" in line for line in lines) else BOUND)
     if "sq)" not in end and "Transpose<perm=[0,2,1]" not in end and (not up or "perm=[0,3,1,2]" in end):
         assert outcome.ops.count("Transpose") == int(up), lines
 

@@ -18,7 +18,7 @@ import msgspec
 
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.fixed_shape import refuse_batch
-from dlaflow.recipe.load import check_keys, read_toml, struct_of
+from dlaflow.recipe.toml import check_keys, read_toml, struct_of
 from dlaflow.targets.board import find_board
 from dlaflow.targets.options import TargetOptions
 from dlaflow.targets.release import find_release
@@ -31,6 +31,8 @@ TAKES: dict[str, tuple[str, ...]] = {
     "check": _TARGET,
     "fix": _TARGET,
     "estimate": _TARGET,
+    "schedule": ("board", "jetpack", "precision"),
+    "survey": ("board", "jetpack", "precision"),
     "build": _TARGET,
     "run": (*_TARGET, "data"),
     "calibrate": ("board", "jetpack", "data"),

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import fixed_shapes
-from dlaflow.reading import TOML_BYTES, read_text
 from dlaflow.recipe.schema import Recipe, TargetSection, VariantSection
+from dlaflow.recipe.toml import check_keys, nearest, read_toml, struct_of, tables
 from dlaflow.zoo.factory import beside
 from dlaflow.zoo.models import base_name
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
-
-_Section = TypeVar("_Section")
 SECTIONS: dict[str, type] = {
     field.name: type(field.default)
     for field in msgspec.structs.fields(Recipe)
@@ -70,7 +61,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
 def recipe_of(text: str, where: str) -> Recipe:
     """The recipe that a TOML text holds; `where` says in errors what it is. Raises InputError."""
-    return _recipe(tomllib.loads(text), where)
+    return _recipe(tables(text), where)
 
 
 def _recipe(body: dict[str, object], where: str) -> Recipe:
@@ -89,27 +80,6 @@ def own_network(model: str | None, path: str | Path) -> str | None:
     if model is None or ":" not in base_name(model):
         return model
     return beside(model, Path(path).parent)
-
-
-def read_toml(path: str | Path, what: str) -> dict[str, object]:
-    """The tables of a TOML file that is a `what` (recipe, sweep).
-
-    Raises InputError for a file that cannot be read or is not TOML.
-    """
-    try:
-        body: dict[str, object] = tomllib.loads(read_text(path, TOML_BYTES))
-        return body
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
-        raise InputError(f"the {what} {path} is not TOML", received=str(error)) from None
-
-
-def struct_of(body: object, kind: type[_Section], where: str) -> _Section:
-    """`body` as a record; `where` is the file in errors, such as `recipe x.toml`. Raises InputError."""
-    try:
-        return msgspec.convert(body, kind)
-    except msgspec.ValidationError as error:
-        place = str(error).replace("`$.", "`").replace("Object missing", f"the {where.partition(' ')[0]} misses")
-        raise InputError(f"the {where} has a wrong value: {place}") from None
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -171,7 +141,7 @@ def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) 
     _expect(len(given) == 1, f"variant {name!r} is unclear", expected, received)
     change = [key for key, value in (("rewrite", variant.rewrite), ("fix", variant.fix)) if value]
     if source:
-        expected, then = f"a variant above it ({', '.join(earlier) or 'there is none'})", _nearest(source, earlier)
+        expected, then = f"a variant above it ({', '.join(earlier) or 'there is none'})", nearest(source, earlier)
         _expect(source in earlier, f"variant {name!r} comes from an unknown one", expected, repr(source), then)
         fault = "is changed in two ways from" if change else "would equal"
         what, received = f"variant {name!r} {fault} {source!r}", " and ".join(change) or "none"
@@ -190,27 +160,6 @@ def check_sections(body: dict[str, object], sections: Mapping[str, type], where:
     """`check_keys` for each of these tables of a file."""
     for name, section in sections.items():
         check_keys(body.get(name), section, f"[{name}] ", where)
-
-
-def check_keys(body: object, section: type, place: str, where: str) -> None:
-    """Raise InputError for a key of a table that the record does not know, with the nearest one that it does."""
-    if not isinstance(body, dict):
-        return
-    described = msgspec.inspect.type_info(section)
-    known = [field.encode_name for field in getattr(described, "fields", ())]
-    for key in body:
-        if key not in known:
-            raise InputError(
-                f"the {where}: {place}has an unknown key",
-                expected=f"one of {', '.join(known)}",
-                received=repr(key),
-                then=_nearest(key, known),
-            )
-
-
-def _nearest(received: str, known: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(received, list(known), n=1, cutoff=0.4)
-    return f"Did you mean {near[0]!r}?" if near else None
 
 
 def recipe_toml(recipe: Recipe) -> str:

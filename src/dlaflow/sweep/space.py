@@ -17,17 +17,10 @@ import msgspec
 from dlaflow.errors import InputError
 from dlaflow.files import sha256_of
 from dlaflow.quantize.calibration import CalibrationConfig
-from dlaflow.recipe.load import (
-    SECTIONS,
-    check_keys,
-    check_recipe,
-    check_sections,
-    own_network,
-    read_toml,
-    struct_of,
-)
+from dlaflow.recipe.load import SECTIONS, check_recipe, check_sections, own_network
 from dlaflow.recipe.plan import users_source
 from dlaflow.recipe.schema import CalibrateSection, Recipe, StepName, TargetSection, TrainSection, VariantSection
+from dlaflow.recipe.toml import check_keys, read_toml, struct_of
 from dlaflow.sweep.schema import ClusterSection, Range, SearchSection, SpaceSection, Sweep
 
 Value = str | int | float | tuple[str, ...] | Mapping[str, str | int]

@@ -15,10 +15,10 @@ from pathlib import Path
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.files import atomic_path
 from dlaflow.recipe.engine import StepDone, read_state, write_state
-from dlaflow.recipe.load import read_toml, struct_of
 from dlaflow.recipe.lock import locked
 from dlaflow.recipe.run import RunOptions, run_recipe
 from dlaflow.recipe.schema import Recipe
+from dlaflow.recipe.toml import read_toml, struct_of
 from dlaflow.sweep.records import Outcome
 from dlaflow.sweep.space import VARIANT
 
