@@ -61,6 +61,16 @@ def test_chinese_pages_hold_the_same_commands(name: str) -> None:
     assert steps_of(DOCS / "zh" / name) == steps_of(DOCS / CHINESE[name])
 
 
+BREAK = re.compile(r"[\u3001-\u303f\u4e00-\u9fff\uff01-\uff5e]\n[\u4e00-\u9fff\u201c]")
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "zh").rglob("*.md")), ids=lambda page: page.name)
+def test_no_chinese_sentence_is_broken_by_a_line(page: Path) -> None:
+    """A browser shows the break as a blank."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert not (found := BREAK.search(text)), text[max(0, found.start() - 20) : found.end() + 20]
+
+
 def test_shell_blocks_use_commands_and_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot run here (a board, one's own files) must at least be spelt right."""
     told: dict[str, str] = {}
