@@ -125,11 +125,11 @@ def train_quantised(
     from dlaflow.zoo.loop import accuracy, try_out
 
     began = time.monotonic()
-    data = dataset or load_dataset(config.data, config.data_dir, progress)
     teacher = build_model(config.model)
-    load_weights(teacher, config.weights)
+    load_weights(teacher, config.weights)  # before the data, which may be a long download
     teacher.eval()
     onnx_of(teacher, config.model, opset=DEFAULT_OPSET, batch=None, input_shape=input_shape)
+    data = dataset or load_dataset(config.data, config.data_dir, progress)
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = (DeviceImages(split, data, device) for split in (data.train, data.test))
