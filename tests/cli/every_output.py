@@ -127,6 +127,7 @@ EXAMPLES = {
     "remote bench": "local --gpu model.engine",
     "remote power": "local",
     "remote evaluate": "local model.engine --data images.npz",
+    "remote loadable": "local m.loadable",
 }
 """Command → words that make it work in the folder that `make_inputs` fills, without its outputs."""
 NEEDED = {

@@ -67,18 +67,19 @@ class Setting:
 def layers(folder: Path, environment: Mapping[str, str]) -> list[dict[str, Setting]]:
     """The settings of the environment, then those of the nearest file.
 
-    Raises InputError for a file that cannot be used, and for a name that no board or release has.
+    Raises InputError for a file that cannot be used.
     """
     names = {key: environment.get(variable, "").strip() for key, variable in _VARIABLES.items()}
     found = [{key: Setting(key, (value,), f"${_VARIABLES[key]}") for key, value in names.items() if value}]
     found.append(_from_file(folder))
-    for setting in (setting for layer in found for setting in layer.values()):
-        _check(setting)
     return found
 
 
 def effective(found: Sequence[Mapping[str, Setting]], given: Mapping[str, str] = {}) -> dict[str, Setting]:
-    """What holds beside the options that are `given`. A release is that of its board: another board drops it."""
+    """What holds beside the options that are `given`. A release is that of its board: another board drops it.
+
+    Raises InputError for a name that no board or release has; what an option stands for is not looked at.
+    """
     chosen: dict[str, Setting] = {}
     board = given.get("board")
     for layer in found:
@@ -88,6 +89,8 @@ def effective(found: Sequence[Mapping[str, Setting]], given: Mapping[str, str] =
             if name not in given and not other and not (name == "jetpack" and "tensorrt" in given):
                 chosen.setdefault(name, setting)
         board = board or own
+    for setting in chosen.values():
+        _check(setting)
     return chosen
 
 
