@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from dlaflow.cli import COMMANDS, main
-from dlaflow.cli.settings import TAKES
+from dlaflow.cli.commands import TAKES
 
 MODEL = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }'
 OF_ITS_OWN = {"score", "profile", "remote", "cache", "compare", "parse", "export", "train"}

@@ -146,3 +146,11 @@ def test_models_without_scales_and_with_control_flow_are_refused():
     )
     with pytest.raises(InputError, match="expected a model with Q/DQ"):
         DlaRunner(plain)
+
+
+def test_sums_of_the_high_bits_alone_are_held_against_the_bound_too():
+    weights = np.full((4, 20_000, 1, 1), -128, np.int8)  # the low bits of -128 are zero
+    images = np.full((1, 20_000, 5, 5), -64.0, np.float32)
+    runner = DlaRunner(parsed("r = Conv(d, w)", 20_000, out=1e6, w8=weights, ws=np.ones(4, np.float32)))
+    runner.run(images)
+    assert list(runner.layers.floating.values()) == ["Conv: its sums are too long to be exact here"]

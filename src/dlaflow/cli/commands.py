@@ -45,3 +45,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Many at once": ("schedule", "survey", "sweep"),
 }
 """The commands as the help shows them: each stands in one group."""
+
+_TARGET = ("board", "jetpack", "precision", "batch")
+TAKES: dict[str, tuple[str, ...]] = {
+    "check": _TARGET,
+    "fix": _TARGET,
+    "estimate": _TARGET,
+    "schedule": ("board", "jetpack", "precision"),
+    "survey": ("board", "jetpack", "precision"),
+    "build": _TARGET,
+    "run": (*_TARGET, "data"),
+    "calibrate": ("board", "jetpack", "data"),
+    "sensitivity": ("board", "jetpack", "data"),
+    "evaluate": ("data",),
+}
+"""Command → the settings that it takes where its own options do not say. (--batch of the last three counts images.)"""

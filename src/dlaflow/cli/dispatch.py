@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from dlaflow.api.claims import Use, claims_of, hints_of, refuse_overwriting
-from dlaflow.cli.commands import COMMANDS
+from dlaflow.cli.commands import COMMANDS, TAKES
 from dlaflow.cli.terminal import fitted_output
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
 from dlaflow.files import is_stdout, protected, report_on_stderr
@@ -40,13 +40,15 @@ def dispatch(argv: list[str]) -> int:
     name = argv[0]
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    from dlaflow.cli.settings import with_settings
-
     try:
         with ExitStack() as during:
             if name in _SHORT:
                 during.enter_context(short_lived())
-            outcome = perform(application(name), with_settings(argv), fitted=name not in _WHOLE_LINES)
+            if name in TAKES:  # the others start without reading what a project set
+                from dlaflow.cli.settings import with_settings
+
+                argv = with_settings(argv)
+            outcome = perform(application(name), argv, fitted=name not in _WHOLE_LINES)
     except CycloptsError as error:
         raise _explained(error, name) from None
     return outcome if isinstance(outcome, int) else EXIT_DONE

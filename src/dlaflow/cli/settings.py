@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from dlaflow.cli.commands import TAKES
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.fixed_shape import refuse_batch
 from dlaflow.recipe.toml import check_keys, read_toml, struct_of
@@ -26,20 +27,6 @@ from dlaflow.targets.target import LATEST, left_out
 
 FILE = "dlaflow.toml"
 _VARIABLES = {"board": "DLAFLOW_BOARD", "jetpack": "DLAFLOW_JETPACK"}
-_TARGET = ("board", "jetpack", "precision", "batch")
-TAKES: dict[str, tuple[str, ...]] = {
-    "check": _TARGET,
-    "fix": _TARGET,
-    "estimate": _TARGET,
-    "schedule": ("board", "jetpack", "precision"),
-    "survey": ("board", "jetpack", "precision"),
-    "build": _TARGET,
-    "run": (*_TARGET, "data"),
-    "calibrate": ("board", "jetpack", "data"),
-    "sensitivity": ("board", "jetpack", "data"),
-    "evaluate": ("data",),
-}
-"""Command → the settings that it takes where its own options do not say. (--batch of the last three counts images.)"""
 
 
 class _Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +84,7 @@ def effective(found: Sequence[Mapping[str, Setting]], given: Mapping[str, str] =
 def with_settings(argv: list[str]) -> list[str]:
     """The words of a command with the settings that it takes, where its own options do not say."""
     name, words = argv[0], argv[1 : argv.index("--") if "--" in argv else None]
-    if name not in TAKES or {"-h", "--help"} & {*words}:
+    if {"-h", "--help"} & {*words}:
         return argv
     if name == "run" and any(word.lower().endswith(".toml") for before, word in pairwise(argv) if before != "--on"):
         return argv

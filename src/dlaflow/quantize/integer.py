@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 
 INT8 = (-128, 127)
 _INT16 = (-(2**15), 2**15 - 1)
+INT32 = (-(2**31), 2**31 - 1)
 MULTIPLIER_BITS = 15
 """Bits of a multiplier beside its sign."""
 MOST_SHIFT = 63
@@ -65,7 +66,7 @@ def multiplied(factors: ArrayLike, shift: int) -> Integers:
 def rounded_bias(bias: ArrayLike, step: ArrayLike) -> Integers:
     """A bias in steps of the accumulator: 16 bits, and beyond them a shift to the left that all channels share."""
     steps = np.floor(np.asarray(bias, np.float32) / np.asarray(step, np.float32) + np.float32(0.5)).astype(np.float64)
-    whole = np.clip(steps, -(2.0**31), 2.0**31 - 1).astype(np.int64)
+    whole = np.clip(steps, *INT32).astype(np.int64)
     largest = int(np.max(np.abs(whole), initial=0))
     bits = int(np.ceil(np.log2(largest))) + 1 if largest else 0
     shift = min(_BIAS_SHIFT, max(0, bits - 16))

@@ -21,7 +21,7 @@ from dlaflow.fixed_shape import FixedShape
 from dlaflow.graph.load import as_model
 from dlaflow.quantize import integer
 from dlaflow.quantize.feed import Batch, by_name
-from dlaflow.quantize.model import has_graph, has_qdq, index, network_inputs, opset_of
+from dlaflow.quantize.model import has_graph, has_qdq, index, network_inputs
 from dlaflow.quantize.session import SessionOptions, open_session, reason_of
 
 if TYPE_CHECKING:
@@ -123,10 +123,8 @@ class DlaRunner:
             raise InputError("the DLA's integers end at control flow", expected="no If, Loop or Scan", received=looping)
         open_session(proto, SessionOptions())  # what onnxruntime refuses is refused before the first image
         self._graph = index(proto)
-        self._opset = opset_of(proto)
         self._kernels: dict[int, _Kernel] = {}
         self._constants: dict[str, NDArray[np.generic]] = {}
-        self._from_input = set(self._graph.inputs)
         self.inputs = network_inputs(proto)
         self.input_name = self.inputs[0].name
         self.shape = self.inputs[0].shape
@@ -210,7 +208,7 @@ class DlaRunner:
 
     def is_fed(self, name: str) -> bool:
         """Whether a tensor is an input of the network."""
-        return name in self._from_input
+        return name in self._graph.inputs
 
     def _constant(self, name: str) -> NDArray[np.generic]:
         """The value of a tensor that is known before run time."""
@@ -314,16 +312,18 @@ def _weighed(layer: _Layer) -> list[Value]:
     if largest * int(np.max(sums, initial=0)) < _EXACT:
         total = layer.on_whole_numbers([source.values, weights])[0]
     else:
-        high, low = weights >> _LOW_BITS, weights & (2**_LOW_BITS - 1)
-        if largest * int(np.max(np.abs(low).sum(axis=others), initial=0)) >= _EXACT:
+        halves = weights >> _LOW_BITS, weights & (2**_LOW_BITS - 1)
+        if any(largest * int(np.max(np.abs(each).sum(axis=others), initial=0)) >= _EXACT for each in halves):
             raise _NotInteger("its sums are too long to be exact here")
-        parts = [layer.on_whole_numbers([source.values, each])[0] for each in (high, low)]
-        total = (parts[0] << _LOW_BITS) + parts[1]
+        high, low = (layer.on_whole_numbers([source.values, each])[0] for each in halves)
+        total = (high << _LOW_BITS) + low
     wide = (-1,) + (1,) * along
     bias = layer.inputs[2] if len(layer.inputs) > 2 else None
     if bias is not None:
         whole = integer.rounded_bias(_real(bias).astype(np.float32).reshape(-1), step)
-        total = total + (whole.reshape(wide) if whole.size > 1 else whole).astype(np.int32)
+        total = integer.saturate(total + (whole.reshape(wide) if whole.size > 1 else whole), integer.INT32).astype(
+            np.int32
+        )
     return layer.like(Part(total, step.reshape(wide) if step.size > 1 else step.reshape(())))
 
 
