@@ -200,6 +200,46 @@ def test_explain_and_boards(capsys, tmp_path):
     assert json.loads((tmp_path / "b.json").read_text())["schema"] == "dlaflow.boards/1"
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("[04/22/2023-09:32:31] [E] Cannot create DLA engine, 0 not available", "no_dla_available"),
+        ("Cannot create DLA engine, 0 not available", "no_dla_available"),
+        ("[W] [TRT] /model.24/Pow: DLA cores do not support POW ElementWise operation.", "elementwise_op_unsupported"),
+        (
+            "2024-01-01T00:00:00Z [01/01/2024-00:00:00] [W] [TRT] Layer 'a' (CONSTANT): Unsupported on DLA. Switching",
+            "# unsupported_layer",
+        ),
+        (
+            "[E] Error[2]: [nvmediaTensorCache.cpp::registerTensor::80] Error Code 2: Internal Error (Assertion x)",
+            "# builder_internal_error",
+        ),
+        (
+            "[01/29/2026-15:42:41] [TRT] [W] Validation failed for DLA layer: a. Switching to GPU fallback.",
+            "The DLA compiler refused the layer",
+        ),
+        ("[E] one line that nobody knows\n[E] [TRT] Cannot create DLA engine, 0 not available", "no_dla_available"),
+    ],
+)
+def test_explain_takes_the_line_of_a_log(capsys, line, told):
+    assert main(["explain", line]) == 0
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("[E] Engine could not be created from network", "something before it failed"),
+        ("[E] Error[2]: [foo.cpp::bar::80] Error Code 2: Internal Error (never seen)", "raised in bar of foo.cpp"),
+        ("hello world", "no known cause for 'hello world'"),
+        ("\x1b[31m \n", "unknown rule"),
+    ],
+)
+def test_explain_says_when_a_line_is_not_known(capsys, line, told):
+    assert main(["explain", line]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_explain_knows_failures_and_messages(capsys, tmp_path):
     assert main(["explain", "no_dla_core"]) == 0
     page = capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from dlaflow.parse.messages import PLACEMENT_RULES
+from dlaflow.parse.messages import PLACEMENT_RULES, Effect, placement_message
 
 Blame = Literal["environment", "model", "usage", "none"]
 
@@ -52,7 +52,8 @@ class Failure(msgspec.Struct, frozen=True):
             "Known by": "; ".join(" … ".join(f"`{part}`" for part in pattern) for pattern in self.patterns),
             "Source": self.source,
         }
-        return _page(self.id, f"{self.what[0].upper()}{self.what[1:]}.", facts)
+        what = self.what if self.what.startswith("cuDLA") else f"{self.what[0].upper()}{self.what[1:]}"
+        return _page(self.id, f"{what}.", facts)
 
     def shows_in(self, text: str) -> bool:
         """Whether one of the patterns occurs in a message."""
@@ -180,6 +181,16 @@ def driver_level(text: str) -> str:
 def failure_of(text: str) -> Failure | None:
     """The known cause that `text` shows, or None."""
     return next((failure for failure in failures() if failure.shows_in(text)), None)
+
+
+def meaning_of(text: str) -> tuple[tuple[Failure, ...], tuple[Reason, ...]]:
+    """The most telling cause that one message shows, and what it says of a layer; a layer's move fails nothing."""
+    placed = placement_message(text)
+    said = tuple(each for each in reasons() if placed is not None and each.id == placed[0].reason)
+    if said and placed is not None and placed[0].effect is not Effect.FAILURE:
+        return (), said
+    causes = sorted((each for each in failures() if each.shows_in(text)), key=lambda each: each.general)
+    return tuple(sorted(causes, key=lambda each: each.blame == "none")[:1]), said
 
 
 def head_of(text: str) -> Head | None:
