@@ -220,4 +220,4 @@ def test_the_autotuner_in_a_program_without_levels_is_no_news() -> None:
         "[TRT]    Fastest Tactic: 0xd15ea5edd15ea5ed Time: inf",
     )
     assert run.unknown == ()
-    assert [problem.reason for problem in run.problems] == ["no_dla_context"]
+    assert [problem.reason for problem in run.problems] == ["no_dla_available"]
