@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
     """What to change of the recipe, or to write into that of an ONNX file."""
