@@ -92,7 +92,8 @@ class _Command(App):
                 argument.parameter = Parameter.combine(argument.parameter, Parameter(show_default=False))
             if argument.name in rank:
                 argument.parameter = Parameter.combine(argument.parameter, Parameter(group=_MOST_USED))
-        return ArgumentCollection(sorted(found, key=lambda each: rank.get(each.name, len(rank))))
+        found.sort(key=lambda each: rank.get(each.name, len(rank)))
+        return found
 
 
 def application(*names: str) -> App:

@@ -152,19 +152,20 @@ def run(
     def announce(text: str) -> None:
         errors.print(terminal.styled(("! ", "bold yellow"), text))
 
+    finished: list[StepDone] = []
+
     def listen(done: StepDone) -> None:
+        finished.append(done)
         if not messages.quiet:
             _print_step(done, console)
 
     fleet = _fleet(boards)
     options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen, fleet=fleet, recipe=text)
-    try:
-        with _progress(shared=fleet is not None, quiet=messages.quiet or not errors.is_terminal) as progress:
-            outcome = run_recipe(wanted, options, progress)
-    except KeyboardInterrupt:
-        if not messages.quiet:
-            errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
-        raise
+    with (
+        terminal.telling_what_stays(options.folder, finished, "--resume", quiet=messages.quiet),
+        _progress(shared=fleet is not None, quiet=messages.quiet or not errors.is_terminal) as progress,
+    ):
+        outcome = run_recipe(wanted, options, progress)
     if messages.json is not None and outcome.record is not None:
         write_atomic(messages.json, run_json(outcome.record))
     if not messages.quiet:

@@ -6,9 +6,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -42,6 +43,17 @@ def say(*lines: str, stderr: bool = False, quiet: bool = False) -> None:
     """Print lines, each of which stays one whatever names it holds."""
     if lines and not quiet:
         (sys.stderr if stderr else sys.stdout).write(text_of(lines) + "\n")
+
+
+@contextmanager
+def telling_what_stays(folder: Path, finished: Sized, then: str, *, quiet: bool) -> Iterator[None]:
+    """When this is interrupted: tell where the finished work stays, if any is, and what goes on from it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if finished:
+            say(f"Interrupted. What is finished stays in {folder}; {then} goes on.", stderr=True, quiet=quiet)
+        raise
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
