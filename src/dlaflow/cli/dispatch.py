@@ -75,7 +75,7 @@ def perform(app: App, argv: list[str], *, fitted: bool = False) -> object:
 
 
 class _Command(App):
-    """One command, whose help shows the options that matter first in a panel of their own, and no default that is none."""
+    """One command. Its help shows the options that matter first in a panel of their own, and no default of nothing."""
 
     def assemble_argument_collection(
         self, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
