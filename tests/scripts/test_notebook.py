@@ -19,7 +19,9 @@ _loader.exec_module(script)
 
 def shown(cell: dict) -> str:
     """All that a cell shows, as text."""
-    return "".join("".join(out.get("text") or [*out["data"].values()][-1]) for out in cell["outputs"])
+    return "".join(
+        "".join(out.get("text") or out["data"].get("text/html", out["data"]["text/plain"])) for out in cell["outputs"]
+    )
 
 
 def test_it_runs_and_shows_what_it_says() -> None:
