@@ -217,7 +217,8 @@ def _offered() -> Path:
         raise UsageError("there is nothing to run", expected="MODEL.onnx or RECIPE.toml", then=f"Try: {command}")
     sys.stderr.write(visible(f"{command} [Y/n] "))
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"", "y", "yes"}:
+    typed = sys.stdin.readline()  # nothing at all, not even a line: Ctrl-D
+    if not typed or typed.strip().lower() not in {"", "y", "yes"}:
         raise UsageError("nothing was run", expected="MODEL.onnx or RECIPE.toml", received="no")
     return found
 

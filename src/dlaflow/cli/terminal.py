@@ -28,8 +28,16 @@ if TYPE_CHECKING:
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], help="Print nothing but errors.")]
 
+NARROWEST = 40
+"""Columns that everything fits into."""
+
 _SHOWN: ContextVar[RichProgress | None] = ContextVar("shown", default=None)
 """The display that several tasks share, so that a question can be asked in its place."""
+
+
+def columns(elsewhere: int = 80) -> int:
+    """The width of the terminal that stdout is, 40 at least; `elsewhere` where it is none, whose lines stay whole."""
+    return max(shutil.get_terminal_size().columns, NARROWEST) if sys.stdout.isatty() else elsewhere
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -203,7 +211,7 @@ def fitted_output() -> Iterator[None]:
     if not (sys.stdout.isatty() and isinstance(stream, Output)):
         yield
         return
-    stream.width = shutil.get_terminal_size().columns
+    stream.width = columns()
     try:
         yield
     finally:
