@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from dlaflow.version import __version__
 
+TYPE_CHECKING = False  # that of typing, which takes longer to load than everything here
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dlaflow.api.build import build, build_command
     from dlaflow.api.calibrate import calibrate
     from dlaflow.api.check import check

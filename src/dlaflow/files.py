@@ -41,6 +41,8 @@ _KINDS = {stat.S_IFDIR: "it is a folder", stat.S_IFSOCK: "it is a socket", stat.
 
 _HIDDEN: set[str] = set()
 """Files with a hidden name. It is noted before the file exists, so that no signal falls in between."""
+_PLACED: set[str] = set()
+"""Where files were put by this process."""
 _GROUP: ContextVar[_Group | None] = ContextVar("group", default=None)
 _PROTECTED: ContextVar[frozenset[tuple[int, int]]] = ContextVar("protected", default=frozenset())
 _REAL_STDOUT: ContextVar[TextIO | None] = ContextVar("stdout", default=None)
@@ -188,6 +190,11 @@ def check_output(path: str | os.PathLike[str]) -> None:
             raise OSError(reason, os.strerror(reason))
 
 
+def anything_kept() -> bool:
+    """Whether a file that this process wrote stands in its place."""
+    return any(map(os.path.lexists, _PLACED))
+
+
 def record_json(schema: str, body: object) -> bytes:
     """A JSON file: its schema, the version of dlaflow that wrote it, and the fields of `body`, a record or a dict."""
     import msgspec
@@ -286,6 +293,7 @@ class _Draft:
             with suppress(OSError):  # not every file system has links
                 os.link(self.place, self._old)
         os.replace(self._hidden, self.place)
+        _PLACED.add(self.place)
         _sync_folder(os.path.dirname(self.place))
 
     def _take_over(self, old: os.stat_result) -> None:
@@ -299,6 +307,7 @@ class _Draft:
         """Undo `put`: what was there before stands there again."""
         assert isinstance(self.place, str)
         with suppress(OSError):
+            _PLACED.discard(self.place)
             if self._old:
                 os.replace(self._old, self.place)
             elif self._hidden and not self._existed and not os.path.lexists(self._hidden):

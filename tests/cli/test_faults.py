@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from dlaflow import cli
+from dlaflow import cli, files
 from dlaflow.cli import main
 from dlaflow.cli.faults import explain, take_debug
 from dlaflow.errors import EXIT_FAULT, EnvironmentLacksError, InputError
+from dlaflow.files import together, write_atomic
 
 
 def run(*words: str, **how: object) -> subprocess.CompletedProcess[str]:
@@ -213,7 +216,65 @@ def test_ctrl_c_inside_a_library_ends_with_the_promised_code(tmp_path: Path) -> 
         [sys.executable, "-m", "interrupted", "check", "m.onnx"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (ended.returncode, ended.stderr) == (130, "dlaflow: interrupted; what was finished is kept\n")
+    assert (ended.returncode, ended.stderr) == (130, "dlaflow: interrupted\n")
+
+
+INTERRUPTED_WHERE_NOTHING_IS_RAISED = """
+import runpy, signal, time, weakref
+import dlaflow.cli.dispatch as commands
+
+class Held: pass
+
+def dispatch(argv):
+    held = Held()
+    watch = weakref.ref(held, lambda _: signal.raise_signal(signal.SIGINT))
+    del held
+    time.sleep(60)
+
+commands.dispatch = dispatch
+runpy.run_module("dlaflow", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_ctrl_c_in_a_callback_is_not_lost(tmp_path: Path) -> None:
+    """Python's lock of imports has such a callback: a Ctrl-C there would be printed as ignored, and be."""
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHERE_NOTHING_IS_RAISED, "check"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (130, "dlaflow: interrupted\n")
+
+
+@pytest.mark.parametrize("module", ["dlaflow.errors", "cyclopts", "msgspec", "numpy", "onnx"])
+def test_ctrl_c_while_modules_load_is_one_line_at_most(module: str, tmp_path: Path) -> None:
+    """A real process, which tells each module that it has loaded; the signal comes with the next one under way."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "dlaflow", "check", "m.onnx"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if re.search(rf"\| +{re.escape(module)}(\.|$)", line.rstrip()):
+            break
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    said = [line for line in rest.splitlines() if not line.startswith("import time:")]
+    assert process.returncode == 130
+    assert said in ([], ["dlaflow: interrupted"])
+
+
+def test_what_was_finished_is_told_where_something_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_PLACED", set())
+    error = KeyboardInterrupt()
+    assert explain(error) == (130, "interrupted")
+    with suppress(KeyboardInterrupt), together():
+        write_atomic(tmp_path / "gone", "x")
+        raise error
+    assert explain(error) == (130, "interrupted")
+    write_atomic(tmp_path / "kept", "x")
+    assert explain(error) == (130, "interrupted; what was finished is kept")
+    (tmp_path / "kept").unlink()
+    assert explain(error) == (130, "interrupted")
 
 
 def test_a_part_that_found_no_memory_is_no_fault_of_ours() -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from dlaflow.cli import COMMANDS, help_text, main
-from dlaflow.cli.commands import GROUPS
+from dlaflow.cli.commands import FIRST, GROUPS
 
 
 def test_every_command_stands_in_one_group() -> None:
@@ -43,7 +43,28 @@ def test_the_longest_is_three_screens_and_in_groups(
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 120
     panels = re.findall(r"^╭─ ([\w ]+) ─", text, re.MULTILINE)
-    assert panels == ["Arguments", "Parameters", "Target", "Images", "Engine in detail", "Way to build"]
+    assert panels == ["Arguments", "Most used", "Options", "Target", "Images", "Engine in detail", "Way to build"]
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_the_ten_that_matter_come_first(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    panel = text[text.index("Most used") : text.index("╰", text.index("Most used"))]
+    options = re.findall(r"^│ (?:\*  |   )?--([\w-]+)", panel, re.MULTILINE)
+    assert options == FIRST[name].split()
+    assert len(options) == 10
+    assert all(len(re.findall(rf"^│ (?:\*  |   )?--{each} ", text, re.MULTILINE)) == 1 for each in options)
+
+
+def test_no_default_is_shown_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "[default: 0]" in text  # of the DLA's core
+    assert not re.search(r"\[default: (False|None|\(\)|)\]", text)
 
 
 def test_the_number_of_a_rule_is_enough(capsys: pytest.CaptureFixture[str]) -> None:

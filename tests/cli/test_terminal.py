@@ -32,6 +32,8 @@ SHORT = ("calibrate", "model.onnx", "--data", "digits", "--samples", "20", "--ca
 class Terminal:
     """A program in a pseudo-terminal of so many columns."""
 
+    program = (sys.executable, "-m", "dlaflow")
+
     def __init__(self, columns, *words, **environment):
         self.screen = b""
         self.pid, self.handle = pty.fork()
@@ -40,9 +42,9 @@ class Terminal:
                 # Wait for the size, so that nothing is laid out for another one. (pytest keeps sys.stdin for itself.)
                 os.read(0, 1)
                 kept = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES", "NO_COLOR"}}
-                os.execve(
-                    sys.executable,
-                    [sys.executable, "-m", "dlaflow", *words],
+                os.execvpe(
+                    self.program[0],
+                    [*self.program, *words],
                     {**kept, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **environment},
                 )
             finally:
@@ -66,6 +68,9 @@ class Terminal:
                 break
             self.screen += part
         return self.screen.decode().removeprefix("\r\n")
+
+    def type(self, text):
+        os.write(self.handle, text.encode())
 
     def interrupt(self):
         os.write(self.handle, b"\x03")
@@ -120,7 +125,7 @@ def write_model(path, channels, stride):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
-@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("columns", [40, 80, 200])
 @pytest.mark.parametrize(
     "words",
     [
@@ -141,6 +146,25 @@ def test_everything_fits_the_width(place, columns, words):
     assert code == 0, text
     longest = max(lines_of(text), key=len)
     assert 20 < len(longest) <= columns, longest
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        (("doctor",), ["estimate,", "calibrate,", "TensorRT's"]),
+        (("evaluate", "model.onnx", "--data", "digits", "--samples", "50"), ["95% interval", "images/s here"]),
+        (("evaluate", "model.onnx", "slow.onnx", "--data", "images.npy"), ["relative error", "slow.onnx"]),
+    ],
+    ids=["doctor", "top-1", "agreement"],
+)
+def test_a_table_too_wide_for_the_terminal_cuts_no_word(place, words, whole):
+    np.save("images.npy", np.random.default_rng(0).random((4, 3, 32, 32), np.float32))
+    code, text = Terminal(40, *words).finish()
+    assert code == 0
+    lines = [line.rstrip() for line in lines_of(text) if "left" not in line]  # those with it are bars of progress
+    assert not any("…" in line for line in lines)
+    assert all(any(word in line for line in lines) for word in whole)
+    assert max(map(len, lines)) <= 40
 
 
 def test_commands_to_paste_are_never_broken(place):
@@ -177,6 +201,19 @@ def test_colours_stop_with_no_color(place):
 )
 def test_quiet_is_silent(place, words):
     assert Terminal(80, *words).finish() == (0, "")
+
+
+@pytest.mark.parametrize(("typed", "code"), [("\n", 0), ("y\n", 0), ("n\n", 2), ("\x03", 130), ("\x04", 2)])
+def test_the_only_model_here_is_offered(tmp_path, monkeypatch, typed, code):
+    monkeypatch.chdir(tmp_path)
+    write_model("the model.onnx", channels=4, stride=4)
+    terminal = Terminal(80, "run")
+    assert "dlaflow run 'the model.onnx' [Y/n] " in terminal.read(until=b"[Y/n] ")
+    terminal.type(typed)
+    ended, text = terminal.finish()
+    assert ended == code, text
+    assert len([*Path("runs").glob("*/report.html")]) == (code == 0)
+    assert "Traceback" not in text
 
 
 def test_ctrl_c_leaves_a_clean_terminal_and_whole_files(place):
@@ -262,8 +299,43 @@ def test_bash_completes(scripts, typed, offered):
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_get_every_command(scripts, shell):
     assert all(name in scripts[shell] for name in COMMANDS)
-    if shutil.which(shell):
-        assert subprocess.run([shell, "-n"], input=scripts[shell], text=True, check=False).returncode == 0
+
+
+def test_fish_completes(scripts, tmp_path):
+    if not shutil.which("fish"):
+        pytest.skip("fish is not installed")
+    (tmp_path / "dlaflow.fish").write_text(scripts["fish"])
+    for typed, offered in (
+        ("dlaflow che", "check"),
+        ("dlaflow check --boa", "--board"),
+        ("dlaflow completion z", "zsh"),
+    ):
+        code = f"source {tmp_path}/dlaflow.fish; complete -C '{typed}'"
+        done = subprocess.run(["fish", "--no-config", "-c", code], capture_output=True, text=True, check=True)
+        assert offered in [line.split("\t")[0] for line in done.stdout.splitlines()], typed
+
+
+class Zsh(Terminal):
+    program = ("zsh", "-f", "-i")
+
+
+@pytest.mark.parametrize("loaded", ["fpath=($PWD $fpath); compinit -u -D", 'compinit -u -D; eval "$(cat _dlaflow)"'])
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("che", "check"), ("check --boa", "check --board"), ("completion f", "completion fish")]
+)
+def test_zsh_completes(scripts, tmp_path, monkeypatch, loaded, typed, completed):
+    """The Tab key in a real shell, as nothing else loads its completion; a function shows what the line became."""
+    if not shutil.which("zsh"):
+        pytest.skip("zsh is not installed")
+    monkeypatch.chdir(tmp_path)
+    Path("_dlaflow").write_text(scripts["zsh"])
+    shell = Zsh(200, HOME=str(tmp_path))
+    shell.type(f"autoload -U compinit; {loaded}; dlaflow() {{ echo \"<$*>\" }}; echo rea''dy\n")
+    shell.read(until=b"ready\r\n")
+    shell.type(f"dlaflow {typed}\t\nexit\n")
+    code, text = shell.finish()
+    assert code == 0
+    assert f"<{completed}>" in text
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,16 @@ def test_the_default_is_the_newest_that_takes_models_as_they_are() -> None:
 
 @pytest.mark.parametrize("options", [{"tensorrt": "99.1"}, {"tensorrt": "8"}, {"tensorrt": "8.9.1"}])
 def test_a_tensorrt_that_never_was_is_refused(options: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="no TensorRT has this number"):
+    with pytest.raises(UsageError, match="no published TensorRT is known to have this number"):
         TargetOptions(**options).target()
+
+
+def test_a_tensorrt_of_drive_os_alone_is_taken() -> None:
+    """DRIVE OS 5.2.0 brought 6.3, 6.0.2 brought 8.3: no JetPack and no branch of NVIDIA's has these numbers."""
+    assert [TargetOptions(tensorrt=each).target().release.version.parts[:2] for each in ("6.3.1.3", "8.3.0")] == [
+        (6, 3),
+        (8, 3),
+    ]
 
 
 def test_what_contradicts_is_refused_and_what_agrees_is_taken() -> None:

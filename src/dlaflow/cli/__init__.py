@@ -10,7 +10,7 @@ import sys
 import textwrap
 
 from dlaflow.cli.commands import COMMANDS, GROUPS
-from dlaflow.errors import EXIT_DONE, EXIT_INTERRUPTED
+from dlaflow.errors import EXIT_DONE
 from dlaflow.version import __version__
 
 __all__ = ["COMMANDS", "help_text", "main"]
@@ -53,11 +53,9 @@ def help_text() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code; `dlaflow.errors` lists them. Whatever goes wrong is one line."""
-    try:
-        from dlaflow.cli.faults import end_with, heeding_signals, take_debug
-        from dlaflow.cli.streams import flush, harmless_output
-    except KeyboardInterrupt:  # in the first moments, before anybody heeds it
-        return EXIT_INTERRUPTED
+    from dlaflow.cli.faults import end_with, heeding_signals, take_debug
+    from dlaflow.cli.streams import flush, harmless_output
+
     whole_process = arguments is None
     arguments, debug = take_debug(sys.argv[1:] if arguments is None else arguments)
     with harmless_output(), heeding_signals(whole_process=whole_process):

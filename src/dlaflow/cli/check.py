@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import Parameter
 
 from dlaflow.api.claims import Written
+from dlaflow.cli import terminal
 from dlaflow.cli.options import Target
-from dlaflow.cli.terminal import Quiet
 from dlaflow.errors import EXIT_DONE, EXIT_FINDINGS
 from dlaflow.files import together, write_atomic
 from dlaflow.types import Measurement, Placement
@@ -37,7 +37,7 @@ class Outputs:
     extract: tuple[str, Written] | None = None
     """NODE OUT.onnx: write the smallest model that shows what is said of NODE: the name of a node, a layer or a tensor,
     A:B for what lies between two tensors, or the index of a loadable."""
-    quiet: Quiet = False
+    quiet: terminal.Quiet = False
 
     @property
     def files(self) -> bool:
@@ -86,7 +86,7 @@ def check(
     """
     from dlaflow.api.check import extracted, fails, predict
     from dlaflow.placement.check import check_model
-    from dlaflow.report.check_text import comparison_text, extract_text, layer_text, placement_text
+    from dlaflow.report.check_text import WIDTH, comparison_text, extract_text, layer_text, placement_text
 
     target = on.target()
     found = predict(model, target, digest=out.files)
@@ -101,11 +101,12 @@ def check(
         if out.html:
             _write_page(placement, expected.measurements(), out.html)
     if not out.quiet:
-        sys.stdout.write(placement_text(placement, _in_a_line(expected)) + "\n")
+        width = min(terminal.columns(WIDTH), WIDTH)
+        sys.stdout.write(placement_text(placement, _in_a_line(expected), width) + "\n")
         if layers:
             sys.stdout.write("\n" + layer_text(placement) + "\n")
         if piece and out.extract:
-            sys.stdout.write("\n" + extract_text(piece, out.extract[1]) + "\n")
+            sys.stdout.write("\n" + extract_text(piece, out.extract[1], width) + "\n")
         if against:
             other = check_model(found.model, target.on_release(against))
             sys.stdout.write("\n" + comparison_text(placement, other) + "\n")

@@ -60,3 +60,13 @@ TAKES: dict[str, tuple[str, ...]] = {
     "evaluate": ("data",),
 }
 """Command → the settings that it takes where its own options do not say. (--batch of the last three counts images.)"""
+
+FIRST: dict[str, str] = {
+    "check": "board jetpack precision batch shape html json fail-on against layers",
+    "fix": "out board jetpack precision shape allow data samples dry-run cut",
+    "calibrate": "data samples resize mean std cache qdq fp16 method shape",
+    "build": "out board jetpack precision batch shape cache dla-core standalone print-command",
+    "run": "board jetpack precision shape data mean std out resume on",
+    "profile": "log layer-times nsys tegrastats model board jetpack html json print-command",
+}
+"""Command with many options → the ten that matter first, which its help shows in a panel of their own."""

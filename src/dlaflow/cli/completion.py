@@ -5,6 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
+_ZSH_TAIL = """
+if [[ $funcstack[1] == _* ]]; then _cyclopts_dlaflow "$@"; else compdef _cyclopts_dlaflow dlaflow; fi
+"""
+"""cyclopts's script only defines a function. This calls it where the script is a file in fpath, whatever its name, and
+registers it where the script is evaluated."""
+
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print the script that completes dlaflow's commands and options in a shell.
@@ -27,4 +33,5 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     from dlaflow.cli.commands import COMMANDS
     from dlaflow.cli.dispatch import application
 
-    sys.stdout.write(application(*COMMANDS).generate_completion(shell=shell))
+    script = application(*COMMANDS).generate_completion(shell=shell)
+    sys.stdout.write(script + (_ZSH_TAIL if shell == "zsh" else ""))

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from dlaflow.visible import visible
+
+_UNBOUNDED = 100_000
+"""Columns in which every table fits: only there does rich tell how many the longest words take."""
 
 
 class HarmlessConsole(Console):
@@ -28,7 +34,14 @@ class HarmlessConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Everything that is printed comes through here, tables cell by cell."""
-        return super().render(self._shown(renderable) if isinstance(renderable, Text) else renderable, options)
+        if isinstance(renderable, Text):
+            renderable = self._shown(renderable)
+        elif isinstance(renderable, Table) and renderable.show_header:  # bars of progress are tables too
+            room = options or self.options
+            whole = Measurement.get(self, room.update(max_width=_UNBOUNDED), renderable)
+            if whole.minimum > room.max_width:
+                renderable = _stacked(renderable)
+        return super().render(renderable, options)
 
     def _shown(self, text: Text) -> Text:
         if visible(text.plain) == text.plain:
@@ -37,6 +50,19 @@ class HarmlessConsole(Console):
         for segment in text.render(self):
             shown.append(visible(segment.text), segment.style)
         return shown
+
+
+def _stacked(table: Table) -> Group:
+    """A table that is too wide for the terminal as one block of lines a row, so that no word is cut."""
+    lines: list[RenderableType] = [Text(table.title, "italic")] if isinstance(table.title, str) else []
+    columns = [(Text(f"{column.header} ", "dim"), list(column.cells)) for column in table.columns]
+    for row in range(table.row_count):
+        for number, (header, cells) in enumerate(columns):
+            cell = cells[row]
+            text = Text(cell) if isinstance(cell, str) else cell
+            if isinstance(text, Text) and text.plain:
+                lines.append(Padding(header + text if number else text, (0, 0, 0, 2 * (number > 0)), expand=False))
+    return Group(*lines)
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:

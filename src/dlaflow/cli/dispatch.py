@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from dlaflow.api.claims import Use, claims_of, hints_of, refuse_overwriting
-from dlaflow.cli.commands import COMMANDS, TAKES
+from dlaflow.cli.commands import COMMANDS, FIRST, TAKES
 from dlaflow.cli.terminal import fitted_output
 from dlaflow.errors import EXIT_DONE, UsageError, unknown_name
 from dlaflow.files import is_stdout, protected, report_on_stderr
@@ -26,6 +27,7 @@ _SHORT = {"boards", "check", "explain", "score"}
 
 NEGATIVES = Parameter(negative="")
 """No --no-X beside a switch, no --empty-X beside a list."""
+_MOST_USED, _OPTIONS = Group("Most used", sort_key=-1), Group("Options", sort_key=0)
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _OBJECTS = 100_000
 """New objects between two searches for garbage. Loading the modules makes 80,000, most of which stay; with Python's own
@@ -72,6 +74,28 @@ def perform(app: App, argv: list[str], *, fitted: bool = False) -> object:
         return command(*bound.args, **bound.kwargs)
 
 
+class _Command(App):
+    """One command. Its help shows the options that matter first in a panel of their own, and no default of nothing."""
+
+    def assemble_argument_collection(
+        self, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
+    ) -> ArgumentCollection:
+        found = super().assemble_argument_collection(
+            default_parameter=default_parameter, parse_docstring=parse_docstring
+        )
+        if not parse_docstring:  # that is what help asks for
+            return found
+        rank = {f"--{name}": place for place, name in enumerate(FIRST.get(self.name[0], "").split())}
+        for argument in found:
+            default = argument.field_info.default
+            if default is False or default in (None, (), ""):
+                argument.parameter = Parameter.combine(argument.parameter, Parameter(show_default=False))
+            if argument.name in rank:
+                argument.parameter = Parameter.combine(argument.parameter, Parameter(group=_MOST_USED))
+        found.sort(key=lambda each: rank.get(each.name, len(rank)))
+        return found
+
+
 def application(*names: str) -> App:
     """The parser of these commands."""
     app = App(
@@ -79,11 +103,17 @@ def application(*names: str) -> App:
         version=__version__,
         help_format="markdown",
         default_parameter=NEGATIVES,
+        group_parameters=_OPTIONS,
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
     for name in names:
-        app.command(COMMANDS[name][0], name=name)
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, App):
+            command, function = _Command(name=name), command
+            command.default(function)
+        app.command(command)
     return app
 
 

@@ -27,6 +27,9 @@ _LONGEST = 200
 _REPORT = "This is a fault of dlaflow: please report it with the command and the file"
 
 
+_SOON_S = 0.02
+"""Seconds in which the callback is over."""
+
 _ARRIVED: list[KeyboardInterrupt] = []
 """The signals that were to end the command."""
 
@@ -48,13 +51,18 @@ def heeding_signals(*, whole_process: bool) -> Iterator[None]:
     """
     _ARRIVED.clear()
     before = {}
+    hook = sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
         for number in filter(None, (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))):
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            ours = (signal.SIG_DFL, signal.default_int_handler)
+            if signal.getsignal(number) in ours or (whole_process and signal.getsignal(number) is not signal.SIG_IGN):
                 before[number] = signal.signal(number, _end)
+        if whole_process and hasattr(signal, "pthread_kill"):
+            sys.unraisablehook = _again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if whole_process else handler)
 
@@ -62,6 +70,14 @@ def heeding_signals(*, whole_process: bool) -> Iterator[None]:
 def _end(number: int, frame: FrameType | None) -> None:
     _ARRIVED.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
     raise _ARRIVED[-1]
+
+
+def _again(lost: sys.UnraisableHookArgs) -> None:
+    """A signal that fell where Python raises nothing (a callback of its lock of imports, `__del__`) comes once more."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        threading.Timer(_SOON_S, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def take_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -93,9 +109,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         case DlaflowError():
             return error.exit_code, str(error)
         case Terminated():
-            return error.exit_code, f"ended by {error.name}; what was finished is kept"
+            return error.exit_code, f"ended by {error.name}{_kept()}"
         case KeyboardInterrupt():
-            return EXIT_INTERRUPTED, "interrupted; what was finished is kept"
+            return EXIT_INTERRUPTED, f"interrupted{_kept()}"
         case BrokenPipeError():
             return EXIT_USAGE, ""
         case MemoryError():
@@ -109,6 +125,12 @@ def explain(error: BaseException) -> tuple[int, str]:
         case OSError():
             return EXIT_USAGE, _of_the_system(error)
     return EXIT_FAULT, f"{type(error).__name__}: {_shortened(str(error))}. {_REPORT}; `{DEBUG}` shows the traceback."
+
+
+def _kept() -> str:
+    from dlaflow.files import anything_kept
+
+    return "; what was finished is kept" if anything_kept() else ""
 
 
 def _of_the_system(error: OSError) -> str:

@@ -26,7 +26,6 @@ Shape = Annotated[
     tuple[str, ...],
     Parameter(
         name="--shape",
-        show_default=False,
         help="The size of an input that the model leaves open, batch included: NAME:1x3x640x640. Repeat it for further "
         "inputs; the name may be left out with one input.",
     ),
@@ -67,11 +66,9 @@ _GROUP_OF = {
 }
 
 
-def _shown(record: type, name: str, kind: object) -> object:
-    """The type of an option with the panel that shows it; a default that is nothing is not shown."""
-    said = bool(getattr(record, name, None))
-    shown: object = Annotated[kind, Parameter(show_default=None if said else False)]
-    return Annotated[shown, Parameter(group=_GROUP_OF[name])] if name in _GROUP_OF else shown
+def _shown(name: str, kind: object) -> object:
+    """The type of an option with the panel that shows it."""
+    return Annotated[kind, Parameter(group=_GROUP_OF[name])] if name in _GROUP_OF else kind
 
 
 def group(record: type[_Record]) -> type[_Record]:
@@ -81,7 +78,7 @@ def group(record: type[_Record]) -> type[_Record]:
     What a caller in Python may also give as a list or a number is text on a command line.
     """
     hints = get_type_hints(record, include_extras=True)
-    types = {name: _shown(record, name, _AS_TEXT.get(hint, hint)) for name, hint in hints.items()}
+    types = {name: _shown(name, _AS_TEXT.get(hint, hint)) for name, hint in hints.items()}
     record.__annotations__ = record.__init__.__annotations__ = types
     marked: type[_Record] = Parameter(name="*")(record)
     return marked

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@Parameter(name="*")
+@group
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
     """What to change of the recipe, or to write into that of an ONNX file."""
@@ -152,19 +152,20 @@ def run(
     def announce(text: str) -> None:
         errors.print(terminal.styled(("! ", "bold yellow"), text))
 
+    finished: list[StepDone] = []
+
     def listen(done: StepDone) -> None:
+        finished.append(done)
         if not messages.quiet:
             _print_step(done, console)
 
     fleet = _fleet(boards)
     options = RunOptions(out or Path("runs") / wanted.name, resume, announce, listen, fleet=fleet, recipe=text)
-    try:
-        with _progress(shared=fleet is not None, quiet=messages.quiet or not errors.is_terminal) as progress:
-            outcome = run_recipe(wanted, options, progress)
-    except KeyboardInterrupt:
-        if not messages.quiet:
-            errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
-        raise
+    with (
+        terminal.telling_what_stays(options.folder, finished, "--resume", quiet=messages.quiet),
+        _progress(shared=fleet is not None, quiet=messages.quiet or not errors.is_terminal) as progress,
+    ):
+        outcome = run_recipe(wanted, options, progress)
     if messages.json is not None and outcome.record is not None:
         write_atomic(messages.json, run_json(outcome.record))
     if not messages.quiet:
@@ -216,7 +217,8 @@ def _offered() -> Path:
         raise UsageError("there is nothing to run", expected="MODEL.onnx or RECIPE.toml", then=f"Try: {command}")
     sys.stderr.write(visible(f"{command} [Y/n] "))
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"", "y", "yes"}:
+    typed = sys.stdin.readline()  # nothing at all, not even a line: Ctrl-D
+    if not typed or typed.strip().lower() not in {"", "y", "yes"}:
         raise UsageError("nothing was run", expected="MODEL.onnx or RECIPE.toml", received="no")
     return found
 

@@ -17,6 +17,8 @@ from typing import Literal
 import msgspec
 
 from dlaflow.cli.commands import TAKES
+from dlaflow.cli.streams import fit
+from dlaflow.cli.terminal import columns
 from dlaflow.errors import DlaflowError, InputError
 from dlaflow.fixed_shape import refuse_batch
 from dlaflow.recipe.toml import check_keys, read_toml, struct_of
@@ -112,9 +114,10 @@ def _tell_default(given: Mapping[str, str], found: Mapping[str, Setting]) -> Non
         return  # the command says it
     newer = [release.name for release in left_out(target.board, target.release) if release.usable == "yes"]
     if newer:
-        sys.stderr.write(
-            f"For JetPack {target.release.name}; {', '.join(newer)} takes typed models alone: name it with --jetpack.\n"
+        note = (
+            f"For JetPack {target.release.name}; {', '.join(newer)} takes typed models alone: name it with --jetpack."
         )
+        sys.stderr.write(fit(note, columns()) + "\n")
 
 
 def _from_file(folder: Path) -> dict[str, Setting]:

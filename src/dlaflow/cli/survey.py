@@ -106,19 +106,18 @@ def survey(
     def announce(text: str) -> None:
         errors.print(f"! {text}", markup=False)
 
+    finished: list[Result] = []
+
     def listen(result: Result, kept: bool) -> None:
+        finished.append(result)
         if not how.quiet:
             _print_result(result, kept, console)
 
     for text in left_out:
         announce(text)
     options = SurveyOptions(out, how.address, how.cores or 1, how.allow, how.seconds, how.mebibytes, announce, listen)
-    try:
+    with terminal.telling_what_stays(out, finished, "the same command", quiet=how.quiet):
         results = run_survey(sources, cases_of(found), options, terminal.progress(quiet=how.quiet))
-    except KeyboardInterrupt:
-        if not how.quiet:
-            errors.print(f"Interrupted. What is finished stays in {out}; the same command goes on.", markup=False)
-        raise
     if how.json is not None:
         write_atomic(how.json, record_json(SCHEMA, {"results": results}))
     asked = {source.model.name for source in sources}

@@ -95,19 +95,21 @@ def sweep(
     def announce(text: str) -> None:
         errors.print(f"! {text}", markup=False)
 
+    finished: list[TrialRecord] = []
+
     def listen(trial: TrialRecord, kept: bool) -> None:
+        finished.append(trial)
         if not messages.quiet:
             _print_trial(trial, kept, console)
 
     options = SweepOptions(out or Path("runs") / wanted.name, resume, where.address, where.cores, announce, listen)
-    try:
+    with (
+        terminal.telling_what_stays(options.folder, finished, "--resume", quiet=messages.quiet),
         # Ray prints pages of a lost machine's log on stdout, whatever its options say; `announce` says it in a line.
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-            record = run_sweep(wanted, options, terminal.progress(quiet=messages.quiet))
-    except KeyboardInterrupt:
-        if not messages.quiet:
-            errors.print(f"Interrupted. What is finished stays in {options.folder}; --resume goes on.", markup=False)
-        raise
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere),
+    ):
+        record = run_sweep(wanted, options, terminal.progress(quiet=messages.quiet))
     if messages.json is not None:
         write_atomic(messages.json, sweep_json(record))
     if not messages.quiet:

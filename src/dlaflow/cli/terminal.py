@@ -6,9 +6,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -27,8 +28,16 @@ if TYPE_CHECKING:
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], help="Print nothing but errors.")]
 
+NARROWEST = 40
+"""Columns that everything fits into."""
+
 _SHOWN: ContextVar[RichProgress | None] = ContextVar("shown", default=None)
 """The display that several tasks share, so that a question can be asked in its place."""
+
+
+def columns(elsewhere: int = 80) -> int:
+    """The width of the terminal that stdout is, 40 at least; `elsewhere` where it is none, whose lines stay whole."""
+    return max(shutil.get_terminal_size().columns, NARROWEST) if sys.stdout.isatty() else elsewhere
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -42,6 +51,17 @@ def say(*lines: str, stderr: bool = False, quiet: bool = False) -> None:
     """Print lines, each of which stays one whatever names it holds."""
     if lines and not quiet:
         (sys.stderr if stderr else sys.stdout).write(text_of(lines) + "\n")
+
+
+@contextmanager
+def telling_what_stays(folder: Path, finished: Sized, then: str, *, quiet: bool) -> Iterator[None]:
+    """When this is interrupted: tell where the finished work stays, if any is, and what goes on from it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if finished:
+            say(f"Interrupted. What is finished stays in {folder}; {then} goes on.", stderr=True, quiet=quiet)
+        raise
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
@@ -191,7 +211,7 @@ def fitted_output() -> Iterator[None]:
     if not (sys.stdout.isatty() and isinstance(stream, Output)):
         yield
         return
-    stream.width = shutil.get_terminal_size().columns
+    stream.width = columns()
     try:
         yield
     finally:

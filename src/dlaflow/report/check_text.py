@@ -15,22 +15,25 @@ from dlaflow.rules.reading import no_engine, speaks_first
 from dlaflow.types import Confidence, Device, Placement, Verdict
 from dlaflow.visible import text_of, wrap
 
-_WIDTH = 100
+WIDTH = 100
+"""Columns of a text that goes to a file, and the most on a terminal."""
+_NARROW = 30
+"""Columns beside the head of a reason, below which its words stand under it."""
 _SHOWN_SWITCHES = 12
 
 
-def placement_text(placement: Placement, estimate: str = "") -> str:
+def placement_text(placement: Placement, estimate: str = "", width: int = WIDTH) -> str:
     """The answer of `dlaflow check`: the shares, the loadables, the switches, and the reasons grouped.
 
-    `estimate` is one line on the expected latency, empty when there is none.
+    `estimate` is one line on the expected latency, empty when there is none. Reasons are broken at `width` columns.
     """
     target, summary = placement.target, placement.summary
     work = summary.dla_layers + summary.gpu_layers
     lines = [
-        *_no_engine(placement),
+        *_no_engine(placement, width),
         f"{placement.model.path} on {target.board}, {release_title(target)} (TensorRT {target.tensorrt}), "
         f"{target.precision}, batch {target.batch}, {target.mode}",
-        *_opening_lines(placement),
+        *_opening_lines(placement, width),
         "",
         f"  {_share(summary.dla_mac_share)} of the multiply-accumulates, "
         f"{summary.dla_layers} of {work} layers on the DLA",
@@ -46,9 +49,9 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     groups = [group for group in found if not _is_remark(group) and not speaks_first(group.rule)]
     remarks = [group for group in found if _is_remark(group)]
     if groups:
-        lines += ["", "Reasons:", *(line for group in groups for line in _reason(group))]
+        lines += ["", "Reasons:", *(line for group in groups for line in _reason(group, width))]
     if remarks:
-        lines += ["", "Remarks:", *(line for group in remarks for line in _reason(group))]
+        lines += ["", "Remarks:", *(line for group in remarks for line in _reason(group, width))]
     if placement.loadables:
         lines += ["", "Loadables:"]
         lines += [
@@ -67,13 +70,13 @@ def placement_text(placement: Placement, estimate: str = "") -> str:
     return text_of(lines)
 
 
-def _opening_lines(placement: Placement) -> list[str]:
+def _opening_lines(placement: Placement, width: int) -> list[str]:
     """It stands before the numbers, which say little without a size; the option to add stays whole for copying."""
     found = opening(placement)
     if found is None:
         return []
     advice = f"use instead: {found.fix} The numbers below are those of a range."
-    wrapped = wrap(advice, _WIDTH - 4, break_long_words=False)
+    wrapped = wrap(advice, width - 4, break_long_words=False)
     return ["", found.received, f"    expected {found.expected}", *("    " + line for line in wrapped)]
 
 
@@ -81,14 +84,14 @@ def _share(share: float | None) -> str:
     return "unknown share" if share is None else f"{share:7.1%}"
 
 
-def _no_engine(placement: Placement) -> list[str]:
+def _no_engine(placement: Placement, width: int) -> list[str]:
     """What comes before all numbers: the release's parser does not read the model."""
     found = no_engine(placement.findings)
     if not found:
         return []
     lines = [line for each in found for line in (f"{each.message} ({each.rule}).", f"Instead: {each.fix}")]
     lines.append("What follows assumes that this is repaired.")
-    return [*(line for each in lines for line in wrap(each, _WIDTH)), ""]
+    return [*(line for each in lines for line in wrap(each, width)), ""]
 
 
 def layer_text(placement: Placement) -> str:
@@ -120,15 +123,15 @@ def comparison_text(first: Placement, second: Placement) -> str:
     return text_of(lines)
 
 
-def extract_text(piece: Extracted, out: Path) -> str:
+def extract_text(piece: Extracted, out: Path, width: int = WIDTH) -> str:
     """What `check --extract` wrote."""
     shown = f"as in the whole model: {', '.join(piece.shows)}"
     if piece.differs:
         shown += f"; alone it is another case in {', '.join(piece.differs)}"
     asked = piece.asked[0] + (f" and {len(piece.asked) - 1} more" if len(piece.asked) > 1 else "")
-    lines = wrap(f"Wrote {out}: {count(piece.nodes, 'node')} with {asked}; {shown}.", _WIDTH, subsequent_indent="  ")
+    lines = wrap(f"Wrote {out}: {count(piece.nodes, 'node')} with {asked}; {shown}.", width, subsequent_indent="  ")
     if piece.refused:
-        lines += wrap(f"ONNX's checker refuses it: {piece.refused}", _WIDTH, subsequent_indent="  ")
+        lines += wrap(f"ONNX's checker refuses it: {piece.refused}", width, subsequent_indent="  ")
     return text_of(lines)
 
 
@@ -174,15 +177,19 @@ def _is_remark(group: FindingGroup) -> bool:
     return group.verdict is Verdict.NATIVE
 
 
-def _reason(group: FindingGroup) -> list[str]:
+def _reason(group: FindingGroup, width: int) -> list[str]:
     finding = group.first
     count = f"x{group.count}" if finding.layer else ""
     known = "" if finding.confidence is Confidence.DOCUMENTED else f" ({finding.confidence.value})"
     where = f" first {finding.layer}:" if finding.layer else ""
     head = f"  {group.rule} {count:>5} {group.verdict.value:<11}"
-    body = wrap(f"{where} {finding.message}{known}".strip(), _WIDTH - len(head))
-    lines = [f"{head} {body[0]}", *(" " * (len(head) + 1) + rest for rest in body[1:])]
+    text = f"{where} {finding.message}{known}".strip()
+    if width - len(head) < _NARROW:
+        lines = [head.rstrip(), *(" " * 4 + line for line in wrap(text, width - 4))]
+    else:
+        body = wrap(text, width - len(head))
+        lines = [f"{head} {body[0]}", *(" " * (len(head) + 1) + rest for rest in body[1:])]
     if finding.fix and group.verdict is not Verdict.NATIVE:
         advice = f"use instead: {finding.fix} {group.fix_call}".rstrip()
-        lines += [" " * 8 + line for line in wrap(advice, _WIDTH - 8)]
+        lines += [" " * 8 + line for line in wrap(advice, width - 8)]
     return lines

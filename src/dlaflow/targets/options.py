@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from dlaflow.errors import UsageError
 from dlaflow.fixed_shape import ShapesGiven, fixed_shapes
-from dlaflow.targets.release import refuse_invented
+from dlaflow.targets.release import refuse_unpublished
 from dlaflow.targets.target import Target, resolve_target
 from dlaflow.targets.version import agree
 
@@ -38,7 +38,7 @@ class TargetOptions:
         Raises UsageError for unknown names, a release that contradicts the TensorRT, and shapes that cannot be read.
         """
         if self.tensorrt:
-            refuse_invented(self.tensorrt)
+            refuse_unpublished(self.tensorrt)
         found = resolve_target(
             self.board,
             self.jetpack,

@@ -62,7 +62,7 @@ def _file() -> _File:
 
 
 def tensorrt_series() -> tuple[str, ...]:
-    """The major and minor numbers of every TensorRT that was published, oldest first."""
+    """The major and minor numbers of the TensorRTs that are known to have been published, oldest first."""
     return _file().tensorrt_series
 
 
@@ -107,8 +107,8 @@ def _has_l4t(text: str, wanted: str) -> bool:
     return False
 
 
-def refuse_invented(tensorrt: str) -> None:
-    """Raise UsageError, with the nearest, for a version whose major and minor number no TensorRT ever had.
+def refuse_unpublished(tensorrt: str) -> None:
+    """Raise UsageError, with the nearest, for a major and minor number that no published TensorRT is known to have.
 
     TensorRT is installed apart from JetPack too, so a patch may be any, and the newest series may have gone on.
     """
@@ -120,7 +120,7 @@ def refuse_invented(tensorrt: str) -> None:
     near = min(known, key=lambda each: (abs(each[0] - major), abs(each[1] - minor)))
     own = [release.tensorrt for release in releases() if release.version.parts[:2] == near]
     raise UsageError(
-        "no TensorRT has this number",
+        "no published TensorRT is known to have this number",
         expected=f"major and minor at least, such as {own[-1] if own else '.'.join(map(str, near))}",
         received=tensorrt,
         then="`dlaflow boards BOARD` tells what each release brings.",
