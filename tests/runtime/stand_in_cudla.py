@@ -10,31 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from dlaflow.runtime.cudla import STRIDES, Session, Tensor
+from dlaflow.runtime.cudla import STRIDES, Cuda, Library, Session, Tensor
 
 SOURCE = Path(__file__).with_name("stand_in_cudla.c")
 FLOAT16, INT8 = 2, 4
 
 
-class StandIn:
-    """The two libraries of a folder. `cuda` and `dla` are what a Session takes."""
+class Loaded:
+    """The two libraries of a folder, compiled already, in this process."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
-        gcc = shutil.which("gcc")
-        if gcc is None:
-            pytest.skip("no gcc to compile the pretended cuDLA with")
-        runtime, library = folder / "libcudart.so.13", folder / "libcudla.so.1"
-        base = [gcc, "-shared", "-fPIC", "-w", "-O1", *flags]
-        subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
-        subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.cuda = ctypes.CDLL(str(runtime))
-        self.dla = ctypes.CDLL(str(library))
+        self.cuda = ctypes.CDLL(str(folder / "libcudart.so.13"))
+        self.dla = ctypes.CDLL(str(folder / "libcudla.so.1"))
         self.cuda.standin_faults.restype = ctypes.c_char_p
 
     def open(self, loadable: bytes, core: int = 0) -> Session:
-        """A session on the pretended DLA."""
-        return Session(loadable, core, self.dla, self.cuda)
+        """A session on the pretended DLA, through ctypes."""
+        return Session(loadable, core, Library(self.dla), lambda: Cuda(self.cuda))
 
     @property
     def faults(self) -> str:
@@ -45,6 +38,20 @@ class StandIn:
     def held(self) -> int:
         """Streams, events, memory and handles that are not given back."""
         return self.cuda.standin_held() + self.dla.standin_handles()
+
+
+class StandIn(Loaded):
+    """The two libraries, compiled into a folder first."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        gcc = shutil.which("gcc")
+        if gcc is None:
+            pytest.skip("no gcc to compile the pretended cuDLA with")
+        runtime, library = folder / "libcudart.so.13", folder / "libcudla.so.1"
+        base = [gcc, "-shared", "-fPIC", "-w", "-O1", *flags]
+        subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
+        subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
+        super().__init__(folder)
 
 
 def linear(name: str, dims: tuple[int, int, int, int], kind: int = INT8) -> Tensor:
