@@ -136,8 +136,8 @@ def calls():
     """Every function that `Library` can call, with the arguments as ctypes hands them over."""
     recorder = Recorder()
     library = Library(recorder)
-    numbers = {name: 1 for name in ("device", "dev_handle", "h_module", "flags", "module_size", "ptr", "size")}
-    numbers |= {name: 1 for name in ("dev_ptr", "ptr_to_tasks", "num_tasks", "stream", "attr_type")}
+    numbers = dict.fromkeys(("device", "dev_handle", "h_module", "flags", "module_size", "ptr", "size"), 1)
+    numbers |= dict.fromkeys(("dev_ptr", "ptr_to_tasks", "num_tasks", "stream", "attr_type"), 1)
     for name in functions_of(Library):
         function = getattr(library, name)
         wanted = inspect.signature(function).parameters
@@ -169,7 +169,6 @@ def test_calls_are_those_of_nvidias_header(wheel, calls):
         kinds = [re.sub(r"\bconst\b", "", each).split() for each in text.split(",")]
         pointers = ("cudlaDevHandle", "cudlaModule")
         told = [0 if "*" in "".join(each) or each[0] in pointers else WIDTHS[each[0]] for each in kinds]
-        told = [0 if each[0] in pointers and "*" not in "".join(each) else size for each, size in zip(kinds, told)]
         assert [width(each) for each in arguments] == told, name
 
 
@@ -217,8 +216,8 @@ kinds = {name: getattr(cudla, name) for name in dir(cudla) if name.endswith("_dt
 print(json.dumps([
     {name: [kind.itemsize, {field: [where, each.itemsize] for field, (each, where) in kind.fields.items()}]
      for name, kind in kinds.items()},
-    {each.name: each.value for kind in (cudla.Status, cudla.Mode, cudla.ModuleAttributeType, cudla.AccessPermissionFlags)
-     for each in kind},
+    {each.name: each.value for name in ("Status", "Mode", "ModuleAttributeType", "AccessPermissionFlags")
+     for each in getattr(cudla, name)},
     {name: getattr(cudla, name).__doc__ for name in dir(cudla)},
 ]))
 """
@@ -227,10 +226,10 @@ print(json.dumps([
         size, fields = layouts[f"{name}_dtype"]
         ours = {field: [getattr(kind, field).offset, getattr(kind, field).size] for field, *_ in vars(kind)["_fields_"]}
         spelt = {re.sub(r"(?<!^)(?=[A-Z])", "_", field).lower(): where for field, where in ours.items()}
-        told = {field.removesuffix("_"): where for field, where in fields.items()}
+        theirs = {field.removesuffix("_"): where for field, where in fields.items()}
         assert ctypes.sizeof(kind) == size
-        assert spelt.items() <= told.items()
-        assert len(spelt) == len(told) or kind is ModuleAttribute, "a union with two names for each of its two"
+        assert spelt.items() <= theirs.items()
+        assert len(spelt) == len(theirs) or kind is ModuleAttribute, "a union with two names for each of its two"
     told = {name.replace("_", "").lower(): number for name, number in numbers.items()}
     assert {f"error{name}".lower(): number for number, (name, *_) in STATUS.items()} == {
         name: number for name, number in told.items() if name.startswith("error")
@@ -239,8 +238,8 @@ print(json.dumps([
         assert numbers[name.removeprefix("CUDLA_")] == ours
     for name in functions_of(Library):
         if name != "get_external_export_table":  # which the binding does not have: statistics go through ctypes
-            told = [part.split()[-1] for part in calls[name].partition("(")[2].partition(")")[0].split(",") if part]
-            assert list(inspect.signature(getattr(Library, name)).parameters)[1:] == told, name
+            names = [part.split()[-1] for part in calls[name].partition("(")[2].partition(")")[0].split(",") if part]
+            assert list(inspect.signature(getattr(Library, name)).parameters)[1:] == names, name
 
 
 def test_nvidias_binding_runs_a_loadable(binding, stand_in):

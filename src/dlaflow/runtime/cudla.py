@@ -167,6 +167,8 @@ def tensor_of(raw: TensorDescriptor) -> Tensor:
 def check_tensor(tensor: Tensor) -> Tensor:
     """The descriptor itself, when its numbers can be true. Raises CudlaError."""
     n, c, h, w = tensor.dims
+    if len(tensor.strides) != STRIDES:
+        _refuse(tensor.name, f"{len(tensor.strides)} strides for {STRIDES}")
     if not 1 <= n <= MOST_BATCH or not all(1 <= side <= MOST_SIDE for side in (c, h, w)):
         sides = f"at most {MOST_BATCH} images and {MOST_SIDE} on each side are possible"
         _refuse(tensor.name, f"dimensions {tensor.dims}, {sides}")
@@ -332,7 +334,7 @@ class Cuda:
         self.call("cudaFree", _PTR(0))
         self.call("cudaSetDevice", 0)
         self._stream = self._made("cudaStreamCreateWithFlags", _NON_BLOCKING)
-        self._held: list[_PTR] = []
+        self._held: list[ctypes.c_void_p] = []
 
     @property
     def stream(self) -> int:
@@ -357,7 +359,7 @@ class Cuda:
 
     def timed(self, work: Callable[[], None]) -> float:
         """Milliseconds of what `work` queues on the stream, between two events around it; waits for it."""
-        events: list[_PTR] = []
+        events: list[ctypes.c_void_p] = []
         try:
             for queue in (work, lambda: None):
                 events.append(self._made("cudaEventCreate"))
@@ -385,7 +387,7 @@ class Cuda:
             said = (self._library.cudaGetErrorName(status) or b"?").decode("ascii", "replace")
             raise CudaError(f"CUDA refused {name}: {status} {said}")
 
-    def _made(self, name: str, *arguments: Any) -> _PTR:
+    def _made(self, name: str, *arguments: Any) -> ctypes.c_void_p:
         made = _PTR()
         self.call(name, ctypes.byref(made), *arguments)
         return made
@@ -394,7 +396,7 @@ class Cuda:
 class CudaBuffer:
     """A piece of device memory of `size` bytes; its copies are queued and done once the stream was waited for."""
 
-    def __init__(self, cuda: Cuda, address: _PTR, size: int) -> None:
+    def __init__(self, cuda: Cuda, address: ctypes.c_void_p, size: int) -> None:
         self._cuda, self._place, self.size = cuda, address, size
         self.address: int = address.value or 0
 
@@ -614,21 +616,20 @@ class Session:
             raise CudlaError(f"{call} failed: {type(error).__name__} {error}", "Look into dmesg") from None
 
 
-DESCRIPTION, TIMES = "tensors.json", "times.json"
+DESCRIPTION, TIMES, STATISTICS_TEXTS = "tensors.json", "times.json", "statistics.json"
 
 
 def main(arguments: list[str]) -> int:
     """The program on a board: `--loadable=F --core=N [--inputs=F,F --runs=N --warmUp=N --megahertz=N]`.
 
-    Writes into the working folder: tensors.json, output0.raw ..., times.json, statistics0.csv ... What went wrong is
-    its last line, as JSON.
+    Writes into the working folder: tensors.json, output0.raw ..., times.json, statistics.json. What went wrong is its
+    last line, as JSON.
     """
     options = dict(argument[2:].partition("=")[::2] for argument in arguments)
     try:
         with Session(_content(options["loadable"]), int(options.get("core", "0"))) as session:
-            tensors = {"cudla": session.version, "inputs": session.inputs, "outputs": session.outputs}
-            with open(DESCRIPTION, "w", encoding="utf-8") as file:
-                json.dump(tensors, file)
+            told = {"cudla": session.version, "through": session.through}
+            _write(DESCRIPTION, {**told, "inputs": session.inputs, "outputs": session.outputs})
             if "inputs" in options:
                 _work(session, [_content(name) for name in options["inputs"].split(",")], options)
     except CudlaError as error:
@@ -639,16 +640,18 @@ def main(arguments: list[str]) -> int:
 
 def _work(session: Session, inputs: list[bytes], options: dict[str, str]) -> None:
     if "runs" in options:
-        with open(TIMES, "w", encoding="utf-8") as file:
-            json.dump(session.time(inputs, int(options["runs"]), int(options.get("warmUp", "0"))), file)
+        _write(TIMES, session.time(inputs, int(options["runs"]), int(options.get("warmUp", "0"))))
     if "megahertz" in options:
-        for number, text in enumerate(session.statistics(inputs, int(options["megahertz"]))):
-            with open(f"statistics{number}.csv", "w", encoding="utf-8") as file:
-                file.write(text)
+        _write(STATISTICS_TEXTS, session.statistics(inputs, int(options["megahertz"])))
     if "runs" not in options and "megahertz" not in options:
         for number, data in enumerate(session.run(inputs)):
             with open(f"output{number}.raw", "wb") as raw:
                 raw.write(data)
+
+
+def _write(name: str, told: Any) -> None:
+    with open(name, "w", encoding="utf-8") as file:
+        json.dump(told, file)
 
 
 def _content(name: str) -> bytes:
