@@ -86,6 +86,8 @@ int cudaStreamCreateWithFlags(void **out, unsigned flags) {
     if (flags != 1) standin_fault("blocking stream");
     *out = malloc(1); streams++; return 0;
 }
+int cudaStreamCreate(void **out) { *out = malloc(1); streams++; return 0; }
+void standin_forget_stream(void) { streams--; }
 int cudaStreamDestroy(void *stream) { free(stream); streams--; return 0; }
 int cudaStreamSynchronize(void *stream) {
     for (int i = 0; i < pending; i++) queue[i].work(queue[i].data);

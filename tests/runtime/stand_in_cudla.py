@@ -6,8 +6,13 @@ import ctypes
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from dlaflow.runtime.cudla import STRIDES, Cuda, Library, Session, Tensor
@@ -52,6 +57,105 @@ class StandIn(Loaded):
         subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
         subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
         super().__init__(folder)
+
+
+class PythonRuntime:
+    """cuda.bindings.runtime's way of answering, (error, value...), over the pretended CUDA runtime."""
+
+    class cudaMemcpyKind:
+        cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost = 1, 2
+
+    MADE: ClassVar = {"cudaMalloc", "cudaStreamCreate", "cudaEventCreate"}
+
+    def __init__(self, cuda: ctypes.CDLL) -> None:
+        self._cuda = cuda
+
+    def __getattr__(self, name: str) -> Callable[..., tuple[float, ...]]:
+        function = getattr(self._cuda, name)
+
+        def call(*given: int) -> tuple[float, ...]:
+            words = [ctypes.c_void_p(each) if each > 99 else each for each in given]
+            if name in self.MADE:
+                made = ctypes.c_void_p()
+                return function(ctypes.byref(made), *words), made.value or 0
+            if name == "cudaEventElapsedTime":
+                span = ctypes.c_float()
+                return function(ctypes.byref(span), *words), span.value
+            return (function(*words),)
+
+        return call
+
+
+class Torch:
+    """What of torch is used for device memory, over the pretended CUDA runtime: tensors of bytes, a stream, events."""
+
+    uint8 = "uint8"
+
+    def __init__(self, cuda: ctypes.CDLL) -> None:
+        runtime = PythonRuntime(cuda)
+
+        def answer(name: str, *given: float) -> float:
+            status, *values = getattr(runtime, name)(*given)
+            if status:
+                raise RuntimeError(f"CUDA error: {status}\nmore")
+            return values[0] if values else 0
+
+        class Stream:
+            def __init__(self) -> None:
+                self.cuda_stream = answer("cudaStreamCreate")
+
+            def synchronize(self) -> None:
+                answer("cudaStreamSynchronize", self.cuda_stream)
+
+            def __del__(self) -> None:
+                answer("cudaStreamDestroy", self.cuda_stream)
+
+        class Event:
+            def __init__(self, enable_timing: bool) -> None:
+                assert enable_timing, "torch's own default counts nothing"
+                self.event = answer("cudaEventCreate")
+
+            def record(self, stream: Stream) -> None:
+                answer("cudaEventRecord", self.event, stream.cuda_stream)
+
+            def elapsed_time(self, last: Event) -> float:
+                return answer("cudaEventElapsedTime", self.event, last.event)
+
+            def __del__(self) -> None:
+                answer("cudaEventDestroy", self.event)
+
+        class Bytes:
+            def __init__(self, address: int, size: int, owner: object) -> None:
+                self.address, self.size, self.owner = address, size, owner
+
+            def data_ptr(self) -> int:
+                return self.address
+
+            def __getitem__(self, part: slice) -> Bytes:
+                return Bytes(self.address, part.stop, self)
+
+            def copy_(self, other: Bytes) -> None:
+                """Both ways wait, as torch's do for memory that is not pinned."""
+                (stream,) = current
+                kind = 1 if isinstance(other.owner, np.ndarray) else 2
+                answer("cudaMemcpyAsync", self.address, other.address, self.size, kind, stream.cuda_stream)
+                stream.synchronize()
+
+            def __del__(self) -> None:
+                if self.owner is None:
+                    answer("cudaFree", self.address)
+
+        current: list[Stream] = []
+
+        @contextmanager
+        def use(stream: Stream) -> Iterator[None]:
+            current.append(stream)
+            yield
+            current.pop()
+
+        self.cuda = SimpleNamespace(Stream=Stream, Event=Event, stream=use, is_available=lambda: True)
+        self.from_numpy = lambda array: Bytes(array.ctypes.data, array.nbytes, array)
+        self.empty = lambda size, dtype, device: Bytes(answer("cudaMalloc", size), size, None)
 
 
 def linear(name: str, dims: tuple[int, int, int, int], kind: int = INT8) -> Tensor:

@@ -230,12 +230,12 @@ print(json.dumps([
         assert ctypes.sizeof(kind) == size
         assert spelt.items() <= theirs.items()
         assert len(spelt) == len(theirs) or kind is ModuleAttribute, "a union with two names for each of its two"
-    told = {name.replace("_", "").lower(): number for name, number in numbers.items()}
+    known = {name.replace("_", "").lower(): number for name, number in numbers.items()}
     assert {f"error{name}".lower(): number for number, (name, *_) in STATUS.items()} == {
-        name: number for name, number in told.items() if name.startswith("error")
+        name: number for name, number in known.items() if name.startswith("error")
     }
-    for name, ours in NUMBERS.items():
-        assert numbers[name.removeprefix("CUDLA_")] == ours
+    for name, number in NUMBERS.items():
+        assert numbers[name.removeprefix("CUDLA_")] == number
     for name in functions_of(Library):
         if name != "get_external_export_table":  # which the binding does not have: statistics go through ctypes
             names = [part.split()[-1] for part in calls[name].partition("(")[2].partition(")")[0].split(",") if part]

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
-_Waited = TypeVar("_Waited")
+_Answer = TypeVar("_Answer")
 _U8, _U32, _U64, _PTR = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 
 NAME_BYTES, STRIDES = 81, 8
@@ -484,20 +484,23 @@ class Session:
         found: list[list[bytes]] = [[] for _ in self.outputs]
         for index in range(count):
             held = [data[index * t.size : (index + 1) * t.size] for data, t in zip(inputs, self.inputs)]
-            held += [bytes(each.size) for each in self.outputs]
-            for (buffer, _), data in zip(self._buffers["input"] + self._buffers["output"], held):
-                buffer.upload(data)
-            self._submit()
-            downloads = [buffer.download() for buffer, _ in self._buffers["output"]]
-            self._waited(self._cuda.synchronize)
-            for place, download in zip(found, downloads):
-                place.append(bytes(download))
+            for place, data in zip(found, self._explained(self._run_one, held)):
+                place.append(data)
         return [b"".join(parts) for parts in found]
+
+    def _run_one(self, inputs: list[bytes]) -> list[bytes]:
+        filled = inputs + [bytes(each.size) for each in self.outputs]
+        for (buffer, _), data in zip(self._buffers["input"] + self._buffers["output"], filled):
+            buffer.upload(data)
+        self._submit()
+        downloads = [buffer.download() for buffer, _ in self._buffers["output"]]
+        self._cuda.synchronize()
+        return [bytes(each) for each in downloads]
 
     def time(self, inputs: Sequence[bytes], runs: int, warm_up: int) -> list[float]:
         """Milliseconds of each of `runs` tasks over the first inputs, by CUDA events around it on its stream."""
         self.run(self._firsts(inputs))
-        times = [self._waited(lambda: self._cuda.timed(self._submit)) for _ in range(warm_up + runs)]
+        times = [self._explained(self._cuda.timed, self._submit) for _ in range(warm_up + runs)]
         return times[warm_up:]
 
     def statistics(self, inputs: Sequence[bytes], megahertz: int) -> list[str]:
@@ -516,9 +519,9 @@ class Session:
         self.run(self._firsts(inputs))
         texts = []
         for index, (buffer, _) in enumerate(self._buffers["statistics"]):
-            download = buffer.download()
-            self._waited(self._cuda.synchronize)
-            raw, length = bytes(download), _U64()
+            download, length = buffer.download(), _U64()
+            self._explained(self._cuda.synchronize)
+            raw = bytes(download)
             translate(raw, megahertz, index, _CSV_LENGTH, length)
             if length.value > _MOST_CSV:
                 raise CudlaError(f"cuDLA announces statistics of {length.value} bytes", "Leave out --statistics")
@@ -576,10 +579,10 @@ class Session:
     def _submit(self) -> None:
         self._call("submit_task", self._device, ctypes.addressof(self._task), 1, self._cuda.stream, 0)
 
-    def _waited(self, wait: Callable[[], _Waited]) -> _Waited:
-        """What a wait for the stream answers. Where it fails the DLA's own reason goes before that of CUDA."""
+    def _explained(self, work: Callable[..., _Answer], *given: Any) -> _Answer:
+        """What `work`, which waits for the stream, answers. Where it fails the DLA's own reason goes before CUDA's."""
         try:
-            return wait()
+            return work(*given)
         except Exception:
             status = self._call("get_last_error", self._device)
             if status:
