@@ -19,6 +19,8 @@ from dlaflow.runtime.cudla import STRIDES, Cuda, Library, Session, Tensor
 
 SOURCE = Path(__file__).with_name("stand_in_cudla.c")
 FLOAT16, INT8 = 2, 4
+WORK = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
+"""What a task does with the memory of its inputs and of its outputs: for `standin_set_compute`."""
 
 
 class Loaded:

@@ -18,7 +18,7 @@ import pytest
 
 from dlaflow.runtime import cudla
 from dlaflow.runtime.cudla import STATUS, CudlaError, Library, ModuleAttribute, Session, Task, TensorDescriptor
-from tests.runtime.stand_in_cudla import FLOAT16, StandIn, linear, loadable_of, packed
+from tests.runtime.stand_in_cudla import FLOAT16, WORK, StandIn, linear, loadable_of, packed
 
 ROOT = Path(__file__).parents[2]
 RELEASES, BINDING = ("13.2.51", "13.5.25"), "13.5.0"
@@ -300,7 +300,6 @@ def test_a_run_brings_each_task_its_own_bytes(stand_in):
 
 
 def test_several_tensors_stand_in_their_own_places(stand_in):
-    kind = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
     first, second = linear("a", (1, 1, 2, 3)), linear("b", (1, 2, 3, 4), FLOAT16)
     small, large = linear("y", (1, 1, 1, 9)), linear("z", (1, 4, 4, 70))
 
@@ -308,7 +307,7 @@ def test_several_tensors_stand_in_their_own_places(stand_in):
         ctypes.memmove(outputs[0], inputs[1], small.size)
         ctypes.memmove(outputs[1], inputs[0], first.size)
 
-    callback = kind(swap)
+    callback = WORK(swap)
     stand_in.dla.standin_set_compute(callback)
     one, two = os.urandom(first.size), os.urandom(second.size)
     with stand_in.open(loadable_of([first, second], [small, large]), core=1) as session:

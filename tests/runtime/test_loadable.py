@@ -19,11 +19,10 @@ from dlaflow.runtime import cudla
 from dlaflow.runtime.cudla import CudlaError, Library, Session, Tensor
 from dlaflow.runtime.loadable import LoadableRunner, Quantising, device_memory
 from dlaflow.runtime.ort import OrtRunner
-from tests.runtime.stand_in_cudla import FLOAT16, PythonRuntime, StandIn, Torch, linear, loadable_of
+from tests.runtime.stand_in_cudla import FLOAT16, WORK, PythonRuntime, StandIn, Torch, linear, loadable_of
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[2] / "../shared/evidence"))
 MODEL = EVIDENCE.parent / "models" / "model_bn.onnx"
-WORK = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
 IMAGE = Tensor("input'", 32 * 128, (1, 4, 32, 32), 2, 4, 0, 12, 0, (1, 128, 0, 0, 0, 0, 0, 0))
 
 
