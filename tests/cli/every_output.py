@@ -127,7 +127,10 @@ EXAMPLES = {
     "remote bench": "local --gpu model.engine",
     "remote power": "local",
     "remote evaluate": "local model.engine --data images.npz",
-    "remote loadable": "local m.loadable",
+    "remote loadable inspect": "local m.loadable",
+    "remote loadable run": "local m.loadable --input input=images.npy",
+    "remote loadable bench": "local m.loadable",
+    "remote loadable evaluate": "local m.loadable --data images.npz",
 }
 """Command → words that make it work in the folder that `make_inputs` fills, without its outputs."""
 NEEDED = {
@@ -162,7 +165,8 @@ class Case:
         """The command line that writes this output to `target`."""
         words = [*self.command.split(), *EXAMPLES[self.command].split()]
         if self.command.startswith("remote"):
-            words[1:3] = words[2:3] + words[1:2]  # the board comes first
+            kind = self.command.split()[1:]
+            words[1 : len(kind) + 2] = [words[len(kind) + 1], *kind]  # the board comes first
         for option, name in NEEDED.get(self.command, {}).items():
             words += [] if option == self.option else [option, name]
         return [*words, *WITH.get(self.option, ()), self.option, *BEFORE.get(self.option, ()), target]

@@ -86,6 +86,8 @@ int cudaStreamCreateWithFlags(void **out, unsigned flags) {
     if (flags != 1) standin_fault("blocking stream");
     *out = malloc(1); streams++; return 0;
 }
+int cudaStreamCreate(void **out) { *out = malloc(1); streams++; return 0; }
+void standin_forget_stream(void) { streams--; }
 int cudaStreamDestroy(void *stream) { free(stream); streams--; return 0; }
 int cudaStreamSynchronize(void *stream) {
     for (int i = 0; i < pending; i++) queue[i].work(queue[i].data);
@@ -112,11 +114,12 @@ typedef struct { uint32_t handles; const uint8_t *bytes; size_t size; uint32_t c
 typedef struct { void *address; uint32_t flags; device_t *device; } entry_t;
 static entry_t *entries[4096];
 static device_t *current;
-static int handles, last_error;
+static int handles, last_error, refusal;
 static void (*compute)(void **, void **);
 uint64_t standin_cores = 2;
 void standin_set_compute(void (*function)(void **, void **)) { compute = function; }
 void standin_set_error(int status) { last_error = status; standin_failure = status; }
+void standin_refuse(int status) { refusal = status; } /* what the next handle is refused with, once */
 int standin_handles(void) { return handles; }
 
 static int is_registered(void *address) {
@@ -135,6 +138,7 @@ int cudlaDeviceGetCount(uint64_t *out) { *out = standin_cores; return 0; }
 int cudlaCreateDevice(uint64_t core, void **out, uint32_t flags) {
     if (!standin_context()) { standin_fault("handle before the CUDA context"); return 3; }
     if (core >= standin_cores || flags) return 8;
+    if (refusal) { int status = refusal; refusal = 0; return status; }
     standin_is_registered = is_registered;
     *out = current = calloc(1, sizeof(device_t)); handles++; return 0;
 }

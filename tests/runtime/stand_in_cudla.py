@@ -6,35 +6,35 @@ import ctypes
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from dlaflow.runtime.cudla import STRIDES, Session, Tensor
+from dlaflow.runtime.cudla import STRIDES, Cuda, Library, Session, Tensor
 
 SOURCE = Path(__file__).with_name("stand_in_cudla.c")
 FLOAT16, INT8 = 2, 4
+WORK = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
+"""What a task does with the memory of its inputs and of its outputs: for `standin_set_compute`."""
 
 
-class StandIn:
-    """The two libraries of a folder. `cuda` and `dla` are what a Session takes."""
+class Loaded:
+    """The two libraries of a folder, compiled already, in this process."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
-        gcc = shutil.which("gcc")
-        if gcc is None:
-            pytest.skip("no gcc to compile the pretended cuDLA with")
-        runtime, library = folder / "libcudart.so.13", folder / "libcudla.so.1"
-        base = [gcc, "-shared", "-fPIC", "-w", "-O1", *flags]
-        subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
-        subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.cuda = ctypes.CDLL(str(runtime))
-        self.dla = ctypes.CDLL(str(library))
+        self.cuda = ctypes.CDLL(str(folder / "libcudart.so.13"))
+        self.dla = ctypes.CDLL(str(folder / "libcudla.so.1"))
         self.cuda.standin_faults.restype = ctypes.c_char_p
 
     def open(self, loadable: bytes, core: int = 0) -> Session:
-        """A session on the pretended DLA."""
-        return Session(loadable, core, self.dla, self.cuda)
+        """A session on the pretended DLA, through ctypes."""
+        return Session(loadable, core, Library(self.dla), lambda: Cuda(self.cuda))
 
     @property
     def faults(self) -> str:
@@ -45,6 +45,119 @@ class StandIn:
     def held(self) -> int:
         """Streams, events, memory and handles that are not given back."""
         return self.cuda.standin_held() + self.dla.standin_handles()
+
+
+class StandIn(Loaded):
+    """The two libraries, compiled into a folder first."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        gcc = shutil.which("gcc")
+        if gcc is None:
+            pytest.skip("no gcc to compile the pretended cuDLA with")
+        runtime, library = folder / "libcudart.so.13", folder / "libcudla.so.1"
+        base = [gcc, "-shared", "-fPIC", "-w", "-O1", *flags]
+        subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
+        subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
+        super().__init__(folder)
+
+
+class PythonRuntime:
+    """cuda.bindings.runtime's way of answering, (error, value...), over the pretended CUDA runtime."""
+
+    class cudaMemcpyKind:
+        cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost = 1, 2
+
+    MADE: ClassVar = {"cudaMalloc", "cudaStreamCreate", "cudaEventCreate"}
+
+    def __init__(self, cuda: ctypes.CDLL) -> None:
+        self._cuda = cuda
+
+    def __getattr__(self, name: str) -> Callable[..., tuple[float, ...]]:
+        function = getattr(self._cuda, name)
+
+        def call(*given: int) -> tuple[float, ...]:
+            words = [ctypes.c_void_p(each) if each > 99 else each for each in given]
+            if name in self.MADE:
+                made = ctypes.c_void_p()
+                return function(ctypes.byref(made), *words), made.value or 0
+            if name == "cudaEventElapsedTime":
+                span = ctypes.c_float()
+                return function(ctypes.byref(span), *words), span.value
+            return (function(*words),)
+
+        return call
+
+
+class Torch:
+    """What of torch is used for device memory, over the pretended CUDA runtime: tensors of bytes, a stream, events."""
+
+    uint8 = "uint8"
+
+    def __init__(self, cuda: ctypes.CDLL) -> None:
+        runtime = PythonRuntime(cuda)
+
+        def answer(name: str, *given: float) -> float:
+            status, *values = getattr(runtime, name)(*given)
+            if status:
+                raise RuntimeError(f"CUDA error: {status}\nmore")
+            return values[0] if values else 0
+
+        class Stream:
+            def __init__(self) -> None:
+                self.cuda_stream = answer("cudaStreamCreate")
+
+            def synchronize(self) -> None:
+                answer("cudaStreamSynchronize", self.cuda_stream)
+
+            def __del__(self) -> None:
+                answer("cudaStreamDestroy", self.cuda_stream)
+
+        class Event:
+            def __init__(self, enable_timing: bool) -> None:
+                assert enable_timing, "torch's own default counts nothing"
+                self.event = answer("cudaEventCreate")
+
+            def record(self, stream: Stream) -> None:
+                answer("cudaEventRecord", self.event, stream.cuda_stream)
+
+            def elapsed_time(self, last: Event) -> float:
+                return answer("cudaEventElapsedTime", self.event, last.event)
+
+            def __del__(self) -> None:
+                answer("cudaEventDestroy", self.event)
+
+        class Bytes:
+            def __init__(self, address: int, size: int, owner: object) -> None:
+                self.address, self.size, self.owner = address, size, owner
+
+            def data_ptr(self) -> int:
+                return self.address
+
+            def __getitem__(self, part: slice) -> Bytes:
+                return Bytes(self.address, part.stop, self)
+
+            def copy_(self, other: Bytes) -> None:
+                """Both ways wait, as torch's do for memory that is not pinned."""
+                (stream,) = current
+                kind = 1 if isinstance(other.owner, np.ndarray) else 2
+                answer("cudaMemcpyAsync", self.address, other.address, self.size, kind, stream.cuda_stream)
+                stream.synchronize()
+
+            def __del__(self) -> None:
+                if self.owner is None:
+                    answer("cudaFree", self.address)
+
+        current: list[Stream] = []
+
+        @contextmanager
+        def use(stream: Stream) -> Iterator[None]:
+            current.append(stream)
+            yield
+            current.pop()
+
+        self.cuda = SimpleNamespace(Stream=Stream, Event=Event, stream=use, is_available=lambda: True)
+        self.from_numpy = lambda array: Bytes(array.ctypes.data, array.nbytes, array)
+        self.empty = lambda size, dtype, device: Bytes(answer("cudaMalloc", size), size, None)
 
 
 def linear(name: str, dims: tuple[int, int, int, int], kind: int = INT8) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import inspect
 import json
 import os
 import re
@@ -16,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from dlaflow.runtime import cudla
-from dlaflow.runtime.cudla import STATUS, CudlaError, ModuleAttribute, Session, Task, TensorDescriptor
-from tests.runtime.stand_in_cudla import FLOAT16, StandIn, linear, loadable_of, packed
+from dlaflow.runtime.cudla import STATUS, CudlaError, Library, ModuleAttribute, Session, Task, TensorDescriptor
+from tests.runtime.stand_in_cudla import FLOAT16, WORK, StandIn, linear, loadable_of, packed
 
-RELEASES = ("13.2.51", "13.5.25")
+ROOT = Path(__file__).parents[2]
+RELEASES, BINDING = ("13.2.51", "13.5.25"), "13.5.0"
 IN, OUT = linear("input'", (1, 3, 5, 7)), linear("output'", (1, 3, 5, 7))
 
 
@@ -80,6 +82,18 @@ STRUCTURES = {
 }
 
 
+NUMBERS = {
+    "CUDLA_CUDA_DLA": 0,
+    "CUDLA_NUM_INPUT_TENSORS": cudla.NUM_INPUTS,
+    "CUDLA_NUM_OUTPUT_TENSORS": cudla.NUM_OUTPUTS,
+    "CUDLA_INPUT_TENSOR_DESCRIPTORS": cudla.INPUTS,
+    "CUDLA_OUTPUT_TENSOR_DESCRIPTORS": cudla.OUTPUTS,
+    "CUDLA_NUM_OUTPUT_TASK_STATISTICS": cudla.NUM_STATISTICS,
+    "CUDLA_OUTPUT_TASK_STATISTICS_DESCRIPTORS": cudla.STATISTICS,
+    "CUDLA_TASK_STATISTICS": cudla.TASK_STATISTICS,
+}
+
+
 def test_structures_are_those_of_nvidias_header(wheel, tmp_path):
     asked, ours = [], []
     for name, kind in STRUCTURES.items():
@@ -97,33 +111,171 @@ def test_numbers_are_those_of_nvidias_header(wheel, tmp_path):
     known = {number: pair for number, pair in STATUS.items() if f"cudlaError{pair[0]} " in header}
     assert set(STATUS) - set(known) <= ({15} if "13.2" in str(next(wheel.glob("*.whl"))) else set())
     asked = {f"cudlaError{name}": number for number, (name, *_) in known.items()}
-    asked |= {
-        "CUDLA_CUDA_DLA": 0,
-        "CUDLA_NUM_INPUT_TENSORS": cudla.NUM_INPUTS,
-        "CUDLA_NUM_OUTPUT_TENSORS": cudla.NUM_OUTPUTS,
-        "CUDLA_INPUT_TENSOR_DESCRIPTORS": cudla.INPUTS,
-        "CUDLA_OUTPUT_TENSOR_DESCRIPTORS": cudla.OUTPUTS,
-        "CUDLA_NUM_OUTPUT_TASK_STATISTICS": cudla.NUM_STATISTICS,
-        "CUDLA_OUTPUT_TASK_STATISTICS_DESCRIPTORS": cudla.STATISTICS,
-        "CUDLA_TASK_STATISTICS": cudla.TASK_STATISTICS,
-    }
+    asked |= NUMBERS
     assert compiled(wheel, list(asked), tmp_path) == list(asked.values())
     told = set(re.findall(r"^\s+cudlaError(\w+)\s*=", header, re.M))
     assert told == {name for name, *_ in known.values()}, "every status of the header has its words"
 
 
-def test_functions_are_in_nvidias_library(wheel):
+class Recorder:
+    """A library that notes how it is called and fails nothing."""
+
+    def __init__(self):
+        self.calls = {}
+
+    def __getattr__(self, name):
+        def function(*arguments):
+            self.calls[name] = arguments
+            return 0
+
+        return function
+
+
+@pytest.fixture(scope="module")
+def calls():
+    """Every function that `Library` can call, with the arguments as ctypes hands them over."""
+    recorder = Recorder()
+    library = Library(recorder)
+    numbers = dict.fromkeys(("device", "dev_handle", "h_module", "flags", "module_size", "ptr", "size"), 1)
+    numbers |= dict.fromkeys(("dev_ptr", "ptr_to_tasks", "num_tasks", "stream", "attr_type"), 1)
+    for name in functions_of(Library):
+        function = getattr(library, name)
+        wanted = inspect.signature(function).parameters
+        function(*(b"1" if each == "p_module" else numbers[each] for each in wanted))
+    assert len(recorder.calls) == 12
+    return recorder.calls
+
+
+def functions_of(kind):
+    return [name for name in vars(kind) if not name.startswith("_")]
+
+
+def width(argument):
+    """Bytes of an argument; 0 for a pointer."""
+    if isinstance(argument, bytes) or not hasattr(argument, "value"):
+        return 4 if isinstance(argument, int) else 0
+    return 0 if isinstance(argument, ctypes.c_void_p) else ctypes.sizeof(argument)
+
+
+WIDTHS = {"uint64_t": 8, "size_t": 8, "uint32_t": 4, "cudlaModuleAttributeType": 4}
+
+
+def test_calls_are_those_of_nvidias_header(wheel, calls):
+    """How many arguments, which are pointers, how wide the others are: for each function, in order."""
+    header = re.sub(r"/\*.*?\*/", "", next(wheel.rglob("cudla.h")).read_text(), flags=re.DOTALL)
+    header += next(wheel.rglob("cudlaExternalEtbl.hpp")).read_text()
+    for name, arguments in calls.items():
+        (text,) = re.findall(rf"\b{name}\s*\(([^)]*)\)\s*;", header)
+        kinds = [re.sub(r"\bconst\b", "", each).split() for each in text.split(",")]
+        pointers = ("cudlaDevHandle", "cudlaModule")
+        told = [0 if "*" in "".join(each) or each[0] in pointers else WIDTHS[each[0]] for each in kinds]
+        assert [width(each) for each in arguments] == told, name
+
+
+def test_functions_are_in_nvidias_library(wheel, calls):
     readelf = shutil.which("readelf")
     if readelf is None:
         pytest.skip("no readelf")
     library = next(wheel.rglob("libcudla.so.1"))
     told = subprocess.run([readelf, "-Ws", "--dyn-syms", str(library)], check=True, capture_output=True, text=True)
     exported = set(re.findall(r"GLOBAL\s+DEFAULT\s+\d+ (cudla\w+)", told.stdout))
-    called = set(re.findall(r'_call\(\s*"(\w+)"', Path(cudla.__file__).read_text()))
-    assert called - {name.removeprefix("cudla") for name in exported} == {
-        name for name in called if name.startswith("cuda")
-    }
+    assert set(calls) <= exported
+    assert {"cudlaMemUnregister", "cudlaModuleUnload", "cudlaDestroyDevice"} <= set(calls)
     assert len(exported) >= 18
+
+
+@pytest.fixture(scope="session")
+def binding(tmp_path_factory):
+    """Runs Python beside NVIDIA's own binding, cuda.bindings.cudla, which needs no library to be imported."""
+    folder = tmp_path_factory.mktemp("binding")
+    words = [sys.executable, "-m", "pip", "install", "--only-binary=:all:", "-q", "--target", str(folder)]
+    done = subprocess.run([*words, f"cuda-bindings=={BINDING}"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cuda-bindings {BINDING} cannot be had: {done.stderr.strip().splitlines()[-1][:120]}")
+
+    def call(script, *words, **variables):
+        paths = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, "-c", script, *map(str, words)]
+        told = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": paths} | variables, capture_output=True, text=True
+        )
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+    return call
+
+
+BINDINGS_NAMES = {TensorDescriptor: "module_tensor_descriptor", ModuleAttribute: "module_attribute", Task: "task"}
+
+
+def test_structures_numbers_and_calls_are_those_of_nvidias_binding(binding):
+    script = """
+import json
+from cuda.bindings import cudla
+kinds = {name: getattr(cudla, name) for name in dir(cudla) if name.endswith("_dtype")}
+print(json.dumps([
+    {name: [kind.itemsize, {field: [where, each.itemsize] for field, (each, where) in kind.fields.items()}]
+     for name, kind in kinds.items()},
+    {each.name: each.value for name in ("Status", "Mode", "ModuleAttributeType", "AccessPermissionFlags")
+     for each in getattr(cudla, name)},
+    {name: getattr(cudla, name).__doc__ for name in dir(cudla)},
+]))
+"""
+    layouts, numbers, calls = json.loads(binding(script))
+    for kind, name in BINDINGS_NAMES.items():
+        size, fields = layouts[f"{name}_dtype"]
+        ours = {field: [getattr(kind, field).offset, getattr(kind, field).size] for field, *_ in vars(kind)["_fields_"]}
+        spelt = {re.sub(r"(?<!^)(?=[A-Z])", "_", field).lower(): where for field, where in ours.items()}
+        theirs = {field.removesuffix("_"): where for field, where in fields.items()}
+        assert ctypes.sizeof(kind) == size
+        assert spelt.items() <= theirs.items()
+        assert len(spelt) == len(theirs) or kind is ModuleAttribute, "a union with two names for each of its two"
+    known = {name.replace("_", "").lower(): number for name, number in numbers.items()}
+    assert {f"error{name}".lower(): number for number, (name, *_) in STATUS.items()} == {
+        name: number for name, number in known.items() if name.startswith("error")
+    }
+    for name, number in NUMBERS.items():
+        assert numbers[name.removeprefix("CUDLA_")] == number
+    for name in functions_of(Library):
+        if name != "get_external_export_table":  # which the binding does not have: statistics go through ctypes
+            names = [part.split()[-1] for part in calls[name].partition("(")[2].partition(")")[0].split(",") if part]
+            assert list(inspect.signature(getattr(Library, name)).parameters)[1:] == names, name
+
+
+def test_nvidias_binding_runs_a_loadable(binding, stand_in):
+    """The real binding over the pretended library, which it loads by name as on a board."""
+    script = """
+import sys
+from pathlib import Path
+from dlaflow.runtime.cudla import CudlaError, Session
+from tests.runtime.stand_in_cudla import Loaded, linear, loadable_of
+machine = Loaded(Path(sys.argv[1]))
+
+def said(function, given):
+    try:
+        function(given)
+    except CudlaError as error:
+        return str(error)
+
+one, two = linear("x", (1, 2, 3, 5)), linear("y", (1, 2, 3, 5))
+with Session(loadable_of([one], [two], 2), 1) as session:
+    assert session.through == "cuda.bindings.cudla, memory by libcudart", session.through
+    assert session.inputs == (one,) and session.outputs == (two,)
+    assert session.run([b"x" * one.size + b"y" * one.size]) == [b"x" * one.size + b"y" * one.size]
+    assert session.time([bytes(one.size)], 3, 1) == [1.5] * 3
+    assert len(session.statistics([bytes(one.size)], 1000)) == 2
+    for status, words in ((0x40000006, "GetLastError answered 0x40000006 DlaErrEngineTimeout"), (77, "0x4d")):
+        machine.dla.standin_set_error(status)
+        assert words in said(session.run, [bytes(one.size)])
+hostile = bytearray(loadable_of([one], [two]))
+hostile[4:8] = bytes([255] * 4)
+assert "ModuleLoadFromMemory answered 0x7 Umd" in said(Session, b"ftrt" + bytes(99))
+assert "counts 4294967295 tensors" in said(Session, bytes(hostile))
+machine.dla.standin_refuse(77)
+assert "cudlaCreateDevice failed: ValueError 77" in said(Session, loadable_of([one], [two]))
+print(machine.faults, machine.held, "done")
+"""
+    assert binding(script, stand_in.folder, LD_LIBRARY_PATH=str(stand_in.folder)) == " 0 done\n"
 
 
 def test_python_3_8_and_the_standard_library_only():
@@ -148,7 +300,6 @@ def test_a_run_brings_each_task_its_own_bytes(stand_in):
 
 
 def test_several_tensors_stand_in_their_own_places(stand_in):
-    kind = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
     first, second = linear("a", (1, 1, 2, 3)), linear("b", (1, 2, 3, 4), FLOAT16)
     small, large = linear("y", (1, 1, 1, 9)), linear("z", (1, 4, 4, 70))
 
@@ -156,7 +307,7 @@ def test_several_tensors_stand_in_their_own_places(stand_in):
         ctypes.memmove(outputs[0], inputs[1], small.size)
         ctypes.memmove(outputs[1], inputs[0], first.size)
 
-    callback = kind(swap)
+    callback = WORK(swap)
     stand_in.dla.standin_set_compute(callback)
     one, two = os.urandom(first.size), os.urandom(second.size)
     with stand_in.open(loadable_of([first, second], [small, large]), core=1) as session:

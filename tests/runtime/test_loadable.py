@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -14,14 +15,14 @@ import pytest
 
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.quantize.cache import CacheFile, Entry, header_for, read_cache, save_cache
-from dlaflow.runtime.cudla import CudlaError, Tensor
-from dlaflow.runtime.loadable import LoadableRunner, Quantising
+from dlaflow.runtime import cudla
+from dlaflow.runtime.cudla import CudlaError, Library, Session, Tensor
+from dlaflow.runtime.loadable import LoadableRunner, Quantising, device_memory
 from dlaflow.runtime.ort import OrtRunner
-from tests.runtime.stand_in_cudla import FLOAT16, StandIn, linear, loadable_of
+from tests.runtime.stand_in_cudla import FLOAT16, WORK, PythonRuntime, StandIn, Torch, linear, loadable_of
 
 EVIDENCE = Path(os.environ.get("DLAFLOW_EVIDENCE", Path(__file__).parents[2] / "../shared/evidence"))
 MODEL = EVIDENCE.parent / "models" / "model_bn.onnx"
-WORK = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
 IMAGE = Tensor("input'", 32 * 128, (1, 4, 32, 32), 2, 4, 0, 12, 0, (1, 128, 0, 0, 0, 0, 0, 0))
 
 
@@ -103,6 +104,49 @@ def test_int8_needs_its_scales(stand_in):
             LoadableRunner(session, Quantising({"x": 1.0})).run(np.ones((1, 1, 1, 4), np.float32))
         with pytest.raises(InputError, match="the scale of x makes no sense"):
             LoadableRunner(session, Quantising({"x": 0.0}))
+
+
+WAYS = {"cuda.bindings.runtime": "cuda-python", "torch": "torch"}
+
+
+@pytest.mark.parametrize("module", WAYS)
+def test_memory_of_cuda_python_and_of_torch(stand_in, monkeypatch, module):
+    """In place of CUDA's runtime library, which must not be opened; a failed task is told the same way."""
+    tensor, values = linear("x", (4, 2, 3, 5), FLOAT16), np.random.default_rng(1).normal(size=(6, 2, 3, 5))
+    double = Torch(stand_in.cuda) if module == "torch" else PythonRuntime(stand_in.cuda)
+    monkeypatch.setitem(sys.modules, "cuda.cudart", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    monkeypatch.setitem(sys.modules, module, double)
+    monkeypatch.setattr(cudla, "_RUNTIMES", ("nothing.so",))
+    loadable = loadable_of([tensor], [tensor._replace(name="y")], statistics=2)
+    with Session(loadable, 1, Library(stand_in.dla), device_memory) as session:
+        assert session.through == f"ctypes, memory by {WAYS[module]}"
+        runner = LoadableRunner(session)
+        assert (runner.run(values) == values.astype(np.float16)).all()
+        assert runner.time(values, runs=3) == (1.5, 1.5, 1.5)
+        assert len(runner.statistics(values, 1000)) == 2
+        stand_in.dla.standin_set_error(0x40000006)
+        with pytest.raises(EnvironmentLacksError, match="DlaErrEngineTimeout"):
+            runner.run(values)
+        stand_in.dla.standin_set_error(0)
+    del session, runner, double
+    monkeypatch.undo()
+    gc.collect()  # the error that was caught has frames that know the stream
+    if module != "torch":  # which frees its stream: cuda-python's of the house lives as long as the process
+        stand_in.cuda.standin_forget_stream()
+
+
+def test_torch_is_not_imported_where_the_runtime_library_is(stand_in):
+    """It takes seconds, and a GiB of a small board."""
+    script = """
+import sys
+from dlaflow.runtime.loadable import device_memory
+print(device_memory().name, "torch" in sys.modules)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"LD_LIBRARY_PATH": str(stand_in.folder)}, capture_output=True
+    )
+    assert told.stdout.split() in ([b"libcudart", b"False"], [b"cuda-python", b"False"]), told.stderr
 
 
 def test_a_failure_of_the_dla_has_dlaflows_exit_code(stand_in):

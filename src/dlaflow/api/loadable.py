@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from dlaflow.api.images import ImageOptions, select
 from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
+from dlaflow.profile.spread import spread_of
 from dlaflow.progress import Progress, silent
 from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.accuracy import evaluate as run_evaluation
@@ -23,13 +23,18 @@ from dlaflow.quantize.feed import Feed
 from dlaflow.reading import ARRAY_BYTES, LOADABLE_BYTES, open_regular, read_bytes
 from dlaflow.runtime.cudla import CudlaError, Session
 from dlaflow.runtime.layouts import Rounding
-from dlaflow.runtime.loadable import LoadableRunner, Quantising, explained, plain, scales_of
+from dlaflow.runtime.loadable import LoadableRunner, Quantising, device_memory, explained, plain, scales_of
 from dlaflow.types import Measurement
 
 if TYPE_CHECKING:
     from dlaflow.remote.board import RemoteBoard
     from dlaflow.remote.jobs import JobControl
     from dlaflow.remote.loadable import BoardDevice
+
+_MOST_RUNS = 1_000_000
+_MOST_MEGAHERTZ = 100_000
+_BOARD_IMAGES, _JOB_BYTES = 512, 64 << 20
+"""Images that a board is sent unless the user says how many, and bytes of inputs of one job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +52,31 @@ class LoadableOptions:
     cuDLA samples)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadableTiming:
+    """How tasks are timed."""
+
+    runs: int = 100
+    """How many tasks are timed, each waited for."""
+    warm_up: int = 10
+    """How many go before."""
+    dla_mhz: int | None = None
+    """The DLA's clock, by which cuDLA turns the ticks of --statistics into times."""
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """A board that runs the loadable in place of this machine."""
+
+    board: RemoteBoard
+    control: JobControl | None = None
+
+
 @contextmanager
 def opened(
-    loadable: Path, how: LoadableOptions, board: RemoteBoard | None = None, control: JobControl | None = None
+    loadable: Path, how: LoadableOptions, there: There | None = None
 ) -> Iterator[tuple[Session | BoardDevice, LoadableRunner]]:
-    """A loadable on a core of this machine or of `board`, and what feeds it.
+    """A loadable on a core of this machine or of a board, and what feeds it.
 
     Raises InputError for a file that cuDLA refuses or describes impossibly, EnvironmentLacksError without a DLA.
     """
@@ -61,12 +86,12 @@ def opened(
     with ExitStack() as stack:
         try:
             device: Session | BoardDevice
-            if board is None:
-                device = stack.enter_context(Session(content, how.core))
+            if there is None:
+                device = stack.enter_context(Session(content, how.core, memory=device_memory))
             else:
                 from dlaflow.remote.loadable import BoardDevice
 
-                device = BoardDevice(board, loadable, how.core, control)
+                device = BoardDevice(there.board, loadable, how.core, there.control)
         except CudlaError as error:
             raise explained(error) from None
         names = [plain(each.name) for each in (*device.inputs, *device.outputs)]
@@ -104,25 +129,29 @@ def _array(path: Path) -> NDArray[np.generic]:
 
 
 def bench_loadable(
-    loadable: Path, how: LoadableOptions, runs: int, warm_up: int, megahertz: int | None
+    loadable: Path, how: LoadableOptions, timing: LoadableTiming, there: There | None = None
 ) -> tuple[list[Measurement], list[str]]:
     """Latency of tasks by CUDA events over zeros, without the copies; with the DLA's clock, each layer's times as CSV.
 
     Raises UsageError for numbers that make no sense, and as `opened` does.
     """
-    if runs < 2 or warm_up < 0 or (megahertz is not None and not 0 < megahertz < 1 << 32):
-        raise UsageError("these runs make no sense", expected="2 or more", received=f"{runs} runs, {warm_up} warm-up")
-    with opened(loadable, how) as (session, runner):
+    runs, megahertz = timing.runs, timing.dla_mhz
+    if not 2 <= runs <= _MOST_RUNS or not 0 <= timing.warm_up <= _MOST_RUNS:
+        received = f"{runs} runs, {timing.warm_up} warm-up"
+        raise UsageError("these runs make no sense", expected=f"2 to {_MOST_RUNS:,}", received=received)
+    if megahertz is not None and not 0 < megahertz < _MOST_MEGAHERTZ:
+        raise UsageError("no clock of a DLA", expected=f"MHz, below {_MOST_MEGAHERTZ:,}", received=megahertz)
+    with opened(loadable, how, there) as (device, runner):
         zeros = Feed({name: np.zeros(each.tensor.dims, each.dtype) for name, each in runner.input_layouts.items()})
-        times = runner.time(zeros, runs=runs, warm_up=warm_up)
+        times = sorted(runner.time(zeros, runs=runs, warm_up=timing.warm_up))
         texts = runner.statistics(zeros, megahertz) if megahertz else []
-        detail = f"cuDLA {session.version}, core {how.core}, batch {runner.batch}, zeros, without copies"
-    spread = 1.96 * statistics.stdev(times) / len(times) ** 0.5
-    rows = [Measurement("latency", loadable.stem, statistics.mean(times), "ms", len(times), spread, detail=detail)]
-    ordered = sorted(times)
+        detail = f"cuDLA {device.version} ({device.through}), core {how.core}, batch {runner.batch}, zeros, no copies"
+    spread = spread_of(times)
+    assert spread is not None
+    rows = [Measurement("latency", loadable.stem, spread.mean, "ms", runs, spread.interval, detail=detail)]
     for percent in (50, 99):
-        value = ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
-        rows.append(Measurement(f"latency p{percent}", loadable.stem, value, "ms", len(times), detail=detail))
+        value = times[runs * percent // 100]
+        rows.append(Measurement(f"latency p{percent}", loadable.stem, value, "ms", runs, detail=detail))
     return rows, texts
 
 
@@ -132,9 +161,18 @@ def evaluate_loadable(
     reading: ImageOptions,
     how: LoadableOptions,
     progress: Progress = silent,
+    there: There | None = None,
 ) -> tuple[Accuracy, str]:
-    """Top-1 of a loadable on test images with labels, and the images in words. Raises as `opened` and `select` do."""
-    with opened(loadable, how) as (_, runner):
-        chosen = select(data, reading, runner.inputs, train=False, progress=progress)
+    """Top-1 of a loadable on test images with labels, and the images in words. Raises as `opened` and `select` do.
+
+    A board gets as many images at once as make a job worth its while, 512 in all unless `samples` says more.
+    """
+    with opened(loadable, how, there) as (device, runner):
+        default, step = (None, reading.batch) if there is None else (_BOARD_IMAGES, _job_images(device, runner))
+        chosen = select(data, reading, runner.inputs, train=False, default=default, progress=progress)
         labels = chosen.known_labels
-        return run_evaluation(runner, chosen.images, labels, max(reading.batch, 1), progress), chosen.description
+        return run_evaluation(runner, chosen.images, labels, max(reading.batch, step), progress), chosen.description
+
+
+def _job_images(device: Session | BoardDevice, runner: LoadableRunner) -> int:
+    return runner.batch * max(1, _JOB_BYTES // sum(each.size for each in device.inputs))

@@ -1,8 +1,9 @@
-"""Device memory for TensorRT, through cuda-python or torch, whichever is there: allocate, copy, wait."""
+"""Device memory through cuda-python or torch, whichever is there: allocate, copy, wait, time by events."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 
@@ -19,18 +20,27 @@ def open_memory() -> DeviceMemory:
 
     Raises EnvironmentLacksError when neither is there or no GPU answers.
     """
-    runtime = _first_module("cuda.bindings.runtime", "cuda.cudart")
-    if runtime is not None:
-        return CudaPythonMemory(runtime)
-    torch = _first_module("torch")
-    if torch is not None and torch.cuda.is_available():
-        return TorchMemory(torch)
+    found = cuda_python_memory() or torch_memory()
+    if found is not None:
+        return found
     raise EnvironmentLacksError(
         "no way to the GPU's memory",
         expected="cuda-python, or torch with CUDA",
-        received="torch without CUDA" if torch is not None else "neither",
+        received="torch without CUDA" if _first_module("torch") is not None else "neither",
         then="Install it on the board: pip install cuda-python.",
     )
+
+
+def cuda_python_memory() -> CudaPythonMemory | None:
+    """Through cuda-python; None where it is not installed. Raises EnvironmentLacksError."""
+    runtime = _first_module("cuda.bindings.runtime", "cuda.cudart")
+    return CudaPythonMemory(runtime) if runtime is not None else None
+
+
+def torch_memory() -> TorchMemory | None:
+    """Through torch; None where it is not installed or has no CUDA."""
+    torch = _first_module("torch")
+    return TorchMemory(torch) if torch is not None and torch.cuda.is_available() else None
 
 
 class CudaPythonMemory:
@@ -67,6 +77,19 @@ class CudaPythonMemory:
     def synchronize(self) -> None:
         """Wait until everything on the stream is done."""
         self.call("cudaStreamSynchronize", self._stream)
+
+    def timed(self, work: Callable[[], None]) -> float:
+        """Milliseconds of what `work` queues on the stream, between two events around it; waits for it."""
+        events = [self.call("cudaEventCreate"), self.call("cudaEventCreate")]
+        try:
+            self.call("cudaEventRecord", events[0], self._stream)
+            work()
+            self.call("cudaEventRecord", events[1], self._stream)
+            self.synchronize()
+            return float(self.call("cudaEventElapsedTime", *events))  # type: ignore[arg-type]  # milliseconds
+        finally:
+            for event in events:
+                self.call("cudaEventDestroy", event)
 
     def copy(self, target: int, source: int, size: int, *, to_device: bool) -> None:
         """Queue a copy of `size` bytes on the stream."""
@@ -142,6 +165,15 @@ class TorchMemory:
     def synchronize(self) -> None:
         """Wait until everything on the stream is done."""
         self._stream.synchronize()
+
+    def timed(self, work: Callable[[], None]) -> float:
+        """Milliseconds of what `work` queues on the stream, between two events around it; waits for it."""
+        first, last = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record(self._stream)
+        work()
+        last.record(self._stream)
+        self.synchronize()
+        return float(first.elapsed_time(last))
 
 
 class _TorchBuffer:

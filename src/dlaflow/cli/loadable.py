@@ -17,12 +17,14 @@ from dlaflow.cli import terminal
 from dlaflow.cli.options import InputTexts, Source, group
 from dlaflow.errors import UsageError
 from dlaflow.files import record_json, together, write_atomic
+from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.report.json import measurements_json
 from dlaflow.runtime.loadable import LoadableRunner
 
 _HELP = """Look at, run, time and evaluate a DLA loadable (a standalone build), through cuDLA's hybrid mode.
 
-It needs a Jetson with a DLA, libcudla.so.1 and the CUDA runtime; no TensorRT and no package.
+It needs a Jetson with a DLA, libcudla.so.1 and the CUDA runtime; no TensorRT and no package. From a desk:
+`dlaflow remote BOARD loadable inspect|run|bench|evaluate`.
 
 For example:
 
@@ -41,6 +43,18 @@ class Where(use.LoadableOptions):
     """Where it runs, and how floats become INT8."""
 
 
+@group
+@dataclass(frozen=True, kw_only=True)
+class Timing(use.LoadableTiming):
+    """How tasks are timed."""
+
+
+def require_clock(statistics: Path | None, timing: Timing) -> None:
+    """Raises UsageError for a file of layer times without a clock, and the reverse."""
+    if (statistics is None) != (timing.dla_mhz is None):
+        raise UsageError("layer times need a file and the clock", expected="--statistics FILE --dla-mhz N")
+
+
 @loadable.command
 def inspect(
     file: Path, /, *, how: Where | None = None, json: Written | None = None, quiet: terminal.Quiet = False
@@ -55,17 +69,18 @@ def inspect(
         Also write them to this file (schema dlaflow.loadable/1).
     """
     with use.opened(file, how or Where()) as (session, runner):
-        version, sides = session.version, (("input", runner.input_layouts), ("output", runner.output_layouts))
+        version, through = session.version, session.through
+        sides = ("input", runner.input_layouts), ("output", runner.output_layouts)
     if json is not None:
         rows = [
             {"side": side, "layout": layout.name, **layout.tensor._asdict()}
             for side, layouts in sides
             for layout in layouts.values()
         ]
-        write_atomic(json, record_json("dlaflow.loadable/1", {"cudla": version, "tensors": rows}))
+        write_atomic(json, record_json("dlaflow.loadable/1", {"cudla": version, "through": through, "tensors": rows}))
     if quiet:
         return
-    terminal.say(f"cuDLA {version}", *tensor_lines(runner))
+    terminal.say(f"cuDLA {version} ({through})", *tensor_lines(runner))
 
 
 def tensor_lines(runner: LoadableRunner) -> list[str]:
@@ -132,10 +147,8 @@ def bench(
     file: Path,
     /,
     *,
-    runs: int = 100,
-    warm_up: int = 10,
+    timing: Timing | None = None,
     statistics: Written | None = None,
-    dla_mhz: int | None = None,
     how: Where | None = None,
     json: Written | None = None,
     quiet: terminal.Quiet = False,
@@ -146,20 +159,14 @@ def bench(
     ----------
     file
         The loadable.
-    runs
-        How many tasks are timed, each waited for.
-    warm_up
-        How many go before.
     statistics
         cuDLA's times of each layer as CSV to this file; needs --dla-mhz.
-    dla_mhz
-        The DLA's clock, by which cuDLA turns ticks into times.
     json
         Also write the measurements to this file.
     """
-    if (statistics is None) != (dla_mhz is None):
-        raise UsageError("layer times need a file and the clock", expected="--statistics FILE --dla-mhz N")
-    rows, texts = use.bench_loadable(file, how or Where(), runs, warm_up, dla_mhz)
+    timing = timing or Timing()
+    require_clock(statistics, timing)
+    rows, texts = use.bench_loadable(file, how or Where(), timing)
     with together():
         if statistics is not None:
             write_atomic(statistics, "\n".join(texts))
@@ -169,9 +176,8 @@ def bench(
         for row in rows:
             spread = f" ± {row.spread:.4f}" if row.spread is not None else ""
             terminal.say(f"{row.quantity} {row.value:.4f}{spread} {row.unit}")
-        terminal.say(
-            f"{rows[0].n} tasks; {rows[0].detail}" + (f"; DLA clock {dla_mhz} MHz, as told" if dla_mhz else "")
-        )
+        terminal.say(f"{rows[0].n} tasks; {rows[0].detail}")
+        terminal.say(*[f"DLA clock {timing.dla_mhz} MHz, as told"] if timing.dla_mhz else [])
 
 
 @loadable.command
@@ -197,6 +203,10 @@ def evaluate(
     rows = [row for row in accuracy.measurements(file.stem, detail=images) if row.quantity == "top1"]
     if json is not None:
         write_atomic(json, measurements_json(rows))
-    if not quiet:
-        low, high = accuracy.interval
-        terminal.say(f"{file}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {images}")
+    terminal.say(top1_line(str(file), accuracy, images), quiet=quiet)
+
+
+def top1_line(title: str, accuracy: Accuracy, images: str) -> str:
+    """What an evaluation found, in a line."""
+    low, high = accuracy.interval
+    return f"{title}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {images}"

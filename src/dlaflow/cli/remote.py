@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,7 +11,6 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
-from dlaflow.api import loadable as use
 from dlaflow.api.build import configure, measuring_of, target_of
 from dlaflow.api.claims import Written
 from dlaflow.api.images import select
@@ -22,10 +21,11 @@ from dlaflow.cli import terminal
 from dlaflow.cli.build import Engine, print_cautions, print_result
 from dlaflow.cli.dispatch import perform
 from dlaflow.cli.doctor import abilities_table, facts
-from dlaflow.cli.loadable import Where, output_lines, save_outputs, tensor_lines
-from dlaflow.cli.options import InputTexts, Out, OutFolder, Source, Target
+from dlaflow.cli.loadable import top1_line
+from dlaflow.cli.options import Out, OutFolder, Source, Target
 from dlaflow.cli.profile_view import comparison_view, profile_view
-from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path
+from dlaflow.cli.remote_loadable import LOADABLE
+from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path, show_measurements
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
 from dlaflow.files import write_atomic
 from dlaflow.placement.answers import keep
@@ -47,7 +47,6 @@ from dlaflow.remote.probe import Probed, ProbeOptions
 from dlaflow.remote.probe import probe as run_probe
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import Cleaned, JobList, JobState, PowerOptions, Stopping
-from dlaflow.report.boards_text import board_table
 from dlaflow.report.json import measurements_json
 from dlaflow.types import Measurement
 
@@ -65,7 +64,7 @@ Commands:
   bench --gpu E --dla E       GPU alone, each DLA core alone, all together: throughput, latency, power, energy
   power [--seconds N]         what the board draws as it is, rail by rail
   evaluate ENGINE --data ...  the accuracy of the engine itself, on pushed images
-  loadable FILE [--input X]   what cuDLA says of a loadable there; its outputs for arrays
+  loadable KIND FILE          inspect, run, bench or evaluate a DLA loadable there, through cuDLA
   probe MODEL                 let the board answer what `check` does not know
   jobs                        what runs there, and what ran
   attach JOB --out DIR        follow a job again and pull what it left
@@ -83,6 +82,9 @@ Examples:
 _Answer = TypeVar("_Answer")
 commands = App(name="dlaflow remote BOARD", result_action="return_value", default_parameter=Parameter(negative=""))
 remote = App(name="remote", help=_HELP, help_flags=[], version_flags=[], result_action="return_value")
+
+for _kind, _command in LOADABLE.items():
+    commands.command(_command, name=f"loadable {_kind}")
 
 NAMES = (
     "doctor",
@@ -118,6 +120,11 @@ def choose(*words: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
     if name not in NAMES:
         then = f"The board comes first: dlaflow remote {name} {board} ..." if board in NAMES else None
         raise UsageError("unknown command", received=name, then=then) if then else unknown_name("command", name, NAMES)
+    if name == "loadable":
+        kind, *rest = rest or ["none"]
+        if kind not in LOADABLE:
+            raise unknown_name("command of loadable", kind, LOADABLE)
+        name = f"loadable {kind}"
     asked = [] if {"--help", "-h"} & set(rest) else [board]
     outcome = perform(commands, [name, *asked, *rest])
     return outcome if isinstance(outcome, int) else EXIT_DONE
@@ -355,7 +362,7 @@ def bench(
         )
         return run_bench(one, options)
 
-    _show(each_board(board, connecting, work), json, connecting)
+    show_measurements(each_board(board, connecting, work), json, connecting)
 
 
 @commands.command
@@ -375,7 +382,7 @@ def power(
     def work(one: RemoteBoard, entry: BoardEntry) -> list[Measurement]:
         return run_power(one, IdleOptions(seconds, control=connecting.control))
 
-    _show(each_board(board, connecting, work), json, connecting)
+    show_measurements(each_board(board, connecting, work), json, connecting)
 
 
 @commands.command
@@ -430,66 +437,7 @@ def evaluate(
     if connecting.quiet:
         return
     for name, accuracy in found.items():
-        low, high = accuracy.interval
-        top1 = f"top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%})"
-        terminal.say(f"{engine} on {name}: {top1}, {chosen.description}")
-
-
-@commands.command
-def loadable(
-    board: str,
-    file: Path,
-    /,
-    *,
-    input: InputTexts = (),
-    out: Written | None = None,
-    how: Where | None = None,
-    connecting: Connecting = Connecting(),
-) -> None:
-    """Load a DLA loadable on the board and tell its tensors; with --input, run it there.
-
-    Parameters
-    ----------
-    file
-        The loadable.
-    input
-        A .npy [n, c, h, w], any n; NAME=FILE.npy for each of several inputs.
-    out
-        The outputs by name, float32, to this .npz; with several boards each adds its name.
-    """
-    if out is not None and not input:
-        raise UsageError("there is nothing to write without a run", expected="--input FILE.npy with --out")
-    count = len(boards_of(board))
-
-    def work(one: RemoteBoard, entry: BoardEntry) -> tuple[str, list[str]]:
-        with use.opened(file, how or Where(), one, connecting.control) as (device, runner):
-            if input:
-                outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
-                if out is not None:
-                    save_outputs(own_path(out, entry.title, count), outputs)
-                return device.version, output_lines(outputs)
-            return device.version, tensor_lines(runner)
-
-    for name, (version, lines) in each_board(board, connecting, work).items():
-        if not connecting.quiet:
-            terminal.say(f"cuDLA {version} on {name}:", *lines)
-
-
-def _show(found: dict[str, list[Measurement]], json: Path | None, connecting: Connecting) -> None:
-    """Measurements of boards side by side, and as a file."""
-    if json is not None:
-        several = len(found) > 1
-        rows = [
-            replace(one, subject=f"{name} {one.subject}") if several else one
-            for name, rows in found.items()
-            for one in rows
-        ]
-        write_atomic(json, measurements_json(rows))
-    if not connecting.quiet:
-        terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
-        for rows in found.values():
-            for detail in dict.fromkeys(row.detail for row in rows[:1]):
-                terminal.console().print(detail, style="dim", markup=False)
+        terminal.say(top1_line(f"{engine} on {name}", accuracy, chosen.description))
 
 
 def _has_power(board: RemoteBoard) -> bool:

@@ -14,6 +14,7 @@ from dlaflow.build.machine import Machine
 from dlaflow.cli import terminal
 from dlaflow.cli.options import Reaching, group
 from dlaflow.errors import UsageError
+from dlaflow.files import write_atomic
 from dlaflow.progress import Interruption, Progress, silent
 from dlaflow.recipe.files import plain
 from dlaflow.remote.board import Patience, RemoteBoard
@@ -21,7 +22,10 @@ from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
 from dlaflow.remote.inventory import BoardEntry, UserCallbacks, answers_of, boards_of, on_every_board, open_board
 from dlaflow.remote.jobs import JobControl
 from dlaflow.remote.replay import RecordingTransport
+from dlaflow.report.boards_text import board_table
+from dlaflow.report.json import measurements_json
 from dlaflow.targets.options import TargetOptions
+from dlaflow.types import Measurement
 
 T = TypeVar("T")
 
@@ -126,3 +130,20 @@ def display(*, quiet: bool) -> AbstractContextManager[Progress]:
     if quiet:
         return nullcontext(silent)
     return terminal.shared_bars() if sys.stderr.isatty() else nullcontext(terminal.line)
+
+
+def show_measurements(found: dict[str, list[Measurement]], json: Path | None, connecting: Connecting) -> None:
+    """Measurements of boards side by side, and as a file."""
+    if json is not None:
+        several = len(found) > 1
+        rows = [
+            replace(one, subject=f"{name} {one.subject}") if several else one
+            for name, rows in found.items()
+            for one in rows
+        ]
+        write_atomic(json, measurements_json(rows))
+    if not connecting.quiet:
+        terminal.console().print(board_table(found, "n and ± are of the repeats, 95% interval of the mean"))
+        for rows in found.values():
+            for detail in dict.fromkeys(row.detail for row in rows[:1]):
+                terminal.console().print(detail, style="dim", markup=False)

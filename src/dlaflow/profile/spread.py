@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _Z95 = 1.959963984540054
@@ -60,3 +61,11 @@ class Running:
             return None
         deviation = math.sqrt(self._squares / (self._n - 1)) if self._n > 1 else 0.0
         return Spread(self._n, self._mean, deviation, self._smallest, self._largest)
+
+
+def spread_of(values: Iterable[float]) -> Spread | None:
+    """Mean and spread of numbers; None without any."""
+    running = Running()
+    for value in values:
+        running.add(value)
+    return running.finish()

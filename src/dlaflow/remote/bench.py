@@ -14,11 +14,11 @@ from dlaflow.build.trtexec_arguments import Measuring, load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
 from dlaflow.parse.exports import parse_times
 from dlaflow.parse.trtexec import parse_log
-from dlaflow.profile.spread import Spread
+from dlaflow.profile.spread import Spread, spread_of
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.doctor import ask
 from dlaflow.remote.jobs import JobControl, JobOptions, performed
-from dlaflow.remote.power import mean_power, power_mode, rails_counted, read_device, read_power, spread_of
+from dlaflow.remote.power import mean_power, power_mode, rails_counted, read_device, read_power
 from dlaflow.remote.profile import CheckedEngine, checked_engine
 from dlaflow.remote.records import JobState, Phase, PowerOptions, ProgramRun
 from dlaflow.types import Measurement

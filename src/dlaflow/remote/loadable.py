@@ -5,22 +5,43 @@ Packing and scales stay on the host; the board runs runtime/cudla.py, which trav
 
 from __future__ import annotations
 
-import json
+import math
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+import msgspec
 
 from dlaflow.errors import EnvironmentLacksError
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.jobs import JobControl, JobOptions, perform, require_done
 from dlaflow.remote.records import Phase, ProgramRun
-from dlaflow.runtime.cudla import DESCRIPTION, TIMES, CudlaError, Tensor, check_tensor
+from dlaflow.runtime.cudla import DESCRIPTION, STATISTICS_TEXTS, TIMES, CudlaError, Tensor, check_tensor
 
 LOADABLE = "model.loadable"
 _RUN = "loadable"
 _SECONDS = 3600.0
 _MOST_TEXT = 1 << 20
+_Told = TypeVar("_Told")
+
+
+class _Described(msgspec.Struct, frozen=True):
+    """tensors.json of a board."""
+
+    cudla: str
+    through: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+class _Reason(msgspec.Struct, frozen=True):
+    """The last line of a program that failed."""
+
+    what: str
+    then: str
+    lacks: bool
 
 
 class BoardDevice:
@@ -32,12 +53,9 @@ class BoardDevice:
     def __init__(self, board: RemoteBoard, loadable: Path, core: int, control: JobControl | None = None) -> None:
         self._board, self._loadable, self._core, self._control = board, loadable, core, control
         (text,) = self._job([], (), (DESCRIPTION,))
-        try:
-            told = json.loads(text[:_MOST_TEXT])
-            self.version = str(told["cudla"])[:40]
-            self.inputs, self.outputs = (tuple(map(_tensor, told[side])) for side in ("inputs", "outputs"))
-        except (ValueError, TypeError, KeyError):
-            raise EnvironmentLacksError(f"{board.name} describes the loadable in a way that cannot be read") from None
+        told = self._read(text, _Described, "no description of the loadable")
+        self.version, self.through = told.cudla, told.through
+        self.inputs, self.outputs = (tuple(map(check_tensor, side)) for side in (told.inputs, told.outputs))
 
     def run(self, inputs: Sequence[bytes]) -> list[bytes]:
         """The outputs' bytes of one or several tasks."""
@@ -55,18 +73,21 @@ class BoardDevice:
     def time(self, inputs: Sequence[bytes], runs: int, warm_up: int) -> list[float]:
         """Milliseconds of each run."""
         (text,) = self._job(inputs, (f"--runs={runs}", f"--warmUp={warm_up}"), (TIMES,))
-        try:
-            times = [float(each) for each in json.loads(text)]
-        except (ValueError, TypeError):
-            times = []
-        if len(times) != runs or not all(0 <= each < float("inf") for each in times):
-            raise EnvironmentLacksError(f"{self._board.name} sent no times", expected=f"{runs} times")
+        times = self._read(text, list[float], "no times")
+        if len(times) != runs or not all(0 <= each < math.inf for each in times):
+            raise EnvironmentLacksError(f"{self._board.name} sent other times", expected=runs, received=len(times))
         return times
 
     def statistics(self, inputs: Sequence[bytes], megahertz: int) -> list[str]:
-        """Times of each layer as CSV, of the first statistics buffer: a loadable of one network has one."""
-        (text,) = self._job(inputs, (f"--megahertz={megahertz}",), ("statistics0.csv",))
-        return [text.decode("utf-8", "backslashreplace")]
+        """Times of each layer as CSV, a text a statistics buffer."""
+        (text,) = self._job(inputs, (f"--megahertz={megahertz}",), (STATISTICS_TEXTS,))
+        return self._read(text, list[str], "no statistics")
+
+    def _read(self, text: bytes, kind: type[_Told], lacks: str) -> _Told:
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise EnvironmentLacksError(f"{self._board.name} sent {lacks}", received=error) from None
 
     def _job(self, inputs: Sequence[bytes], words: tuple[str, ...], wanted: tuple[str, ...]) -> list[bytes]:
         names = [f"input{number}.bin" for number in range(len(inputs))]
@@ -90,23 +111,9 @@ class BoardDevice:
             return [(pulled / name).read_bytes() for name in wanted]
 
 
-def _tensor(row: Sequence[object]) -> Tensor:
-    """A descriptor from the board, held to the same bounds as one from the library. Raises CudlaError, ValueError."""
-    *first, strides = row
-    name, size, dims, *kinds = first
-    numbers: list[Any] = [size, *dims, *kinds, *strides]  # type: ignore[misc]  # what these are is checked here
-    if not isinstance(name, str) or len(numbers) != 18 or not all(type(each) is int for each in numbers):
-        raise ValueError("no descriptor")
-    size, n, c, h, w, form, kind, category, pixel, mapping, *line = numbers
-    return check_tensor(Tensor(name, size, (n, c, h, w), form, kind, category, pixel, mapping, tuple(line)))
-
-
 def _raise_reason(log: Path) -> None:
     """cuDLA's reason is the last line of the program. Raises CudlaError where there is one."""
-    lines = log.read_bytes()[-_MOST_TEXT:].decode("utf-8", "replace").splitlines() if log.is_file() else []
-    try:
-        told = json.loads(lines[-1])
-        error = CudlaError(str(told["what"]), str(told["then"]), bool(told["lacks"]))
-    except (IndexError, ValueError, TypeError, KeyError):
-        return
-    raise error
+    lines = log.read_bytes()[-_MOST_TEXT:].splitlines() if log.is_file() else []
+    with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        told = msgspec.json.decode(lines[-1] if lines else b"", type=_Reason)
+        raise CudlaError(told.what, told.then, told.lacks)

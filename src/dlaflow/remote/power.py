@@ -15,7 +15,7 @@ import msgspec
 from dlaflow.errors import UsageError
 from dlaflow.parse.device import DeviceText, parse_device
 from dlaflow.parse.tegrastats import parse_tegrastats
-from dlaflow.profile.spread import Running, Spread
+from dlaflow.profile.spread import Spread, spread_of
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.jobs import JobControl, JobOptions, performed
 from dlaflow.remote.records import PowerOptions
@@ -102,14 +102,6 @@ def read_power(folder: Path) -> list[PowerSample]:
 def mean_power(samples: Iterable[PowerSample], started: float, ended: float) -> Spread | None:
     """Watts of the whole module between two times; None without a sample there."""
     return spread_of(sample.total_mw / 1000 for sample in samples if started <= sample.at <= ended)
-
-
-def spread_of(values: Iterable[float]) -> Spread | None:
-    """Mean and spread of numbers; None without any."""
-    running = Running()
-    for value in values:
-        running.add(value)
-    return running.finish()
 
 
 def rails_counted(samples: Sequence[PowerSample]) -> str:

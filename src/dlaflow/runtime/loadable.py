@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlaflow.build.device_memory import DeviceBuffer, DeviceMemory, cuda_python_memory, torch_memory
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, unknown_name
 from dlaflow.quantize.feed import Batch, NetworkInput, by_name
-from dlaflow.runtime.cudla import CudlaError, Tensor
+from dlaflow.runtime.cudla import Cuda, CudlaError, Tensor
 from dlaflow.runtime.layouts import Layout, Rounding, from_elements, layout_of, require_scale, to_elements
 
 _Asked = ParamSpec("_Asked")
@@ -23,6 +26,8 @@ _COLOURS = 3
 class Device(Protocol):
     """What runs bytes: a cuDLA session here, or one on a board. It raises CudlaError."""
 
+    version: str
+    through: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
@@ -152,3 +157,54 @@ def _free(values: NDArray[np.generic], layout: Layout) -> tuple[int, ...]:
     """The shape of an image; values of fewer axes take those of the tensor, which has four, where they are as many."""
     own = layout.tensor.dims[1:]
     return own if values.ndim != 4 and values[0].size == np.prod(own) else values.shape[1:]
+
+
+def device_memory() -> Cuda | _ArrayMemory:
+    """CUDA memory for a session: cuda-python's, or torch's where this process uses torch already, else libcudart's.
+
+    To import torch takes seconds and a GiB of a small board, so that it comes last. Raises CudlaError.
+    """
+    found = _unless_closed(cuda_python_memory) or (_unless_closed(torch_memory) if "torch" in sys.modules else None)
+    if found is None:
+        try:
+            return Cuda()
+        except CudlaError:
+            found = _unless_closed(torch_memory)
+            if found is None:
+                raise
+    return _ArrayMemory(found)
+
+
+def _unless_closed(open_one: Callable[[], DeviceMemory | None]) -> DeviceMemory | None:
+    """Memory, or None where this way is closed."""
+    with suppress(EnvironmentLacksError):
+        return open_one()
+    return None
+
+
+class _ArrayMemory:
+    """cuda-python's or torch's memory, which copies arrays, as a session knows it, which has bytes."""
+
+    def __init__(self, memory: DeviceMemory) -> None:
+        self._memory = memory
+        self.name, self.stream, self.synchronize = memory.name, memory.stream, memory.synchronize
+        self.timed = memory.timed
+
+    def allocate(self, size: int) -> _Bytes:
+        return _Bytes(self._memory.allocate(size))
+
+    def close(self) -> None:
+        """Nothing: memory goes with its buffers, which the session lets go of last."""
+
+
+class _Bytes:
+    def __init__(self, buffer: DeviceBuffer) -> None:
+        self._buffer, self.address = buffer, buffer.address
+
+    def upload(self, data: bytes) -> None:
+        self._buffer.upload(np.frombuffer(data, np.uint8))
+
+    def download(self) -> NDArray[np.uint8]:
+        values = np.empty(self._buffer.size, np.uint8)
+        self._buffer.download(values)
+        return values
