@@ -20,8 +20,9 @@ CHINESE = "zh/"
 def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
     """The way from page to page ends where the language does."""
     for page in nav.pages:
-        if page.next_page and is_chinese(page) != is_chinese(page.next_page):
-            page.next_page.previous_page = page.next_page = None
+        following = page.next_page
+        if following and is_chinese(page) != is_chinese(following):
+            page.next_page = following.previous_page = None
     return nav
 
 

@@ -10,16 +10,19 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 
-import markdown
+import markdown  # type: ignore[import-untyped]
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 CHINESE = DOCS / "zh"
-PAGES = [page for page in sorted(CHINESE.rglob("*.md")) if page.name != "glossary.md"]
+README = ROOT / "README.zh.md"
+PAGES = [README, *sorted(CHINESE.rglob("*.md"))]
+TWINS = [page for page in PAGES if page.name != "glossary.md"]
 HEADINGS = ("h1", "h2", "h3", "h4")
 WITH_COMMENTS = ("sh", "bash", "python", "toml", "yaml")
 """Languages whose comments a block may have in Chinese. What a terminal shows is the same to the letter."""
@@ -90,14 +93,16 @@ def block(pre: ElementTree.Element) -> str:
 
 
 def twin(page: Path) -> Path:
-    return DOCS / page.relative_to(CHINESE)
+    """The English page."""
+    return ROOT / "README.md" if page == README else DOCS / page.relative_to(CHINESE)
 
 
 def name_of(page: Path) -> str:
-    return str(page.relative_to(CHINESE))
+    return str(page.relative_to(ROOT))
 
 
-pairs = pytest.mark.parametrize("page", PAGES, ids=name_of)
+pairs = pytest.mark.parametrize("page", TWINS, ids=name_of)
+every = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @pairs
@@ -125,7 +130,7 @@ def test_tables(page: Path) -> None:
         assert len(own.tables) == len(english.tables), english.heading
         for ours, theirs in zip(own.tables, english.tables, strict=True):
             assert [len(row) for row in ours] == [len(row) for row in theirs], english.heading
-            for cell, original in zip(sum(ours, []), sum(theirs, []), strict=True):
+            for cell, original in zip(chain(*ours), chain(*theirs), strict=True):
                 told = text(original, code=True)
                 assert Counter(codes(cell)) == Counter(codes(original)), told
                 more = Counter(figures(text(cell))) - Counter(figures(text(original)))
@@ -134,7 +139,7 @@ def test_tables(page: Path) -> None:
                 assert all(each.isdigit() and int(each) <= SPELT for each in more), told
 
 
-@pytest.mark.parametrize("page", sorted(CHINESE.rglob("*.md")), ids=name_of)
+@every
 def test_links_stay_in_chinese(page: Path) -> None:
     for link in tree(page).iter("a"):
         address = link.get("href", "").partition("#")[0]
@@ -146,7 +151,7 @@ def test_links_stay_in_chinese(page: Path) -> None:
         assert not translated or text(link) == "English", f"{address} is there in Chinese"
 
 
-@pytest.mark.parametrize("page", sorted(CHINESE.rglob("*.md")), ids=name_of)
+@every
 def test_no_sentence_is_broken_by_a_line(page: Path) -> None:
     """A browser shows the break as a blank."""
     for element in tree(page).iter():
