@@ -1,4 +1,4 @@
-"""The commands of README and documentation, run as they stand; and the pages against each other."""
+"""The commands of README and documentation, run as they stand; test_chinese.py holds the Chinese pages to the same."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(Path(__file__).parent))
 
-from console import Step, follow, steps_of, wrong  # noqa: E402
-
-CHINESE = {"tutorial.md": "tutorial.md", "from_the_scripts.md": "from_the_scripts.md", "qat.md": "guides/qat.md"}
-CHINESE |= {name: name for name in ("loadable.md", "guides/both_cores.md", "guides/standalone.md")}
-"""Page in Chinese → the page that it translates."""
+from console import Step, follow, wrong  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +87,10 @@ def test_readme(followed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (followed / "strips.svg").read_text() == (DOCS / "strips.svg").read_text()
 
 
-@pytest.mark.parametrize("name", CHINESE)
-def test_chinese_pages_hold_the_same_commands(name: str) -> None:
-    assert steps_of(DOCS / "zh" / name) == steps_of(DOCS / CHINESE[name])
-
-
-BREAK = re.compile(r"[\u3001-\u303f\u4e00-\u9fff\uff01-\uff5e]\n[\u4e00-\u9fff\u201c]")
-
-
-@pytest.mark.parametrize("page", sorted((DOCS / "zh").rglob("*.md")), ids=lambda page: page.name)
-def test_no_chinese_sentence_is_broken_by_a_line(page: Path) -> None:
-    """A browser shows the break as a blank."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    assert not (found := BREAK.search(text)), text[max(0, found.start() - 20) : found.end() + 20]
-
-
 def test_shell_blocks_use_commands_and_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot run here (a board, one's own files) must at least be spelt right."""
     told: dict[str, str] = {}
-    pages = [*DOCS.glob("*.md"), *DOCS.glob("guides/*.md"), *DOCS.glob("zh/*.md"), *DOCS.glob("zh/guides/*.md")]
-    for page in [*pages, ROOT / "README.md"]:
+    for page in [*DOCS.glob("*.md"), *DOCS.glob("guides/*.md"), ROOT / "README.md"]:
         for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)

@@ -25,7 +25,7 @@ SECTIONS: dict[str, type] = {
 }
 """The tables of a recipe by name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_COUNTS = (
+COUNTS = (
     "train.epochs",
     "train.limit",
     "train.batch_size",
@@ -93,7 +93,7 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError("the recipe has nothing to do", expected="at least one name in `steps`", received="none")
     if "/" in recipe.report.file or "\\" in recipe.report.file or recipe.report.file in {"", ".", ".."}:
         raise InputError("report.file leaves the folder", expected="a file name", received=repr(recipe.report.file))
-    for place in _COUNTS:
+    for place in COUNTS:
         value = attrgetter(place)(recipe)
         if isinstance(value, int) and value < 1:
             raise InputError(f"{place} is too small", expected="1 or more", received=value)

@@ -1,4 +1,4 @@
-"""A sweep as frozen records; `load.py` reads one from TOML. The comments are the file's reference.
+"""A sweep as frozen records; `space.py` reads one from TOML. The comments are the file's reference, as a recipe's are.
 
 What all trials share stands in a recipe's own sections (`dlaflow.recipe.schema`); `[space]` holds what differs.
 """
@@ -26,36 +26,33 @@ _Positive = Annotated[float, Meta(gt=0)]
 
 
 class SearchSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[search]: `grid` tries every combination; `optuna` looks for high accuracy and low latency in `trials` of them.
+    """[search]: how the space is searched."""
 
-    `seed` makes the proposals of Optuna repeatable as far as trials end in the same order.
-    """
-
-    kind: Literal["grid", "optuna"] = "grid"
-    trials: _Count | None = None
-    seed: Annotated[int, Meta(ge=0)] = 0
+    kind: Literal["grid", "optuna"] = "grid"  # every combination, or Optuna's search for accuracy and low latency
+    trials: _Count | None = None  # with optuna: how many are tried; default: 24
+    seed: Annotated[int, Meta(ge=0)] = 0  # makes Optuna's proposals repeatable as far as trials end in the same order
 
 
 class ClusterSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[cluster]: cores and GPUs that a trial takes (GPUs for its training alone).
+    """[cluster]: what a trial takes, and how many run."""
 
-    `retries` is how often a trial whose worker or machine died is tried again, `parallel` how many run at once
-    (default: as many as fit; Optuna learns more from an earlier trial the fewer run beside it).
-    """
-
-    cpus: _Positive = 1.0
-    gpus: Annotated[float, Meta(ge=0)] = 0.0
-    retries: Annotated[int, Meta(ge=0)] = 3
+    cpus: _Positive = 1.0  # cores of a trial
+    gpus: Annotated[float, Meta(ge=0)] = 0.0  # GPUs of its training alone
+    retries: Annotated[int, Meta(ge=0)] = 3  # how often a trial whose worker or machine died is tried again
+    # How many run at once; default: as many as fit. Optuna learns more from an earlier trial the fewer run beside it.
     parallel: _Count | None = None
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers from `low` to `high`. A grid needs the `step`; `log` lets Optuna look on a logarithmic scale."""
+    """A range of numbers.
 
-    low: _Positive
-    high: _Positive
-    step: _Positive | None = None
-    log: bool = False
+    It stands in place of a list, such as `width = {low = 0.5, high = 2.0, step = 0.5}`.
+    """
+
+    low: _Positive  # the first number
+    high: _Positive  # the last
+    step: _Positive | None = None  # from one to the next; a grid needs it
+    log: bool = False  # lets Optuna look on a logarithmic scale; without `step`
 
     def __post_init__(self) -> None:
         if self.low > self.high:
@@ -74,27 +71,26 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpaceSection(msgspec.Struct, frozen=True, kw_only=True):
-    """[space]: lists of what to try; what is left out stays as the sections say.
+    """[space]: what to try; what is left out stays as the sections say."""
 
-    `model` are networks of the zoo, `package.module:factory` or ONNX files of your own; without it `norm` (batch,
-    group) picks the network of the walk-through. With a factory, `norm` and `width` are handed to it as arguments.
-    `method` and `samples` are of the calibration. An element of `precisions` is the set that the engine may use:
-    ["fp16"] or ["fp16", "int8"]. `target` are tables with keys of [target].
-    """
-
-    model: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()  # networks of the zoo, `package.module:factory` or ONNX files of your own
+    # batch or group: without `model` it picks the network of the walk-through; a factory gets it as an argument.
     norm: tuple[str, ...] = ()
-    width: tuple[_Positive, ...] | Range = ()
+    width: tuple[_Positive, ...] | Range = ()  # handed to the network as an argument: times its channels
+    # Each element is the set that an engine may use: ["fp16"] or ["fp16", "int8"].
     precisions: tuple[Annotated[tuple[Literal["fp16", "int8"], ...], Meta(min_length=1)], ...] = ()
-    method: tuple[str, ...] = ()
-    samples: tuple[_Count, ...] | Range = ()
-    target: tuple[dict[str, str | int], ...] = ()
+    method: tuple[str, ...] = ()  # of the calibration, as `calibrate.method`
+    samples: tuple[_Count, ...] | Range = ()  # of the calibration, as `calibrate.samples`
+    target: tuple[dict[str, str | int], ...] = ()  # tables with keys of `[target]`, which replace them
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole sweep. The sections below `space` are a recipe's, the same for all trials."""
+    """The keys above all sections of a sweep.
 
-    name: str
+    The sections below `space` are a recipe's, the same for all trials.
+    """
+
+    name: str  # names the folder of the sweep
     search: SearchSection = SearchSection()
     cluster: ClusterSection = ClusterSection()
     space: SpaceSection = SpaceSection()
