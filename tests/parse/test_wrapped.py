@@ -68,6 +68,9 @@ def facts(run: LogRun) -> tuple[object, ...]:
         "".join(json.dumps({"log": f"{line}\n", "stream": "stdout", "time": "x"}) + "\n" for line in LOG.splitlines()),
         "".join(f"{number}:{line}\n" for number, line in enumerate(LOG.splitlines(), start=1)),
         behind("> "),
+        behind("[10:33:45] "),
+        behind("2025-02-14 10:33:45,123 - trt - INFO - "),
+        behind("job 7 @ orin-3 << "),
         behind("\x1b[0;32m", "\x1b[0m"),
         LOG.replace("\n", "\r\n"),
     ],
@@ -153,6 +156,19 @@ def test_deepstream_behind_an_indent() -> None:
 def test_an_empty_line_without_the_wrappers_blank(prefix: str) -> None:
     (run,) = parse_log(behind(prefix).replace(f"{prefix}&&&& PASSED", f"{prefix.rstrip()}\n{prefix}&&&& PASSED")).runs
     assert (run.result, run.unknown) == ("PASSED", ())
+
+
+def test_an_unknown_wrapper_without_the_first_line_is_told_by_two_lines_alike() -> None:
+    cut = LOG.partition("\n")[2]
+    (plain,), (run,) = parse_log(cut).runs, parse_log("".join(f"o3<7> {line}\n" for line in cut.splitlines())).runs
+    assert [each.layer for each in run.messages] == [each.layer for each in plain.messages]
+    assert (run.engine_layers, run.performance) == (plain.engine_layers, plain.performance)
+
+
+def test_a_line_that_another_one_broke_into_is_no_wrapper() -> None:
+    torn = LOG.replace("[02/14/2025-10:33:45] [I] Precision", "loading weights [02/14/2025-10:33:45] [I] Precision")
+    (run,) = parse_log(torn.replace("[I] Throughput", "[I] loading weights of Throughput")).runs
+    assert run.performance is None
 
 
 def test_a_progress_bar_before_the_line() -> None:

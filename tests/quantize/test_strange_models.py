@@ -229,3 +229,18 @@ def test_a_batch_that_fits_no_memory(tmp_path: Path) -> None:
     text = "net (float[1000000000,3,4,4] x) => (float[1000000000,3,4,4] y) { y = Relu(x) }"
     with pytest.raises(InputError, match="fixed batch of 1,000,000,000 images needs too much memory"):
         Session(network(tmp_path / "m.onnx", text)).run(pictures(1))
+
+
+def test_slices_behind_a_pool_that_rounds_up_run() -> None:
+    """ONNX infers three columns, the kernel computes two; onnxruntime's own optimizer makes a Split of 1 and 2."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 15]> g (float[1,4,6,6] x) => (float[1,N,H,W] y)
+        <int64[1] zero = {0}, int64[1] one = {1}, int64[1] last = {99}, int64[1] axis = {3}> {
+          p = MaxPool<kernel_shape=[3,1], pads=[1,0,1,0], strides=[3,3], ceil_mode=1>(x)
+          a = Slice(p, one, last, axis)
+          b = Slice(p, zero, one, axis)
+          y = Concat<axis=3>(a, b)
+        }""")
+    x = np.arange(144, dtype=np.float32).reshape(1, 4, 6, 6)
+    y = Session(model).run(x)
+    assert np.array_equal(y, x[:, :, [1, 4, 5]][..., [3, 0]])

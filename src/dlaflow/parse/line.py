@@ -119,13 +119,22 @@ _WRAPPERS = tuple(
 _INDENT = re.compile(r"[ \t]+")
 _HEAD = 240
 """No wrapper is longer than this."""
+_SHAPES = 32
+"""No file has more kinds of wrappers."""
+_RUNNING = "&&&& "
+_DIGITS = re.compile(r"\d+")
 
 
 class Unwrapper:
-    """Takes wrappers off the lines of one file; what it met before a TensorRT prefix it takes off bare lines too."""
+    """Takes wrappers off the lines of one file; what it met before a TensorRT prefix it takes off bare lines too.
+
+    A wrapper that no expression knows is what stands before trtexec's first line, or before two lines alike but for
+    digits: once may be a line that another one broke into.
+    """
 
     def __init__(self) -> None:
         self._met: tuple[re.Pattern[str], ...] = ()
+        self._seen: dict[str, tuple[re.Pattern[str], ...]] = {}
 
     def line(self, raw: str) -> str:
         """`raw` as TensorRT printed it, as far as can be known."""
@@ -139,7 +148,10 @@ class Unwrapper:
         if _INNER.match(raw):
             return raw
         if inner := _INNER.search(raw, 1, _HEAD):
-            found = _consumed(raw[: inner.start()])
+            head = raw[: inner.start()]
+            found = _consumed(head)
+            if found is None:
+                found = self._unknown(head, sure=inner.group() == _RUNNING)
             if found is not None:
                 self._met = found or self._met
                 return raw[inner.start() :]
@@ -152,6 +164,15 @@ class Unwrapper:
                 return raw
             rest = rest[match.end() :]
         return rest
+
+    def _unknown(self, head: str, *, sure: bool) -> tuple[re.Pattern[str], ...] | None:
+        """The wrapper that `head` is, by what stood before earlier lines, or None."""
+        shape = _DIGITS.sub(r"\\d+", re.escape(head))
+        if shape in self._seen:
+            return self._seen[shape]
+        if len(self._seen) < _SHAPES:
+            self._seen[shape] = (re.compile(shape),)
+        return self._seen[shape] if sure and shape in self._seen else None
 
 
 def _of_docker(raw: str) -> str:
