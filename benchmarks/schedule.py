@@ -2,10 +2,10 @@
 
     python benchmarks/schedule.py [--evidence FOLDER]
 
-Three tables: the six ResNet-50 combinations of GPU, DLA 0 and DLA 1 by rate and by energy (from the ONNX file alone,
-from measured times alone, and with their source held out of the contention), HaX-CoNN's splits of two networks, and
-every fitted point with its source held out. Then the shares of pairs in the right order; pairs closer than 3% do not
-count.
+The six ResNet-50 combinations of GPU, DLA 0 and DLA 1 by rate and by energy, and HaX-CoNN's splits of two networks:
+from the ONNX files alone and from measured times of each network alone, both also with their source held out of every
+fit. How many pairs are in the right order (pairs closer than 3% do not count), how many the intervals tell apart, and
+how many of those are right. Then every fitted point of the contention with its source held out.
 Needs the evidence folder (DLAFLOW_EVIDENCE, default ../shared/evidence).
 """
 
@@ -15,9 +15,10 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import exp, log
 from pathlib import Path
 
 import msgspec
@@ -25,21 +26,22 @@ from check import resnet50 as write_resnet50  # type: ignore[attr-defined]  # no
 
 from dlaflow.api.check import predict
 from dlaflow.estimate.program import Assignment
-from dlaflow.estimate.schedule import Demand, Hardware, Job, Schedule, judge
-from dlaflow.estimate.schedule_constants import Sharing, shipped_sharing
+from dlaflow.estimate.schedule import SD, Demand, Hardware, Job, Schedule, apart, judge, shaken
+from dlaflow.estimate.schedule_constants import SHARING_NAMES, Sharing, schedule_file, shipped_sharing
 from dlaflow.estimate.schedule_flow import GPU, flows
-from dlaflow.estimate.schedule_measured import Bench, adjusted
+from dlaflow.estimate.schedule_measured import MEASURED_WIDTH, Bench, adjusted
 from dlaflow.estimate.schedule_pieces import Option, Piece, cut_at, dla_piece, gpu_piece, options_of
 from dlaflow.estimate.schedule_timeline import Chain, Link, simulate
 from dlaflow.estimate.setting import Setting, setting_of
 from dlaflow.graph.layer import Network
-from dlaflow.targets.target import resolve_target
+from dlaflow.targets.target import Target, resolve_target
 from dlaflow.types import Device
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tools.fit.cases import GPU_KINDS
+from tools.fit.cases import GPU_KINDS, read_cases
 from tools.fit.networks import NETWORKS
 from tools.fit.together import fit, read_runs, told_of
+from tools.fit.train import Models, train
 
 _ROOT = Path(__file__).resolve().parent.parent
 _CLOSE = 0.03
@@ -53,9 +55,12 @@ _DRAWN = {
 }
 """Builder, input size, and how many layers a convolution is in the prototxt (3: with batch normalisation and scale)."""
 
-_RESNETS = {False: 10.2 / 12.94, True: 632 / 778.844}
-"""DLA times of ResNets, measured over modelled: AGX Xavier by the row GPU&DLA of GoogleNet + ResNet101 (so that row is
-fitted), AGX Orin by ResNet-50 alone of another source."""
+_ALONE = {
+    ("GoogleNet", False): {GPU: 1.959, "DLA 0": 3.681},
+    ("AlexNet", False): {GPU: 1.79, "DLA 0": 4.41},
+    ("GoogleNet", True): {"DLA 0": 1.109},
+}
+"""Milliseconds alone by network and board (True: AGX Orin), of the same source; AlexNet's are sums of its groups."""
 
 
 class _Engine(msgspec.Struct):
@@ -82,6 +87,16 @@ class Row:
     name: str
     measured: float
     modelled: float
+    shaken: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class How:
+    """What the model may know: how engines share, the sets of a fit (None: the shipped ones), times alone."""
+
+    sharing: Sharing
+    sets: Models | None
+    measured: bool
 
 
 def main() -> None:
@@ -89,7 +104,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("DLAFLOW_EVIDENCE", _ROOT.parent / "shared" / "evidence"))
     parser.add_argument("--evidence", type=Path, default=default)
-    text = (parser.parse_args().evidence / "perf" / "concurrent.json").read_bytes()
+    options = parser.parse_args()
+    text = (options.evidence / "perf" / "concurrent.json").read_bytes()
     entries = msgspec.json.decode(text, type=list[_Entry])
     runs = read_runs(_ROOT / "docs" / "schedule_points.csv")
     shipped = shipped_sharing()
@@ -97,23 +113,33 @@ def main() -> None:
         name: Sharing(*map(float, fit([run for run in runs if name not in run.source]).values))
         for name in ("yyshin", "HaX-CoNN")
     }
+    _, cases, _ = read_cases(options.evidence)
+    unseen = {
+        name: train([case for case in cases if name.lower() not in case.source.lower()])[0] for name in without
+    }
     combinations_ = [entry for entry in entries if entry.source_id == "yyshin-katech"][:6]
-    for title, sharing, measured in (
-        ("from the ONNX file alone", shipped, False),
-        ("from measured times of each engine alone", shipped, True),
-        ("the same, their source held out of the contention", without["yyshin"], True),
-    ):
-        print(f"\nResNet-50 INT8, AGX Orin 64GB, MAXN: {title}")
-        rates, energies = _six(combinations_, sharing, measured=measured)
-        _shares("rate", rates), _shares("energy", energies)
     hax = [entry for entry in entries if entry.source_id == "HaX-CoNN" and entry.kind == "schedule"]
-    for title, sharing, measured in (
-        ("from the networks alone", shipped, False),
-        ("DLA times scaled to a measured ResNet", shipped, True),
-        ("the same, source held out of the contention", without["HaX-CoNN"], True),
+    both, alone = "their source held out of every fit", "from measured times of each network alone"
+    for title, held_out, measured in (
+        ("from the ONNX files alone", False, False),
+        (f"the same, {both}", True, False),
+        (alone, False, True),
+        (f"the same, {both}", True, True),
     ):
+        how = [
+            How(without[name] if held_out else shipped, unseen[name] if held_out else None, measured)
+            for name in ("yyshin", "HaX-CoNN")
+        ]
+        print(f"\nResNet-50 INT8, AGX Orin 64GB, MAXN: {title}")
+        rates, energies = _six(combinations_, how[0])
+        told = [_shares("rate", rates), _shares("energy", energies)]
         print(f"\nHaX-CoNN, ms until both networks are done: {title}")
-        _shares("HaX-CoNN", [row for entry in hax if (row := _hax(entry, sharing, measured=measured)) is not None])
+        told.append(_shares("HaX-CoNN", [row for entry in hax if (row := _hax(entry, how[1])) is not None]))
+        pairs, right, apart_, sure = map(sum, zip(*told, strict=True))
+        print(
+            f"\nAll pairs {title}: {right} of {pairs} in order ({right / pairs:.0%}); {apart_} told apart, {sure} of "
+            f"them right ({sure / max(1, apart_):.0%}); {pairs - apart_} too close to tell"
+        )
     print("\nEvery fitted point: together as measured, fitted, and with its source held out")
     for one in told_of(runs, shipped):
         stream = one.run.streams[one.index]
@@ -122,60 +148,87 @@ def main() -> None:
         print(f"  {name}{stream.alone_ms:8.2f}{one.measured:8.2f}{errors}")
 
 
-def _shares(what: str, rows: Sequence[Row]) -> None:
-    """How many pairs of a group, farther apart than 3%, are in the right order."""
+def _shares(what: str, rows: Sequence[Row]) -> tuple[int, int, int, int]:
+    """Of a group's pairs, farther apart than 3%: how many, in the right order, told apart, and right of those."""
     pairs = [
         (one, other)
         for one, other in combinations(rows, 2)
         if one.group == other.group and abs(one.measured / other.measured - 1) > _CLOSE
     ]
     right = [(one.measured < other.measured) == (one.modelled < other.modelled) for one, other in pairs]
-    print(f"  order by {what}: {sum(right)} of {len(pairs)} pairs ({sum(right) / len(pairs):.0%})   goal 80%")
-    for (one, other), good in zip(pairs, right, strict=True):
-        if not good:
-            print(f"    wrong: {one.name} against {other.name} ({one.group})")
+    told = [_told(one, other) for one, other in pairs]
+    good = sum(each and sure for each, sure in zip(right, told, strict=True))
+    print(
+        f"  order by {what}: {sum(right)} of {len(pairs)} pairs ({sum(right) / len(pairs):.0%})   goal 80%; "
+        f"{sum(told)} told apart, {good} of them right; {len(pairs) - sum(told)} too close to tell"
+    )
+    for (one, other), fine, sure in zip(pairs, right, told, strict=True):
+        if not fine:
+            where = f" ({one.group})" if one.group else ""
+            print(f"    wrong{' and sure' * sure}: {one.name} against {other.name}{where}")
+    return len(pairs), sum(right), sum(told), good
 
 
-def _six(entries: Sequence[_Entry], sharing: Sharing, *, measured: bool) -> tuple[list[Row], list[Row]]:
-    setting, ways = _resnet50()
-    if measured:
+def _told(one: Row, other: Row) -> bool:
+    """Whether the 80% interval of the ratio of both excludes 1."""
+    pairs = [(one.modelled, other.modelled), *zip(one.shaken, other.shaken, strict=True)]
+    gap, *others = [log(mine / theirs) for mine, theirs in pairs]
+    return apart(gap, others)
+
+
+def _six(entries: Sequence[_Entry], how: How) -> tuple[list[Row], list[Row]]:
+    setting, ways = _resnet50(how)
+    if how.measured:
         alone = {GPU: 1e3 / 980.736, "DLA 0": 1e3 / 778.844, "DLA 1": 1e3 / 774.505}
         ways = adjusted(ways, Bench(alone, {}))
-    hardware = Hardware.of(setting, sharing)
+    hardware = Hardware.of(setting, how.sharing)
     rates, energies = [], []
     for entry in entries:
         cores = [str(engine.device).replace("DLA", "DLA ") for engine in entry.engines]
-        found = _judged(cores, ways, hardware)
+        jobs = [Job(Demand(core), 1, tuple(ways)) for core in cores]
+        found = _judged(cores, jobs, hardware)
         rate, energy = sum(each.rate.value for each in found.networks), found.energy_mj
         known, known_energy = float(entry.aggregate["img_per_s"] or 0), entry.energy
         assert energy is not None
+        cases = [_judged(cores, *case) for case in shaken(jobs, hardware)]
         print(
             f"  {' + '.join(cores):<22}{known:7.0f} img/s {rate:6.0f} {rate / known - 1:+5.0%}   "
             f"{known_energy:5.1f} mJ {energy.value:5.1f} {energy.value / known_energy - 1:+5.0%}   "
             + ", ".join(f"{each.rate.value:.0f}" for each in found.networks)
         )
-        rates.append(Row("", " + ".join(cores), known, rate))
-        energies.append(Row("", " + ".join(cores), known_energy, energy.value))
+        name, power = " + ".join(cores), [case.energy_mj.value for case in cases if case.energy_mj]
+        others = tuple(sum(each.rate.value for each in case.networks) for case in cases)
+        rates.append(Row("", name, known, rate, others))
+        energies.append(Row("", name, known_energy, energy.value, tuple(power)))
     return rates, energies
 
 
-def _resnet50() -> tuple[Setting, tuple[Option, ...]]:
+def _setting(target: Target, how: How) -> Setting:
+    """The setting of a target, with the sets of a fit that has not seen a source."""
+    found = setting_of(target, None)
+    if how.sets is None or found.gpu is None:
+        return found
+    gpu = how.sets.gpus[found.clocks.gpu_generation or ""]
+    engine = how.sets.engines[found.dla.source.key]
+    return replace(found, dla=replace(found.dla, engine=engine), gpu=replace(found.gpu, parameters=gpu))
+
+
+def _resnet50(how: How) -> tuple[Setting, tuple[Option, ...]]:
     target = resolve_target("agx-orin-64gb", "6.2", precision="int8")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resnet50.onnx"
         write_resnet50(path)
         found = predict(path, target)
-    setting = setting_of(target, None)
+    setting = _setting(target, how)
     return setting, options_of(found.network, found.placement, setting)
 
 
-def _judged(cores: Sequence[str], ways: Sequence[Option], hardware: Hardware) -> Schedule:
-    whole = {each.pieces[0].on_gpu: each for each in ways if len(each.pieces) == 1}
-    jobs = [Job(Demand(core), 1, tuple(ways)) for core in cores]
+def _judged(cores: Sequence[str], jobs: Sequence[Job], hardware: Hardware) -> Schedule:
+    whole = {each.pieces[0].on_gpu: each for each in jobs[0].options if len(each.pieces) == 1}
     return judge(jobs, [(whole[core == GPU], (core,)) for core in cores], hardware)
 
 
-def _hax(entry: _Entry, sharing: Sharing, *, measured: bool) -> Row | None:
+def _hax(entry: _Entry, how: How) -> Row | None:
     """A split of two networks in lock-step; None for what the facts say not to use."""
     aggregate, engines = entry.aggregate, entry.engines
     names = [engine.model for engine in engines]
@@ -186,15 +239,39 @@ def _hax(entry: _Entry, sharing: Sharing, *, measured: bool) -> Row | None:
         target = resolve_target("agx-orin-64gb", "5.1.1", precision="int8")
     else:
         target = resolve_target("agx-xavier-32gb", "4.4", precision="fp16")
-    setting = setting_of(target, None)
+    setting = _setting(target, how)
     chains = [_pieces(name, engine.assignment, setting) for name, engine in zip(names, engines, strict=True)]
-    if measured:
-        chains = [[piece if piece.on_gpu else piece.scaled(_RESNETS[orin]) for piece in chain] for chain in chains]
-    found, known = _lock_step(chains, sharing), float(aggregate["latency_ms"] or 0)
+    if how.measured:
+        chains = [
+            [_as_measured(piece, name, setting, _ALONE.get((name, orin), {})) for piece in chain]
+            for name, chain in zip(names, chains, strict=True)
+        ]
+    found, known = _lock_step(chains, how.sharing), float(aggregate["latency_ms"] or 0)
     group = f"{' + '.join(names)}, {'Orin' if orin else 'Xavier'}"
     title = f"{entry.schedule}: " + ", ".join(engine.assignment.replace("split label ", "") for engine in engines)
     print(f"  {group:<31}{title:<34}{known:6.2f}{found:8.2f} {found / known - 1:+5.0%}")
-    return Row(group, entry.schedule, known, found)
+    return Row(group, entry.schedule, known, found, tuple(_lock_step(*case) for case in _shaken(chains, how.sharing)))
+
+
+def _shaken(
+    chains: Sequence[Sequence[Piece]], sharing: Sharing
+) -> Iterator[tuple[Sequence[Sequence[Piece]], Sharing]]:
+    """The chains with one network's time on one engine longer by a standard deviation, then with dearer sharing."""
+    for place, own in enumerate(chains):
+        for on_gpu in (True, False):
+            longer = [piece.scaled(exp(piece.width / SD)) if piece.on_gpu == on_gpu else piece for piece in own]
+            yield [*chains[:place], longer, *chains[place + 1 :]], sharing
+    dearer = exp(schedule_file().doubt / SD)
+    yield chains, Sharing(**{name: getattr(sharing, name) * dearer for name in SHARING_NAMES})
+
+
+def _as_measured(piece: Piece, name: str, setting: Setting, alone: Mapping[str, float]) -> Piece:
+    """A piece with its time scaled as the whole network's on that engine is measured."""
+    core = GPU if piece.on_gpu else "DLA 0"
+    if core not in alone:
+        return piece
+    whole = _pieces(name, core, setting)[0].stream.alone_ms
+    return replace(piece.scaled(alone[core] / whole), width=MEASURED_WIDTH)
 
 
 def _pieces(name: str, assignment: str, setting: Setting) -> list[Piece]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dlaflow.api.evaluate import evaluate
     from dlaflow.api.fix import fix
     from dlaflow.api.profile import profile
+    from dlaflow.api.schedule import schedule
     from dlaflow.api.score import score
     from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
 
@@ -49,6 +50,7 @@ __all__ = [
     "evaluate",
     "fix",
     "profile",
+    "schedule",
     "score",
 ]
 

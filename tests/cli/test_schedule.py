@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
 import onnx
 import pytest
 
+import dlaflow
 from dlaflow.api.schedule import Wish, wish_of
 from dlaflow.cli import main
 from dlaflow.errors import UsageError
@@ -64,6 +66,25 @@ def test_the_files_are_whole(model: Path, tmp_path: Path, capsys: pytest.Capture
         if event["cat"] != "copy":
             assert event["ts"] >= by_track.get(event["tid"], 0.0) - 1e-3
             by_track[event["tid"]] = event["ts"] + event["dur"]
+
+
+def test_the_lines_can_be_pasted(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is a command of its own that this version takes; the deploy lines name a real system and a folder."""
+    assert main(["schedule", str(model), "--jetpack", "6.2", "--shape", "x:1x16x32x32", "--for", "triton"]) == 0
+    said = capsys.readouterr().out
+    lines = [shlex.split(line) for line in said.splitlines() if line.startswith("  dlaflow ")]
+    assert [line[1] for line in lines] == ["build", "deploy"]
+    assert main([*lines[0][1:], "--print-command"]) == 0
+    assert lines[1][3:5] == ["--for", "triton"]
+    assert "changes none" in said
+
+
+def test_python_has_it_too(model: Path) -> None:
+    found = dlaflow.schedule([f"{model}@30", model], board="orin-nx-16gb", jetpack="6.2", try_fix=False)
+    assert [each.name for each in found.found.best.networks] == ["a@b #1", "a@b #2"]
+    assert found.after_fix is None
+    with pytest.raises(UsageError, match="system"):
+        dlaflow.schedule([model], system="windows")  # type: ignore[arg-type]
 
 
 def test_a_model_is_never_overwritten(model: Path) -> None:

@@ -15,9 +15,8 @@ from dlaflow.graph.lower import lower
 from dlaflow.placement.check import check_model
 from dlaflow.targets.target import Target
 from dlaflow.types import Placement
-from tools.fit.builds import with_builds
-from tools.fit.exported import with_exported
-from tools.fit.points import Collection, read_collection
+from tools.fit.cases import read_evidence
+from tools.fit.points import Collection
 
 CLASSIFIER = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -55,7 +54,7 @@ def collection(evidence: Path) -> Collection:
     path = evidence / "perf" / "measured_perf.json"
     if not path.exists():
         pytest.skip(f"{path} is not here")
-    return with_exported(with_builds(read_collection(path), path.parent.parent / "placement"))
+    return read_evidence(evidence)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,26 @@ def test_quantisation_is_part_of_the_layers_beside_it() -> None:
         assert one == other
 
 
+def test_the_gpu_runs_parallel_1x1_convolutions_as_one_and_writes_a_concatenation_in_place() -> None:
+    """TensorRT's horizontal fusion, with GoogLeNet as NVIDIA's own example; the DLA has neither."""
+    d = Drawing()
+    x = d.input(1, 64, 28, 28)
+    branches = [d.conv(x, 32, Window(1)), d.conv(d.conv(x, 16, Window(1)), 32, Window(3)), d.conv(x, 8, Window(1, 2))]
+    network = d.network(d.concat(branches[:2]), branches[2])
+    steps = on_gpu(network).steps
+    assert [step.kind for step in steps] == ["CONVOLUTION"] * 3, "a stride of its own is a kernel of its own"
+    assert (steps[0].inputs, steps[0].outputs) == (64 * 28 * 28, 48 * 28 * 28)
+    assert sum(step.macs for step in steps) == sum(layer.macs for layer in network.layers)
+    assert len(assemble(network, everything_on_dla(network)).steps) == 5
+
+
+def test_a_concatenation_of_the_networks_own_input_is_a_kernel() -> None:
+    d = Drawing()
+    x = d.input(1, 8, 8, 8)
+    network = d.network(d.concat([x, d.conv(x, 8, Window(3))]))
+    assert [step.kind for step in on_gpu(network).steps] == ["CONVOLUTION", "CONCATENATION"]
+
+
 def test_a_transpose_is_known_as_such() -> None:
     d = Drawing()
     network = d.network(d.transpose(d.conv(d.input(1, 8, 4, 4), 8, Window(3)), (0, 1, 3, 2)))

@@ -281,3 +281,19 @@ def test_the_second_piece_follows_the_first() -> None:
         ("DLA 0", 10.0, 12.0),
         (GPU, 12.0, 13.0),
     ]
+
+
+def test_what_the_intervals_cannot_tell_apart_is_said() -> None:
+    """Two ways of nearly the same time cannot be told apart; two that differ by far more than their intervals can."""
+    slower = replace(HYBRID, alone_ms=1.4, crowded_ms=1.45)
+    close = search([job("a", ways=(option(replace(ON_GPU, alone_ms=1.3)), option(slower)))], BOARD)
+    far = search([job("a", ways=(option(ON_GPU), option(replace(HYBRID, alone_ms=5.0, crowded_ms=5.2))))], BOARD)
+    assert close is not None
+    assert far is not None
+    assert (close.certain, far.certain) == (False, True)
+
+
+def test_two_cores_of_a_kind_are_never_told_apart() -> None:
+    jobs = [job("a", ways=(option(HYBRID),))]
+    found = [judge(jobs, [(WAYS[1], (core,))], BOARD).networks[0].rate.value for core in ("DLA 0", "DLA 1")]
+    assert not search_module.apart(found[0] - found[1], [0.0] * 3)

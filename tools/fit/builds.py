@@ -1,4 +1,5 @@
-"""Measurements that stand with the placement logs: a few builds name their latency or rate beside their layers."""
+"""Measurements that stand elsewhere: builds that name their latency or rate beside their layers, and what engines of
+concurrent runs took alone."""
 
 from __future__ import annotations
 
@@ -67,6 +68,66 @@ def with_builds(collection: Collection, folder: Path) -> Collection:
     found = [_point(known, folder / f"{known.file}.json") for known in BUILDS]
     extra = tuple(point for point in found if point is not None)
     return msgspec.structs.replace(collection, points=(*collection.points, *extra))
+
+
+class _Alone(msgspec.Struct):
+    model: str
+    precision: str | None = None
+    device: str | None = None
+    alone: dict[str, float | str] | None = None
+
+
+class _Run(msgspec.Struct):
+    board: str
+    source: str
+    engines: tuple[_Alone, ...]
+    power_mode: str = ""
+    tensorrt: str = ""
+
+
+_ALONE = {
+    "ResNet50 (torchvision)": "torchvision ResNet-50",
+    "DETR": "DETR-ResNet-50",
+    "AlexNet": "AlexNet layers on the DLA",
+}
+"""Networks of the concurrent runs whose times alone are known, as points name them."""
+
+
+def with_alone(collection: Collection, path: Path) -> Collection:
+    """The collection with what engines of concurrent runs took alone; those that it has already are left out.
+
+    Raises InputError for a file of another form.
+    """
+    if not path.exists():
+        return collection
+    try:
+        runs = msgspec.json.decode(path.read_bytes(), type=tuple[_Run, ...])
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path} holds no concurrent runs", received=str(error)) from None
+    known = {(point.model, point.precision, point.accelerator[:3], point.power_mode) for point in collection.points}
+    found: dict[object, Point] = {}
+    for run in runs:
+        for engine in run.engines:
+            latency = (engine.alone or {}).get("latency_ms")
+            told = isinstance(latency, float) and engine.precision != "fp32"
+            if engine.model not in _ALONE or not told or engine.device == "DLA1":
+                continue
+            device = engine.device or ""
+            key = (_ALONE[engine.model], engine.precision, device[:3], run.power_mode)
+            point = Point(
+                model=key[0],
+                device=run.board,
+                accelerator=device if device == "GPU" else "DLA0+GPU fallback",
+                source=run.source,
+                precision=engine.precision,
+                batch=1,
+                power_mode=run.power_mode,
+                latency_ms=float(latency or 0),
+                trt_version=run.tensorrt,
+            )
+            if key not in known:
+                found.setdefault(key, point)
+    return msgspec.structs.replace(collection, points=(*collection.points, *found.values()))
 
 
 def _point(known: _Known, path: Path) -> Point | None:

@@ -17,7 +17,7 @@ from dlaflow.graph.layer import Network
 from dlaflow.targets.board import find_board
 from dlaflow.targets.version import Version
 from dlaflow.types import Device
-from tools.fit.builds import with_builds
+from tools.fit.builds import with_alone, with_builds
 from tools.fit.draw import Drawing, Window
 from tools.fit.exported import EXPORTED, Placed, placed, with_exported
 from tools.fit.networks import NETWORKS, single_conv, single_linear
@@ -34,7 +34,7 @@ class Case:
     `subject` is the whole model or the layer kind that cross-validation holds out; `scope` is network, layer (an engine
     of one layer) or profile (one layer inside a network); `source` is the repository that published it; `what` is dla,
     gpu or together. `measured` is in ms a batch for dla and gpu, and in images/s for together. Cases with `use` False
-    are predicted but not fitted, for `why`.
+    are predicted but not fitted, for `why`. `graphs`: launched from CUDA graphs (MLPerf), which trtexec does not do.
     """
 
     index: int
@@ -51,6 +51,7 @@ class Case:
     use: bool = True
     why: str = ""
     source: str = ""
+    graphs: bool = False
 
     @property
     def generation(self) -> str:
@@ -86,6 +87,7 @@ _PUBLISHED = {
     "mobilenet": ("mobilenet_v1", 224, 224),
     "retinanet": ("retinanet_resnext50", 800, 800),
     "torchvision ResNet-50": ("resnet50", 224, 224),
+    "AlexNet layers on the DLA": ("alexnet", 227, 227),
     "GoogleNet": ("googlenet", 224, 224),
     "GoogleNet whole engine on DLA (prob on GPU)": ("googlenet", 224, 224),
     "HEAL PyramidFusion planes 16/32/64": ("pyramid_fusion", 128, 256),
@@ -99,18 +101,27 @@ _PAIRS = dict.fromkeys(("pyramid_fusion", "pyramid_fusion_wide", "pyramid_front"
 """Two vehicles share an inference: the first dimension is 2 although the batch is called 1."""
 _FAMILY = {"resnet50": "resnet50_prepared", **dict.fromkeys(_PAIRS, "pyramid_fusion")}
 """Networks that differ in their head only are one subject, so that neither vouches for the other."""
+_BUILT_SO = "ismetdagli/HaX-CoNN"
+"""Its tables tell no precision, its build scripts do: FP16 on Xavier (src/build_engine.py), INT8 on Orin."""
+_MLPERF = "mlperf"
 _OFFLINE_BATCHES = {"ssd_resnet34": (1, 2), "retinanet_resnext50": (1, 4)}
 """(DLA, GPU) batch of MLPerf's Offline runs from the submitters' settings; the small networks ran 32 and 64."""
 
 
-def read_cases(evidence: Path) -> tuple[Collection, list[Case], list[Skipped]]:
-    """All that an evidence folder holds: its collection with what builds and captures add, cases, and what is left out.
+def read_evidence(evidence: Path) -> Collection:
+    """The file of points with what builds, captures and concurrent runs add.
 
-    Raises InputError when the file of points is absent or has another form.
+    Raises InputError when a file of points is absent or has another form.
     """
-    placement = evidence / "placement"
-    collection = with_exported(with_builds(read_collection(evidence / "perf" / "measured_perf.json"), placement))
-    return collection, *build_cases(collection.points, placement / "models")
+    collection = read_collection(evidence / "perf" / "measured_perf.json")
+    collection = with_exported(with_builds(collection, evidence / "placement"))
+    return with_alone(collection, evidence / "perf" / "concurrent.json")
+
+
+def read_cases(evidence: Path) -> tuple[Collection, list[Case], list[Skipped]]:
+    """The collection of an evidence folder, its cases, and what is left out. Raises as `read_evidence`."""
+    collection = read_evidence(evidence)
+    return collection, *build_cases(collection.points, evidence / "placement" / "models")
 
 
 def build_cases(points: Sequence[Point], models: Path | None = None) -> tuple[list[Case], list[Skipped]]:
@@ -123,7 +134,7 @@ def build_cases(points: Sequence[Point], models: Path | None = None) -> tuple[li
     for index, point in enumerate(points):
         outcome = _case(index, point, models)
         if isinstance(outcome, Case):
-            cases.append(replace(outcome, source=repository(point.source)))
+            cases.append(replace(outcome, source=repository(point.source), graphs=_MLPERF in point.source.lower()))
         else:
             skipped.append(Skipped(index, point, outcome))
     return cases, skipped
@@ -236,8 +247,9 @@ def _network(index: int, point: Point, clocks: Clocks, version: Version) -> Case
         return "architecture, input size or pipeline not published"
     subject, height, width = (point.model, 224, 224) if one_shot else _PUBLISHED[point.model]
     family = _FAMILY.get(subject, subject)
-    ambiguous = "not" in (point.precision or "not")
-    precision = "fp16" if ambiguous and _generation(clocks) == "v1" else "int8" if ambiguous else point.precision or ""
+    untold = "not" in (point.precision or "not")
+    ambiguous = untold and _BUILT_SO not in point.source
+    precision = "fp16" if untold and _generation(clocks) == "v1" else "int8" if untold else point.precision or ""
     batch = point.batch or 1
     if point.scenario == "Offline":
         if "2xDLA" not in point.accelerator:
@@ -290,7 +302,8 @@ def _on_dla(
             f"the engine holds {point.dla_layer_count} DLA and {point.gpu_layer_count} GPU layers: not the placement "
             "of this network, and nobody published which it is"
         )
-    given = (index, clocks, family, "network", "dla", precision, conditions, measured)
+    scope = "profile" if point.model.endswith("layers on the DLA") else "network"
+    given = (index, clocks, family, scope, "dla", precision, conditions, measured)
     return Case(*given, dla=_whole(network) if alone else _hybrid(network), use=not fragmented, why=why)
 
 

@@ -111,6 +111,7 @@ GPU_PRIORS: tuple[Prior, ...] = (
     Prior("half_grouped", 64, 0.7, "groups narrower than a tile waste it"),
     Prior("half_outputs", 4000, 0.8, "tiles that fill a multiprocessor"),
     Prior("dram_share", 0.7, 0.2, "share of the nominal DRAM rate"),
+    Prior("resident_mb", 1, 0.8, "second-level cache: 4 MiB on AGX Orin, 0.5 on AGX Xavier"),
     Prior("kernel_us", 8, 0.6, "launch and tail of a kernel"),
     Prior("plain_launch_us", 5, 0.02, "trtexec without graphs: 1.01 ms against 0.65 ms for 57 kernels (facts)"),
 )

@@ -46,7 +46,7 @@ def predict(case: Case, engine: DlaEngine | None, gpu: GpuParameters | None) -> 
     if case.what == "gpu":
         assert case.gpu is not None
         assert model is not None
-        return gpu_only(case.gpu, model, case.precision, graphs=True)
+        return gpu_only(case.gpu, model, case.precision, graphs=case.graphs)
     assert case.dla is not None
     assert engine is not None
     split = split_of(case.dla, engine, case.conditions, model)
@@ -121,8 +121,8 @@ def _fit(cases: Sequence[Case], priors: Sequence[Prior], assume: Callable[[Array
 
 def weights_of(cases: Sequence[Case]) -> Array:
     """Repeats of one subject in other modes and on the other core tell less than new subjects: 1.5 / sqrt(count)."""
-    count = Counter((case.subject, case.scope) for case in cases)
-    return np.array([1.5 / np.sqrt(count[case.subject, case.scope]) for case in cases])
+    count = Counter((case.source, case.subject, case.scope) for case in cases)
+    return np.array([1.5 / np.sqrt(count[case.source, case.subject, case.scope]) for case in cases])
 
 
 def engine_of(key: str, macs: float, values: Array) -> DlaEngine:

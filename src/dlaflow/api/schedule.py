@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import quote
+from shlex import join
 from typing import TYPE_CHECKING, Annotated
 
 from dlaflow.api.check import Prediction, predict
 from dlaflow.api.claims import Use
 from dlaflow.api.keywords import File, keywords
-from dlaflow.errors import InputError, UsageError
+from dlaflow.deploy.systems import SYSTEMS, System
+from dlaflow.errors import InputError, UsageError, unknown_name
 from dlaflow.files import record_json
 from dlaflow.progress import Progress, silent
 from dlaflow.targets.options import TargetOptions
@@ -40,6 +41,8 @@ class ScheduleOptions:
     refitted to: [MODEL=]FILE, where MODEL is one of the models; it may be left out when there is one."""
     try_fix: bool = True
     """Also tell what `dlaflow fix` would gain: the same schedules of the models that it would write."""
+    system: System = "python"
+    """The system that the `deploy` lines are for, such as triton or deepstream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class AfterFix:
-    """What the best schedule is once `dlaflow fix` has rewritten models: its rewrites by model, and the answer."""
+    """What the best schedule is once `dlaflow fix` has rewritten models: its rewrites by model (empty where it changes
+    none), and the answer."""
 
     rewrites: dict[str, list[str]]
     found: Found
@@ -111,6 +115,8 @@ def schedule_models(
     from dlaflow.estimate.schedule_constants import shipped_sharing
     from dlaflow.estimate.setting import setting_of
 
+    if options.system not in SYSTEMS:
+        raise unknown_name("system", options.system, SYSTEMS)
     if not 0 < len(wishes) <= _MOST:
         raise UsageError("a schedule needs networks", expected=f"1 to {_MOST} models", received=str(len(wishes)))
     names = _names([wish.model for wish in wishes])
@@ -128,7 +134,9 @@ def schedule_models(
     with progress("Scheduling", None):
         best = search(jobs, hardware)
         assert best is not None  # every job has a way
-        after = _after_fix(found, jobs, wishes, (target, options), hardware) if options.try_fix else None
+        rewrites, changed = _after_fix(found, jobs, wishes, (target, options)) if options.try_fix else ({}, jobs)
+        fixed = search(changed, hardware) if rewrites else best
+        assert fixed is not None
     return Scheduled(
         board=target.board.id,
         release=target.release.name,
@@ -136,9 +144,9 @@ def schedule_models(
         precision=target.precision,
         models={name: str(wish.model) for name, wish in zip(names, wishes, strict=True)},
         found=best,
-        commands=tuple(_commands(best.best.networks, wishes, target)),
+        commands=tuple(_commands(best.best.networks, wishes, target, options.system)),
         notes=tuple(_notes(target, best, hardware.power is None)),
-        after_fix=after,
+        after_fix=AfterFix(rewrites, fixed) if options.try_fix else None,
     )
 
 
@@ -217,11 +225,9 @@ def _after_fix(
     jobs: Sequence[Job],
     wishes: Sequence[Wish],
     how: tuple[Target, ScheduleOptions],
-    hardware: Hardware,
-) -> AfterFix | None:
-    """The best schedule of the models that `fix` would write; None where no rewrite matches."""
+) -> tuple[dict[str, list[str]], Sequence[Job]]:
+    """The rewrites by model that `fix` would make, and the jobs with the models that it would write."""
     from dlaflow.api.gain import after_fix
-    from dlaflow.estimate.schedule import search
 
     target, options = how
     ways, rewrites = {}, {}
@@ -231,34 +237,30 @@ def _after_fix(
             after = replace(each, network=fixed.network, placement=fixed.placement)
             ways[model] = _options(after, replace(target, shapes=()), options)
             rewrites[str(model)] = list(dict.fromkeys(fixed.rewrites))
-    if not ways:
-        return None
     changed = [replace(job, options=ways.get(wish.model, job.options)) for job, wish in zip(jobs, wishes, strict=True)]
-    best = search(changed, hardware)
-    return AfterFix(rewrites, best) if best else None
+    return rewrites, changed
 
 
-def _commands(networks: Sequence[Assigned], wishes: Sequence[Wish], target: Target) -> list[str]:
-    """The lines that cut, build and deploy the engines of a schedule, each once."""
-    words = f"--board {target.board.id} --jetpack {target.release.name} --precision {target.precision}"
-    if target.batch:
-        words += f" --batch {target.batch}"
-    lines: list[str] = []
+def _commands(networks: Sequence[Assigned], wishes: Sequence[Wish], target: Target, system: str) -> list[str]:
+    """The lines that cut, build and deploy the engines of a schedule, each once; they can be pasted as they are."""
+    words = ["--board", target.board.id, "--jetpack", target.release.name, "--precision", target.precision]
+    words += ["--batch", str(target.batch)] if target.batch else []
+    shapes = [word for shape in target.shapes for word in ("--shape", str(shape))]
+    lines: list[list[str]] = []
     for each, wish in zip(networks, wishes, strict=True):
-        files = [wish.model]
+        model = Path(f"./{wish.model}") if str(wish.model).startswith("-") else wish.model
+        files, open_sizes = [str(model)], shapes
         if each.cut:
-            front = wish.model.with_name(f"{wish.model.stem}.front.onnx")
-            files = [front, front.with_name(f"{front.stem}.post.onnx")]
-            lines.append(
-                f"dlaflow fix {quote(str(wish.model))} --out {quote(str(front))} --allow nothing "
-                f"--cut {quote(','.join(each.cut))} {words}"
-            )
+            front = model.with_name(f"{model.stem}.front.onnx")
+            lines.append(["fix", files[0], "--out", str(front), "--allow", "nothing", "--cut", ",".join(each.cut)])
+            lines[-1] += [*words, *shapes]
+            files, open_sizes = [str(front), str(front.with_name(f"{front.stem}.post.onnx"))], []
         for file, core in zip(files, each.cores, strict=True):
-            where = "--gpu-only" if core == "GPU" else f"--dla-core {core.split()[1]}"
-            engine = file.with_name(f"{file.stem}.{core.replace(' ', '').lower()}.engine")
-            lines.append(f"dlaflow build {quote(str(file))} --out {quote(str(engine))} {where} {words}")
-            lines.append(f"dlaflow deploy {quote(str(engine))} --for SYSTEM")
-    return list(dict.fromkeys(lines))
+            where = ["--gpu-only"] if core == "GPU" else ["--dla-core", core.split()[1], "--mode", target.mode]
+            stem = f"{file.removesuffix('.onnx')}.{core.replace(' ', '').lower()}"
+            lines.append(["build", file, "--out", f"{stem}.engine", *where, *words, *open_sizes])
+            lines.append(["deploy", f"{stem}.engine", "--for", system, "--out", f"{stem}.{system}"])
+    return list(dict.fromkeys(join(["dlaflow", *line]) for line in lines))
 
 
 def _notes(target: Target, found: Found, no_power: bool) -> list[str]:

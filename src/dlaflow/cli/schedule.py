@@ -6,11 +6,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from dlaflow.api.claims import Claim, Use, Written, refuse_overwriting
 from dlaflow.api.schedule import ScheduleOptions, Wish, schedule_json, schedule_models, wish_of
 from dlaflow.cli.options import InputTexts, Target, group
 from dlaflow.cli.terminal import Quiet, progress
+from dlaflow.deploy.systems import System
 from dlaflow.files import together, write_atomic
 
 
@@ -19,6 +23,7 @@ from dlaflow.files import together, write_atomic
 class Scheduling(ScheduleOptions):
     """How to schedule and where the answer goes."""
 
+    system: Annotated[System, Parameter(name="--for")] = "python"
     json: Written | None = None
     """Write the answer to this file (schema dlaflow.schedule/1)."""
     html: Written | None = None

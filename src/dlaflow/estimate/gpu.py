@@ -22,7 +22,8 @@ class GpuParameters:
 
     `efficiency` is the share of the dense peak that large convolutions reach, `half_reduced` the input channels,
     `half_grouped` those of a group in grouped convolutions and `half_outputs` the outputs per multiprocessor at which
-    it halves, `dram_share` the share of the memory rate that kernels reach, `kernel_us` the cost of a kernel in a
+    it halves, `dram_share` the share of the memory rate that kernels reach, `resident_mb` the tensor size that half stays
+    in the cache from one kernel to the next, `kernel_us` the cost of a kernel in a
     captured graph, `plain_launch_us` what a kernel costs on top without one.
     """
 
@@ -31,6 +32,7 @@ class GpuParameters:
     half_grouped: float
     half_outputs: float
     dram_share: float
+    resident_mb: float
     kernel_us: float
     plain_launch_us: float
 
@@ -57,7 +59,8 @@ class Kernels:
     """The numbers of the kernels of a program as columns of one length."""
 
     macs: Array
-    elements: Array
+    tensors: Array
+    weights: Array
     reduced: Array
     outputs: Array
     grouped: npt.NDArray[np.bool_]
@@ -69,7 +72,8 @@ class Kernels:
         """Columns from steps."""
         return cls(
             macs=column([step.macs for step in steps]),
-            elements=column([step.inputs + step.outputs + step.weights for step in steps]),
+            tensors=column([step.inputs + step.outputs for step in steps]),
+            weights=column([step.weights for step in steps]),
             reduced=column([max(1, step.reduced) for step in steps]),
             outputs=column([max(1, step.outputs) for step in steps]),
             grouped=np.asarray([step.grouped for step in steps], dtype=np.bool_),
@@ -88,6 +92,8 @@ def kernel_times(
     utilisation = kernels.reduced / (kernels.reduced + np.where(kernels.grouped, p.half_grouped, p.half_reduced))
     utilisation *= kernels.outputs / (kernels.outputs + p.half_outputs * hardware.multiprocessors)
     compute = kernels.macs / (peak * p.efficiency * utilisation)
-    memory = kernels.elements * width / (hardware.dram_gb_s * p.dram_share * 1e6)
+    tensor_mb = kernels.tensors * width / 2 / 1e6
+    moved = kernels.tensors * tensor_mb / (tensor_mb + p.resident_mb) + kernels.weights
+    memory = moved * width / (hardware.dram_gb_s * p.dram_share * 1e6)
     fixed = p.kernel_us / hardware.clock_share + (0.0 if graphs else p.plain_launch_us / hardware.cpu_share)
     return overlapped(compute, memory) + kernels.launches * fixed * 1e-3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import ceil, sqrt
 
 import msgspec
 import numpy as np
@@ -122,6 +122,7 @@ def _stored(before: ParameterSet, fresh: Sequence[Sample], numbers: dict[str, Fi
     """The user's set: how much narrower its interval is depends on how many models it has seen, and on its misses."""
     own = before.subjects if before.learned else ()
     subjects = (*own, *(f"{sample.name}@{sample.digest}" for sample in fresh))
+    miss = ceil(miss * 1e3) / 1e3  # three digits are stored: rounded up, it still holds the worst one
     narrower = max(_NARROWEST, 1 / sqrt(1 + len({subject.split("@")[0] for subject in subjects}) / 4))
     shipped = before.spread if not before.learned else dla_set(*_halves(before.key)).source.spread
     return msgspec.structs.replace(

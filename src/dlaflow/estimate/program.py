@@ -131,10 +131,11 @@ def assemble(network: Network, assignments: Mapping[str, Assignment]) -> Program
     groups = _fuse(work, assignments, consumers, kept)
     hybrid = any(_assignment(layer, assignments).device is Device.DLA for layer in work)
     inside = _inside(work, assignments, kept)
+    written = {tensor.name for layer in work if _on_gpu(layer, assignments) for tensor in layer.outputs} - kept
     steps = tuple(
         _step(group, _assignment(group[0], assignments), inside)
-        for group in groups
-        if hybrid or not all(_free_on_gpu(layer) for layer in group)
+        for group in _side_by_side(groups, assignments)
+        if hybrid or not all(_free_on_gpu(layer, written) for layer in group)
     )
     unknown = tuple(
         layer.name for layer in work if any(tensor.shape is None or None in tensor.shape for tensor in layer.outputs)
@@ -203,6 +204,10 @@ def on_gpu(network: Network) -> Program:
     return assemble(network, {})
 
 
+def _on_gpu(layer: Layer, assignments: Mapping[str, Assignment]) -> bool:
+    return _assignment(layer, assignments).device is Device.GPU
+
+
 def _assignment(layer: Layer, assignments: Mapping[str, Assignment]) -> Assignment:
     if layer.folded or layer.kind in _FREE:
         return Assignment(Device.FOLDED)
@@ -233,6 +238,20 @@ def _fuse(
         groups[home].append(layer)
         group_of[position] = home
     return groups
+
+
+def _side_by_side(groups: list[list[Layer]], assignments: Mapping[str, Assignment]) -> list[list[Layer]]:
+    """The groups with GPU convolutions of 1x1 that read the same tensor in one: TensorRT's horizontal fusion."""
+    found: dict[object, list[Layer]] = {}
+    for place, group in enumerate(groups):
+        first, key = group[0], (place, "")
+        match first.attributes:
+            case Convolution(kernel=kernel, groups=1) as own if set(kernel) == {1} and _on_gpu(first, assignments):
+                kinds = tuple(layer.kind for layer in group)
+                if "ELEMENTWISE" not in kinds:
+                    key = (first.inputs[0].name, replace(own, out_channels=0), kinds)
+        found.setdefault(key, []).extend(group)
+    return list(found.values())
 
 
 def _joins(group: list[Layer], layer: Layer, assignments: Mapping[str, Assignment]) -> bool:
@@ -279,10 +298,12 @@ def _step(group: list[Layer], assignment: Assignment, inside: set[str]) -> Timed
     """The step that a group of layers runs as."""
     first = group[0]
     inner = {tensor.name for layer in group for tensor in layer.outputs}
-    read = [tensor for layer in group for tensor in layer.inputs if not tensor.constant and tensor.name not in inner]
+    live = {tensor.name: tensor for layer in group for tensor in layer.inputs if not tensor.constant}
+    read = [tensor for name, tensor in live.items() if name not in inner]
+    written = [tensor for layer in group for tensor in layer.outputs if tensor.name not in live]
     inputs = sum(elements(tensor.shape) for tensor in read)
-    outputs = sum(elements(tensor.shape) for tensor in group[-1].outputs)
-    edge = sum(elements(tensor.shape) for tensor in (*read, *group[-1].outputs) if tensor.name not in inside)
+    outputs = sum(elements(tensor.shape) for tensor in written)
+    edge = sum(elements(tensor.shape) for tensor in (*read, *written) if tensor.name not in inside)
     made = first.outputs[0].shape if first.outputs else None  # what steers a loop or a branch makes no tensor
     shape = tuple(size or 1 for size in made or ())
     batch = shape[0] if shape else 1
@@ -343,7 +364,10 @@ def _points(layer: Layer) -> int:
     return max(outputs, sum(elements(tensor.shape) for tensor in layer.inputs if not tensor.constant))
 
 
-def _free_on_gpu(layer: Layer) -> bool:
+def _free_on_gpu(layer: Layer, written: set[str]) -> bool:
+    """Whether the GPU has no kernel for it; a concatenation has none where its inputs are written in place."""
+    if layer.kind == "CONCATENATION":
+        return all(tensor.name in written for tensor in layer.inputs)
     return layer.kind in {"SQUEEZE", "UNSQUEEZE", "SHAPE"} or (layer.kind == "SHUFFLE" and not _transposes(layer))
 
 

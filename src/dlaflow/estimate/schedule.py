@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import islice, permutations, product
 from math import exp, hypot, log, prod
 
+from msgspec.structs import replace as replace_struct
+
 from dlaflow.estimate.answer import Range
 from dlaflow.estimate.energy import energy_file
-from dlaflow.estimate.schedule_constants import BoardPower, Sharing, power_of, schedule_file
+from dlaflow.estimate.schedule_constants import SHARING_NAMES, BoardPower, Sharing, power_of, schedule_file
 from dlaflow.estimate.schedule_flow import GPU, Flow, Stream, flows, gpu_load
 from dlaflow.estimate.schedule_pieces import Option
 from dlaflow.estimate.setting import Setting
@@ -27,6 +29,8 @@ _PACED = 4
 _CUT_PAYS = 0.1
 """A cut is a file, a process and a hand-over more, whose cost rests on one measurement: it must gain a tenth."""
 _MET = 0.999
+SD = 1.2816
+"""Half widths of 80% intervals are so many standard deviations."""
 _SAME = 0.02
 """Assignments closer than this in what decides count as equal."""
 
@@ -115,13 +119,15 @@ class Schedule:
 class Found:
     """The answer: the best schedule, the next best with why it loses, the Pareto front, how much was looked at.
 
-    `complete` is true when every assignment was judged; `idle` names cores that the best one leaves idle.
+    `complete` is true when every assignment was judged; `idle` names cores that the best one leaves idle; `certain`
+    tells that the next best loses at both ends of the 80% interval of what decides between them.
     """
 
     best: Schedule
     front: tuple[Schedule, ...]
     next_best: Schedule | None
     why: str
+    certain: bool
     judged: int
     assignments: int
     idle: tuple[str, ...]
@@ -178,6 +184,7 @@ def search(jobs: Sequence[Job], hardware: Hardware) -> Found | None:
         front=tuple(_sure(jobs, each, hardware) for each in front),
         next_best=_sure(jobs, following, hardware) if following else None,
         why=why_worse(best.schedule, following.schedule, jobs) if following else "",
+        certain=following is None or _certain(jobs, best, following, hardware),
         judged=len(tried),
         assignments=total,
         idle=tuple(core for core in cores if core not in used),
@@ -188,6 +195,61 @@ def judge(jobs: Sequence[Job], ways: Sequence[tuple[Option, tuple[str, ...]]], h
     """The schedule of one assignment: for each job an option and the core of each of its pieces."""
     placed = tuple(_Placed(option, cores) for option, cores in ways)
     return _sure(jobs, _judge(jobs, placed, hardware), hardware)
+
+
+def shaken(jobs: Sequence[Job], hardware: Hardware) -> list[tuple[list[Job], Hardware]]:
+    """The same with one thing that is not known well larger by a standard deviation: a network's time on the GPU or on
+    the DLA, what engines cost each other, the watts of a busy GPU or DLA core."""
+    found = []
+    for options in dict.fromkeys(job.options for job in jobs):
+        for on_gpu in (True, False):
+            longer = tuple(_longer(option, on_gpu) for option in options)
+            if longer != options:
+                changed = [replace(job, options=longer) if job.options == options else job for job in jobs]
+                found.append((changed, hardware))
+    dearer = exp(schedule_file().doubt / SD)
+    costs = {name: getattr(hardware.sharing, name) * dearer for name in SHARING_NAMES}
+    found.append((list(jobs), replace(hardware, sharing=Sharing(**costs))))
+    if power := hardware.power:
+        hotter = replace_struct(power, gpu=power.gpu * exp(power.half_width / SD))
+        found.append((list(jobs), replace(hardware, power=hotter)))
+        watts = hardware.dla_watts * exp(energy_file().power.half_width / SD)
+        found.append((list(jobs), replace(hardware, dla_watts=watts)))
+    return found
+
+
+def apart(gap: float, others: Sequence[float]) -> bool:
+    """Whether a gap lies outside of the 80% interval around 0; `others` are the same gap in each shaken case."""
+    return abs(gap) > SD * hypot(*(other - gap for other in others))
+
+
+def _longer(option: Option, on_gpu: bool) -> Option:
+    pieces = (piece.scaled(exp(piece.width / SD)) if piece.on_gpu == on_gpu else piece for piece in option.pieces)
+    return replace(option, pieces=tuple(pieces))
+
+
+def _certain(jobs: Sequence[Job], best: _Judged, other: _Judged, hardware: Hardware) -> bool:
+    """Whether `other` is apart from `best` in the first axis that decides between them."""
+
+    def gaps(jobs: Sequence[Job], hardware: Hardware) -> list[float]:
+        axes = []
+        for judged in (best, other):
+            placed = [
+                _Placed(job.options[place], way.cores)
+                for job, place, way in zip(jobs, places[id(judged)], judged.placed, strict=True)
+            ]
+            axes.append(_judge(jobs, tuple(placed), hardware).axes[1:])
+        return [theirs - mine for mine, theirs in zip(*axes, strict=True)]
+
+    places = {
+        id(judged): [job.options.index(way.option) for job, way in zip(jobs, judged.placed, strict=True)]
+        for judged in (best, other)
+    }
+    found = gaps(jobs, hardware)
+    sizes = [abs(each) / (abs(axis) or 1.0) for each, axis in zip(found, best.axes[1:], strict=True)]
+    sizes[1] = abs(found[1])  # a logarithm already
+    axis = next((place for place, size in enumerate(sizes) if size > _SAME), None)
+    return axis is not None and apart(found[axis], [gaps(*case)[axis] for case in shaken(jobs, hardware)])
 
 
 def _ways(job: Job, dla_cores: int) -> list[_Placed]:

@@ -20,7 +20,7 @@ _TOGETHER = " (together)"
 _UNITS = {"gpu": GPU, "dla0": "DLA 0", "dla1": "DLA 1"}
 _TRUST = 4.0
 """A board of one's own weighs as much as so many public points."""
-_MEASURED_WIDTH = 0.05
+MEASURED_WIDTH = 0.05
 """Half width of the time of what was measured itself: runs of a board with locked clocks differ by that much."""
 
 
@@ -65,7 +65,7 @@ def adjusted(options: tuple[Option, ...], bench: Bench) -> tuple[Option, ...]:
     for each in options:
         one = scaled(each, *factors)
         if id(each) in known:
-            one = replace(one, pieces=(replace(one.pieces[0], width=_MEASURED_WIDTH),))
+            one = replace(one, pieces=(replace(one.pieces[0], width=MEASURED_WIDTH),))
         found.append(one)
     return tuple(found)
 

@@ -56,7 +56,8 @@ def facts(found: Found) -> list[str]:
         if each.met == "no":
             lines.append(f"NOT reached: {each.name}, {each.missed}. No assignment reaches more.")
     if found.next_best:
-        lines.append(f"Next best: {found.next_best.title}; it loses: {found.why}.")
+        doubt = "" if found.certain else " Too close to tell within the intervals: a bench of both decides."
+        lines.append(f"Next best: {found.next_best.title}; it loses: {found.why}.{doubt}")
     how = "every one judged" if found.complete else f"{found.judged:,} judged by a bounded search"
     return [*lines, f"{count(found.assignments, 'assignment')}, {how}; these are the ones that no other beats:"]
 
@@ -66,12 +67,15 @@ def after_fix_words(found: Scheduled) -> list[str]:
     after = found.after_fix
     if after is None:
         return []
+    if not after.rewrites:
+        return ["`dlaflow fix` changes none of these models: nothing is gained there.", ""]
     before, now = found.found.best, after.found.best
     lines = [f"After `dlaflow fix` of {', '.join(after.rewrites)}: {now.title}"]
     for old, new in zip(before.networks, now.networks, strict=True):
         gain = new.rate.value / old.rate.value if old.rate.value else 1.0
         if abs(gain - 1) > 0.01 or old.met != new.met:
             met = "" if old.met == new.met else f", reached: {new.met}"
+            met += ": slower, so keep it as it is" if gain < 1 else ""
             lines.append(f"  {old.name}: {plain(new.rate.value, 3)} images/s, {gain:.2f} times as many{met}")
         elif old.latency.value > new.latency.value * 1.01:
             lines.append(f"  {old.name}: {new.latency.value:.3g} instead of {old.latency.value:.3g} ms")
