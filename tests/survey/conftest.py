@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 def list_models():
-    return ["dies", "good", "greedy", "hangs", "raises"]
+    return ["dies", "good", "greedy", "hangs", "raises", "sleeps"]
 
 def model_entrypoint(name):
     return list_models
@@ -40,6 +40,10 @@ def create_model(name, pretrained, exportable):
             pass
     if name == "greedy":
         kept = [bytearray(1 << 28) for _ in range(64)]
+    if name == "sleeps":
+        with open("pid", "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(3600)
     if name == "raises":
         raise ValueError("no <b>such</b> thing\\nat all")
     layers = [nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]

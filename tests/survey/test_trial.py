@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from dlaflow.survey.nursery import Nursery
 from dlaflow.survey.records import Case, Result
 from dlaflow.survey.sources import sources_of
-from dlaflow.survey.trial import Job, Place, run_trial
+from dlaflow.survey.trial import Job, Place
 
 NX = Place("orin-nx-16gb", "MAXN")
 CASES = [
@@ -18,8 +22,18 @@ CASES = [
 
 
 def trial(word: str, seconds: float = 300.0, mebibytes: int = 8192) -> list[Result]:
-    (source,) = sources_of([word])
-    return run_trial(Job(source, CASES, "exact", seconds, mebibytes))
+    nursery = Nursery()
+    try:
+        return results(nursery, Job(*sources_of([word]), CASES, "exact", seconds, mebibytes))
+    finally:
+        assert nursery.close() == 0
+
+
+def results(nursery: Nursery, job: Job) -> list[Result]:
+    nursery.begin(job)
+    while not nursery.over():
+        pass
+    return nursery.results
 
 
 def test_a_model_is_fixed_once_and_estimated_for_each_board(place: Path) -> None:
@@ -70,3 +84,47 @@ def test_what_cannot_be_used_is_refused_in_a_line(place: Path) -> None:
             assert row.status == "refused"
             assert row.error
             assert "\n" not in row.error
+
+
+def test_a_nursery_is_used_again_and_begun_again(place: Path) -> None:
+    """The second job is done by the same process; where that is killed meanwhile, by another one, and nothing is lost."""
+    one, two = (Job(*sources_of([f"models/{name}"]), CASES) for name in ("one.onnx", "two <b>|.onnx"))
+    nursery = Nursery()
+    try:
+        first = {row.node for row in (*results(nursery, one), *results(nursery, two))}
+        assert len(first) == 1
+        nursery.begin(one)
+        os.kill(int(first.pop().rpartition("/")[2]), signal.SIGKILL)
+        assert not nursery.over()
+        assert nursery.over()
+        assert [row.status for row in nursery.results] == ["done", "done"]
+    finally:
+        nursery.close()
+
+
+def test_a_nursery_that_dies_each_time_gives_the_job_up(place: Path) -> None:
+    pytest.importorskip("torch")
+    source = sources_of(["timm:good"])[0]
+    (place / "timm.py").write_text("import os; os.kill(os.getpid(), 9)")
+    rows = results(Nursery(), Job(source, CASES))
+    assert [(row.status, row.error) for row in rows] == [("failed", "its process was ended by SIGKILL")] * 2
+
+
+def test_an_import_that_hangs_is_bounded(place: Path) -> None:
+    pytest.importorskip("torch")
+    source = sources_of(["timm:good"])[0]
+    (place / "timm.py").write_text("while True: pass")
+    rows = results(Nursery(), Job(source, CASES, seconds=20.0))
+    assert {row.error for row in rows} == {"it took longer than 20 s"}
+
+
+def test_a_trial_does_not_outlive_its_nursery(place: Path) -> None:
+    pytest.importorskip("torch")
+    nursery = Nursery()
+    nursery.begin(Job(*sources_of(["timm:sleeps"]), CASES))
+    pid = place / "pid"
+    while not pid.exists() or not pid.read_text():
+        time.sleep(0.05)
+    nursery.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)

@@ -287,8 +287,10 @@ def too_large(error: Exception) -> InputError | None:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use. OMP_NUM_THREADS bounds them: Ray sets it to the cores that a task asked for."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return max(1, min(allowed, int(told))) if told.isdecimal() else allowed
 
 
 def reason_of(error: Exception) -> str:

@@ -22,7 +22,7 @@ from dlaflow.rewrites.meanings import meanings
 from dlaflow.rewrites.motions import four_dimensional_outputs
 from dlaflow.rewrites.normalizations import Changed, change_normalizations
 from dlaflow.rewrites.older_opset import Older, as_read_by
-from dlaflow.rewrites.prove import BOUNDS, Executable, Proof, bound_of, compare, difference_of_chain
+from dlaflow.rewrites.prove import BOUNDS, Executable, Known, Proof, bound_of, compare, difference_of_chain
 from dlaflow.rewrites.records import Cut, Evidence, FixReport, Refused
 from dlaflow.rewrites.registry import allowed
 from dlaflow.rewrites.search import FixConfig, Found, Search, Taken, score_of, work_of
@@ -49,8 +49,10 @@ class Fixed:
     file: bytes = field(default=b"", repr=False)
 
 
-def fix(path: Path, target: Target, config: FixConfig, progress: Progress = silent) -> Fixed:
-    """Rewrite the model at `path` for `target` and prove it.
+def fix(
+    path: Path, target: Target, config: FixConfig, progress: Progress = silent, known: Known | None = None
+) -> Fixed:
+    """Rewrite the model at `path` for `target` and prove it; `known` are proofs of the same model, and gets this one.
 
     A rewrite whose proof fails is taken back and reported. Raises InputError for a model that cannot be used.
     """
@@ -71,7 +73,7 @@ def fix(path: Path, target: Target, config: FixConfig, progress: Progress = sile
         changed = change_normalizations(slim.draft, search, config)
         older = Older(changed.draft) if alone else as_read_by(changed.draft, target)
         changed = replace(changed, draft=older.draft)
-        found, evidence, taken_back = _proven(path, slim.draft, changed, search, config)
+        found, evidence, taken_back = _proven(path, slim.draft, changed, search, config, known)
     draft, bound = finish(found.draft), bound_of(config.allow, start)
     placement = found.placement
     report = FixReport(
@@ -132,7 +134,7 @@ def _unchanged(draft: Draft) -> Draft:
 
 
 def _proven(
-    path: Path, start: Draft, changed: Changed, search: Search, config: FixConfig
+    path: Path, start: Draft, changed: Changed, search: Search, config: FixConfig, known: Known | None
 ) -> tuple[Found, list[Evidence], list[Refused]]:
     """Search and prove; a place whose rewrite fails is barred and the search begins again without it.
 
@@ -145,8 +147,8 @@ def _proven(
     safety = (
         Safety.TOLERANCE if any(rewrite.safety is Safety.TOLERANCE for rewrite in search.rewrites) else Safety.EXACT
     )
-    origin = Executable.of(changed.draft, None if changed.applied else path)
-    proof = Proof(origin, changed.draft, search.finish, bound_of(safety, start), config.samples)
+    file = None if changed.applied else path
+    proof = Proof(changed.draft, file, search.finish, bound_of(safety, start), config.samples, known)
     for _ in range(_TAKEN_BACK):
         reason = proof.refuses(found.draft)
         if not reason:

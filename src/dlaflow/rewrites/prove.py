@@ -8,6 +8,7 @@ nothing could be told there: that input is passed over, and said.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,25 +136,38 @@ def holds(evidence: Sequence[Evidence]) -> bool:
     return all(each.used <= 1 for each in evidence)
 
 
+Known = dict[tuple[str, str, Bound], tuple[list[Evidence], str]]
+"""What came of proofs on random numbers, by the content of both drafts: targets of one model often come to the same."""
+
+
 class Proof:
-    """What drafts are held to: they compute what `origin` does, whose inputs have the shapes of `start`.
+    """What drafts are held to: they compute what `start` does, whose outputs `file` gives where there is one.
 
     `finish` is what becomes of a draft before it is written. What ONNX's checker says of a draft counts where it takes
-    the start.
+    the start. What is `known` of the same model is not run again.
     """
 
     def __init__(
         self,
-        origin: Executable,
         start: Draft,
+        file: Path | None,
         finish: Callable[[Draft], Draft],
         bound: Bound,
         samples: Samples | None = None,
+        known: Known | None = None,
     ) -> None:
         self.shapes = start.input_shapes
-        self._origin, self._finish, self._bound, self._samples = origin, finish, bound, samples
-        self._checked = not _invalid(start)
+        self._start, self._file, self._finish, self._bound = start, file, finish, bound
+        self._samples, self._known = samples, known
         self._last: tuple[Draft, list[Evidence], str] | None = None
+
+    @cached_property
+    def _origin(self) -> Executable:
+        return Executable.of(self._start, self._file)
+
+    @cached_property
+    def _checked(self) -> bool:
+        return not _invalid(self._start)
 
     def evidence(self, draft: Draft) -> list[Evidence]:
         """The comparisons; empty for a draft that cannot be run."""
@@ -165,20 +179,32 @@ class Proof:
 
     def _of(self, draft: Draft) -> tuple[Draft, list[Evidence], str]:
         if self._last is None or self._last[0] is not draft:
-            self._last = (draft, *self._judged(self._finish(draft)))
+            self._last = (draft, *self._recalled(self._finish(draft)))
         return self._last
 
+    def _recalled(self, draft: Draft) -> tuple[list[Evidence], str]:
+        if self._known is None or self._samples is not None:
+            return self._judged(draft)
+        key = (_content(self._start), _content(draft), self._bound)
+        if key not in self._known:
+            self._known[key] = self._judged(draft)
+        return self._known[key]
+
     def _judged(self, draft: Draft) -> tuple[list[Evidence], str]:
-        invalid = _invalid(draft) if self._checked else ""
+        origin, invalid = self._origin, _invalid(draft) if self._checked else ""
         if invalid:
             return [], f"ONNX's checker refuses the result: {invalid}"
         try:
             after = Executable.of(draft)
         except InputError as error:
             return [], str(error)
-        found = compare(self._origin, after, self.shapes, self._samples, bound=self._bound)
+        found = compare(origin, after, self.shapes, self._samples, bound=self._bound)
         worst = max(found, key=lambda each: each.used)
         return found, "" if holds(found) else _excess(worst)
+
+
+def _content(draft: Draft) -> str:
+    return hashlib.sha256(draft.proto().SerializeToString(deterministic=True)).hexdigest()
 
 
 def _invalid(draft: Draft) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from dlaflow.estimate.clocks import FULL_MODE
 from dlaflow.files import together, write_atomic
 from dlaflow.progress import Progress, Task, silent
 from dlaflow.recipe.lock import locked
+from dlaflow.survey.nursery import Local, run_trial
 from dlaflow.survey.page import gallery_markdown, gallery_page
 from dlaflow.survey.records import Case, Key, Result
 from dlaflow.survey.sources import Source
 from dlaflow.survey.store import add_results, read_results
-from dlaflow.survey.trial import Job, Place, run_trial
+from dlaflow.survey.trial import Job, Place
 from dlaflow.sweep import cluster
 from dlaflow.sweep.drive import Workers, drive
-from dlaflow.sweep.local import Local
 from dlaflow.targets.target import Target
 from dlaflow.version import __version__
 
@@ -103,21 +104,26 @@ def _jobs(sources: Sequence[Source], wanted: Wanted, known: dict[Key, Result], o
 
 
 @contextmanager
-def _workers(options: SurveyOptions) -> Iterator[Workers]:
+def _workers(options: SurveyOptions) -> Iterator[tuple[Workers, Callable[[Job], Any]]]:
+    """What works, and how to begin a job there."""
     if options.address is None:
-        yield Local(options.cores)
+        local = Local(options.cores)
+        try:
+            yield local, local.begin
+        finally:
+            local.cancel(())
     else:
         with cluster.connected(options.address, None):
-            yield cluster
+            yield cluster, partial(cluster.submit, run_trial, cpus=1.0, gpus=0.0, retries=_RETRIES)
 
 
 def _run(jobs: Sequence[Job], path: Path, options: SurveyOptions, bar: Task) -> None:
     waiting, running = iter(jobs), dict[Any, Job]()
-    with _workers(options) as workers:
+    with _workers(options) as (workers, begin):
 
         def ask() -> tuple[Job, Any] | None:
             job = next(waiting, None)
-            return None if job is None else (job, workers.submit(run_trial, job, cpus=1.0, gpus=0.0, retries=_RETRIES))
+            return None if job is None else (job, begin(job))
 
         def end(job: Job, task: Any) -> None:
             try:

@@ -11,10 +11,7 @@ _LOOK = 0.5
 
 
 class Workers(Protocol):
-    """What runs tasks: `dlaflow.sweep.cluster` over Ray, or `dlaflow.sweep.local` in processes of this machine."""
-
-    def submit(self, function: Callable[..., Any], *arguments: object, cpus: float, gpus: float, retries: int) -> Any:
-        """Begin a task."""
+    """What runs tasks: `dlaflow.sweep.cluster` over Ray, or processes of this machine."""
 
     def ended(self, tasks: Iterable[Any], seconds: float) -> list[Any]:
         """Those of the tasks that are over, after at most so many seconds."""

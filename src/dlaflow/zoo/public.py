@@ -49,12 +49,20 @@ class Public:
     version: str
 
 
+def load(package: str) -> None:
+    """Import a package and what it needs. Raises EnvironmentLacksError where that is not possible."""
+    purpose = f"a survey of {package}'s models"
+    require("torch", extra="gallery", what_for=purpose)
+    _import_torchvision()
+    require(package, extra="gallery", what_for=purpose)
+
+
 def listed(package: str, pattern: str) -> list[Public]:
     """The architectures of a package whose names fit the pattern (`*` and `?`), sorted.
 
     Raises EnvironmentLacksError without the package, InputError where none fits.
     """
-    require("torch", package, extra="gallery", what_for=f"a survey of {package}'s models")
+    load(package)
     found = [each for each in _LISTS[package]() if fnmatchcase(each[0], pattern)]
     if not found:
         raise InputError(f"{package} has no such model", expected="a name or a pattern with *", received=repr(pattern))
@@ -68,6 +76,7 @@ def exported(model: Public, opset: int, batch: int, shape: tuple[int, int, int] 
     """
     import torch
 
+    load(model.package)
     torch.manual_seed(_SEED)
     try:
         network, own = _MAKERS[model.package](model.name)
@@ -76,6 +85,26 @@ def exported(model: Public, opset: int, batch: int, shape: tuple[int, int, int] 
         raise InputError(f"{model.package} cannot make {model.name}: {reason}") from error
     _randomise(network)
     return onnx_of(_plain(network).eval(), model.name, opset=opset, batch=batch, input_shape=shape or own, several=True)
+
+
+def _import_torchvision() -> None:
+    """Import torchvision where it is installed, also beside a torch that its own library was not built for.
+
+    Its import fails there, and that of timm with it, for lack of two operators. Networks need them only where they
+    choose boxes, and those say so when they run.
+    """
+    import torch
+
+    try:
+        import torchvision
+    except ImportError:
+        return  # `require` tells who asks for it
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision  # noqa: F401
 
 
 def _of_timm() -> Iterator[tuple[str, str, str]]:
