@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import onnx
@@ -15,7 +16,8 @@ from torch.ao.quantization import disable_fake_quant
 from dlaflow.cli import main
 from dlaflow.errors import InputError
 from dlaflow.runtime.dla import DlaRunner
-from dlaflow.zoo.export import example_images
+from dlaflow.zoo import qat
+from dlaflow.zoo.export import example_images, largest_difference
 from dlaflow.zoo.plan import TrainConfig
 from dlaflow.zoo.qat import calibrate_quantisers, export_quantised, quantised
 from dlaflow.zoo.training import train
@@ -164,3 +166,44 @@ def test_options_that_make_no_sense(option: str, value: str, told: str, tmp_path
     assert main(["qat", "model_bn", *(word for pair in options.items() for word in pair)]) == 2
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def uneven() -> nn.Sequential:
+    """Convolutions whose channels lie 1 to 300 apart and are brought together again behind each ReLU."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU())
+    for _ in range(4):
+        network.extend([nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU()])
+    network.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)])
+    layers = [layer for layer in network if isinstance(layer, nn.Conv2d)]
+    with torch.no_grad():
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for first, second in pairwise(layers):
+            spread = 300 ** torch.rand(16)
+            first.weight *= spread.view(-1, 1, 1, 1)
+            first.bias *= spread
+            second.weight /= spread.view((-1, 1, 1, 1) if second.groups > 1 else (1, -1, 1, 1))
+    return network.eval()
+
+
+def test_the_file_is_held_against_torch_in_steps_as_evaluate_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    student = quantised(uneven(), torch.randn(2, 3, 16, 16))
+    calibrate_quantisers(student, [torch.from_numpy(example_images(16, (3, 16, 16)))])
+    exported = export_quantised(student, "uneven", None, (3, 16, 16))
+    # onnxruntime left alone rounds the biases too, far more than the last layer's step.
+    images = torch.from_numpy(example_images(4, (3, 16, 16)))
+    wanted = student(images).abs().max().item()
+    assert largest_difference(student, exported, (3, 16, 16), None) > 3 * wanted / 127
+
+    def halved(content: bytes) -> bytes:
+        model = onnx.load_from_string(stored(content))
+        scales = {node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+        scale = next(each for each in model.graph.initializer if each.name in scales and list(each.dims) == [10])
+        scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) / 2, scale.name))
+        return model.SerializeToString()
+
+    stored = qat._stored
+    monkeypatch.setattr(qat, "_stored", halved)
+    with pytest.raises(InputError, match="differs from torch"):
+        export_quantised(student, "uneven", None, (3, 16, 16))
