@@ -1,9 +1,9 @@
 """What `calibrate --recover` brings, beside other quantisers: top-1, agreement, seconds and memory, in one run.
 
-    python benchmarks/recover.py --cifar ../shared/cifar10 --models ../shared/models --networks CACHE_FOLDER
-        [--modelopt VENV/bin/python] [--aimet VENV/bin/python] [--test 10000] [--epochs 3] [--out table.md]
+    python benchmarks/recover.py --cifar ../shared/cifar10 --networks MODEL.onnx ...
+        [--modelopt VENV/bin/python] [--aimet VENV/bin/python] [--test 10000] [--out table.md]
 
-The demo networks and two depthwise ones, which are trained once (benchmarks/depthwise.py) and kept in CACHE_FOLDER.
+The networks: the demo's, and depthwise ones that benchmarks/depthwise.py trains.
 512 training images calibrate, without labels; all sides are evaluated by the same runner on images that nobody
 calibrated on. Each side is a process of its own: seconds by the clock and of the processor, and peak memory, are what
 the system reports of that process. All are held to what the DLA has:
@@ -38,7 +38,7 @@ from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
 from dlaflow.quantize.images import ImageArray, Preparation, balanced
 from dlaflow.quantize.qdq import write_qdq
-from dlaflow.quantize.recover import recover
+from dlaflow.quantize.recover import Wanted, recover
 from dlaflow.quantize.sensitivity import Sample
 from dlaflow.runtime.ort import OrtRunner
 from dlaflow.zoo.data import load_dataset
@@ -46,10 +46,10 @@ from dlaflow.zoo.data import load_dataset
 Images = NDArray[np.float32]
 CALIBRATION = 512
 BATCH = 64
-HERE = Path(__file__).resolve().parent
 SIDES = (
-    *("dlaflow entropy", "dlaflow auto", "dlaflow --recover", "onnxruntime entropy", "onnxruntime percentile"),
-    *("onnxruntime minmax", "ModelOpt entropy", "ModelOpt max", "AIMET plain", "AIMET CLE + AdaRound"),
+    *("dlaflow entropy", "dlaflow auto", "dlaflow --recover", "dlaflow --recover --max-drop 1"),
+    *("onnxruntime entropy", "onnxruntime percentile", "onnxruntime minmax"),
+    *("ModelOpt entropy", "ModelOpt max", "AIMET plain", "AIMET CLE + AdaRound"),
 )
 
 
@@ -68,13 +68,14 @@ class Row:
 
 def ours(side: str, model: Path, images: Images, out: Path) -> None:
     """As the commands do it; a recovery measures on half of the images."""
-    if side != "dlaflow --recover":
+    if "--recover" not in side:
         config = CalibrationConfig(side.split()[-1])
         write_qdq(model, calibrate(model, lambda: np.split(images, len(images) // BATCH), config), out)
         return
     pixels, half = ImageArray(images, np.arange(len(images)), Preparation()), len(images) // 2
     sample = Sample(pixels.only(slice(half, None)), None, BATCH)
-    found = recover(model, pixels.only(slice(half)), sample, CalibrationConfig())
+    wanted = Wanted(float(side.split()[-1]) if "--max-drop" in side else None)
+    found = recover(model, pixels.only(slice(half)), sample, CalibrationConfig(), wanted)
     for step in found.steps:
         damage = step.damage
         print(
@@ -82,7 +83,7 @@ def ours(side: str, model: Path, images: Images, out: Path) -> None:
         )
     plain = out.with_suffix(".plain.onnx")
     plain.write_bytes(found.model.SerializeToString())
-    write_qdq(plain, found.calibration, out)
+    write_qdq(plain, found.calibration, out, float_nodes=found.float_nodes)
 
 
 def onnxruntimes(side: str, model: Path, images: Images, out: Path) -> None:
@@ -183,21 +184,6 @@ def run(side: str, command: Sequence[str], log: Path) -> Row:
     return Row(side, seconds=seconds, processor=processor, megabytes=megabytes)
 
 
-def networks(options: argparse.Namespace) -> list[Path]:
-    """The demo networks and those of the cache folder, which are trained where they are absent."""
-    options.networks.mkdir(parents=True, exist_ok=True)
-    found = [options.models / "model_bn.onnx", options.models / "model_gn.onnx"]
-    for name in ("v1", "v2"):
-        path = options.networks / f"{name}.onnx"
-        if not path.exists():
-            part = path.with_suffix(".part")
-            words = [name, "--cifar", str(options.cifar), "--epochs", str(options.epochs), "--out", str(part)]
-            subprocess.run([sys.executable, "-P", str(HERE / "depthwise.py"), *words], check=True)
-            part.replace(path)
-        found.append(path)
-    return found
-
-
 def measured(row: Row, out: Path, test: tuple[Images, NDArray[np.int64]], reference: Accuracy) -> Row:
     """The row with what its model answers."""
     if row.why:
@@ -228,14 +214,11 @@ def table(name: str, reference: Accuracy, rows: Sequence[Row]) -> list[str]:
 def main() -> None:
     """The whole table, or one side for the process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, help="folder with model_bn.onnx and model_gn.onnx")
     parser.add_argument("--cifar", type=Path, help="folder with CIFAR-10")
-    parser.add_argument("--networks", type=Path, help="folder that keeps the trained networks")
-    parser.add_argument("--epochs", type=int, default=3, help="of the depthwise networks")
+    parser.add_argument("--networks", type=Path, nargs="+", help="classifiers of CIFAR-10, normalised images in")
     parser.add_argument("--test", type=int, default=10_000, help="test images")
     parser.add_argument("--modelopt", type=Path, help="a Python that has nvidia-modelopt[onnx]")
     parser.add_argument("--aimet", type=Path, help="a Python that has aimet-onnx")
-    parser.add_argument("--only", nargs="*", default=[], help="networks, by the names of their files")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=SIDES, help="AdaRound takes minutes a network")
     parser.add_argument("--out", type=Path)
     for hidden in ("--side", "--model", "--images"):
@@ -257,9 +240,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         np.save(work / "images.npy", np.asarray(prepared(data.train.images[chosen]), np.float32))
-        for model in networks(options):
-            if options.only and model.stem not in options.only:
-                continue
+        for model in options.networks:
             reference = evaluate(OrtRunner(model), *test)
             rows = []
             for side in options.sides:
@@ -268,7 +249,7 @@ def main() -> None:
                 row = run(side, command_of(side, model, (work / "images.npy", out), peers), work / "log")
                 rows.append(measured(row, out, test, reference))
                 print(table(model.stem, reference, rows)[-1], flush=True)
-                if side == "dlaflow --recover":
+                if "--recover" in side:
                     print((work / "log").read_text(), end="")
             lines += table(model.stem, reference, rows)
     text = "\n".join(lines) + "\n"

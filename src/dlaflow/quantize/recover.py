@@ -3,8 +3,7 @@
 In order of cost, each step measured on images of its own and kept only when the outputs come closer to the float ones:
 
 - *method*: the calibration method whose scales do the least harm to the network's outputs, not to single tensors.
-- *equalisation* across a ReLU: relu(W1 x) W2 = relu(W1/s x) (s W2) for s > 0 a channel. The DLA has one scale for all
-  channels of an activation; s brings their ranges together, all the way where W2 is depthwise and so loses nothing.
+- *equalisation*: the DLA has one scale for all channels of an activation; `equalise` brings their ranges together.
 - *bias*: what INT8 adds to a layer's outputs on average, its bias takes away.
 - *rounding*: weights are rounded one after the other, and what each rounding did to the layer's outputs is made good by
   those that follow; biases take up what is left on average. Both go by what really enters the layer in INT8.
@@ -14,8 +13,8 @@ A step is kept by what `evaluate` reports, top-1 or agreement; where these image
 What comes out is a plain float model; where rounding was kept its weights lie on their INT8 grid already: quantising
 them changes nothing.
 
-Sources: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), with
-measured ranges of activations in place of those of weights; E. Frantar et al., "GPTQ" (ICLR 2023) for the rounding.
+Sources: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019) for the
+biases; E. Frantar et al., "GPTQ" (ICLR 2023) for the rounding.
 """
 
 from __future__ import annotations
@@ -35,12 +34,14 @@ from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, Task, silent
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig
+from dlaflow.quantize.equalise import equalise, groups_of, layer_weight, replace_operand, stretches
 from dlaflow.quantize.feed import Batch
 from dlaflow.quantize.fold import fold_batch_norm
 from dlaflow.quantize.images import Images, in_batches
 from dlaflow.quantize.methods import AUTO, METHODS
-from dlaflow.quantize.model import Graph, add_constant, drop_unused_constants, for_qdq, index
+from dlaflow.quantize.model import Graph, drop_unused_constants, for_qdq, index
 from dlaflow.quantize.numerics import as_on_dla
+from dlaflow.quantize.plan import plan
 from dlaflow.quantize.qdq import qdq_model, quantise, weight_axis
 from dlaflow.quantize.sensitivity import Damage, Meter, Sample, search
 from dlaflow.quantize.session import Session
@@ -57,8 +58,6 @@ _DAMPING = 0.01
 """Of the mean of the diagonal, added to it: inputs that never vary leave the matrix singular."""
 _BLOCK = 128
 """Columns that are rounded before the others take up what they did."""
-_RANGE = 100.0
-"""The most that equalisation changes one channel against another."""
 _NOTHING_LEFT = 1e-5
 """A relative squared error from which on no step is tried: 0.3% of the outputs."""
 _BETTER = 0.98
@@ -195,10 +194,12 @@ class _Recovery:
 
     def _equalised(self, model: onnx.ModelProto) -> onnx.ModelProto:
         graph = index(model)
-        pairs = list(_pairs(graph))
-        ranges = self._channel_ranges(model, [middle for _, middle, _ in pairs])
-        for first, middle, second in pairs:
-            _equalise(graph, first, second, ranges[middle])
+        found = stretches(graph)
+        # What a ReLU is fused with never exists: its negative values count for nothing.
+        real = {*plan(graph).observed}
+        ranges = self._channel_ranges(model, [name for each in found for name in each.tensors if name in real])
+        for each in found:
+            equalise(graph, each, ranges)
         return model
 
     def _channel_ranges(self, model: onnx.ModelProto, names: Sequence[str]) -> dict[str, Floats]:
@@ -254,25 +255,17 @@ class _Layer:
     def of(cls, graph: Graph, name: str) -> _Layer | None:
         """The layer of that name; None for one that is of another form."""
         node = next(node for node in graph.proto.graph.node if node.name == name)
-        weight = graph.value(node.input[1])
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        odd = any(name in attributes and attributes[name].f != 1.0 for name in ("alpha", "beta"))
-        odd = odd or ("auto_pad" in attributes and attributes["auto_pad"].s not in {b"NOTSET", b""})
-        odd = odd or ("transA" in attributes and attributes["transA"].i == 1)
-        shared = len(graph.consumers.get(node.input[1], ())) != 1
-        bias = len(node.input) < 3 or not node.input[2] or graph.value(node.input[2]) is not None
-        if weight is None or weight.dtype != np.float32 or odd or shared or not bias or weight.ndim not in (2, 4):
-            return None
-        return cls(graph, node, np.asarray(weight))
+        weight = layer_weight(graph, node)
+        return None if weight is None else cls(graph, node, weight)
 
     @property
-    def groups(self) -> int:
-        return next((each.i for each in self.node.attribute if each.name == "group"), 1)
+    def _groups(self) -> int:
+        return groups_of(self.node)
 
     def matrices(self) -> Floats:
         """The weight as [groups, out, in]."""
         moved = np.moveaxis(self.weight, weight_axis(self.node), 0).astype(np.float64)
-        return moved.reshape(self.groups, len(moved) // self.groups, -1)
+        return moved.reshape(self._groups, len(moved) // self._groups, -1)
 
     def columns(
         self, values: NDArray[np.float32], wanted: NDArray[np.float32], generator: np.random.Generator
@@ -289,7 +282,7 @@ class _Layer:
         count = len(values) * min(_POSITIONS, wanted.shape[2] * wanted.shape[3])
         image = generator.integers(len(values), size=count)
         y, x = generator.integers(wanted.shape[2], size=count), generator.integers(wanted.shape[3], size=count)
-        taken = windows[image, :, y * sy, x * sx][..., ::dy, ::dx].reshape(count, self.groups, -1)
+        taken = windows[image, :, y * sy, x * sx][..., ::dy, ::dx].reshape(count, self._groups, -1)
         return taken.transpose(1, 0, 2).astype(np.float64), wanted[image, :, y, x].astype(np.float64)
 
     def nearest(self) -> Floats:
@@ -297,7 +290,7 @@ class _Layer:
         axis = weight_axis(self.node)
         values, scale = quantise(self.weight, axis)
         steps = np.moveaxis(values, axis, 0).reshape(len(scale), -1).astype(np.float64)
-        return (steps * scale.astype(np.float64)[:, None]).reshape(self.groups, len(scale) // self.groups, -1)
+        return (steps * scale.astype(np.float64)[:, None]).reshape(self._groups, len(scale) // self._groups, -1)
 
     def rounded(self, moments: Floats) -> Floats:
         """The weight [groups, out, in] on its grid, by the second moments [groups, in, in] of what enters."""
@@ -312,8 +305,8 @@ class _Layer:
         """Put weight and bias into the graph."""
         axis = weight_axis(self.node)
         shape = np.moveaxis(self.weight, axis, 0).shape
-        _replace(self.graph, self.node, 1, np.moveaxis(weight.reshape(shape), 0, axis))
-        _replace(self.graph, self.node, 2, bias)
+        replace_operand(self.graph, self.node, 1, np.moveaxis(weight.reshape(shape), 0, axis))
+        replace_operand(self.graph, self.node, 2, bias)
 
 
 def round_by(weight: Floats, moment: Floats) -> Floats:
@@ -373,63 +366,3 @@ def _outputs(
     for batch in batches:
         computed = dict(zip(runner.output_names, runner.run_all(batch), strict=True)) if runner else {}
         yield [computed[name] if name in computed else np.asarray(batch) for name in names]
-
-
-def _pairs(graph: Graph) -> Iterator[tuple[onnx.NodeProto, str, onnx.NodeProto]]:
-    """A convolution, the tensor behind its ReLU or itself, and the only convolution that reads that."""
-    for second in graph.proto.graph.node:
-        middle = second.input[0] if second.op_type == "Conv" else ""
-        first = graph.producer.get(middle)
-        if first is not None and first.op_type in {"Relu", "LeakyRelu"} and graph.read_once(first.input[0]):
-            first = graph.producer.get(first.input[0])
-        if first is None or first.op_type != "Conv" or not graph.read_once(middle):
-            continue
-        own = [name for node in (first, second) for name in node.input[1:] if name]
-        if all(graph.value(name) is not None and graph.read_once(name) for name in own):
-            yield first, middle, second
-
-
-def _equalise(graph: Graph, first: onnx.NodeProto, second: onnx.NodeProto, ranges: Floats) -> None:
-    """Bring the ranges of the channels between two convolutions together."""
-    weight, behind = _value(graph, first, 1), _value(graph, second, 1)
-    group = next((each.i for each in second.attribute if each.name == "group"), 1)
-    channels = len(ranges)
-    if len(weight) != channels or group not in (1, channels):
-        return
-    if group == 1:
-        columns = np.abs(behind).max(axis=(0, *range(2, behind.ndim)))
-        wanted = np.sqrt(np.maximum(ranges, 1e-12) / np.maximum(columns, 1e-12))
-        shape = (1, -1, *[1] * (behind.ndim - 2))
-    else:
-        # Each channel has its own weights, with a scale of their own: nothing is lost there.
-        wanted, shape = np.maximum(ranges, 1e-12), (-1, *[1] * (behind.ndim - 1))
-        if behind.shape[0] != channels:
-            return
-    wanted[ranges <= 0] = np.median(wanted[ranges > 0]) if (ranges > 0).any() else 1.0
-    factor = np.clip(wanted / np.exp(np.log(wanted).mean()), 1 / _RANGE, _RANGE)
-    _replace(graph, first, 1, weight / factor.reshape(-1, *[1] * (weight.ndim - 1)))
-    if len(first.input) > 2 and first.input[2]:
-        _replace(graph, first, 2, _value(graph, first, 2) / factor)
-    _replace(graph, second, 1, behind * factor.reshape(shape))
-
-
-def _value(graph: Graph, node: onnx.NodeProto, position: int) -> Floats:
-    value = graph.value(node.input[position])
-    assert value is not None
-    return np.asarray(value, np.float64)
-
-
-def _replace(graph: Graph, node: onnx.NodeProto, position: int, value: Floats) -> None:
-    """Give an operand of a node another value; its old one goes where nothing else reads it."""
-    from onnx import numpy_helper
-
-    name = node.input[position] if position < len(node.input) else ""
-    stored, narrowed = graph.stored.get(name), np.ascontiguousarray(value, np.float32)
-    if stored is not None and len(graph.consumers.get(name, ())) == 1:
-        stored.CopyFrom(numpy_helper.from_array(narrowed, name))
-        return
-    fresh = add_constant(graph.proto, f"{node.output[0]}.recovered{position}", narrowed)
-    if position < len(node.input):
-        node.input[position] = fresh
-    else:
-        node.input.append(fresh)
