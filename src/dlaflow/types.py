@@ -197,6 +197,7 @@ class Measurement:
     `quantity` names what it is (`latency`, `throughput`, `top1`, `agreement`, `power`), `subject` what it is of (a
     variant, a layer, a file), `spread` is the half width of the 95% interval unless `spread_kind` says otherwise, `n`
     the count of samples behind it, `provenance` where it comes from and `detail` with what (versions, clocks, data).
+    `low` and `high` are the ends of that interval where they do not lie equally far from the value.
     """
 
     quantity: str
@@ -208,3 +209,5 @@ class Measurement:
     spread_kind: str = "95% interval"
     provenance: Provenance = Provenance.MEASURED
     detail: str = ""
+    low: float | None = None
+    high: float | None = None

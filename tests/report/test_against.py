@@ -33,7 +33,7 @@ def test_both_sides(measured: Variant) -> None:
     assert [(side.name, side.predicted, side.measured, side.mark) for side in both.sides] == [
         ("Loadables", "2", "3", "differs"),
         ("Switches", "2", "5", "differs"),
-        ("Latency", "0.7 ± 0.2 ms (estimated)", "1.5 ms", "differs"),
+        ("Latency", "0.7 (0.5 to 0.9) ms (estimated)", "1.5 ms", "differs"),
     ]
     assert against_of(replace(measured, measured=None)) is None
 

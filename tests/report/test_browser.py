@@ -322,7 +322,7 @@ def test_prediction_and_measurement_layer_by_layer(predicted_page: Path, page) -
     ]
     assert [row[0] for row in page.run(cells.format("sides"))] == ["a", "b", "pool", "fc"]
     sides = page.run("[...document.querySelectorAll('.sides tbody tr')].map((r) => r.textContent.trim())")
-    assert sides == ["Loadables12differs", "Switches02differs", "Latency5 ± 1 ms (estimated)7 msdiffers"]
+    assert sides == ["Loadables12differs", "Switches02differs", "Latency5 (4 to 6) ms (estimated)7 msdiffers"]
     page.run("document.querySelector('[data-filter=v0-sides]').closest('details').open = true")
     page.run("document.querySelector('[data-filter=v0-sides]').focus()")
     page.type("agrees")

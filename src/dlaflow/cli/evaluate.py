@@ -23,6 +23,7 @@ from dlaflow.fixed_shape import FixedShape, fixed_shapes
 from dlaflow.progress import Progress
 from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.agreement import Estimate, OutputAgreement
+from dlaflow.report.interval import beside
 from dlaflow.report.json import measurements_json
 from dlaflow.report.units import percent
 
@@ -136,7 +137,7 @@ def _choices(each: OutputAgreement) -> str:
 def _percent(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    return f"{estimate.value:.2%}" + (f" ± {100 * estimate.spread:.2f}" if estimate.spread is not None else "")
+    return f"{estimate.value:.2%}{beside(estimate, '{:.1%}', '{:.2%}')}"
 
 
 def _print(found: EvaluatedModels) -> None:

@@ -12,6 +12,7 @@ from dlaflow.profile.comparison import Comparison
 from dlaflow.profile.iteration import REFORMAT
 from dlaflow.profile.profile import Profiled
 from dlaflow.report.comparison_text import cells_of, sentences
+from dlaflow.report.interval import beside
 from dlaflow.report.profile_text import failure, headline, notes, refusals, remarks
 
 if TYPE_CHECKING:
@@ -48,18 +49,12 @@ def profile_view(profile: Profiled) -> Group:
 def _numbers(profile: Profiled) -> list[str]:
     found = []
     for each in profile.measurements:
-        spread = f" ± {_digits(each.spread)}" if each.spread is not None else ""
         subject = each.subject.removeprefix(profile.name).strip()
         label = f"{each.quantity} {subject}".strip()
         n = f"n = {each.n}" if each.n else ""
         note = "; ".join(part for part in (n, each.detail) if part)
-        found.append(f"{label:<18} {each.value:.6g}{spread} {each.unit}  ({note})")
+        found.append(f"{label:<18} {each.value:.6g}{beside(each, '{:.6g}')} {each.unit}  ({note})")
     return found
-
-
-def _digits(spread: float) -> str:
-    """Two digits that tell, and never an exponent for whole numbers."""
-    return f"{spread:.0f}" if spread >= 10 else f"{spread:.2g}"
 
 
 def _top_table(profile: Profiled) -> Table:

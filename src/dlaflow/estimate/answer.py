@@ -126,9 +126,11 @@ class Estimate:
                 unit=unit,
                 n=0,
                 spread=(found.high - found.low) / 2,
-                spread_kind=f"half of the {INTERVAL}",
+                spread_kind=INTERVAL,
                 provenance=Provenance.ESTIMATED,
                 detail=f"{self.board}, {self.mode}, {self.precision}, batch {self.batch}; {self.basis}",
+                low=found.low,
+                high=found.high,
             )
             for quantity, subject, found, unit in rows
             if found is not None

@@ -62,8 +62,9 @@ class Accuracy:
         measured = partial(Measurement, subject=subject, n=self.total, detail=detail)
 
         def share(quantity: str, successes: int) -> Measurement:
-            low, high = wilson(successes, self.total)
-            return measured(quantity=quantity, value=100 * successes / self.total, unit="%", spread=50 * (high - low))
+            low, high = (100 * end for end in wilson(successes, self.total))
+            value, half = 100 * successes / self.total, (high - low) / 2
+            return measured(quantity=quantity, value=value, unit="%", spread=half, low=low, high=high)
 
         found = [share("top1", self.correct)]
         if reference is not None:

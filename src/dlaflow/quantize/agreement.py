@@ -59,11 +59,13 @@ class OutputForm:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over `n` images with the half width of its 95% interval (None for one image)."""
+    """A mean over `n` images with the half width of its 95% interval (None for one image); a share with its ends."""
 
     value: float
     spread: float | None
     n: int = 1
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,11 @@ class OutputAgreement:
         ):
             if estimate is not None:
                 factor = 100 if unit == "%" else 1
-                value, spread = factor * estimate.value, None if estimate.spread is None else factor * estimate.spread
-                told = f"output {self.output}; {detail}"
-                found.append(Measurement(quantity, subject, value, unit, estimate.n, spread, detail=told))
+                ends = (estimate.spread, estimate.low, estimate.high)
+                spread, low, high = (None if end is None else factor * end for end in ends)
+                value = factor * estimate.value
+                number = Measurement(quantity, subject, value, unit, estimate.n, spread, low=low, high=high)
+                found.append(replace(number, detail=f"output {self.output}; {detail}"))
         return found
 
 
@@ -331,7 +335,7 @@ def _share(values: Sequence[float]) -> Estimate | None:
         return None
     if set(values) <= {0.0, 1.0}:
         low, high = wilson(round(sum(values)), len(values))
-        return Estimate(sum(values) / len(values), (high - low) / 2, len(values))
+        return Estimate(sum(values) / len(values), (high - low) / 2, len(values), low, high)
     return _mean(np.asarray(values))
 
 

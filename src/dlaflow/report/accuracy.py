@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dlaflow.report.interval import ends, told_share
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.units import percent
 from dlaflow.report.verdict import PRECISIONS, number
@@ -12,19 +13,19 @@ from dlaflow.report.verdict import PRECISIONS, number
 def accuracy_scale(run: RunRecord) -> tuple[float, float]:
     """One accuracy axis for all variants, so that their intervals can be compared by eye."""
     shown = [m for variant in run.variants for name in PRECISIONS if (m := number(variant, "top1", name))]
-    low = min((m.value - (m.spread or 0) for m in shown), default=0.0)
-    high = max((m.value + (m.spread or 0) for m in shown), default=1.0)
+    low = min((ends(m)[0] for m in shown), default=0.0)
+    high = max((ends(m)[1] for m in shown), default=1.0)
     margin = max(high - low, 0.02) * 0.15
     return max(low - margin, 0.0), min(high + margin, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """One precision: its value and half interval (shares of 0..1), and low, mid and high as shares of the axis."""
+    """One precision: its value (a share of 0..1) with its interval, and low, mid and high as shares of the axis."""
 
     precision: str
     value: float
-    spread: float
+    interval: str
     low: float
     mid: float
     high: float
@@ -38,11 +39,12 @@ def accuracy_rows(variant: Variant, scale: tuple[float, float]) -> list[Accuracy
         measured = number(variant, "top1", precision)
         if measured is None:
             continue
-        value, spread = measured.value, measured.spread or 0.0
-        along = ((value + offset - scale[0]) / (scale[1] - scale[0]) for offset in (-spread, 0.0, spread))
+        first, last = ends(measured)
+        along = ((share - scale[0]) / (scale[1] - scale[0]) for share in (first, measured.value, last))
         low, mid, high = (min(max(share, 0.0), 1.0) for share in along)
-        text = f"{precision}: {percent(value)}, plus or minus {spread * 100:.1f} points, of {measured.n:,} images"
-        rows.append(AccuracyRow(precision, value, spread, low, mid, high, text))
+        interval = told_share(measured)
+        text = f"{precision}: {percent(measured.value)}, {interval or 'no interval'}, of {measured.n:,} images"
+        rows.append(AccuracyRow(precision, measured.value, interval, low, mid, high, text))
     return rows
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from dlaflow.report.interval import ends
 from dlaflow.report.records import Variant
 from dlaflow.report.strip import Strip, strip_of
 from dlaflow.report.tradeoff import AS_BUILT
@@ -134,9 +135,9 @@ def _latency(measurements: list[Measurement]) -> Side | None:
     after = measured.get("latency") or measured.get("stream time")
     if before is None:
         return None
-    expected = f"{before.value:.3g} ± {before.spread or 0.0:.2g} {before.unit} (estimated)"
+    low, high = ends(before)
+    expected = f"{before.value:.3g} ({low:.3g} to {high:.3g}) {before.unit} (estimated)"
     if after is None or before.unit != after.unit:
         return Side("Latency", expected, "not told", "not told")
-    inside = abs(after.value - before.value) <= (before.spread or 0.0)
-    mark: Mark = "agrees" if inside else "differs"
+    mark: Mark = "agrees" if low <= after.value <= high else "differs"
     return Side(after.quantity.capitalize(), expected, f"{after.value:.3g} {after.unit}", mark)

@@ -18,6 +18,7 @@ from dlaflow.report.against import against_of
 from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.graph import graph_data
 from dlaflow.report.grouping import group_findings, release_title
+from dlaflow.report.interval import told, told_share
 from dlaflow.report.profile_text import engine_name
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.strip import run_label, strip_of
@@ -126,7 +127,7 @@ def latency_source(run: RunRecord) -> tuple[str, str] | None:
     for variant in run.variants:
         time = latency_of(variant)
         if time is not None:
-            spread = f" (± is the {time.spread_kind})" if time.spread is not None else ""
+            spread = f" (beside it its {time.spread_kind})" if time.spread is not None else ""
             return time.provenance.value, (time.detail or variant.name) + spread
     return None
 
@@ -177,5 +178,7 @@ def _environment() -> Environment:
     environment.filters.update(
         percent=percent, si=si, bytes=byte_size, count=count, label=run_label, release=release_title
     )
-    environment.filters.update(commands=_commands, engine_name=engine_name, broken=_broken, plain=plain)
+    environment.filters.update(
+        told=told, told_share=told_share, commands=_commands, engine_name=engine_name, broken=_broken, plain=plain
+    )
     return environment

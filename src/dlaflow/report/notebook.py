@@ -23,6 +23,7 @@ from dlaflow.report.compare import Regression
 from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.fix_text import fix_text
 from dlaflow.report.grouping import group_findings
+from dlaflow.report.interval import told
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.strip import strip_of
 from dlaflow.report.text import run_markdown
@@ -158,8 +159,8 @@ class Evaluation:
     def _repr_html_(self) -> str:
         rows = []
         for each in self.measurements:
-            spread = "" if each.spread is None else f"± {each.spread:.2f}"
-            rows.append((each.subject, each.quantity, f"{each.value:,.2f}", spread, each.unit, each.n))
+            interval = told(each, "{:,.2f}", "{:.2f}")
+            rows.append((each.subject, each.quantity, f"{each.value:,.2f}", interval, each.unit, each.n))
         return _line(self.data) + _table(("model", "quantity", "value", "95% interval", "unit", "images"), rows)
 
 

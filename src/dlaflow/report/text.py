@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlaflow.report.comparison_text import cells_of, sentences
+from dlaflow.report.interval import ends, told, told_share
 from dlaflow.report.records import RunRecord, Variant
 from dlaflow.report.tradeoff import latency_of
 from dlaflow.report.units import percent
@@ -31,15 +32,16 @@ def table_notes(run: RunRecord) -> list[str]:
     notes = []
     shown = [top1 for variant in run.variants for name in PRECISIONS if (top1 := number(variant, "top1", name))]
     if shown:
-        spread = max((top1.spread or 0.0) for top1 in shown)
+        widest = max(abs(end - top1.value) for top1 in shown for end in ends(top1))
         images = f"{min(top1.n for top1 in shown):,} test images"
         names = ", ".join(precisions_of(run))
-        notes.append(f"{names}: top-1 of {images}, measured here, ±{spread * 100:.1f} points (95% interval)")
+        notes.append(f"{names}: top-1 of {images}, measured here; 95% intervals within {widest * 100:.1f} points")
     times = [time for variant in run.variants if (time := latency_of(variant))]
     if times:
-        wide = max((time.spread or 0.0) / time.value if time.value else 0.0 for time in times)
+        sides = [end / time.value for time in times if time.value for end in ends(time)]
         kinds = " and ".join(dict.fromkeys(time.provenance.value for time in times))
-        notes.append(f"latency: {kinds}, ±{wide:.0%} ({times[0].spread_kind})")
+        if sides:
+            notes.append(f"latency: {kinds}; {times[0].spread_kind} {min(sides):.2f} to {max(sides):.2f} times that")
     return notes
 
 
@@ -106,11 +108,12 @@ def _cells(variant: Variant, precisions: list[str], timed: bool) -> list[str]:
     cells = [escape(variant.name), *_placement_cells(variant)]
     for precision in precisions:
         top1 = number(variant, "top1", precision)
-        spread = f" ± {top1.spread * 100:.1f}" if top1 and top1.spread is not None else ""
-        cells.append(f"{percent(top1.value)}{spread}" if top1 else "–")
+        interval = told_share(top1) if top1 else ""
+        cells.append(f"{percent(top1.value)}{f' ({interval})' if interval else ''}" if top1 else "–")
     if timed:
         time = latency_of(variant)
-        cells.append(f"{time.value:.3g} {time.unit} ({time.provenance.value})" if time else "–")
+        interval = f"{told(time)}, " if time and time.spread is not None else ""
+        cells.append(f"{time.value:.3g} {time.unit} ({interval}{time.provenance.value})" if time else "–")
     return cells
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from dlaflow.report.interval import ends
 from dlaflow.report.records import Variant
 from dlaflow.report.units import nice_step, percent
 from dlaflow.report.verdict import number
@@ -94,9 +95,9 @@ def tradeoff_of(variants: Sequence[Variant]) -> Tradeoff | None:
     if len(pairs) < 2 or len({time.unit for _, time, _ in pairs}) > 1:
         return None
     front = [variant.name for variant in front_of(variants)]
-    slowest = max(time.value + (time.spread or 0) for _, time, _ in pairs) * 1.1 or 1.0
-    low = max(min(top1.value - (top1.spread or 0) for _, _, top1 in pairs) - 0.02, 0.0)
-    high = min(max(top1.value + (top1.spread or 0) for _, _, top1 in pairs) + 0.02, 1.0)
+    slowest = max(ends(time)[1] for _, time, _ in pairs) * 1.1 or 1.0
+    low = max(min(ends(top1)[0] for _, _, top1 in pairs) - 0.02, 0.0)
+    high = min(max(ends(top1)[1] for _, _, top1 in pairs) + 0.02, 1.0)
     step = nice_step(high - low, 5)
     low, high = math.floor(low / step) * step, min(math.ceil(high / step) * step, 1.0)
 
@@ -111,11 +112,11 @@ def tradeoff_of(variants: Sequence[Variant]) -> Tradeoff | None:
             variant.name,
             variant.name if len(pairs) <= _MOST_NAMES or variant.name in front else "",
             across(time.value),
-            across(time.value - (time.spread or 0)),
-            across(time.value + (time.spread or 0)),
+            across(ends(time)[0]),
+            across(ends(time)[1]),
             up(top1.value),
-            up(top1.value - (top1.spread or 0)),
-            up(top1.value + (top1.spread or 0)),
+            up(ends(top1)[0]),
+            up(ends(top1)[1]),
             best=variant.name in front,
         )
         for variant, time, top1 in pairs

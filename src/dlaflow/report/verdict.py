@@ -107,5 +107,5 @@ def number(variant: Variant, quantity: str, subject: str) -> Measurement | None:
     found = next((m for m in variant.measurements if (m.quantity, m.subject) == (quantity, subject)), None)
     if found is None or found.unit != "%":
         return found
-    spread = None if found.spread is None else found.spread / 100
-    return replace(found, value=found.value / 100, spread=spread, unit="")
+    spread, low, high = (None if part is None else part / 100 for part in (found.spread, found.low, found.high))
+    return replace(found, value=found.value / 100, spread=spread, unit="", low=low, high=high)

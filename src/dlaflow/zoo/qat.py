@@ -87,7 +87,7 @@ class Qat:
             ("int8, not trained", self.untrained_right),
             ("int8, trained", self.trained_right),
         ):
-            low, high = wilson(right, self.tested)
+            low, high = (100 * end for end in wilson(right, self.tested))
             found.append(
                 Measurement(
                     quantity="top1",
@@ -95,8 +95,10 @@ class Qat:
                     value=100 * right / self.tested,
                     unit="%",
                     n=self.tested,
-                    spread=50 * (high - low),
+                    spread=(high - low) / 2,
                     detail=detail,
+                    low=low,
+                    high=high,
                 )
             )
         return found
