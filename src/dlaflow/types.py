@@ -196,7 +196,8 @@ class Measurement:
 
     `quantity` names what it is (`latency`, `throughput`, `top1`, `agreement`, `power`), `subject` what it is of (a
     variant, a layer, a file), `spread` is the half width of the 95% interval unless `spread_kind` says otherwise, `n`
-    the count of samples behind it, `provenance` where it comes from and `detail` with what (versions, clocks, data).
+    the count of samples behind it, `provenance` where it comes from, `detail` with what (versions, clocks, data), and
+    `sha256` of which file, where it matters later that it was this one.
     """
 
     quantity: str
@@ -208,3 +209,4 @@ class Measurement:
     spread_kind: str = "95% interval"
     provenance: Provenance = Provenance.MEASURED
     detail: str = ""
+    sha256: str = ""

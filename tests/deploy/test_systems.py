@@ -7,6 +7,7 @@ import configparser
 import ctypes
 import ctypes.util
 import importlib.util
+import json
 import subprocess
 import sys
 import types
@@ -82,7 +83,9 @@ def glib_string(text: str, key: str) -> str:
 def test_deepstream_takes_one_input_of_images(engines):
     engine = engines.write()
     path = engine.with_name(f"{engine.name}.json")
-    path.write_text(path.read_text().replace('"is_input": false', '"is_input": true'))
+    told = json.loads(path.read_text())
+    told["tensors"].append(told["tensors"][0] | {"name": "second"})
+    path.write_text(json.dumps(told))
     with pytest.raises(InputError, match=r"nvinfer feeds one input .* Use --for triton"):
         made(engine, "deepstream")
 
