@@ -1,12 +1,13 @@
 """Put defects into what runs a DLA loadable, one at a time, and tell which of them the tests do not find.
 
-    python benchmarks/mutate_cudla.py              # all: about half an hour on one core
-    python benchmarks/mutate_cudla.py 40 60        # the mutants number 40 to 59
+    python benchmarks/mutate_cudla.py                    # all of them
+    python benchmarks/mutate_cudla.py drop turn chosen   # of these kinds
     python benchmarks/mutate_cudla.py --list
 
-In the classes of runtime/cudla.py every call that stands alone is left out, every two neighbouring arguments are swapped,
-every number is made one more, every condition is turned round; and `CHOSEN` has what no rule finds: an order of giving
-back, a stride, a scale. The tests run over a copy of src; a mutant that crashes or hangs them counts as found.
+In the classes of runtime/cudla.py every call that stands alone is left out (drop), every two neighbouring arguments
+change places (swap), every number is made one more (number), every condition is turned round (turn); what no rule
+finds, an order of giving back, a stride, a scale, is `CHOSEN`. The tests run over a copy of src; a mutant that crashes
+or hangs them counts as found.
 """
 
 from __future__ import annotations
@@ -15,17 +16,25 @@ import ast
 import copy
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis  # noqa: F401  # loaded once, for all the copies of this process
+import numpy  # noqa: F401
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.runtime.stand_in_cudla import COMPILED, compile_to  # noqa: E402
+
 CUDLA, LAYOUTS, LOADABLE = (f"runtime/{name}.py" for name in ("cudla", "layouts", "loadable"))
 STAGES = (
-    ("tests/runtime/test_cudla.py", "-k", "not nvidias"),
+    ("tests/runtime/test_cudla.py", "-k", "not nvidias and not program and not python_3_8 and not no_statistics"),
     ("tests/runtime/test_layouts.py", "tests/runtime/test_loadable.py"),
     ("tests/runtime/test_cudla.py", "tests/remote/test_loadable.py"),
 )
@@ -131,38 +140,45 @@ CHOSEN = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """A file of src/dlaflow as it is with one defect."""
+    """A file of src/dlaflow with one defect: the place among those of `_places` and the way there, or other text."""
 
     file: str
-    text: str
+    kind: str
     what: str
+    place: tuple[int, int] = (0, 0)
+    change: tuple[str, str] = ("", "")
+
+    def text(self) -> str:
+        """The whole file."""
+        text = (ROOT / "src" / "dlaflow" / self.file).read_text()
+        if self.kind == "chosen":
+            return text.replace(*self.change)
+        tree, (index, way) = ast.parse(text), self.place
+        node = _places(tree)[index]
+        _WAYS[type(node)][1](node, way)
+        return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def mutants() -> list[Mutant]:
-    """All of them, in the order of the file."""
-    path = ROOT / "src" / "dlaflow" / CUDLA
-    found = [Mutant(CUDLA, ast.unparse(tree), what) for tree, what in _by_rule(ast.parse(path.read_text()))]
+    """All of them: by rule in the order of the file, then the chosen ones."""
+    found = []
+    for index, place in enumerate(_places(ast.parse((ROOT / "src" / "dlaflow" / CUDLA).read_text()))):
+        kind, change = _WAYS[type(place)]
+        for way in range(8):
+            node = copy.deepcopy(place)
+            if not change(node, way):
+                break
+            found.append(Mutant(CUDLA, kind, f"line {place.lineno}: {_line(place)} -> {_line(node)}", (index, way)))
     for file, old, new, what in CHOSEN:
-        text = (ROOT / "src" / "dlaflow" / file).read_text()
-        if text.count(old) != 1:
-            raise SystemExit(f"{file} has {text.count(old)} times: {old}")
-        found.append(Mutant(file, text.replace(old, new), what))
+        count = (ROOT / "src" / "dlaflow" / file).read_text().count(old)
+        if count != 1:
+            raise SystemExit(f"{file} has {count} times: {old}")
+        found.append(Mutant(file, "chosen", what, change=(old, new)))
     return found
 
 
-def _by_rule(tree: ast.Module) -> Iterator[tuple[ast.Module, str]]:
-    """Copies of the module with one place changed, and where."""
-    for index in range(len(_places(tree))):
-        for way in range(8):
-            changed = copy.deepcopy(tree)
-            node = _places(changed)[index]
-            before = ast.unparse(node).partition("\n")[0][:90]
-            if not _WAYS[type(node)](node, way):
-                break
-            yield (
-                ast.fix_missing_locations(changed),
-                f"line {node.lineno}: {before} -> {ast.unparse(node).partition(chr(10))[0][:90]}",
-            )
+def _line(node: ast.AST) -> str:
+    return ast.unparse(node).partition("\n")[0][:90]
 
 
 def _places(tree: ast.Module) -> list[ast.expr | ast.stmt]:
@@ -197,46 +213,59 @@ def _turn(node: ast.If, way: int) -> bool:
     return not way
 
 
-_WAYS = {ast.Expr: _drop, ast.Call: _swap, ast.Constant: _one_more, ast.If: _turn}
+_WAYS: dict[type, tuple[str, Callable[..., bool]]] = {
+    ast.Expr: ("drop", _drop),
+    ast.Call: ("swap", _swap),
+    ast.Constant: ("number", _one_more),
+    ast.If: ("turn", _turn),
+}
 
 
-def found_by_tests(mutant: Mutant, folder: Path) -> bool:
-    """Whether a test fails over a copy of src with the mutant."""
-    target = folder / "dlaflow" / mutant.file
+def found_by_tests(mutant: Mutant | None, folder: Path) -> bool:
+    """Whether a test fails over a copy of src with the mutant; without one, over the copy as it is."""
+    target = folder / "dlaflow" / (mutant.file if mutant else CUDLA)
     original = target.read_text()
-    target.write_text(mutant.text)
-    paths = os.pathsep.join([str(folder), str(ROOT)])
+    target.write_text(mutant.text() if mutant else original)
     try:
-        for stage in STAGES:
-            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *stage]
-            try:
-                done = subprocess.run(
-                    command, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, timeout=SECONDS
-                )
-            except subprocess.TimeoutExpired:
-                return True
-            if done.returncode:
-                return True
+        return any(fails(stage, folder) for stage in STAGES)
     finally:
         target.write_text(original)
-    return False
+
+
+def fails(stage: tuple[str, ...], folder: Path) -> bool:
+    """Whether these tests fail, in a copy of this process, which has loaded what is slow to load."""
+    child = os.fork()
+    if not child:
+        signal.alarm(SECONDS)
+        sys.path[:0] = [str(folder), str(ROOT)]
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+        os.chdir(ROOT)
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 1)
+            os.dup2(nothing.fileno(), 2)
+        os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *stage])))
+    return os.waitpid(child, 0)[1] != 0
 
 
 def main(words: list[str]) -> int:
     """Print each mutant with what became of it; 1 when one lives."""
-    every = mutants()
-    first, last = (int(words[0]), int(words[1])) if len(words) == 2 else (0, len(every))
-    chosen = list(enumerate(every))[first:last]
-    if words == ["--list"]:
-        print(*(f"{number} {each.file} {each.what}" for number, each in chosen), sep="\n")
+    chosen = [each for each in mutants() if each.kind in words or not {*words} - {"--list"}]
+    if "--list" in words:
+        print(*(f"{each.kind} {each.file} {each.what}" for each in chosen), sep="\n")
         return 0
     alive = 0
     with tempfile.TemporaryDirectory(prefix="dlaflow-mutants-") as place:
         shutil.copytree(ROOT / "src" / "dlaflow", Path(place) / "dlaflow")
-        for number, mutant in chosen:
+        compiled = Path(place) / "compiled"
+        compiled.mkdir()
+        compile_to(compiled)
+        os.environ[COMPILED] = str(compiled)
+        if found_by_tests(None, Path(place)):
+            raise SystemExit("the tests fail without any defect")
+        for mutant in chosen:
             killed = found_by_tests(mutant, Path(place))
             alive += not killed
-            print(f"{'killed' if killed else 'ALIVE '} {number} {mutant.file} {mutant.what}", flush=True)
+            print(f"{'killed' if killed else 'ALIVE '} {mutant.kind} {mutant.file} {mutant.what}", flush=True)
     print(f"{len(chosen) - alive} of {len(chosen)} found, {alive} alive")
     return int(alive > 0)
 

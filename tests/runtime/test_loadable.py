@@ -129,6 +129,7 @@ def test_memory_of_cuda_python_and_of_torch(stand_in, monkeypatch, module):
         with pytest.raises(EnvironmentLacksError, match="DlaErrEngineTimeout"):
             runner.run(values)
         stand_in.dla.standin_set_error(0)
+    assert stand_in.held == 1, "the stream; the memory went when the session was closed"
     del session, runner, double
     monkeypatch.undo()
     gc.collect()  # the error that was caught has frames that know the stream
