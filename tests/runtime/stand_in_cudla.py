@@ -55,7 +55,7 @@ class StandIn(Loaded):
 
     def __init__(self, folder: Path, *flags: str) -> None:
         if COMPILED in os.environ and not flags:
-            shutil.copytree(os.environ[COMPILED], folder, dirs_exist_ok=True)
+            folder = Path(os.environ[COMPILED])
         else:
             compile_to(folder, *flags)
         super().__init__(folder)
