@@ -196,7 +196,8 @@ class Measurement:
 
     `quantity` names what it is (`latency`, `throughput`, `top1`, `agreement`, `power`), `subject` what it is of (a
     variant, a layer, a file), `spread` is the half width of the 95% interval unless `spread_kind` says otherwise, `n`
-    the count of samples behind it, `provenance` where it comes from and `detail` with what (versions, clocks, data).
+    the count of samples behind it, `provenance` where it comes from, `detail` with what (versions, clocks, data), and
+    `sha256` of which file, where it matters later that it was this one.
     `low` and `high` are the ends of that interval where they do not lie equally far from the value.
     """
 
@@ -211,3 +212,4 @@ class Measurement:
     detail: str = ""
     low: float | None = None
     high: float | None = None
+    sha256: str = ""

@@ -13,7 +13,9 @@ from dlaflow.build.config import IOFormat
 from dlaflow.build.manifest import manifest_path
 from dlaflow.cli import main
 from dlaflow.deploy.measured import choose_core
+from dlaflow.deploy.systems import SYSTEMS
 from dlaflow.errors import InputError, UsageError
+from dlaflow.files import sha256_of
 from dlaflow.report.json import measurements_json
 from dlaflow.types import Measurement
 from tests.deploy.engines import PLAIN
@@ -61,6 +63,58 @@ def test_cores_that_make_no_sense(engines, tmp_path, core):
     with pytest.raises(UsageError):
         deploy_engine(engines.write(), "triton", tmp_path / "out", DeployOptions(core=core))
     assert not (tmp_path / "out").exists()
+
+
+def test_cores_that_the_board_does_not_have(engines, tmp_path):
+    engine = engines.write()
+    with pytest.raises(UsageError, match="of 2 on agx-orin-64gb"):
+        dlaflow.deploy(engine, system="triton", out=tmp_path / "out", core="0,2")
+    assert dlaflow.deploy(engine, system="triton", out=tmp_path / "out", core=1).cores == (1,)
+    manifest = json.loads(manifest_path(engine).read_text())
+    for core in (-1, 2, 10**30):
+        change(engine, config=manifest["config"] | {"dla_core": core})
+        with pytest.raises(UsageError, match="cores make no sense"):
+            dlaflow.deploy(engine, system="cpp", out=tmp_path / "out")
+    change(engine, built_for=manifest["built_for"] | {"board": "one of my own"})
+    with pytest.raises(UsageError, match="of 16"):
+        dlaflow.deploy(engine, system="cpp", out=tmp_path / "out")
+
+
+TENSOR = {"name": "x", "is_input": True, "shape": [1, 3, 8, 8], "type": "fp32"}
+OUTPUT = TENSOR | {"name": "y", "is_input": False}
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        [TENSOR],
+        [OUTPUT],
+        [TENSOR, OUTPUT | {"name": "x"}],
+        [TENSOR | {"name": ""}, OUTPUT],
+        [TENSOR | {"name": "a\0b"}, OUTPUT],
+        [TENSOR | {"shape": [0, 3]}, OUTPUT],
+        [TENSOR | {"shape": [-2, 3]}, OUTPUT],
+        [TENSOR | {"shape": [10**30]}, OUTPUT],
+        [TENSOR | {"scale": -1.0}, OUTPUT],
+        [TENSOR | {"scale": 0.0}, OUTPUT],
+    ],
+)
+def test_tensors_that_no_engine_has(engines, tmp_path, tensors):
+    engine = engines.write()
+    change(engine, tensors=tensors)
+    for system in SYSTEMS:
+        with pytest.raises(InputError, match="tells tensors that no engine has") as caught:
+            deploy_engine(engine, system, tmp_path / "out", DeployOptions())
+        assert "\0" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b'{"tensors": 1e999}', b'{"x": ' + b"[" * 100_000, b"\xff"])
+def test_manifests_that_are_none(engines, tmp_path, content):
+    engine = engines.write()
+    manifest_path(engine).write_bytes(content)
+    with pytest.raises(InputError, match="is not an engine manifest"):
+        deploy_engine(engine, "python", tmp_path / "out", DeployOptions())
 
 
 def test_places_that_make_no_sense(engines, tmp_path):
@@ -121,7 +175,7 @@ BOTH = [rate("dla0", 779), rate("dla1", 775), rate("dla0 (together)", 676), rate
     ],
 )
 def test_the_core_that_keeps_most(rates, core, words):
-    choice = choose_core(rates, "bench.json")
+    choice = choose_core(rates, "bench.json", "")
     assert choice.core == core
     assert words in " ".join(choice.notes)
 
@@ -129,7 +183,7 @@ def test_the_core_that_keeps_most(rates, core, words):
 def test_measurements_of_something_else():
     for rates, words in (([rate("orin dla0", 1)], "several boards"), ([rate("gpu", 1)], "no DLA core"), ([], "no DLA")):
         with pytest.raises(InputError, match=words):
-            choose_core(rates, "bench.json")
+            choose_core(rates, "bench.json", "")
 
 
 def test_measured_decides_unless_a_core_is_named(engines, tmp_path):
@@ -139,6 +193,18 @@ def test_measured_decides_unless_a_core_is_named(engines, tmp_path):
     assert found.cores == (1,)
     assert any("90.0 batches/s alone" in note for note in found.notes)
     assert dlaflow.deploy(engine, system="triton", out=tmp_path / "out", measured=bench, core=[0]).cores == (0,)
+    own = sha256_of(engine)
+    bench.write_bytes(
+        measurements_json([replace(rate("dla0", 90), sha256=own), replace(rate("dla1", 100), sha256=own)])
+    )
+    found = dlaflow.deploy(engine, system="triton", out=tmp_path / "out", measured=bench)
+    assert found.cores == (1,)
+    assert not any("older dlaflow" in note for note in found.notes)
+    bench.write_bytes(measurements_json([replace(rate("dla0", 90), sha256="ab" * 32), rate("dla1", 100)]))
+    for core in (None, "0"):
+        with pytest.raises(InputError, match=r"measured another engine .*name the core with --core"):
+            dlaflow.deploy(engine, system="triton", out=tmp_path / "other", measured=bench, core=core)
+    assert not (tmp_path / "other").exists()
     bench.write_text("{}")
     with pytest.raises(InputError):
         dlaflow.deploy(engine, system="triton", out=tmp_path / "out", measured=bench)

@@ -21,26 +21,11 @@ from dlaflow.api.deploy import DeployOptions, deploy_engine
 from dlaflow.build.config import InputShape, IOFormat, ShapeRange
 from dlaflow.errors import InputError, UsageError
 from tests.build import tensorrt_machine as machines
+from tests.deploy.conftest import STAND_IN, compiled
 from tests.deploy.engines import HOSTILE, PLAIN
 
-STAND_IN = Path(__file__).parent / "stand_in"
 HEADERS = [STAND_IN, *map(Path, filter(None, os.environ.get("DLAFLOW_NVINFER", "").split(os.pathsep)))]
 """Ours, and folders of the real NvInfer.h (github.com/NVIDIA/TensorRT, include/) where DLAFLOW_NVINFER names them."""
-
-
-def compiled(*words: object) -> None:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ here")
-    done = subprocess.run([compiler, "-std=c++17", *map(str, words)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="session")
-def cudart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("cudart") / "libcudart.so"
-    compiled("-shared", "-fPIC", "-o", library, STAND_IN / "cudart.cpp")
-    return library
 
 
 @pytest.fixture(params=["8.6.1", "10.3.0", "11.4.0"])

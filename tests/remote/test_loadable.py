@@ -67,7 +67,7 @@ def test_the_command(stand_in, loadable, tmp_path):
         return told.stdout
 
     told = call("inspect")
-    assert "cuDLA 1.5.0 on one (ctypes, memory by libcudart):" in told
+    assert "cuDLA 2.5.1 on one (ctypes, memory by libcudart):" in told
     assert "input  x 2x2x3x5 float16:dla_linear" in told
     call("run", "--input", tmp_path / "x.npy", "--out", tmp_path / "o.npz")
     assert np.load(tmp_path / "o.npz")["y"].shape == (3, 2, 3, 5)

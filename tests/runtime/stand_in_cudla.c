@@ -14,6 +14,7 @@ void standin_fault(const char *text);
 void standin_queue(work_t work, void *data);
 size_t standin_size(void *address);
 int standin_context(void), standin_pending(void);
+extern int standin_tasks;
 extern int standin_failure; /* what the next wait answers, once */
 
 #ifdef RUNTIME
@@ -21,12 +22,14 @@ extern int standin_failure; /* what the next wait answers, once */
 static struct { void *address; size_t size; } memory[MANY];
 static struct { work_t work; void *data; } queue[MANY];
 static int context, pending, streams, events;
+int standin_tasks; /* how many were done */
+float standin_ramp; /* milliseconds that a task takes longer than the one before */
 static char faults[65536];
 int standin_failure;
 
 void standin_fault(const char *text) { strncat(strncat(faults, text, 400), "\n", 2); }
 const char *standin_faults(void) { return faults; }
-void standin_reset(void) { faults[0] = 0; standin_failure = 0; }
+void standin_reset(void) { faults[0] = 0; standin_failure = 0; standin_ramp = 0; }
 int standin_context(void) { return context; }
 int standin_pending(void) { return pending; }
 int standin_held(void) {
@@ -40,7 +43,7 @@ size_t standin_size(void *address) {
 }
 void standin_queue(work_t work, void *data) { queue[pending].work = work; queue[pending++].data = data; }
 
-int cudaSetDevice(int device) { context = 1; return device ? 101 : 0; }
+int cudaSetDevice(int device) { context |= 2; return device ? 101 : 0; }
 int cudaMalloc(void **out, size_t size) {
     for (int i = 0; i < MANY; i++) if (!memory[i].address) {
         *out = memory[i].address = aligned_alloc(64, (size + 63) / 64 * 64);
@@ -51,7 +54,7 @@ int cudaMalloc(void **out, size_t size) {
 }
 void *standin_registered_address;
 int cudaFree(void *address) {
-    context = 1;
+    context |= 1;
     if (!address) return 0;
     if (pending) standin_fault("free with work in flight");
     for (int i = 0; i < MANY; i++) if (memory[i].address == address) {
@@ -86,7 +89,7 @@ int cudaStreamCreateWithFlags(void **out, unsigned flags) {
     if (flags != 1) standin_fault("blocking stream");
     *out = malloc(1); streams++; return 0;
 }
-int cudaStreamCreate(void **out) { *out = malloc(1); streams++; return 0; }
+int cudaStreamCreate(void **out) { context |= 1; *out = malloc(1); streams++; return 0; }
 void standin_forget_stream(void) { streams--; }
 int cudaStreamDestroy(void *stream) { free(stream); streams--; return 0; }
 int cudaStreamSynchronize(void *stream) {
@@ -95,12 +98,14 @@ int cudaStreamSynchronize(void *stream) {
     int failed = standin_failure; standin_failure = 0;
     return failed ? 911 : 0;
 }
-int cudaEventCreate(void **out) { *out = malloc(1); events++; return 0; }
+int cudaEventCreate(int **out) { *out = malloc(sizeof(int)); **out = -1; events++; return 0; }
 int cudaEventDestroy(void *event) { free(event); events--; return 0; }
-int cudaEventRecord(void *event, void *stream) { return event && stream ? 0 : 1; }
-int cudaEventElapsedTime(float *out, void *start, void *end) {
+static void pass(void *event) { *(int *)event = standin_tasks; }
+int cudaEventRecord(void *event, void *stream) { standin_queue(pass, event); return event && stream ? 0 : 1; }
+int cudaEventElapsedTime(float *out, int *start, int *end) {
     if (pending) standin_fault("time asked before the wait");
-    *out = 1.5f; return start == end;
+    if (*start < 0 || *end < 0) standin_fault("time of an event that did not pass");
+    *out = (*end - *start) * (1.5f + standin_ramp * *start); return start == end;
 }
 const char *cudaGetErrorName(int status) { return status == 911 ? "cudaErrorExternalDevice" : "cudaErrorPretended"; }
 #else
@@ -133,10 +138,10 @@ static entry_t *entry_of(void *registered) {
 extern int (*standin_is_registered)(void *);
 static int in_use(void) { for (int i = 0; i < 4096; i++) if (entries[i]) return 1; return 0; }
 
-int cudlaGetVersion(uint64_t *out) { *out = 1005000; return 0; }
+int cudlaGetVersion(uint64_t *out) { *out = 2005001; return 0; }
 int cudlaDeviceGetCount(uint64_t *out) { *out = standin_cores; return 0; }
 int cudlaCreateDevice(uint64_t core, void **out, uint32_t flags) {
-    if (!standin_context()) { standin_fault("handle before the CUDA context"); return 3; }
+    if (!(standin_context() & 1)) { standin_fault("handle before the CUDA context"); return 3; }
     if (core >= standin_cores || flags) return 8;
     if (refusal) { int status = refusal; refusal = 0; return status; }
     standin_is_registered = is_registered;
@@ -191,7 +196,7 @@ static void perform(void *data) {
     job_t *job = data;
     if (compute) compute(job->in, job->out); else memcpy(job->out[0], job->in[0], job->bytes);
     for (uint32_t i = 0; i < job->statistics; i++) memcpy(job->out[job->first + i], "STAT", 4);
-    free(job);
+    free(job); standin_tasks++;
 }
 int cudlaSubmitTask(device_t *device, task_t *task, uint32_t count, void *stream, uint32_t flags) {
     if (count != 1 || !stream || flags || task->wait || task->signal) return 1;

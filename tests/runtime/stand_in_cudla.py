@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import struct
 import subprocess
@@ -18,6 +19,8 @@ import pytest
 from dlaflow.runtime.cudla import STRIDES, Cuda, Library, Session, Tensor
 
 SOURCE = Path(__file__).with_name("stand_in_cudla.c")
+COMPILED = "DLAFLOW_STAND_IN_CUDLA"
+"""A folder of the libraries, compiled before: benchmarks/mutate_cudla.py saves itself hundreds of calls of gcc."""
 FLOAT16, INT8 = 2, 4
 WORK = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
 """What a task does with the memory of its inputs and of its outputs: for `standin_set_compute`."""
@@ -51,14 +54,22 @@ class StandIn(Loaded):
     """The two libraries, compiled into a folder first."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
-        gcc = shutil.which("gcc")
-        if gcc is None:
-            pytest.skip("no gcc to compile the pretended cuDLA with")
-        runtime, library = folder / "libcudart.so.13", folder / "libcudla.so.1"
-        base = [gcc, "-shared", "-fPIC", "-w", "-O1", *flags]
-        subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
-        subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
+        if COMPILED in os.environ and not flags:
+            folder = Path(os.environ[COMPILED])
+        else:
+            compile_to(folder, *flags)
         super().__init__(folder)
+
+
+def compile_to(folder: Path, *flags: str) -> None:
+    """Compile both libraries; skips the test without a compiler."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        pytest.skip("no gcc to compile the pretended cuDLA with")
+    runtime, library = folder / "libcudart.so.13", folder / "libcudla.so.1"
+    base = [gcc, "-shared", "-fPIC", "-w", "-O1", *flags]
+    subprocess.run([*base, "-DRUNTIME", str(SOURCE), "-o", str(runtime)], check=True)
+    subprocess.run([*base, str(SOURCE), str(runtime), "-o", str(library), "-Wl,-rpath,$ORIGIN"], check=True)
 
 
 class PythonRuntime:

@@ -291,7 +291,7 @@ def test_python_3_8_and_the_standard_library_only():
 def test_a_run_brings_each_task_its_own_bytes(stand_in):
     tasks = [os.urandom(IN.size) for _ in range(3)]
     with stand_in.open(loadable_of([IN], [OUT])) as session:
-        assert session.version == "1.5.0"
+        assert session.version == "2.5.1"
         assert session.inputs == (IN,)
         assert session.outputs == (OUT,)
         assert session.run([b"".join(tasks)]) == [b"".join(tasks)]
@@ -323,6 +323,47 @@ def test_times_and_statistics(stand_in):
         assert session.run([b"x" * IN.size]) == [b"x" * IN.size]
 
 
+def test_the_warm_up_is_not_counted(stand_in):
+    ramp = ctypes.c_float.in_dll(stand_in.cuda, "standin_ramp")
+    with stand_in.open(loadable_of([IN], [OUT])) as session:
+        before = ctypes.c_int.in_dll(stand_in.cuda, "standin_tasks").value
+        ramp.value = 1.0
+        times = session.time([bytes(IN.size)], runs=3, warm_up=2)
+    assert times == [before + 1 + 2 + index + 1.5 for index in range(3)], "one task before, two to warm up"
+
+
+def test_both_calls_of_nvidias_sample_make_the_context(stand_in):
+    stand_in.open(loadable_of([IN], [OUT])).close()
+    assert stand_in.cuda.standin_context() == 3
+
+
+def test_an_interrupted_run_is_waited_for(stand_in):
+    """The handle must not go with a task in flight."""
+    session = stand_in.open(loadable_of([IN], [OUT]))
+    wait, calls = session._cuda.synchronize, []
+
+    def interrupted():
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        wait()
+
+    session._cuda.synchronize = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        session.run([bytes(IN.size)])
+    session.close()
+    session.close()
+    assert len(calls) == 2, "waited for once"
+
+
+def test_a_time_that_fails_is_told_in_words(stand_in):
+    with stand_in.open(loadable_of([IN], [OUT])) as session:
+        session.run([bytes(IN.size)])
+        stand_in.dla.standin_set_error(0x40000003)
+        with pytest.raises(CudlaError, match="DlaErrNoMem"):
+            session.time([bytes(IN.size)], runs=2, warm_up=0)
+
+
 def test_no_statistics(stand_in, tmp_path):
     with stand_in.open(loadable_of([IN], [OUT])) as session, pytest.raises(CudlaError, match="keeps no statistics"):
         session.statistics([bytes(IN.size)], 1000)
@@ -352,8 +393,9 @@ def test_what_is_no_loadable_and_no_core(stand_in):
     with pytest.raises(CudlaError, match="a TensorRT engine is no loadable") as caught:
         stand_in.open(b"ftrt" + bytes(100))
     assert not caught.value.lacks
-    with pytest.raises(CudlaError, match="no DLA core 2; cuDLA counts 2"):
-        stand_in.open(loadable_of([IN], [OUT]), core=2)
+    for core in (2, -1):
+        with pytest.raises(CudlaError, match=f"^there is no DLA core {core}; cuDLA counts 2. Choose --core 0 to 1.$"):
+            stand_in.open(loadable_of([IN], [OUT]), core=core)
 
 
 @pytest.mark.parametrize(
@@ -371,15 +413,43 @@ def test_a_hostile_descriptor_is_refused_before_any_allocation(stand_in, change,
     with pytest.raises(CudlaError, match=words) as caught:
         stand_in.open(loadable_of([IN._replace(**change)], [OUT]))
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("Build the loadable again, for this board's release.")
+    assert not caught.value.lacks
 
 
 def test_a_hostile_count_is_refused_before_any_allocation(stand_in):
     content = bytearray(loadable_of([IN], [OUT]))
     content[4:8] = b"\xff" * 4
-    with pytest.raises(CudlaError, match="counts 4294967295 tensors"):
-        stand_in.open(bytes(content))
-    with pytest.raises(CudlaError, match="no input or no output"):
-        stand_in.open(loadable_of([], [OUT]))
+    large = 3 << 30
+    for given, words in (
+        (bytes(content), "cuDLA counts 4294967295 tensors of a kind"),
+        (loadable_of([], [OUT]), "the loadable has no input or no output"),
+        (loadable_of([IN], []), "the loadable has no input or no output"),
+        (
+            loadable_of([IN._replace(size=large)], [OUT._replace(size=large)]),
+            f"the loadable's tensors take {2 * large}",
+        ),
+    ):
+        with pytest.raises(CudlaError) as caught:
+            stand_in.open(given)
+        assert str(caught.value).startswith(words)
+        assert str(caught.value).endswith("Build the loadable again, for this board's release.")
+        assert not caught.value.lacks
+
+
+def test_hostile_statistics_are_refused_before_any_allocation(stand_in):
+    content = bytearray(loadable_of([IN], [OUT], 2))
+    for size in (0, 1 << 60):
+        content[-168 + 88 : -168 + 96] = size.to_bytes(8, "little")
+        with stand_in.open(bytes(content)) as session:
+            with pytest.raises(
+                CudlaError, match=rf"^cuDLA describes statistics buffers of \[64, {size}\] bytes\. Build"
+            ):
+                session.statistics([bytes(IN.size)], 1000)
+            session.run([bytes(IN.size)])
+    content[12:16] = (129).to_bytes(4, "little")
+    with stand_in.open(bytes(content)) as session, pytest.raises(CudlaError, match="cuDLA counts 129 tensors"):
+        session.statistics([bytes(IN.size)], 1000)
 
 
 @pytest.mark.parametrize("sizes", [[], [IN.size - 1], [0], [IN.size, IN.size]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.errors import InputError
@@ -65,6 +65,7 @@ def cases(draw):
     return layout, dims, kind, draw(st.booleans()), draw(st.integers(0, 2**32 - 1))
 
 
+@settings(deadline=None)
 @given(cases())
 def test_packing_is_what_a_loop_does(case):
     layout, dims, kind, xavier, seed = case
@@ -126,6 +127,7 @@ def test_rounding(rounding, expected):
     assert from_elements(found, layout, 0.25).ravel().tolist() == [value * 0.25 for value in expected]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=40), st.sampled_from(["half-away", "half-even"]))
 def test_quantising_is_off_by_half_a_step_at_most(values, rounding):
     layout = layout_of(described("linear", (1, 1, 1, len(values)), 4)[0])

@@ -55,13 +55,13 @@ def deploy_engine(engine: Path, system: str, out: Path, options: DeployOptions) 
     if is_stdout(out):
         raise UsageError("--out is a folder, and several files go into it", received=out, then="Name a folder.")
     model = Path(options.model) if options.model is not None else None
-    cores, notes = _cores(options.core), tuple[str, ...]()
+    deployment, notes = plan(engine, model=model, cores=_cores(options.core), folder=options.at), tuple[str, ...]()
     if options.measured is not None:
         measured = Path(options.measured)
-        choice = choose_core(read_measurements(measured), measured)
+        choice = choose_core(read_measurements(measured), measured, deployment.manifest.engine.sha256)
         notes = choice.notes
-        cores = cores or ((choice.core,) if choice.core is not None else None)
-    deployment = plan(engine, model=model, cores=cores, folder=options.at)
+        if options.core is None and choice.core is not None:
+            deployment = deployment.on((choice.core,))
     generated = SYSTEMS[system](deployment)
     texts = {out / name: text for name, text in generated.files}
     given = (engine, manifest_path(engine), model, options.measured)
@@ -76,7 +76,8 @@ def deploy_engine(engine: Path, system: str, out: Path, options: DeployOptions) 
 def _cores(given: str | Sequence[int] | None) -> tuple[int, ...] | None:
     if given is None:
         return None
-    words = given.split(",") if isinstance(given, str) else [str(core) for core in given]
+    listed = given.split(",") if isinstance(given, str) else given if isinstance(given, Sequence) else [given]
+    words = [str(core) for core in listed]
     if not words or not all(word.strip().isascii() and word.strip().isdigit() and len(word) < 4 for word in words):
         raise UsageError("cannot read the DLA cores", expected="such as 1 or 0,1", received=repr(given))
     return tuple(int(word) for word in words)

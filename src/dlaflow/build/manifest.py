@@ -17,6 +17,7 @@ from dlaflow.build.config import BuildConfig
 from dlaflow.build.tensors import EngineTensor, tensors_of
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import json_bytes, sha256_of, waiting, write_atomic
+from dlaflow.reading import read_bytes
 from dlaflow.targets.version import Version
 from dlaflow.version import __version__
 
@@ -143,13 +144,10 @@ def read_manifest_file(path: Path) -> EngineManifest:
 
     Raises InputError when it cannot be read or understood.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    content = read_bytes(path)
     try:
         return msgspec.json.decode(content, type=EngineManifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(
             f"{path} is not an engine manifest", expected=SCHEMA, received=str(error), then="Build the engine again."
         ) from None

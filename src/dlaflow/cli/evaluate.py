@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from cyclopts import Parameter
 
 from dlaflow.api.claims import Written
@@ -23,6 +21,7 @@ from dlaflow.fixed_shape import FixedShape, fixed_shapes
 from dlaflow.progress import Progress
 from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.agreement import Estimate, OutputAgreement
+from dlaflow.quantize.feed import npz_of
 from dlaflow.report.interval import beside
 from dlaflow.report.json import measurements_json
 from dlaflow.report.units import percent
@@ -100,9 +99,7 @@ def _evaluate_integers(
     found = evaluate_numerics(models[0], source.data, source, shapes, how.outputs is not None, progress)
     with together():
         if how.outputs is not None:
-            packed = io.BytesIO()
-            np.savez_compressed(packed, allow_pickle=False, **found.kept)
-            write_atomic(how.outputs, packed.getvalue())
+            write_atomic(how.outputs, npz_of(found.kept))
         if how.json is not None:
             write_atomic(how.json, measurements_json(found.measurements()))
     if not how.quiet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from dlaflow.cli.options import InputTexts, Source, group
 from dlaflow.errors import UsageError
 from dlaflow.files import record_json, together, write_atomic
 from dlaflow.quantize.accuracy import Accuracy
+from dlaflow.quantize.feed import npz_of
 from dlaflow.report.json import measurements_json
 from dlaflow.runtime.loadable import LoadableRunner
 
@@ -94,13 +94,6 @@ def tensor_lines(runner: LoadableRunner) -> list[str]:
     return lines
 
 
-def save_outputs(out: Path, outputs: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write outputs by name as .npz."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **outputs)  # type: ignore[arg-type]  # numpy's own keywords are not among them
-    write_atomic(out, buffer.getvalue())
-
-
 def output_lines(outputs: Mapping[str, NDArray[np.float32]]) -> list[str]:
     """Each output in a line: its shape and the range of its values."""
     return [
@@ -136,7 +129,7 @@ def run(
     with use.opened(file, how) as (_, runner):
         outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
     if out is not None:
-        save_outputs(out, outputs)
+        write_atomic(out, npz_of(outputs))
     if not quiet:
         terminal.say(*output_lines(outputs))
         terminal.say(f"core {how.core}; INT8 inputs rounded {how.rounding}")

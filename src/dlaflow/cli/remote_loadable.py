@@ -8,11 +8,12 @@ from pathlib import Path
 from dlaflow.api import loadable as use
 from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
-from dlaflow.cli.loadable import Timing, Where, output_lines, require_clock, save_outputs, tensor_lines, top1_line
+from dlaflow.cli.loadable import Timing, Where, output_lines, require_clock, tensor_lines, top1_line
 from dlaflow.cli.options import InputTexts, Source
 from dlaflow.cli.remote_options import Connecting, each_board, own_path, show_measurements
 from dlaflow.files import together, write_atomic
 from dlaflow.quantize.accuracy import Accuracy
+from dlaflow.quantize.feed import npz_of
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.inventory import BoardEntry, boards_of
 from dlaflow.report.json import measurements_json
@@ -62,7 +63,7 @@ def run(
         with use.opened(file, how or Where(), use.There(one, connecting.control)) as (_, runner):
             outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
         if out is not None:
-            save_outputs(own_path(out, entry.title, count), outputs)
+            write_atomic(own_path(out, entry.title, count), npz_of(outputs))
         return output_lines(outputs)
 
     for name, lines in each_board(board, connecting, work).items():

@@ -23,10 +23,11 @@ class CoreChoice:
     notes: tuple[str, ...]
 
 
-def choose_core(measurements: Sequence[Measurement], origin: object) -> CoreChoice:
+def choose_core(measurements: Sequence[Measurement], origin: object, engine: str) -> CoreChoice:
     """The core with the highest rate beside the others, or alone where they were not measured together.
 
-    Raises InputError for measurements of no DLA core, or of several boards.
+    `engine` is the sha256 of the engine that they should be of. Raises InputError for measurements of another one, of
+    no DLA core, or of several boards.
     """
     alone, together = _rates(measurements, together=False), _rates(measurements, together=True)
     if not alone:
@@ -35,7 +36,16 @@ def choose_core(measurements: Sequence[Measurement], origin: object) -> CoreChoi
             f"{origin} measured {'several boards' if several else 'no DLA core'}",
             expected="`dlaflow remote BOARD bench --dla ENGINE --core 0 --core 1 --json FILE` of one board",
         )
-    notes = [
+    measured = {one.sha256 for one in measurements if _SUBJECT.fullmatch(one.subject)} - {""}
+    if measured - {engine}:
+        raise InputError(
+            f"{origin} measured another engine than the one that is put to work",
+            expected=f"sha256 {engine[:12]}...",
+            received=", ".join(f"{each[:12]}..." for each in sorted(measured)),
+            then="Measure this engine with `dlaflow remote BOARD bench --dla`, or name the core with --core.",
+        )
+    notes = [] if measured else ["The measurements do not tell which engine they are of: an older dlaflow made them."]
+    notes += [
         f"Measured on core {core}: {rate:,.1f} batches/s alone"
         + (f", {together[core]:,.1f} beside the others" if core in together else "")
         for core, rate in sorted(alone.items())

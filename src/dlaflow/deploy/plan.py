@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from dlaflow.build.manifest import EngineManifest, manifest_path, read_manifest_file
 from dlaflow.build.tensors import EngineTensor, tensors_of
 from dlaflow.errors import InputError, UsageError
 from dlaflow.files import sha256_of
+from dlaflow.targets.board import boards
 from dlaflow.version import __version__
 from dlaflow.visible import visible
 
+_LARGEST = 2**31 - 1
+"""TensorRT's sizes are numbers of 32 bits before 10.0."""
+_MOST_CORES = 16
+"""Of a board that is not known; those that are have two at most."""
 _PLAIN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -39,6 +45,19 @@ class Deployment:
     manifest: EngineManifest
     tensors: tuple[EngineTensor, ...]
     cores: tuple[int, ...]
+
+    def on(self, cores: Sequence[int]) -> Deployment:
+        """The same on other cores. Raises UsageError for cores that the engine or its board does not have."""
+        if cores and self.manifest.config.dla_core is None:
+            received = f"--core {cores[0]}"
+            raise UsageError("the engine was built for the GPU alone", expected="no --core", received=received)
+        board = next((each for each in boards() if each.id == self.manifest.built_for.board), None)
+        count = _MOST_CORES if board is None else board.dla_cores
+        if not all(0 <= core < count for core in cores) or len(set(cores)) < len(cores):
+            expected = f"each once, of {count}" + (f" on {board.id}" if board else "")
+            received = ",".join(map(str, cores))
+            raise UsageError("the cores make no sense", expected=expected, received=received)
+        return replace(self, cores=tuple(cores))
 
     @property
     def path(self) -> str:
@@ -137,17 +156,32 @@ def plan(
         )
     place = str(engine.parent.absolute()) if folder is None else folder
     _require_text(engine.name, place)
-    on_dla = manifest.config.dla_core is not None
-    if cores and not on_dla:
-        raise UsageError("the engine was built for the GPU alone", expected="no --core", received=f"--core {cores[0]}")
-    chosen = cores if cores else [core for core in (manifest.config.dla_core,) if core is not None]
-    if any(core < 0 for core in chosen) or len(set(chosen)) < len(chosen):
-        raise UsageError("the cores make no sense", expected="each once, such as 0,1", received=_listed(chosen))
-    return Deployment(engine.name, place, manifest, _tensors(engine, manifest, model), tuple(chosen))
+    built = () if manifest.config.dla_core is None else (manifest.config.dla_core,)
+    tensors = _tensors(engine, manifest, model)
+    _refuse_impossible(engine, tensors)
+    return Deployment(engine.name, place, manifest, tensors, ()).on(built).on(built if cores is None else cores)
 
 
-def _listed(cores: Sequence[int]) -> str:
-    return ",".join(map(str, cores))
+def _refuse_impossible(engine: Path, tensors: Sequence[EngineTensor]) -> None:
+    """Raises InputError for tensors that no engine has, which would make files that no system can read."""
+    names = [tensor.name for tensor in tensors]
+    sides = {tensor.is_input for tensor in tensors}
+    wrong = "no input or no output" if len(sides) < 2 else ""
+    wrong = wrong or ("one name twice" if len(set(names)) < len(names) else "")
+    for tensor in tensors:
+        scale = tensor.scale
+        if not tensor.name or "\0" in tensor.name:
+            wrong = f"the name {tensor.name!r}"
+        elif not all(size == -1 or 0 < size <= _LARGEST for size in tensor.shape):
+            wrong = f"{tensor.name} as {'x'.join(map(str, tensor.shape))}"
+        elif scale is not None and not 0 < scale < math.inf:
+            wrong = f"{tensor.name} with scale {scale}"
+    if wrong:
+        raise InputError(
+            f"the manifest of {engine} tells tensors that no engine has",
+            received=wrong,
+            then="Build the engine again with `dlaflow build`.",
+        )
 
 
 def _manifest(engine: Path) -> EngineManifest:

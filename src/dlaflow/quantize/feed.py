@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -73,3 +75,13 @@ def only_array(batch: Batch) -> NDArray[np.generic]:
     if isinstance(batch, Feed):
         raise InputError("one input is fed here", expected="one array", received=", ".join(batch.arrays))
     return batch
+
+
+def npz_of(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """Arrays by name as a compressed .npz; numpy's own `savez` cannot hold one called `file`."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(values), allow_pickle=False)
+    return packed.getvalue()

@@ -6,12 +6,13 @@ spreads over all of them. Numbers are means over the repeats with the 95% interv
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlaflow.build.trtexec_arguments import Measuring, load_arguments
 from dlaflow.errors import EnvironmentLacksError, UsageError
+from dlaflow.files import sha256_of
 from dlaflow.parse.exports import parse_times
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.spread import Spread, spread_of
@@ -76,7 +77,8 @@ def bench(board: RemoteBoard, options: BenchOptions) -> list[Measurement]:
     power = PowerOptions(idle_s=options.idle, interval_ms=options.interval_ms) if options.power else None
     job = JobOptions("bench", ", ".join(path.name for path in files.values()), files, phases, power, options.clocks)
     with performed(board, job, options.control) as (state, folder):
-        results = _Results(board.name, state, folder, units[0].engine.tensorrt)
+        hashes = {unit.name: sha256_of(unit.path) for unit in units}
+        results = _Results(board.name, state, folder, units[0].engine.tensorrt, hashes)
         return results.measurements([unit.name for unit in units])
 
 
@@ -105,8 +107,9 @@ def _phase(together: list[_Unit], repeat: int, options: BenchOptions) -> Phase:
 class _Results:
     """The files of a finished bench, read."""
 
-    def __init__(self, board: str, state: JobState, folder: Path, release: str) -> None:
+    def __init__(self, board: str, state: JobState, folder: Path, release: str, hashes: Mapping[str, str]) -> None:
         self._board = board
+        self._hashes = hashes
         self._state = state
         self._folder = folder
         self._samples = read_power(folder)
@@ -201,4 +204,6 @@ class _Results:
 
     def _spread(self, quantity: str, subject: str, spread: Spread, unit: str, more: str) -> list[Measurement]:
         detail = f"{self._detail}; {more}" if more else self._detail
-        return [Measurement(quantity, subject, spread.mean, unit, spread.n, spread.interval, detail=detail)]
+        sha256 = self._hashes.get(subject.partition(" ")[0], "")
+        value = Measurement(quantity, subject, spread.mean, unit, spread.n, spread.interval)
+        return [replace(value, detail=detail, sha256=sha256)]

@@ -490,10 +490,12 @@ class Session:
 
     def _run_one(self, inputs: list[bytes]) -> list[bytes]:
         filled = inputs + [bytes(each.size) for each in self.outputs]
+        downloads: list[Any] = []
+        self._copied = filled, downloads  # they must live until the stream was waited for, here or when it is closed
         for (buffer, _), data in zip(self._buffers["input"] + self._buffers["output"], filled):
             buffer.upload(data)
         self._submit()
-        downloads = [buffer.download() for buffer, _ in self._buffers["output"]]
+        downloads.extend(buffer.download() for buffer, _ in self._buffers["output"])
         self._cuda.synchronize()
         return [bytes(each) for each in downloads]
 
