@@ -1,8 +1,9 @@
 """What MkDocs does for two languages (`hooks` of mkdocs.yml): each page in its language, among pages of its language.
 
 The theme brings its own words in both. The navigation of mkdocs.yml ends with one section that holds the Chinese
-pages: a Chinese page shows what is in it, an English one the rest. The menu of languages leads to the same page in the
-other language where there is one, else to its first page.
+pages: a Chinese page shows what is in it and the last section of the English ones, the reference, as far as it is not
+translated; an English page shows the rest. The menu of languages leads to the same page in the other language where
+there is one, else to its first page.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils.templates import TemplateContext
 
 CHINESE = "zh/"
+REFERENCE = "参考（英文）"
 
 
 def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
@@ -29,19 +31,21 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
 def on_page_context(context: TemplateContext, page: Page, config: MkDocsConfig, nav: Navigation) -> TemplateContext:
     """The theme's language and the navigation of one page; MkDocs calls this before it writes the page."""
     chinese = is_chinese(page)
-    items = [each for each in nav.items if is_chinese(first_page(each)) == chinese]
-    pages = [each for each in nav.pages if is_chinese(each) == chinese]
-    menu = Navigation(items[0].children or [] if chinese else items, pages)
-    menu.homepage = pages[0]
+    path = page.file.src_uri
+    urls = {each.file.src_uri: each.url for each in nav.pages} | {path: page.url}
+    (translated,) = [each for each in nav.items if is_chinese(first_page(each))]
+    items = [each for each in nav.items if each is not translated]
+    if chinese:
+        reference = [each for each in children(items[-1]) if twin(first_page(each).file.src_uri) not in urls]
+        items = [*children(translated), Section(REFERENCE, reference)]
+    menu = Navigation(items, [each for each in nav.pages if is_chinese(each) == chinese])
+    menu.homepage = menu.pages[0]
     context["nav"] = menu
     config.theme["language"] = "zh" if chinese else "en"
-    path = page.file.src_uri
-    twin = path.removeprefix(CHINESE) if chinese else CHINESE + path
-    urls = {each.file.src_uri: each.url for each in nav.pages} | {path: page.url}
-    english, translated = (twin, path) if chinese else (path, twin)
+    here, there = page.url, urls.get(twin(path))
     config.extra["alternate"] = [
-        {"name": "English", "lang": "en", "link": urls.get(english, "index.html")},
-        {"name": "中文", "lang": "zh", "link": urls.get(translated, f"{CHINESE}index.html")},
+        {"name": "English", "lang": "en", "link": there or "index.html" if chinese else here},
+        {"name": "中文", "lang": "zh", "link": here if chinese else there or f"{CHINESE}index.html"},
     ]
     return context
 
@@ -49,6 +53,17 @@ def on_page_context(context: TemplateContext, page: Page, config: MkDocsConfig, 
 def is_chinese(page: Page) -> bool:
     """Whether it is one of the Chinese pages."""
     return page.file.src_uri.startswith(CHINESE)
+
+
+def twin(path: str) -> str:
+    """Where the page at a path below docs would stand in the other language."""
+    return path.removeprefix(CHINESE) if path.startswith(CHINESE) else CHINESE + path
+
+
+def children(item: StructureItem) -> list[StructureItem]:
+    """What is in an entry of the navigation."""
+    assert isinstance(item, Section)
+    return list(item.children)
 
 
 def first_page(item: StructureItem) -> Page:

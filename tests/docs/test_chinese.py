@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import markdown  # type: ignore[import-untyped]
 import pytest
+from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -27,6 +28,7 @@ HEADINGS = ("h1", "h2", "h3", "h4")
 WITH_COMMENTS = ("sh", "bash", "python", "toml", "yaml")
 """Languages whose comments a block may have in Chinese. What a terminal shows is the same to the letter."""
 BLOCKS = ("p", "ul", "ol", "pre", "div", "table")
+BLANK = re.compile(r"[\u3001-\u303f\u4e00-\u9fff\uff01-\uff5e] [\u4e00-\u9fff]")
 SPELT = 20
 """Numbers up to this one may be words in English and figures in Chinese."""
 
@@ -153,12 +155,21 @@ def test_links_stay_in_chinese(page: Path) -> None:
 
 
 @every
-def test_no_sentence_is_broken_by_a_line(page: Path) -> None:
-    """A browser shows the break as a blank."""
+def test_no_blank_stands_inside_a_sentence(page: Path) -> None:
+    """Between two Chinese characters there is none; a browser shows the break of a line as one."""
     for element in tree(page).iter():
         if element.tag in ("p", "li", "td", "dd") and not any(each.tag in BLOCKS for each in element):
             told = "".join(element.itertext()).strip()
             assert "\n" not in told, told
+            assert not (found := BLANK.search(told)), told[max(0, found.start() - 20) :]
+
+
+@every
+def test_emphasis_is_read_elsewhere_too(page: Path) -> None:
+    """CommonMark, as GitHub reads these pages, takes ** for a mark only where no full stop stands before it."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
+    words = [each.content for token in tokens for each in token.children or [] if each.type == "text"]
+    assert not [each for each in words if "**" in each]
 
 
 def test_the_glossary_has_every_word() -> None:

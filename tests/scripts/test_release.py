@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("pyproject.toml", "CHANGELOG.md", "src/dlaflow/version.py")
-FILES += ("docs/index.md", "docs/zh/index.md", ".pre-commit-hooks.yaml")
+PLACES = ("docs/index.md", "docs/zh/index.md", ".pre-commit-hooks.yaml")
+FILES = ("pyproject.toml", "CHANGELOG.md", "src/dlaflow/version.py", *PLACES)
 
 
 @pytest.fixture
