@@ -87,6 +87,13 @@ def test_the_whole_model_is_valid_onnx(tmp_path: Path) -> None:
         model.whole()
 
 
+def test_an_output_without_a_shape_is_no_fault(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(GOOD)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "m.onnx")
+    assert load_model(tmp_path / "m.onnx").whole().graph.output == model.graph.output
+
+
 def test_external_data_is_read_when_asked_only(tmp_path: Path) -> None:
     path = _weighted(tmp_path, 64, external=True)
     model = load_model(path)

@@ -103,3 +103,16 @@ def test_large_values_are_not_folded(tmp_path: Path) -> None:
     shapes = _infer(tmp_path, "y = Expand(one, big)", weights={"one": np.array([1]), "big": np.array([1000, 1000])})
     assert "y" not in shapes.values
     assert shapes.type_of("y").shape == (1000, 1000)
+
+
+@pytest.mark.parametrize("version", [3, 0])
+def test_weights_that_an_old_file_does_not_list_as_inputs_have_shapes(tmp_path: Path, version: int) -> None:
+    text = '<ir_version: 8, opset_import: ["" : 8]> g (float[1,3,8,8] x) => (float[M] y) { y = Conv(x, w) }'
+    model = parser.parse_model(text)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w"))
+    model.ir_version = version
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    held = load_model(path)
+    assert infer(held, 1).type_of("y").shape == (1, 4, 6, 6)
+    assert [each.name for each in held.whole().graph.input] == ["x"], "ONNX's checker takes it"

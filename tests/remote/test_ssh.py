@@ -132,7 +132,7 @@ def test_a_host_that_gives_up_finds_its_job_again(connect, sshd, stand_in, tiny,
     assert len(again.ask("jobs", JobList).jobs) == 1, "it was found, not started again"
 
 
-def test_a_killed_host_leaves_no_ssh_and_takes_its_job_up_again(sshd, stand_in, tiny, tmp_path):
+def test_a_killed_host_leaves_no_ssh_and_takes_its_job_up_again(sshd, stand_in, tiny, tmp_path, tmp_path_factory):
     stand_in.hold()
     place = f"[[board]]\nhost = 'board'\nroot = '{stand_in.root}'\nssh_config = '{sshd.config}'\n"
     (tmp_path / "boards.toml").write_text(place)
@@ -140,7 +140,9 @@ def test_a_killed_host_leaves_no_ssh_and_takes_its_job_up_again(sshd, stand_in, 
     words = ["remote", str(tmp_path / "boards.toml"), "build", str(tiny), "--out", str(out), "--tensorrt", "8.5.2"]
     command = [sys.executable, "-m", "dlaflow", *words, "--precision", "fp16"]
     marker = f"killed in {tmp_path}"
-    environment = {**os.environ, "DLAFLOW_KILLED": marker}
+    # What a killed process cannot remove; under a short name, as sockets lie in it.
+    temporary = str(tmp_path_factory.mktemp("k"))
+    environment = {**os.environ, "DLAFLOW_KILLED": marker, "TMPDIR": temporary}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as host:
         try:
             wait_until(lambda: running(stand_in), 60)

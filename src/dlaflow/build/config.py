@@ -18,7 +18,6 @@ Scales = Literal["none", "cache", "calibrator", "qdq"]
 Constraints = Literal["default", "prefer", "obey"]
 Sparsity = Literal["disable", "enable", "force"]
 Verbosity = Literal["layer_names_only", "detailed", "none"]
-DeviceName = Literal["DLA", "GPU"]
 
 
 @dataclass(frozen=True, slots=True)

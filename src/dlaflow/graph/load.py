@@ -107,6 +107,9 @@ class Model:
         for _, tensor in stored_tensors(proto.graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 tensor.CopyFrom(_read_external(tensor, self.path.parent))
+        # The checker asks the outputs for shapes, which neither onnxruntime nor TensorRT needs.
+        outputs = onnx.GraphProto(output=proto.graph.output).output
+        del proto.graph.output[:]
         try:
             onnx.checker.check_model(proto)
         except Exception as error:  # the checker raises its own ValidationError, and what protobuf raises
@@ -116,6 +119,7 @@ class Model:
                 received=first_line(error),
                 then="Export it again.",
             ) from None
+        proto.graph.output.extend(outputs)
         if self.fixed:
             fix_inputs(proto.graph, batch_of(proto.graph, None, self.fixed), self.fixed)
         return proto

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-_INITIALIZERS_ALONE = 4
-"""The IR version from which initializers need not be inputs, too."""
-
 
 @dataclass(frozen=True)
 class Wires:
@@ -119,7 +116,7 @@ def piece_of(
         node.output[0] for node in nodes if not any(name in wires.readers or name in ports for name in node.output)
     ]
     proto = onnx.ModelProto(
-        ir_version=max(wires.model.proto.ir_version, _INITIALIZERS_ALONE),
+        ir_version=wires.model.proto.ir_version,
         opset_import=wires.model.proto.opset_import,
         producer_name="dlaflow",
         graph=onnx.GraphProto(name=graph.name or "piece", node=nodes),

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     import onnx
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
+_WEIGHTS_ALONE_SINCE = 4
 
 
 def verify(proto: onnx.ModelProto, source: Path) -> tuple[onnx.ModelProto, int]:
     """The model with its local functions inlined and its nodes sorted, and the opset of the default domain.
 
-    Raises InputError with one line that names the node or the tensor.
+    It is of a version whose initializers need not be inputs, too: tools take them off the list in older files as well,
+    and ONNX would then see neither them nor their shapes. Raises InputError with one line that names the node or the tensor.
     """
     if not proto.HasField("graph") or (not proto.graph.node and not proto.graph.output):
         raise InputError(f"{source} holds no graph", expected="a ModelProto with nodes")
     opset = _opset(proto, source)
+    proto.ir_version = max(proto.ir_version, _WEIGHTS_ALONE_SINCE)
     if proto.functions:
         proto = inline(proto, source)
     graph = proto.graph

@@ -23,8 +23,6 @@ from dlaflow.rewrites.draft import Array, Draft, Edit, declare, integer
 from dlaflow.rewrites.motions import bypassed
 
 _LOWEST_OPSET = 7
-_WEIGHTS_ALONE_SINCE = 4
-"""The first IR version whose initializers need not be inputs as well."""
 _LARGEST_FOLD = 1 << 24
 _READ_TO_MATCH = 4096
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -167,7 +165,6 @@ def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: di
     kept = [value for value in base.graph.input if value.name not in weights]
     del base.graph.input[:]
     base.graph.input.extend(kept)
-    base.ir_version = max(base.ir_version, _WEIGHTS_ALONE_SINCE)
     for value in base.graph.output:
         shape = types.get(value.name, UNKNOWN).shape
         if shape is not None and None not in shape:
