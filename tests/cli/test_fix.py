@@ -11,6 +11,8 @@ import pytest
 from onnx import helper, numpy_helper, parser
 
 from dlaflow.cli import main
+from dlaflow.estimate.answer import Range, Speed
+from dlaflow.estimate.split import Split
 
 NODES = """
     c = Conv<pads=[1,1,1,1]>(x, w)
@@ -165,6 +167,29 @@ def test_mistakes(
     assert words in said
     assert "Traceback" not in said
     assert code == (2 if words else 0)
+
+
+@pytest.mark.parametrize(("prefer", "code"), [("dla", 0), ("speed", 1)])
+def test_a_slower_result_is_told_and_with_prefer_speed_not_written(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, prefer: str, code: int
+) -> None:
+    before, after = Split(1.0, 4.0, 0.5, 0.1, 0.1), Split(9.0, 0.5, 0.4, 0.1, 0.1)
+    rates = [Range.around(1e3 / each.total, 0.26) for each in (before, after)]
+    monkeypatch.setattr("dlaflow.api.gain.speed_of", lambda fixed, target: Speed(*rates, before, after))
+    out = model.with_name("fixed.onnx")
+    assert main(["fix", str(model), "--shape", "1x3x16x16", "--out", str(out), "--prefer", prefer]) == code
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Estimated slower: 175 (135 to 228) -> 99 (76.3 to 128) images/s, beyond their intervals" in said
+    assert "(DLA work +8.00 ms, GPU layers -3.50 ms, switches -0.10 ms)" in said
+    assert out.is_file() == (code == 0)
+
+
+def test_a_faster_result_is_told(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "fix.json"
+    assert main(["fix", str(model), "--out", str(tmp_path / "f.onnx"), "--json", str(record)]) == 0
+    assert "Estimated: " in capsys.readouterr().out
+    speed = json.loads(record.read_text())["speed"]
+    assert speed["after"]["value"] > speed["before"]["value"]
 
 
 def test_other_files_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,8 @@ import dlaflow
 from dlaflow.api.schedule import Wish, wish_of
 from dlaflow.cli import main
 from dlaflow.errors import UsageError
+from dlaflow.report.json import measurements_json
+from dlaflow.types import Measurement
 
 
 @pytest.fixture
@@ -61,11 +63,11 @@ def test_the_files_are_whole(model: Path, tmp_path: Path, capsys: pytest.Capture
     assert complete
     assert {event["ph"] for event in events} == {"M", "X"}
     assert all(event["dur"] >= 0 and event["ts"] >= 0 and event["tid"] in named for event in complete)
+    assert all(event["tid"] not in (0, event["pid"]) for event in events), "Perfetto's idle and main threads"
     by_track: dict[int, float] = {}
     for event in sorted(complete, key=lambda each: (each["tid"], each["ts"])):
-        if event["cat"] != "copy":
-            assert event["ts"] >= by_track.get(event["tid"], 0.0) - 1e-3
-            by_track[event["tid"]] = event["ts"] + event["dur"]
+        assert event["ts"] >= by_track.get(event["tid"], 0.0) - 1e-6, "Perfetto drops slices that overlap"
+        by_track[event["tid"]] = event["ts"] + event["dur"]
 
 
 def test_the_lines_can_be_pasted(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +79,16 @@ def test_the_lines_can_be_pasted(model: Path, capsys: pytest.CaptureFixture[str]
     assert main([*lines[0][1:], "--print-command"]) == 0
     assert lines[1][3:5] == ["--for", "triton"]
     assert "changes none" in said
+
+
+def test_a_bench_of_another_engine_is_asked_about(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = model.with_name("bench.json")
+    rows = [Measurement("throughput", unit, 2.0, "batches/s", 1) for unit in ("gpu", "dla0")]
+    bench.write_bytes(measurements_json(rows))
+    assert main(["schedule", str(model), "--jetpack", "6.2", "--measured", str(bench)]) == 0
+    said = capsys.readouterr().out
+    assert "times the estimate on the GPU: is it of this model" in said
+    assert "times the estimate on the DLA: is it of this model" in said
 
 
 def test_python_has_it_too(model: Path) -> None:

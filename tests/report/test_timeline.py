@@ -46,7 +46,8 @@ def test_trace_events_are_complete_and_in_microseconds() -> None:
     events = body["traceEvents"]
     complete = [event for event in events if event["ph"] == "X"]
     assert all({"name", "cat", "pid", "tid", "ts", "dur"} <= event.keys() and event["dur"] >= 0 for event in complete)
-    (first, *_) = [event for event in complete if event["cat"] == "dla" and event["tid"] == 0]
+    named = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    (first, *_) = [event for event in complete if event["cat"] == "dla" and named[event["tid"]] == "DLA"]
     assert (first["ts"], first["dur"]) == (3000.0, 5000.0)
     assert sum(event["cat"] == "inference" for event in complete) == 3
     (task,) = [event for event in complete if event["name"] == "DLA0"]

@@ -158,3 +158,14 @@ def test_what_the_checker_refuses_is_taken_back(build: Callable[..., Path], monk
     (refused,) = (each for each in report.refused if each.rewrite == "mean-pooling")
     assert refused.reason.startswith("taken back: ONNX's checker refuses the result: ")
     assert not report.applied
+
+
+def test_prefer_speed_ends_at_the_fastest_step(build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = build("c = Conv(x, w)\nh = HardSwish(c)\ny = GlobalAveragePool(h)", (1, 4, 8, 8), WEIGHTS)
+    whole = fix(path, TARGET, FixConfig()).report
+    assert len(whole.applied) == 2
+    for times, kept in (((3.0, 1.0, 2.0), 1), ((1.0, 2.0, 3.0), 0), ((3.0, 2.0, 1.0), 2)):
+        left = iter(times)
+        monkeypatch.setattr(Search, "estimated", lambda search, draft, left=left: next(left))
+        report = fix(path, TARGET, FixConfig(prefer_speed=True)).report
+        assert [each.rewrite for each in report.applied] == [each.rewrite for each in whole.applied[:kept]]

@@ -114,6 +114,19 @@ def test_killed_and_resumed(place: Path, start: Start) -> None:
     assert leftovers(folder) == []
 
 
+def test_a_ray_that_does_not_begin_is_the_machines_fault(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray raises a bare Exception where its processes take longer than 30 s, as they do on a loaded machine."""
+    import ray
+
+    def late(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "init", late)
+        assert main(["sweep", "sweep.toml"]) == 3
+    assert "Ray cannot be started here (Exception: The current node timed out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -90,7 +90,9 @@ _ALONE = {
     "DETR": "DETR-ResNet-50",
     "AlexNet": "AlexNet layers on the DLA",
 }
-"""Networks of the concurrent runs whose times alone are known, as points name them."""
+"""Networks of the concurrent runs whose times alone are known, as points name them. Full clocks only: of a sweep whose
+30W and 15W rows are invalid (the modes need a reboot) nobody knows whether 50W was in force, and the DLA kept its rate.
+"""
 
 
 def with_alone(collection: Collection, path: Path) -> Collection:
@@ -106,7 +108,7 @@ def with_alone(collection: Collection, path: Path) -> Collection:
         raise InputError(f"{path} holds no concurrent runs", received=str(error)) from None
     known = {(point.model, point.precision, point.accelerator[:3], point.power_mode) for point in collection.points}
     found: dict[object, Point] = {}
-    for run in runs:
+    for run in (run for run in runs if run.power_mode == "MAXN"):
         for engine in run.engines:
             latency = (engine.alone or {}).get("latency_ms")
             told = isinstance(latency, float) and engine.precision != "fp32"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dlaflow.estimate.dla import Array
-from dlaflow.estimate.parameters import Fitted
+from dlaflow.estimate.parameters import Fitted, dla_set
 from dlaflow.estimate.schedule_constants import SHARING_NAMES, ScheduleFile, Sharing, schedule_file
 from dlaflow.estimate.schedule_flow import Stream, flows
 from dlaflow.estimate.solve import Prior, Solution, solve
@@ -28,8 +28,6 @@ from dlaflow.files import write_atomic
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _TARGET = _ROOT / "src" / "dlaflow" / "estimate" / "schedule.toml"
-_MEETING = 0.146
-"""That of parameters/v2-int8.toml, which is fitted there."""
 PRIORS = (
     Prior(
         "slice_ms", 1.0, 0.5, "a visit waits 0.6 to 1 ms whatever the rival's inference takes (facts, three sources)"
@@ -79,7 +77,8 @@ def _stream(row: dict[str, str]) -> Stream:
     alone = float(row["alone_ms"])
     crowded = alone * float(row["crowded"])
     inner = int(row["inner"])
-    return Stream(row["core"], alone, crowded, float(row["gpu_ms"]), int(row["visits"]), inner, _MEETING)
+    meeting = dla_set("v2", "int8").engine.parameters.meeting
+    return Stream(row["core"], alone, crowded, float(row["gpu_ms"]), int(row["visits"]), inner, meeting)
 
 
 def _number(text: str) -> float | None:

@@ -52,12 +52,16 @@ class FixOptions:
     """List the rewrites with their gains; write and run nothing."""
     unroll: int = 0
     """Write GRU, LSTM and RNN of up to so many steps, at most 16, as a set of layers for each step."""
+    prefer: Literal["dla", "speed"] = "dla"
+    """dla (as much as possible on the DLA) or speed (only what is estimated to make the model faster)."""
     write_anyway: bool = False
     """Write the file even where it is no better than the model."""
 
     def __post_init__(self) -> None:
         if self.allow == "nothing" and not (self.simplify or self.cut or self.output_4d):
             raise UsageError("nothing is left to do", expected="--simplify, --cut or --output-4d with --allow nothing")
+        if self.prefer not in ("dla", "speed"):
+            raise unknown_name("preference", self.prefer, ("dla", "speed"))
         if not 0 <= self.unroll <= _MOST_STEPS:
             raise UsageError("--unroll makes no sense", expected=f"0 to {_MOST_STEPS} steps", received=self.unroll)
         if self.max_drop < 0:
@@ -91,7 +95,7 @@ def fix_model(
     Raises UsageError for options that make no sense, InputError for an unusable model, EnvironmentLacksError without
     onnxruntime. A network is retrained by `dlaflow.api.retrain`.
     """
-    from dlaflow.api.gain import choice_of_devices
+    from dlaflow.api.gain import choice_of_devices, speed_of
     from dlaflow.rewrites.base import Safety
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
@@ -110,15 +114,19 @@ def fix_model(
         dry_run=options.dry_run,
         simplify=options.simplify,
         unroll=options.unroll,
+        prefer_speed=options.prefer == "speed",
     )
     fixed = run_fix(model, target, config, progress)
+    speed = speed_of(fixed, target)
+    if speed and options.prefer == "speed" and speed.after.value < speed.before.value:
+        fixed = replace(fixed, report=replace(fixed.report, improved=False))
     if out is not None and not options.dry_run:
         anyway = options.write_anyway
         if options.cut is None:
             fixed = write(fixed, out, anyway=anyway)
         else:
             fixed = write_cut(fixed, out, _tensors(options.cut), target, anyway=anyway)
-    return replace(fixed.report, move=choice_of_devices(fixed, target))
+    return replace(fixed.report, move=choice_of_devices(fixed, target), speed=speed)
 
 
 def _tensors(cut: str | Sequence[str]) -> list[str]:

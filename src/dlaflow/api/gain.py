@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlaflow.estimate.answer import Estimate, Move
+from dlaflow.estimate.answer import Estimate, Move, Speed
 from dlaflow.estimate.latency import estimate
 from dlaflow.estimate.moves import cheaper_on_gpu
 from dlaflow.estimate.setting import setting_of
@@ -26,6 +26,17 @@ def choice_of_devices(fixed: Fixed, target: Target) -> Move | None:
     target = replace(target, shapes=())  # the draft holds them
     network = network_of(fixed.draft.model(Path(fixed.report.model)), target)
     return cheaper_on_gpu(network, fixed.placement, setting_of(target, None, typed=network.typed))
+
+
+def speed_of(fixed: Fixed, target: Target) -> Speed | None:
+    """Images/s of the model before and after, at full clocks; None where nothing changed or no time is known."""
+    target = replace(target, shapes=())  # the drafts hold them
+    both = fixed.origin, (fixed.draft.model(Path(fixed.report.model)), fixed.placement)
+    found = [estimate(network_of(model, target), placement, target) for model, placement in both]
+    rates = [each.throughput or (each.gpu_alone and each.gpu_alone.inverse(1e3 * each.batch)) for each in found]
+    if rates[0] is None or rates[1] is None or rates[0] == rates[1]:
+        return None
+    return Speed(rates[0], rates[1], found[0].split, found[1].split)
 
 
 @dataclass(frozen=True, slots=True)

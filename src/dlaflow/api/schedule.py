@@ -21,11 +21,14 @@ from dlaflow.targets.options import TargetOptions
 if TYPE_CHECKING:
     from dlaflow.estimate.schedule import Assigned, Found, Hardware, Job
     from dlaflow.estimate.schedule_constants import Sharing
+    from dlaflow.estimate.schedule_measured import Bench
     from dlaflow.estimate.schedule_pieces import Option
     from dlaflow.targets.target import Target
 
 SCHEMA = "dlaflow.schedule/1"
 _ASKED = re.compile(r"(?P<rest>.+)@(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|fps)?", re.DOTALL)
+_STRANGE = 4.0
+"""A bench that is off the estimate by more than this may be of another engine."""
 _MOST = 12
 """So many networks at most: beyond, nothing has been tried."""
 
@@ -89,7 +92,9 @@ def wish_of(text: str) -> Wish:
     while not Path(rest).is_file() and (found := _ASKED.fullmatch(rest)):
         number = float(found["number"])
         if not 0 < number < 1e9:
-            raise UsageError("a rate or a budget is above 0", expected="MODEL@30 or MODEL@20ms", received=text)
+            raise UsageError(
+                "a rate or a budget makes no sense", expected="above 0 and below 1e9, as MODEL@30", received=text
+            )
         given = budget if found["unit"] == "ms" else rate
         if given is not None:
             raise UsageError("a network has one rate and one budget", expected="MODEL@30@20ms", received=text)
@@ -127,14 +132,15 @@ def schedule_models(
             found[model] = predict(model, target)
             task.advance()
     ways = {model: _options(each, target, options) for model, each in found.items()}
-    ways, sharing = _with_benches(ways, options.measured, shipped_sharing())
+    benches = _benches(options.measured, list(ways))
+    ways, sharing, factors = _as_measured(ways, benches, shipped_sharing())
     setting = setting_of(target, options.power_mode)
     hardware = Hardware.of(setting, sharing)
     jobs = [_job(name, wish, found[wish.model], ways[wish.model]) for name, wish in zip(names, wishes, strict=True)]
     with progress("Scheduling", None):
         best = search(jobs, hardware)
         assert best is not None  # every job has a way
-        rewrites, changed = _after_fix(found, jobs, wishes, (target, options)) if options.try_fix else ({}, jobs)
+        rewrites, changed = _after_fix(found, jobs, wishes, (target, options), factors) if options.try_fix else ({}, jobs)
         fixed = search(changed, hardware) if rewrites else best
         assert fixed is not None
     return Scheduled(
@@ -145,7 +151,7 @@ def schedule_models(
         models={name: str(wish.model) for name, wish in zip(names, wishes, strict=True)},
         found=best,
         commands=tuple(_commands(best.best.networks, wishes, target, options.system)),
-        notes=tuple(_notes(target, best, hardware.power is None)),
+        notes=(*_notes(target, best, hardware.power is None), *_strange(factors)),
         after_fix=AfterFix(rewrites, fixed) if options.try_fix else None,
     )
 
@@ -191,20 +197,37 @@ def _job(name: str, wish: Wish, found: Prediction, ways: tuple[Option, ...]) -> 
     return Job(Demand(name, wish.rate, wish.budget_ms), batch, ways)
 
 
-def _with_benches(
-    ways: dict[Path, tuple[Option, ...]], measured: Sequence[str], sharing: Sharing
-) -> tuple[dict[Path, tuple[Option, ...]], Sharing]:
-    """The ways and the sharing, refitted to benches one after the other."""
-    from dlaflow.estimate.schedule_measured import adjusted, bench_of, learned_sharing
+def _benches(measured: Sequence[str], models: Sequence[Path]) -> dict[Path, Bench]:
+    """What `--measured` names, by model; of two benches of a model the last one."""
+    from dlaflow.estimate.schedule_measured import bench_of
     from dlaflow.report.json import read_measurements
 
-    ways = dict(ways)
-    for text in measured:
-        model, path = _of_bench(text, list(ways))
-        bench = bench_of(read_measurements(path), str(path))
-        ways[model] = adjusted(ways[model], bench)
+    named = dict(_of_bench(text, models) for text in measured)
+    return {model: bench_of(read_measurements(path), str(path)) for model, path in named.items()}
+
+
+def _as_measured(
+    ways: dict[Path, tuple[Option, ...]], benches: dict[Path, Bench], sharing: Sharing
+) -> tuple[dict[Path, tuple[Option, ...]], Sharing, dict[Path, tuple[float, float]]]:
+    """The ways and the sharing refitted to benches, and how much longer a model takes on (GPU, DLA) than estimated."""
+    from dlaflow.estimate.schedule_measured import adjusted, factors_of, learned_sharing
+
+    factors = {model: factors_of(ways[model], bench) for model, bench in benches.items()}
+    ways = ways | {model: adjusted(ways[model], bench) for model, bench in benches.items()}
+    for model, bench in benches.items():
         sharing = learned_sharing(ways[model], bench, sharing)
-    return ways, sharing
+    return ways, sharing, factors
+
+
+def _strange(factors: dict[Path, tuple[float, float]]) -> list[str]:
+    """Benches so far off the estimate that they may be of another engine: a bench does not tell of which one it is."""
+    return [
+        f"the bench of {model} takes {factor:.2g} times the estimate on the {engine}: is it of this model, board and "
+        "precision?"
+        for model, both in factors.items()
+        for engine, factor in zip(("GPU", "DLA"), both, strict=True)
+        if not 1 / _STRANGE < factor < _STRANGE
+    ]
 
 
 def _of_bench(text: str, models: Sequence[Path]) -> tuple[Path, Path]:
@@ -225,9 +248,14 @@ def _after_fix(
     jobs: Sequence[Job],
     wishes: Sequence[Wish],
     how: tuple[Target, ScheduleOptions],
+    factors: dict[Path, tuple[float, float]],
 ) -> tuple[dict[str, list[str]], Sequence[Job]]:
-    """The rewrites by model that `fix` would make, and the jobs with the models that it would write."""
+    """The rewrites by model that `fix` would make, and the jobs with the models that it would write.
+
+    Nobody has measured those: their times are off the estimate by the same `factors` as the models'.
+    """
     from dlaflow.api.gain import after_fix
+    from dlaflow.estimate.schedule import scaled
 
     target, options = how
     ways, rewrites = {}, {}
@@ -235,7 +263,8 @@ def _after_fix(
         fixed = after_fix(each.model, each.placement, target)
         if fixed is not None:
             after = replace(each, network=fixed.network, placement=fixed.placement)
-            ways[model] = _options(after, replace(target, shapes=()), options)
+            own = _options(after, replace(target, shapes=()), options)
+            ways[model] = tuple(scaled(each, *factors.get(model, (1.0, 1.0))) for each in own)
             rewrites[str(model)] = list(dict.fromkeys(fixed.rewrites))
     changed = [replace(job, options=ways.get(wish.model, job.options)) for job, wish in zip(jobs, wishes, strict=True)]
     return rewrites, changed

@@ -53,6 +53,22 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """Images/s of a model and of what a fix made of it, at full clocks, and where the time of each goes (None: nothing
+    of it runs on the DLA)."""
+
+    before: Range
+    after: Range
+    split_before: Split | None
+    split_after: Split | None
+
+    @property
+    def slower(self) -> bool:
+        """Whether the result is estimated to be slower, by more than two per cent."""
+        return self.after.value < 0.98 * self.before.value
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """Layers that are cheaper on the GPU although the DLA takes them; times in ms for the whole batch.
 

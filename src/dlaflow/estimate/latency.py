@@ -90,10 +90,14 @@ def estimate(
 def latency_ms(network: Network, placement: Placement, target: Target) -> float | None:
     """The median latency in ms of a placed network at full clocks, without intervals or what else `estimate` answers.
 
-    For comparing placements of one network with each other; about 2 ms for a hundred layers. None without an answer.
+    For comparing placements of one network with each other; about 2 ms for a hundred layers. Without anything on the
+    DLA it is the GPU's time. None without an answer.
     """
     setting = setting_of(judged(network, target), None, typed=network.typed)
     work = Workload.of(assemble(with_helpers(network, placement), assignments_of(placement)))
+    if not work.program.loadables:
+        alone = _gpu_alone(network, setting)
+        return alone.value if alone else None
     if _why_unknown(setting, work):
         return None
     return split_of(work, setting.dla.engine, setting.conditions, setting.gpu).total

@@ -51,23 +51,32 @@ def bench_of(rows: list[Measurement], source: str) -> Bench:
     return Bench(alone, beside)
 
 
+def factors_of(options: tuple[Option, ...], bench: Bench) -> tuple[float, float]:
+    """How many times the estimate a network takes on the GPU and on the DLA; 1 where the bench does not tell."""
+    whole = {each.pieces[0].on_gpu: each.pieces[0].stream.alone_ms for each in options if len(each.pieces) == 1}
+    times = {True: [bench.alone[GPU]] if GPU in bench.alone else [], False: _on_dla(bench)}
+    gpu, dla = (
+        sum(times[on_gpu]) / len(times[on_gpu]) / whole[on_gpu] if on_gpu in whole and times[on_gpu] else 1.0
+        for on_gpu in (True, False)
+    )
+    return gpu, dla
+
+
 def adjusted(options: tuple[Option, ...], bench: Bench) -> tuple[Option, ...]:
     """The ways of a network with its times scaled to those measured; whole ones are then known as well as measured."""
-    gpu = next((each for each in options if len(each.pieces) == 1 and each.pieces[0].on_gpu), None)
-    dla = next((each for each in options if len(each.pieces) == 1 and not each.pieces[0].on_gpu), None)
-    on_dla = [time for core, time in bench.alone.items() if core != GPU]
-    factors = (
-        bench.alone[GPU] / gpu.pieces[0].stream.alone_ms if gpu and GPU in bench.alone else 1.0,
-        sum(on_dla) / len(on_dla) / dla.pieces[0].stream.alone_ms if dla and on_dla else 1.0,
-    )
-    known = {id(gpu) if GPU in bench.alone else 0, id(dla) if on_dla else 0}
+    known = {True: GPU in bench.alone, False: bool(_on_dla(bench))}
     found = []
-    for each in options:
-        one = scaled(each, *factors)
-        if id(each) in known:
-            one = replace(one, pieces=(replace(one.pieces[0], width=MEASURED_WIDTH),))
+    for option in options:
+        one = scaled(option, *factors_of(options, bench))
+        first = one.pieces[0]
+        if len(one.pieces) == 1 and known[first.on_gpu]:
+            one = replace(one, pieces=(replace(first, width=MEASURED_WIDTH),))
         found.append(one)
     return tuple(found)
+
+
+def _on_dla(bench: Bench) -> list[float]:
+    return [time for core, time in bench.alone.items() if core != GPU]
 
 
 def learned_sharing(options: tuple[Option, ...], bench: Bench, sharing: Sharing) -> Sharing:

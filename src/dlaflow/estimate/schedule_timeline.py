@@ -22,7 +22,10 @@ _SPANS = 600
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A core that works for a network: `kind` is dla, gpu, or copy (a DLA engine's visit to the GPU); times in ms."""
+    """A core that works for a network: `kind` is dla, gpu, or copy (a visit of the DLA core `visitor` to the GPU).
+
+    Times in ms.
+    """
 
     core: str
     network: str
@@ -30,6 +33,7 @@ class Span:
     inference: int
     start: float
     end: float
+    visitor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +108,4 @@ def _visits(link: Link, name: str, inference: int, start: float) -> list[Span]:
     each = min(link.gpu_ms, link.service_ms) / link.visits
     gap = (link.service_ms - each) / max(1, link.visits - 1)
     begins = [start + place * gap for place in range(link.visits)]
-    return [Span(GPU, name, "copy", inference, begin, begin + each) for begin in begins]
+    return [Span(GPU, name, "copy", inference, begin, begin + each, link.core) for begin in begins]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shlex import quote
 
-from dlaflow.estimate.answer import Estimate, Move, Range
+from dlaflow.estimate.answer import Estimate, Move, Range, Speed
+from dlaflow.estimate.split import Split
 from dlaflow.visible import text_of
 
 
@@ -27,13 +28,7 @@ def estimate_text(found: Estimate, model: str) -> str:
     )
     lines = [title, "", *(f"  {name:<16}{span(value)} {unit}" for name, value, unit in totals if value)]
     lines += ["", f"Worth it: {found.advice.worth.value}. {_sentence(found.advice.reason)}", "", "Where the time goes:"]
-    for name, part in (
-        ("DLA work", split.dla),
-        ("GPU layers", split.gpu),
-        ("switches", split.switches),
-        ("launches", split.launch),
-        ("I/O formats", split.formats),
-    ):
+    for name, part in _parts(split):
         lines.append(f"  {name:<14}{part:10.3f} ms {part / total:6.0%}")
     lines += ["", *_what_if(found)]
     lines += [f"Rests on {found.basis}; ranges are 80% intervals.", *(f"Note: {note}." for note in found.notes)]
@@ -56,6 +51,34 @@ def _what_if(found: Estimate) -> list[str]:
     if found.move:
         lines += move_text(found.move)
     return ["What if:", *lines, ""] if lines else []
+
+
+def speed_text(found: Speed) -> str:
+    """What a fix does to the speed, in a sentence; with the way round where it is estimated to be slower."""
+    rates = f"{span(found.before)} -> {span(found.after)} images/s"
+    if not found.slower:
+        return f"Estimated: {rates}."
+    why = "before, all of it ran on the GPU"
+    if found.split_before and found.split_after:
+        pairs = zip(_parts(found.split_before), _parts(found.split_after), strict=True)
+        changes = sorted(((now - was, name) for (name, was), (_, now) in pairs), key=lambda each: -abs(each[0]))
+        why = ", ".join(f"{name} {change:+.2f} ms" for change, name in changes if abs(change) >= 0.005)
+    clear = found.after.high < found.before.low
+    sure = "beyond their intervals" if clear else "though their intervals overlap"
+    return (
+        f"Estimated slower: {rates}, {sure} ({why}). The share on the DLA comes first; --prefer speed keeps only what "
+        "makes it faster."
+    )
+
+
+def _parts(split: Split) -> list[tuple[str, float]]:
+    return [
+        ("DLA work", split.dla),
+        ("GPU layers", split.gpu),
+        ("switches", split.switches),
+        ("launches", split.launch),
+        ("I/O formats", split.formats),
+    ]
 
 
 def move_text(move: Move) -> list[str]:

@@ -110,6 +110,7 @@ def fix(
     `images` training images are for the proof and for statistics; without `data` the proof takes random numbers.
     """
     from dlaflow.api.fix import batch_of, fix_model, inputs_of
+    from dlaflow.estimate.text import speed_text
     from dlaflow.report.fix_text import fix_json
 
     inputs = None
@@ -122,7 +123,8 @@ def fix(
     write_atomic(files.fix, fix_json(report))
     applied = ", ".join(f"{each.rewrite} x{len(each.sites)}" for each in report.applied) or "no rewrite helps"
     now = f"{count(report.after.loadables, 'loadable')}, {count(report.after.switches, 'switch')}"
-    return f"{applied}: {now} (before {report.before.loadables} and {report.before.switches})"
+    slower = f". {speed_text(report.speed)}" if report.speed and report.speed.slower else ""
+    return f"{applied}: {now} (before {report.before.loadables} and {report.before.switches}){slower}"
 
 
 def check(target: Target, files: Files, progress: Progress, *, to_build: bool = False) -> str:

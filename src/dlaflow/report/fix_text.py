@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
-from dlaflow.estimate.text import move_text
+from dlaflow.estimate.text import move_text, speed_text
 from dlaflow.files import record_json
 from dlaflow.report.units import count
 from dlaflow.rewrites.records import CutTensor, FixReport, Gain, Refused
@@ -33,6 +33,8 @@ def fix_text(report: FixReport) -> str:
     ]
     if report.frozen_inputs:
         lines.append(f"  fixed the open dimensions of {', '.join(report.frozen_inputs)}, batch {target.batch}")
+    if report.speed:
+        lines += ["", *_wrapped(speed_text(report.speed))]
     if report.applied:
         lines += ["", "Rewrites, in order, each with what it removes after those before it:"]
         for each in report.applied:

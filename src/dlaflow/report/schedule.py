@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from dlaflow.estimate.schedule import Assigned, Found, Schedule
 from dlaflow.estimate.schedule_flow import GPU
 from dlaflow.estimate.schedule_timeline import Span, timeline
 from dlaflow.estimate.text import span
-from dlaflow.report.timeline import COLOURS, TRACE_SCHEMA
+from dlaflow.report.timeline import COLOURS
+from dlaflow.report.trace import Slice, trace_events
 from dlaflow.report.units import count, nice_step, plain
-from dlaflow.version import __version__
 from dlaflow.visible import text_of, visible
 
 if TYPE_CHECKING:
@@ -174,34 +172,17 @@ def _box(found: Span, top: float, scale: float, networks: Sequence[str]) -> str:
 
 
 def schedule_trace(found: Schedule) -> bytes:
-    """The same as Trace Events: complete events in microseconds, a track a core."""
-    tracks = {core: place for place, (core, _) in enumerate(found.loads)}
-    events: list[dict[str, object]] = [
-        {
-            "name": "process_name",
-            "ph": "M",
-            "pid": 1,
-            "tid": 0,
-            "args": {"name": f"dlaflow schedule: {visible(found.title)}"},
-        }
-    ]
-    for core, track in tracks.items():
-        events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": track, "args": {"name": core}})
-        events.append({"name": "thread_sort_index", "ph": "M", "pid": 1, "tid": track, "args": {"sort_index": track}})
-    visits = len(tracks)
-    events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": visits, "args": {"name": "visits to the GPU"}})
-    events += [
-        {
-            "name": visible(each.network),
-            "cat": each.kind,
-            "ph": "X",
-            "pid": 1,
-            "tid": visits if each.kind == "copy" else tracks[each.core],
-            "ts": each.start * 1e3,
-            "dur": (each.end - each.start) * 1e3,
-            "args": {"inference": each.inference},
-        }
+    """The same as Trace Events: a track a core, and one for the visits of each DLA core to the GPU."""
+    cores = [core for core, _ in found.loads]
+    visits = {core: f"visits of {core} to the GPU" for core in cores if core != GPU}
+    slices = [
+        Slice(
+            visits.get(each.visitor, each.core),
+            f"{each.network} {each.inference}",
+            each.kind,
+            round(each.start * 1e6),
+            round(each.end * 1e6),
+        )
         for each in timeline(found)
     ]
-    body = {"schema": TRACE_SCHEMA, "dlaflow": __version__, "displayTimeUnit": "ms", "traceEvents": events}
-    return msgspec.json.encode(body)
+    return trace_events(f"dlaflow schedule: {found.title}", (*cores, *visits.values()), slices)

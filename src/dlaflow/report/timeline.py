@@ -10,16 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-import msgspec
-
 from dlaflow.parse.nsys import Enqueue, HardwareTask, LayerRange
 from dlaflow.profile.capture import CaptureSummary
 from dlaflow.profile.iteration import REFORMAT, iteration_of
 from dlaflow.report.records import Span
+from dlaflow.report.trace import Slice, trace_events
 from dlaflow.report.units import nice_step
-from dlaflow.version import __version__
 
-TRACE_SCHEMA = "dlaflow.trace/1"
 COLOURS = {"dla": "#6aa716", "gpu": "#9aa2a8", "reformat": "#d92d3a", "copy": "#b7791f"}
 """Fill by kind of span, as in the report."""
 
@@ -52,40 +49,21 @@ def _kind(layer: LayerRange) -> str:
 
 
 def trace_json(capture: CaptureSummary, tasks: Iterable[HardwareTask] = ()) -> bytes:
-    """The kept inferences as Trace Events: complete events in microseconds, one track a device.
+    """The kept inferences as Trace Events, one track a device.
 
     `tasks` are the accelerators' own (`dlaflow.parse.nsys`), on tracks of their own.
     """
-    events: list[dict[str, object]] = [_meta("process_name", 0, "dlaflow")]
-    events += [_meta("thread_name", place, track) for place, track in enumerate(_TRACKS)]
+    slices = []
     origin = capture.sample[0].start if capture.sample else 0
     for number, enqueue in enumerate(capture.sample):
         temper = "cold" if number < capture.first_warm else "warm"
-        events.append(
-            _event(f"inference {number} ({temper})", "inference", 2, enqueue.start - origin, enqueue.end - origin)
-        )
+        title = f"inference {number} ({temper})"
+        slices.append(Slice("host", title, "inference", enqueue.start - origin, enqueue.end - origin))
         for span in spans_of(enqueue):
-            track = _TRACKS.index(span.track)
-            events.append(_event(span.name, span.kind, track, span.start - origin, span.end - origin))
-    for task in tasks:
-        events.append(_event(task.engine, "dla", 3, task.start - origin, task.end - origin))
-    body = {
-        "schema": TRACE_SCHEMA,
-        "dlaflow": __version__,
-        "displayTimeUnit": "ms",
-        "otherData": {"exporter": capture.info.exporter, "l4t": capture.info.l4t, "gpu": capture.info.gpu},
-        "traceEvents": events,
-    }
-    return msgspec.json.encode(body)
-
-
-def _meta(name: str, thread: int, value: str) -> dict[str, object]:
-    return {"name": name, "ph": "M", "pid": 1, "tid": thread, "args": {"name": value}}
-
-
-def _event(name: str, category: str, thread: int, start: int, end: int) -> dict[str, object]:
-    duration = max(0, end - start) / 1000
-    return {"name": name, "cat": category, "ph": "X", "pid": 1, "tid": thread, "ts": start / 1000, "dur": duration}
+            slices.append(Slice(span.track, span.name, span.kind, span.start - origin, span.end - origin))
+    slices += [Slice("DLA tasks", task.engine, "dla", task.start - origin, task.end - origin) for task in tasks]
+    told = {"exporter": capture.info.exporter, "l4t": capture.info.l4t, "gpu": capture.info.gpu}
+    return trace_events("dlaflow", (*_TRACKS, "DLA tasks"), slices, told)
 
 
 def strip_svg(capture: CaptureSummary, number: int | None = None) -> str:

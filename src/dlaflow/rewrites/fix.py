@@ -11,7 +11,7 @@ import onnx
 
 from dlaflow.errors import InputError
 from dlaflow.files import is_stream, together, write_atomic
-from dlaflow.graph.load import load_model
+from dlaflow.graph.load import Model, load_model
 from dlaflow.placement.check import check_model
 from dlaflow.progress import Progress, silent
 from dlaflow.rewrites.base import Safety
@@ -38,7 +38,7 @@ _TAKEN_BACK = 8
 
 @dataclass(frozen=True)
 class Fixed:
-    """The rewritten model with its report; the draft is what a cut works on.
+    """The rewritten model with its report; the draft is what a cut works on, `origin` the model before, as placed.
 
     `file` is the model where it was simplified and nothing else, with its open sizes open; else it is empty.
     """
@@ -46,6 +46,7 @@ class Fixed:
     report: FixReport
     draft: Draft
     placement: Placement
+    origin: tuple[Model, Placement]
     file: bytes = field(default=b"", repr=False)
 
 
@@ -65,7 +66,8 @@ def fix(
         finish: Callable[[Draft], Draft] = four_dimensional_outputs if config.output_4d else _unchanged
         search = Search(target, allowed(config.allow, config.unroll), path, finish, task.describe)
         before = search.place(start) if frozen else check_model(model, target)
-        search = replace(search, work=work_of(before))
+        origin = start.model(path) if frozen else model
+        search = replace(search, work=work_of(before), prefer_speed=config.prefer_speed)
         for finding in contradictions(before.findings):
             raise InputError(f"{path}: {finding.message}", then=finding.fix)
         slim = simplify(model, start, asked, search, config) if config.simplify else Slimmed(start)
@@ -96,7 +98,7 @@ def fix(
         frozen_inputs=list(frozen) if not alone or asked.shapes or asked.batch else [],
         measurements=[*changed.measurements, *_accuracy_after(draft, changed, config)],
     )
-    return Fixed(report, draft, placement, slim.file if alone else b"")
+    return Fixed(report, draft, placement, (origin, before), slim.file if alone else b"")
 
 
 def _accuracy_after(draft: Draft, changed: Changed, config: FixConfig) -> list[Measurement]:
@@ -233,7 +235,7 @@ def write_cut(fixed: Fixed, out: Path, tensors: list[str], target: Target, *, an
     outputs = meanings(fixed.draft, post, backbone.outputs)
     cut = Cut(list(backbone.outputs), str(out), str(post_out), placement.summary, relative, outputs)
     report = replace(written.report, cut=cut, remaining=_remaining(placement))
-    return Fixed(report, backbone, placement)
+    return Fixed(report, backbone, placement, fixed.origin)
 
 
 def chained(whole: Draft, backbone: Draft, post: Draft) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dlaflow.estimate.answer import Move
+from dlaflow.estimate.answer import Move, Speed
 from dlaflow.types import Finding, Measurement, Summary, TargetInfo
 
 
@@ -144,3 +144,5 @@ class FixReport:
     """Whether the release's parser read the model; what it refuses has no layers to compare with."""
     move: Move | None = None
     """What the build is better told to leave on the GPU, whatever was rewritten."""
+    speed: Speed | None = None
+    """Images/s estimated before and after; None where nothing was rewritten or no time is known."""

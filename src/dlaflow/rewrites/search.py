@@ -77,7 +77,8 @@ class FixConfig:
     `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
     and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
     right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on. Recurrences
-    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first.
+    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first. `prefer_speed` ends the search at the step
+    after which the model is estimated to be fastest.
     """
 
     allow: Safety = Safety.EXACT
@@ -89,6 +90,7 @@ class FixConfig:
     dry_run: bool = False
     simplify: bool = False
     unroll: int = 0
+    prefer_speed: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class Search:
     """A search for one target. `rewrites` are those that may be used, `finish` is applied before each prediction.
 
     `work` are the multiply-accumulates of the model that it started from (0: those of each placement itself), `barred`
-    the (rewrite, site) that were taken back, with the reason: nothing is rewritten there again.
+    the (rewrite, site) that were taken back, with the reason: nothing is rewritten there again. `prefer_speed` as in
+    `FixConfig`.
     """
 
     target: Target
@@ -124,13 +127,14 @@ class Search:
     report: Callable[[str], None] = lambda text: None
     work: int = 0
     barred: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    prefer_speed: bool = False
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
     _singles: int = _SINGLE_PLACES
 
     def run(self, draft: Draft) -> Found:
         """Rewrite until nothing lowers the score."""
         steps: list[Taken] = []
-        placement = self.place(draft)
+        start, placement = draft, self.place(draft)
         while True:
             taken = self._next(draft, placement)
             if not taken:
@@ -143,7 +147,11 @@ class Search:
         done = {site for step in steps for site in step.applied.sites}
         refused = [Refused(rewrite, site, why) for (rewrite, site), why in self._refused.items() if site not in done]
         present = {node_name(node) for node in draft.nodes}
-        return Found(draft, placement, tuple(steps), tuple(each for each in refused if each.site in present))
+        found = Found(draft, placement, tuple(steps), tuple(each for each in refused if each.site in present))
+        if not (steps and self.prefer_speed):
+            return found
+        times = [self.estimated(start), *(self.estimated(step.draft) for step in steps)]
+        return self.ended(found, times.index(min(times)), start)
 
     def without(self, rewrite: str, sites: Sequence[str], reason: str) -> Search:
         """The same search with a rewrite barred at some places; everywhere once that has happened a few times."""
