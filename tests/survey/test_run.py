@@ -62,7 +62,7 @@ def test_later_runs_add_and_repeat_nothing(place: Path, capsys: pytest.CaptureFi
     assert "✗ models/broken.onnx" in first
     lines = Path("out/results.jsonl").read_text().splitlines()
     assert len(lines) == 3
-    assert all(json.loads(line)["schema"] == "dlaflow.survey/1" for line in lines)
+    assert all(json.loads(line)["schema"] == "dlaflow.survey/2" for line in lines)
 
     assert main([*words, *TARGETS]) == 0
     assert capsys.readouterr().out.count("kept") == 0, "a board is lacking"

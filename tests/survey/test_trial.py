@@ -87,7 +87,7 @@ def test_what_cannot_be_used_is_refused_in_a_line(place: Path) -> None:
 
 
 def test_a_nursery_is_used_again_and_begun_again(place: Path) -> None:
-    """The second job is done by the same process; where that is killed meanwhile, by another one, and nothing is lost."""
+    """The second job is done by the same process; where that is killed, by another one, and nothing is lost."""
     one, two = (Job(*sources_of([f"models/{name}"]), CASES) for name in ("one.onnx", "two <b>|.onnx"))
     nursery = Nursery()
     try:

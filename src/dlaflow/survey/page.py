@@ -58,10 +58,13 @@ class Row:
         file = f"./{file}" if file.startswith("-") else file
         words = ["--board", self.on.board, "--jetpack", case.release, "--precision", case.precision]
         words += ["--batch", str(case.batch)] if case.batch else []
-        words += ["--mode", case.mode] if case.mode != "hybrid" else []
         words += [word for shape in case.shape for word in ("--shape", shape)]
+        mode = ["--mode", case.mode] if case.mode != "hybrid" else []
         fix = ["fix", file, "--out", "fixed.onnx", "--allow", self.result.allow]
-        return [shlex.join(["dlaflow", *begin, *words]) for begin in (["check", file], fix)]
+        lines = [["check", file, *mode], [*fix, *mode]]
+        if not mode and self.best is not None and self.best.standalone:
+            lines.append([*fix, "--mode", "standalone", "--output-4d"])
+        return [shlex.join(["dlaflow", *line, *words]) for line in lines]
 
 
 def target_of(result: Result, board: str, mode: str) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from dlaflow.version import __version__
 
-SCHEMA = "dlaflow.survey/1"
+SCHEMA = "dlaflow.survey/2"
 Triple = tuple[float, float, float]
 """The low end, the median and the high end of an 80% interval."""
 
@@ -55,7 +55,8 @@ class Reason:
 class Side:
     """The placement before or after the fix. `parsed`: the release's parser reads the model.
 
-    `share` is of multiply-accumulates on the DLA, 0..1 (None: not known).
+    `share` is of multiply-accumulates on the DLA, 0..1 (None: not known). `standalone`: a build without the GPU is
+    possible, of the model as it is or (the side after) as `dlaflow fix --mode standalone --output-4d` makes it.
     """
 
     parsed: bool

@@ -40,6 +40,7 @@ _NEEDED = (
     "dlaflow.report.grouping",
     "dlaflow.rewrites.fix",
 )
+_ALONE = "standalone"
 _MIB = 2**20
 _GARBAGE = 50_000
 """Objects between looks for cycles: with Python's 700 a seventh of the time goes into them."""
@@ -119,10 +120,10 @@ def _attempt(job: Job, index: int, folder: Path, proofs: Known) -> Result:
 
 
 def _surveyed(job: Job, index: int, folder: Path, proofs: Known) -> Result:
-    """A model in a case: checked, fixed and proven once, estimated for each place."""
+    """A model in a case: checked, fixed and proven once, estimated for each place; and asked for a standalone build."""
     from dlaflow.api.check import predict
     from dlaflow.estimate.latency import estimate
-    from dlaflow.placement.check import network_of
+    from dlaflow.placement.check import check_model, network_of
     from dlaflow.rewrites.base import Safety
     from dlaflow.rewrites.fix import fix
     from dlaflow.rewrites.search import FixConfig
@@ -133,6 +134,14 @@ def _surveyed(job: Job, index: int, folder: Path, proofs: Known) -> Result:
     (folder / READY).touch()
     found = predict(path, targets[0], digest=False)
     fixed = fix(path, targets[0], FixConfig(allow=Safety(job.allow)), known=proofs)
+    alone = [side.summary.standalone_ok for side in (found.placement, fixed.placement)]
+    if case.mode != _ALONE:
+        alone_there = _target(replace(case, mode=_ALONE), places[0].board)
+        alone = [check_model(found.model, alone_there).summary.standalone_ok, False]
+        # Where arithmetic stays on the GPU even in a hybrid build, nothing but the DLA is out of reach.
+        if fixed.placement.summary.dla_mac_share in (None, 1):
+            fully = FixConfig(allow=Safety(job.allow), output_4d=True)
+            alone[1] = alone[0] or fix(path, alone_there, fully, known=proofs).placement.summary.standalone_ok
     after = network_of(fixed.draft.model(path), targets[0])
     boards = [
         _on_board(
@@ -148,8 +157,8 @@ def _surveyed(job: Job, index: int, folder: Path, proofs: Known) -> Result:
         inputs=found.placement.model.inputs,
         batch=found.placement.target.batch,
         macs=sum(layer.macs for layer in found.placement.layers),
-        before=_side(found.placement),
-        after=_side(fixed.placement),
+        before=_side(found.placement, standalone=alone[0]),
+        after=_side(fixed.placement, standalone=alone[1]),
         fix=_fixing(fixed.report),
         boards=boards,
     )
@@ -160,7 +169,7 @@ def _target(case: Case, board: str) -> Target:
     return replace(found, shapes=fixed_shapes(case.shape))
 
 
-def _side(placement: Placement) -> Side:
+def _side(placement: Placement, *, standalone: bool) -> Side:
     from dlaflow.report.grouping import group_findings
     from dlaflow.rules.reading import no_engine
     from dlaflow.types import Verdict
@@ -180,7 +189,7 @@ def _side(placement: Placement) -> Side:
         summary.loadables,
         summary.switches,
         summary.gpu_layers,
-        summary.standalone_ok,
+        standalone,
         reasons,
     )
 

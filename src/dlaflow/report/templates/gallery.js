@@ -33,7 +33,7 @@
     if (after) times.push(make("li", `after fix: ${interval(after.latency, "ms")}`));
     times.push(make("li", `GPU alone: ${interval(fact.gpu, "ms")}`), ...fact.unknown.map((why) => make("li", why)));
     const proof = fact.fix.error === null ? [] : [make("li", `proof: largest difference ${fact.fix.error} of the largest output, ${fact.fix.used} of the bound`)];
-    const alone = make("li", `standalone: ${fact.before.standalone ? "possible" : fact.after.standalone ? "possible after fix" : "not possible"}`);
+    const alone = make("li", `standalone: ${fact.before.standalone ? "possible" : fact.after.standalone ? "possible after fix --mode standalone --output-4d" : "not reached"}`);
     const alike = fact.alike.map((name) => {
       const link = make("button", name);
       link.type = "button";
