@@ -30,7 +30,7 @@ class FineTuning:
     """The folder that holds CIFAR-10."""
     epochs: int = 3
     """Passes over the training images; 0 calibrates alone."""
-    lr: float = 0.5
+    lr: float = 1.0
     """The highest learning rate of the cycle, in steps of INT8: what a weight moves by at most in one update."""
     limit: int | None = None
     """Take only that many training images a pass."""
@@ -88,15 +88,9 @@ def qat(
             write_atomic(how.json, measurements_json(found.measurements(out.stem)))
     if how.quiet:
         return
-    shares = [right / found.tested for right in (found.float_right, found.untrained_right, found.trained_right)]
-    lines = [
-        f"top-1 on {found.tested:,} test images: {shares[0]:.2%} in float, {shares[1]:.2%} in INT8 without training, "
-        f"{shares[2]:.2%} after {found.epoch} of {how.epochs} epochs (± {found.spread:.2f} points, {found.seconds:.0f} s)"
-    ]
+    lines = [f"{found.in_words(how.epochs)}, {found.seconds:.0f} s"]
     if found.slowed:
-        lines.append(
-            f"The training at --lr {how.lr:g} lost points and was ended; {found.rate:g} was tried."
-        )
+        lines.append(f"The training at --lr {how.lr:g} lost points and was ended; {found.rate:g} was tried.")
     if how.epochs and not found.epoch:
         lines.append(
             f"The training gained nothing on {found.held_out:,} training images that were held out: what is written is "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from dlaflow.targets.options import TargetOptions
+from dlaflow.zoo.distillation import DistillationConfig
 
 StepName = Literal["train", "export", "check", "estimate", "calibrate", "sensitivity", "evaluate", "build", "report"]
 RemoteStep = Literal["build", "profile", "evaluate", "bench"]
@@ -54,7 +56,8 @@ class VariantSection(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is trained here (a name of the zoo or `package.module:factory`), `onnx` is a file of your own, and `from`
     takes the ONNX file of another variant and changes it: `rewrite` replaces each GlobalAveragePool and nothing else,
-    `fix` is `dlaflow fix` for the recipe's target, its value how far that may go.
+    `fix` is `dlaflow fix` for the recipe's target, its value how far that may go. `qat` fine-tunes the weights of a
+    `model` with INT8 in it ([qat]): its scales are trained, and `calibrate` leaves them.
     """
 
     name: str
@@ -63,6 +66,7 @@ class VariantSection(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = msgspec.field(default=None, name="from")
     rewrite: Literal["average-pool"] | None = None
     fix: Literal["exact", "tolerance", "data"] | None = None
+    qat: bool = False
     note: str = ""
 
 
@@ -74,6 +78,33 @@ class TrainSection(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int | None = None
     limit: int | None = None
     device: str = "auto"
+
+
+class QatSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[qat]: for variants with `qat`, the options of `dlaflow qat`.
+
+    `releases` are what the result is also checked for, each with the file that it reads: plain.onnx and a cache, or
+    Q/DQ.
+    """
+
+    epochs: int = 3
+    lr: float = 1.0
+    limit: int | None = None
+    seed: int = 0
+    batch_size: int = 128
+    releases: tuple[str, ...] = ()
+
+    def config(self, model: str, weights: Path) -> DistillationConfig:
+        """What `zoo.qat` takes, for a `model` of the zoo and its trained `weights`."""
+        return DistillationConfig(
+            model,
+            weights,
+            epochs=self.epochs,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            limit=self.limit,
+        )
 
 
 class ExportSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +192,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     data: DataSection = DataSection()
     train: TrainSection = TrainSection()
     export: ExportSection = ExportSection()
+    qat: QatSection = QatSection()
     fix: FixSection = FixSection()
     estimate: EstimateSection = EstimateSection()
     calibrate: CalibrateSection = CalibrateSection()

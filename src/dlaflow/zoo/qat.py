@@ -84,6 +84,15 @@ class Qat:
         low, high = wilson(self.trained_right, self.tested)
         return 50 * (high - low)
 
+    def in_words(self, epochs: int) -> str:
+        """top-1 of the three networks; the last is that of the best of `epochs` epochs."""
+        rights = (self.float_right, self.untrained_right, self.trained_right)
+        shares = [f"{right / self.tested:.2%}" for right in rights]
+        return (
+            f"top-1 on {self.tested:,} test images: {shares[0]} in float, {shares[1]} in INT8 without training, "
+            f"{shares[2]} after {self.epoch} of {epochs} epochs (± {self.spread:.2f})"
+        )
+
     def measurements(self, subject: str) -> list[Measurement]:
         """top-1 of the three networks, in percent."""
         found = []

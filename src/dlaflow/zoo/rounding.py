@@ -23,7 +23,7 @@ from dlaflow.quantize.methods import entropy
 LEAST, MOST = -128, 127
 _DECAYS = (0.9, 0.99)
 """Of Adam's averages: the second is shorter than usual, as these trainings are."""
-_SCALES_FIRST = 4.0
+_SCALES_FIRST = 16.0
 """How much faster scales learn than weights: by so many of their own 127ths where a weight moves by a step."""
 
 

@@ -83,7 +83,7 @@ class _Tuning:
         for epoch in range(self._config.epochs):
             fine = self._epoch(network, adam, epoch)
             right = self._right(network) if fine else 0
-            best = right > max(found.rights)
+            best = right > found.rights[0] and right >= max(found.rights)  # of equals the latest, which has seen more
             found = replace(found, rights=(*found.rights, right), ended=right < least)
             if best:
                 found = replace(found, network=_held(network), epoch=epoch + 1)
