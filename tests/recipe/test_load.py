@@ -72,7 +72,12 @@ def test_the_examples_are_recipes(path: Path) -> None:
         (('model = "model_bn"', 'model = "model_bn"\nonnx = "m.onnx"'), "model and onnx"),
         (('name = "b"', 'name = "a"'), "two variants have one name"),
         (('name = "b"', 'name = "../b"'), "unusable name"),
-        (('rewrite = "average-pool"', ""), "a `rewrite` or a `fix`"),
+        (('rewrite = "average-pool"', ""), "a `rewrite`, a `fix` or `qat`"),
+        (('rewrite = "average-pool"', 'rewrite = "average-pool"\nqat = true'), "changed in two ways"),
+        (('rewrite = "average-pool"', "qat = true\n[qat]\nlr = nan"), "qat: the learning rate makes no sense"),
+        (('rewrite = "average-pool"', "qat = true\n[qat]\nlimit = 5"), "qat: the limit is too small"),
+        (('rewrite = "average-pool"', 'qat = true\n[qat]\nreleases = ["6.9"]'), "qat: unknown"),
+        (('rewrite = "average-pool"', "qat = true\n[qat]\nepoch = 5"), "Did you mean 'epochs'?"),
         (('rewrite = "average-pool"', 'rewrite = "average-pool"\nfix = "exact"'), "changed in two ways"),
         (('rewrite = "average-pool"', 'fix = "retrain"'), "variant[1].fix"),
         (('model = "model_bn"', 'model = "model_bn"\nfix = "exact"'), "has a fix"),
@@ -113,3 +118,17 @@ def test_no_recipe_no_traceback(tmp_path: Path) -> None:
 def test_toml_that_python_cannot_hold(value: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not TOML"):
         load_recipe(write(tmp_path, f"name = {value}"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (('model = "model_bn"', 'onnx = "m.onnx"'), "which is not trained here"),
+        (('name = "two"', 'name = "two"\nsteps = ["train", "export"]'), "variant 'b' has scales"),
+    ],
+)
+def test_what_is_fine_tuned_was_trained_and_is_compared(change: tuple[str, str], says: str, tmp_path: Path) -> None:
+    text = GOOD.replace('rewrite = "average-pool"', "qat = true")
+    assert load_recipe(write(tmp_path, text)).variant[1].qat
+    with pytest.raises(InputError, match=says):
+        load_recipe(write(tmp_path, text.replace(*change)))

@@ -11,7 +11,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
-from torch.ao.quantization import disable_fake_quant
 
 from dlaflow.cli import main
 from dlaflow.errors import InputError
@@ -128,7 +127,6 @@ def test_folding_changes_nothing_and_the_file_says_what_torch_says() -> None:
     network, images = branches(), torch.randn(4, 3, 8, 8)
     student = quantised(network, images)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in student.modules())
-    student.apply(disable_fake_quant)
     torch.testing.assert_close(student(images), network(images), rtol=1e-4, atol=1e-4)
     calibrate_quantisers(student, [images])
     model = onnx.load_from_string(export_quantised(student, "branches", 1, (3, 8, 8)))
@@ -142,7 +140,7 @@ def test_calibration_needs_images_and_finite_numbers() -> None:
     student = quantised(Residual().eval(), torch.ones(2, 3, 8, 8))
     with pytest.raises(InputError, match="no images"):
         calibrate_quantisers(student, [])
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="holds NaN"):
         calibrate_quantisers(student, [torch.full((2, 3, 8, 8), torch.nan)])
 
 
@@ -191,10 +189,10 @@ def test_the_file_is_held_against_torch_in_steps_as_evaluate_runs_it(monkeypatch
     student = quantised(uneven(), torch.randn(2, 3, 16, 16))
     calibrate_quantisers(student, [torch.from_numpy(example_images(16, (3, 16, 16)))])
     exported = export_quantised(student, "uneven", None, (3, 16, 16))
-    # onnxruntime left alone rounds the biases too, far more than the last layer's step.
+    # onnxruntime left alone rounds the biases too, by more than two steps of the outputs.
     images = torch.from_numpy(example_images(4, (3, 16, 16)))
     wanted = student(images).abs().max().item()
-    assert largest_difference(student, exported, (3, 16, 16), None) > 3 * wanted / 127
+    assert largest_difference(student, exported, (3, 16, 16), None) > 2 * wanted / 127
 
     def halved(content: bytes) -> bytes:
         model = onnx.load_from_string(stored(content))

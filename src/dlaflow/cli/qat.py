@@ -30,8 +30,8 @@ class FineTuning:
     """The folder that holds CIFAR-10."""
     epochs: int = 3
     """Passes over the training images; 0 calibrates alone."""
-    lr: float = 0.002
-    """The highest learning rate of the cycle."""
+    lr: float = 1.0
+    """The highest learning rate of the cycle, in steps of INT8: what a weight moves by at most in one update."""
     limit: int | None = None
     """Take only that many training images a pass."""
     seed: int = 0
@@ -88,17 +88,16 @@ def qat(
             write_atomic(how.json, measurements_json(found.measurements(out.stem)))
     if how.quiet:
         return
-    shares = [right / found.tested for right in (found.float_right, found.untrained_right, found.trained_right)]
-    lines = [
-        f"top-1 on {found.tested:,} test images: {shares[0]:.2%} in float, {shares[1]:.2%} in INT8 without training, "
-        f"{shares[2]:.2%} after {how.epochs} epochs (± {found.spread:.2f} points, {found.seconds:.0f} s)"
-    ]
-    if how.epochs and found.gain <= 0:
-        kept = " What is written is the network without it." if found.gain < 0 else ""
+    lines = [f"{found.in_words(how.epochs)}, {found.seconds:.0f} s"]
+    if found.slowed:
+        lines.append(f"The training at --lr {how.lr:g} lost points and was ended; {found.rate:g} was tried.")
+    if how.epochs and not found.epoch:
         lines.append(
-            f"The training gained nothing ({found.gain:+.2f} points).{kept} `dlaflow calibrate --recover` is the "
-            f"cheaper way; a lower --lr may help."
+            f"The training gained nothing on {found.held_out:,} training images that were held out: what is written is "
+            f"the network without it. `dlaflow calibrate --recover` is the cheaper way."
         )
+    elif how.epochs and found.gain <= found.spread:
+        lines.append(f"What the training gained ({found.gain:+.2f} points) is less than these images can tell.")
     terminal.say(
         *lines, f"Wrote {out}. For a cache: dlaflow cache from-qdq {out} --cache calib.cache --plain plain.onnx --guess"
     )

@@ -15,6 +15,7 @@ from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import fixed_shapes
 from dlaflow.recipe.schema import Recipe, TargetSection, VariantSection
 from dlaflow.recipe.toml import check_keys, nearest, read_toml, struct_of, tables
+from dlaflow.zoo.distillation import check_config
 from dlaflow.zoo.factory import beside
 from dlaflow.zoo.models import base_name
 
@@ -101,6 +102,15 @@ def check_recipe(recipe: Recipe) -> None:
         fixed_shapes(recipe.target.shape)
     except UsageError as error:
         raise InputError(f"target.shape: {error}") from None
+    trained = {variant.name: variant.model or "" for variant in recipe.variant}
+    try:  # before anything is trained
+        for variant in recipe.variant:
+            if variant.qat and (model := trained.get(variant.source or "")):
+                check_config(recipe.qat.config(model, Path()))
+        for name in recipe.qat.releases:
+            recipe.target.target().on_release(name)
+    except UsageError as error:
+        raise InputError(f"qat: {error}") from None
     _check_steps(recipe)
     seen: dict[str, VariantSection] = {}
     for variant in recipe.variant:
@@ -122,6 +132,9 @@ def _check_steps(recipe: Recipe) -> None:
     for step, (needed, what) in _NEEDS.items():
         _expect(step not in steps or needed in steps, what, f"`{needed}` among the steps", received)
     int8 = "evaluate" in steps and "int8" in recipe.evaluate.precisions
+    tuned = next((variant.name for variant in recipe.variant if variant.qat), None)
+    what = f"variant {tuned!r} has scales, and those that it comes from have none"
+    _expect(tuned is None or "calibrate" in steps, what, "`calibrate` among the steps", received)
     what = "evaluating int8 needs a calibration"
     _expect(not int8 or "calibrate" in steps, what, "`calibrate` among the steps", received)
     on_board = recipe.remote.steps
@@ -139,13 +152,16 @@ def _check_variant(variant: VariantSection, earlier: dict[str, VariantSection]) 
     given = [key for key, value in (("model", variant.model), ("onnx", variant.onnx), ("from", source)) if value]
     expected, received = "exactly one of `model`, `onnx` and `from`", " and ".join(given) or "none"
     _expect(len(given) == 1, f"variant {name!r} is unclear", expected, received)
-    change = [key for key, value in (("rewrite", variant.rewrite), ("fix", variant.fix)) if value]
+    changes = (("rewrite", variant.rewrite), ("fix", variant.fix), ("qat", variant.qat))
+    change = [key for key, value in changes if value]
     if source:
         expected, then = f"a variant above it ({', '.join(earlier) or 'there is none'})", nearest(source, earlier)
         _expect(source in earlier, f"variant {name!r} comes from an unknown one", expected, repr(source), then)
         fault = "is changed in two ways from" if change else "would equal"
         what, received = f"variant {name!r} {fault} {source!r}", " and ".join(change) or "none"
-        _expect(len(change) == 1, what, "a `rewrite` or a `fix`", received)
+        _expect(len(change) == 1, what, "a `rewrite`, a `fix` or `qat`", received)
+        what, trained = f"variant {name!r} is fine-tuned from {source!r}, which is not trained here", "a `model`"
+        _expect(not variant.qat or earlier[source].model, what, trained, repr(earlier[source].onnx or source))
     elif change:
         expected = "`from`, the variant that is changed"
         raise InputError(f"variant {name!r} has a {change[0]}", expected=expected, received=given[0])

@@ -50,14 +50,15 @@ class Planner:
         """
         wanted, variants = self.recipe.steps, self.recipe.variant
         trained = [variant for variant in variants if variant.model]
+        calibrated = [variant for variant in variants if not variant.qat]
         for asked, step_of, chosen in (
             ("train" in wanted, self._train, trained),
             ("export" in wanted, self._export, trained),
             (True, self._change, [variant for variant in variants if variant.source]),
             ("check" in wanted, self._check, variants),
             ("estimate" in wanted, self._estimate, variants),
-            ("calibrate" in wanted, self._calibrate, variants),
-            ("sensitivity" in wanted, self._sensitivity, variants),
+            ("calibrate" in wanted, self._calibrate, calibrated),
+            ("sensitivity" in wanted, self._sensitivity, calibrated),
             (half or self._wants_half, self._fp16, variants),
             ("evaluate" in wanted, self._evaluate, variants),
             ("build" in wanted, self._build_line, variants),
@@ -93,7 +94,30 @@ class Planner:
         )
 
     def _change(self, variant: VariantSection) -> Step:
+        if variant.qat:
+            return self._qat(variant)
         return self._fix(variant) if variant.fix else self._rewrite(variant)
+
+    def _qat(self, variant: VariantSection) -> Step:
+        files, section, target = self.files[variant.name], self.recipe.qat, self.target
+        model = next(each.model or "" for each in self.recipe.variant if each.name == variant.source)
+        config = section.config(model, self.files[variant.source or ""].weights)
+        batch = self.recipe.export.batch
+        also = tuple(target.on_release(name) for name in section.releases)
+        return Step(
+            f"qat/{variant.name}",
+            partial(work.qat, config, None if batch == "dynamic" else batch, (target, *also), self.data, files),
+            (files.int8, files.model, files.cache),
+            {"weights": config.weights},
+            {
+                "source": users_source(model),
+                "data": self._fingerprint,
+                "config": repr(replace(config, weights=Path())),
+                "batch": str(batch),
+                "targets": repr((target, *also)),
+            },
+            ("torch", *_RUNS),
+        )
 
     def _rewrite(self, variant: VariantSection) -> Step:
         source, out = self.files[variant.source or ""].model, self.files[variant.name].model
@@ -219,7 +243,7 @@ class Planner:
             inputs |= {f"{name}/build": each.build_line for name, each in files.items()}
         sources = Sources(recipe, files, done, on_boards, about)
         needs_data = {"train", "calibrate", "sensitivity", "evaluate"} & set(recipe.steps)
-        needs_data |= {"fix" for variant in recipe.variant if variant.fix in ("tolerance", "data")}
+        needs_data |= {variant.name for variant in recipe.variant if variant.fix in ("tolerance", "data")}
         return Step(
             "report",
             partial(write_report, sources, self.data if needs_data else None, self._folder),

@@ -69,7 +69,8 @@ def _variant(section: VariantSection, sources: Sources) -> Variant:
     numbers = [path for path in files.results(sources.done, sources.on_boards) if path != files.placement]
     measurements = [measurement for path in numbers for measurement in read_measurements(path)]
     connections = edges(placement.layers) if placement and recipe.report.graph else []
-    note = section.note or (f"{section.source}, {section.rewrite or f'fix {section.fix}'}" if section.source else "")
+    change = "qat" if section.qat else section.rewrite or f"fix {section.fix}"
+    note = section.note or (f"{section.source}, {change}" if section.source else "")
     return Variant(section.name, note, placement, measurements, connections)
 
 

@@ -6,11 +6,13 @@ Each comment tells of the key beside or below it: docs/recipes.md is made of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from dlaflow.targets.options import TargetOptions
+from dlaflow.zoo.distillation import DistillationConfig
 
 StepName = Literal["train", "export", "check", "estimate", "calibrate", "sensitivity", "evaluate", "build", "report"]
 RemoteStep = Literal["build", "profile", "evaluate", "bench"]
@@ -56,6 +58,8 @@ class VariantSection(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = msgspec.field(default=None, name="from")  # another variant, whose ONNX file is changed
     rewrite: Literal["average-pool"] | None = None  # with `from`: replaces each GlobalAveragePool and nothing else
     fix: Literal["exact", "tolerance", "data"] | None = None  # with `from`: `dlaflow fix`, and how far it may go
+    # Fine-tunes the weights of a `model` with INT8 in it ([qat]): its scales are trained, `calibrate` leaves them.
+    qat: bool = False
     note: str = ""  # a few words for the report
 
 
@@ -67,6 +71,30 @@ class TrainSection(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int | None = None  # images a step; default: what suits the data set and the epochs
     limit: int | None = None  # takes only that many training images
     device: str = "auto"  # auto, cpu, cuda or mps
+
+
+class QatSection(msgspec.Struct, frozen=True, kw_only=True):
+    """[qat]: for variants with `qat`, the options of `dlaflow qat`."""
+
+    epochs: int = 3  # passes over the training images
+    lr: float = 1.0  # the learning rate, as `--lr`
+    limit: int | None = None  # takes only that many training images
+    seed: int = 0  # the same seed gives the same run on the same machine
+    batch_size: int = 128  # images a step
+    # What the result is also checked for, each with the file that it reads: plain.onnx and a cache, or Q/DQ.
+    releases: tuple[str, ...] = ()
+
+    def config(self, model: str, weights: Path) -> DistillationConfig:
+        """What `zoo.qat` takes, for a `model` of the zoo and its trained `weights`."""
+        return DistillationConfig(
+            model,
+            weights,
+            epochs=self.epochs,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            limit=self.limit,
+        )
 
 
 class ExportSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +175,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     data: DataSection = DataSection()
     train: TrainSection = TrainSection()
     export: ExportSection = ExportSection()
+    qat: QatSection = QatSection()
     fix: FixSection = FixSection()
     estimate: EstimateSection = EstimateSection()
     calibrate: CalibrateSection = CalibrateSection()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dlaflow.api.images import Selection
     from dlaflow.build.engine import Request
     from dlaflow.targets.target import Target
+    from dlaflow.zoo.distillation import DistillationConfig
     from dlaflow.zoo.plan import TrainConfig
 
 _BATCH = 64
@@ -86,6 +88,42 @@ def export(model: str, section: ExportSection, target: Target, files: Files, pro
             )
         )
     return f"opset {result.opset}, {count(result.nodes, 'node')}, within {result.max_difference:.1e} of torch"
+
+
+def qat(
+    config: DistillationConfig,
+    batch: int | None,
+    targets: tuple[Target, ...],
+    data: RunData,
+    files: Files,
+    progress: Progress,
+) -> str:
+    """Fine-tune with INT8; write the Q/DQ model, and for releases before TensorRT 11 the model without it and a cache.
+
+    Whatever the cache lacks is announced, and the share on the DLA told for the `targets` behind the first, each with
+    the file that it reads.
+    """
+    from dlaflow.api.cache import FromQdqOptions, from_qdq
+    from dlaflow.api.check import predict
+    from dlaflow.quantize.cache import read_cache
+    from dlaflow.quantize.lint import lint_for_model
+    from dlaflow.targets.features import has
+    from dlaflow.zoo.qat import export_quantised, train_quantised
+
+    found = train_quantised(config, progress, data.dataset)
+    write_atomic(files.int8, export_quantised(found.module, config.model, batch, (3, 32, 32)))
+    reads_cache = [has("implicit_int8", target.version) for target in targets]
+    given = FromQdqOptions(cache=files.cache, plain=files.model, guess=True)
+    if reads_cache[0]:
+        given = replace(given, tensorrt=targets[0].release.tensorrt)
+    scales = from_qdq(files.int8, given, progress).scales
+    for problem in lint_for_model(read_cache(files.cache), files.cache, files.model):
+        data.announce(f"{files.folder.name}: {problem.kind} {problem.tensor}: {problem.message}")
+    told = [f"{found.in_words(config.epochs)}; {count(scales, 'scale')}"]
+    for target, plain in list(zip(targets, reads_cache, strict=True))[1:]:
+        share = predict(files.model if plain else files.int8, target).placement.summary.dla_mac_share
+        told.append(f"{percent(share)} of the MACs on the DLA of {target.release.name}")
+    return "; ".join(told)
 
 
 def rewrite(source: Path, target: Target, out: Path, progress: Progress) -> str:

@@ -100,7 +100,7 @@ def distill(config: DistillationConfig, progress: Progress = silent, dataset: Da
     before = accuracy(teacher, test, classes)
     _estimate(student, train, config)
     after_swap = accuracy(student, test, classes)
-    learn(student, teacher, train, config, progress)
+    _learn(student, teacher, train, config, progress)
     after = accuracy(student, test, classes)
     module = student.eval().cpu()
     return Distilled(module, swapped, before, after_swap, after, len(test), round(time.monotonic() - began, 1))
@@ -171,11 +171,11 @@ def _estimate(student: nn.Module, images: DeviceImages, config: DistillationConf
     """Give the BatchNorms statistics: the plain average over some batches of training images."""
     from torch.optim.swa_utils import update_bn
 
-    batches = _batches(images, config, 0)[:_STATISTICS_BATCHES]
+    batches = batches_of(images, config, 0)[:_STATISTICS_BATCHES]
     update_bn((images.augmented(draws) for draws in batches), student.train())
 
 
-def _batches(images: DeviceImages, config: DistillationConfig, epoch: int) -> tuple[torch.Tensor, ...]:
+def batches_of(images: DeviceImages, config: DistillationConfig, epoch: int) -> tuple[torch.Tensor, ...]:
     """The draws of an epoch (int64 [4, n]), whole batches only."""
     count = min(config.limit or len(images), len(images)) // config.batch_size
     if not count:
@@ -183,15 +183,14 @@ def _batches(images: DeviceImages, config: DistillationConfig, epoch: int) -> tu
     return images.batches(config.seed * 100_003 + epoch, count, config.batch_size)
 
 
-def learn(
+def _learn(
     student: nn.Module,
     teacher: nn.Module,
     images: DeviceImages,
     config: DistillationConfig,
     progress: Progress,
-    precision: str = "auto",
 ) -> None:
-    """Fine-tune the student for all epochs under one cycle; `precision` is auto, fp32 or bf16.
+    """Fine-tune the student for all epochs under one cycle.
 
     Raises InputError for a training that diverges.
     """
@@ -199,9 +198,9 @@ def learn(
 
     from dlaflow.zoo.device import pick_arithmetic
 
-    steps = config.epochs * len(_batches(images, config, 0))
+    steps = config.epochs * len(batches_of(images, config, 0))
     shown = images.plain(slice(0, config.batch_size))
-    arithmetic = pick_arithmetic(precision, student, shown, steps)
+    arithmetic = pick_arithmetic("auto", student, shown, steps)
     arithmetic.prepare(student, shown.device)
     arithmetic.prepare(teacher, shown.device)
     optimizer = torch.optim.SGD(
@@ -211,7 +210,7 @@ def learn(
     inner = _InnerDistance(teacher, student)
     with progress(f"Fine-tuning {config.model}", steps, "steps") as task:
         for epoch in range(config.epochs):
-            for index, draws in enumerate(batches := _batches(images, config, epoch)):
+            for index, draws in enumerate(batches := batches_of(images, config, epoch)):
                 done = epoch * len(batches) + index
                 for group in optimizer.param_groups:
                     group["lr"] = one_cycle(done, steps, config.lr)
@@ -220,7 +219,7 @@ def learn(
                     with torch.no_grad():
                         wanted = teacher(pixels)
                     answers = student(pixels)
-                loss = _loss(answers.float(), wanted.float(), images.labels[draws[0]])
+                loss = distillation_loss(answers.float(), wanted.float(), images.labels[draws[0]])
                 loss = loss + (1 - done / steps) * inner.distance()
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
@@ -232,7 +231,7 @@ def learn(
     inner.close()
 
 
-def _loss(logits: torch.Tensor, wanted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def distillation_loss(logits: torch.Tensor, wanted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """A tenth of the labels, and the rest of the teacher's logits (`wanted`) at the temperature."""
     from torch.nn import functional as F
 

@@ -1,12 +1,10 @@
-"""Quantisation-aware training for the DLA: fake quantisation where its layers quantise, a short fine-tune around it.
+"""Quantisation-aware training for the DLA: rounding where its layers round, a short fine-tune around it, Q/DQ.
 
-BatchNorm is folded first, as TensorRT does. Weights get a scale for each output channel, activations one for a tensor;
-both are symmetric INT8 without zero points. A convolution and its ReLU are one layer, and tensors that the DLA wants on
-one scale (`quantize.plan`: a Concat, the operands of a sum) share a quantiser. The scales of activations come from a
-calibration on training images (the histogram of least squared error) and stay; the weights learn around them, after the
-float network (distillation). torch.ao's own fake quantisers are used: what they are exported to is what TensorRT reads.
+BatchNorm is folded first, as TensorRT does. Weights get a scale for each output channel, activations one for a tensor
+(`zoo.rounding`). A convolution and its ReLU are one layer, and tensors that the DLA wants on one scale
+(`quantize.plan`: a Concat, the operands of a sum) share a rounding. `zoo.tuning` trains.
 
-With training code of your own: `quantised`, `calibrate_quantisers`, train, `export_quantised`.
+With training code of your own: `quantised`, `calibrate_quantisers`, train with `StepAdam`, `export_quantised`.
 """
 
 from __future__ import annotations
@@ -27,9 +25,10 @@ from dlaflow.quantize.accuracy import wilson
 from dlaflow.quantize.model import drop_unused_constants, index
 from dlaflow.types import Measurement
 from dlaflow.zoo.data import load_dataset
-from dlaflow.zoo.dataset import Dataset
-from dlaflow.zoo.distillation import DistillationConfig, check_config, learn
+from dlaflow.zoo.dataset import Dataset, Split
+from dlaflow.zoo.distillation import DistillationConfig, check_config
 from dlaflow.zoo.models import build_model
+from dlaflow.zoo.plan import VALIDATION_SHARE
 from dlaflow.zoo.weights import load_weights
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
 _LEAST, _MOST = -128, 127
 _CALIBRATION_BATCHES = 8
+_HELD_OUT = 2_000
 _PARITY_IMAGES = (1, 4)
 _MOVES = frozenset(
     {"flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "getitem", "size", "contiguous"}
@@ -57,8 +57,9 @@ _CONCATS = frozenset({"cat", "concat", "concatenate"})
 class Qat:
     """The quantised network in evaluation mode, and how many of the `tested` images it and others got right.
 
-    `untrained` is the network with the same scales and no training: what the training is worth is told beside it, and
-    where it is worth less than nothing, `module` is that one.
+    `untrained` is the network with the scales of a calibration and no training: what the training is worth is told
+    beside it. `module` is the best by the `held_out` training images, that one included: it was so after `epoch` (0:
+    no training helped) at `rate`; `slowed` when a training at ten times the rate went wrong.
     """
 
     module: nn.Module
@@ -67,6 +68,10 @@ class Qat:
     trained_right: int
     tested: int
     seconds: float
+    epoch: int
+    rate: float
+    held_out: int
+    slowed: bool
 
     @property
     def gain(self) -> float:
@@ -78,6 +83,15 @@ class Qat:
         """Half of the 95% interval of the trained network's top-1, in percentage points."""
         low, high = wilson(self.trained_right, self.tested)
         return 50 * (high - low)
+
+    def in_words(self, epochs: int) -> str:
+        """top-1 of the three networks; the last is that of the best of `epochs` epochs."""
+        rights = (self.float_right, self.untrained_right, self.trained_right)
+        shares = [f"{right / self.tested:.2%}" for right in rights]
+        return (
+            f"top-1 on {self.tested:,} test images: {shares[0]} in float, {shares[1]} in INT8 without training, "
+            f"{shares[2]} after {self.epoch} of {epochs} epochs (± {self.spread:.2f})"
+        )
 
     def measurements(self, subject: str) -> list[Measurement]:
         """top-1 of the three networks, in percent."""
@@ -115,7 +129,7 @@ def train_quantised(
     `input_shape` is what it will be exported for, tried before the training.
 
     Raises UsageError for options that make no sense, InputError for weights or a shape that do not fit, for a network
-    that torch.fx cannot trace and for a training that diverges, EnvironmentLacksError without torch.
+    that torch.fx cannot trace, EnvironmentLacksError without torch.
     """
     check_config(config)
     require("torch", "safetensors", extra="train", what_for="training")
@@ -124,6 +138,7 @@ def train_quantised(
     from dlaflow.zoo.augment import DeviceImages
     from dlaflow.zoo.export import DEFAULT_OPSET, onnx_of
     from dlaflow.zoo.loop import accuracy, try_out
+    from dlaflow.zoo.tuning import fine_tune
 
     began = time.monotonic()
     teacher = build_model(config.model)
@@ -133,23 +148,41 @@ def train_quantised(
     data = dataset or load_dataset(config.data, config.data_dir, progress)
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train, test = (DeviceImages(split, data, device) for split in (data.train, data.test))
+    parts = (*_held_apart(data.train, config.seed), data.test)
+    train, held_out, test = (DeviceImages(split, data, device) for split in parts)
     teacher.to(device)
     classes = len(data.classes)
     try_out(teacher, test, classes)
     student = quantised(teacher, test.plain(slice(0, 2))).to(device)
     calibrate_quantisers(student, _plain_batches(train, config.batch_size, progress))
-    right = [round(accuracy(network, test, classes) * len(test)) for network in (teacher, student)]
-    untrained = copy.deepcopy(student)
-    if config.epochs:
-        learn(student, teacher, train, config, progress, precision="fp32")
-    right.append(round(accuracy(student, test, classes) * len(test)))
-    module = (student if right[2] >= right[1] else untrained).eval().cpu()
-    return Qat(module, right[0], right[1], right[2], len(test), round(time.monotonic() - began, 1))
+    tuned = fine_tune(student, teacher, (train, held_out), classes, config, progress)
+    float_right, untrained_right, trained_right = (
+        round(accuracy(each, test, classes) * len(test)) for each in (teacher, student, tuned.network)
+    )
+    return Qat(
+        tuned.network.eval().cpu(),
+        float_right,
+        untrained_right,
+        trained_right,
+        len(test),
+        round(time.monotonic() - began, 1),
+        tuned.epoch,
+        tuned.rate,
+        len(held_out),
+        tuned.ended,
+    )
+
+
+def _held_apart(split: Split, seed: int) -> tuple[Split, Split]:
+    """The images that train, and those that choose among epochs."""
+    count = min(_HELD_OUT, max(1, round(len(split) * VALIDATION_SHARE)))
+    order = np.random.default_rng(seed).permutation(len(split))
+    train, held_out = (Split(split.images[part], split.labels[part]) for part in (order[count:], order[:count]))
+    return train, held_out
 
 
 def quantised(network: nn.Module, images: torch.Tensor) -> fx.GraphModule:
-    """A copy of a network with BatchNorm folded and fake quantisers in it, which still learn their scales.
+    """A copy of a network with BatchNorm folded and a `Rounding` at each place, which has no scale yet.
 
     `images` [n, c, h, w] are what it takes, on its device. A layer that is called twice becomes two with weights of
     their own, as it is two on the DLA.
@@ -159,6 +192,8 @@ def quantised(network: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     from torch import fx
     from torch.fx.passes.shape_prop import ShapeProp
     from torch.nn.utils import parametrize
+
+    from dlaflow.zoo.rounding import Rounding
 
     try:
         traced = fx.symbolic_trace(copy.deepcopy(network).eval())
@@ -175,7 +210,7 @@ def quantised(network: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     for module in list(traced.modules()):
         axis = _weight_axis(module)
         if axis is not None:
-            parametrize.register_parametrization(module, "weight", _for_weights(axis))
+            parametrize.register_parametrization(module, "weight", Rounding(axis))
     quantisers = _Shared(traced)
     for node in list(traced.graph.nodes):
         if _is_quantised(node, traced):
@@ -275,9 +310,11 @@ class _Shared:
 
     def of(self, node: fx.Node) -> str:
         """The name of the quantiser of a node, made where it is the first of its group."""
+        from dlaflow.zoo.rounding import Rounding
+
         name = f"quantise_{self._root(node).name}"
         if not hasattr(self._traced, name):
-            self._traced.add_module(name, _for_activations())
+            self._traced.add_module(name, Rounding())
         return name
 
     def _root(self, node: fx.Node) -> fx.Node:
@@ -294,62 +331,30 @@ class _Shared:
         return node
 
 
-def _for_activations() -> nn.Module:
-    import torch
-    from torch.ao import quantization
-
-    return quantization.FakeQuantize(  # type: ignore[no-untyped-call]
-        quantization.HistogramObserver,
-        quant_min=_LEAST,
-        quant_max=_MOST,
-        dtype=torch.qint8,
-        qscheme=torch.per_tensor_symmetric,
-    )
-
-
-def _for_weights(axis: int) -> nn.Module:
-    """One scale for each output channel: its largest weight is 127, as TensorRT has it."""
-    import torch
-    from torch.ao import quantization
-
-    fake = quantization.FakeQuantize(  # type: ignore[no-untyped-call]
-        quantization.PerChannelMinMaxObserver,
-        quant_min=_LEAST,
-        quant_max=_MOST,
-        dtype=torch.qint8,
-        qscheme=torch.per_channel_symmetric,
-        ch_axis=axis,
-    )
-    fake.activation_post_process.quant_min = -_MOST
-    return fake
-
-
 def calibrate_quantisers(student: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     """Let the quantisers of activations see some `batches` [n, c, h, w], then hold their scales and those of weights.
 
     Raises InputError without a batch, and for one that does not fit or brings NaN or infinite values.
     """
     import torch
-    from torch.ao import quantization
+
+    from dlaflow.zoo.rounding import roundings
 
     student.eval()
-    student.apply(quantization.enable_observer)
-    student.apply(quantization.disable_fake_quant)
+    for each in roundings(student):
+        each.mode = "observe"
     seen = 0
     with torch.no_grad():
         for images in batches:
             try:
                 student(images)
-            except RuntimeError as error:  # torch's observers take finite numbers only
+            except RuntimeError as error:
                 raise InputError(f"the scales cannot be calibrated: {' '.join(str(error).split())[:200]}") from None
             seen += len(images)
     if not seen:
         raise InputError("there are no images to calibrate the scales on", expected="a batch or more")
-    student.apply(quantization.disable_observer)
-    student.apply(quantization.enable_fake_quant)
-    for module in student.modules():
-        if isinstance(module, quantization.FakeQuantize):  # the only range of INT8 that torch can export
-            module.activation_post_process.quant_min = _LEAST
+    for each in roundings(student):
+        each.hold()
 
 
 def _plain_batches(images: DeviceImages, size: int, progress: Progress) -> Iterator[torch.Tensor]:
@@ -388,18 +393,17 @@ def _compare(module: nn.Module, exported: bytes, shape: tuple[int, int, int, int
     """
     import onnx
     import torch
-    from torch.ao import quantization
 
     from dlaflow.runtime.ort import OrtRunner
     from dlaflow.zoo.export import example_images
+    from dlaflow.zoo.rounding import unrounded
 
     images = example_images(shape[0], shape[1:])
     found = OrtRunner(onnx.load_from_string(exported)).run(images)
     with torch.inference_mode():
         wanted = module(torch.from_numpy(images)).numpy()
-        module.apply(quantization.disable_fake_quant)
-        exact = module(torch.from_numpy(images)).numpy()
-        module.apply(quantization.enable_fake_quant)
+        with unrounded(module):
+            exact = module(torch.from_numpy(images)).numpy()
     step = max(float(np.abs(wanted).max(initial=0.0)), float(np.finfo(np.float32).tiny)) / _MOST
     caused = float(np.abs(exact - wanted).mean()) / step
     apart = float(np.abs(found - wanted).mean()) / step if found.shape == wanted.shape else np.inf
