@@ -1,7 +1,7 @@
 """What `calibrate --recover` brings, beside other quantisers: top-1, agreement, seconds and memory, in one run.
 
     python benchmarks/recover.py --cifar ../shared/cifar10 --networks MODEL.onnx ...
-        [--modelopt VENV/bin/python] [--aimet VENV/bin/python] [--test 10000] [--out table.md]
+        [--modelopt VENV/bin/python] [--aimet VENV/bin/python] [--test 10000] [--timeout 600] [--out table.md]
 
 The networks: the demo's, and depthwise ones that benchmarks/depthwise.py trains.
 512 training images calibrate, without labels; all sides are evaluated by the same runner on images that nobody
@@ -137,6 +137,9 @@ onnx.save(sim.to_onnx_qdq(force_activation_as="signed"), out)
 """
 
 
+_TOO_LATE = 124
+"""What `timeout` exits with."""
+
 WATCH = """
 import pathlib, resource, subprocess, sys, time
 began = time.perf_counter()
@@ -167,7 +170,7 @@ def command_of(side: str, model: Path, files: tuple[Path, Path], peers: dict[str
     return [str(python), *words]
 
 
-def run(side: str, command: Sequence[str], log: Path) -> Row:
+def run(side: str, command: Sequence[str], log: Path, timeout: float) -> Row:
     """Run a side to its end; its cost is what the system reports of the process and of those that it waited for."""
     if not command:
         return Row(side, why="not installed")
@@ -175,13 +178,29 @@ def run(side: str, command: Sequence[str], log: Path) -> Row:
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" or "--side" in command}
     cost = log.with_suffix(".cost")
     with log.open("wb") as file:
-        watched = [sys.executable, "-I", "-c", WATCH, str(cost), *command]
+        watched = ["timeout", str(timeout), sys.executable, "-I", "-c", WATCH, str(cost), *command]
         code = subprocess.run(watched, stdout=file, stderr=subprocess.STDOUT, env=own, check=False).returncode
+    if code == _TOO_LATE:
+        return Row(side, why=f"not within {timeout:.0f} s")
     if code:
         lines = log.read_text(errors="replace").strip().splitlines()
         return Row(side, why=f"failed: {lines[-1][:120] if lines else code}")
     seconds, processor, megabytes = map(float, cost.read_text().split())
     return Row(side, seconds=seconds, processor=processor, megabytes=megabytes)
+
+
+def pixels_of(cifar: Path, tests: int) -> tuple[Images, tuple[Images, NDArray[np.int64]]]:
+    """Images to calibrate on, and test images with their labels, normalised."""
+    if cifar.suffix == ".npz":
+        with np.load(cifar) as held:
+            raw, test, labels = held["calibration"], held["test"], held["labels"].astype(np.int64)
+            prepared = Preparation(tuple(held["mean"]), tuple(held["std"])).normalised
+    else:
+        data = load_dataset("cifar10", cifar)
+        raw = data.train.images[balanced(data.train.labels, len(data.train), CALIBRATION)]
+        test, labels = data.test.images, data.test.labels
+        prepared = Preparation(data.mean, data.std).normalised
+    return np.asarray(prepared(raw), np.float32), (np.asarray(prepared(test[:tests]), np.float32), labels[:tests])
 
 
 def measured(row: Row, out: Path, test: tuple[Images, NDArray[np.int64]], reference: Accuracy) -> Row:
@@ -214,12 +233,13 @@ def table(name: str, reference: Accuracy, rows: Sequence[Row]) -> list[str]:
 def main() -> None:
     """The whole table, or one side for the process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar", type=Path, help="folder with CIFAR-10")
+    parser.add_argument("--cifar", type=Path, help="folder with CIFAR-10, or its images in a .npz")
     parser.add_argument("--networks", type=Path, nargs="+", help="classifiers of CIFAR-10, normalised images in")
     parser.add_argument("--test", type=int, default=10_000, help="test images")
     parser.add_argument("--modelopt", type=Path, help="a Python that has nvidia-modelopt[onnx]")
     parser.add_argument("--aimet", type=Path, help="a Python that has aimet-onnx")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=SIDES, help="AdaRound takes minutes a network")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for a side")
     parser.add_argument("--out", type=Path)
     for hidden in ("--side", "--model", "--images"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -228,10 +248,7 @@ def main() -> None:
         side = ours if options.side.startswith("dlaflow") else onnxruntimes
         side(options.side, Path(options.model), np.load(options.images), options.out)
         return
-    data = load_dataset("cifar10", options.cifar)
-    prepared = Preparation(data.mean, data.std).normalised
-    chosen = balanced(data.train.labels, len(data.train), CALIBRATION)
-    test = np.asarray(prepared(data.test.images[: options.test]), np.float32), data.test.labels[: options.test]
+    calibration, test = pixels_of(options.cifar, options.test)
     peers = {"ModelOpt": options.modelopt, "AIMET": options.aimet}
     lines = [
         "| network | | top-1 | agreement with float | s | processor s | MB |",
@@ -239,14 +256,14 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        np.save(work / "images.npy", np.asarray(prepared(data.train.images[chosen]), np.float32))
+        np.save(work / "images.npy", calibration)
         for model in options.networks:
             reference = evaluate(OrtRunner(model), *test)
             rows = []
             for side in options.sides:
                 out = work / f"{model.stem}.int8.onnx"
                 out.unlink(missing_ok=True)
-                row = run(side, command_of(side, model, (work / "images.npy", out), peers), work / "log")
+                row = run(side, command_of(side, model, (work / "images.npy", out), peers), work / "log", options.timeout)
                 rows.append(measured(row, out, test, reference))
                 print(table(model.stem, reference, rows)[-1], flush=True)
                 if "--recover" in side:

@@ -64,7 +64,7 @@ def layer_weight(graph: Graph, node: onnx.NodeProto) -> NDArray[np.float32] | No
 
 def groups_of(node: onnx.NodeProto) -> int:
     """The groups of a convolution; 1 for any other."""
-    return next((each.i for each in node.attribute if each.name == "group"), 1)
+    return next((int(each.i) for each in node.attribute if each.name == "group"), 1)
 
 
 def stretches(graph: Graph) -> list[Stretch]:
