@@ -39,6 +39,23 @@ def test_the_walkthrough(tmp_path: Path, walkthrough: RunRecord, page) -> None:
     quiet(page, path)
 
 
+def test_what_scrolls_sideways_says_so(tmp_path: Path, walkthrough: RunRecord, page) -> None:
+    """Phones show no bar: a table that is cut off would look whole."""
+    path = write(tmp_path, walkthrough)
+    page.as_seen(420, "light")
+    page.open(path)
+    table = "document.querySelector('.overview .scroll')"
+    cue = f"getComputedStyle({table}, '::after').content"
+    assert page.run(f"{table}.scrollWidth > {table}.clientWidth")
+    assert "Scrolls sideways" in page.run(cue)
+    page.run(f"{table}.scrollLeft = 10000")
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.run(cue) in ("none", "normal")
+    page.as_seen(1280, "light")
+    page.open(path)
+    assert page.run(cue) in ("none", "normal")
+
+
 def test_theme(tmp_path: Path, walkthrough: RunRecord, page) -> None:
     path = write(tmp_path, walkthrough)
     page.open(path)
