@@ -346,5 +346,7 @@ def test_prediction_and_measurement_layer_by_layer(predicted_page: Path, page) -
     rows = "[...document.getElementById('v0-sides').tBodies[0].rows].filter((r) => !r.hidden).length"
     assert page.run(rows) == 2
     page.click("[data-graph=v0] > summary")
-    assert page.run("document.querySelectorAll('[data-graph=v0] .node').length") == 4
+    drawn = "document.querySelectorAll('[data-graph=v0] .node').length"
+    page.run(f"new Promise((done) => {{ const look = () => {drawn} ? done() : requestAnimationFrame(look); look(); }})")
+    assert page.run(drawn) == 4
     quiet(page, predicted_page)
