@@ -125,7 +125,7 @@ CHOSEN = (
         "divide by the scale",
     ),
     (LAYOUTS, "np.clip(whole, -_LARGEST - 1, _LARGEST)", "whole", "wrap instead of saturating"),
-    (LAYOUTS, "np.floor(np.abs(steps) + 0.5)", "np.rint(np.abs(steps))", "half to even for half away"),
+    (LAYOUTS, "np.abs(steps - whole) >= 0.5", "np.abs(steps - whole) > 0.5", "half towards zero"),
     (
         LOADABLE,
         "for name in self.input_layouts]",
@@ -153,9 +153,8 @@ class Mutant:
     place: tuple[int, int] = (0, 0)
     change: tuple[str, str] = ("", "")
 
-    def text(self) -> str:
+    def put_into(self, text: str) -> str:
         """The whole file."""
-        text = (ROOT / "src" / "dlaflow" / self.file).read_text()
         if self.kind == "chosen":
             return text.replace(*self.change)
         tree, (index, way) = ast.parse(text), self.place
@@ -230,7 +229,7 @@ def found_by_tests(mutant: Mutant, folder: Path) -> bool:
     """Whether a test fails over a copy of src with the mutant."""
     target = folder / "dlaflow" / mutant.file
     original = target.read_text()
-    target.write_text(mutant.text())
+    target.write_text(mutant.put_into(original))
     try:
         return any(fails(stage, folder) for stage in STAGES)
     finally:

@@ -20,7 +20,7 @@ from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.accuracy import evaluate as run_evaluation
 from dlaflow.quantize.cache import read_cache
 from dlaflow.quantize.feed import Feed
-from dlaflow.reading import ARRAY_BYTES, LOADABLE_BYTES, open_regular, read_bytes
+from dlaflow.reading import ARRAY_BYTES, LOADABLE_BYTES, check_regular, read_bytes
 from dlaflow.runtime.cudla import CudlaError, Session
 from dlaflow.runtime.layouts import Rounding
 from dlaflow.runtime.loadable import LoadableRunner, Quantising, device_memory, explained, plain, scales_of
@@ -118,11 +118,15 @@ def read_inputs(given: Sequence[str], runner: LoadableRunner) -> Feed:
 
 
 def _array(path: Path) -> NDArray[np.generic]:
+    ARRAY_BYTES.check(check_regular(path), path)
     try:
-        with open_regular(path, ARRAY_BYTES) as file:
-            values = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} is no array", expected="a .npy file", received=str(error)[:120]) from None
+        # Mapped, so that a header that claims more than the file holds takes no memory.
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # what numpy raises for damaged files shares no base
+        received = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is no array", expected="a .npy file", received=received) from None
+    if not isinstance(values, np.ndarray):
+        raise InputError(f"{path} holds several arrays", expected="a .npy file, one for each input", received=".npz")
     if values.ndim == 0 or not values.size:
         raise InputError(f"{path} holds no images", expected="[n, c, h, w]", received=values.shape)
     return values
