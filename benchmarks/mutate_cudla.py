@@ -241,6 +241,8 @@ def fails(stage: tuple[str, ...], folder: Path) -> bool:
     child = os.fork()
     if not child:
         signal.alarm(SECONDS)
+        for name in [each for each in sys.modules if each.partition(".")[0] in {"dlaflow", "tests"}]:
+            del sys.modules[name]  # to be loaded with the defect
         sys.path[:0] = [str(folder), str(ROOT)]
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
         os.chdir(ROOT)

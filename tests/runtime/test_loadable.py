@@ -166,7 +166,7 @@ def test_a_failure_of_the_dla_has_dlaflows_exit_code(stand_in):
 
 @pytest.fixture
 def files(tmp_path):
-    """A loadable that gives its INT8 input back as `file`, which numpy's savez does not take; its cache, three images."""
+    """A loadable that gives its INT8 input back as `file`, which numpy's savez does not take; its cache; images."""
     tensor = linear("x'", (1, 2, 3, 5))
     (tmp_path / "m.loadable").write_bytes(loadable_of([tensor], [tensor._replace(name="file'")], statistics=1))
     save_cache(CacheFile(header_for("8.5.2"), (Entry("x", 0.5), Entry("file", 0.25))), tmp_path / "c.cache")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.api.images import ImageOptions, select
+from dlaflow.api.images import ImageOptions, named_path, select
 from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
 from dlaflow.profile.spread import spread_of
@@ -105,11 +105,10 @@ def read_inputs(given: Sequence[str], runner: LoadableRunner) -> Feed:
     names = [each.name for each in runner.inputs]
     found: dict[str, NDArray[np.generic]] = {}
     for text in given:
-        head, sign, tail = text.rpartition("=")
-        name, path = (head, tail) if sign and head in names else ("", text)
+        name, path = named_path(text, names)
         if not name and len(names) > 1:
             raise UsageError("several inputs", expected=f"NAME=FILE.npy for {', '.join(names)}", received=text)
-        found[name or names[0]] = _array(Path(path))
+        found[name or names[0]] = _array(path)
     if {*found} != {*names}:
         raise UsageError("inputs are missing", expected=", ".join(names), received=", ".join(found) or "none")
     if len({len(each) for each in found.values()}) > 1:
