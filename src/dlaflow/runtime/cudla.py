@@ -152,7 +152,7 @@ def status_error(call: str, status: int) -> CudlaError:
 
 
 def tensor_of(raw: TensorDescriptor) -> Tensor:
-    """A descriptor as the library filled it in. Raises CudlaError, before anything is allocated by its numbers."""
+    """A descriptor as the library filled it in. Raises CudlaError for a name without an end."""
     held = bytes(raw.name)
     name = held.split(b"\0")[0].decode("utf-8", "backslashreplace")
     if b"\0" not in held:
@@ -161,11 +161,21 @@ def tensor_of(raw: TensorDescriptor) -> Tensor:
     form, kind, category = int(raw.dataFormat), int(raw.dataType), int(raw.dataCategory)
     pixel, mapping = int(raw.pixelFormat), int(raw.pixelMapping)
     strides = tuple(map(int, raw.stride))
-    return check_tensor(Tensor(name, int(raw.size), dims, form, kind, category, pixel, mapping, strides))
+    return Tensor(name, int(raw.size), dims, form, kind, category, pixel, mapping, strides)
 
 
-def check_tensor(tensor: Tensor) -> Tensor:
-    """The descriptor itself, when its numbers can be true. Raises CudlaError."""
+def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Raises CudlaError where the numbers of a loadable's tensors cannot be true."""
+    if not inputs or not outputs:
+        raise CudlaError("the loadable has no input or no output", _OTHER_FILE, lacks=False)
+    for tensor in (*inputs, *outputs):
+        _check_tensor(tensor)
+    total = sum(each.size for each in (*inputs, *outputs))
+    if total > MOST_BYTES:
+        raise CudlaError(f"the loadable's tensors take {total} bytes", _OTHER_FILE, lacks=False)
+
+
+def _check_tensor(tensor: Tensor) -> None:
     n, c, h, w = tensor.dims
     if len(tensor.strides) != STRIDES:
         _refuse(tensor.name, f"{len(tensor.strides)} strides for {STRIDES}")
@@ -176,7 +186,6 @@ def check_tensor(tensor: Tensor) -> Tensor:
         _refuse(tensor.name, f"data type {tensor.type} is none of {sorted(ELEMENT_BYTES)}")
     if not n * c * h * w * ELEMENT_BYTES[tensor.type] <= tensor.size <= MOST_BYTES:
         _refuse(tensor.name, f"{tensor.size} bytes for {tensor.dims}, which no memory layout needs")
-    return tensor
 
 
 def _refuse(name: str, why: str) -> NoReturn:
@@ -448,11 +457,7 @@ class Session:
             self._module = self._made("module_load_from_memory", *loading, undo=("module_unload", 0))
             self.inputs = tuple(map(tensor_of, self._descriptors(NUM_INPUTS, INPUTS)))
             self.outputs = tuple(map(tensor_of, self._descriptors(NUM_OUTPUTS, OUTPUTS)))
-            if not self.inputs or not self.outputs:
-                raise CudlaError("the loadable has no input or no output", _OTHER_FILE, lacks=False)
-            total = sum(each.size for each in (*self.inputs, *self.outputs))
-            if total > MOST_BYTES:
-                raise CudlaError(f"the loadable's tensors take {total} bytes", _OTHER_FILE, lacks=False)
+            check_tensors(self.inputs, self.outputs)
         except BaseException:
             self.close()
             raise
