@@ -187,7 +187,8 @@ def _line(node: ast.AST) -> str:
 
 def _places(tree: ast.Module) -> list[ast.expr | ast.stmt]:
     classes = [each for each in tree.body if isinstance(each, ast.ClassDef)]
-    return [node for each in classes for node in ast.walk(each) if type(node) in _WAYS]
+    nodes = [node for each in classes for node in ast.walk(each) if isinstance(node, ast.expr | ast.stmt)]
+    return [node for node in nodes if type(node) in _WAYS]
 
 
 def _drop(node: ast.Expr, way: int) -> bool:

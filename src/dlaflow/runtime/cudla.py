@@ -89,50 +89,34 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-STATUS: dict[int, tuple[str, str, str]] = {
-    1: ("InvalidParam", "an argument is wrong, or memory of another kind was handed in", "Report it with --debug"),
-    2: ("OutOfResources", "no handle or memory is left: 16 handles a DLA", "Close what else uses this DLA core"),
-    3: (
-        "CreationFailed",
-        "the handle was not made",
-        "Is there such a core? May this user open /dev/nvhost*nvdla*?",
-    ),
-    4: ("InvalidAddress", "the memory is not registered with this handle", "Report it with --debug"),
-    5: ("Os", "the operating system refused", "Look into dmesg, and at the groups video and render"),
-    6: ("Cuda", "CUDA failed", "Does another CUDA program work on this GPU?"),
-    7: (
-        "Umd",
-        "the DLA's runtime refused: a TensorRT engine is no loadable, or it was built for other DLA software",
-        "Build it with --standalone for this board's release",
-    ),
-    8: ("InvalidDevice", "there is no such DLA, or the handle is gone", "Choose --core 0 or 1; Thor has no DLA"),
-    9: ("InvalidAttribute", "this release does not know what was asked", "Leave out --statistics"),
-    10: ("IncompatibleDlaSWVersion", "built for another release of the DLA's software", "Build it for this release"),
-    11: ("MemoryRegistered", "the memory is registered already", "Report it with --debug"),
-    12: ("InvalidModule", "the loadable is not loaded", "Report it with --debug"),
-    13: (
-        "UnsupportedOperation",
-        "not possible here: a discrete GPU, a second loadable on a handle, a capture into a CUDA graph",
-        "Run on the integrated GPU, outside of a capture",
-    ),
-    14: ("NvSci", "NvSciBuf or NvSciSync failed", "Only standalone mode uses them: report it with --debug"),
-    15: (
-        "DriverNotFound",
-        "the DLA's driver library is not here",
-        "In a container: --runtime nvidia; else use a Jetson",
-    ),
-    0x40000001: ("DlaErrInvalidInput", "the DLA got an input that it cannot read", "Build the loadable again"),
-    0x40000002: ("DlaErrInvalidPreAction", "what the task was to wait for is wrong", "Report it with --debug"),
-    0x40000003: ("DlaErrNoMem", "the DLA has no memory", "Close what else uses it"),
-    0x40000004: ("DlaErrProcessorBusy", "the DLA is busy", "Try again"),
-    0x40000005: ("DlaErrTaskStatusMismatch", "the task did not end as expected", "Look into dmesg; run it again"),
-    0x40000006: (
-        "DlaErrEngineTimeout",
-        "the task took too long",
-        "Lock the clocks, or cut the model up",
-    ),
-    0x40000007: ("DlaErrDataMismatch", "the DLA's data are not what was expected", "Look into dmesg; run it again"),
-    0x7FFFFFFF: ("Unknown", "cuDLA does not say", "Look into dmesg"),
+_REPORT, _DMESG = "Report it with --debug", "Look into dmesg; run it again"
+_STATUS = f"""
+1 InvalidParam|an argument is wrong, or memory of another kind was handed in|{_REPORT}
+2 OutOfResources|no handle or memory is left: 16 handles a DLA|Close what else uses this DLA core
+3 CreationFailed|the handle was not made|Is there such a core? May this user open /dev/nvhost*nvdla*?
+4 InvalidAddress|the memory is not registered with this handle|{_REPORT}
+5 Os|the operating system refused|Look into dmesg, and at the groups video and render
+6 Cuda|CUDA failed|Does another CUDA program work on this GPU?
+7 Umd|a TensorRT engine is no loadable, nor is one for other DLA software|Build it with --standalone on this release
+8 InvalidDevice|there is no such DLA, or the handle is gone|Choose --core 0 or 1; Thor has no DLA
+9 InvalidAttribute|this release does not know what was asked|Leave out --statistics
+10 IncompatibleDlaSWVersion|built for another release of the DLA's software|Build it for this release
+11 MemoryRegistered|the memory is registered already|{_REPORT}
+12 InvalidModule|the loadable is not loaded|{_REPORT}
+13 UnsupportedOperation|a discrete GPU, a second loadable on a handle, a CUDA graph|Use the integrated GPU and no graph
+14 NvSci|NvSciBuf or NvSciSync failed|Only standalone mode uses them: report it with --debug
+15 DriverNotFound|the DLA's driver library is not here|In a container: --runtime nvidia; else use a Jetson
+0x40000001 DlaErrInvalidInput|the DLA got an input that it cannot read|Build the loadable again
+0x40000002 DlaErrInvalidPreAction|what the task was to wait for is wrong|{_REPORT}
+0x40000003 DlaErrNoMem|the DLA has no memory|Close what else uses it
+0x40000004 DlaErrProcessorBusy|the DLA is busy|Try again
+0x40000005 DlaErrTaskStatusMismatch|the task did not end as expected|{_DMESG}
+0x40000006 DlaErrEngineTimeout|the task took too long|Lock the clocks, or cut the model up
+0x40000007 DlaErrDataMismatch|the DLA's data are not what was expected|{_DMESG}
+0x7FFFFFFF Unknown|cuDLA does not say|Look into dmesg
+"""
+STATUS: dict[int, tuple[str, ...]] = {
+    int(row.split()[0], 0): tuple(row.partition(" ")[2].split("|")) for row in _STATUS.strip().splitlines()
 }
 """Status -> cudla.h's name without cudlaError, its cause, what to do."""
 
