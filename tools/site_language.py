@@ -17,6 +17,9 @@ from mkdocs.utils.templates import TemplateContext
 
 CHINESE = "zh/"
 REFERENCE = "参考（英文）"
+DESCRIPTION = "把视觉模型放到 NVIDIA 的深度学习加速器（DLA）上，并证明它留在那里"
+TOGGLES = {"en": ("Dark", "Light"), "zh": ("深色", "浅色")}
+"""What the theme does not translate, since mkdocs.yml names it: the way to the other palette."""
 
 
 def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
@@ -41,7 +44,12 @@ def on_page_context(context: TemplateContext, page: Page, config: MkDocsConfig, 
     menu = Navigation(items, [each for each in nav.pages if is_chinese(each) == chinese])
     menu.homepage = menu.pages[0]
     context["nav"] = menu
-    config.theme["language"] = "zh" if chinese else "en"
+    config.theme["language"] = language = "zh" if chinese else "en"
+    for palette, name in zip(config.theme.get("palette", ()), TOGGLES[language], strict=False):
+        palette["toggle"]["name"] = name
+    if chinese:
+        page.meta.setdefault("description", DESCRIPTION)
+        page.content = (page.content or "").replace('title="Permanent link"', 'title="永久链接"')
     here, there = page.url, urls.get(twin(path))
     config.extra["alternate"] = [
         {"name": "English", "lang": "en", "link": there or "index.html" if chinese else here},

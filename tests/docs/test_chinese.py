@@ -142,16 +142,36 @@ def test_tables(page: Path) -> None:
                 assert all(each.isdigit() and int(each) <= SPELT for each in more), told
 
 
+def links(page: Path) -> list[tuple[str, str]]:
+    """Where each link leads, a file by its path in the repository, and the words that it is under."""
+    found = []
+    for link in tree(page).iter("a"):
+        address, hash_, anchor = link.get("href", "").partition("#")
+        target = address
+        if "://" not in address:
+            target = os.path.relpath(os.path.normpath(page.parent / address), ROOT) if address else name_of(page)
+        if address or anchor:
+            found.append((target + hash_ + anchor, text(link)))
+    return found
+
+
 @every
 def test_links_stay_in_chinese(page: Path) -> None:
-    for link in tree(page).iter("a"):
-        address = link.get("href", "").partition("#")[0]
-        if "://" in address or not address.endswith(".md"):
-            continue
-        target = Path(os.path.normpath(page.parent / address))
-        english = target.is_relative_to(DOCS) and not target.is_relative_to(CHINESE)
-        translated = english and (CHINESE / target.relative_to(DOCS)).exists()
-        assert not translated or text(link) == "English", f"{address} is there in Chinese"
+    for target, words in links(page):
+        path = Path(target.partition("#")[0])
+        english = path.suffix == ".md" and path.is_relative_to("docs") and not path.is_relative_to("docs/zh")
+        translated = english and (CHINESE / path.relative_to("docs")).exists()
+        assert not translated or words == "English", f"{target} is there in Chinese"
+
+
+@pairs
+def test_links_lead_to_the_same(page: Path) -> None:
+    """Besides, a page leads to itself in the other language, and a Chinese one to the glossary where it likes."""
+    ours, theirs = (
+        {target.replace("docs/zh/", "docs/") for target, words in links(each) if words not in ("English", "中文")}
+        for each in (page, twin(page))
+    )
+    assert ours - {"docs/glossary.md"} == theirs - {"docs/glossary.md"}
 
 
 @every

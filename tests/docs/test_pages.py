@@ -46,6 +46,11 @@ def test_the_page_for_people_from_the_scripts(followed: Path, monkeypatch: pytes
     assert follow(DOCS / "from_the_scripts.md") >= 7
 
 
+def test_the_guide_to_check(followed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(followed)
+    assert follow(DOCS / "guides" / "check.md") >= 7
+
+
 def test_the_guide_to_training_with_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert follow(DOCS / "guides" / "qat.md") >= 9

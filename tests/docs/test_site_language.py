@@ -15,6 +15,8 @@ NAV = [
     {"Reference": [{"Rules": "rules.md"}, {"Limits": "limits.md"}]},
     {"中文": [{"首页": "zh/index.md"}, {"参考": [{"上限": "zh/limits.md"}]}]},
 ]
+FEATURES = ["navigation.sections", "navigation.footer"]
+PALETTES = [{"scheme": name, "toggle": {"icon": "material/chip", "name": "?"}} for name in ("default", "slate")]
 PAGES = ("index.md", "rules.md", "limits.md", "left_out.md", "zh/index.md", "zh/limits.md")
 
 
@@ -30,7 +32,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         docs_dir=str(place / "docs"),
         site_dir=str(place / "site"),
         use_directory_urls=False,
-        theme={"name": "material", "font": False, "features": ["navigation.sections", "navigation.footer"]},
+        theme={"name": "material", "font": False, "features": FEATURES, "palette": PALETTES},
+        markdown_extensions=[{"toc": {"permalink": True}}],
         nav=NAV,
         hooks=[str(ROOT / "tools" / "site_language.py")],
         plugins=[],
@@ -80,6 +83,14 @@ def test_a_page(site: Path, page: str, told: str, entries: list[str], ways: dict
     assert language(html) == told
     assert list(dict.fromkeys(menu(html))) == entries
     assert others(html) == ways
+
+
+def test_no_word_of_the_frame_is_in_the_other_language(site: Path) -> None:
+    english, chinese = ((site / f"{page}.html").read_text(encoding="utf-8") for page in ("limits", "zh/limits"))
+    words = [re.findall(r'(?:title|aria-label|placeholder)="([^"]+)"', html) for html in (english, chinese)]
+    assert {"Dark", "Light", "Permanent link"} < set(words[0])
+    assert not [each for each in words[0] if re.search(r"[\u4e00-\u9fff]", each)]
+    assert {each for each in words[1] if re.search(r"[A-Za-z]", each)} <= {"two", "zh/limits.md"}
 
 
 def test_the_way_from_page_to_page_stays_in_a_language(site: Path) -> None:

@@ -71,3 +71,30 @@ def test_the_page_is_current_and_holds_every_key(script: ModuleType) -> None:
     for kind in (*SECTIONS.values(), Range):
         for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
             assert f"| `{field.encode_name}` |" in page
+
+
+ENGLISH = """Look:
+
+```sh
+dlaflow check m.onnx  # a comment
+```
+
+```console
+$ dlaflow check m.onnx
+2 loadables
+```
+
+```
+done
+```
+"""
+
+
+def test_a_translation_takes_the_output_of_its_original(script: ModuleType) -> None:
+    chinese = ENGLISH.replace("Look:", "看：").replace("a comment", "注释")
+    stale = chinese.replace("2 loadables", "3 loadables").replace("done", "begun")
+    assert script.with_output(stale, ENGLISH) == chinese
+
+
+def test_a_translation_of_other_blocks_is_left_to_its_test(script: ModuleType) -> None:
+    assert script.with_output("```console\n$ dlaflow\n```\n", ENGLISH) == "```console\n$ dlaflow\n```\n"
