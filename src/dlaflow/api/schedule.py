@@ -19,7 +19,7 @@ from dlaflow.progress import Progress, silent
 from dlaflow.targets.options import TargetOptions
 
 if TYPE_CHECKING:
-    from dlaflow.estimate.schedule import Assigned, Found, Hardware, Job
+    from dlaflow.estimate.schedule import Assigned, Found, Job
     from dlaflow.estimate.schedule_constants import Sharing
     from dlaflow.estimate.schedule_measured import Bench
     from dlaflow.estimate.schedule_pieces import Option
@@ -140,8 +140,8 @@ def schedule_models(
     with progress("Scheduling", None):
         best = search(jobs, hardware)
         assert best is not None  # every job has a way
-        rewrites, changed = _after_fix(found, jobs, wishes, (target, options), factors) if options.try_fix else ({}, jobs)
-        fixed = search(changed, hardware) if rewrites else best
+        after = _after_fix(found, jobs, wishes, (target, options), factors) if options.try_fix else ({}, jobs)
+        fixed = search(after[1], hardware) if after[0] else best
         assert fixed is not None
     return Scheduled(
         board=target.board.id,
@@ -152,7 +152,7 @@ def schedule_models(
         found=best,
         commands=tuple(_commands(best.best.networks, wishes, target, options.system)),
         notes=(*_notes(target, best, hardware.power is None), *_strange(factors)),
-        after_fix=AfterFix(rewrites, fixed) if options.try_fix else None,
+        after_fix=AfterFix(after[0], fixed) if options.try_fix else None,
     )
 
 
