@@ -77,8 +77,8 @@ class FixConfig:
     `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
     and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
     right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on. Recurrences
-    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first. `prefer_speed` ends the search at the step
-    after which the model is estimated to be fastest.
+    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first. `prefer_speed` ends the search at the
+    step after which the model is estimated to be fastest.
     """
 
     allow: Safety = Safety.EXACT
