@@ -69,5 +69,12 @@ def test_hostile_names_stay_text() -> None:
     assert any("'./--out=x; rm -rf /.onnx'" in command for command in commands), "a name is one word of the shell"
     table = gallery_markdown(results)
     rows = [line for line in table.splitlines() if line.startswith("| ")]
-    assert {line.count("|") for line in rows} == {4, 12}, "cells of the two tables, and no more"
+    assert {line.count("|") for line in rows} == {4, 7, 12}, "cells of the three tables, and no more"
     assert "<" not in table
+
+
+def test_how_many_are_whole_is_told_for_each_target() -> None:
+    alone = made("alone", 300, fits=True)
+    assert alone.after is not None
+    text = gallery_markdown([*RESULTS, replace(alone, after=replace(alone.after, standalone=True))])
+    assert "| orin-nx-16gb, JetPack 6.2, INT8, MAXN | 5 | 0 | 3 | 0 | 1 |" in text
