@@ -130,6 +130,7 @@ class Search:
     prefer_speed: bool = False
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
     _singles: int = _SINGLE_PLACES
+    _barred_in_turn: tuple[str, ...] = ()
 
     def run(self, draft: Draft) -> Found:
         """Rewrite until nothing lowers the score."""
@@ -156,9 +157,10 @@ class Search:
     def without(self, rewrite: str, sites: Sequence[str], reason: str) -> Search:
         """The same search with a rewrite barred at some places; everywhere once that has happened a few times."""
         barred = {**self.barred, **dict.fromkeys(((rewrite, site) for site in sites), reason)}
-        times = len({why for (name, _), why in barred.items() if name == rewrite})
-        kept = [each for each in self.rewrites if each.id != rewrite or times < _TIMES_BARRED]
-        return replace(self, rewrites=kept, barred=barred, _refused={}, _singles=_SINGLE_PLACES)
+        times = (*self._barred_in_turn, rewrite)
+        kept = [each for each in self.rewrites if each.id != rewrite or times.count(rewrite) < _TIMES_BARRED]
+        fresh = replace(self, _refused={}, _singles=_SINGLE_PLACES)
+        return replace(fresh, rewrites=kept, barred=barred, _barred_in_turn=times)
 
     def ended(self, found: Found, kept: int, start: Draft) -> Found:
         """What was found, after its first `kept` steps."""
