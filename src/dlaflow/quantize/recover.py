@@ -144,8 +144,9 @@ class _Recovery:
         for method, how in by.items():
             self._try(f"scales by {method}", self._model, partial(self._recalibrated, config=how))
         equalised = self._equalised(_copy(self._model))
-        for method, how in by.items() if equalised else ():
-            self._try(f"equalisation, {method}", equalised, partial(self._recalibrated, config=how))
+        if equalised is not None:
+            for method, how in by.items():
+                self._try(f"equalisation, {method}", equalised, partial(self._recalibrated, config=how))
         # Both start from weights and biases of the float network: rounding brings its own biases.
         exact = self._model
         self._try("bias", exact, lambda model: (self._corrected(model, rounding=False), self._calibration))
