@@ -71,12 +71,13 @@ check: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# What docs/gallery.jsonl holds is not surveyed again; the page to sort and search is runs/gallery/gallery.html.
-gallery: $(STAMP)
-	$(PIP) install --quiet '.[gallery]'
+# What docs/gallery.jsonl holds is not surveyed again; the page to sort and search is runs/gallery/gallery.html. Nothing is
+# downloaded but the packages; torchvision may be PyPI's, built for CUDA, beside a torch without it.
+gallery: $(LIGHT)
+	$(LOCKED) --requirement requirements/gallery.txt
 	@mkdir -p runs/gallery && cp docs/gallery.jsonl runs/gallery/results.jsonl
 	$(BIN)/dlaflow survey $$(cat benchmarks/gallery.txt) --boards orin-nx-16gb,agx-orin-64gb --releases 6.2,5.1.3,7.2.2 \
-	  --allow tolerance --seconds 120 --out runs/gallery
+	  --allow tolerance --out runs/gallery
 	cp runs/gallery/gallery.md docs/gallery.md
 	cp runs/gallery/results.jsonl docs/gallery.jsonl
 

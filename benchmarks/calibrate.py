@@ -28,12 +28,14 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from resnet18 import write_resnet18
 
 from dlaflow.quantize.accuracy import Accuracy, evaluate
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import CalibrationConfig
+from dlaflow.quantize.feed import Batch, Feed
 from dlaflow.quantize.fp16 import write_fp16
 from dlaflow.quantize.images import ImageArray, Preparation, balanced
 from dlaflow.quantize.qdq import write_qdq
@@ -58,21 +60,23 @@ class Cost:
     megabytes: float
 
 
-def batches(count: int) -> Iterator[Images]:
-    """`count` images of smooth noise at 224, always the same."""
+def batches(count: int, inputs: Sequence[str] = ("input",)) -> Iterator[Batch]:
+    """`count` images of smooth noise at 224, always the same, for each of the inputs."""
     coarse = np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype(np.float32)
     for start in range(0, count, BATCH):
         picked = coarse[np.arange(start, min(start + BATCH, count)) % 64]
-        yield picked.repeat(28, 2).repeat(28, 3)
+        images = picked.repeat(28, 2).repeat(28, 3)
+        yield images if len(inputs) == 1 else Feed(dict.fromkeys(inputs, images))
 
 
 def run_side(side: str, model: Path, count: int) -> None:
     """The body of a process of its own; prints its cost."""
+    inputs = [value.name for value in onnx.load(model, load_external_data=False).graph.input]
     spent = time.process_time()
     if side == "plain":
         runner = Session(model)
         spent, began = time.process_time(), time.perf_counter()
-        for batch in batches(count):
+        for batch in batches(count, inputs):
             runner.run(batch)
     elif side == "onnxruntime entropy":
         began = time.perf_counter()
@@ -80,7 +84,7 @@ def run_side(side: str, model: Path, count: int) -> None:
             ort_calibrate(model, Path(folder) / "augmented.onnx", batches(count), "entropy")
     else:
         began = time.perf_counter()
-        calibrate(model, lambda: batches(count), CalibrationConfig(side.split()[-1]))
+        calibrate(model, lambda: batches(count, inputs), CalibrationConfig(side.split()[-1]))
     seconds = [time.perf_counter() - began, time.process_time() - spent]
     print(json.dumps([*seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
@@ -115,9 +119,9 @@ def cost_of(side: str, model: Path, count: int) -> Cost:
     return Cost(*json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def compare_costs(model: Path, count: int, counts: list[int], peer_count: int, pairs: int) -> None:
-    """Time as the median of interleaved pairs; memory for several numbers of images."""
-    print(f"\nResNet-18 at 224, {count} images, batch {BATCH}: time over plain inference, {pairs} pairs in turns")
+def compare_times(model: Path, count: int, pairs: int) -> None:
+    """Time as the median of interleaved pairs."""
+    print(f"\n{model.stem} at 224, {count} images, batch {BATCH}: time over plain inference, {pairs} pairs in turns")
     clock, processor = [], []
     for _ in range(pairs):
         plain, ours = cost_of("plain", model, count), cost_of("dlaflow entropy", model, count)
@@ -129,6 +133,10 @@ def compare_costs(model: Path, count: int, counts: list[int], peer_count: int, p
         )
     print(f"  median {statistics.median(clock):.2f} by the clock, {statistics.median(processor):.2f} of processor time")
     print("  (goal: at most 1.3)")
+
+
+def compare_peer(model: Path, counts: Sequence[int], peer_count: int) -> None:
+    """onnxruntime's calibrator, and memory for several numbers of images."""
     plain, peer = cost_of("plain", model, peer_count), cost_of("onnxruntime entropy", model, peer_count)
     ratio, more = peer.seconds / plain.seconds, peer.megabytes - plain.megabytes
     print(f"  onnxruntime's own entropy, {peer_count} images: {_cost(peer)}, {ratio:.2f} times plain, +{more:.0f} MB")
@@ -254,10 +262,10 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="folder with model_bn.onnx and model_gn.onnx")
     parser.add_argument("--cifar", type=Path, help="folder with CIFAR-10")
     parser.add_argument("--images", type=int, default=256, help="images for the time of ResNet-18 (0: leave it out)")
-    parser.add_argument("--peer-images", type=int, default=64, help="images for onnxruntime's calibrator (30 MB each)")
+    parser.add_argument("--peer-images", type=int, default=64, help="for onnxruntime's calibrator (30 MB each; 0: no)")
     parser.add_argument("--memory", type=int, nargs="*", default=[64, 1024], help="numbers of images for peak memory")
     parser.add_argument("--test", type=int, default=10_000, help="test images for the accuracy")
-    parser.add_argument("--pairs", type=int, default=3, help="pairs of runs for the time")
+    parser.add_argument("--pairs", type=int, default=5, help="pairs of runs for the time")
     parser.add_argument("--modelopt", type=Path, help="a Python that has nvidia-modelopt[onnx]")
     parser.add_argument("--more", type=Path, nargs="*", default=[], help="further classifiers of CIFAR-10")
     parser.add_argument("--side", help=argparse.SUPPRESS)
@@ -270,7 +278,11 @@ def main() -> None:
         work = Path(folder)
         if options.images:
             write_resnet18(work / "resnet18.onnx")
-            compare_costs(work / "resnet18.onnx", options.images, options.memory, options.peer_images, options.pairs)
+            write_resnet18(work / "resnet18-of-two-inputs.onnx", inputs=("left", "right"))
+            for model in ("resnet18.onnx", "resnet18-of-two-inputs.onnx"):
+                compare_times(work / model, options.images, options.pairs)
+            if options.peer_images:
+                compare_peer(work / "resnet18.onnx", options.memory, options.peer_images)
         networks = [*(_demo(options.models, work) if options.models else []), *options.more]
         if networks and options.cifar:
             compare_accuracy(networks, options.cifar, options.test, work, options.modelopt)

@@ -125,7 +125,7 @@ CHOSEN = (
         "divide by the scale",
     ),
     (LAYOUTS, "np.clip(whole, -_LARGEST - 1, _LARGEST)", "whole", "wrap instead of saturating"),
-    (LAYOUTS, "np.floor(np.abs(steps) + 0.5)", "np.rint(np.abs(steps))", "half to even for half away"),
+    (LAYOUTS, "np.abs(steps - whole) >= 0.5", "np.abs(steps - whole) > 0.5", "half towards zero"),
     (
         LOADABLE,
         "for name in self.input_layouts]",
@@ -153,9 +153,8 @@ class Mutant:
     place: tuple[int, int] = (0, 0)
     change: tuple[str, str] = ("", "")
 
-    def text(self) -> str:
+    def put_into(self, text: str) -> str:
         """The whole file."""
-        text = (ROOT / "src" / "dlaflow" / self.file).read_text()
         if self.kind == "chosen":
             return text.replace(*self.change)
         tree, (index, way) = ast.parse(text), self.place
@@ -188,7 +187,8 @@ def _line(node: ast.AST) -> str:
 
 def _places(tree: ast.Module) -> list[ast.expr | ast.stmt]:
     classes = [each for each in tree.body if isinstance(each, ast.ClassDef)]
-    return [node for each in classes for node in ast.walk(each) if type(node) in _WAYS]
+    nodes = [node for each in classes for node in ast.walk(each) if isinstance(node, ast.expr | ast.stmt)]
+    return [node for node in nodes if type(node) in _WAYS]
 
 
 def _drop(node: ast.Expr, way: int) -> bool:
@@ -230,7 +230,7 @@ def found_by_tests(mutant: Mutant, folder: Path) -> bool:
     """Whether a test fails over a copy of src with the mutant."""
     target = folder / "dlaflow" / mutant.file
     original = target.read_text()
-    target.write_text(mutant.text())
+    target.write_text(mutant.put_into(original))
     try:
         return any(fails(stage, folder) for stage in STAGES)
     finally:
@@ -242,6 +242,8 @@ def fails(stage: tuple[str, ...], folder: Path) -> bool:
     child = os.fork()
     if not child:
         signal.alarm(SECONDS)
+        for name in [each for each in sys.modules if each.partition(".")[0] in {"dlaflow", "tests"}]:
+            del sys.modules[name]  # to be loaded with the defect
         sys.path[:0] = [str(folder), str(ROOT)]
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
         os.chdir(ROOT)

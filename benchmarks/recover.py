@@ -263,7 +263,9 @@ def main() -> None:
             for side in options.sides:
                 out = work / f"{model.stem}.int8.onnx"
                 out.unlink(missing_ok=True)
-                row = run(side, command_of(side, model, (work / "images.npy", out), peers), work / "log", options.timeout)
+                row = run(
+                    side, command_of(side, model, (work / "images.npy", out), peers), work / "log", options.timeout
+                )
                 rows.append(measured(row, out, test, reference))
                 print(table(model.stem, reference, rows)[-1], flush=True)
                 if "--recover" in side:

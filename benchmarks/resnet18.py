@@ -1,10 +1,13 @@
 """ResNet-18 at 224 as an ONNX file, made from nothing but numpy: for timing, where the weights do not matter.
 
+With several inputs each has a stem of its own, and their sum goes on.
+
 The weights are random (He initialisation, fixed seed), BatchNormalization is already folded as exporters do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,10 +42,11 @@ class _Builder:
         return self.add("Relu", f"{name}/relu2", self.add("Add", f"{name}/add", second, skip))
 
 
-def write_resnet18(path: Path, classes: int = 1000) -> None:
-    """Write the model: input `input` [batch, 3, 224, 224], output `output` [batch, classes]."""
+def write_resnet18(path: Path, classes: int = 1000, inputs: Sequence[str] = ("input",)) -> None:
+    """Write the model: `inputs` [batch, 3, 224, 224] each, output `output` [batch, classes]."""
     made = _Builder()
-    tensor = made.add("Relu", "stem/relu", made.conv("stem/conv", "input", (3, 64), 7, 2))
+    stems = [made.conv(f"stem/conv{place}", name, (3, 64), 7, 2) for place, name in enumerate(inputs)]
+    tensor = made.add("Relu", "stem/relu", made.add("Sum", "stem/sum", *stems) if len(stems) > 1 else stems[0])
     tensor = made.add("MaxPool", "stem/pool", tensor, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     inner = 64
     for stage, outer in enumerate((64, 128, 256, 512), start=1):
@@ -59,7 +63,7 @@ def write_resnet18(path: Path, classes: int = 1000) -> None:
     graph = helper.make_graph(
         made.nodes,
         "resnet18",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 224, 224])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 224, 224]) for name in inputs],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", classes])],
         made.weights,
     )

@@ -114,9 +114,7 @@ def main() -> None:
         for name in ("yyshin", "HaX-CoNN")
     }
     _, cases, _ = read_cases(options.evidence)
-    unseen = {
-        name: train([case for case in cases if name.lower() not in case.source.lower()])[0] for name in without
-    }
+    unseen = {name: train([case for case in cases if name.lower() not in case.source.lower()])[0] for name in without}
     combinations_ = [entry for entry in entries if entry.source_id == "yyshin-katech"][:6]
     hax = [entry for entry in entries if entry.source_id == "HaX-CoNN" and entry.kind == "schedule"]
     both, alone = "their source held out of every fit", "from measured times of each network alone"
@@ -190,7 +188,7 @@ def _six(entries: Sequence[_Entry], how: How) -> tuple[list[Row], list[Row]]:
         rate, energy = sum(each.rate.value for each in found.networks), found.energy_mj
         known, known_energy = float(entry.aggregate["img_per_s"] or 0), entry.energy
         assert energy is not None
-        cases = [_judged(cores, *case) for case in shaken(jobs, hardware)]
+        cases = [_judged(cores, jobs, other, longer) for longer, other in shaken(jobs, hardware)]
         print(
             f"  {' + '.join(cores):<22}{known:7.0f} img/s {rate:6.0f} {rate / known - 1:+5.0%}   "
             f"{known_energy:5.1f} mJ {energy.value:5.1f} {energy.value / known_energy - 1:+5.0%}   "
@@ -223,8 +221,11 @@ def _resnet50(how: How) -> tuple[Setting, tuple[Option, ...]]:
     return setting, options_of(found.network, found.placement, setting)
 
 
-def _judged(cores: Sequence[str], jobs: Sequence[Job], hardware: Hardware) -> Schedule:
-    whole = {each.pieces[0].on_gpu: each for each in jobs[0].options if len(each.pieces) == 1}
+def _judged(
+    cores: Sequence[str], jobs: Sequence[Job], hardware: Hardware, longer: Mapping[Option, Option] | None = None
+) -> Schedule:
+    ways = [(longer or {}).get(each, each) for each in jobs[0].options if len(each.pieces) == 1]
+    whole = {each.pieces[0].on_gpu: each for each in ways}
     return judge(jobs, [(whole[core == GPU], (core,)) for core in cores], hardware)
 
 
@@ -253,9 +254,7 @@ def _hax(entry: _Entry, how: How) -> Row | None:
     return Row(group, entry.schedule, known, found, tuple(_lock_step(*case) for case in _shaken(chains, how.sharing)))
 
 
-def _shaken(
-    chains: Sequence[Sequence[Piece]], sharing: Sharing
-) -> Iterator[tuple[Sequence[Sequence[Piece]], Sharing]]:
+def _shaken(chains: Sequence[Sequence[Piece]], sharing: Sharing) -> Iterator[tuple[Sequence[Sequence[Piece]], Sharing]]:
     """The chains with one network's time on one engine longer by a standard deviation, then with dearer sharing."""
     for place, own in enumerate(chains):
         for on_gpu in (True, False):

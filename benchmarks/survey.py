@@ -80,7 +80,7 @@ def on_a_cluster(models: list[str], out: Path, cpus: int, seconds: float) -> int
                     print(
                         f"after {at} results ({time.monotonic() - began:.0f} s): SIGKILL to raylet {victim}", flush=True
                     )
-                    nodes.enter_context(node(short, *joining))
+                    joined(nodes, short, *joining)
                 code = running.wait()
             except KeyboardInterrupt:
                 running.send_signal(signal.SIGINT)

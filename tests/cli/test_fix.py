@@ -175,7 +175,7 @@ def test_a_slower_result_is_told_and_with_prefer_speed_not_written(
 ) -> None:
     before, after = Split(1.0, 4.0, 0.5, 0.1, 0.1), Split(9.0, 0.5, 0.4, 0.1, 0.1)
     rates = [Range.around(1e3 / each.total, 0.26) for each in (before, after)]
-    monkeypatch.setattr("dlaflow.api.gain.speed_of", lambda fixed, target: Speed(*rates, before, after))
+    monkeypatch.setattr("dlaflow.api.gain.speed_of", lambda fixed, target: Speed(rates[0], rates[1], before, after))
     out = model.with_name("fixed.onnx")
     assert main(["fix", str(model), "--shape", "1x3x16x16", "--out", str(out), "--prefer", prefer]) == code
     said = " ".join(capsys.readouterr().out.split())

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from dlaflow.cli import main
+from dlaflow.estimate.answer import Range, Speed
 from dlaflow.report.json import read_run
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -61,6 +62,16 @@ def test_one_line_leaves_a_recipe_a_report_and_the_build_line(place: Path, capsy
     done = [row for row in capsys.readouterr().out.splitlines() if row.startswith("✓")]
     assert len(done) == 8
     assert [row for row in done if not row.endswith("kept")] == []
+
+
+def test_a_fix_that_makes_it_slower_is_told_at_the_top(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = [Range.around(rate, 0.26) for rate in (90.0, 54.0)]
+    monkeypatch.setattr("dlaflow.api.gain.speed_of", lambda fixed, target: Speed(rates[0], rates[1], None, None))
+    assert main(["run", write("plain"), "--quiet", "--json", "run.json"]) == 0
+    (notice,) = [each for each in read_run(place / "run.json").notices if "slower" in each]
+    assert notice.startswith("fixed: Estimated slower: 90 (69.4 to 117) -> 54 (41.6 to 70) images/s")
+    assert "dlaflow fix --prefer speed" in notice
+    assert "Estimated slower" in (place / "runs/plain/report.html").read_text()
 
 
 def test_edits_of_the_recipe_are_not_lost(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_python_takes_hostile_names(engines, machine, cudart, monkeypatch, capsy
         ("engine", [], "is not the engine that this program was made for"),
         ("cores", [], "no DLA core 1 here: 0 cores"),
         ("", ["--core", "7"], "no DLA core 7"),
-        ("", ["--input", "other=x.npy"], "no input other; there are input"),
+        ("", ["--input", "other=x.npy"], "no input for .other=x.npy.; there are .input."),
         ("", ["--input", "input=absent.npy"], "cannot read or write"),
         ("", ["--cudart", "/nowhere/libcudart.so"], "cannot load CUDA's runtime"),
     ],

@@ -171,6 +171,12 @@ def test_a_line_that_another_one_broke_into_is_no_wrapper() -> None:
     assert run.performance is None
 
 
+def test_a_head_that_tells_the_level_stays() -> None:
+    text = "Layer 'a' (POOLING): Unsupported on DLA. Switching this layer's device type to GPU."
+    lines = (f"W0511 12:00:0{number}.000000 1 logging.cc:43] [TRT] {text}\n" for number in range(3))
+    assert [message.level for message in parse_log("".join(lines)).runs[0].messages] == ["W", "W", "W"]
+
+
 def test_a_progress_bar_before_the_line() -> None:
     (plain,), (run,) = parse_log(LOG).runs, parse_log(LOG.replace("\n[", "\n 10%|#|\r100%|##|\r[")).runs
     assert facts(run)[:-1] == facts(plain)[:-1]

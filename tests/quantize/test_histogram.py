@@ -84,3 +84,12 @@ def test_resampling_keeps_the_total() -> None:
     counts = histogram.resampled(2048)
     assert counts.sum() == pytest.approx(5000)
     assert len(counts) == 2048
+
+
+@pytest.mark.parametrize("value", [1e-45, 1e-40, 1e-36, 3e-35, 5e-35, 1e-30])
+def test_values_that_float32_has_no_scale_for_are_zeros(value: float) -> None:
+    histogram = Histogram("x")
+    histogram.add(np.array([[value, -value, 0.0, value / 2]], np.float32))
+    assert histogram.counts.sum() == histogram.total == 4
+    assert histogram.largest in (0.0, np.float32(value))
+    assert histogram.largest == 0 or np.float32(histogram.largest / 127) >= np.finfo(np.float32).smallest_normal

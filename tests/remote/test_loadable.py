@@ -103,6 +103,7 @@ HOSTILE = [
     b'{"cudla": "1", "through": "c", "inputs": [["x", 64, [1, 1, 1, -1], 1, 4, 3, 0, 0, [1, 64, 64, 64, 0, 0, 0, 0]]]}',
     b'{"cudla": "1", "through": "c", "inputs": [["x", 1e400, [1, 1, 1, 1], 1, 4, 3, 0, 0, []]], "outputs": []}',
     b'{"cudla": 1, "through": "c", "inputs": [], "outputs": []}',
+    b'{"cudla": "1", "through": "c", "inputs": [], "outputs": []}',
     b'{"cudla": "1", "through": "c", "inputs": [["x", 64, [1, 1, 1, 1], 1, 4, 3, 0, 0, [1, 64]]], "outputs": []}',
     b'{"cudla": "1", "through": "c", "inputs": [["x", 64, [1, 1, 9, 9], 1, 4, 3, 0, 0, [1, 64, 64, 64, 0, 0, 0, 0]]]'
     b', "outputs": []}',

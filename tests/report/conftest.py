@@ -238,10 +238,14 @@ class Page:
     def _mouse(self, selector: str, *kinds: str, **how: str | int) -> None:
         find = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        self._settle()  # what became visible may still grow
         box = self.run(f"{find}.getBoundingClientRect().toJSON()")
         point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
         for kind in kinds:
             self._call("Input.dispatchMouseEvent", {"type": kind, **point, **how})
+        self._settle()
+
+    def _settle(self) -> None:
         self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def key(self, name: str) -> None:

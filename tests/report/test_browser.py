@@ -39,6 +39,23 @@ def test_the_walkthrough(tmp_path: Path, walkthrough: RunRecord, page) -> None:
     quiet(page, path)
 
 
+def test_what_scrolls_sideways_says_so(tmp_path: Path, walkthrough: RunRecord, page) -> None:
+    """Phones show no bar: a table that is cut off would look whole."""
+    path = write(tmp_path, walkthrough)
+    page.as_seen(420, "light")
+    page.open(path)
+    table = "document.querySelector('.overview .scroll')"
+    cue = f"getComputedStyle({table}, '::after').content"
+    assert page.run(f"{table}.scrollWidth > {table}.clientWidth")
+    assert "Scrolls sideways" in page.run(cue)
+    page.run(f"{table}.scrollLeft = 10000")
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.run(cue) in ("none", "normal")
+    page.as_seen(1280, "light")
+    page.open(path)
+    assert page.run(cue) in ("none", "normal")
+
+
 def test_theme(tmp_path: Path, walkthrough: RunRecord, page) -> None:
     path = write(tmp_path, walkthrough)
     page.open(path)
@@ -329,5 +346,7 @@ def test_prediction_and_measurement_layer_by_layer(predicted_page: Path, page) -
     rows = "[...document.getElementById('v0-sides').tBodies[0].rows].filter((r) => !r.hidden).length"
     assert page.run(rows) == 2
     page.click("[data-graph=v0] > summary")
-    assert page.run("document.querySelectorAll('[data-graph=v0] .node').length") == 4
+    drawn = "document.querySelectorAll('[data-graph=v0] .node').length"
+    page.run(f"new Promise((done) => {{ const look = () => {drawn} ? done() : requestAnimationFrame(look); look(); }})")
+    assert page.run(drawn) == 4
     quiet(page, predicted_page)

@@ -114,7 +114,7 @@ def test_reading_folders_and_files(tmp_path: Path, walkthrough: RunRecord) -> No
 
 def test_markdown(walkthrough: RunRecord) -> None:
     text = run_markdown(walkthrough, regressions(one(walkthrough, 2), one(walkthrough, 0), [Limit(Worse.SWITCHES)]))
-    assert "| model\\_gn | 6 | 10 | 100% | 71.2% (70.4% to 72.0%) | 71.2% (70.4% to 72.0%) | 70.8%" in text
+    assert "| model\\_gn | 6 | 10 | 100% | 71.2% (70.4 to 72.0%) | 71.2% (70.4 to 72.0%) | 70.8%" in text
     assert "- m: more switches, 0 → 10" in text
     assert "No regression." in run_markdown(walkthrough, [])
     assert "regression" not in run_markdown(walkthrough)

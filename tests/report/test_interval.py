@@ -40,8 +40,8 @@ def test_the_ends_of_an_interval() -> None:
 
 def test_a_share_never_leaves_0_to_1() -> None:
     sure = Measurement("agreement", "m", 1.0, "", 4, spread=0.2449)
-    assert told_share(sure) == "75.5% to 100.0%"
-    assert told_share(replace(sure, low=0.51, high=1.0)) == "51.0% to 100.0%"
+    assert told_share(sure) == "75.5 to 100.0%"
+    assert told_share(replace(sure, low=0.51, high=1.0)) == "51.0 to 100.0%"
 
 
 def test_text_and_page_tell_the_same_of_an_estimate(walkthrough: RunRecord) -> None:

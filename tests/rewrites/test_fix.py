@@ -14,6 +14,7 @@ import pytest
 from dlaflow.errors import InputError, UsageError
 from dlaflow.fixed_shape import FixedShape
 from dlaflow.placement.check import check
+from dlaflow.rewrites import prove
 from dlaflow.rewrites import search as search_module
 from dlaflow.rewrites.base import Bounds, Safety
 from dlaflow.rewrites.draft import Draft, Edit
@@ -57,6 +58,26 @@ def test_a_classifier_ends_as_one_loadable(build: Callable[..., Path], tmp_path:
     runs = [onnxruntime.InferenceSession(file).run(None, {"x": x})[0] for file in (path, tmp_path / "fixed.onnx")]
     assert runs[1].shape == (1, 5, 1, 1)
     np.testing.assert_allclose(runs[0], runs[1].reshape(1, 5), rtol=1e-4, atol=1e-5)
+
+
+def test_releases_that_come_to_the_same_share_the_proof(
+    build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, known = build(CLASSIFIER, (1, 4, 16, 16), WEIGHTS), prove.Known()
+    runs: list[object] = []
+    whole = prove.compare
+    monkeypatch.setattr(prove, "compare", lambda *given, **more: runs.append(given) or whole(*given, **more))
+    first = fix(path, TARGET, FixConfig(), known=known).report
+    second = fix(path, resolve_target("orin-nx-16gb", "5.1.3"), FixConfig(), known=known).report
+    assert first.applied
+    assert first.proof == second.proof == fix(path, TARGET, FixConfig()).report.proof
+    assert len(runs) == 2, "one for both, one without memory"
+    tolerant = fix(path, TARGET, FixConfig(allow=Safety.TOLERANCE), known=known).report
+    assert tolerant.bound != first.bound
+    assert len(runs) == 3, "another bound is another proof"
+    four = fix(path, TARGET, FixConfig(output_4d=True), known=known).report
+    assert four.applied != first.applied
+    assert len(runs) == 4, "another result is another proof"
 
 
 def test_the_file_tells_where_it_comes_from(build: Callable[..., Path], tmp_path: Path) -> None:

@@ -144,6 +144,15 @@ def test_a_rewrite_that_is_always_wrong_ends(build: Callable[..., Path], monkeyp
     assert all(each.used <= 1 for each in report.proof)
 
 
+def test_the_same_reason_counts_each_time() -> None:
+    """A proof that fails alike whatever place is barred must end as one that fails in ever other words."""
+    search = Search(TARGET, (MeanPooling(), _Turned("Exp", "Neg")), Path("x.onnx"))
+    for turn in range(3):
+        assert "mean-pooling" in {each.id for each in search.rewrites}
+        search = search.without("mean-pooling", [f"p{turn}"], "taken back: y differed by 4.1e-01")
+    assert [each.id for each in search.rewrites] == ["turned"]
+
+
 def test_what_the_checker_refuses_is_taken_back(build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     right = MeanPooling.match
 

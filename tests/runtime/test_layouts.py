@@ -144,6 +144,8 @@ def test_values_that_no_tensor_takes():
             to_elements(values, layout, 1.0, "half-away")
     with pytest.raises(InputError, match=r"has no scale.*--cache"):
         to_elements(np.ones((1, 1, 1, 2)), whole, None, "half-away")
+    below = np.nextafter(np.full((1, 1, 1, 2), 0.5), 0)
+    assert to_elements(below, whole, 1.0, "half-away").tolist() == [[[[0, 0]]]], "0.5 more would be 1"
     assert to_elements(np.full((1, 1, 1, 2), 1e9), half, None, "half-away").tolist() == [[[[65504, 65504]]]]
     with pytest.raises(InputError, match="do not fit"):
         whole.pack(np.zeros((1, 2, 1, 1), np.int8))

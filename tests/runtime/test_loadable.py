@@ -166,10 +166,10 @@ def test_a_failure_of_the_dla_has_dlaflows_exit_code(stand_in):
 
 @pytest.fixture
 def files(tmp_path):
-    """A loadable that gives its INT8 input back, a cache with its scales, three images."""
+    """A loadable that gives its INT8 input back as `file`, which numpy's savez does not take; its cache; images."""
     tensor = linear("x'", (1, 2, 3, 5))
-    (tmp_path / "m.loadable").write_bytes(loadable_of([tensor], [tensor._replace(name="y'")], statistics=1))
-    save_cache(CacheFile(header_for("8.5.2"), (Entry("x", 0.5), Entry("y", 0.25))), tmp_path / "c.cache")
+    (tmp_path / "m.loadable").write_bytes(loadable_of([tensor], [tensor._replace(name="file'")], statistics=1))
+    save_cache(CacheFile(header_for("8.5.2"), (Entry("x", 0.5), Entry("file", 0.25))), tmp_path / "c.cache")
     np.save(tmp_path / "x.npy", np.arange(90, dtype=np.float32).reshape(3, 2, 3, 5) * 0.5 - 20)
     return tmp_path
 
@@ -181,11 +181,11 @@ def test_the_commands(stand_in, files):
     told = call("inspect", "m.loadable", "--json", "t.json")
     assert told.returncode == 0, told.stderr
     assert "dla_linear" in told.stdout
-    assert [row["name"] for row in json.loads((files / "t.json").read_text())["tensors"]] == ["x'", "y'"]
+    assert [row["name"] for row in json.loads((files / "t.json").read_text())["tensors"]] == ["x'", "file'"]
     told = call("run", "m.loadable", "--input", "x.npy", "--cache", "c.cache", "--out", "o.npz", "--core", "1")
     assert told.returncode == 0, told.stderr
     assert "core 1; INT8 inputs rounded half-away" in told.stdout
-    assert np.allclose(np.load(files / "o.npz")["y"], np.load(files / "x.npy") / 2)
+    assert np.allclose(np.load(files / "o.npz")["file"], np.load(files / "x.npy") / 2)
     told = call("bench", "m.loadable", "--runs", "5", "--dla-mhz", "1000", "--statistics", "s.csv", "--json", "b.json")
     assert told.returncode == 0, told.stderr
     assert (files / "s.csv").read_text() == "layer,microseconds\nconv0,1.00\n"
@@ -204,11 +204,19 @@ def test_the_commands(stand_in, files):
         (["run", "m.loadable", "--input", "x.npy"], 2, "has no scale"),
         (["run", "m.loadable", "--input", "c.cache"], 2, "c.cache is no array"),
         (["run", "m.loadable", "--input", "x.npy", "--cache", "c.cache", "--out", "x.npy"], 2, "would overwrite"),
+        (["run", "m.loadable", "--input", "huge.npy"], 2, "huge.npy is no array"),
+        (["run", "m.loadable", "--input", "d.npz"], 2, "d.npz holds several arrays"),
+        (["run", "m.loadable", "--input", "/dev/zero"], 2, "/dev/zero"),
         (["bench", "m.loadable", "--runs", "1"], 2, "make no sense"),
+        (["bench", "m.loadable", "--warm-up", "-1"], 2, "make no sense"),
+        (["bench", "m.loadable", "--statistics", "s.csv", "--dla-mhz", "0"], 2, "no clock of a DLA"),
         (["bench", "m.loadable", "--dla-mhz", "5"], 2, "a file and the clock"),
     ],
 )
 def test_wrong_words_get_one_line(stand_in, files, words, code, said):
+    head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3, 32, 32), }".ljust(117) + b"\n"
+    (files / "huge.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"1234")
+    np.savez(files / "d.npz", x=np.ones(3))
     told = dlaflow("loadable", *words, folder=stand_in.folder, cwd=files)
     assert (told.returncode, len(told.stderr.strip().splitlines())) == (code, 1), told.stderr
     assert said in told.stderr

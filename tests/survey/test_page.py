@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
 
+from dlaflow.cli import main
 from dlaflow.survey.page import gallery_markdown, gallery_page, headline, rows_of
 from dlaflow.survey.records import Case, Result, Surveyed
 from tests.report.made_profiles import HOSTILE
@@ -32,6 +36,20 @@ def test_best_first_and_what_is_alike() -> None:
     assert headline(RESULTS).startswith("4 models: 0 are one loadable as they are, 2 after")
 
 
+def test_the_commands_do_what_is_told(place: Path) -> None:
+    """A standalone build is promised of what another fix makes: that one stands there too, and all of them run."""
+    one = made("models/one.onnx", 300, fits=True)
+    assert one.after is not None
+    for alone in (False, True):
+        result = replace(one, after=replace(one.after, standalone=alone))
+        lines = rows_of([result])["orin-nx-16gb, JetPack 6.2, INT8, MAXN"][0].commands()
+        assert len(lines) == 2 + alone
+        assert any("--output-4d" in line for line in lines) == alone
+        for line in lines:
+            Path("fixed.onnx").unlink(missing_ok=True)
+            assert main(shlex.split(line)[1:]) == 0
+
+
 def test_nothing_at_all() -> None:
     assert "0 models" in gallery_markdown([])
     assert "<table" in gallery_page([])
@@ -51,5 +69,12 @@ def test_hostile_names_stay_text() -> None:
     assert any("'./--out=x; rm -rf /.onnx'" in command for command in commands), "a name is one word of the shell"
     table = gallery_markdown(results)
     rows = [line for line in table.splitlines() if line.startswith("| ")]
-    assert {line.count("|") for line in rows} == {4, 12}, "cells of the two tables, and no more"
+    assert {line.count("|") for line in rows} == {4, 7, 12}, "cells of the three tables, and no more"
     assert "<" not in table
+
+
+def test_how_many_are_whole_is_told_for_each_target() -> None:
+    alone = made("alone", 300, fits=True)
+    assert alone.after is not None
+    text = gallery_markdown([*RESULTS, replace(alone, after=replace(alone.after, standalone=True))])
+    assert "| orin-nx-16gb, JetPack 6.2, INT8, MAXN | 5 | 0 | 3 | 0 | 1 |" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def test_later_lines_count_and_boards_come_together(tmp_path: Path) -> None:
     assert read_results(path) == [newer], "what another version said is not mixed in"
 
 
+def test_a_row_that_lacks_a_side_is_none(tmp_path: Path) -> None:
+    path, whole = tmp_path / "results.jsonl", made("a", 100, fits=True)
+    add_results(path, [replace(whole, **{side: None}) for side in ("before", "after", "fix")])
+    assert read_results(path) == []
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(InputError):
+        read_results(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"[]\n1\n{}\n\xff\xfe\n", b'{"schema": "dlaflow.sweep/1"}'])
 def test_what_is_no_result(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "results.jsonl"
@@ -43,5 +61,5 @@ def test_what_is_no_result(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="is a folder"):
         read_results(tmp_path)

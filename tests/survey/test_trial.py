@@ -46,6 +46,8 @@ def test_a_model_is_fixed_once_and_estimated_for_each_board(place: Path) -> None
     assert first.fix is not None
     assert not first.before.whole
     assert first.after.whole
+    assert not first.before.standalone
+    assert first.after.standalone, "as `fix --mode standalone --output-4d` makes it"
     assert first.before.reasons[0].rule == "DLA250"
     assert ("mean-pooling", 1) in first.fix.rewrites
     assert first.fix.error is not None

@@ -119,7 +119,7 @@ def test_a_ray_that_does_not_begin_is_the_machines_fault(place: Path, capsys: py
     import ray
 
     def late(*_: object, **__: object) -> None:
-        raise Exception("The current node timed out during startup.")  # noqa: TRY002
+        raise Exception("The current node timed out during startup.")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray, "init", late)

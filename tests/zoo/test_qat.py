@@ -70,6 +70,7 @@ def test_from_weights_to_a_cache_and_to_7_2(tmp_path: Path, capsys, monkeypatch)
     pairs = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
     assert all(not weights[node.input[2]].any() and weights[node.input[2]].dtype == "int8" for node in pairs)
     assert sum(weights[node.input[1]].size > 1 for node in pairs) == 5  # the weights of four convolutions and a Gemm
+    assert {weights[node.input[1]].ndim for node in pairs} == {0, 1}  # NVIDIA's qdq-translator takes no list of one
     assert "Identity" not in {node.op_type for node in model.graph.node}
     runner = DlaRunner("int8.onnx")
     runner.run(example_images(1, (3, 32, 32)))

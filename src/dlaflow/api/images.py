@@ -166,15 +166,23 @@ class _Source:
     moving: bool = False
 
 
+def named_path(item: File, names: Sequence[str]) -> tuple[str, Path]:
+    """The input that `NAME=PATH` is for and the path; a bare path is for "".
+
+    The longest name that fits: names may hold "=" themselves, and one may begin another.
+    """
+    name = max((each for each in names if str(item).startswith(f"{each}=")), key=len, default="")
+    name = "" if Path(item).exists() else name
+    return name, Path(str(item)[len(name) + 1 :] if name else item)
+
+
 def _opened(given: Sequence[File], options: ImageOptions, inputs: Sequence[NetworkInput]) -> list[_Source]:
     """A source for each input, in the order of the inputs."""
     names = [each.name for each in inputs]
     named: dict[str, Path] = {}
     for item in given:
-        # The longest name that fits: names may hold "=" themselves, and one may begin another.
-        name = max((each for each in names if str(item).startswith(f"{each}=")), key=len, default="")
-        name = "" if Path(item).exists() else name
-        named[name] = Path(str(item)[len(name) + 1 :] if name else item)
+        name, path = named_path(item, names)
+        named[name] = path
     if {*named} == {*names} and len(given) == len(names):
         return [_source(named[each.name], options, each, inputs) for each in inputs]
     path = Path(given[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dlaflow.api.images import ImageOptions, select
+from dlaflow.api.images import ImageOptions, named_path, select
 from dlaflow.api.keywords import File
 from dlaflow.errors import InputError, UsageError
 from dlaflow.profile.spread import spread_of
@@ -20,7 +20,7 @@ from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.accuracy import evaluate as run_evaluation
 from dlaflow.quantize.cache import read_cache
 from dlaflow.quantize.feed import Feed
-from dlaflow.reading import ARRAY_BYTES, LOADABLE_BYTES, open_regular, read_bytes
+from dlaflow.reading import ARRAY_BYTES, LOADABLE_BYTES, check_regular, read_bytes
 from dlaflow.runtime.cudla import CudlaError, Session
 from dlaflow.runtime.layouts import Rounding
 from dlaflow.runtime.loadable import LoadableRunner, Quantising, device_memory, explained, plain, scales_of
@@ -105,11 +105,10 @@ def read_inputs(given: Sequence[str], runner: LoadableRunner) -> Feed:
     names = [each.name for each in runner.inputs]
     found: dict[str, NDArray[np.generic]] = {}
     for text in given:
-        head, sign, tail = text.rpartition("=")
-        name, path = (head, tail) if sign and head in names else ("", text)
+        name, path = named_path(text, names)
         if not name and len(names) > 1:
             raise UsageError("several inputs", expected=f"NAME=FILE.npy for {', '.join(names)}", received=text)
-        found[name or names[0]] = _array(Path(path))
+        found[name or names[0]] = _array(path)
     if {*found} != {*names}:
         raise UsageError("inputs are missing", expected=", ".join(names), received=", ".join(found) or "none")
     if len({len(each) for each in found.values()}) > 1:
@@ -118,11 +117,15 @@ def read_inputs(given: Sequence[str], runner: LoadableRunner) -> Feed:
 
 
 def _array(path: Path) -> NDArray[np.generic]:
+    ARRAY_BYTES.check(check_regular(path), path)
     try:
-        with open_regular(path, ARRAY_BYTES) as file:
-            values = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} is no array", expected="a .npy file", received=str(error)[:120]) from None
+        # Mapped, so that a header that claims more than the file holds takes no memory.
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # what numpy raises for damaged files shares no base
+        received = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is no array", expected="a .npy file", received=received) from None
+    if not isinstance(values, np.ndarray):
+        raise InputError(f"{path} holds several arrays", expected="a .npy file, one for each input", received=".npz")
     if values.ndim == 0 or not values.size:
         raise InputError(f"{path} holds no images", expected="[n, c, h, w]", received=values.shape)
     return values

@@ -19,7 +19,7 @@ from dlaflow.progress import Progress, silent
 from dlaflow.targets.options import TargetOptions
 
 if TYPE_CHECKING:
-    from dlaflow.estimate.schedule import Assigned, Found, Hardware, Job
+    from dlaflow.estimate.schedule import Assigned, Found, Job
     from dlaflow.estimate.schedule_constants import Sharing
     from dlaflow.estimate.schedule_measured import Bench
     from dlaflow.estimate.schedule_pieces import Option
@@ -140,8 +140,8 @@ def schedule_models(
     with progress("Scheduling", None):
         best = search(jobs, hardware)
         assert best is not None  # every job has a way
-        rewrites, changed = _after_fix(found, jobs, wishes, (target, options), factors) if options.try_fix else ({}, jobs)
-        fixed = search(changed, hardware) if rewrites else best
+        after = _after_fix(found, jobs, wishes, (target, options), factors) if options.try_fix else ({}, jobs)
+        fixed = search(after[1], hardware) if after[0] else best
         assert fixed is not None
     return Scheduled(
         board=target.board.id,
@@ -152,7 +152,7 @@ def schedule_models(
         found=best,
         commands=tuple(_commands(best.best.networks, wishes, target, options.system)),
         notes=(*_notes(target, best, hardware.power is None), *_strange(factors)),
-        after_fix=AfterFix(rewrites, fixed) if options.try_fix else None,
+        after_fix=AfterFix(after[0], fixed) if options.try_fix else None,
     )
 
 
@@ -190,10 +190,10 @@ def _options(found: Prediction, target: Target, options: ScheduleOptions) -> tup
 
 
 def _job(name: str, wish: Wish, found: Prediction, ways: tuple[Option, ...]) -> Job:
+    from dlaflow.estimate.latency import batch_of
     from dlaflow.estimate.schedule import Demand, Job
 
-    sizes = {tensor.shape[0] for tensor in found.network.inputs if tensor.shape and len(tensor.shape) == 4}
-    batch = (sizes.pop() if len(sizes) == 1 else None) or found.placement.target.batch
+    batch = batch_of(found.network) or found.placement.target.batch
     return Job(Demand(name, wish.rate, wish.budget_ms), batch, ways)
 
 
@@ -275,6 +275,7 @@ def _commands(networks: Sequence[Assigned], wishes: Sequence[Wish], target: Targ
     words = ["--board", target.board.id, "--jetpack", target.release.name, "--precision", target.precision]
     words += ["--batch", str(target.batch)] if target.batch else []
     shapes = [word for shape in target.shapes for word in ("--shape", str(shape))]
+    alone = ["--standalone"] if target.mode == "standalone" else []
     lines: list[list[str]] = []
     for each, wish in zip(networks, wishes, strict=True):
         model = Path(f"./{wish.model}") if str(wish.model).startswith("-") else wish.model
@@ -285,7 +286,7 @@ def _commands(networks: Sequence[Assigned], wishes: Sequence[Wish], target: Targ
             lines[-1] += [*words, *shapes]
             files, open_sizes = [str(front), str(front.with_name(f"{front.stem}.post.onnx"))], []
         for file, core in zip(files, each.cores, strict=True):
-            where = ["--gpu-only"] if core == "GPU" else ["--dla-core", core.split()[1], "--mode", target.mode]
+            where = ["--gpu-only"] if core == "GPU" else ["--dla-core", core.split()[1], *alone]
             stem = f"{file.removesuffix('.onnx')}.{core.replace(' ', '').lower()}"
             lines.append(["build", file, "--out", f"{stem}.engine", *where, *words, *open_sizes])
             lines.append(["deploy", f"{stem}.engine", "--for", system, "--out", f"{stem}.{system}"])

@@ -94,8 +94,6 @@ def survey(
     """
     _check(how)
     shape = None if how.input_shape is None else shape_of(how.input_shape)
-    if shape is not None and min(shape) < 1:
-        raise UsageError("--input-shape makes no sense", expected="such as 3x224x224", received=how.input_shape)
     sources = sources_of(models, shape)
     left_out: dict[str, None] = {}
     found = targets_of(on.target(), None, among, left_out)

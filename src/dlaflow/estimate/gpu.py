@@ -22,9 +22,9 @@ class GpuParameters:
 
     `efficiency` is the share of the dense peak that large convolutions reach, `half_reduced` the input channels,
     `half_grouped` those of a group in grouped convolutions and `half_outputs` the outputs per multiprocessor at which
-    it halves, `dram_share` the share of the memory rate that kernels reach, `resident_mb` the tensor size that half stays
-    in the cache from one kernel to the next, `kernel_us` the cost of a kernel in a
-    captured graph, `plain_launch_us` what a kernel costs on top without one.
+    it halves, `dram_share` the share of the memory rate that kernels reach, `resident_mb` the tensor size of which half
+    stays in the cache from one kernel to the next, `kernel_us` the cost of a kernel in a captured graph,
+    `plain_launch_us` what a kernel costs on top without one.
     """
 
     efficiency: float

@@ -10,11 +10,12 @@ from dlaflow.estimate.answer import Estimate, Range
 from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.moves import cheaper_on_gpu
 from dlaflow.estimate.parameters import dla_set
-from dlaflow.estimate.program import assemble, assignments_of, on_gpu, with_helpers
+from dlaflow.estimate.program import assemble, assignments_of, with_helpers
 from dlaflow.estimate.schedule_constants import shipped_sharing
 from dlaflow.estimate.schedule_flow import GPU, Stream, beside_itself, dla_stream, flows
+from dlaflow.estimate.schedule_pieces import gpu_piece
 from dlaflow.estimate.setting import MEASURED_BOARDS, Setting, setting_of
-from dlaflow.estimate.split import Split, Workload, gpu_only, split_of
+from dlaflow.estimate.split import Split, Workload, split_of
 from dlaflow.estimate.width import half_width, kind_shares, unseen_kinds
 from dlaflow.graph.layer import Network, Reading
 from dlaflow.rules.case import judged
@@ -40,7 +41,7 @@ def estimate(
     target = judged(network, target)
     setting = setting_of(target, power_mode, typed=network.typed)
     asked = placement.target.batch
-    batch = _batch_of(network) or asked
+    batch = batch_of(network) or asked
     if network.dynamic_inputs:
         return _unknown(setting, batch, None, (f"{', '.join(network.dynamic_inputs)}: no size, name one with --shape",))
     nonsense = [refusal for refusal in network.refusals if refusal.reading is Reading.CONTRADICTION]
@@ -103,7 +104,7 @@ def latency_ms(network: Network, placement: Placement, target: Target) -> float 
     return split_of(work, setting.dla.engine, setting.conditions, setting.gpu).total
 
 
-def _batch_of(network: Network) -> int | None:
+def batch_of(network: Network) -> int | None:
     """The leading dimension of the network's image inputs; None when it is open or there is none."""
     sizes = {tensor.shape[0] for tensor in network.inputs if tensor.shape is not None and len(tensor.shape) == 4}
     return sizes.pop() if len(sizes) == 1 else None
@@ -134,13 +135,8 @@ def _half_width(setting: Setting, work: Workload) -> float:
 
 
 def _gpu_alone(network: Network, setting: Setting) -> Range | None:
-    if setting.gpu is None or setting.gpu_source is None:
-        return None
-    work = Workload.of(on_gpu(network))
-    if work.program.unknown or work.program.steering or not work.program.steps:
-        return None
-    time = gpu_only(work, setting.gpu, setting.target.precision)
-    return Range.around(time, setting.gpu_source.source.spread.network * setting.widening)
+    piece = gpu_piece(network, setting)
+    return Range.around(piece.stream.alone_ms, piece.width) if piece else None
 
 
 def _two_cores(work: Workload, setting: Setting, batch: int, width: float) -> Range | None:

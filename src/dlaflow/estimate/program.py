@@ -244,11 +244,11 @@ def _side_by_side(groups: list[list[Layer]], assignments: Mapping[str, Assignmen
     """The groups with GPU convolutions of 1x1 that read the same tensor in one: TensorRT's horizontal fusion."""
     found: dict[object, list[Layer]] = {}
     for place, group in enumerate(groups):
-        first, key = group[0], (place, "")
+        first, kinds = group[0], tuple(layer.kind for layer in group)
+        key: object = place
         match first.attributes:
-            case Convolution(kernel=kernel, groups=1) as own if set(kernel) == {1} and _on_gpu(first, assignments):
-                kinds = tuple(layer.kind for layer in group)
-                if "ELEMENTWISE" not in kinds:
+            case Convolution(groups=1) as own if {*own.kernel} == {1} and "ELEMENTWISE" not in kinds:
+                if _on_gpu(first, assignments):
                     key = (first.inputs[0].name, replace(own, out_channels=0), kinds)
         found.setdefault(key, []).extend(group)
     return list(found.values())

@@ -197,24 +197,22 @@ def judge(jobs: Sequence[Job], ways: Sequence[tuple[Option, tuple[str, ...]]], h
     return _sure(jobs, _judge(jobs, placed, hardware), hardware)
 
 
-def shaken(jobs: Sequence[Job], hardware: Hardware) -> list[tuple[list[Job], Hardware]]:
-    """The same with one thing that is not known well larger by a standard deviation: a network's time on the GPU or on
-    the DLA, what engines cost each other, the watts of a busy GPU or DLA core."""
+def shaken(jobs: Sequence[Job], hardware: Hardware) -> list[tuple[dict[Option, Option], Hardware]]:
+    """Cases with one thing that is not known well larger by a standard deviation: a network's time on the GPU or on
+    the DLA (its ways with those that take longer), what engines cost each other, the watts of a busy GPU or DLA."""
     found = []
     for options in dict.fromkeys(job.options for job in jobs):
         for on_gpu in (True, False):
-            longer = tuple(_longer(option, on_gpu) for option in options)
-            if longer != options:
-                changed = [replace(job, options=longer) if job.options == options else job for job in jobs]
-                found.append((changed, hardware))
+            longer = {option: _longer(option, on_gpu) for option in options}
+            if any(way != option for option, way in longer.items()):
+                found.append((longer, hardware))
     dearer = exp(schedule_file().doubt / SD)
     costs = {name: getattr(hardware.sharing, name) * dearer for name in SHARING_NAMES}
-    found.append((list(jobs), replace(hardware, sharing=Sharing(**costs))))
+    found.append(({}, replace(hardware, sharing=Sharing(**costs))))
     if power := hardware.power:
         hotter = replace_struct(power, gpu=power.gpu * exp(power.half_width / SD))
-        found.append((list(jobs), replace(hardware, power=hotter)))
         watts = hardware.dla_watts * exp(energy_file().power.half_width / SD)
-        found.append((list(jobs), replace(hardware, dla_watts=watts)))
+        found += [({}, replace(hardware, power=hotter)), ({}, replace(hardware, dla_watts=watts))]
     return found
 
 
@@ -230,22 +228,14 @@ def _longer(option: Option, on_gpu: bool) -> Option:
 
 def _certain(jobs: Sequence[Job], best: _Judged, other: _Judged, hardware: Hardware) -> bool:
     """Whether `other` is apart from `best` in the first axis that decides between them."""
+    pair = (best, other)
 
-    def gaps(jobs: Sequence[Job], hardware: Hardware) -> list[float]:
-        axes = []
-        for judged in (best, other):
-            placed = [
-                _Placed(job.options[place], way.cores)
-                for job, place, way in zip(jobs, places[id(judged)], judged.placed, strict=True)
-            ]
-            axes.append(_judge(jobs, tuple(placed), hardware).axes[1:])
-        return [theirs - mine for mine, theirs in zip(*axes, strict=True)]
+    def gaps(longer: dict[Option, Option], hardware: Hardware) -> list[float]:
+        both = ([replace(way, option=longer.get(way.option, way.option)) for way in each.placed] for each in pair)
+        mine, theirs = (_judge(jobs, tuple(placed), hardware).axes[1:] for placed in both)
+        return [yours - own for own, yours in zip(mine, theirs, strict=True)]
 
-    places = {
-        id(judged): [job.options.index(way.option) for job, way in zip(jobs, judged.placed, strict=True)]
-        for judged in (best, other)
-    }
-    found = gaps(jobs, hardware)
+    found = gaps({}, hardware)
     sizes = [abs(each) / (abs(axis) or 1.0) for each, axis in zip(found, best.axes[1:], strict=True)]
     sizes[1] = abs(found[1])  # a logarithm already
     axis = next((place for place, size in enumerate(sizes) if size > _SAME), None)

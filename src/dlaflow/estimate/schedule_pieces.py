@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dlaflow.estimate.dla import HOST_BYTES
 from dlaflow.estimate.program import Assignment, assemble, assignments_of, with_helpers
 from dlaflow.estimate.schedule_constants import schedule_file
 from dlaflow.estimate.schedule_flow import GPU, Stream, dla_stream
@@ -48,7 +49,6 @@ class Option:
 
     pieces: tuple[Piece, ...]
     cut: tuple[str, ...] = ()
-    handed_bytes: int = 0
 
 
 def options_of(network: Network, placement: Placement, setting: Setting) -> tuple[Option, ...]:
@@ -133,11 +133,13 @@ def _cut(network: Network, where: dict[str, Assignment], place: int, setting: Se
     front, back, passed = cut_at(network, place)
     if not passed:
         return []
-    moved = sum(elements(tensor.shape) for tensor in passed) * setting.dla.engine.bytes_per_element
+    # Between two engines lie float32 tensors, unless they are built with formats of the DLA.
+    width = setting.dla.engine.bytes_per_element if setting.conditions.native_io else HOST_BYTES
+    moved = sum(elements(tensor.shape) for tensor in passed) * width
     parts = [(gpu_piece(part, setting), dla_piece(part, where, setting)) for part in (front, back)]
     names = tuple(tensor.name for tensor in passed)
     return [
-        Option((with_hand_over(one, moved), other), names, moved)
+        Option((with_hand_over(one, moved), other), names)
         for one in parts[0]
         for other in parts[1]
         if one and other and not (one.on_gpu and other.on_gpu)

@@ -66,8 +66,8 @@ def speed_text(found: Speed) -> str:
     clear = found.after.high < found.before.low
     sure = "beyond their intervals" if clear else "though their intervals overlap"
     return (
-        f"Estimated slower: {rates}, {sure} ({why}). The share on the DLA comes first; --prefer speed keeps only what "
-        "makes it faster."
+        f"Estimated slower: {rates}, {sure} ({why}). The share on the DLA comes first; `dlaflow fix "
+        "--prefer speed` keeps only what makes it faster."
     )
 
 

@@ -21,7 +21,7 @@ def verify(proto: onnx.ModelProto, source: Path) -> tuple[onnx.ModelProto, int]:
     """The model with its local functions inlined and its nodes sorted, and the opset of the default domain.
 
     It is of a version whose initializers need not be inputs, too: tools take them off the list in older files as well,
-    and ONNX would then see neither them nor their shapes. Raises InputError with one line that names the node or the tensor.
+    and ONNX would see neither them nor their shapes. Raises InputError with a line that names the node or the tensor.
     """
     if not proto.HasField("graph") or (not proto.graph.node and not proto.graph.output):
         raise InputError(f"{source} holds no graph", expected="a ModelProto with nodes")

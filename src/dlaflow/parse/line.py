@@ -121,7 +121,6 @@ _HEAD = 240
 """No wrapper is longer than this."""
 _SHAPES = 32
 """No file has more kinds of wrappers."""
-_RUNNING = "&&&& "
 _DIGITS = re.compile(r"\d+")
 
 
@@ -150,8 +149,8 @@ class Unwrapper:
         if inner := _INNER.search(raw, 1, _HEAD):
             head = raw[: inner.start()]
             found = _consumed(head)
-            if found is None:
-                found = self._unknown(head, sure=inner.group() == _RUNNING)
+            if found is None and inner.group() != "[TRT] ":  # the level may stand in the head then
+                found = self._unknown(head, sure=inner.group() == "&&&& ")
             if found is not None:
                 self._met = found or self._met
                 return raw[inner.start() :]

@@ -138,7 +138,7 @@ def _flattens(node: onnx.NodeProto) -> bool:
 def _channels(graph: Graph, node: onnx.NodeProto, axis: int) -> int:
     """How many channels a layer makes (axis 0) or reads (axis 1)."""
     shape = np.moveaxis(_operand(graph, node, 1), weight_axis(node), 0).shape
-    return shape[0] if axis == 0 else shape[1] * groups_of(node)
+    return int(shape[0] if axis == 0 else shape[1] * groups_of(node))
 
 
 def _fits(graph: Graph, makers: Iterable[onnx.NodeProto], readers: Iterable[onnx.NodeProto]) -> bool:

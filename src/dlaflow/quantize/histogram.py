@@ -18,6 +18,9 @@ BINS = 8192
 _LARGE = 1 << 16
 """Values an image from which on a tensor is sampled: neighbours in a feature map say the same."""
 
+_TINY = 2.0**-114
+"""Smaller values count as zeros: float32 holds neither their scale nor how many bins one of them is wide."""
+
 _STRIDE = 5
 """Every which value of such a tensor is counted; widths of feature maps are rarely multiples, so all columns are."""
 
@@ -55,7 +58,8 @@ class Histogram:
                 then="Check the images and their normalisation, and that the model does not overflow.",
             )
         self.signed = self.signed or low < 0
-        self.largest = max(self.largest, high, -low)
+        if max(high, -low) >= _TINY:
+            self.largest = max(self.largest, high, -low)
         self._widen()
         images = len(values) if values.ndim else 1
         if flat.size // images > _LARGE:

@@ -142,7 +142,7 @@ def _tied(graph: Graph, leader: Mapping[str, str]) -> Iterable[tuple[str, ...]]:
 
 
 def without_float_nodes(graph: Graph, scales: Mapping[str, float], float_nodes: Collection[str]) -> dict[str, float]:
-    """The scales but for tensors that only `float_nodes` touch: TensorRT then runs those layers in FP16.
+    """The scales but for tensors that only `float_nodes` and what follows them touch: those layers then run in FP16.
 
     Raises UsageError for a node that the model does not have.
     """
@@ -150,15 +150,29 @@ def without_float_nodes(graph: Graph, scales: Mapping[str, float], float_nodes: 
     for name in float_nodes:
         if name not in known:
             raise unknown_name("node", name, known)
-    return {name: scale for name, scale in scales.items() if not only_float(graph, name, float_nodes)}
+    made = made_in_fp16(graph, float_nodes)
+    return {name: scale for name, scale in scales.items() if not only_float(graph, name, made)}
 
 
-def only_float(graph: Graph, name: str, float_nodes: Collection[str]) -> bool:
-    """Whether every node that touches the tensor was chosen to stay in FP16."""
-    around = list(graph.consumers.get(name, ()))
-    if name in graph.producer:
-        around.append(graph.producer[name])
-    return bool(around) and all(node.name in float_nodes for node in around)
+def made_in_fp16(graph: Graph, float_nodes: Collection[str]) -> frozenset[str]:
+    """What `float_nodes` make, and behind them what has no weights and reads nothing else (ReLU, sums, pooling).
+
+    INT8 for those would round between two layers that were chosen to be exact.
+    """
+    made: set[str] = set()
+    for node in graph.proto.graph.node:
+        read = [name for name in node.input if graph.is_activation(name)]
+        follows = bool(read) and node.op_type not in LINEAR and made.issuperset(read)
+        if node.name in float_nodes or follows:
+            made.update(node.output)
+    return frozenset(made)
+
+
+def only_float(graph: Graph, name: str, made: Collection[str]) -> bool:
+    """Whether every node that touches the tensor runs in FP16, by what is `made_in_fp16`."""
+    around = [name] if name in graph.producer else []
+    around += [node.output[0] for node in graph.consumers.get(name, ()) if node.output]
+    return bool(around) and all(output in made for output in around)
 
 
 def with_residual_ones(

@@ -28,7 +28,7 @@ from dlaflow.quantize.fold import fold_batch_norm
 from dlaflow.quantize.fp16 import IoTypes, fp16_model
 from dlaflow.quantize.model import QDQ, Graph, add_constant, drop_unused_constants, for_qdq, has_qdq, index
 from dlaflow.quantize.numerics import FP16_OPS
-from dlaflow.quantize.plan import LINEAR, only_float
+from dlaflow.quantize.plan import LINEAR, made_in_fp16, only_float
 
 if TYPE_CHECKING:
     import onnx
@@ -47,7 +47,8 @@ def write_qdq(
 ) -> None:
     """Write the INT8 version of `model`; what is not quantised becomes FP16, inputs and outputs are `io_types`.
 
-    `float_nodes` names nodes that stay in FP16: their weights are kept, and a tensor that only they touch gets no pair.
+    `float_nodes` names nodes that stay in FP16, with what follows them alone and has no weights: weights are kept, and
+    a tensor that only they touch gets no pair.
 
     Raises InputError when the model cannot be read, when it has Q/DQ nodes already, when the calibration knows none of
     its tensors, or when what is left does not fit into FP16.
@@ -95,7 +96,7 @@ def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Col
     scales = {
         name: scale
         for name, scale in calibration.scales.items()
-        if scale > 0 and np.isfinite(scale) and graph.is_activation(name) and not only_float(graph, name, float_nodes)
+        if scale > 0 and np.isfinite(scale) and graph.is_activation(name)
     }
     if not scales:
         raise InputError(
@@ -104,6 +105,8 @@ def qdq_model(model: onnx.ModelProto, calibration: Calibration, float_nodes: Col
             received=f"{len(calibration.tensors)} scales of another",
             then="Calibrate this model.",
         )
+    made = made_in_fp16(graph, float_nodes)
+    scales = {name: scale for name, scale in scales.items() if not only_float(graph, name, made)}
     pairs = _Pairs(graph)
     for node in model.graph.node:
         if node.op_type in LINEAR and node.name not in float_nodes and node.input[0] in scales:

@@ -142,27 +142,32 @@ class _Recovery:
             for method in (config.method, *METHODS, AUTO)
         }
         for method, how in by.items():
-            self._try(f"scales by {method}", partial(self._recalibrated, config=how))
-        best = self._calibration.method
-        self._try("equalisation", lambda model: self._recalibrated(self._equalised(model), by[best]))
-        if self._steps[-1].kept and best != AUTO:
-            self._try(f"scales by {AUTO}", partial(self._recalibrated, config=by[AUTO]))
+            self._try(f"scales by {method}", self._model, partial(self._recalibrated, config=how))
+        equalised = self._equalised(_copy(self._model))
+        if equalised is not None:
+            for method, how in by.items():
+                self._try(f"equalisation, {method}", equalised, partial(self._recalibrated, config=how))
         # Both start from weights and biases of the float network: rounding brings its own biases.
-        exact = _copy(self._model)
-        self._try("bias", lambda _: (self._corrected(exact, rounding=False), self._calibration))
-        self._try("rounding", lambda _: (self._corrected(exact, rounding=True), self._calibration))
+        exact = self._model
+        self._try("bias", exact, lambda model: (self._corrected(model, rounding=False), self._calibration))
+        self._try("rounding", exact, lambda model: (self._corrected(model, rounding=True), self._calibration))
         assert self._damage is not None
         if wanted.max_drop is not None and self._meter.drop(self._damage) > wanted.max_drop:
-            self._keep_in_fp16(wanted.max_drop)
+            self._keep_in_fp16(exact, wanted.max_drop)
         drop = self._meter.drop(self._damage)
         return Recovered(self._model, self._calibration, tuple(self._steps), self._float_nodes, drop)
 
-    def _try(self, name: str, change: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Calibration]]) -> None:
-        """Apply a change, which may be made in place, to a copy of the best version; keep it where it is better."""
+    def _try(
+        self,
+        name: str,
+        start: onnx.ModelProto,
+        change: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Calibration]],
+    ) -> None:
+        """Apply a change, which may be made in place, to a copy of `start`; keep it where it beats the best version."""
         if self._damage is not None and self._damage.error < _NOTHING_LEFT:
             return
         began = time.perf_counter()
-        model, calibration = change(_copy(self._model))
+        model, calibration = change(_copy(start))
         damage = self._meter.damage(self._quantised(model, calibration))
         kept = self._damage is None or self._meter.better(damage, self._damage, _BETTER)
         if kept:
@@ -172,18 +177,31 @@ class _Recovery:
     def _quantised(self, model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
         return as_on_dla(qdq_model(_copy(model), calibration, self._float_nodes))
 
-    def _keep_in_fp16(self, max_drop: float) -> None:
-        """The last step: kept where it meets the limit, the fewest layers being of no use to anybody otherwise."""
+    def _keep_in_fp16(self, exact: onnx.ModelProto, max_drop: float) -> None:
+        """The last step: kept where it meets the limit and leaves a layer in INT8, being of no use otherwise.
+
+        A layer in FP16 takes its `exact` weights, and those behind it make up for less: they are corrected anew.
+        """
         began, before = time.perf_counter(), self._float_nodes
-        found = search(partial(_copy, self._model), self._calibration, self._meter, max_drop, before)
+        steps = [step.name for step in self._steps if step.kept]
+
+        def made(keep: Sequence[str]) -> onnx.ModelProto:
+            self._float_nodes = (*before, *keep)
+            return self._corrected(exact, rounding="rounding" in steps)
+
+        corrected = made if {"bias", "rounding"}.intersection(steps) else None
+        found = search(partial(_copy, exact), self._calibration, self._meter, max_drop, before, corrected)
+        model = corrected(found.keep) if corrected else exact
         self._float_nodes = (*before, *found.keep)
-        damage = self._meter.damage(self._quantised(self._model, self._calibration))
-        kept = found.drop <= max_drop
+        damage = self._meter.damage(self._quantised(model, self._calibration))
+        everything = len(found.keep) == len(found.layers)
+        kept = found.drop <= max_drop and not everything
         if kept:
-            self._damage = damage
+            self._model, self._damage = model, damage
         else:
             self._float_nodes = before
-        self._steps.append(RecoveryStep(f"{len(found.keep)} in FP16", damage, kept, time.perf_counter() - began))
+        name = f"{'all ' if everything else ''}{len(found.keep)} in FP16"
+        self._steps.append(RecoveryStep(name, damage, kept, time.perf_counter() - began))
 
     def _recalibrated(self, model: onnx.ModelProto, config: CalibrationConfig) -> tuple[onnx.ModelProto, Calibration]:
         self._file.write_bytes(model.SerializeToString())
@@ -192,7 +210,8 @@ class _Recovery:
     def _batches(self) -> Iterator[Batch]:
         return in_batches(self._images.only(slice(_IMAGES)), self._batch)
 
-    def _equalised(self, model: onnx.ModelProto) -> onnx.ModelProto:
+    def _equalised(self, model: onnx.ModelProto) -> onnx.ModelProto | None:
+        """The model with its channels brought together, None where none can be."""
         graph = index(model)
         found = stretches(graph)
         # What a ReLU is fused with never exists: its negative values count for nothing.
@@ -200,7 +219,7 @@ class _Recovery:
         ranges = self._channel_ranges(model, [name for each in found for name in each.tensors if name in real])
         for each in found:
             equalise(graph, each, ranges)
-        return model
+        return model if found else None
 
     def _channel_ranges(self, model: onnx.ModelProto, names: Sequence[str]) -> dict[str, Floats]:
         """The largest magnitude of each channel of some tensors."""

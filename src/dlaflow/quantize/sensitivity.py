@@ -97,34 +97,38 @@ def search(
     meter: Meter,
     max_drop: float,
     given: Sequence[str] = (),
+    corrected: Callable[[Sequence[str]], onnx.ModelProto] | None = None,
 ) -> Sensitivity:
     """Rank the layers of the model that `fresh` makes anew at each call, then find those to keep.
 
-    `given` stay in FP16 in any case; they are neither ranked nor among those to keep.
+    `given` stay in FP16 in any case; they are neither ranked nor among those to keep. `corrected` makes the model whose
+    weights belong to a list of layers in FP16, where those depend on it; as that takes long, the list is the shortest
+    beginning of the ranking then, and may hold one that is needless.
     """
     model = fresh()
     nodes = [node for node in model.graph.node if node.op_type in LINEAR and node.name not in given]
     names = [node.name for node in nodes]
 
-    def damage(float_nodes: Collection[str], scales: Calibration) -> Damage:
-        return meter.damage(as_on_dla(qdq_model(fresh(), scales, {*float_nodes, *given})))
+    def damage(own: onnx.ModelProto, float_nodes: Collection[str], scales: Calibration) -> Damage:
+        return meter.damage(as_on_dla(qdq_model(own, scales, {*float_nodes, *given})))
 
     ranked = []
     for node in nodes:
-        alone = damage([name for name in names if name != node.name], _around(model, calibration, node.name))
+        others = [name for name in names if name != node.name]
+        alone = damage(fresh(), others, _around(model, calibration, node.name))
         ranked.append(LayerDamage(node.name, node.op_type, alone.error, alone.agreement, alone.top1))
     ranked.sort(key=lambda item: -item.error)
     order = tuple(item.node for item in ranked)
 
     @cache
     def drop(keep: tuple[str, ...]) -> float:
-        return meter.drop(damage(keep, calibration))
+        return meter.drop(damage(corrected(keep) if corrected else fresh(), keep, calibration))
 
     keep = order[:0]
     if drop(keep) > max_drop:
         keep = order[: _shortest(len(order), lambda count: drop(order[:count]), max_drop)]
     # The last of the prefix tipped the scale; of those before it some may be needless, the least harmful ones first.
-    for name in keep[-2::-1] if drop(keep) <= max_drop else ():
+    for name in keep[-2::-1] if drop(keep) <= max_drop and not corrected else ():
         fewer = tuple(other for other in keep if other != name)
         keep = fewer if drop(fewer) <= max_drop else keep
     return Sensitivity(tuple(ranked), keep, drop(keep), drop(()), max_drop, meter.count)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from dlaflow.estimate.answer import Speed
+from dlaflow.estimate.text import speed_text
 from dlaflow.files import together, write_atomic
 from dlaflow.placement.switches import edges
 from dlaflow.progress import Progress
+from dlaflow.reading import DOCUMENT_BYTES, read_bytes
 from dlaflow.recipe.data import RunData
 from dlaflow.recipe.files import Files
 from dlaflow.recipe.fingerprint import distribution_version
@@ -30,6 +35,10 @@ class Remarks:
 
 
 NO_REMARKS = Remarks()
+
+
+class _Fixed(msgspec.Struct):
+    speed: Speed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ def write_report(sources: Sources, data: RunData | None, folder: Path, progress:
             recipe.name,
             utc_now(),
             _TITLES.get(data.name, data.name) if data else "",
-            [*([data.notice] if data and data.notice else []), *remarks.notices],
+            [*([data.notice] if data and data.notice else []), *remarks.notices, *_slower(sources)],
             [*_environment(), *remarks.boards, *_build_lines(sources)],
             [_variant(variant, sources) for variant in recipe.variant],
         )
@@ -72,6 +81,16 @@ def _variant(section: VariantSection, sources: Sources) -> Variant:
     change = "qat" if section.qat else section.rewrite or f"fix {section.fix}"
     note = section.note or (f"{section.source}, {change}" if section.source else "")
     return Variant(section.name, note, placement, measurements, connections)
+
+
+def _slower(sources: Sources) -> Iterator[str]:
+    """Each variant that its fix is estimated to make slower."""
+    for section in sources.recipe.variant:
+        path = sources.files[section.name].fix
+        if section.fix and path.is_file():
+            speed = msgspec.json.decode(read_bytes(path, DOCUMENT_BYTES), type=_Fixed).speed
+            if speed and speed.slower:
+                yield f"{section.name}: {speed_text(speed)}"
 
 
 def _build_lines(sources: Sources) -> list[str]:

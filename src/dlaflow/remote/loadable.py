@@ -18,7 +18,7 @@ from dlaflow.errors import EnvironmentLacksError
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.jobs import JobControl, JobOptions, perform, require_done
 from dlaflow.remote.records import Phase, ProgramRun
-from dlaflow.runtime.cudla import DESCRIPTION, STATISTICS_TEXTS, TIMES, CudlaError, Tensor, check_tensor
+from dlaflow.runtime.cudla import DESCRIPTION, STATISTICS_TEXTS, TIMES, CudlaError, Tensor, check_tensors
 
 LOADABLE = "model.loadable"
 _RUN = "loadable"
@@ -55,7 +55,8 @@ class BoardDevice:
         (text,) = self._job([], (), (DESCRIPTION,))
         told = self._read(text, _Described, "no description of the loadable")
         self.version, self.through = told.cudla, told.through
-        self.inputs, self.outputs = (tuple(map(check_tensor, side)) for side in (told.inputs, told.outputs))
+        self.inputs, self.outputs = told.inputs, told.outputs
+        check_tensors(self.inputs, self.outputs)
 
     def run(self, inputs: Sequence[bytes]) -> list[bytes]:
         """The outputs' bytes of one or several tasks."""

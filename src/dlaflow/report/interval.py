@@ -44,6 +44,6 @@ def beside(found: Uncertain, number: str = "{:.3g}", half: str = "") -> str:
 
 
 def told_share(found: Uncertain, digits: int = 1) -> str:
-    """The interval of a share of 0..1: `68.2% to 70.0%`; empty without one."""
+    """The interval of a share of 0..1: `68.2 to 70.0%`; empty without one."""
     low, high = (min(max(end, 0.0), 1.0) for end in ends(found))
-    return "" if found.spread is None else f"{low:.{digits}%} to {high:.{digits}%}"
+    return "" if found.spread is None else f"{100 * low:.{digits}f} to {high:.{digits}%}"

@@ -16,7 +16,7 @@ from typing import TypeVar
 from dlaflow.build.engine import BuildResult
 from dlaflow.errors import InputError
 from dlaflow.estimate.answer import Estimate, Range
-from dlaflow.estimate.text import estimate_text
+from dlaflow.estimate.text import estimate_text, speed_text
 from dlaflow.quantize.calibration import Calibration
 from dlaflow.report.check_text import placement_text
 from dlaflow.report.compare import Regression
@@ -107,7 +107,8 @@ class ShownFix(FixReport):
             for each in self.applied
         ]
         head = ("rewrite", "safety", "places", "switches less", "loadables less")
-        return _table(("", "before", "after"), counts) + (_table(head, rewrites) if rewrites else "")
+        speed = _line(speed_text(self.speed)) if self.speed else ""
+        return _table(("", "before", "after"), counts) + speed + (_table(head, rewrites) if rewrites else "")
 
 
 class ShownCalibration(Calibration):

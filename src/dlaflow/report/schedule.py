@@ -75,9 +75,9 @@ def after_fix_words(found: Scheduled) -> list[str]:
             met = "" if old.met == new.met else f", reached: {new.met}"
             met += ": slower, so keep it as it is" if gain < 1 else ""
             lines.append(f"  {old.name}: {plain(new.rate.value, 3)} images/s, {gain:.2f} times as many{met}")
-        elif old.latency.value > new.latency.value * 1.01:
+        elif abs(new.latency.value / old.latency.value - 1) > 0.01:
             lines.append(f"  {old.name}: {new.latency.value:.3g} instead of {old.latency.value:.3g} ms")
-    if before.watts and now.watts:
+    if before.watts and now.watts and abs(now.watts.value / before.watts.value - 1) > 0.01:
         lines.append(f"  board: {now.watts.value:.3g} instead of {before.watts.value:.3g} W")
     if len(lines) == 1:
         lines.append("  no faster: its visits to the GPU are not what limits this schedule")

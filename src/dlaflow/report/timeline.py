@@ -59,8 +59,10 @@ def trace_json(capture: CaptureSummary, tasks: Iterable[HardwareTask] = ()) -> b
         temper = "cold" if number < capture.first_warm else "warm"
         title = f"inference {number} ({temper})"
         slices.append(Slice("host", title, "inference", enqueue.start - origin, enqueue.end - origin))
-        for span in spans_of(enqueue):
-            slices.append(Slice(span.track, span.name, span.kind, span.start - origin, span.end - origin))
+        slices += [
+            Slice(span.track, span.name, span.kind, span.start - origin, span.end - origin)
+            for span in spans_of(enqueue)
+        ]
     slices += [Slice("DLA tasks", task.engine, "dla", task.start - origin, task.end - origin) for task in tasks]
     told = {"exporter": capture.info.exporter, "l4t": capture.info.l4t, "gpu": capture.info.gpu}
     return trace_events("dlaflow", (*_TRACKS, "DLA tasks"), slices, told)

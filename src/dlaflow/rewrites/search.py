@@ -77,8 +77,8 @@ class FixConfig:
     `output_4d` lets outputs become (N, C, 1, 1), which saves the last switch; `samples` are real inputs for the proof,
     and for statistics; `dry_run` predicts only, without a proof. Frozen statistics are kept while `accuracy` (percent
     right of a model) falls by at most `max_drop` points; `tested` is how many images that is measured on. Recurrences
-    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first. `prefer_speed` ends the search at the step
-    after which the model is estimated to be fastest.
+    of at most `unroll` steps are unrolled. `simplify` lets onnxslim go first. `prefer_speed` ends the search at the
+    step after which the model is estimated to be fastest.
     """
 
     allow: Safety = Safety.EXACT
@@ -130,6 +130,7 @@ class Search:
     prefer_speed: bool = False
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
     _singles: int = _SINGLE_PLACES
+    _barred_in_turn: tuple[str, ...] = ()
 
     def run(self, draft: Draft) -> Found:
         """Rewrite until nothing lowers the score."""
@@ -156,9 +157,10 @@ class Search:
     def without(self, rewrite: str, sites: Sequence[str], reason: str) -> Search:
         """The same search with a rewrite barred at some places; everywhere once that has happened a few times."""
         barred = {**self.barred, **dict.fromkeys(((rewrite, site) for site in sites), reason)}
-        times = len({why for (name, _), why in barred.items() if name == rewrite})
-        kept = [each for each in self.rewrites if each.id != rewrite or times < _TIMES_BARRED]
-        return replace(self, rewrites=kept, barred=barred, _refused={}, _singles=_SINGLE_PLACES)
+        times = (*self._barred_in_turn, rewrite)
+        kept = [each for each in self.rewrites if each.id != rewrite or times.count(rewrite) < _TIMES_BARRED]
+        fresh = replace(self, _refused={}, _singles=_SINGLE_PLACES)
+        return replace(fresh, rewrites=kept, barred=barred, _barred_in_turn=times)
 
     def ended(self, found: Found, kept: int, start: Draft) -> Found:
         """What was found, after its first `kept` steps."""

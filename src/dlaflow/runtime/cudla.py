@@ -89,50 +89,34 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-STATUS: dict[int, tuple[str, str, str]] = {
-    1: ("InvalidParam", "an argument is wrong, or memory of another kind was handed in", "Report it with --debug"),
-    2: ("OutOfResources", "no handle or memory is left: 16 handles a DLA", "Close what else uses this DLA core"),
-    3: (
-        "CreationFailed",
-        "the handle was not made",
-        "Is there such a core? May this user open /dev/nvhost*nvdla*?",
-    ),
-    4: ("InvalidAddress", "the memory is not registered with this handle", "Report it with --debug"),
-    5: ("Os", "the operating system refused", "Look into dmesg, and at the groups video and render"),
-    6: ("Cuda", "CUDA failed", "Does another CUDA program work on this GPU?"),
-    7: (
-        "Umd",
-        "the DLA's runtime refused: a TensorRT engine is no loadable, or it was built for other DLA software",
-        "Build it with --standalone for this board's release",
-    ),
-    8: ("InvalidDevice", "there is no such DLA, or the handle is gone", "Choose --core 0 or 1; Thor has no DLA"),
-    9: ("InvalidAttribute", "this release does not know what was asked", "Leave out --statistics"),
-    10: ("IncompatibleDlaSWVersion", "built for another release of the DLA's software", "Build it for this release"),
-    11: ("MemoryRegistered", "the memory is registered already", "Report it with --debug"),
-    12: ("InvalidModule", "the loadable is not loaded", "Report it with --debug"),
-    13: (
-        "UnsupportedOperation",
-        "not possible here: a discrete GPU, a second loadable on a handle, a capture into a CUDA graph",
-        "Run on the integrated GPU, outside of a capture",
-    ),
-    14: ("NvSci", "NvSciBuf or NvSciSync failed", "Only standalone mode uses them: report it with --debug"),
-    15: (
-        "DriverNotFound",
-        "the DLA's driver library is not here",
-        "In a container: --runtime nvidia; else use a Jetson",
-    ),
-    0x40000001: ("DlaErrInvalidInput", "the DLA got an input that it cannot read", "Build the loadable again"),
-    0x40000002: ("DlaErrInvalidPreAction", "what the task was to wait for is wrong", "Report it with --debug"),
-    0x40000003: ("DlaErrNoMem", "the DLA has no memory", "Close what else uses it"),
-    0x40000004: ("DlaErrProcessorBusy", "the DLA is busy", "Try again"),
-    0x40000005: ("DlaErrTaskStatusMismatch", "the task did not end as expected", "Look into dmesg; run it again"),
-    0x40000006: (
-        "DlaErrEngineTimeout",
-        "the task took too long",
-        "Lock the clocks, or cut the model up",
-    ),
-    0x40000007: ("DlaErrDataMismatch", "the DLA's data are not what was expected", "Look into dmesg; run it again"),
-    0x7FFFFFFF: ("Unknown", "cuDLA does not say", "Look into dmesg"),
+_REPORT, _DMESG = "Report it with --debug", "Look into dmesg; run it again"
+_STATUS = f"""
+1 InvalidParam|an argument is wrong, or memory of another kind was handed in|{_REPORT}
+2 OutOfResources|no handle or memory is left: 16 handles a DLA|Close what else uses this DLA core
+3 CreationFailed|the handle was not made|Is there such a core? May this user open /dev/nvhost*nvdla*?
+4 InvalidAddress|the memory is not registered with this handle|{_REPORT}
+5 Os|the operating system refused|Look into dmesg, and at the groups video and render
+6 Cuda|CUDA failed|Does another CUDA program work on this GPU?
+7 Umd|a TensorRT engine is no loadable, nor is one for other DLA software|Build it with --standalone on this release
+8 InvalidDevice|there is no such DLA, or the handle is gone|Choose --core 0 or 1; Thor has no DLA
+9 InvalidAttribute|this release does not know what was asked|Leave out --statistics
+10 IncompatibleDlaSWVersion|built for another release of the DLA's software|Build it for this release
+11 MemoryRegistered|the memory is registered already|{_REPORT}
+12 InvalidModule|the loadable is not loaded|{_REPORT}
+13 UnsupportedOperation|a discrete GPU, a second loadable on a handle, a CUDA graph|Use the integrated GPU and no graph
+14 NvSci|NvSciBuf or NvSciSync failed|Only standalone mode uses them: report it with --debug
+15 DriverNotFound|the DLA's driver library is not here|In a container: --runtime nvidia; else use a Jetson
+0x40000001 DlaErrInvalidInput|the DLA got an input that it cannot read|Build the loadable again
+0x40000002 DlaErrInvalidPreAction|what the task was to wait for is wrong|{_REPORT}
+0x40000003 DlaErrNoMem|the DLA has no memory|Close what else uses it
+0x40000004 DlaErrProcessorBusy|the DLA is busy|Try again
+0x40000005 DlaErrTaskStatusMismatch|the task did not end as expected|{_DMESG}
+0x40000006 DlaErrEngineTimeout|the task took too long|Lock the clocks, or cut the model up
+0x40000007 DlaErrDataMismatch|the DLA's data are not what was expected|{_DMESG}
+0x7FFFFFFF Unknown|cuDLA does not say|Look into dmesg
+"""
+STATUS: dict[int, tuple[str, ...]] = {
+    int(row.split()[0], 0): tuple(row.partition(" ")[2].split("|")) for row in _STATUS.strip().splitlines()
 }
 """Status -> cudla.h's name without cudlaError, its cause, what to do."""
 
@@ -152,7 +136,7 @@ def status_error(call: str, status: int) -> CudlaError:
 
 
 def tensor_of(raw: TensorDescriptor) -> Tensor:
-    """A descriptor as the library filled it in. Raises CudlaError, before anything is allocated by its numbers."""
+    """A descriptor as the library filled it in. Raises CudlaError for a name without an end."""
     held = bytes(raw.name)
     name = held.split(b"\0")[0].decode("utf-8", "backslashreplace")
     if b"\0" not in held:
@@ -161,11 +145,21 @@ def tensor_of(raw: TensorDescriptor) -> Tensor:
     form, kind, category = int(raw.dataFormat), int(raw.dataType), int(raw.dataCategory)
     pixel, mapping = int(raw.pixelFormat), int(raw.pixelMapping)
     strides = tuple(map(int, raw.stride))
-    return check_tensor(Tensor(name, int(raw.size), dims, form, kind, category, pixel, mapping, strides))
+    return Tensor(name, int(raw.size), dims, form, kind, category, pixel, mapping, strides)
 
 
-def check_tensor(tensor: Tensor) -> Tensor:
-    """The descriptor itself, when its numbers can be true. Raises CudlaError."""
+def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Raises CudlaError where the numbers of a loadable's tensors cannot be true."""
+    if not inputs or not outputs:
+        raise CudlaError("the loadable has no input or no output", _OTHER_FILE, lacks=False)
+    for tensor in (*inputs, *outputs):
+        _check_tensor(tensor)
+    total = sum(each.size for each in (*inputs, *outputs))
+    if total > MOST_BYTES:
+        raise CudlaError(f"the loadable's tensors take {total} bytes", _OTHER_FILE, lacks=False)
+
+
+def _check_tensor(tensor: Tensor) -> None:
     n, c, h, w = tensor.dims
     if len(tensor.strides) != STRIDES:
         _refuse(tensor.name, f"{len(tensor.strides)} strides for {STRIDES}")
@@ -176,7 +170,6 @@ def check_tensor(tensor: Tensor) -> Tensor:
         _refuse(tensor.name, f"data type {tensor.type} is none of {sorted(ELEMENT_BYTES)}")
     if not n * c * h * w * ELEMENT_BYTES[tensor.type] <= tensor.size <= MOST_BYTES:
         _refuse(tensor.name, f"{tensor.size} bytes for {tensor.dims}, which no memory layout needs")
-    return tensor
 
 
 def _refuse(name: str, why: str) -> NoReturn:
@@ -448,11 +441,7 @@ class Session:
             self._module = self._made("module_load_from_memory", *loading, undo=("module_unload", 0))
             self.inputs = tuple(map(tensor_of, self._descriptors(NUM_INPUTS, INPUTS)))
             self.outputs = tuple(map(tensor_of, self._descriptors(NUM_OUTPUTS, OUTPUTS)))
-            if not self.inputs or not self.outputs:
-                raise CudlaError("the loadable has no input or no output", _OTHER_FILE, lacks=False)
-            total = sum(each.size for each in (*self.inputs, *self.outputs))
-            if total > MOST_BYTES:
-                raise CudlaError(f"the loadable's tensors take {total} bytes", _OTHER_FILE, lacks=False)
+            check_tensors(self.inputs, self.outputs)
         except BaseException:
             self.close()
             raise

@@ -160,10 +160,10 @@ def to_elements(values: Array, layout: Layout, scale: float | None, rounding: Ro
     if layout.tensor.type != _INT8:
         raise InputError(f"{name} holds {layout.dtype}", expected=f"values of {layout.dtype}", received=values.dtype)
     steps = values.astype(np.float64) / require_scale(layout, scale)
+    whole = np.rint(steps) if rounding == "half-even" else np.trunc(steps)
     if rounding == "half-away":
-        whole = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
-    else:
-        whole = np.rint(steps) if rounding == "half-even" else np.trunc(steps)
+        # What is cut off is exact; adding 0.5 first would round the number just below 0.5 up.
+        whole += np.copysign(np.abs(steps - whole) >= 0.5, steps)
     return np.clip(whole, -_LARGEST - 1, _LARGEST).astype(np.int8)
 
 

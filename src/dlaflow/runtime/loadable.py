@@ -156,7 +156,7 @@ def _shape(layout: Layout) -> tuple[int, int, int]:
 def _free(values: NDArray[np.generic], layout: Layout) -> tuple[int, ...]:
     """The shape of an image; values of fewer axes take those of the tensor, which has four, where they are as many."""
     own = layout.tensor.dims[1:]
-    return own if values.ndim != 4 and values[0].size == np.prod(own) else values.shape[1:]
+    return own if values.ndim != 4 and np.prod(values.shape[1:]) == np.prod(own) else values.shape[1:]
 
 
 def device_memory() -> Cuda | _ArrayMemory:

@@ -181,10 +181,13 @@ def _forked(job: Job, folder: Path, begun: Mapping[int, Result]) -> int:
     process = get_context("fork").Process(target=_child, args=(job, folder, set(begun)))
     process.start()
     most = job.seconds * (len(job.cases) - len(begun) + 1) + _SETTLE
-    ready = wait([process.sentinel, sys.stdin], most)
-    if process.sentinel not in ready:
+    try:
+        ready = wait([process.sentinel, sys.stdin], most)
+        if process.sentinel in ready:
+            process.join()
+    finally:  # before its folder goes
         process.kill()
-    process.join()
+        process.join()
     if sys.stdin in ready:
         raise SystemExit  # dlaflow is gone
     return process.exitcode or 0 if ready else -signal.SIGALRM

@@ -144,7 +144,17 @@ def gallery_markdown(results: Sequence[Result]) -> str:
         "Accuracy is not told here. `make gallery` writes these tables, and a page to sort, filter and search them.",
         "",
     ]
-    for target, rows in rows_of(results).items():
+    found = rows_of(results)
+    if found:
+        lines += [
+            "A standalone build has no GPU at all; after the fix means `dlaflow fix --mode standalone --output-4d`.",
+            "",
+            "| target | models | one loadable | after fix | standalone | after fix |",
+            "|---|--:|--:|--:|--:|--:|",
+            *(f"| {_cell(target)} | {' | '.join(map(str, _counts(rows)))} |" for target, rows in found.items()),
+            "",
+        ]
+    for target, rows in found.items():
         lines += [
             f"## {_cell(target)}",
             "",
@@ -164,6 +174,14 @@ def gallery_markdown(results: Sequence[Result]) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _counts(rows: Sequence[Row]) -> tuple[int, ...]:
+    """How many models there are; are one loadable as they are, after the fix; can be built standalone, likewise."""
+    sides = [[row.result.before for row in rows], [row.best for row in rows]]
+    whole = [sum(side is not None and side.whole for side in found) for found in sides]
+    alone = [sum(side is not None and side.standalone for side in found) for found in sides]
+    return len(rows), *whole, *alone
 
 
 def _line(row: Row) -> str:

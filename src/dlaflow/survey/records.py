@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from dlaflow.version import __version__
 
 SCHEMA = "dlaflow.survey/2"
@@ -41,9 +43,8 @@ class Case:
 Key = tuple[str, str, str, Case]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why so many layers are not on the DLA; `message` is of the first."""
+class Reason(msgspec.Struct, frozen=True, array_like=True):
+    """Why so many layers are not on the DLA; `message` is of the first. In a file it is a list: there are many."""
 
     rule: str
     verdict: str

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from dlaflow.errors import InputError
-from dlaflow.reading import LOG_BYTES
+from dlaflow.reading import LOG_BYTES, read_bytes
 from dlaflow.survey.records import SCHEMA, Key, Result
 
 
@@ -53,17 +53,13 @@ def add_results(path: Path, results: Iterable[Result]) -> None:
 
 
 def _lines(path: Path) -> Iterable[Result]:
-    try:
-        if not path.exists():
-            return
-        LOG_BYTES.check(path.stat().st_size, path)
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    for line in content.splitlines():
+    if not path.exists():
+        return
+    for line in read_bytes(path, LOG_BYTES).splitlines():
         try:
             result = msgspec.json.decode(line, type=Result)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
-        if result.schema == SCHEMA:
+        # A row of the gallery tells before, after and what was done.
+        if result.schema == SCHEMA and (not result.boards or None not in (result.before, result.after, result.fix)):
             yield result

@@ -12,12 +12,14 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dlaflow.errors import EnvironmentLacksError, InputError, require
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+    from ray.remote_function import RemoteFunction
 
 _T = TypeVar("_T")
 _OBJECT_STORE = 100 * 2**20
@@ -71,10 +73,18 @@ def submit(function: Callable[..., _T], *arguments: object, cpus: float, gpus: f
     A task among the arguments is waited for and becomes its result. `retries` is how often the call is made again when
     its worker or machine dies.
     """
+    task: ObjectRef[_T] = (
+        _remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=retries).remote(*arguments)
+    )
+    return task
+
+
+@cache
+def _remote(function: Callable[..., Any]) -> RemoteFunction:
+    """Made once for each function: Ray takes another one for a kind of task of its own, and complains of a hundred."""
     import ray
 
-    task: ObjectRef[_T] = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(function).remote(*arguments)
-    return task
+    return ray.remote(function)
 
 
 def ended(tasks: Iterable[ObjectRef[_T]], seconds: float) -> list[ObjectRef[_T]]:

@@ -41,11 +41,11 @@ class Rounding(nn.Module):
         super().__init__()
         self.axis = axis
         self.mode: Literal["pass", "observe", "round", "learn"] = "pass"
-        self.register_buffer("scale", torch.ones(1))
-        self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
-        self.growth = torch.zeros(1)
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("zero_point", torch.zeros((), dtype=torch.int32))
+        self.growth = torch.zeros(())
         self._magnitudes = Histogram("of an activation")
-        self._largest = torch.ones(1)
+        self._largest = torch.ones(())
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """The same shape."""
@@ -72,7 +72,7 @@ class Rounding(nn.Module):
         if self.mode == "learn":
             self.scale = self._grown().detach()
         else:
-            largest = self._largest if self.axis is not None else torch.tensor([entropy(self._magnitudes)])
+            largest = self._largest if self.axis is not None else torch.tensor(entropy(self._magnitudes))
             # What is zero everywhere has the scale 1/127, as in `quantize.qdq`.
             self.scale = (torch.where(largest > 0, largest, 1.0) / MOST).to(self.scale)
         self.zero_point = torch.zeros_like(self.scale, dtype=torch.int32)

@@ -10,7 +10,7 @@
   const reasons = (fact) => [...fact.before.reasons, ...fact.after.reasons];
   const texts = rows.map((list) => list.map((row) => [
     row.dataset.name, row.dataset.family, row.dataset.task,
-    ...reasons(facts[row.dataset.row]).flatMap((each) => [each.rule, each.message]),
+    ...reasons(facts[row.dataset.row]).flatMap(([rule, , , message]) => [rule, message]),
     ...facts[row.dataset.row].fix.rewrites.map((each) => each[0]),
   ].join(" ").toLowerCase()));
   let order = null;
@@ -23,8 +23,8 @@
   };
   const list = (title, items) => items.length ? [make("h3", title), make("ul", "", ...items)] : [];
   const interval = (ends, unit) => ends ? `${ends[1]} (${ends[0]} to ${ends[2]}) ${unit}` : "unknown";
-  const told = (side) => side.reasons.map((each) =>
-    make("li", `${each.rule}, ${each.layers} ${each.layers === 1 ? "layer" : "layers"}, ${each.verdict}: ${each.message}`));
+  const told = (side) => side.reasons.map(([rule, verdict, layers, message]) =>
+    make("li", `${rule}, ${layers} ${layers === 1 ? "layer" : "layers"}, ${verdict}: ${message}`));
   const detail = (row) => {
     const fact = facts[row.dataset.row], cell = make("td");
     cell.colSpan = row.cells.length;

@@ -17,6 +17,12 @@
     try { localStorage.setItem("dlaflow-theme", next); } catch { /* as above */ }
   });
 
+  for (const box of document.querySelectorAll(".scroll")) {
+    const mark = () => box.classList.toggle("cut", box.scrollWidth - box.clientWidth - box.scrollLeft > 1);
+    box.addEventListener("scroll", mark, { passive: true });
+    new ResizeObserver(mark).observe(box);
+  }
+
   const tip = document.getElementById("tip");
   const hideTip = () => { tip.hidden = true; };
   const showTip = (mark) => {
