@@ -303,3 +303,9 @@ def test_files_may_be_texts_and_arguments_keep_their_places(model, tmp_path):
 def test_every_function_is_documented():
     for name in FUNCTIONS:
         assert "Raises" in inspect.getdoc(getattr(dlaflow, name)), name
+
+
+@pytest.mark.parametrize("name", [name for name in dlaflow.__all__ if name[0].islower() and name[0] != "_"])
+def test_help_shows_types_and_no_names_of_them(name: str) -> None:
+    parameters = inspect.signature(getattr(dlaflow, name)).parameters.values()
+    assert not [each.name for each in parameters if isinstance(each.annotation, str)]

@@ -137,6 +137,8 @@ def test_a_missing_initializer_has_no_values(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"PK\x03\x04rest of a zip file", "PyTorch checkpoint"),
         (b"ftrt and more", "TensorRT engine"),
+        (b"TRT-8502-EntropyCalibration2\nx: 3c010a14\n", "calibration cache"),
+        (b"\x02\0\0\0\0\0\0\0{}", "safetensors"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"\x00\x01\x02\x03\x04\x05", "not a readable ONNX file"),
         (b"this is a text file, not a model", "not a readable ONNX file"),

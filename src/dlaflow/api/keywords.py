@@ -67,21 +67,37 @@ def keywords(record: Callable[_P, _Record]) -> Callable[[Callable[[_Record], _An
 def documented(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
     """The function itself, with types and a list of options where `help()` looks; others than those above stay."""
     record = vars(function).pop(_RECORD, None)
+    function.__signature__ = _typed(record or function, inspect.signature(function))  # type: ignore[attr-defined]
     if record is not None:
-        function.__signature__ = _typed(record, inspect.signature(function))  # type: ignore[attr-defined]
         lines = [line for field in dataclasses.fields(record) for line in _about(record, field.name)]
         function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines])
     return function
 
 
-def _typed(record: type, signature: inspect.Signature) -> inspect.Signature:
-    """The signature with types in place of their names, where all of them can be had."""
-    try:
-        hints = typing.get_type_hints(record)
-    except NameError:  # a type of a package that is not loaded
-        return signature
-    own = [each.replace(annotation=hints[each.name]) for each in signature.parameters.values()]
-    return signature.replace(parameters=own)
+class _Absent(type):
+    """A class, or a module of classes, that is known by name alone."""
+
+    def __getattr__(cls, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent(name, (), {"__module__": cls.__name__})
+
+
+def _typed(owner: Callable[..., object], signature: inspect.Signature) -> inspect.Signature:
+    """The signature with types in place of their names; one of a package that is not loaded stays a bare name."""
+    absent: dict[str, object] = {}
+    while True:
+        try:
+            hints = typing.get_type_hints(owner, localns=absent)
+            break
+        except NameError as error:
+            name = str(error.name)
+            absent[name] = _Absent(name, (), {"__module__": "builtins"})
+    return signature.replace(
+        parameters=[
+            each.replace(annotation=hints.get(each.name, each.annotation)) for each in signature.parameters.values()
+        ]
+    )
 
 
 def _about(record: type, name: str) -> Iterator[str]:

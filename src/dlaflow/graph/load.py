@@ -36,6 +36,7 @@ _MAGIC = {
     b"ftrt": "a TensorRT engine",
     b"\x89HDF": "an HDF5 file, such as Keras weights",
     b"version https://git-lfs": "a Git LFS pointer: the file itself was not fetched",
+    b"TRT-": "a calibration cache",
     b"\x80\x02": "a pickle",
     b"\x80\x04": "a pickle",
 }
@@ -211,6 +212,8 @@ def _read(source: Path) -> Stripped:
             for magic, what in _MAGIC.items():
                 if head.startswith(magic):
                     raise _not_onnx(source, what)
+            if head[5:9] == b"\0\0\0{":  # behind the length of its header, eight bytes
+                raise _not_onnx(source, "weights in safetensors' format, without their network")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 return strip(mapped)
     except WireError as error:
