@@ -48,12 +48,7 @@ SECONDS = 600
 
 CHOSEN = (
     (CUDLA, "for step in reversed(undo):", "for step in undo:", "give back in the order of taking"),
-    (
-        CUDLA,
-        "self._undo.append(self._cuda.close)",
-        "self._undo.insert(9, self._cuda.close)",
-        "free before the handle goes",
-    ),
+    (CUDLA, "in reversed(undo):", "in [*undo[:1], *undo[:0:-1]]:", "free before the handle goes"),
     (CUDLA, 'undo=("destroy_device",)', 'undo=("get_last_error",)', "keep the handle"),
     (CUDLA, 'undo=("module_unload", 0)', 'undo=("module_get_attributes", 0)', "keep the module"),
     (

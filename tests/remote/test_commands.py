@@ -16,6 +16,7 @@ from dlaflow.build.engine import Request
 from dlaflow.build.manifest import BuiltFor, read_manifest
 from dlaflow.build.trtexec_arguments import Measuring
 from dlaflow.errors import DlaflowError, EnvironmentLacksError, InputError, UsageError
+from dlaflow.files import sha256_of
 from dlaflow.parse.notes import flags_of
 from dlaflow.parse.trtexec import parse_log
 from dlaflow.profile.profile import read_profile
@@ -141,6 +142,9 @@ def test_a_bench_tells_contention_and_energy(here, tiny, engine, tmp_path, stand
     assert "DLA0_CORE 1600 MHz" in power.detail
     assert "VDD_GPU_SOC+VDD_CPU_CV+VIN_SYS_5V0" in power.detail
     assert here.transport.sent < 60_000, "engines that were built there are not pushed back"
+    for name, path in (("gpu", gpu), ("dla0", engine), ("together", None)):
+        hashes = {row.sha256 for row in rows if row.subject in {name, f"{name} (together)"}}
+        assert hashes == {sha256_of(path) if path else ""}, "deploy --measured asks which engine it was"
 
 
 def test_power_as_it_is(here):
