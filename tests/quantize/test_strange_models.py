@@ -244,3 +244,14 @@ def test_slices_behind_a_pool_that_rounds_up_run() -> None:
     x = np.arange(144, dtype=np.float32).reshape(1, 4, 6, 6)
     y = Session(model).run(x)
     assert np.array_equal(y, x[:, :, [1, 4, 5]][..., [3, 0]])
+
+
+def test_an_output_that_is_listed_twice_is_one(tmp_path: Path) -> None:
+    path = network(tmp_path / "m.onnx", "net (float[N,3,4,4] x) => (float[N,3,4,4] y) { m = Relu(x)  y = Mul(m, m) }")
+    model = onnx.load(path)
+    model.graph.output.append(model.graph.output[0])
+    onnx.save(model, path)
+    assert Session(path).output_names == ["y"]
+    images = pictures(2)
+    found = calibrate(path, lambda: [images], CalibrationConfig("minmax"))
+    assert rank(path, found, Sample(ImageArray(images, np.arange(2), Preparation()), None), 100.0).layers

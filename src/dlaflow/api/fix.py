@@ -60,7 +60,7 @@ class FixOptions:
             raise UsageError("nothing is left to do", expected="--simplify, --cut or --output-4d with --allow nothing")
         if not 0 <= self.unroll <= _MOST_STEPS:
             raise UsageError("--unroll makes no sense", expected=f"0 to {_MOST_STEPS} steps", received=self.unroll)
-        if self.max_drop < 0:
+        if not self.max_drop >= 0:
             raise UsageError("--max-drop makes no sense", expected="0 or more points", received=self.max_drop)
 
 
