@@ -153,6 +153,7 @@ def test_what_comes_is_not_called_a_removal() -> None:
         (["--out", "o.onnx", "--allow", "retrain"], "an ONNX file cannot be trained"),
         (["--out", "o.onnx", "--input-shape", "3xAx16"], "--input-shape"),
         (["--out", "o.onnx", "--max-drop", "-1", "--allow", "data"], "--max-drop"),
+        (["--out", "o.onnx", "--max-drop", "nan", "--allow", "data"], "--max-drop"),
         (["--out", "o.onnx", "--unroll", "17"], "expected 0 to 16 steps, received 17"),
         (["--out", "o.onnx", "--cut", "nowhere"], "unknown tensor to cut at"),
         (["--out", "o.onnx", "--board", "orin"], ""),

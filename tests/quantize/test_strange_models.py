@@ -244,3 +244,15 @@ def test_slices_behind_a_pool_that_rounds_up_run() -> None:
     x = np.arange(144, dtype=np.float32).reshape(1, 4, 6, 6)
     y = Session(model).run(x)
     assert np.array_equal(y, x[:, :, [1, 4, 5]][..., [3, 0]])
+
+
+def test_an_output_that_is_listed_twice_is_one(tmp_path: Path) -> None:
+    text = "net (float[N,3,4,4] x) => (float[N,2,4,4] y) <float[2,3,1,1] w = {1, 2, 3, 4, 5, 6}> { y = Conv(x, w) }"
+    path, images = network(tmp_path / "m.onnx", text), pictures(3)
+    model = onnx.load(path)
+    model.graph.output.append(model.graph.output[0])
+    onnx.save(model, path)
+    assert Session(path).output_names == ["y"]
+    found = calibrate(path, lambda: [images], CalibrationConfig("minmax"))
+    (layer,) = rank(path, found, Sample(ImageArray(images, np.arange(3), Preparation()), None), 100.0).layers
+    assert layer.agreement > 0.9

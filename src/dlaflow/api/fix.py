@@ -64,7 +64,7 @@ class FixOptions:
             raise unknown_name("preference", self.prefer, ("dla", "speed"))
         if not 0 <= self.unroll <= _MOST_STEPS:
             raise UsageError("--unroll makes no sense", expected=f"0 to {_MOST_STEPS} steps", received=self.unroll)
-        if self.max_drop < 0:
+        if not self.max_drop >= 0:
             raise UsageError("--max-drop makes no sense", expected="0 or more points", received=self.max_drop)
 
 

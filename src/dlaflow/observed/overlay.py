@@ -10,8 +10,9 @@ from typing import TypeAlias
 from dlaflow.errors import InputError
 from dlaflow.observed.build import ObservedBuild, ObservedLayer
 from dlaflow.observed.names import Resolver, is_noise
+from dlaflow.placement.place import summary_of
 from dlaflow.placement.switches import edges, switches
-from dlaflow.types import Confidence, Device, Finding, Loadable, PlacedLayer, Placement, Summary, Verdict
+from dlaflow.types import Confidence, Device, Finding, Loadable, PlacedLayer, Placement, Verdict
 
 ENOUGH = 0.25
 """A build of which fewer entries are found is of another model. Of 53 public builds with their own networks all entries
@@ -213,9 +214,11 @@ def _measured(
     ]
     crossing = switches(layers, predicted.tensors)
     count = build.loadables if build.loadables is not None else len(loadables)
+    macs, on_dla = sum(each.macs for each in layers), sum(each.macs for each in layers if each.device is Device.DLA)
+    share = None if predicted.summary.dla_mac_share is None else on_dla / max(1, macs)
     return replace(
         predicted,
-        summary=_summary(layers, predicted, count, len(crossing)),
+        summary=summary_of(layers, count, len(crossing), share),
         layers=layers,
         loadables=loadables,
         switches=crossing,
@@ -274,21 +277,3 @@ def _findings(build: ObservedBuild) -> dict[str, list[Finding]]:
                 )
             )
     return found
-
-
-def _summary(layers: list[PlacedLayer], predicted: Placement, loadables: int, crossing: int) -> Summary:
-    on = {device: [layer for layer in layers if layer.device is device] for device in Device}
-    macs = sum(layer.macs for layer in layers)
-    share = sum(layer.macs for layer in on[Device.DLA]) / macs if macs else 0.0
-    return Summary(
-        layers=len(layers),
-        dla_layers=len(on[Device.DLA]),
-        gpu_layers=len(on[Device.GPU]),
-        folded_layers=len(on[Device.FOLDED]),
-        unknown_layers=sum(layer.verdict is Verdict.UNKNOWN for layer in layers),
-        dla_mac_share=share if predicted.summary.dla_mac_share is not None else None,
-        loadables=loadables,
-        loadables_before_cap=loadables,
-        switches=crossing,
-        standalone_ok=not on[Device.GPU],
-    )

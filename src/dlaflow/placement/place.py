@@ -113,7 +113,10 @@ def _record(built: _Built, case: Case, model: ModelInfo, findings: list[Finding]
     return Placement(
         model=model,
         target=case.target.info(_batch_of(case)),
-        summary=_summary(layers, built, len(crossing), _mac_share(layers, case.network, findings)),
+        summary=replace(
+            summary_of(layers, len(loadables), len(crossing), _mac_share(layers, case.network, findings)),
+            loadables_before_cap=built.before_limit,
+        ),
         layers=layers,
         loadables=loadables,
         switches=crossing,
@@ -145,7 +148,8 @@ def _placed(node: Node, loadable: int | None, case: Case) -> PlacedLayer:
     )
 
 
-def _summary(layers: list[PlacedLayer], built: _Built, switches: int, mac_share: float | None) -> Summary:
+def summary_of(layers: list[PlacedLayer], loadables: int, switches: int, mac_share: float | None) -> Summary:
+    """The counts of a placed graph, all of whose loadables are within the limit."""
     on = {device: [layer for layer in layers if layer.device is device] for device in Device}
     return Summary(
         layers=len(layers),
@@ -154,10 +158,10 @@ def _summary(layers: list[PlacedLayer], built: _Built, switches: int, mac_share:
         folded_layers=len(on[Device.FOLDED]),
         unknown_layers=sum(layer.verdict is Verdict.UNKNOWN for layer in layers),
         dla_mac_share=mac_share,
-        loadables=len(built.loadables),
-        loadables_before_cap=built.before_limit,
+        loadables=loadables,
+        loadables_before_cap=loadables,
         switches=switches,
-        standalone_ok=True,
+        standalone_ok=not on[Device.GPU],
     )
 
 

@@ -71,7 +71,7 @@ class Session:
         self._session = session
         self.inputs: tuple[NetworkInput, ...] = tuple(map(_network_input, given))
         self.input_name: str = self.inputs[0].name
-        self.output_names: list[str] = [value.name for value in session.get_outputs()]
+        self.output_names: list[str] = list(dict.fromkeys(value.name for value in session.get_outputs()))
         self.batch: int | None = next((each.batch for each in self.inputs if each.batch), None)
         self.shape: tuple[int | None, ...] = self.inputs[0].shape
 
