@@ -18,7 +18,7 @@ from dlaflow.api.images import ImageOptions
 from dlaflow.targets.options import TargetOptions
 from dlaflow.types import Device, Placement
 
-FUNCTIONS = ("build", "build_command", "calibrate", "check", "compare", "estimate", "evaluate", "fix")
+FUNCTIONS = ("build", "build_command", "calibrate", "check", "compare", "estimate", "evaluate", "fix", "schedule")
 
 
 def write_model(path, name="/conv"):

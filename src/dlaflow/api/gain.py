@@ -30,6 +30,8 @@ def choice_of_devices(fixed: Fixed, target: Target) -> Move | None:
 
 def speed_of(fixed: Fixed, target: Target) -> Speed | None:
     """Images/s of the model before and after, at full clocks; None where nothing changed or no time is known."""
+    if not fixed.report.read_before:
+        return None
     target = replace(target, shapes=())  # the drafts hold them
     both = fixed.origin, (fixed.draft.model(Path(fixed.report.model)), fixed.placement)
     found = [estimate(network_of(model, target), placement, target) for model, placement in both]

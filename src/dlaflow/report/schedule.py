@@ -10,9 +10,9 @@ from dlaflow.estimate.schedule import Assigned, Found, Schedule
 from dlaflow.estimate.schedule_flow import GPU
 from dlaflow.estimate.schedule_timeline import Span, timeline
 from dlaflow.estimate.text import span
-from dlaflow.report.timeline import COLOURS
+from dlaflow.report.timeline import COLOURS, LEFT, ROW, rows_svg
 from dlaflow.report.trace import Slice, trace_events
-from dlaflow.report.units import count, nice_step, plain
+from dlaflow.report.units import count, plain
 from dlaflow.visible import text_of, visible
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("network", "runs on", "images/s", "latency ms", "asked for")
 FRONT = ("schedule", "images/s", "latency ms", "board W", "mJ/image", "unmet")
-_WIDTH, _LEFT, _ROW, _GAP, _TOP = 1000.0, 56.0, 26.0, 4.0, 6.0
 _SHADES = (1.0, 0.72, 0.48, 0.86, 0.6)
 """Opacity by network: a core keeps its colour, networks on it differ."""
 _NOTHING = "–"
@@ -128,36 +127,18 @@ def schedule_page(found: Scheduled, created: str) -> str:
 def schedule_svg(found: Schedule) -> str:
     """The first inferences of a schedule: a row a core, time from left to right, in the colours of the report."""
     spans = timeline(found)
-    cores = [core for core, _ in found.loads]
     length = max((each.end for each in spans), default=1.0)
-    scale = (_WIDTH - _LEFT - 8) / length
-    bottom = _TOP + len(cores) * (_ROW + _GAP)
     networks = list(dict.fromkeys(each.name for each in found.networks))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {bottom + 22:g}" role="img" '
-        f'aria-label="{escape(visible(found.title))} over {length:.3g} ms" font-family="sans-serif" font-size="11">'
-    ]
-    for row, core in enumerate(cores):
-        top = _TOP + row * (_ROW + _GAP)
-        parts.append(f'<text x="4" y="{top + 17:g}" fill="currentColor">{core}</text>')
-        parts.append(
-            f'<rect x="{_LEFT:g}" y="{top:g}" width="{_WIDTH - _LEFT - 8:g}" height="{_ROW:g}" fill="#000" '
-            'fill-opacity="0.05"/>'
-        )
-        parts += [_box(each, top, scale, networks) for each in spans if each.core == core]
-    step = nice_step(length, 10)
-    for number in range(int(length / step) + 1):
-        left = _LEFT + number * step * scale
-        label = f"{number * step:.6g}" if number else "0 ms"
-        parts.append(f'<path d="M{left:.2f} {bottom:g}v5" stroke="currentColor"/>')
-        parts.append(
-            f'<text x="{left:.2f}" y="{bottom + 17:g}" fill="currentColor" text-anchor="middle">{label}</text>'
-        )
-    return "\n".join([*parts, "</svg>"])
+
+    def boxes(core: str, top: float, scale: float) -> list[str]:
+        return [_box(each, top, scale, networks) for each in spans if each.core == core]
+
+    label = f"{visible(found.title)} over {length:.3g} ms"
+    return rows_svg(label, [core for core, _ in found.loads], length, boxes)
 
 
 def _box(found: Span, top: float, scale: float, networks: Sequence[str]) -> str:
-    left, wide = _LEFT + found.start * scale, max((found.end - found.start) * scale, 0.5)
+    left, wide = LEFT + found.start * scale, max((found.end - found.start) * scale, 0.5)
     shade = _SHADES[networks.index(found.network) % len(_SHADES)]
     name = escape(visible(found.network))
     taken = f"{found.end - found.start:.3g} ms from {found.start:.3g} ms"
@@ -166,7 +147,7 @@ def _box(found: Span, top: float, scale: float, networks: Sequence[str]) -> str:
     if wide > 7 * len(found.network) and found.kind != "copy":
         label = f'<text x="{left + 3:.2f}" y="{top + 17:g}" fill="#000">{name}</text>'
     return (
-        f'<g><title>{tip}</title><rect x="{left:.2f}" y="{top:g}" width="{wide:.2f}" height="{_ROW:g}" '
+        f'<g><title>{tip}</title><rect x="{left:.2f}" y="{top:g}" width="{wide:.2f}" height="{ROW:g}" '
         f'fill="{COLOURS[found.kind]}" fill-opacity="{shade:g}" stroke="#fff" stroke-width="0.5"/>{label}</g>'
     )
 

@@ -6,9 +6,9 @@ time of what a layer launched. The colours are those of the report.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 from dlaflow.parse.nsys import Enqueue, HardwareTask, LayerRange
 from dlaflow.profile.capture import CaptureSummary
@@ -21,7 +21,8 @@ COLOURS = {"dla": "#6aa716", "gpu": "#9aa2a8", "reformat": "#d92d3a", "copy": "#
 """Fill by kind of span, as in the report."""
 
 _TRACKS = ("DLA", "GPU", "host")
-_WIDTH, _LEFT, _ROW, _TOP = 1000.0, 48.0, 26.0, 6.0
+LEFT, ROW = 48.0, 26.0
+_WIDTH, _TOP = 1000.0, 6.0
 _THIN = 0.08
 """Percent of the page's width that a span has at least: switches are short, and they are what the picture is about."""
 
@@ -80,40 +81,50 @@ def strip_svg(capture: CaptureSummary, number: int | None = None) -> str:
     if not spans:
         return ""
     start, length = _extent(spans)
-    height = _TOP + 2 * (_ROW + 4) + 22
-    scale = (_WIDTH - _LEFT - 8) / length
+
+    def boxes(track: str, top: float, scale: float) -> list[str]:
+        return [_box(span, top, start, scale / 1e6) for span in spans if span.track == track]
+
+    return rows_svg(f"One inference of {length / 1e6:.3g} ms on DLA and GPU", ("DLA", "GPU"), length / 1e6, boxes)
+
+
+def rows_svg(
+    label: str, rows: Sequence[str], length_ms: float, boxes: Callable[[str, float, float], Sequence[str]]
+) -> str:
+    """A picture over time, a row a name; `boxes(row, top, scale)` are drawn in it, `scale` in units a millisecond."""
+    bottom = _TOP + len(rows) * (ROW + 4)
+    scale = (_WIDTH - LEFT - 8) / length_ms
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" role="img" '
-        f'aria-label="One inference of {length / 1e6:.3g} ms on DLA and GPU" font-family="sans-serif" font-size="11">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {bottom + 22:g}" role="img" '
+        f'aria-label="{escape(label)}" font-family="sans-serif" font-size="11">'
     ]
-    for row, track in enumerate(("DLA", "GPU")):
-        top = _TOP + row * (_ROW + 4)
-        parts.append(f'<text x="4" y="{top + 17:g}" fill="currentColor">{track}</text>')
+    for place, row in enumerate(rows):
+        top = _TOP + place * (ROW + 4)
+        parts.append(f'<text x="4" y="{top + 17:g}" fill="currentColor">{row}</text>')
         parts.append(
-            f'<rect x="{_LEFT:g}" y="{top:g}" width="{_WIDTH - _LEFT - 8:g}" height="{_ROW:g}" fill="#000" '
+            f'<rect x="{LEFT:g}" y="{top:g}" width="{_WIDTH - LEFT - 8:g}" height="{ROW:g}" fill="#000" '
             'fill-opacity="0.05"/>'
         )
-        parts += [_box(span, top, start, scale) for span in spans if span.track == track]
-    parts += _axis(_TOP + 2 * (_ROW + 4), length, scale)
-    return "\n".join([*parts, "</svg>"])
+        parts += boxes(row, top, scale)
+    return "\n".join([*parts, *_axis(bottom, length_ms, scale), "</svg>"])
 
 
 def _box(span: Span, top: float, start: int, scale: float) -> str:
-    left = _LEFT + (span.start - start) * scale
+    left = LEFT + (span.start - start) * scale
     # Half a unit at least: what is short must still be seen, since switches are what the picture is about.
     width = max((span.end - span.start) * scale, 0.5)
     tip = escape(f"{span.name}: {(span.end - span.start) / 1e6:.3g} ms ({span.kind})")
     return (
-        f'<rect x="{left:.2f}" y="{top:g}" width="{width:.2f}" height="{_ROW:g}" fill="{COLOURS[span.kind]}">'
+        f'<rect x="{left:.2f}" y="{top:g}" width="{width:.2f}" height="{ROW:g}" fill="{COLOURS[span.kind]}">'
         f"<title>{tip}</title></rect>"
     )
 
 
-def _axis(top: float, length: int, scale: float) -> list[str]:
+def _axis(top: float, length_ms: float, scale: float) -> list[str]:
     """Round ticks in milliseconds, five to ten of them."""
     found = []
-    for tick in _ticks(length, 10):
-        left = _LEFT + tick * 1e6 * scale
+    for tick in _ticks(round(length_ms * 1e6), 10):
+        left = LEFT + tick * scale
         found.append(f'<path d="M{left:.2f} {top:g}v5" stroke="currentColor"/>')
         label = f"{tick:.6g}" if tick else "0 ms"
         found.append(f'<text x="{left:.2f}" y="{top + 17:g}" fill="currentColor" text-anchor="middle">{label}</text>')
