@@ -369,7 +369,8 @@ def export_quantised(module: nn.Module, name: str, batch: int | None, input_shap
 
     `name` is what an error calls it; `batch` None leaves the batch open. Scales that still learn are held.
 
-    Raises InputError without calibrated scales, when torch cannot export it, or when the file answers otherwise than torch by more than roundings.
+    Raises InputError without calibrated scales, when torch cannot export it, and for a file that answers otherwise than
+    torch by more than roundings.
     """
     from dlaflow.zoo.export import DEFAULT_OPSET, onnx_of
     from dlaflow.zoo.rounding import roundings
