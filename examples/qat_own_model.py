@@ -3,8 +3,8 @@
     python examples/qat_own_model.py int8.onnx
     dlaflow cache from-qdq int8.onnx --cache calib.cache --plain plain.onnx --guess
 
-Yours are `network`, `batches` and the loss; the four lines marked with a number are what dlaflow adds. The network
-takes one tensor of images and gives one of numbers, and torch.fx must be able to trace it.
+Yours are `network`, `batches` and the loss; the lines marked with a number are what dlaflow adds. The network takes
+one tensor of images and gives one of numbers, and torch.fx must be able to trace it. Leave it in evaluation mode.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import torch
 from torch import nn
 
 from dlaflow.zoo.qat import calibrate_quantisers, export_quantised, quantised
+from dlaflow.zoo.rounding import StepAdam
 
 SHAPE = (3, 32, 32)
-STEPS, RATE = 40, 1e-3
+STEPS, RATE = 40, 0.1
+"""The rate is in steps of INT8, what a weight moves by at most in one update: 1 where INT8 loses much."""
 
 
 def network() -> nn.Module:
@@ -56,21 +58,18 @@ def main(out: Path) -> tuple[float, float]:
     test = next(batches(1))
     with torch.no_grad():
         before = nn.functional.mse_loss(student(test), teacher(test)).item()
-    optimizer = torch.optim.Adam(student.parameters(), lr=RATE)
-    student.train()
+    optimizer = StepAdam(student, next(batches(1)))  # 3: channels far apart learn alike, and the scales learn too
     for step, images in enumerate(batches(STEPS)):  # your loop; here the float network teaches, labels may join
-        optimizer.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
         with torch.no_grad():
             wanted = teacher(images)
         loss = nn.functional.mse_loss(student(images), wanted)
-        optimizer.zero_grad()
         torch.autograd.backward(loss)
-        optimizer.step()
-    student.eval()  # 3: and on the CPU
+        optimizer.step(RATE * (1 - step / STEPS))
     with torch.no_grad():
         after = nn.functional.mse_loss(student(test), teacher(test)).item()
 
-    out.write_bytes(export_quantised(student, "my network", 1, SHAPE))  # 4: ONNX with Q/DQ, compared with torch
+    # 4: on the CPU: ONNX with Q/DQ, compared with torch
+    out.write_bytes(export_quantised(student.cpu(), "my network", 1, SHAPE))
     return before, after
 
 

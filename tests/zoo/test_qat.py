@@ -139,6 +139,8 @@ def test_folding_changes_nothing_and_the_file_says_what_torch_says() -> None:
 
 def test_calibration_needs_images_and_finite_numbers() -> None:
     student = quantised(Residual().eval(), torch.ones(2, 3, 8, 8))
+    with pytest.raises(InputError, match="no scales yet"):
+        export_quantised(student, "residual", 1, (3, 8, 8))
     with pytest.raises(InputError, match="no images"):
         calibrate_quantisers(student, [])
     with pytest.raises(InputError, match="holds NaN"):

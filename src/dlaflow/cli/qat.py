@@ -90,7 +90,7 @@ def qat(
         return
     lines = [f"{found.in_words(how.epochs)}, {found.seconds:.0f} s"]
     if found.slowed:
-        lines.append(f"The training at --lr {how.lr:g} lost points and was ended; {found.rate:g} was tried.")
+        lines.append(f"The training at --lr {how.lr:g} lost points and was ended, and a tenth of it tried.")
     if how.epochs and not found.epoch:
         lines.append(
             f"The training gained nothing on {found.held_out:,} training images that were held out: what is written is "

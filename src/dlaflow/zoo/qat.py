@@ -369,14 +369,21 @@ def _plain_batches(images: DeviceImages, size: int, progress: Progress) -> Itera
 def export_quantised(module: nn.Module, name: str, batch: int | None, input_shape: tuple[int, int, int]) -> bytes:
     """The quantised network, on the CPU, as ONNX with Q/DQ (opset 17) and its weights in INT8.
 
-    `name` is what an error calls it; `batch` None leaves the batch open.
+    `name` is what an error calls it; `batch` None leaves the batch open. Scales that still learn are held.
 
-    Raises InputError when torch cannot export it, or the file answers otherwise than torch by more than roundings.
+    Raises InputError without calibrated scales, when torch cannot export it, and for a file that answers otherwise than
+    torch by more than roundings.
     """
     from dlaflow.zoo.export import DEFAULT_OPSET, onnx_of
+    from dlaflow.zoo.rounding import roundings
 
     require("onnxruntime", extra="run", what_for="comparing the exported network with torch")
     module.eval()
+    for each in roundings(module):
+        if each.mode == "learn":
+            each.hold()
+        if each.mode != "round":
+            raise InputError("the network has no scales yet", then="Call calibrate_quantisers on it first.")
     exported = _stored(onnx_of(module, name, opset=DEFAULT_OPSET, batch=batch, input_shape=input_shape))
     for count in (batch,) if batch else _PARITY_IMAGES:
         _compare(module, exported, (count, *input_shape))

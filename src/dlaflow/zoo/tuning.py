@@ -49,15 +49,13 @@ def fine_tune(
     progress: Progress,
 ) -> Tuned:
     """Train copies of `student`, whose scales are held, on the first of `images`; the second are held out."""
-    with progress(
-        f"Fine-tuning {config.model}", config.epochs * len(batches_of(images[0], config, 0)), "steps"
-    ) as task:
-        work = _Tuning(teacher, images, classes, config, task)
-        first = work.run(student)
+    steps = config.epochs * len(batches_of(images[0], config, 0))
+    with progress(f"Fine-tuning {config.model}", steps, "steps") as task:
+        first = _Tuning(teacher, images, classes, config, task).run(student)
         if not first.ended:
             return first
         second = _Tuning(teacher, images, classes, replace(config, lr=_SLOWER * config.lr), task).run(student)
-        return replace(second, ended=True)
+        return replace(max(second, first, key=lambda each: each.rights[each.epoch]), ended=True)
 
 
 class _Tuning:
