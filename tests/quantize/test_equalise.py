@@ -17,6 +17,7 @@ RESIDUAL = """{ a = Conv(x, w1, b1)  r = Relu(a)  d = Conv<group=4, pads=[1,1,1,
     p = GlobalAveragePool(e)  f = Flatten(p)  y = Gemm<transB=1>(f, w5, b5) }"""
 GATED = """{ a = Conv(x, w1, b1)  r = Relu(a)  q = GlobalAveragePool(r)  h = Conv(q, w3, b3)  k = Sigmoid(h)
     m = Mul(r, k)  c = Conv(m, w6)  n = Conv(c, w4b)  f = Flatten(n)  y = Gemm(f, w7) }"""
+FLAT = "{ a = Conv(x, w1, b1)  f = Flatten(a)  r = Relu(f)  y = Gemm(r, w9) }"
 SHAPES = {
     "w1": (4, 3, 1, 1),
     "b1": (4,),
@@ -31,6 +32,7 @@ SHAPES = {
     "w6": (4, 4, 1, 1),
     "w7": (72, 5),
     "w8": (1, 4, 1, 1),
+    "w9": (256, 5),
 }
 
 
@@ -48,6 +50,7 @@ def network(body: str) -> onnx.ModelProto:
     [
         (RESIDUAL, [{"a", "r", "c", "s", "m"}, {"d"}, {"g", "e", "p", "f"}]),
         (GATED, [{"a", "r", "q", "m"}, {"c"}, {"n", "f"}]),
+        (FLAT, [{"a", "f", "r"}]),
     ],
 )
 def test_factors_change_nothing_that_the_network_computes(body: str, expected: list[set[str]]) -> None:
@@ -60,7 +63,8 @@ def test_factors_change_nothing_that_the_network_computes(body: str, expected: l
     first = np.asarray(graph.value("w1")).copy()
     for position, each in enumerate(found):
         channels = len(np.asarray(graph.value(each.makers[0].input[1])))
-        equalise(graph, each, {each.tensors[0]: np.geomspace(0.01 + position, 30, channels)})
+        ranges = np.geomspace(0.01 + position, 30, channels)
+        equalise(graph, each, {each.tensors[0]: ranges, **({"r": np.repeat(ranges, 64)} if body == FLAT else {})})
     assert np.abs(np.asarray(graph.value("w1")) / first - 1).max() > 0.5
     assert np.allclose(Session(model).run(images), before, rtol=1e-4, atol=1e-4)
 

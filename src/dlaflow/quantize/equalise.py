@@ -159,11 +159,12 @@ def equalise(graph: Graph, stretch: Stretch, ranges: Mapping[str, Floats]) -> No
     Half of the way, for all inputs of a product share one scale for their weights; a depthwise layer has one for each
     channel, and where none but those read, it is all the way.
     """
-    known = [ranges[name] for name in stretch.tensors if name in ranges]
-    widest = np.max(known, axis=0) if known else np.zeros(1)
+    count = _channels(graph, stretch.makers[0], 0)
+    # A tensor that was flattened has several values a channel.
+    known = [ranges[name].reshape(count, -1).max(axis=1) for name in stretch.tensors if name in ranges]
+    widest = np.max(known, axis=0) if known else np.zeros(count)
     if not (widest > 0).any():
         return
-    count = len(widest)
     wanted = np.maximum(widest, 1e-12)
     if any(_channels(graph, node, 1) != groups_of(node) for node in stretch.readers):
         columns = np.max([_columns(graph, node, count) for node in stretch.readers], axis=0)
