@@ -24,7 +24,7 @@ CASES = [
 def trial(word: str, seconds: float = 300.0, mebibytes: int = 8192) -> list[Result]:
     nursery = Nursery()
     try:
-        return results(nursery, Job(*sources_of([word]), CASES, "exact", seconds, mebibytes))
+        return results(nursery, Job(sources_of([word])[0], CASES, "exact", seconds, mebibytes))
     finally:
         assert nursery.close() == 0
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_used_is_refused_in_a_line(place: Path) -> None:
 
 def test_a_nursery_is_used_again_and_begun_again(place: Path) -> None:
     """The second job is done by the same process; where that is killed, by another one, and nothing is lost."""
-    one, two = (Job(*sources_of([f"models/{name}"]), CASES) for name in ("one.onnx", "two <b>|.onnx"))
+    one, two = (Job(sources_of([f"models/{name}"])[0], CASES) for name in ("one.onnx", "two <b>|.onnx"))
     nursery = Nursery()
     try:
         first = {row.node for row in (*results(nursery, one), *results(nursery, two))}
@@ -123,7 +123,7 @@ def test_an_import_that_hangs_is_bounded(place: Path) -> None:
 def test_a_trial_does_not_outlive_its_nursery(place: Path) -> None:
     pytest.importorskip("torch")
     nursery = Nursery()
-    nursery.begin(Job(*sources_of(["timm:sleeps"]), CASES))
+    nursery.begin(Job(sources_of(["timm:sleeps"])[0], CASES))
     pid = place / "pid"
     while not pid.exists() or not pid.read_text():
         time.sleep(0.05)

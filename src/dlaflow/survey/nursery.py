@@ -107,8 +107,9 @@ class Local:
 
     def ended(self, tasks: Iterable[Nursery], seconds: float) -> list[Nursery]:
         """Those that are over, after at most so many seconds."""
-        looked = wait(list(tasks), seconds)
-        return [each for each in looked if isinstance(each, Nursery) and each.over()]
+        files = {nursery.fileno(): nursery for nursery in tasks}
+        ready = wait(list(files), seconds)
+        return [nursery for file, nursery in files.items() if file in ready and nursery.over()]
 
     def result(self, task: Nursery) -> list[Result]:
         """What came of a job that is over."""
@@ -180,15 +181,16 @@ def _forked(job: Job, folder: Path, begun: Mapping[int, Result]) -> int:
     """The exit code of a process of its own that works on the cases which are not begun."""
     process = get_context("fork").Process(target=_child, args=(job, folder, set(begun)))
     process.start()
+    orders = sys.stdin.fileno()
     most = job.seconds * (len(job.cases) - len(begun) + 1) + _SETTLE
     try:
-        ready = wait([process.sentinel, sys.stdin], most)
+        ready = wait([process.sentinel, orders], most)
         if process.sentinel in ready:
             process.join()
     finally:  # before its folder goes
         process.kill()
         process.join()
-    if sys.stdin in ready:
+    if orders in ready:
         raise SystemExit  # dlaflow is gone
     return process.exitcode or 0 if ready else -signal.SIGALRM
 

@@ -84,7 +84,8 @@ def _remote(function: Callable[..., Any]) -> RemoteFunction:
     """Made once for each function: Ray takes another one for a kind of task of its own, and complains of a hundred."""
     import ray
 
-    return ray.remote(function)
+    made: RemoteFunction = ray.remote(function)
+    return made
 
 
 def ended(tasks: Iterable[ObjectRef[_T]], seconds: float) -> list[ObjectRef[_T]]:
