@@ -31,6 +31,7 @@ from dlaflow.survey.trial import READY, ROWS, Job, prepare, result_of, work
 _RETRIES = 3
 _SETTLE = 60.0
 """Seconds over all bounds until a trial that does not even hear its alarm is killed."""
+_LOOK = 0.5
 _GOODBYE = 15.0
 """Seconds that a nursery has to put its things in order."""
 
@@ -140,7 +141,8 @@ def run_trial(job: Job) -> list[Result]:
     nursery = _own()
     try:
         nursery.begin(job)
-        while not nursery.over():
+        # Ray interrupts a task by a flag, which nothing looks at while a read waits.
+        while not (wait([nursery.fileno()], _LOOK) and nursery.over()):
             pass
     except BaseException:
         nursery.close()
