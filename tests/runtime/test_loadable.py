@@ -15,6 +15,7 @@ import pytest
 
 from dlaflow.errors import EnvironmentLacksError, InputError
 from dlaflow.quantize.cache import CacheFile, Entry, header_for, read_cache, save_cache
+from dlaflow.quantize.feed import Feed
 from dlaflow.runtime import cudla
 from dlaflow.runtime.cudla import CudlaError, Library, Session, Tensor
 from dlaflow.runtime.loadable import LoadableRunner, Quantising, device_memory
@@ -96,6 +97,14 @@ def test_a_batch_is_filled_up_and_cut(stand_in):
         assert (runner.run(values.astype(np.float32)) == values).all()
         assert (runner.run_all(values)[0] == values).all(), "FP16 goes in as it is"
         assert len(runner.time(values, runs=3)) == 3
+
+
+def test_several_inputs_go_to_their_own_places(stand_in):
+    """Two of one size, fed by name in the other order; the pretended DLA gives the first back."""
+    first, second = linear("a'", (1, 2, 3, 5), FLOAT16), linear("b'", (1, 2, 3, 5), FLOAT16)
+    a, b = np.random.default_rng(1).normal(size=(2, 3, 2, 3, 5)).astype(np.float16)
+    with stand_in.open(loadable_of([first, second], [first._replace(name="y'")])) as session:
+        assert (LoadableRunner(session).run(Feed({"b": b, "a": a})) == a).all()
 
 
 def test_int8_needs_its_scales(stand_in):
