@@ -183,7 +183,7 @@ def fused(model: nn.Module) -> nn.Module:
     made = copy.deepcopy(model).cpu().eval()
     for name, module in list(made.named_modules()):
         if isinstance(module, Branches):
-            made[int(name)] = module.fused()
+            setattr(made, name, module.fused())
     return made
 
 
