@@ -138,7 +138,7 @@ class Branches(nn.Module):
         one = torch.zeros_like(weight)
         inner = before // groups
         one[torch.arange(after), torch.arange(after) % inner, kernel // 2, kernel // 2] = 1
-        parts = [(branch[0].weight, branch[1]) for branch in self.branches]
+        parts = [(own.weight, norm) for own, norm in (branch.children() for branch in self.branches)]
         parts += [] if self.skip is None else [(one, self.skip)]
         for own, norm in parts:
             factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
