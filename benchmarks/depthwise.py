@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,11 +139,13 @@ class Branches(nn.Module):
         one = torch.zeros_like(weight)
         inner = before // groups
         one[torch.arange(after), torch.arange(after) % inner, kernel // 2, kernel // 2] = 1
-        parts = [(branch[0].weight, branch[1]) for branch in self.branches]  # type: ignore[index]  # of nn.Sequential
+        parts: list[tuple[torch.Tensor, Any]] = [
+            (own.get_parameter("weight"), norm) for own, norm in (branch.children() for branch in self.branches)
+        ]
         parts += [] if self.skip is None else [(one, self.skip)]
         for own, norm in parts:
             factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            edge = (kernel - own.shape[-1]) // 2
+            edge = (kernel - int(own.shape[-1])) // 2
             weight = weight + functional.pad(own, [edge] * 4) * factor.reshape(-1, 1, 1, 1)
             bias = bias + norm.bias - norm.running_mean * factor
         conv.weight.data, conv.bias.data = weight.detach(), bias.detach()
@@ -183,7 +186,7 @@ def fused(model: nn.Module) -> nn.Module:
     made = copy.deepcopy(model).cpu().eval()
     for name, module in list(made.named_modules()):
         if isinstance(module, Branches):
-            made[int(name)] = module.fused()
+            setattr(made, name, module.fused())
     return made
 
 

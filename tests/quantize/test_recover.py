@@ -163,8 +163,8 @@ def test_what_lies_between_fp16_layers_is_in_fp16_too(tmp_path: Path, close: flo
     for name, shape in {"w1": (8, 3, 3, 3), "w2": (6, 8, 1, 1), "w3": (5, 6)}.items():
         values = generator.standard_normal(shape)
         spread = np.geomspace(0.01, 100, 8)
-        factor = {"w1": spread[:, None, None, None], "w2": 1 / spread[None, :, None, None], "w3": np.ones(1)}
-        values = values * factor[name]
+        if name != "w3":
+            values *= spread[:, None, None, None] if name == "w1" else 1 / spread[None, :, None, None]
         values = values[:1] + values * close if name == "w3" else values
         model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
     for node in model.graph.node:

@@ -30,8 +30,9 @@ _PASSES = frozenset({"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAvera
 """Operators that take each channel for itself, and c x to c f(x) for c > 0."""
 _SUMS = frozenset({"Add", "Sub", "Sum", "Max", "Min"})
 _GATES = frozenset({"Sigmoid", "HardSigmoid"})
-_RANGE = 100.0
-"""The most that one channel changes against another."""
+_RANGE = 4.0
+"""The most that a channel changes against their mean: a layer of the DLA has one shift for the multipliers and biases
+of all its channels, so that small ones lose the bits that large ones need."""
 
 
 @dataclass(frozen=True, eq=False)
