@@ -7,15 +7,18 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from dlaflow import cli, files
 from dlaflow.cli import main
-from dlaflow.cli.faults import explain, take_debug
+from dlaflow.cli.faults import explain, heeding_signals, take_debug
 from dlaflow.errors import EXIT_FAULT, EnvironmentLacksError, InputError
 from dlaflow.files import together, write_atomic
 
@@ -243,6 +246,24 @@ def test_ctrl_c_in_a_callback_is_not_lost(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (130, "dlaflow: interrupted\n")
+
+
+def test_ctrl_c_waits_until_a_module_in_c_has_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raised inside, it ends some of them in a segmentation fault."""
+    loaded = []
+
+    def load(module: ModuleType) -> None:
+        signal.raise_signal(signal.SIGINT)
+        loaded.append(module)
+
+    def work() -> None:
+        ExtensionFileLoader("held", "held.so").exec_module(ModuleType("held"))
+        time.sleep(60)
+
+    monkeypatch.setattr("_imp.exec_dynamic", load)
+    with heeding_signals(whole_process=False), pytest.raises(KeyboardInterrupt):
+        work()
+    assert loaded
 
 
 @pytest.mark.parametrize("module", ["dlaflow.errors", "cyclopts", "msgspec", "numpy", "onnx"])

@@ -59,7 +59,7 @@ def _stacked(table: Table) -> Group:
     for row in range(table.row_count):
         for number, (header, cells) in enumerate(columns):
             cell = cells[row]
-            text = Text(cell) if isinstance(cell, str) else cell
+            text = Text(visible(cell)) if isinstance(cell, str) else cell
             if isinstance(text, Text) and text.plain:
                 lines.append(Padding(header + text if number else text, (0, 0, 0, 2 * (number > 0)), expand=False))
     return Group(*lines)

@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 from dlaflow.cli.streams import STDOUT, abandon
@@ -26,9 +27,10 @@ _LONGEST = 200
 """Messages of other libraries can hold whole files; their beginning names the cause."""
 _REPORT = "This is a fault of dlaflow: please report it with the command and the file"
 
-
 _SOON_S = 0.02
-"""Seconds in which the callback is over."""
+"""Seconds in which a callback is over, and mostly the loading of a module."""
+_LOADING = frozenset({"create_module", "exec_module"})
+"""Methods of the loader of modules in C."""
 
 _ARRIVED: list[KeyboardInterrupt] = []
 """The signals that were to end the command."""
@@ -68,6 +70,9 @@ def heeding_signals(*, whole_process: bool) -> Iterator[None]:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    if _loads_c(frame):
+        _once_more(number)
+        return
     _ARRIVED.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
     raise _ARRIVED[-1]
 
@@ -75,9 +80,22 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _again(lost: sys.UnraisableHookArgs) -> None:
     """A signal that fell where Python raises nothing (a callback of its lock of imports, `__del__`) comes once more."""
     if isinstance(lost.exc_value, KeyboardInterrupt):
-        threading.Timer(_SOON_S, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+        _once_more(signal.SIGINT)
     else:
         sys.__unraisablehook__(lost)
+
+
+def _loads_c(frame: FrameType | None) -> bool:
+    """Whether a module in C is being loaded: not all of them bear an exception there (onnx's ends the process)."""
+    while frame is not None and hasattr(signal, "pthread_kill"):
+        if frame.f_code.co_name in _LOADING and isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _once_more(number: int) -> None:
+    threading.Timer(_SOON_S, signal.pthread_kill, [threading.main_thread().ident, number]).start()
 
 
 def take_debug(arguments: list[str]) -> tuple[list[str], bool]:

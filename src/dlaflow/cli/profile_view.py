@@ -14,6 +14,7 @@ from dlaflow.profile.profile import Profiled
 from dlaflow.report.comparison_text import cells_of, sentences
 from dlaflow.report.interval import beside
 from dlaflow.report.profile_text import failure, headline, notes, refusals, remarks
+from dlaflow.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -110,7 +111,8 @@ def _short(name: str, room: int) -> str:
 
 
 def _cut(text: str, room: int) -> str:
-    """The end of a name tells more than its beginning."""
+    """The end of a name, as it will be shown, tells more than its beginning."""
+    text = visible(text)
     return text if len(text) <= room else f"…{text[-room + 1 :]}"
 
 
