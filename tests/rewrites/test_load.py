@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.outputs import watch
 from dlaflow.rewrites.prove import Executable, compare
 
 TYPES = {1: "float32", 10: "float16", 11: "float64", 6: "int32", 7: "int64", 3: "int8", 9: "bool"}
@@ -89,3 +92,35 @@ def test_a_copy_that_is_an_output_beside_one_that_is_read(build: Callable) -> No
     assert [node.op_type for node in draft.nodes] == ["Relu", "Sigmoid", "Neg"]
     evidence = compare(Executable(path), Executable(draft.proto()), {"x": (1, 3, 4, 4)})
     assert max(each.absolute for each in evidence) == 0
+
+
+HUGE = {
+    "Range": "y = Range(zero, million, step)",
+    "Expand": "w = Expand(one, square)\ny = Add(w, step)",
+    "Tile": "w = Tile(one, square)\ny = Add(w, step)",
+    "MatMul": "l = Expand(one, tall)\nr = Transpose(l)\ny = MatMul(l, r)",
+}
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_what_a_few_bytes_make_huge_is_not_computed(tmp_path: Path, what: str) -> None:
+    """A file of 200 bytes once took 24 GB: nothing here may take as much as the values would."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> net (float[1, 3, 8, 8] x) => (float[] y) { y = Identity(x) }'
+    )
+    values = {"zero": 0, "million": 1 << 30, "step": 1}
+    named = {name: np.array(value, np.float32) for name, value in values.items()}
+    named |= {"one": np.ones((1, 1), np.float32), "square": np.array([40_000, 40_000]), "tall": np.array([40_000, 1])}
+    nodes = onnx.parser.parse_graph("g () => () {" + HUGE[what] + "}").node
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in named.items())
+    onnx.save(model, tmp_path / "m.onnx")
+    tracemalloc.start()
+    try:
+        draft, _ = load_draft(tmp_path / "m.onnx", None)
+        watch(draft)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 28
+    finally:
+        tracemalloc.stop()
+    assert {node.op_type for node in draft.nodes} & {what}

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from dlaflow.errors import InputError
 from dlaflow.fixed_shape import FixedShape, left_open, suggested
+from dlaflow.graph.bounds import largest_made
 from dlaflow.graph.fold import fold_node
 from dlaflow.graph.inline import subgraphs
 from dlaflow.graph.inputs import batch_of, fix_inputs, open_inputs
@@ -88,7 +89,7 @@ def _drafted(model: Model, nodes: list[onnx.NodeProto], shapes: Shapes, read: Ca
             weights[node.output[0]] = read(node.output[0])
         elif all(name in shapes.values for name in made):
             weights.update({name: np.asarray(shapes.values[name]) for name in made})
-        elif not _fold(node, weights, model.opset):
+        elif any(_is_large(shapes.type_of(name)) for name in made) or not _fold(node, weights, model.opset):
             kept.append(node)
     base = onnx.ModelProto()
     base.CopyFrom(model.proto)
@@ -171,8 +172,14 @@ def _declare(base: onnx.ModelProto, types: Mapping[str, TensorType], weights: di
             declare(value, [size or 0 for size in shape])
 
 
+def _is_large(made: TensorType) -> bool:
+    return made.shape is not None and prod(size or 0 for size in made.shape) > _LARGEST_FOLD
+
+
 def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> list[Array] | None:
     """The outputs of one node; ONNX's reference implementation computes what numpy does not. None where it cannot."""
+    if largest_made(onnx.GraphProto(node=[node]), feeds)[0] > _LARGEST_FOLD:
+        return None
     computed = fold_node(node, {}, feeds, opset)
     if computed:
         return list(computed)

@@ -35,6 +35,8 @@ _DECISIONS = frozenset(
 )
 _MOST_ENTERING = 16
 """Where more enters, the decisions stand at the start of the network, not at its end."""
+_MOST_PLACES = 1 << 26
+"""Elements of an output that are told apart by where they come from."""
 _DEEPEST = 3
 """How many Concats of Concats are taken apart."""
 
@@ -184,9 +186,10 @@ def _followed(
             leaves, pieces = [], []
             for operand in node.input:
                 found, where = _followed(draft, operand, (), depth - 1, (*moves, *behind))
-                if where is not None:
+                if where is not None and where.size <= _MOST_PLACES:
                     pieces.append(where + np.int16(len(leaves)))
                 leaves += found
-            if len(pieces) == len(node.input):
+            if len(pieces) == len(node.input) and sum(each.size for each in pieces) <= _MOST_PLACES:
                 return leaves, np.concatenate(pieces, integer(node, "axis", 1))
-    return [_Leaf(node, moves, behind)], None if shape is None else np.zeros(shape, np.int16)
+    # A view of one zero: a shape of a few bytes in the file may ask for gigabytes.
+    return [_Leaf(node, moves, behind)], None if shape is None else np.broadcast_to(np.int16(0), shape)
