@@ -52,25 +52,25 @@ def _abilities(system: System, machine: Machine) -> list[Ability]:
             "build --via trtexec",
             bool(machine.trtexec),
             "trtexec is neither on PATH nor where JetPack puts it",
-            _apt(machine, "tensorrt"),
+            _apt(machine, "tensorrt", "build"),
         ),
         needs(
             "build --via python",
             bool(machine.bindings),
             f"TensorRT's bindings are missing for Python {machine.python}",
-            _apt(machine, "python3-libnvinfer"),
+            _apt(machine, "python3-libnvinfer", "build"),
         ),
         needs(
             "evaluate (engine)",
             bool(machine.bindings) and memory,
             "needs TensorRT's bindings, and cuda-python or torch",
-            "pip install cuda-python" if machine.bindings else _apt(machine, "python3-libnvinfer"),
+            "pip install cuda-python" if machine.bindings else _apt(machine, "python3-libnvinfer", "evaluate"),
         ),
         needs(
             "time lines",
             bool(system.which("nsys")),
             "nsys is not on PATH",
-            _apt(machine, "nsight-systems-cli") if machine.is_jetson else "apt-get install nsight-systems-cli",
+            f"{'sudo ' if machine.is_jetson else ''}apt-get install nsight-systems-cli",
         ),
         needs("running on a DLA", bool(machine.dla_cores), _why_no_dla(machine), ""),
         needs("remote", bool(system.which("ssh")), "ssh is not on PATH", "apt-get install openssh-client"),
@@ -82,8 +82,9 @@ def needs(name: str, works: bool, why: str, install: str) -> Ability:
     return Ability(name, works, "" if works else why, "" if works else install)
 
 
-def _apt(machine: Machine, package: str) -> str:
-    return f"sudo apt-get install {package}" if machine.is_jetson else ""
+def _apt(machine: Machine, package: str, command: str) -> str:
+    """A package of JetPack; elsewhere the command that does it on a board."""
+    return f"sudo apt-get install {package}" if machine.is_jetson else f"on a board: dlaflow remote BOARD {command}"
 
 
 def _why_no_dla(machine: Machine) -> str:

@@ -22,6 +22,8 @@ from dlaflow.targets.version import Version
 
 _HEADER = re.compile(r"^TRT-(\d+)-(\w+)$")
 _ENTRY = re.compile(r"^(.+): ([0-9a-fA-F]{1,8})$")
+_BINARY = re.compile(r"[\x00-\x08\x0e-\x1a]")
+"""What a file that is no text mostly begins with."""
 _DECIMAL = re.compile(r"^\S.* -?\d+(\.\d+)?(e[-+]?\d+)?$")
 
 
@@ -119,6 +121,13 @@ def _entry(line: str, number: int, origin: str) -> Entry:
             expected="`name: hex digits`",
             received=f"line {number}: {line[:60]}",
             then="Calibrate again with `dlaflow calibrate`, or convert its Q/DQ model with `dlaflow cache from-qdq`.",
+        )
+    if number == 1 and _BINARY.search(line):
+        raise InputError(
+            f"{origin} is no calibration cache",
+            expected="a text with `name: hex digits` a line",
+            received="a binary file",
+            then="`dlaflow calibrate MODEL --data ... --cache FILE` makes one.",
         )
     raise InputError(
         f"{origin} has a line that is no entry", expected="`name: hex digits`", received=f"line {number}: {line[:60]!r}"
