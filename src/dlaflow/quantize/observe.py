@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Activations = Sequence[NDArray[np.float32]]
 
 _FLOAT = 1  # onnx.TensorProto.FLOAT
-_BUDGET = 24 << 20
+_BUDGET = 32 << 20
 """Bytes of observed activations in the buffers."""
 
 
@@ -105,6 +105,8 @@ class Observer:
             return self._count
         needed = 4 * sum(value.size for value in self._runner.run_all(batch[:1]))
         self._image = image
-        self._count = max(1, min(len(batch), _BUDGET // max(needed, 1)))
+        room = max(1, _BUDGET // max(needed, 1))
+        # Slices of one size: only those have buffers.
+        self._count = max(count for count in range(1, len(batch) + 1) if len(batch) % count == 0 and count <= room)
         self._buffers = []
         return self._count
