@@ -16,7 +16,6 @@ from dlaflow.cli import terminal
 from dlaflow.cli.options import InputTexts, Source, group
 from dlaflow.errors import UsageError
 from dlaflow.files import record_json, together, write_atomic
-from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.feed import npz_of
 from dlaflow.report.json import measurements_json
 from dlaflow.runtime.loadable import LoadableRunner
@@ -127,7 +126,7 @@ def run(
     """
     how = how or Where()
     with use.opened(file, how) as (_, runner):
-        outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
+        outputs = use.run_inputs(input, runner)
     if out is not None:
         write_atomic(out, npz_of(outputs))
     if not quiet:
@@ -193,13 +192,6 @@ def evaluate(
         Also write the measurements to this file.
     """
     accuracy, images = use.evaluate_loadable(file, source.data, source, how or Where(), terminal.progress(quiet=quiet))
-    rows = [row for row in accuracy.measurements(file.stem, detail=images) if row.quantity == "top1"]
     if json is not None:
-        write_atomic(json, measurements_json(rows))
-    terminal.say(top1_line(str(file), accuracy, images), quiet=quiet)
-
-
-def top1_line(title: str, accuracy: Accuracy, images: str) -> str:
-    """What an evaluation found, in a line."""
-    low, high = accuracy.interval
-    return f"{title}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {images}"
+        write_atomic(json, measurements_json([accuracy.top1_measurement(file.stem, images)]))
+    terminal.say(terminal.top1_line(str(file), accuracy, images), quiet=quiet)

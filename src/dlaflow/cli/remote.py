@@ -21,11 +21,10 @@ from dlaflow.cli import terminal
 from dlaflow.cli.build import Engine, print_cautions, print_result
 from dlaflow.cli.dispatch import perform
 from dlaflow.cli.doctor import abilities_table, facts
-from dlaflow.cli.loadable import top1_line
 from dlaflow.cli.options import Out, OutFolder, Source, Target
 from dlaflow.cli.profile_view import comparison_view, profile_view
 from dlaflow.cli.remote_loadable import LOADABLE
-from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path, show_measurements
+from dlaflow.cli.remote_options import Connecting, each_board, options_on, own_path, show_measurements, show_top1
 from dlaflow.errors import EXIT_DONE, InputError, UsageError, unknown_name
 from dlaflow.files import write_atomic
 from dlaflow.placement.answers import keep
@@ -47,7 +46,6 @@ from dlaflow.remote.probe import Probed, ProbeOptions
 from dlaflow.remote.probe import probe as run_probe
 from dlaflow.remote.profile import RemoteProfile, profile_on_board
 from dlaflow.remote.records import Cleaned, JobList, JobState, PowerOptions, Stopping
-from dlaflow.report.json import measurements_json
 from dlaflow.types import Measurement
 
 _HELP = """Do the work of a command on a board.
@@ -426,18 +424,7 @@ def evaluate(
         return evaluate_on_board(one, engine, chosen.images, labels, how)
 
     found = each_board(board, connecting, work)
-    rows = [
-        row
-        for name, accuracy in found.items()
-        for row in accuracy.measurements(f"{engine.stem} on {name}", detail=chosen.description)
-        if row.quantity == "top1"
-    ]
-    if json is not None:
-        write_atomic(json, measurements_json(rows))
-    if connecting.quiet:
-        return
-    for name, accuracy in found.items():
-        terminal.say(top1_line(f"{engine} on {name}", accuracy, chosen.description))
+    show_top1(engine, {name: (accuracy, chosen.description) for name, accuracy in found.items()}, json, connecting)
 
 
 def _has_power(board: RemoteBoard) -> bool:

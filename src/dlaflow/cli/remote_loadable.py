@@ -8,15 +8,14 @@ from pathlib import Path
 from dlaflow.api import loadable as use
 from dlaflow.api.claims import Written
 from dlaflow.cli import terminal
-from dlaflow.cli.loadable import Timing, Where, output_lines, require_clock, tensor_lines, top1_line
+from dlaflow.cli.loadable import Timing, Where, output_lines, require_clock, tensor_lines
 from dlaflow.cli.options import InputTexts, Source
-from dlaflow.cli.remote_options import Connecting, each_board, own_path, show_measurements
+from dlaflow.cli.remote_options import Connecting, each_board, own_path, show_measurements, show_top1
 from dlaflow.files import together, write_atomic
 from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.quantize.feed import npz_of
 from dlaflow.remote.board import RemoteBoard
 from dlaflow.remote.inventory import BoardEntry, boards_of
-from dlaflow.report.json import measurements_json
 
 
 def inspect(board: str, file: Path, /, *, how: Where | None = None, connecting: Connecting = Connecting()) -> None:
@@ -61,7 +60,7 @@ def run(
 
     def work(one: RemoteBoard, entry: BoardEntry) -> list[str]:
         with use.opened(file, how or Where(), use.There(one, connecting.control)) as (_, runner):
-            outputs = dict(zip(runner.output_names, runner.run_all(use.read_inputs(input, runner)), strict=True))
+            outputs = use.run_inputs(input, runner)
         if out is not None:
             write_atomic(own_path(out, entry.title, count), npz_of(outputs))
         return output_lines(outputs)
@@ -132,17 +131,7 @@ def evaluate(
         there = use.There(one, connecting.control)
         return use.evaluate_loadable(file, source.data, source, how or Where(), there=there)
 
-    found = each_board(board, connecting, work)
-    rows = [
-        row
-        for name, (accuracy, images) in found.items()
-        for row in accuracy.measurements(f"{file.stem} on {name}", detail=images)
-        if row.quantity == "top1"
-    ]
-    if json is not None:
-        write_atomic(json, measurements_json(rows))
-    for name, (accuracy, images) in found.items():
-        terminal.say(top1_line(f"{file} on {name}", accuracy, images), quiet=connecting.quiet)
+    show_top1(file, each_board(board, connecting, work), json, connecting)
 
 
 LOADABLE: Mapping[str, Callable[..., None]] = {"inspect": inspect, "run": run, "bench": bench, "evaluate": evaluate}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from dlaflow.cli.options import Reaching, group
 from dlaflow.errors import UsageError
 from dlaflow.files import write_atomic
 from dlaflow.progress import Interruption, Progress, silent
+from dlaflow.quantize.accuracy import Accuracy
 from dlaflow.recipe.files import plain
 from dlaflow.remote.board import Patience, RemoteBoard
 from dlaflow.remote.doctor import has_other_chip, has_other_release, release_of
@@ -147,3 +148,12 @@ def show_measurements(found: dict[str, list[Measurement]], json: Path | None, co
         for rows in found.values():
             for detail in dict.fromkeys(row.detail for row in rows[:1]):
                 terminal.console().print(detail, style="dim", markup=False)
+
+
+def show_top1(what: Path, found: Mapping[str, tuple[Accuracy, str]], json: Path | None, connecting: Connecting) -> None:
+    """The top-1 of `what` on each board, measured on images in words, and as a file; their throughput says nothing."""
+    if json is not None:
+        rows = [one.top1_measurement(f"{what.stem} on {name}", images) for name, (one, images) in found.items()]
+        write_atomic(json, measurements_json(rows))
+    for name, (accuracy, images) in found.items():
+        terminal.say(terminal.top1_line(f"{what} on {name}", accuracy, images), quiet=connecting.quiet)

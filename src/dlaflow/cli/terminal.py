@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn, TaskID
     from rich.text import Text
 
+    from dlaflow.quantize.accuracy import Accuracy
     from dlaflow.types import Placement
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], help="Print nothing but errors.")]
@@ -51,6 +52,12 @@ def say(*lines: str, stderr: bool = False, quiet: bool = False) -> None:
     """Print lines, each of which stays one whatever names it holds."""
     if lines and not quiet:
         (sys.stderr if stderr else sys.stdout).write(text_of(lines) + "\n")
+
+
+def top1_line(title: str, accuracy: Accuracy, images: str) -> str:
+    """What an evaluation found, in a line."""
+    low, high = accuracy.interval
+    return f"{title}: top-1 {accuracy.top1:.2%} ({low:.2%} to {high:.2%}), {images}"
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -59,17 +58,24 @@ class Accuracy:
 
     def measurements(self, subject: str, reference: Accuracy | None = None, detail: str = "") -> list[Measurement]:
         """The same as records: top1, throughput and, with a `reference`, agreement. Shares are in percent."""
-        measured = partial(Measurement, subject=subject, n=self.total, detail=detail)
-
-        def share(quantity: str, successes: int) -> Measurement:
-            low, high = (100 * end for end in wilson(successes, self.total))
-            value, half = 100 * successes / self.total, (high - low) / 2
-            return measured(quantity=quantity, value=value, unit="%", spread=half, low=low, high=high)
-
-        found = [share("top1", self.correct)]
+        found = [self.top1_measurement(subject, detail)]
         if reference is not None:
-            found.append(share("agreement", round(self.agreement(reference) * self.total)))
-        return [*found, measured(quantity="throughput", value=self.total / self.seconds, unit="images/s")]
+            same = round(self.agreement(reference) * self.total)
+            found.append(share_measurement("agreement", subject, (same, self.total), detail))
+        rate = self.total / self.seconds
+        return [*found, Measurement("throughput", subject, rate, "images/s", self.total, detail=detail)]
+
+    def top1_measurement(self, subject: str, detail: str = "") -> Measurement:
+        """top1 alone, in percent: all that counts where the runner's time is not that of the network."""
+        return share_measurement("top1", subject, (self.correct, self.total), detail)
+
+
+def share_measurement(quantity: str, subject: str, counts: tuple[int, int], detail: str = "") -> Measurement:
+    """How many of how many, `counts`, in percent with Wilson's 95% interval."""
+    successes, total = counts
+    low, high = (100 * end for end in wilson(successes, total))
+    value = 100 * successes / total
+    return Measurement(quantity, subject, value, "%", total, (high - low) / 2, detail=detail, low=low, high=high)
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:

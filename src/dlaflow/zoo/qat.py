@@ -21,7 +21,7 @@ import numpy as np
 from dlaflow.errors import InputError, require
 from dlaflow.graph.verify import replace_nodes
 from dlaflow.progress import Progress, silent
-from dlaflow.quantize.accuracy import wilson
+from dlaflow.quantize.accuracy import share_measurement, wilson
 from dlaflow.quantize.model import drop_unused_constants, index
 from dlaflow.types import Measurement
 from dlaflow.zoo.data import load_dataset
@@ -95,27 +95,12 @@ class Qat:
 
     def measurements(self, subject: str) -> list[Measurement]:
         """top-1 of the three networks, in percent."""
-        found = []
-        for detail, right in (
-            ("float", self.float_right),
-            ("int8, not trained", self.untrained_right),
-            ("int8, trained", self.trained_right),
-        ):
-            low, high = (100 * end for end in wilson(right, self.tested))
-            found.append(
-                Measurement(
-                    quantity="top1",
-                    subject=subject,
-                    value=100 * right / self.tested,
-                    unit="%",
-                    n=self.tested,
-                    spread=(high - low) / 2,
-                    detail=detail,
-                    low=low,
-                    high=high,
-                )
-            )
-        return found
+        rights = {
+            "float": self.float_right,
+            "int8, not trained": self.untrained_right,
+            "int8, trained": self.trained_right,
+        }
+        return [share_measurement("top1", subject, (right, self.tested), detail) for detail, right in rights.items()]
 
 
 def train_quantised(

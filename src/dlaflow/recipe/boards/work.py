@@ -94,9 +94,9 @@ def evaluate(
     shape = _fed(model, target)
     how = RemoteEvaluation(shape.name, shape.shapes.usual[0], control=board.control)
     accuracy = evaluate_on_board(board.board, files.dla, chosen.images, chosen.known_labels, how)
-    rows = accuracy.measurements(f"{target.precision} on {board.name}", detail=data.name)
     # Each batch starts trtexec anew, so the throughput says nothing.
-    write_atomic(files.accuracy, measurements_json([row for row in rows if row.quantity == "top1"]))
+    row = accuracy.top1_measurement(f"{target.precision} on {board.name}", data.name)
+    write_atomic(files.accuracy, measurements_json([row]))
     return f"{target.precision} {percent(accuracy.top1)} of {count(accuracy.total, 'image')}"
 
 
