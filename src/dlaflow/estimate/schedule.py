@@ -148,9 +148,10 @@ class _Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """An assignment with its schedule and what it is compared by, smaller is better."""
+    """An assignment with how it ran, its schedule, and what it is compared by, smaller is better."""
 
     placed: tuple[_Placed, ...]
+    ran: tuple[list[Stream], tuple[Flow, ...]]
     schedule: Schedule
     key: tuple[float, ...]
     axes: tuple[float, ...]
@@ -305,9 +306,9 @@ def _weight(job: Job) -> float:
 
 
 def _judge(jobs: Sequence[Job], placed: tuple[_Placed, ...], hardware: Hardware) -> _Judged:
-    streams, found = _run(jobs, placed, hardware, slower=False)
-    schedule = _schedule(jobs, placed, (streams, found), hardware)
-    return _Judged(placed, schedule, *_ranked(jobs, schedule))
+    ran = _run(jobs, placed, hardware, slower=False)
+    schedule = _schedule(jobs, placed, ran, hardware)
+    return _Judged(placed, ran, schedule, *_ranked(jobs, schedule))
 
 
 def _run(
@@ -415,7 +416,7 @@ def _missed(demand: Demand, rate: float, latency: float) -> str:
 def _sure(jobs: Sequence[Job], judged: _Judged, hardware: Hardware) -> Schedule:
     """The schedule with the slow end of its intervals judged as well."""
     _, slow = _run(jobs, judged.placed, hardware, slower=True)
-    return _schedule(jobs, judged.placed, _run(jobs, judged.placed, hardware, slower=False), hardware, slow)
+    return _schedule(jobs, judged.placed, judged.ran, hardware, slow)
 
 
 def _surest(jobs: Sequence[Job], judged: Sequence[_Judged], hardware: Hardware) -> _Judged:

@@ -189,8 +189,10 @@ def meaning_of(text: str) -> tuple[tuple[Failure, ...], tuple[Reason, ...]]:
     said = tuple(each for each in reasons() if placed is not None and each.id == placed[0].reason)
     if said and placed is not None and placed[0].effect is not Effect.FAILURE:
         return (), said
-    causes = sorted((each for each in failures() if each.shows_in(text)), key=lambda each: each.general)
-    return tuple(sorted(causes, key=lambda each: each.blame == "none")[:1]), said
+    causes = sorted(
+        (each for each in failures() if each.shows_in(text)), key=lambda each: (each.blame == "none", each.general)
+    )
+    return tuple(causes[:1]), said
 
 
 def head_of(text: str) -> Head | None:

@@ -138,7 +138,9 @@ def _flattens(node: onnx.NodeProto) -> bool:
 
 def _channels(graph: Graph, node: onnx.NodeProto, axis: int) -> int:
     """How many channels a layer makes (axis 0) or reads (axis 1)."""
-    shape = np.moveaxis(_operand(graph, node, 1), weight_axis(node), 0).shape
+    weight = graph.value(node.input[1])
+    assert weight is not None
+    shape = np.moveaxis(weight, weight_axis(node), 0).shape
     return int(shape[0] if axis == 0 else shape[1] * groups_of(node))
 
 

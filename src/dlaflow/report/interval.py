@@ -31,7 +31,7 @@ def told(found: Uncertain, number: str = "{:.3g}", half: str = "") -> str:
     """The interval, its ends written as `number`, its half width as `half` (empty: two digits); empty without one."""
     if found.spread is None:
         return ""
-    if found.low is None or found.high is None:
+    if not _is_lopsided(found):
         half = half or ("{:.0f}" if found.spread >= _WHOLE else "{:.2g}")  # never an exponent for whole numbers
         return f"± {half.format(found.spread)}"
     return f"{number.format(found.low)} to {number.format(found.high)}"
@@ -40,7 +40,11 @@ def told(found: Uncertain, number: str = "{:.3g}", half: str = "") -> str:
 def beside(found: Uncertain, number: str = "{:.3g}", half: str = "") -> str:
     """The same to stand behind the value: ` (1.98 to 3.47)` or ` ± 0.9`."""
     text = told(found, number, half)
-    return f" ({text})" if " to " in text else f" {text}" if text else ""
+    return "" if not text else f" ({text})" if _is_lopsided(found) else f" {text}"
+
+
+def _is_lopsided(found: Uncertain) -> bool:
+    return found.low is not None and found.high is not None
 
 
 def told_share(found: Uncertain, digits: int = 1) -> str:

@@ -186,10 +186,10 @@ def _followed(
             leaves, pieces = [], []
             for operand in node.input:
                 found, where = _followed(draft, operand, (), depth - 1, (*moves, *behind))
-                if where is not None and where.size <= _MOST_PLACES:
+                if where is not None and prod(shape) <= _MOST_PLACES:
                     pieces.append(where + np.int16(len(leaves)))
                 leaves += found
-            if len(pieces) == len(node.input) and sum(each.size for each in pieces) <= _MOST_PLACES:
+            if len(pieces) == len(node.input):
                 return leaves, np.concatenate(pieces, integer(node, "axis", 1))
     # A view of one zero: a shape of a few bytes in the file may ask for gigabytes.
     return [_Leaf(node, moves, behind)], None if shape is None else np.broadcast_to(np.int16(0), shape)

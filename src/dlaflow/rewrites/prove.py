@@ -166,6 +166,10 @@ class Proof:
         return Executable.of(self._start, self._file)
 
     @cached_property
+    def _start_content(self) -> str:
+        return _content(self._start)
+
+    @cached_property
     def _checked(self) -> bool:
         return not _invalid(self._start)
 
@@ -185,7 +189,7 @@ class Proof:
     def _recalled(self, draft: Draft) -> tuple[list[Evidence], str]:
         if self._known is None or self._samples is not None:
             return self._judged(draft)
-        key = (_content(self._start), _content(draft), self._bound)
+        key = (self._start_content, _content(draft), self._bound)
         if key not in self._known:
             self._known[key] = self._judged(draft)
         return self._known[key]
