@@ -133,7 +133,7 @@ def schedule_models(
             task.advance()
     ways = {model: _options(each, target, options) for model, each in found.items()}
     benches = _benches(options.measured, list(ways))
-    ways, sharing, factors = _as_measured(ways, benches, shipped_sharing())
+    ways, sharing, factors = _as_measured(ways, benches, shipped_sharing(target.version))
     setting = setting_of(target, options.power_mode)
     hardware = Hardware.of(setting, sharing)
     jobs = [_job(name, wish, found[wish.model], ways[wish.model]) for name, wish in zip(names, wishes, strict=True)]

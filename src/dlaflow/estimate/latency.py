@@ -155,7 +155,8 @@ def _with_gpu(work: Workload, setting: Setting, batch: int, gpu_alone: Range | N
     stream, _ = dla_stream(work, setting.dla.engine, setting.conditions, setting.gpu)
     together = [Stream(GPU, gpu_alone.value, gpu_alone.value, gpu_alone.value)]
     together += [replace(stream, core=f"DLA {core}") for core in range(cores)]
-    rate = batch * sum(flow.rate for flow in flows(together, shipped_sharing()))
+    sharing = shipped_sharing(setting.target.version)
+    rate = batch * sum(flow.rate for flow in flows(together, sharing))
     return Range.around(rate, hypot(_TOGETHER, (gpu_alone.high / gpu_alone.value - 1) / 2) * setting.widening)
 
 

@@ -2,7 +2,8 @@
 
 Two regimes. An engine without work for the GPU meets the others in memory alone. One that visits the GPU (layers that
 fell back, format copies) waits there at every visit for a slice of whoever keeps the GPU busy, and takes GPU time from
-it: visits and GPU milliseconds decide. Two hybrids meet on an otherwise idle GPU with the chance `meeting` a visit.
+it: visits and GPU milliseconds decide. Under TensorRT 7 a process that waits for its DLA kept its turns on the GPU,
+so that another one had little more than half of it. Two hybrids meet on an otherwise idle GPU with the chance `meeting` a visit.
 Engines on one core take turns, whole inferences at a time: a DLA core neither slices nor preempts.
 """
 
@@ -88,7 +89,7 @@ def flows(streams: Sequence[Stream], sharing: Sharing) -> tuple[Flow, ...]:
     rates = _rates(streams, times, sharing)
     for _ in range(_ROUNDS):
         busy = [min(1.0, rate * time / 1e3) for rate, time in zip(rates, times, strict=True)]
-        found = [_service(index, streams, busy, sharing) for index in range(len(streams))]
+        found = [service(index, streams, busy, sharing) for index in range(len(streams))]
         moved = max((abs(new / old - 1) for new, old in zip(found, times, strict=True)), default=0.0)
         times = [(old * new) ** 0.5 for old, new in zip(times, found, strict=True)]
         rates = [(old * new) ** 0.5 for old, new in zip(rates, _rates(streams, times, sharing, rates), strict=True)]
@@ -101,16 +102,19 @@ def gpu_load(streams: Sequence[Stream], found: Sequence[Flow], sharing: Sharing)
     """The share of the time that the GPU works, for its own engines and for those that visit it."""
     own = sum(flow.rate * flow.service_ms for stream, flow in zip(streams, found, strict=True) if stream.core == GPU)
     rates = [flow.rate for flow in found]
-    return min(1.0, own / 1e3 + _visiting(streams, rates, sharing))
+    return min(1.0, own / 1e3 + visiting(streams, rates, sharing))
 
 
-def _service(index: int, streams: Sequence[Stream], busy: Sequence[float], sharing: Sharing) -> float:
-    """The ms of an inference of one stream beside the others."""
+def service(index: int, streams: Sequence[Stream], busy: Sequence[float], sharing: Sharing) -> float:
+    """The ms of an inference of one stream beside the others, each busy on its core a share of the time."""
     own = streams[index]
     others = [place for place, stream in enumerate(streams) if stream.core != own.core]
     beside = min(1.0, sum(busy[place] for place in others))
     if own.core == GPU:
-        return own.alone_ms * (1.0 + sharing.crowded_gpu * sum(busy[place] for place in others))
+        rest = sum(share for share, stream in zip(busy, streams, strict=True) if stream.core == GPU) - busy[index]
+        present = min(1.0, rest / max(_LEAST, 1.0 - busy[index]))  # how often another process has work for the GPU
+        taken = (sharing.crowded_gpu + sharing.held) * sum(busy[place] for place in others)
+        return own.alone_ms * (1.0 + taken) * (1.0 + sharing.switching * present)
     time = own.alone_ms + (own.crowded_ms - own.alone_ms) * beside
     rivals = [place for place in others if streams[place].core == GPU]
     time += own.visits * sum(min(sharing.slice_ms, streams[place].alone_ms) * busy[place] for place in rivals)
@@ -129,7 +133,7 @@ def _rates(
     rates = [0.0] * len(streams)
     for core in dict.fromkeys(stream.core for stream in streams):
         own = [place for place, stream in enumerate(streams) if stream.core == core]
-        room = max(_LEAST, 1.0 - _visiting(streams, before, sharing)) if core == GPU and before else 1.0
+        room = max(_LEAST, 1.0 - visiting(streams, before, sharing)) if core == GPU and before else 1.0
         asked = sum((streams[place].wanted or 0.0) * times[place] / 1e3 for place in own)
         free = [place for place in own if streams[place].wanted is None]
         turns = sum(times[place] for place in free) / 1e3
@@ -144,8 +148,8 @@ def _rates(
     return rates
 
 
-def _visiting(streams: Sequence[Stream], rates: Sequence[float], sharing: Sharing) -> float:
-    """The share of the GPU's time that DLA engines take."""
+def visiting(streams: Sequence[Stream], rates: Sequence[float], sharing: Sharing) -> float:
+    """The share of the GPU's time that DLA engines take at their rates."""
     return sum(
         rate * (stream.gpu_ms + sharing.turn_ms * stream.visits) / 1e3
         for stream, rate in zip(streams, rates, strict=True)

@@ -95,8 +95,11 @@ def learned_sharing(options: tuple[Option, ...], bench: Bench, sharing: Sharing)
         for name in SHARING_NAMES
     ]
 
+    def with_values(values: Array) -> Sharing:
+        return replace(sharing, **dict(zip(SHARING_NAMES, map(float, values), strict=True)))
+
     def predict(values: Array) -> Array:
-        return np.asarray([1e3 / flow.rate for flow in flows(streams, Sharing(*map(float, values)))])
+        return np.asarray([1e3 / flow.rate for flow in flows(streams, with_values(values))])
 
     measured = np.asarray([bench.together[core] for core in cores])
-    return Sharing(*map(float, solve(predict, measured, np.full(len(cores), _TRUST), priors).values))
+    return with_values(solve(predict, measured, np.full(len(cores), _TRUST), priors).values)
