@@ -28,14 +28,12 @@ from check import resnet50 as write_resnet50  # type: ignore[attr-defined]  # no
 from dlaflow.api.check import predict
 from dlaflow.estimate.program import Assignment
 from dlaflow.estimate.schedule import SD, Demand, Hardware, Job, Schedule, apart, judge, shaken
-from dlaflow.estimate.schedule_constants import Sharing, schedule_file, shipped_sharing
-from dlaflow.estimate.schedule_flow import GPU, service, visiting
+from dlaflow.estimate.schedule_flow import GPU, Sharing, schedule_file, service, shipped_sharing, visiting
 from dlaflow.estimate.schedule_measured import MEASURED_WIDTH, Bench, adjusted
 from dlaflow.estimate.schedule_pieces import Option, Piece, cut_at, dla_piece, gpu_piece, options_of
 from dlaflow.estimate.setting import Setting, setting_of
 from dlaflow.graph.layer import Network
 from dlaflow.targets.target import Target, resolve_target
-from dlaflow.targets.version import Version
 from dlaflow.types import Device
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -60,9 +58,9 @@ _BOARD = {"Xavier": ("agx-xavier-32gb", "4.5", "fp16"), "Orin": ("agx-orin-32gb"
 """Board, JetPack and precision of HaX-CoNN's runs, as its README says."""
 
 _REALLY = {("Orin", "Only GPU"): ("DLA0", "DLA0")}
-"""What the scripts built where the label says otherwise: build_engine_orin.py puts every layer of its "only_gpu" engines
-on the DLA (runs_on_gpu=True, transition=-1), and the logs of two runs (@bb38a4e, @9b6e455) tell 3.55 ms of the two, the
-sum of their times on a DLA, where the README tells 2.42. The order of its pairs is the same with either number."""
+"""What the scripts built where the label says otherwise: build_engine_orin.py puts every layer of its "only_gpu"
+engines on the DLA (runs_on_gpu=True, transition=-1), and logs of two runs (@bb38a4e, @9b6e455) tell 3.55 ms where the
+README tells 2.42. The order of its pairs is the same with either number."""
 
 _ALONE = {
     ("GoogleNet", "Xavier"): {GPU: 1.959, "DLA 0": 3.681},
@@ -259,9 +257,8 @@ def _hax(entry: _Entry, how: How) -> Row | None:
     board = next(name for name in _BOARD if name in entry.board)
     labels = [engine.assignment.removeprefix("split label ") for engine in entry.engines]
     assigned = _REALLY.get((board, entry.schedule), labels)
-    setting, sharing = _setting(resolve_target(*_BOARD[board][:2], precision=_BOARD[board][2]), how), how.sharing
-    if setting.target.version < Version.parse("8"):
-        sharing = replace(sharing, held=schedule_file().turns.held if sharing.switching else 0.0)
+    setting = _setting(resolve_target(*_BOARD[board][:2], precision=_BOARD[board][2]), how)
+    sharing = how.sharing if how.sets else shipped_sharing(setting.target.version)
     chains = [_pieces(name, label, setting) for name, label in zip(names, assigned, strict=True)]
     if how.measured:
         chains = [
@@ -270,7 +267,8 @@ def _hax(entry: _Entry, how: How) -> Row | None:
         ]
     found, known = _lock_step(chains, sharing), float(aggregate["latency_ms"] or 0)
     group = f"{' + '.join(names)}, {board}"
-    print(f"  {group:<31}{f'{entry.schedule}: ' + ', '.join(assigned):<34}{known:6.2f}{found:8.2f} {found / known - 1:+5.0%}")
+    title = f"{entry.schedule}: {', '.join(assigned)}"
+    print(f"  {group:<31}{title:<34}{known:6.2f}{found:8.2f} {found / known - 1:+5.0%}")
     return Row(group, entry.schedule, known, found, tuple(_lock_step(*case) for case in _shaken(chains, sharing)))
 
 

@@ -70,7 +70,12 @@ class Drawing:
         n, c, h, w = dims(x)
         wide = replace(window, kernel=window.across or window.kernel)
         shape = (n, channels, window.output(h), wide.output(w))
-        kernel, pads, s, d = (window.kernel, wide.kernel), (window.padding, wide.padding), window.stride, window.dilation
+        kernel, pads, s, d = (
+            (window.kernel, wide.kernel),
+            (window.padding, wide.padding),
+            window.stride,
+            window.dilation,
+        )
         weights = channels * (c // window.groups) * prod(kernel)
         attributes = Convolution(kernel, (s, s), pads, pads, (d, d), window.groups, c, channels)
         macs = weights * n * shape[2] * shape[3]

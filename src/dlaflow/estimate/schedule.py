@@ -16,8 +16,17 @@ from msgspec.structs import replace as replace_struct
 
 from dlaflow.estimate.answer import Range
 from dlaflow.estimate.energy import energy_file
-from dlaflow.estimate.schedule_constants import BoardPower, Sharing, power_of, schedule_file
-from dlaflow.estimate.schedule_flow import GPU, Flow, Stream, flows, gpu_load
+from dlaflow.estimate.schedule_flow import (
+    GPU,
+    BoardPower,
+    Flow,
+    Sharing,
+    Stream,
+    flows,
+    gpu_load,
+    power_of,
+    schedule_file,
+)
 from dlaflow.estimate.schedule_pieces import Option
 from dlaflow.estimate.setting import Setting
 

@@ -10,8 +10,7 @@ import numpy as np
 from dlaflow.errors import InputError
 from dlaflow.estimate.dla import Array
 from dlaflow.estimate.schedule import scaled
-from dlaflow.estimate.schedule_constants import SHARING_NAMES, Sharing, schedule_file
-from dlaflow.estimate.schedule_flow import GPU, flows
+from dlaflow.estimate.schedule_flow import GPU, SHARING_NAMES, Sharing, flows, schedule_file
 from dlaflow.estimate.schedule_pieces import Option
 from dlaflow.estimate.solve import Prior, solve
 from dlaflow.types import Measurement
