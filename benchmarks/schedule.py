@@ -148,7 +148,7 @@ def main() -> None:
         print(f"\nResNet-50 INT8, AGX Orin 64GB, MAXN: {title}")
         rates, energies = _six(combinations_, how[0])
         told = [_shares("rate", rates), _shares("energy", energies)]
-        print(f"\nHaX-CoNN, ms until both networks are done: {title}")
+        print(f"\nHaX-CoNN, ms until both networks are done, beside the ms of each piece alone: {title}")
         chains = [row for entry in hax if (row := _hax(entry, how[1])) is not None]
         told.append(_shares("HaX-CoNN", chains))
         pairs, right, apart_, sure = map(sum, zip(*told, strict=True))
@@ -268,7 +268,12 @@ def _hax(entry: _Entry, how: How) -> Row | None:
     found, known = _lock_step(chains, sharing), float(aggregate["latency_ms"] or 0)
     group = f"{' + '.join(names)}, {board}"
     title = f"{entry.schedule}: {', '.join(assigned)}"
-    print(f"  {group:<31}{title:<34}{known:6.2f}{found:8.2f} {found / known - 1:+5.0%}")
+    alone = ", ".join(
+        " then ".join(f"{piece.stream.alone_ms:.2f} {'GPU' if piece.on_gpu else 'DLA'}" for piece in chain)
+        for chain in chains
+    )
+    mark = "" if assigned is labels else "   built otherwise than its label says"
+    print(f"  {group:<31}{title:<34}{known:6.2f}{found:8.2f} {found / known - 1:+5.0%}   {alone}{mark}")
     return Row(group, entry.schedule, known, found, tuple(_lock_step(*case) for case in _shaken(chains, sharing)))
 
 
