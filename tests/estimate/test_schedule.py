@@ -75,6 +75,9 @@ def test_processes_on_the_gpu_cost_each_other_their_turns() -> None:
     """Two engines on a GPU reach less than one; who waits for a DLA held turns under TensorRT 7 and not since."""
     one, (first, second) = rates(ON_GPU)[0], rates(ON_GPU, ON_GPU)
     assert first + second == pytest.approx(one / (1 + SHARING.switching), rel=0.01)
+    free, rated = flows([ON_GPU, replace(ON_GPU, wanted=20.0)], SHARING)
+    assert free.service_ms == pytest.approx(ON_GPU.alone_ms, rel=0.01)  # hardly ever two at once
+    assert rated.service_ms == pytest.approx(ON_GPU.alone_ms * (1 + SHARING.switching), rel=0.01)
     old, new = (shipped_sharing(resolve_target(board, release).version) for board, release in TWO_RELEASES)
     assert new == SHARING
     gpu = flows([ON_GPU, PURE], old)[0].service_ms / ON_GPU.alone_ms

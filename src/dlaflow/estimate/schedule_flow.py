@@ -196,10 +196,11 @@ def service(index: int, streams: Sequence[Stream], busy: Sequence[float], sharin
     others = [place for place, stream in enumerate(streams) if stream.core != own.core]
     beside = min(1.0, sum(busy[place] for place in others))
     if own.core == GPU:
-        rest = sum(share for share, stream in zip(busy, streams, strict=True) if stream.core == GPU) - busy[index]
-        present = min(1.0, rest / max(_LEAST, 1.0 - busy[index]))  # how often another process has work for the GPU
+        rivals = [place for place, stream in enumerate(streams) if stream.core == GPU and place != index]
+        # In turns an inference takes as many times as long, so a rival with a rate is there for so much of the time.
+        there = [1.0 if streams[place].wanted is None else busy[place] * (len(rivals) + 1) for place in rivals]
         taken = (sharing.crowded_gpu + sharing.held) * sum(busy[place] for place in others)
-        return own.alone_ms * (1.0 + taken) * (1.0 + sharing.switching * present)
+        return own.alone_ms * (1.0 + taken) * (1.0 + sharing.switching * min(1.0, sum(there)))
     time = own.alone_ms + (own.crowded_ms - own.alone_ms) * beside
     rivals = [place for place in others if streams[place].core == GPU]
     time += own.visits * sum(min(sharing.slice_ms, streams[place].alone_ms) * busy[place] for place in rivals)
