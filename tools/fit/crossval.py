@@ -19,7 +19,7 @@ from dlaflow.progress import Progress, silent
 from tools.fit.cases import Case
 from tools.fit.train import Models, cases_of, predict_with, train
 
-QUANTILE = 0.78
+QUANTILE = 0.75
 """Aims between 75 and 90%, of points as of networks of a source."""
 _SELDOM = 0.6
 """Half width where networks of too few sources tell: a factor of about 1.8 either way."""
