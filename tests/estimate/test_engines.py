@@ -51,6 +51,16 @@ def test_slower_clocks_larger_batches_and_slower_memory_never_help(c: int, size:
     assert split(network, replace(MAXN, native_io=True)).total < base
 
 
+@pytest.mark.parametrize("key", ["v1-int8", "v1-fp16", "v2-int8", "v2-fp16"])
+def test_a_product_takes_what_a_convolution_of_one_pixel_takes(key: str) -> None:
+    """A fully connected layer is one: its weights come as those of a convolution do."""
+    found = []
+    for draw in (Drawing.linear, lambda d, x, features: d.conv(x, features, Window(1), None)):
+        d = Drawing()
+        found.append(split(d.network(draw(d, d.input(1, 2048, 1, 1), 1000)), key=key).dla)
+    assert found[0] == pytest.approx(found[1])
+
+
 @settings(deadline=None, max_examples=25)
 @given(channels, sizes, kernels)
 def test_precision_and_sparsity(c: int, size: int, kernel: int) -> None:
