@@ -126,10 +126,12 @@ def main() -> None:
     entries = msgspec.json.decode(text, type=list[_Entry])
     runs = read_runs(_ROOT / "docs" / "schedule_points.csv")
     shipped = shipped_sharing()
-    without = {
-        name: Sharing(*map(float, fit([run for run in runs if name not in run.source]).values), *turns)
-        for name, turns in (("yyshin", (shipped.switching, 0.0)), ("HaX-CoNN", (0.0, 0.0)))
-    }  # only HaX-CoNN tells of turns
+    without = {  # only HaX-CoNN tells of turns
+        name: replace(
+            Sharing(*map(float, fit([run for run in runs if name not in run.source]).values)), switching=switching
+        )
+        for name, switching in (("yyshin", shipped.switching), ("HaX-CoNN", 0.0))
+    }
     _, cases, _ = read_cases(options.evidence)
     unseen = {name: train([case for case in cases if name.lower() not in case.source.lower()])[0] for name in without}
     combinations_ = [entry for entry in entries if entry.source_id == "yyshin-katech"][:6]
