@@ -106,6 +106,10 @@ CASES = [
     ("y = MaxPool<kernel_shape=[2,2], dilations=[1,1]>(x)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
     ("y = AveragePool<kernel_shape=[3,3], pads=[0,0,2,2]>(x)", 17, "8.4.1", "8.5.2 8.6.2 10.3.0"),
     ("y = AveragePool<kernel_shape=[3,3], pads=[0,0,1,1]>(x)", 17, "", "8.4.1 8.5.2 10.3.0"),
+    ("y = AveragePool<kernel_shape=[1,1], strides=[3,3], ceil_mode=1>(x)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y = AveragePool<kernel_shape=[2,2], pads=[2,2,0,0]>(x)", 17, "8.6.2 10.3.0 11.4.1", ""),
+    ("y = AveragePool<kernel_shape=[2,2], pads=[2,2,0,0], count_include_pad=1>(x)", 17, "", "8.6.2 10.3.0 11.4.1"),
+    ("y = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(x)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
     ('y = Resize<mode="cubic">(x, , s)', 17, "8.2.1 8.4.1", "8.5.2 8.6.2 10.3.0 11.4.1"),
     ('y = Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, , s)', 17, "8.4.1 10.3.0 11.4.1", ""),
     ('y = Resize<coordinate_transformation_mode="half_pixel_symmetric">(x, , s)', 19, "8.6.2 10.3.0 11.4.1", ""),
@@ -195,7 +199,11 @@ def test_a_later_opset_is_misread(tmp_path: Path, nodes: str, opset: int, misrea
 @pytest.mark.parametrize(
     ("kind", "refused", "read"),
     [("uint8", "8.2.1 8.4.1", "8.5.2 8.6.2 10.3.0 11.4.1"), ("int16", "8.4.1 10.3.0 11.4.1", ""),
-     ("double", "", "8.4.1 10.3.0 11.4.1"), ("bfloat16", "8.6.2", "10.3.0 11.4.1")],
+     ("double", "", "8.4.1 10.3.0 11.4.1"), ("bfloat16", "8.6.2", "10.3.0 11.4.1"),
+     ("float8e4m3fn", "8.6.2", "10.3.0 11.4.1"), ("float8e4m3fnuz", "8.6.2 10.3.0 11.4.1", ""),
+     ("float8e5m2", "8.6.2 10.3.0 11.4.1", ""), ("float8e8m0", "10.3.0 11.4.1", ""),
+     ("int4", "8.6.2", "10.3.0 11.4.1"), ("uint4", "8.6.2 10.3.0 11.4.1", ""),
+     ("int2", "10.3.0 11.4.1", ""), ("uint2", "10.3.0 11.4.1", ""), ("float4e2m1", "10.3.0", "11.4.1")],
 )  # fmt: skip
 def test_an_input_has_a_type_that_the_parser_knows(tmp_path: Path, kind: str, refused: str, read: str) -> None:
     nodes = "y = Cast<to=1>(x)"
@@ -208,6 +216,53 @@ def test_an_input_has_a_type_that_the_parser_knows(tmp_path: Path, kind: str, re
 def test_an_initializer_of_another_type_ends_the_build_even_unused(tmp_path: Path) -> None:
     found = network(tmp_path, "y = Relu(x)", "10.3.0", weights={"w": np.zeros(3, np.int16)}).refusals
     assert readings(found) == [("initializer", "refused")]
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "c = Cast<to=19>(x) \n y = Cast<to=1>(c)",
+        "c = Cast<to=77>(x) \n y = Cast<to=1>(c)",
+        "w = Constant<value = int16[1] {1}>() \n c = Cast<to=1>(w) \n y = Add(x, c)",
+        "q = QuantizeLinear<output_dtype=19>(x, s) \n y = DequantizeLinear(q, s)",
+        "q = QuantizeLinear<output_dtype=10>(x, s) \n y = DequantizeLinear(q, s)",
+        "q = QuantizeLinear(x, s) \n d = DequantizeLinear<output_dtype=3>(q, s) \n y = Cast<to=1>(d)",
+    ],
+)
+def test_a_type_that_the_newest_parser_lacks_is_refused_wherever_it_comes_up(tmp_path: Path, nodes: str) -> None:
+    found = network(tmp_path, nodes, "11.4.1", opset=25, weights={"s": np.array(0.1, np.float32)}).refusals
+    assert [refusal.reading for refusal in found] == [Reading.REFUSED]
+
+
+@pytest.mark.parametrize(("length", "refused"), [(4095, False), (4096, True), (50_000, True)])
+@pytest.mark.parametrize("place", ["input", "layer", "between"])
+def test_names_have_the_length_that_nvinfer_takes(tmp_path: Path, place: str, length: int, refused: bool) -> None:
+    name = "\u00e9" * (length // 2) + "a" * (length % 2)
+    model = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["" : 17]> g ({IMAGE}) => (float y) {{ [n] a = Relu(x) [m] y = Relu(a) }}'
+    )
+    first, second = model.graph.node
+    if place == "input":
+        model.graph.input[0].name = first.input[0] = name
+    elif place == "layer":
+        first.name = name
+    else:
+        first.output[0] = second.input[0] = name
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    found = lower(load_model(path), tensorrt="11.4.1").refusals
+    assert bool(found) is refused
+    assert all(f"{length} bytes" in refusal.reason for refusal in found)
+
+
+@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
+@pytest.mark.parametrize("opset", [17, 22])
+def test_a_pool_keeps_a_last_window_that_holds_padding_alone(tmp_path: Path, opset: int, release: str) -> None:
+    """ONNX Runtime, and ONNX from opset 22 on, make 3 x 3 of it, TensorRT 4 x 4."""
+    nodes = "p = MaxPool<kernel_shape=[2,2], strides=[2,2], pads=[1,1,1,1], ceil_mode=1>(x) \n y = Relu(p)"
+    found = network(tmp_path, nodes, release, inputs="float[1,8,5,5] x", opset=opset)
+    assert [refusal.reading for refusal in found.refusals] == [Reading.MISREAD]
+    assert [layer.outputs[0].shape for layer in found.layers] == [(1, 8, 4, 4), (1, 8, 4, 4)]
 
 
 def test_nodes_inside_branches_are_looked_at(tmp_path: Path) -> None:

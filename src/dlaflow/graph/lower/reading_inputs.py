@@ -25,7 +25,10 @@ from dlaflow.graph.lower.reading_case import (
     numbers,
     parser_type,
     seen,
+    type_advice,
+    type_problem,
 )
+from dlaflow.graph.tensor_type import elem_name
 
 _CAST = "Cast it to a floating type before."
 _SYMMETRIC = "Quantize symmetrically: INT8 with zero points of 0."
@@ -33,6 +36,7 @@ _FLOAT_BIAS = "Dequantize the bias into a floating-point initializer, which is e
 _WIDE_TYPES = frozenset({"int32", "int16", "uint16"})
 """What onnxruntime quantizes biases, or activations beside 8-bit weights, to: TensorRT's layers know neither."""
 _FLOATS = frozenset({"float32", "float16", "bfloat16"})
+_QUANTIZED = frozenset({"int8", "uint8", "int4", "float8e4m3fn", "float4e2m1"})
 
 _PICKING = "Gather GatherElements GatherND"
 _ROOTS = "ReduceL2 ReduceLogSum ReduceLogSumExp"
@@ -189,14 +193,18 @@ def check_quantization(context: Context) -> Iterator[Objection]:
     if before(context, "9.0") and len(context.node.input) < 3:
         yield Objection("no zero point is given", "9.0", "Write a zero point of int8 zeros.")
     unsigned = has(context, 2) and context.operand(2).tensor.dtype == "uint8"
-    quantizes = context.node.op_type == "QuantizeLinear" and not is_weights(context, 2)
-    if not before(context, "8.5") and seen(context) and (is_one_of(context, 0, "uint8") or (unsigned and quantizes)):
+    quantizes = context.node.op_type == "QuantizeLinear"
+    typed = unsigned and quantizes and not is_weights(context, 2)
+    if not before(context, "8.5") and seen(context) and (is_one_of(context, 0, "uint8") or typed):
         yield Objection("uint8 is not taken", then=_SYMMETRIC)
     types = (context.operand(index).tensor.dtype for index in (0, 2) if has(context, index))
     kind = next((dtype for dtype in types if dtype in _WIDE_TYPES), "")
     if kind and not seen(context):
         then = _FLOAT_BIAS if kind == "int32" else _SYMMETRIC
         yield Objection(f"a pair of {kind} is not taken, INT8 alone", then=then)
+    asked = elem_name(context.attributes.integer("output_dtype"))
+    if asked and not seen(context) and asked not in (_QUANTIZED if quantizes else _FLOATS):
+        yield Objection(f"output_dtype {asked} is not taken", then=_SYMMETRIC if quantizes else _CAST)
     values, zeros = (context.value(index) if is_weights(context, index) else None for index in (1, 2))
     if values is not None and (values.size == 0 or not bool((values > 0).all())):
         yield Objection("a scale that is not positive", then="Calibrate again; dead channels get a scale of 0.")
@@ -218,12 +226,7 @@ def check_quantization(context: Context) -> Iterator[Objection]:
 _FOLD = "Store it as an initializer: simplify the model, or drop the Identity or Cast before it."
 _EVAL = "Export with model.eval()."
 _AXES = "its list of axes"
-_CAST_TYPES = {1, 3, 6, 7, 9, 10, 11}
-"""ONNX's numbers of FLOAT, INT8, INT32, INT64, BOOL, FLOAT16 and DOUBLE."""
 _UINT8 = 2
-_LATE_TYPES = {16: "9.0", 17: "9.0", 22: "10.0"}
-"""BFLOAT16, FLOAT8E4M3FN and INT4, with the first release that has them."""
-_NEWEST_TYPES = 16
 
 
 class WantedWeights(NamedTuple):
@@ -334,7 +337,11 @@ def check_training(context: Context) -> Iterator[Objection]:
 
 
 def check_constant(context: Context) -> Iterator[Objection]:
-    """Constants that are sparse or text; those of 7.x know `value` alone."""
+    """Constants that are sparse, text or of a type that weights may not have; those of 7.x know `value` alone."""
+    for dtype in (elem_name(each.t.data_type) for each in context.node.attribute if each.name == "value"):
+        reason, since = type_problem(context, dtype, weights=True)
+        if reason:
+            yield Objection(reason, since, type_advice(dtype))
     for name in ("sparse_value", "value_string", "value_strings"):
         if name in context.attributes:
             yield Objection(f"the attribute {name} is not taken", then="Store a dense tensor of numbers.")
@@ -353,19 +360,12 @@ def check_target_type(context: Context) -> Iterator[Objection]:
     elif to == _UINT8 and only_8_5 and is_one_of(context, 0, "int32", "int8", "bool"):
         reason = "a Cast to uint8 from anything but a floating type is not taken"
         yield Objection(reason, "8.6", "Cast to float first.")
-    elif to not in {*_CAST_TYPES, _UINT8} and (to < _NEWEST_TYPES or seen(context)):
-        since = _LATE_TYPES.get(to, "")
-        if not since or before(context, since):
-            yield Objection(f"{_type_name(to)} is not taken", since, "Cast to float32, float16, int32 or bool instead.")
+    elif to != _UINT8 and (name := elem_name(to) or f"type {to}") != "float64":
+        reason, since = type_problem(context, name)
+        if reason:
+            yield Objection(reason, since, "Cast to float32, float16, int32 or bool instead.")
     if only_8_5 and is_one_of(context, 0, "uint8") and to not in (1, 10, 11):
-        yield Objection(f"a Cast from uint8 to {_type_name(to)} is not taken", "8.6", "Cast to float first.")
-
-
-def _type_name(number: int) -> str:
-    import onnx
-
-    known = number in onnx.TensorProto.DataType.values()
-    return str(onnx.TensorProto.DataType.Name(number).lower()) if known else f"type {number}"
+        yield Objection(f"a Cast from uint8 to {elem_name(to)} is not taken", "8.6", "Cast to float first.")
 
 
 def check_scatter_reduction(context: Context) -> Iterator[Objection]:

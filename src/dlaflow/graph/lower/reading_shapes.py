@@ -28,6 +28,7 @@ from dlaflow.graph.lower.reading_case import (
     seen,
 )
 from dlaflow.graph.lower.sizes import parser_knows
+from dlaflow.graph.lower.windows import stretches
 
 _OUTPUTS = {"TopK": 2, "Dropout": 2, "GRU": 2, "RNN": 2, "LSTM": 3}
 _SEVERAL = frozenset({"Split", "If", "Loop", "Scan", "Attention", "GroupQueryAttention", "MaxPool"})
@@ -463,6 +464,16 @@ def check_uneven_average(context: Context) -> Iterator[Objection]:
         yield Objection("an average with these uneven pads is not taken", "8.5", "Put a Pad before it.")
 
 
+def check_padded_average(context: Context) -> Iterator[Objection]:
+    """An average that leaves padding out may not have a window that could hold nothing else."""
+    kernel = context.attributes.integers("kernel_shape") or ()
+    if context.attributes.integer("count_include_pad", 0):
+        return
+    if any(max(axis.begin, axis.end) >= width for axis, width in zip(stretches(context), kernel, strict=False)):
+        reason = "an average without its padding takes no padding as large as its window"
+        yield Objection(reason, then="Use smaller pads, no ceil_mode, or count_include_pad.")
+
+
 def check_doubled_padding(context: Context) -> Iterator[Objection]:
     """`pads` beside auto_pad SAME: refused from 10.0 on."""
     same = context.attributes.text("auto_pad") in ("SAME_UPPER", "SAME_LOWER")
@@ -614,6 +625,7 @@ def check_regions(context: Context) -> Iterator[Objection]:
 CHECKS: Checks = (
     ("AveragePool LpPool MaxPool", check_window),
     ("AveragePool LpPool", check_uneven_average),
+    ("AveragePool", check_padded_average),
     ("Conv", check_convolution),
     ("ConvTranspose", check_transposed_convolution),
     ("AveragePool Conv ConvTranspose LpPool MaxPool", check_doubled_padding),
