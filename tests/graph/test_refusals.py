@@ -96,7 +96,8 @@ PADS = {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "crop": np.array([0, 0, -1, -1,
 KERNEL = {"w": np.ones((8, 8, 3, 3), np.float32), "bias": np.ones(8, np.float32)}
 AXES = {"two_axes": np.array([2, 3]), "four": np.array([1, 1, 1, 1])}
 ZERO = {"q": np.array(0.1, np.float32), "z": np.array(0, np.int8), "three": np.array(3, np.int8)}
-ZERO |= {"sums": np.zeros(8, np.int32)}
+ZERO |= {"sums": np.zeros(8, np.int32), "ten": np.full(8, 0.1, np.float32), "points": np.zeros(8, np.int8)}
+ZERO |= {"mask": np.zeros((8, 8), np.float32)}
 WEIGHTS = {**SCALES, **PADS, **KERNEL, **AXES, **ZERO}
 
 CASES = [
@@ -137,6 +138,17 @@ CASES = [
     ("a = Identity(two_axes) \n y = ReduceSum(x, a)", 17, "8.4.1 8.6.2 10.3.0", "11.4.1"),
     ("y = ReduceSum(x, two_axes)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
     ("y = Gemm(x, w)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y = Add(x, x)", 6, "11.4.1", "8.5.2 10.3.0"),
+    ("y = Add<axis=1, broadcast=1>(x, bias)", 6, "8.5.2 10.3.0 11.4.1", ""),
+    ("y = Upsample<height_scale=2.0, width_scale=2.0>(x)", 8, "8.5.2 10.3.0 11.4.1", ""),
+    ("k = QuantizeLinear(x, ten, points) \n y = DequantizeLinear(k, ten, points)", 13, "", "8.5.2 10.3.0 11.4.1"),
+    ("k = QuantizeLinear(x, ten, points) \n y = DequantizeLinear(k, ten, points)", 12, "8.5.2 10.3.0 11.4.1", ""),
+    ("h = Cast<to=10>(x) \n c = Celu(h) \n y = Cast<to=1>(c)", 17, "11.4.1", ""),
+    ("y = RandomUniformLike<dtype=11>(x)", 22, "10.3.0 11.4.1", ""),
+    ("y = Attention(x, x, x)", 23, "", "11.4.1"),
+    ("y = Attention<softcap=2.0>(x, x, x)", 23, "11.4.1", ""),
+    ("y, , , scores = Attention(x, x, x)", 23, "11.4.1", ""),
+    ("y = Attention<is_causal=1>(x, x, x, mask)", 23, "11.4.1", ""),
     ("y, m, v = BatchNormalization<training_mode=1>(x, bias, bias, bias, bias)", 15, "8.5.2 10.3.0 11.4.1", ""),
 ]
 
@@ -232,6 +244,34 @@ def test_an_initializer_of_another_type_ends_the_build_even_unused(tmp_path: Pat
 def test_a_type_that_the_newest_parser_lacks_is_refused_wherever_it_comes_up(tmp_path: Path, nodes: str) -> None:
     found = network(tmp_path, nodes, "11.4.1", opset=25, weights={"s": np.array(0.1, np.float32)}).refusals
     assert [refusal.reading for refusal in found] == [Reading.REFUSED]
+
+
+@pytest.mark.parametrize(
+    "node",
+    ["Transpose<perm=[0,3,1,2]>(x)", "Flatten(x)", "Add(x, x)", "MaxPool<kernel_shape=[2,2]>(x)", "Greater(x, x)"],
+)
+@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
+def test_bytes_of_an_image_reach_nothing_but_a_cast(tmp_path: Path, node: str, release: str) -> None:
+    """NHWC pixels, as TensorFlow's exporter writes them: Transpose comes before the Cast, or behind it."""
+    found = network(tmp_path, f"t = {node} \n y = Cast<to=1>(t)", release, inputs="uint8[1,8,8,3] x").refusals
+    assert found[0].op == node.partition("(")[0].partition("<")[0]
+    assert "Cast it to a floating type before" in found[0].then
+    nodes = "c = Cast<to=1>(x) \n y = Transpose<perm=[0,3,1,2]>(c)"
+    assert network(tmp_path, nodes, release, inputs="uint8[1,8,8,3] x").refusals == ()
+
+
+@pytest.mark.parametrize("kind", ["seq(float[5])", "optional(float[5])", "map(int64, float[5])"])
+def test_an_input_that_is_no_tensor(tmp_path: Path, kind: str) -> None:
+    found = network(tmp_path, "y = Relu(x)", "10.3.0", inputs=f"{IMAGE}, {kind} more").refusals
+    assert readings(found) == [("input", "refused")]
+    assert found[0].reason == f"it is a {'sequence' if kind[0] == 's' else kind.partition('(')[0]}, no tensor"
+
+
+def test_scales_that_are_fed(tmp_path: Path) -> None:
+    inputs = f"{IMAGE}, float[4] scales"
+    assert readings(network(tmp_path, "y = Resize(x, , scales)", "11.4.1", inputs=inputs).refusals) == [
+        ("Resize", "refused")
+    ]
 
 
 @pytest.mark.parametrize(("length", "refused"), [(4095, False), (4096, True), (50_000, True)])

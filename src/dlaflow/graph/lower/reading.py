@@ -167,10 +167,16 @@ def stand_in(context: Context) -> None:
 
 
 def refused_graph(context: Context) -> list[Refusal]:
-    """What a release passes over in the graph as a whole: functions of the model's own, sparse initializers."""
+    """What is refused of the graph as a whole: sparse initializers, inputs that are no tensors, functions of its own."""
     found = [
         Refusal(tensor.values.name, "initializer", "it is sparse", then="Store it as a dense tensor.")
         for tensor in context.model.proto.graph.sparse_initializer
+    ]
+    kinds = {value.name: value.type.WhichOneof("value") for value in context.model.proto.graph.input}
+    found += [
+        Refusal(name, "input", f"it is a {kind.removesuffix('_type')}, no tensor", then="Export it with tensors alone.")
+        for name, kind in kinds.items()
+        if kind not in ("tensor_type", None)
     ]
     if not before(context, "9.0"):
         return found

@@ -79,7 +79,11 @@ REFUSED_TYPES = (
     RefusedTypes(_PICKING, "uint8", start="8.5"),
     RefusedTypes("Where", "bool", (1, 2), since="8.5"),
     RefusedTypes("Where", "uint8", (1, 2), start="8.5"),
-    # 8-bit unsigned tensors, which only an input or an output may be, reach nothing but a Cast.
+    # 8-bit unsigned tensors, which only an input or an output may be, reach nothing but a Cast (NvInfer.h, kUINT8).
+    RefusedTypes(
+        "Add Sub Mul Div Max Min Sum Mean Greater Less GreaterOrEqual LessOrEqual", "uint8", (0, 1), "", "8.5"
+    ),
+    RefusedTypes("MaxPool GlobalMaxPool Transpose Reshape Flatten Squeeze Unsqueeze", "uint8", start="8.5"),
     RefusedTypes("Concat Expand EyeLike Pad Slice Split Tile Trilu", "uint8", start="8.5"),
     RefusedTypes("ReverseSequence Scatter ScatterElements ScatterND OneHot", "uint8", start="8.5"),
     RefusedTypes("ArgMax ArgMin TopK", "int32", since="8.6"),
@@ -217,7 +221,7 @@ def check_quantization(context: Context) -> Iterator[Objection]:
     scales = prod(size or 0 for size in scale)
     if zero is not None and None not in zero and (points := prod(size or 0 for size in zero)) != scales:
         yield Objection(f"{scales} scales and {points} zero points", then="Give one zero point a scale.")
-    axis = context.attributes.integer("axis", 0)
+    axis = context.attributes.integer("axis", 0 if context.model.opset < 13 else 1)
     if x is None or scales == 1 or len(scale) > 1 or not -len(x) <= axis < len(x) or x[axis] in (None, scales):
         return
     yield Objection(f"{scales} scales for {x[axis]} channels", then="Set axis to the quantized dimension.")
@@ -298,9 +302,13 @@ def check_resize_scales(context: Context) -> Iterator[Objection]:
     if index == 2 and has(context, 3):
         return
     axes = context.attributes.integers("axes")
+    if context.model.opset < 9 and context.node.op_type == "Upsample" and "scales" not in context.attributes:
+        yield Objection("it lacks the attribute scales", then="Export with opset 11 or later.")
+    if index < len(context.node.input) and context.node.input[index] in context.shapes.inputs:
+        yield Objection("its scales are an input of the network", then="Give sizes, or store the scales as weights.")
     if before(context, "8.2"):
         yield from _wants_weights(context, index, "its scales", "8.2")
-    elif not before(context, "10.0") and seen(context) and axes and axes != tuple(range(len(context.shape(0) or ()))):
+    elif not before(context, "10.0") and axes and axes != tuple(range(len(context.shape(0) or ()))):
         yield from _wants_weights(context, index, "its scales along axes")
 
 
@@ -309,7 +317,7 @@ def check_drawn(context: Context) -> Iterator[Objection]:
     if context.node.op_type.endswith("Like") and is_weights(context, 0):
         reason = "the tensor that gives the shape is an initializer"
         yield Objection(reason, then="Store the random numbers as weights.")
-    if context.attributes.integer("dtype", 1) not in (1, 10) and seen(context):
+    if context.attributes.integer("dtype", 1) not in (1, 10):
         reason = "random numbers of other types than float32 and float16 are not taken"
         yield Objection(reason, then="Draw float32 ones.")
 
@@ -384,6 +392,26 @@ def check_coupled_gates(context: Context) -> Iterator[Objection]:
         yield Objection("input_forget is not taken", then="Train with gates of their own.")
 
 
+def check_attention(context: Context) -> Iterator[Objection]:
+    """Attention: one output, a mask or causality, keys like values, no softcap, no precision of its Softmax's own."""
+    keys, values, outputs = dims(context, 1), dims(context, 2), [name for name in context.node.output if name]
+    refused = {
+        "softcap": context.attributes.number("softcap", 0.0) != 0,
+        "softmax_precision": "softmax_precision" in context.attributes,
+        "more than one output": len(outputs) > 1,
+        "is_causal beside a mask": bool(context.attributes.integer("is_causal")) and has(context, 3),
+        "keys of another shape than its values": None not in (keys, values) and keys != values,
+    }
+    for what in (name for name, found in refused.items() if found):
+        yield Objection(f"{what} is not taken", then="Export with opset 22, which writes it as MatMul and Softmax.")
+
+
+def check_half_celu(context: Context) -> Iterator[Objection]:
+    """Celu in FP32 alone, since types must agree."""
+    if not seen(context) and is_one_of(context, 0, "float16", "bfloat16"):
+        yield Objection("Celu in 16 bits is not taken", then=_CAST)
+
+
 def check_equation(context: Context) -> Iterator[Objection]:
     """Einsum with other letters than small ones."""
     equation = context.attributes.text("equation")
@@ -420,12 +448,14 @@ CHECKS: Checks = (
     ("DeformConv InstanceNormalization", check_same_floats),
     *((row.operators, _weights_check(row)) for row in WANTED_WEIGHTS),
     ("Dropout", check_dropout),
-    ("Resize", check_resize_scales),
+    ("Resize Upsample", check_resize_scales),
     ("RandomNormal RandomNormalLike RandomUniform RandomUniformLike", check_drawn),
     ("LpNormalization LpPool", check_exponent),
     ("AveragePool LpPool MaxPool", check_pool),
     ("BatchNormalization", check_training),
     ("Cast EyeLike", check_target_type),
+    ("Attention", check_attention),
+    ("Celu", check_half_celu),
     ("Constant", check_constant),
     ("Einsum", check_equation),
     ("If", check_branches),

@@ -73,9 +73,11 @@ def _check_of_rank(wanted: int, reason: str, then: str = "", inputs: tuple[int, 
 
 
 def check_old_broadcast(context: Context) -> Iterator[Objection]:
-    """Operands of several ranks before opset 7."""
-    ranks = {rank(context, index) for index in range(len(context.node.input))}
-    if context.model.opset < 7 and None not in ranks and len(ranks) > 1:
+    """Operands of several ranks before opset 7; element-wise ones whatever their ranks in the newest, which throws."""
+    at = (2,) if context.node.op_type == "Gemm" else range(len(context.node.input))
+    ranks = {rank(context, index) for index in at if has(context, index)} | ({2} if len(at) == 1 else set())
+    thrown = not seen(context) and context.node.op_type not in ("Gemm", "PRelu")
+    if context.model.opset < 7 and (thrown or (None not in ranks and len(ranks) > 1)):
         yield Objection("broadcasting before opset 7 is not taken", then="Export with opset 11 or later.")
 
 
@@ -636,7 +638,7 @@ CHECKS: Checks = (
     ("Resize", check_resize),
     ("RoiAlign", check_regions),
     ("Upsample", check_upsample),
-    (f"{BROADCASTS} PRelu", check_old_broadcast),
+    (f"{BROADCASTS} PRelu Gemm LpNormalization ReduceLogSumExp", check_old_broadcast),
     ("BatchNormalization", check_channel_vectors),
     ("Expand", _check_of_rank(1, "its shape is not a vector", inputs=(1,))),
     ("EyeLike", check_identity_matrix),
