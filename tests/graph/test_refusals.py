@@ -274,6 +274,15 @@ def test_scales_that_are_fed(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
+def test_the_batch_of_a_recurrent_node_comes_second_whatever_it_says(tmp_path: Path, release: str) -> None:
+    weights = {"w": np.ones((1, 4, 2), np.float32), "r": np.ones((1, 4, 4), np.float32)}
+    nodes = "y, h = RNN<hidden_size=4, layout=1>(x, w, r)"
+    found = network(tmp_path, nodes, release, inputs="float[3,5,2] x", outputs="y, h", weights=weights)
+    assert [refusal.reading for refusal in found.refusals] == [Reading.MISREAD]
+    assert [tensor.shape for tensor in found.outputs] == [(3, 1, 5, 4), (1, 5, 4)]
+
+
 @pytest.mark.parametrize(("length", "refused"), [(4095, False), (4096, True), (50_000, True)])
 @pytest.mark.parametrize("place", ["input", "layer", "between"])
 def test_names_have_the_length_that_nvinfer_takes(tmp_path: Path, place: str, length: int, refused: bool) -> None:

@@ -167,7 +167,7 @@ def stand_in(context: Context) -> None:
 
 
 def refused_graph(context: Context) -> list[Refusal]:
-    """What is refused of the graph as a whole: sparse initializers, inputs that are no tensors, functions of its own."""
+    """What is refused of the graph as a whole: sparse initializers, inputs that are no tensors, its own functions."""
     found = [
         Refusal(tensor.values.name, "initializer", "it is sparse", then="Store it as a dense tensor.")
         for tensor in context.model.proto.graph.sparse_initializer

@@ -119,7 +119,7 @@ def check_grid_mode(context: Context) -> Iterator[Objection]:
 
 def check_layout(context: Context) -> Iterator[Objection]:
     """Recurrent layers with the batch first."""
-    if context.attributes.integer("layout") and seen(context):
+    if context.attributes.integer("layout"):
         yield misread("layout 1 is passed over: the first dimension is taken for time", "", "Use layout 0.")
 
 

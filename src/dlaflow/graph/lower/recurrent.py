@@ -48,6 +48,8 @@ class Cell:
         self.state: Dims = (self.directions, self.batch, self.hidden)
         self.kinds = context.attributes.texts("activations") or _DEFAULTS[context.node.op_type]
         self.clip = context.attributes.number("clip", -1.0)
+        if context.attributes.integer("layout"):
+            context.misreads()
         self.named = context.further_name
         self.own = self.named
 
