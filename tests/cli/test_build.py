@@ -284,3 +284,25 @@ def test_a_real_build_for_rtx_gpus(capsys):
     assert manifest["config"]["precision"] == "model"
     assert main([*words[:6], "--gpu", "sm90"]) == 2
     assert "Hopper" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--dla-sram=nan", "--dla-sram makes no sense: expected 0.003906 to 1,048,576 MiB, received nan"),
+        ("--dla-local-dram=-1", "--dla-local-dram makes no sense"),
+        ("--dla-global-dram=inf", "--dla-global-dram makes no sense"),
+        ("--workspace=-1", "--workspace makes no sense"),
+        ("--timeout=nan", "--timeout makes no sense"),
+        ("--samples=0", "--samples makes no sense"),
+        ("--gpu=sm86", "--gpu is for --via rtx"),
+        ("--data=cifar10", "a printed trtexec command cannot calibrate"),
+        ("--jetpack=", "unknown JetPack or DRIVE OS release ''"),
+        ("--tensorrt=", "not a release number"),
+    ],
+)
+def test_values_that_no_command_may_hold(capsys, option, words):
+    assert main(["build", "model_gn.onnx", "--out", "x.engine", "--print-command", option]) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert not said.out

@@ -156,6 +156,9 @@ def test_what_comes_is_not_called_a_removal() -> None:
         (["--out", "o.onnx", "--max-drop", "nan", "--allow", "data"], "--max-drop"),
         (["--out", "o.onnx", "--unroll", "17"], "expected 0 to 16 steps, received 17"),
         (["--out", "o.onnx", "--cut", "nowhere"], "unknown tensor to cut at"),
+        (["--dry-run", "--cut", "nowhere"], "unknown tensor to cut at"),
+        (["--out", "o.onnx", "--cut", " , "], "--cut names no tensor"),
+        (["--dry-run", "--cut", ""], "--cut names no tensor"),
         (["--out", "o.onnx", "--board", "orin"], ""),
     ],
 )

@@ -117,6 +117,25 @@ def test_manifests_that_are_none(engines, tmp_path, content):
         deploy_engine(engine, "python", tmp_path / "out", DeployOptions())
 
 
+@pytest.mark.parametrize("path", ["..", "a/..", ".", "", "/", "a\0b"])
+@pytest.mark.parametrize("of", ["model", "cache"])
+def test_files_of_the_build_that_are_none(engines, tmp_path, of, path):
+    """They will lie beside the engine by their last name; an absolute path elsewhere has one, and stays out."""
+    engine = engines.write()
+    manifest = json.loads(manifest_path(engine).read_text())
+    for named in (path, f"/elsewhere/{of}.file"):
+        key, entry = ("model", manifest["model"] | {"path": named}) if of == "model" else (
+            "config", manifest["config"] | {"cache": named, "scales": "cache"})  # fmt: skip
+        change(engine, **{key: entry})
+        for system in ("onnxruntime", "deepstream"):
+            if named == path:
+                with pytest.raises(InputError, match="names a file of the build that is none"):
+                    deploy_engine(engine, system, tmp_path / "out", DeployOptions())
+            else:
+                made = deploy_engine(engine, system, tmp_path / "out", DeployOptions())
+                assert not any("/elsewhere" in file.read_text() for file in made.files)
+
+
 def test_places_that_make_no_sense(engines, tmp_path):
     engine = engines.write()
     for at in ("models", "", "/a\0b"):

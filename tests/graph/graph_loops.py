@@ -6,8 +6,10 @@ import numpy as np
 from graph_operators import Operator
 
 
-def _cell(operator: str, gates: int, attributes: str = "", more: str = "", directions: int = 1) -> Operator:
-    """A recurrent node with a bias; `more` are its inputs from the lengths on."""
+def _cell(
+    operator: str, gates: int, attributes: str = "", more: str = "", directions: int = 1, *, whole: bool = True
+) -> Operator:
+    """A recurrent node with a bias; `more` are its inputs from the lengths on, `whole` asks for all steps."""
     weights = {
         "w": np.full((directions, gates * 4, 8), 0.5, np.float32),
         "r": np.full((directions, gates * 4, 4), 0.5, np.float32),
@@ -16,8 +18,9 @@ def _cell(operator: str, gates: int, attributes: str = "", more: str = "", direc
         "p": np.full((directions, 3 * 4), 0.5, np.float32),
     }
     used = {name: value for name, value in weights.items() if name in "wrb" or name in more.split(",")}
-    nodes = f"[n] y,h = {operator}<hidden_size=4{attributes}>(x,w,r,b{more}) [m] z = Relu(h)"
-    return Operator(nodes, inputs="float[5,2,8] x", outputs="float[] y, float[] z", weights=used)
+    nodes = f"[n] {'y' if whole else ''},h = {operator}<hidden_size=4{attributes}>(x,w,r,b{more}) [m] z = Relu(h)"
+    outputs = "float[] y, float[] z" if whole else "float[] z"
+    return Operator(nodes, inputs="float[5,2,8] x", outputs=outputs, weights=used)
 
 
 _BODY = (
@@ -43,6 +46,9 @@ LOOPS: dict[str, Operator] = {
     "gru_backwards_with_lengths": _cell("GRU", 3, ',direction="reverse"', ",l"),
     "gru_both_ways_reset_after": _cell("GRU", 3, ',direction="bidirectional",linear_before_reset=1', "", 2),
     "rnn_both_ways_with_lengths": _cell("RNN", 1, ',direction="bidirectional"', ",l", 2),
+    "lstm_last_alone": _cell("LSTM", 4, whole=False),
+    "gru_last_alone": _cell("GRU", 3, ',direction="reverse"', ",l", whole=False),
+    "rnn_last_alone": _cell("RNN", 1, ',direction="bidirectional"', ",l", 2, whole=False),
     "loop": Operator(f"[n] y = Loop<{_BODY}>(m,c,x)", "float[2,3] x", "float[] y", 13, _COUNTED),
     "loop_that_stacks": Operator(
         f"[n] y,z = Loop<{_SCANNED}>(m,c,x)", "float[2,3] x", "float[] y,float[] z", 13, _COUNTED

@@ -201,6 +201,7 @@ def test_a_folder_and_an_absent_file(tmp_path: Path) -> None:
         (GOOD.replace("Relu(x)", "Add(x, gone)"), "nothing produces 'gone', an input of node 'a'"),
         (GOOD.replace("y = Relu(x)", "z = Relu(x)"), "nothing produces the output 'y'"),
         (GOOD.replace("[a] y = Relu(x)", "[a] y = Relu(x) [b] y = Sigmoid(x)"), "'y' is produced twice"),
+        (GOOD.replace("(float[1,4] x)", "(float[1,4] x, float[1,4] x)"), "the input 'x' is there twice"),
         (GOOD.replace("[a] y = Relu(x)", "[a] z = Add(x, y) [b] y = Relu(z)"), "cycle.*'a'"),
         (GOOD.replace("[a] y = Relu(x)", "[a] x = Relu(x) [b] y = Relu(x)"), "'x' is produced twice"),
     ],

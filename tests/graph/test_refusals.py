@@ -96,7 +96,8 @@ PADS = {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "crop": np.array([0, 0, -1, -1,
 KERNEL = {"w": np.ones((8, 8, 3, 3), np.float32), "bias": np.ones(8, np.float32)}
 AXES = {"two_axes": np.array([2, 3]), "four": np.array([1, 1, 1, 1])}
 ZERO = {"q": np.array(0.1, np.float32), "z": np.array(0, np.int8), "three": np.array(3, np.int8)}
-ZERO |= {"sums": np.zeros(8, np.int32)}
+ZERO |= {"sums": np.zeros(8, np.int32), "ten": np.full(8, 0.1, np.float32), "points": np.zeros(8, np.int8)}
+ZERO |= {"mask": np.zeros((8, 8), np.float32)}
 WEIGHTS = {**SCALES, **PADS, **KERNEL, **AXES, **ZERO}
 
 CASES = [
@@ -106,6 +107,10 @@ CASES = [
     ("y = MaxPool<kernel_shape=[2,2], dilations=[1,1]>(x)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
     ("y = AveragePool<kernel_shape=[3,3], pads=[0,0,2,2]>(x)", 17, "8.4.1", "8.5.2 8.6.2 10.3.0"),
     ("y = AveragePool<kernel_shape=[3,3], pads=[0,0,1,1]>(x)", 17, "", "8.4.1 8.5.2 10.3.0"),
+    ("y = AveragePool<kernel_shape=[1,1], strides=[3,3], ceil_mode=1>(x)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y = AveragePool<kernel_shape=[2,2], pads=[2,2,0,0]>(x)", 17, "8.6.2 10.3.0 11.4.1", ""),
+    ("y = AveragePool<kernel_shape=[2,2], pads=[2,2,0,0], count_include_pad=1>(x)", 17, "", "8.6.2 10.3.0 11.4.1"),
+    ("y = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(x)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
     ('y = Resize<mode="cubic">(x, , s)', 17, "8.2.1 8.4.1", "8.5.2 8.6.2 10.3.0 11.4.1"),
     ('y = Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, , s)', 17, "8.4.1 10.3.0 11.4.1", ""),
     ('y = Resize<coordinate_transformation_mode="half_pixel_symmetric">(x, , s)', 19, "8.6.2 10.3.0 11.4.1", ""),
@@ -133,6 +138,17 @@ CASES = [
     ("a = Identity(two_axes) \n y = ReduceSum(x, a)", 17, "8.4.1 8.6.2 10.3.0", "11.4.1"),
     ("y = ReduceSum(x, two_axes)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
     ("y = Gemm(x, w)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y = Add(x, x)", 6, "11.4.1", "8.5.2 10.3.0"),
+    ("y = Add<axis=1, broadcast=1>(x, bias)", 6, "8.5.2 10.3.0 11.4.1", ""),
+    ("y = Upsample<height_scale=2.0, width_scale=2.0>(x)", 8, "8.5.2 10.3.0 11.4.1", ""),
+    ("k = QuantizeLinear(x, ten, points) \n y = DequantizeLinear(k, ten, points)", 13, "", "8.5.2 10.3.0 11.4.1"),
+    ("k = QuantizeLinear(x, ten, points) \n y = DequantizeLinear(k, ten, points)", 12, "8.5.2 10.3.0 11.4.1", ""),
+    ("h = Cast<to=10>(x) \n c = Celu(h) \n y = Cast<to=1>(c)", 17, "11.4.1", ""),
+    ("y = RandomUniformLike<dtype=11>(x)", 22, "10.3.0 11.4.1", ""),
+    ("y = Attention(x, x, x)", 23, "", "11.4.1"),
+    ("y = Attention<softcap=2.0>(x, x, x)", 23, "11.4.1", ""),
+    ("y, , , scores = Attention(x, x, x)", 23, "11.4.1", ""),
+    ("y = Attention<is_causal=1>(x, x, x, mask)", 23, "11.4.1", ""),
     ("y, m, v = BatchNormalization<training_mode=1>(x, bias, bias, bias, bias)", 15, "8.5.2 10.3.0 11.4.1", ""),
 ]
 
@@ -195,7 +211,11 @@ def test_a_later_opset_is_misread(tmp_path: Path, nodes: str, opset: int, misrea
 @pytest.mark.parametrize(
     ("kind", "refused", "read"),
     [("uint8", "8.2.1 8.4.1", "8.5.2 8.6.2 10.3.0 11.4.1"), ("int16", "8.4.1 10.3.0 11.4.1", ""),
-     ("double", "", "8.4.1 10.3.0 11.4.1"), ("bfloat16", "8.6.2", "10.3.0 11.4.1")],
+     ("double", "", "8.4.1 10.3.0 11.4.1"), ("bfloat16", "8.6.2", "10.3.0 11.4.1"),
+     ("float8e4m3fn", "8.6.2", "10.3.0 11.4.1"), ("float8e4m3fnuz", "8.6.2 10.3.0 11.4.1", ""),
+     ("float8e5m2", "8.6.2 10.3.0 11.4.1", ""), ("float8e8m0", "10.3.0 11.4.1", ""),
+     ("int4", "8.6.2", "10.3.0 11.4.1"), ("uint4", "8.6.2 10.3.0 11.4.1", ""),
+     ("int2", "10.3.0 11.4.1", ""), ("uint2", "10.3.0 11.4.1", ""), ("float4e2m1", "10.3.0", "11.4.1")],
 )  # fmt: skip
 def test_an_input_has_a_type_that_the_parser_knows(tmp_path: Path, kind: str, refused: str, read: str) -> None:
     nodes = "y = Cast<to=1>(x)"
@@ -208,6 +228,90 @@ def test_an_input_has_a_type_that_the_parser_knows(tmp_path: Path, kind: str, re
 def test_an_initializer_of_another_type_ends_the_build_even_unused(tmp_path: Path) -> None:
     found = network(tmp_path, "y = Relu(x)", "10.3.0", weights={"w": np.zeros(3, np.int16)}).refusals
     assert readings(found) == [("initializer", "refused")]
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "c = Cast<to=19>(x) \n y = Cast<to=1>(c)",
+        "c = Cast<to=77>(x) \n y = Cast<to=1>(c)",
+        "w = Constant<value = int16[1] {1}>() \n c = Cast<to=1>(w) \n y = Add(x, c)",
+        "q = QuantizeLinear<output_dtype=19>(x, s) \n y = DequantizeLinear(q, s)",
+        "q = QuantizeLinear<output_dtype=10>(x, s) \n y = DequantizeLinear(q, s)",
+        "q = QuantizeLinear(x, s) \n d = DequantizeLinear<output_dtype=3>(q, s) \n y = Cast<to=1>(d)",
+    ],
+)
+def test_a_type_that_the_newest_parser_lacks_is_refused_wherever_it_comes_up(tmp_path: Path, nodes: str) -> None:
+    found = network(tmp_path, nodes, "11.4.1", opset=25, weights={"s": np.array(0.1, np.float32)}).refusals
+    assert [refusal.reading for refusal in found] == [Reading.REFUSED]
+
+
+@pytest.mark.parametrize(
+    "node",
+    ["Transpose<perm=[0,3,1,2]>(x)", "Flatten(x)", "Add(x, x)", "MaxPool<kernel_shape=[2,2]>(x)", "Greater(x, x)"],
+)
+@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
+def test_bytes_of_an_image_reach_nothing_but_a_cast(tmp_path: Path, node: str, release: str) -> None:
+    """NHWC pixels, as TensorFlow's exporter writes them: Transpose comes before the Cast, or behind it."""
+    found = network(tmp_path, f"t = {node} \n y = Cast<to=1>(t)", release, inputs="uint8[1,8,8,3] x").refusals
+    assert found[0].op == node.partition("(")[0].partition("<")[0]
+    assert "Cast it to a floating type before" in found[0].then
+    nodes = "c = Cast<to=1>(x) \n y = Transpose<perm=[0,3,1,2]>(c)"
+    assert network(tmp_path, nodes, release, inputs="uint8[1,8,8,3] x").refusals == ()
+
+
+@pytest.mark.parametrize("kind", ["seq(float[5])", "optional(float[5])", "map(int64, float[5])"])
+def test_an_input_that_is_no_tensor(tmp_path: Path, kind: str) -> None:
+    found = network(tmp_path, "y = Relu(x)", "10.3.0", inputs=f"{IMAGE}, {kind} more").refusals
+    assert readings(found) == [("input", "refused")]
+    assert found[0].reason == f"it is a {'sequence' if kind[0] == 's' else kind.partition('(')[0]}, no tensor"
+
+
+def test_scales_that_are_fed(tmp_path: Path) -> None:
+    inputs = f"{IMAGE}, float[4] scales"
+    assert readings(network(tmp_path, "y = Resize(x, , scales)", "11.4.1", inputs=inputs).refusals) == [
+        ("Resize", "refused")
+    ]
+
+
+@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
+def test_the_batch_of_a_recurrent_node_comes_second_whatever_it_says(tmp_path: Path, release: str) -> None:
+    weights = {"w": np.ones((1, 4, 2), np.float32), "r": np.ones((1, 4, 4), np.float32)}
+    nodes = "y, h = RNN<hidden_size=4, layout=1>(x, w, r)"
+    found = network(tmp_path, nodes, release, inputs="float[3,5,2] x", outputs="y, h", weights=weights)
+    assert [refusal.reading for refusal in found.refusals] == [Reading.MISREAD]
+    assert [tensor.shape for tensor in found.outputs] == [(3, 1, 5, 4), (1, 5, 4)]
+
+
+@pytest.mark.parametrize(("length", "refused"), [(4095, False), (4096, True), (50_000, True)])
+@pytest.mark.parametrize("place", ["input", "layer", "between"])
+def test_names_have_the_length_that_nvinfer_takes(tmp_path: Path, place: str, length: int, refused: bool) -> None:
+    name = "\u00e9" * (length // 2) + "a" * (length % 2)
+    model = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["" : 17]> g ({IMAGE}) => (float y) {{ [n] a = Relu(x) [m] y = Relu(a) }}'
+    )
+    first, second = model.graph.node
+    if place == "input":
+        model.graph.input[0].name = first.input[0] = name
+    elif place == "layer":
+        first.name = name
+    else:
+        first.output[0] = second.input[0] = name
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    found = lower(load_model(path), tensorrt="11.4.1").refusals
+    assert bool(found) is refused
+    assert all(f"{length} bytes" in refusal.reason for refusal in found)
+
+
+@pytest.mark.parametrize("release", ["8.5.2", "10.3.0", "11.4.1"])
+@pytest.mark.parametrize("opset", [17, 22])
+def test_a_pool_keeps_a_last_window_that_holds_padding_alone(tmp_path: Path, opset: int, release: str) -> None:
+    """ONNX Runtime, and ONNX from opset 22 on, make 3 x 3 of it, TensorRT 4 x 4."""
+    nodes = "p = MaxPool<kernel_shape=[2,2], strides=[2,2], pads=[1,1,1,1], ceil_mode=1>(x) \n y = Relu(p)"
+    found = network(tmp_path, nodes, release, inputs="float[1,8,5,5] x", opset=opset)
+    assert [refusal.reading for refusal in found.refusals] == [Reading.MISREAD]
+    assert [layer.outputs[0].shape for layer in found.layers] == [(1, 8, 4, 4), (1, 8, 4, 4)]
 
 
 def test_nodes_inside_branches_are_looked_at(tmp_path: Path) -> None:

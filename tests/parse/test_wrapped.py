@@ -72,6 +72,8 @@ def facts(run: LogRun) -> tuple[object, ...]:
         behind("2025-02-14 10:33:45,123 - trt - INFO - "),
         behind("job 7 @ orin-3 << "),
         behind("\x1b[0;32m", "\x1b[0m"),
+        behind("", "\x1b[K"),
+        behind("", "   "),
         LOG.replace("\n", "\r\n"),
     ],
 )

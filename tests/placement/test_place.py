@@ -291,9 +291,16 @@ def test_products_and_activations_of_two_dimensions_share_a_loadable(tmp_path):
     ("board", "tensorrt"), [("orin-nano", "10.3.0"), ("agx-orin-64gb", "11.0.0"), ("xavier-nx", "10.3.0")]
 )
 def test_nothing_runs_on_a_dla_that_is_not_there(tmp_path, board, tensorrt):
-    placement = predict(tmp_path, "y = Relu(x)", board=board, tensorrt=tensorrt)
+    """Nor is anything said that a change of the model could mend; what the parser refuses still is."""
+    placement = predict(
+        tmp_path, "a, i = MaxPool<kernel_shape=[2,2]>(x)\ny = HardSwish(a)", board=board, tensorrt=tensorrt
+    )
     assert placement.summary.dla_layers == 0
-    assert any(finding.verdict is Verdict.FALLBACK for finding in placement.findings)
+    assert not placement.summary.standalone_ok
+    assert {layer.verdict for layer in placement.layers} == {Verdict.FALLBACK}
+    assert not any(layer.findings for layer in placement.layers)
+    (reason,) = {"DLA001", "DLA002", "DLA003"} & {finding.rule for finding in placement.findings}
+    assert {finding.rule for finding in placement.findings} == {reason, "DLA020"}
 
 
 def test_unknown_operator_is_unknown_and_named(tmp_path):

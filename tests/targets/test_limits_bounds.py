@@ -11,8 +11,11 @@ import pytest
 from onnx import TensorProto
 
 from dlaflow.graph.load import load_model
-from dlaflow.placement.check import check_model
+from dlaflow.placement.check import check_model, network_of
 from dlaflow.rules.base import Example
+from dlaflow.rules.case import make_case
+from dlaflow.rules.examine import Examiner
+from dlaflow.rules.model import nothing_runs
 from dlaflow.targets.limits import Limit, find_limit, limits
 from dlaflow.targets.target import resolve_target
 from dlaflow.targets.version import Version
@@ -327,8 +330,13 @@ def judged(
     """The worst verdict of a rule's findings on a model, remarks left out; None when the rule says nothing."""
     path = folder / "model.onnx"
     path.write_bytes(build(example).SerializeToString())
-    placement = check_model(load_model(path), resolve_target(board, tensorrt=release, precision=precision))
+    model, target = load_model(path), resolve_target(board, tensorrt=release, precision=precision)
+    placement = check_model(model, target)
     found = [finding for layer in placement.layers for finding in layer.findings] + placement.findings
+    if nothing_runs(found):  # `check` asks no rule about layers then; the bounds hold all the same
+        network, ask = network_of(model, target), Examiner()
+        case = make_case(network, target)
+        found = [*ask.model(case), *(each for layer in network.layers for each in ask.layer(layer, case))]
     verdicts = {finding.verdict for finding in found if finding.rule == rule}
     return next((worst for worst in (_FALLBACK, _UNKNOWN, Verdict.CONDITIONAL) if worst in verdicts), None)
 

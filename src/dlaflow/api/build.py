@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -104,6 +105,14 @@ class BuildOptions(EngineOptions):
     """How many images to calibrate with."""
     verbose: bool = False
     """Let trtexec log everything."""
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise UsageError("--timeout makes no sense", expected="seconds above 0", received=self.timeout)
+        if self.samples < 1:
+            raise UsageError("--samples makes no sense", expected="1 or more images", received=self.samples)
+        if self.gpu and self.via != "rtx":
+            raise UsageError("--gpu is for --via rtx", received=f"--via {self.via}", then="Leave one of them out.")
 
 
 def build_model(

@@ -60,6 +60,8 @@ class FixOptions:
     def __post_init__(self) -> None:
         if self.allow == "nothing" and not (self.simplify or self.cut or self.output_4d):
             raise UsageError("nothing is left to do", expected="--simplify, --cut or --output-4d with --allow nothing")
+        if self.cut not in (None, "auto") and not _tensors(self.cut):
+            raise UsageError("--cut names no tensor", expected="auto, or names with commas", received=repr(self.cut))
         if self.prefer not in ("dla", "speed"):
             raise unknown_name("preference", self.prefer, ("dla", "speed"))
         if not 0 <= self.unroll <= _MOST_STEPS:
@@ -97,6 +99,7 @@ def fix_model(
     """
     from dlaflow.api.gain import choice_of_devices, speed_of
     from dlaflow.rewrites.base import Safety
+    from dlaflow.rewrites.cut import require_tensors
     from dlaflow.rewrites.fix import fix as run_fix
     from dlaflow.rewrites.fix import write, write_cut
     from dlaflow.rewrites.search import FixConfig
@@ -120,18 +123,20 @@ def fix_model(
     speed = speed_of(fixed, target)
     if speed and options.prefer == "speed" and speed.after.value < speed.before.value:
         fixed = replace(fixed, report=replace(fixed.report, improved=False))
+    cut = _tensors(options.cut)
+    require_tensors(fixed.draft, cut)
     if out is not None and not options.dry_run:
         anyway = options.write_anyway
         if options.cut is None:
             fixed = write(fixed, out, anyway=anyway)
         else:
-            fixed = write_cut(fixed, out, _tensors(options.cut), target, anyway=anyway)
+            fixed = write_cut(fixed, out, cut, target, anyway=anyway)
     return replace(fixed.report, move=choice_of_devices(fixed, target), speed=speed)
 
 
-def _tensors(cut: str | Sequence[str]) -> list[str]:
+def _tensors(cut: str | Sequence[str] | None) -> list[str]:
     """The tensors to cut at; none for `auto`."""
-    names = cut.split(",") if isinstance(cut, str) else cut
+    names = cut.split(",") if isinstance(cut, str) else cut or ()
     return [] if cut == "auto" else [name.strip() for name in names if name.strip()]
 
 

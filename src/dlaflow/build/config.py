@@ -6,7 +6,7 @@ Nothing here knows how a release spells a request; `trtexec_arguments` and the A
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from dlaflow.errors import UsageError
@@ -18,6 +18,9 @@ Scales = Literal["none", "cache", "calibrator", "qdq"]
 Constraints = Literal["default", "prefer", "obey"]
 Sparsity = Literal["disable", "enable", "force"]
 Verbosity = Literal["layer_names_only", "detailed", "none"]
+_LEAST_POOL = 4 / 1024
+_LARGEST_POOL = 2**20
+"""MiB: the 4 KiB that TensorRT wants of a pool of the DLA, and more than any board has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,14 @@ class MemoryPools:
     dla_sram: float | None = None
     dla_local_dram: float | None = None
     dla_global_dram: float | None = None
+
+    def __post_init__(self) -> None:
+        for pool in (each.name for each in fields(self)):
+            size, least = getattr(self, pool), 0 if pool == "workspace" else _LEAST_POOL
+            if size is not None and not least <= size <= _LARGEST_POOL:
+                option = f"--{pool.replace('_', '-')}"
+                expected = f"{least:.4g} to {_LARGEST_POOL:,} MiB"
+                raise UsageError(f"{option} makes no sense", expected=expected, received=size)
 
 
 @dataclass(frozen=True, slots=True)

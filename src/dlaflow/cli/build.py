@@ -95,6 +95,9 @@ def _print_commands(request: Request, how: How, options: Building) -> None:
     cautions = precheck(request.model, request.config, request.built_for, how.via, printed=True)
     if options.all_steps and how.via != "trtexec":
         raise UsageError("--all-steps are trtexec's", received=f"--via {how.via}", then="Leave one of them out.")
+    if options.data is not None and not options.all_steps:
+        then = "Add --all-steps, or make a cache with `dlaflow calibrate` and name it with --cache."
+        raise UsageError("a printed trtexec command cannot calibrate", received="--data", then=then)
     if options.all_steps:
         terminal.say(*walkthrough(request, str(options.data or "cifar10")))
     else:

@@ -89,6 +89,7 @@ def check(
     from dlaflow.report.check_text import WIDTH, comparison_text, extract_text, layer_text, placement_text
 
     target = on.target()
+    other = target.on_release(against) if against is not None else None
     found = predict(model, target, digest=out.files)
     placement = found.placement
     if out.html or not out.quiet:
@@ -107,9 +108,8 @@ def check(
             sys.stdout.write("\n" + layer_text(placement) + "\n")
         if piece and out.extract:
             sys.stdout.write("\n" + extract_text(piece, out.extract[1], width) + "\n")
-        if against:
-            other = check_model(found.model, target.on_release(against))
-            sys.stdout.write("\n" + comparison_text(placement, other) + "\n")
+        if other is not None:
+            sys.stdout.write("\n" + comparison_text(placement, check_model(found.model, other)) + "\n")
     return EXIT_FINDINGS if fail_on and fails(placement, fail_on) else EXIT_DONE
 
 

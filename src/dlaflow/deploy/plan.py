@@ -199,6 +199,14 @@ def _manifest(engine: Path) -> EngineManifest:
             expected=f"sha256 {manifest.engine.sha256[:12]}...",
             then="Take the two from one build.",
         )
+    for named in (manifest.model.path, manifest.config.cache):
+        if named is not None and ("\0" in named or PurePath(named).name in ("", "..")):
+            raise InputError(
+                f"the manifest of {engine} names a file of the build that is none",
+                expected="a model and a cache, which will lie beside the engine",
+                received=repr(named),
+                then="Build the engine again with `dlaflow build`.",
+            )
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -32,8 +33,12 @@ def verify(proto: onnx.ModelProto, source: Path) -> tuple[onnx.ModelProto, int]:
     graph = proto.graph
     if not graph.node:
         raise InputError(f"{source} has no nodes", expected="a graph that computes something")
-    available = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
-    available |= {tensor.values.name for tensor in graph.sparse_initializer}
+    weights = [*graph.initializer, *(tensor.values for tensor in graph.sparse_initializer)]
+    for what, listed in (("input", graph.input), ("initializer", weights)):
+        counted = Counter(each.name for each in listed).items()
+        if twice := next((name for name, count in counted if count > 1), ""):
+            raise InputError(f"{source}: the {what} {twice!r} is there twice", then="Export the model again.")
+    available = {each.name for each in (*weights, *graph.input)}
     _sort(graph, available, source)
     produced = available | {name for node in graph.node for name in node.output}
     for output in graph.output:

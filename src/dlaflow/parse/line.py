@@ -202,8 +202,8 @@ def whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     unwrapper = Unwrapper()
     torn = ""
     for number, raw in enumerate(lines, start=1):
-        # Nearly every line of a verbose log is plain: two cheap looks settle it.
-        if raw[:1] != "[" or raw[20:23] != "] [" or raw[24:26] != "] ":
+        # Nearly every line of a verbose log is plain: a few cheap looks settle it.
+        if raw[:1] != "[" or raw[20:23] != "] [" or raw[24:26] != "] " or "\x1b" in raw:
             raw = unwrapper.line(raw)
             if torn and not _INNER.match(raw):
                 yield number, torn + raw

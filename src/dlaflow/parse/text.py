@@ -54,7 +54,7 @@ def lines_of(source: Source) -> Iterator[str]:
     """
     path = path_of(source)
     if path is None:
-        yield from (_ENDLESS.sub("...", line).rstrip("\r") for line in str(source).split("\n"))
+        yield from (_ENDLESS.sub("...", line).rstrip(" \t\r") for line in str(source).split("\n"))
         return
     LOG_LINES.check(sum(piece.count(b"\n") for piece in _pieces(path, LOG_BYTES)), path)
     decoder: codecs.IncrementalDecoder | None = None
@@ -84,7 +84,7 @@ def _plain(line: str) -> str:
     """A line without its ending and without NULs; a number without end becomes three dots."""
     if "\0" in line:
         line = line.replace("\0", "")
-    return _ENDLESS.sub("...", line).rstrip("\r")
+    return _ENDLESS.sub("...", line).rstrip(" \t\r")
 
 
 def text_of(source: Source) -> str:

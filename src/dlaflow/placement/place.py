@@ -14,7 +14,7 @@ from dlaflow.placement.switches import switches
 from dlaflow.rules.case import Case, make_case
 from dlaflow.rules.examine import Examiner, verdict
 from dlaflow.rules.limits_of_model import LoadableLimit
-from dlaflow.rules.model import nothing_runs
+from dlaflow.rules.model import holds_without_dla, nothing_runs
 from dlaflow.rules.registry import LAYER_RULES, PLACEMENT_RULES
 from dlaflow.targets.target import Target
 from dlaflow.types import Device, Finding, Loadable, ModelInfo, PlacedLayer, Placement, Summary, Verdict
@@ -49,12 +49,17 @@ def place(
     case = make_case(network, target)
     examiner = Examiner()
     findings = examiner.model(case)
-    nodes = _examine(case, examiner, answers or {}, blocked=nothing_runs(findings))
+    blocked = nothing_runs(findings)
+    if blocked:
+        findings = [each for each in findings if holds_without_dla(each)]
+    nodes = _examine(case, examiner, answers or {}, blocked=blocked)
     for node in nodes:
         if node.name in aside and node.device is Device.DLA:
             node.device = Device.GPU
     built = _build(nodes, case)
     placement = _record(built, case, model, findings)
+    if blocked:
+        return replace(placement, summary=replace(placement.summary, standalone_ok=False))
     found = {rule: rule().examine_placement(placement, case) for rule in PLACEMENT_RULES}
     findings = [*findings, *(each for rule, each in found.items() if each is not None and target.mode in rule.modes)]
     alone = all(each is None for rule, each in found.items() if "hybrid" not in rule.modes)
@@ -65,7 +70,8 @@ def _examine(case: Case, examiner: Examiner, answers: Mapping[str, Known], *, bl
     nodes = []
     standalone = case.target.mode == "standalone"
     for order, layer in enumerate(case.network.layers):
-        found = [] if layer.folded and not standalone else settled(layer, examiner.layer(layer, case), answers)
+        passed = blocked or (layer.folded and not standalone)
+        found = [] if passed else settled(layer, examiner.layer(layer, case), answers)
         device = Device.GPU if blocked else examiner.device(found)
         if layer.folded:
             device = Device.FOLDED
@@ -103,7 +109,8 @@ def _against(node: Node) -> list[Finding]:
 
 def _record(built: _Built, case: Case, model: ModelInfo, findings: list[Finding]) -> Placement:
     loadable_of = {id(node): index for index, members in enumerate(built.loadables) for node in members}
-    layers = [_placed(node, loadable_of.get(id(node)), case) for node in built.nodes]
+    blocked = nothing_runs(findings)
+    layers = [_placed(node, loadable_of.get(id(node)), case, blocked=blocked) for node in built.nodes]
     loadables = [
         Loadable(index, members[0].name, members[-1].name, [node.name for node in members], _macs(members))
         for index, members in enumerate(built.loadables)
@@ -130,7 +137,7 @@ def _live(node: Node) -> Iterator[Tensor]:
     yield from (tensor for tensor in (*node.inputs, *node.outputs) if not tensor.constant)
 
 
-def _placed(node: Node, loadable: int | None, case: Case) -> PlacedLayer:
+def _placed(node: Node, loadable: int | None, case: Case, *, blocked: bool) -> PlacedLayer:
     layer = node.layer
     weights = layer.weight_elements * case.bytes_of(layer) if layer else 0
     return PlacedLayer(
@@ -138,7 +145,7 @@ def _placed(node: Node, loadable: int | None, case: Case) -> PlacedLayer:
         kind=node.kind,
         onnx_nodes=list(layer.onnx_nodes) if layer else [],
         device=node.device,
-        verdict=verdict(node.findings),
+        verdict=Verdict.FALLBACK if blocked and node.device is Device.GPU else verdict(node.findings),
         loadable=loadable,
         macs=layer.macs if layer else 0,
         bytes=weights + sum(_bytes(tensor, case) for tensor in node.outputs),

@@ -67,9 +67,7 @@ def split(draft: Draft, tensors: Iterable[str]) -> tuple[Draft, Draft]:
     Raises UsageError for a tensor that the model does not have.
     """
     cuts = list(tensors)
-    for name in cuts:
-        if name not in draft.producers:
-            raise unknown_name("tensor to cut at", name, list(draft.producers))
+    require_tensors(draft, cuts)
     post = _between(draft, cuts)
     back = [node for node in draft.nodes if id(node) not in post]
     made = {name for node in back for name in node.output}
@@ -81,6 +79,13 @@ def split(draft: Draft, tensors: Iterable[str]) -> tuple[Draft, Draft]:
     fed = [name for name in draft.inputs if any(name in node.input for node in later)]
     second = draft.part(later, [*leaving, *fed], [name for name in outputs if name not in made])
     return first, second
+
+
+def require_tensors(draft: Draft, tensors: Iterable[str]) -> None:
+    """Raise UsageError for a tensor to cut at that no node of the model makes."""
+    for name in tensors:
+        if name not in draft.producers:
+            raise unknown_name("tensor to cut at", name, list(draft.producers))
 
 
 def _between(draft: Draft, cuts: list[str]) -> set[int]:

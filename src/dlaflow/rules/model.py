@@ -6,6 +6,7 @@ from dlaflow.fixed_shape import left_open, suggested
 from dlaflow.graph.layer import PRODUCTS
 from dlaflow.rules.base import Example, ModelRule
 from dlaflow.rules.case import Case
+from dlaflow.rules.reading import READING_RULES
 from dlaflow.targets.features import find_feature, has
 from dlaflow.types import Confidence, Finding, Remedy, Verdict
 
@@ -95,10 +96,17 @@ class GenerationOnRelease(ModelRule):
         return None
 
 
+_BLOCKING = frozenset({BoardHasDla.id, ReleaseHasDla.id, GenerationOnRelease.id})
+
+
 def nothing_runs(findings: list[Finding]) -> bool:
     """Whether board and release rule out a DLA, whatever the model is."""
-    blocking = {rule.id for rule in (BoardHasDla, ReleaseHasDla, GenerationOnRelease)}
-    return any(finding.verdict is Verdict.FALLBACK and finding.rule in blocking for finding in findings)
+    return any(finding.verdict is Verdict.FALLBACK and finding.rule in _BLOCKING for finding in findings)
+
+
+def holds_without_dla(finding: Finding) -> bool:
+    """Whether a finding on a model says something of a target without a DLA too: open sizes, what the parser reads."""
+    return finding.rule in _BLOCKING or finding.rule in {FixedInputs.id, *(rule.id for rule in READING_RULES)}
 
 
 class FixedInputs(ModelRule):

@@ -5,6 +5,7 @@ What all trials share stands in a recipe's own sections (`dlaflow.recipe.schema`
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -23,6 +24,8 @@ from dlaflow.recipe.schema import (
 
 _Count = Annotated[int, Meta(ge=1)]
 _Positive = Annotated[float, Meta(gt=0)]
+MOST = 10_000
+"""Values of a range and trials of a grid: at one a minute a week of work, and what is listed is held in memory."""
 
 
 class SearchSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +62,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"expected `low` below `high`, received {self.low} and {self.high}")
         if self.log and self.step is not None:
             raise ValueError("expected `step` or `log`, received both")
+        if not self.high < math.inf or (self.step is not None and self.high - self.low >= MOST * self.step):
+            raise ValueError(f"expected at most {MOST:,} values from `low` to `high`, received more")
 
     @property
     def numbers(self) -> tuple[float, ...]:

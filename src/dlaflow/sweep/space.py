@@ -6,6 +6,7 @@ Each mistake in the file is one clear line, before any cluster is started.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from dlaflow.recipe.load import SECTIONS, check_recipe, check_sections, own_netw
 from dlaflow.recipe.plan import users_source
 from dlaflow.recipe.schema import CalibrateSection, Recipe, StepName, TargetSection, TrainSection, VariantSection
 from dlaflow.recipe.toml import check_keys, read_toml, struct_of
-from dlaflow.sweep.schema import ClusterSection, Range, SearchSection, SpaceSection, Sweep
+from dlaflow.sweep.schema import MOST, ClusterSection, Range, SearchSection, SpaceSection, Sweep
 
 Value = str | int | float | tuple[str, ...] | Mapping[str, str | int]
 Picked = Mapping[str, Value]
@@ -105,11 +106,18 @@ def values(space: SpaceSection) -> dict[str, tuple[Value, ...]]:
 
 
 def every_pick(space: SpaceSection) -> Iterator[Picked]:
-    """Every combination. Raises InputError for a range without a step, which has no end of values."""
+    """Every combination. Raises InputError for a range without a step, which has no end of values, and for too many."""
     for name, found in dimensions(space).items():
         if isinstance(found, Range) and found.step is None:
             raise InputError(f"space.{name} has no end of values", expected="a `step` above 0 (or kind = 'optuna')")
     named = values(space)
+    if (trials := math.prod(map(len, named.values()))) > MOST:
+        raise InputError(
+            "the grid has too many trials",
+            expected=f"at most {MOST:,}",
+            received=f"{trials:,}",
+            then="Try fewer values, or let Optuna choose: kind = 'optuna'.",
+        )
     for combination in product(*named.values()):
         yield dict(zip(named, combination, strict=True))
 

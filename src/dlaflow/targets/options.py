@@ -37,7 +37,7 @@ class TargetOptions:
 
         Raises UsageError for unknown names, a release that contradicts the TensorRT, and shapes that cannot be read.
         """
-        if self.tensorrt:
+        if self.tensorrt is not None:
             refuse_unpublished(self.tensorrt)
         found = resolve_target(
             self.board,
@@ -47,7 +47,7 @@ class TargetOptions:
             mode=self.mode,
             tensorrt=self.tensorrt,
         )
-        if self.tensorrt and self.jetpack:
+        if self.tensorrt is not None and self.jetpack is not None:
             named = replace(self, tensorrt=None).target().release
             if not agree(named.tensorrt, self.tensorrt):
                 raise UsageError(

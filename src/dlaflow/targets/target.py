@@ -80,9 +80,9 @@ def resolve_target(
         raise unknown_name("mode", mode, MODES)
     if batch is not None:
         refuse_batch(batch)
-    if tensorrt:
+    if tensorrt is not None:
         release = release_of_tensorrt(tensorrt, found.id)
-    elif jetpack and jetpack.strip().lower() != LATEST:
+    elif jetpack is not None and jetpack.strip().lower() != LATEST:
         release = _fitting(find_release(jetpack), found)
     else:
         release = _newest(found)

@@ -8,7 +8,7 @@ Sources: the importers of onnx-tensorrt 7.1, 7.2.1, 8.0, 8.2, 8.4, 8.5, 8.6, 9.3
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,18 @@ from dlaflow.graph.layer import Reading, Refusal, Tensor
 from dlaflow.graph.lower import reading_inputs, reading_misread, reading_shapes
 from dlaflow.graph.lower.context import Context, Operand
 from dlaflow.graph.lower.naming import place_of
-from dlaflow.graph.lower.reading_case import TESTED_RELEASE, UNSEEN, Check, Objection, before, numbers, operator_names
+from dlaflow.graph.lower.reading_case import (
+    TESTED_RELEASE,
+    UNSEEN,
+    Check,
+    Objection,
+    before,
+    long_name,
+    numbers,
+    operator_names,
+    type_advice,
+    type_problem,
+)
 from dlaflow.graph.lower.reading_shapes import MOST_DIMENSIONS
 from dlaflow.graph.tensor_type import elem_name
 
@@ -24,10 +35,7 @@ if TYPE_CHECKING:
     import onnx
 
 _MODULES = (reading_inputs, reading_shapes, reading_misread)
-_TYPES_SINCE = {"uint8": "8.5", "bfloat16": "9.0", "float8e4m3fn": "9.0", "int4": "10.0", "float64": "8.0"}
-_TYPES = frozenset({"", "float32", "float16", "int8", "bool", "int32", "int64"})
 _ENDS = frozenset({Reading.REFUSED, Reading.CONTRADICTION})
-_WEIGHTS_SINCE = {**_TYPES_SINCE, "uint8": "8.0"}
 
 _FIRST_IN = {
     "7.2": "Celu CumSum EyeLike GatherElements GreaterOrEqual LessOrEqual LpNormalization LpPool ReverseSequence",
@@ -130,7 +138,12 @@ CHECKS = _by_operator()
 def refusals_of(context: Context) -> list[Refusal]:
     """What the parser refuses or misreads in the node at hand; without an importer nothing else is looked at."""
     missing = check_operator(context)
-    checks = (*CHECKS.get(context.node.op_type, ()), reading_shapes.check_outputs, reading_shapes.check_ranks)
+    checks = (
+        *CHECKS.get(context.node.op_type, ()),
+        check_names,
+        reading_shapes.check_outputs,
+        reading_shapes.check_ranks,
+    )
     objections = [missing] if missing is not None else [each for check in checks for each in islice(check(context), 1)]
     refused = [each for each in objections if each.reading in _ENDS]
     # One refusal is enough: the parser stops at its first, and a node that is refused is not misread.
@@ -138,6 +151,12 @@ def refusals_of(context: Context) -> list[Refusal]:
         Refusal(context.node_name, context.node.op_type, each.reason, each.reading, each.since, each.then)
         for each in (refused[:1] or objections)
     ]
+
+
+def check_names(context: Context) -> Iterator[Objection]:
+    """The layer and what it reads have names that TensorRT takes; one of an output alone may be longer."""
+    if reason := long_name([context.node_name, *context.node.input]):
+        yield Objection(reason, then="Export with shorter names.")
 
 
 def stand_in(context: Context) -> None:
@@ -148,10 +167,16 @@ def stand_in(context: Context) -> None:
 
 
 def refused_graph(context: Context) -> list[Refusal]:
-    """What a release passes over in the graph as a whole: functions of the model's own, sparse initializers."""
+    """What is refused of the graph as a whole: sparse initializers, inputs that are no tensors, its own functions."""
     found = [
         Refusal(tensor.values.name, "initializer", "it is sparse", then="Store it as a dense tensor.")
         for tensor in context.model.proto.graph.sparse_initializer
+    ]
+    kinds = {value.name: value.type.WhichOneof("value") for value in context.model.proto.graph.input}
+    found += [
+        Refusal(name, "input", f"it is a {kind.removesuffix('_type')}, no tensor", then="Export it with tensors alone.")
+        for name, kind in kinds.items()
+        if kind not in ("tensor_type", None)
     ]
     if not before(context, "9.0"):
         return found
@@ -167,11 +192,13 @@ def refused_values(context: Context, tensors: Iterable[Tensor], what: str) -> li
     """Network inputs or outputs of a type or a rank that the parser does not have."""
     found = []
     for tensor in tensors:
-        reason, since = _type_problem(tensor.dtype, context, _TYPES_SINCE)
+        reason, since = type_problem(context, tensor.dtype)
         if not reason and tensor.shape is not None and len(tensor.shape) > MOST_DIMENSIONS:
             reason = f"it has {len(tensor.shape)} dimensions, at most {MOST_DIMENSIONS} are taken"
+        if what == "input":
+            reason = reason or long_name([tensor.name])
         if reason:
-            found.append(Refusal(tensor.name, what, reason, since=since, then=_type_advice(tensor.dtype)))
+            found.append(Refusal(tensor.name, what, reason, since=since, then=type_advice(tensor.dtype)))
     return found
 
 
@@ -180,9 +207,9 @@ def refused_weights(context: Context, tensors: Iterable[onnx.TensorProto]) -> li
     found = []
     for tensor in tensors:
         dtype = elem_name(tensor.data_type) or "undefined"
-        reason, since = _type_problem(dtype, context, _WEIGHTS_SINCE)
+        reason, since = type_problem(context, dtype, weights=True)
         if reason:
-            found.append(Refusal(tensor.name, "initializer", reason, since=since, then=_type_advice(dtype)))
+            found.append(Refusal(tensor.name, "initializer", reason, since=since, then=type_advice(dtype)))
         elif tensor.data_location == tensor.EXTERNAL and (missing := _missing_file(context, tensor)):
             then = f"Copy {missing} beside the model."
             found.append(Refusal(tensor.name, "initializer", f"its data file {missing!r} is not there", then=then))
@@ -195,22 +222,6 @@ def _missing_file(context: Context, tensor: onnx.TensorProto) -> str:
     if place in context.placeholders:
         return ""
     return location if location and not (context.model.path.parent / location).is_file() else ""
-
-
-def _type_problem(dtype: str, context: Context, since: dict[str, str]) -> tuple[str, str]:
-    if dtype in _TYPES or (dtype in since and context.parser.version >= numbers(since[dtype])):
-        return "", ""
-    if dtype in since:
-        return f"type {dtype} is not known before {since[dtype]}", since[dtype]
-    # Types that came to ONNX late may be known to releases whose sources nobody saw.
-    late = dtype.startswith(("float4", "float8", "int2", "uint2", "uint4"))
-    return ("", "") if late and not before(context, "10.8") else (f"type {dtype} is not known to TensorRT", "")
-
-
-def _type_advice(dtype: str) -> str:
-    if dtype == "uint8":
-        return "Take the image as float32 or float16 and convert it outside the engine."
-    return "Use float32, float16 or int32 instead."
 
 
 def has_importer(op: str, version: tuple[int, ...]) -> bool:

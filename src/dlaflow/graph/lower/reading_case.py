@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +14,17 @@ REDUCTIONS = (
     "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare"
 )
 BROADCASTS = "Add Sub Mul Div Pow Max Min Sum Mean And Or Xor Equal Greater Less"
+TYPES = frozenset({"", "float32", "float16", "int8", "bool", "int32", "int64"})
+TYPES_SINCE = {
+    "float64": "8.0",
+    "uint8": "8.5",
+    "bfloat16": "9.0",
+    "float8e4m3fn": "9.0",
+    "int4": "10.0",
+    "float4e2m1": "10.8",
+}
+"""Types by the first release that knows them: TensorRT's change log, and its newest parser, which refuses the rest."""
+_LONGEST_NAME = 4095
 TESTED_RELEASE = "11.4"
 """The release whose parser was asked where neither the sources (to 10.1) nor the change log (to 10.6) know."""
 UNSEEN = (10, 8)
@@ -95,6 +106,27 @@ def parser_type(context: Context, index: int) -> str:
     if dtype == "int64" and not context.parser.int64:
         return "int32"
     return dtype
+
+
+def long_name(names: Iterable[str]) -> str:
+    """What is wrong with names that NvInfer.h bounds to 4096 bytes with their end, "" for nothing."""
+    longest = max((len(name.encode()) for name in names), default=0)
+    return f"a name of {longest} bytes, at most {_LONGEST_NAME} are taken" if longest > _LONGEST_NAME else ""
+
+
+def type_problem(context: Context, dtype: str, *, weights: bool = False) -> tuple[str, str]:
+    """What is wrong with a type for an input, an output or `weights`, and since when it is known; "" for nothing."""
+    since = "8.0" if weights and dtype == "uint8" else TYPES_SINCE.get(dtype, "")
+    if dtype in TYPES or (since and not before(context, since)):
+        return "", ""
+    return f"type {dtype} is not known {f'before {since}' if since else 'to TensorRT'}", since
+
+
+def type_advice(dtype: str) -> str:
+    """What to do about such a type."""
+    if dtype == "uint8":
+        return "Take the image as float32 or float16 and convert it outside the engine."
+    return "Use float32, float16 or int32 instead."
 
 
 def is_one_of(context: Context, index: int, *types: str) -> bool:

@@ -25,7 +25,10 @@ from dlaflow.graph.lower.reading_case import (
     numbers,
     parser_type,
     seen,
+    type_advice,
+    type_problem,
 )
+from dlaflow.graph.tensor_type import elem_name
 
 _CAST = "Cast it to a floating type before."
 _SYMMETRIC = "Quantize symmetrically: INT8 with zero points of 0."
@@ -33,6 +36,7 @@ _FLOAT_BIAS = "Dequantize the bias into a floating-point initializer, which is e
 _WIDE_TYPES = frozenset({"int32", "int16", "uint16"})
 """What onnxruntime quantizes biases, or activations beside 8-bit weights, to: TensorRT's layers know neither."""
 _FLOATS = frozenset({"float32", "float16", "bfloat16"})
+_QUANTIZED = frozenset({"int8", "uint8", "int4", "float8e4m3fn", "float4e2m1"})
 
 _PICKING = "Gather GatherElements GatherND"
 _ROOTS = "ReduceL2 ReduceLogSum ReduceLogSumExp"
@@ -75,7 +79,11 @@ REFUSED_TYPES = (
     RefusedTypes(_PICKING, "uint8", start="8.5"),
     RefusedTypes("Where", "bool", (1, 2), since="8.5"),
     RefusedTypes("Where", "uint8", (1, 2), start="8.5"),
-    # 8-bit unsigned tensors, which only an input or an output may be, reach nothing but a Cast.
+    # 8-bit unsigned tensors, which only an input or an output may be, reach nothing but a Cast (NvInfer.h, kUINT8).
+    RefusedTypes(
+        "Add Sub Mul Div Max Min Sum Mean Greater Less GreaterOrEqual LessOrEqual", "uint8", (0, 1), "", "8.5"
+    ),
+    RefusedTypes("MaxPool GlobalMaxPool Transpose Reshape Flatten Squeeze Unsqueeze", "uint8", start="8.5"),
     RefusedTypes("Concat Expand EyeLike Pad Slice Split Tile Trilu", "uint8", start="8.5"),
     RefusedTypes("ReverseSequence Scatter ScatterElements ScatterND OneHot", "uint8", start="8.5"),
     RefusedTypes("ArgMax ArgMin TopK", "int32", since="8.6"),
@@ -189,14 +197,18 @@ def check_quantization(context: Context) -> Iterator[Objection]:
     if before(context, "9.0") and len(context.node.input) < 3:
         yield Objection("no zero point is given", "9.0", "Write a zero point of int8 zeros.")
     unsigned = has(context, 2) and context.operand(2).tensor.dtype == "uint8"
-    quantizes = context.node.op_type == "QuantizeLinear" and not is_weights(context, 2)
-    if not before(context, "8.5") and seen(context) and (is_one_of(context, 0, "uint8") or (unsigned and quantizes)):
+    quantizes = context.node.op_type == "QuantizeLinear"
+    typed = unsigned and quantizes and not is_weights(context, 2)
+    if not before(context, "8.5") and seen(context) and (is_one_of(context, 0, "uint8") or typed):
         yield Objection("uint8 is not taken", then=_SYMMETRIC)
     types = (context.operand(index).tensor.dtype for index in (0, 2) if has(context, index))
     kind = next((dtype for dtype in types if dtype in _WIDE_TYPES), "")
     if kind and not seen(context):
         then = _FLOAT_BIAS if kind == "int32" else _SYMMETRIC
         yield Objection(f"a pair of {kind} is not taken, INT8 alone", then=then)
+    asked = elem_name(context.attributes.integer("output_dtype"))
+    if asked and not seen(context) and asked not in (_QUANTIZED if quantizes else _FLOATS):
+        yield Objection(f"output_dtype {asked} is not taken", then=_SYMMETRIC if quantizes else _CAST)
     values, zeros = (context.value(index) if is_weights(context, index) else None for index in (1, 2))
     if values is not None and (values.size == 0 or not bool((values > 0).all())):
         yield Objection("a scale that is not positive", then="Calibrate again; dead channels get a scale of 0.")
@@ -209,7 +221,7 @@ def check_quantization(context: Context) -> Iterator[Objection]:
     scales = prod(size or 0 for size in scale)
     if zero is not None and None not in zero and (points := prod(size or 0 for size in zero)) != scales:
         yield Objection(f"{scales} scales and {points} zero points", then="Give one zero point a scale.")
-    axis = context.attributes.integer("axis", 0)
+    axis = context.attributes.integer("axis", 0 if context.model.opset < 13 else 1)
     if x is None or scales == 1 or len(scale) > 1 or not -len(x) <= axis < len(x) or x[axis] in (None, scales):
         return
     yield Objection(f"{scales} scales for {x[axis]} channels", then="Set axis to the quantized dimension.")
@@ -218,12 +230,7 @@ def check_quantization(context: Context) -> Iterator[Objection]:
 _FOLD = "Store it as an initializer: simplify the model, or drop the Identity or Cast before it."
 _EVAL = "Export with model.eval()."
 _AXES = "its list of axes"
-_CAST_TYPES = {1, 3, 6, 7, 9, 10, 11}
-"""ONNX's numbers of FLOAT, INT8, INT32, INT64, BOOL, FLOAT16 and DOUBLE."""
 _UINT8 = 2
-_LATE_TYPES = {16: "9.0", 17: "9.0", 22: "10.0"}
-"""BFLOAT16, FLOAT8E4M3FN and INT4, with the first release that has them."""
-_NEWEST_TYPES = 16
 
 
 class WantedWeights(NamedTuple):
@@ -295,9 +302,13 @@ def check_resize_scales(context: Context) -> Iterator[Objection]:
     if index == 2 and has(context, 3):
         return
     axes = context.attributes.integers("axes")
+    if context.model.opset < 9 and context.node.op_type == "Upsample" and "scales" not in context.attributes:
+        yield Objection("it lacks the attribute scales", then="Export with opset 11 or later.")
+    if index < len(context.node.input) and context.node.input[index] in context.shapes.inputs:
+        yield Objection("its scales are an input of the network", then="Give sizes, or store the scales as weights.")
     if before(context, "8.2"):
         yield from _wants_weights(context, index, "its scales", "8.2")
-    elif not before(context, "10.0") and seen(context) and axes and axes != tuple(range(len(context.shape(0) or ()))):
+    elif not before(context, "10.0") and axes and axes != tuple(range(len(context.shape(0) or ()))):
         yield from _wants_weights(context, index, "its scales along axes")
 
 
@@ -306,7 +317,7 @@ def check_drawn(context: Context) -> Iterator[Objection]:
     if context.node.op_type.endswith("Like") and is_weights(context, 0):
         reason = "the tensor that gives the shape is an initializer"
         yield Objection(reason, then="Store the random numbers as weights.")
-    if context.attributes.integer("dtype", 1) not in (1, 10) and seen(context):
+    if context.attributes.integer("dtype", 1) not in (1, 10):
         reason = "random numbers of other types than float32 and float16 are not taken"
         yield Objection(reason, then="Draw float32 ones.")
 
@@ -334,7 +345,11 @@ def check_training(context: Context) -> Iterator[Objection]:
 
 
 def check_constant(context: Context) -> Iterator[Objection]:
-    """Constants that are sparse or text; those of 7.x know `value` alone."""
+    """Constants that are sparse, text or of a type that weights may not have; those of 7.x know `value` alone."""
+    for dtype in (elem_name(each.t.data_type) for each in context.node.attribute if each.name == "value"):
+        reason, since = type_problem(context, dtype, weights=True)
+        if reason:
+            yield Objection(reason, since, type_advice(dtype))
     for name in ("sparse_value", "value_string", "value_strings"):
         if name in context.attributes:
             yield Objection(f"the attribute {name} is not taken", then="Store a dense tensor of numbers.")
@@ -353,19 +368,12 @@ def check_target_type(context: Context) -> Iterator[Objection]:
     elif to == _UINT8 and only_8_5 and is_one_of(context, 0, "int32", "int8", "bool"):
         reason = "a Cast to uint8 from anything but a floating type is not taken"
         yield Objection(reason, "8.6", "Cast to float first.")
-    elif to not in {*_CAST_TYPES, _UINT8} and (to < _NEWEST_TYPES or seen(context)):
-        since = _LATE_TYPES.get(to, "")
-        if not since or before(context, since):
-            yield Objection(f"{_type_name(to)} is not taken", since, "Cast to float32, float16, int32 or bool instead.")
+    elif to != _UINT8 and (name := elem_name(to) or f"type {to}") != "float64":
+        reason, since = type_problem(context, name)
+        if reason:
+            yield Objection(reason, since, "Cast to float32, float16, int32 or bool instead.")
     if only_8_5 and is_one_of(context, 0, "uint8") and to not in (1, 10, 11):
-        yield Objection(f"a Cast from uint8 to {_type_name(to)} is not taken", "8.6", "Cast to float first.")
-
-
-def _type_name(number: int) -> str:
-    import onnx
-
-    known = number in onnx.TensorProto.DataType.values()
-    return str(onnx.TensorProto.DataType.Name(number).lower()) if known else f"type {number}"
+        yield Objection(f"a Cast from uint8 to {elem_name(to)} is not taken", "8.6", "Cast to float first.")
 
 
 def check_scatter_reduction(context: Context) -> Iterator[Objection]:
@@ -382,6 +390,26 @@ def check_coupled_gates(context: Context) -> Iterator[Objection]:
     """LSTM with coupled input and forget gates."""
     if context.attributes.integer("input_forget"):
         yield Objection("input_forget is not taken", then="Train with gates of their own.")
+
+
+def check_attention(context: Context) -> Iterator[Objection]:
+    """Attention: one output, a mask or causality, keys like values, no softcap, no precision of its Softmax's own."""
+    keys, values, outputs = dims(context, 1), dims(context, 2), [name for name in context.node.output if name]
+    refused = {
+        "softcap": context.attributes.number("softcap", 0.0) != 0,
+        "softmax_precision": "softmax_precision" in context.attributes,
+        "more than one output": len(outputs) > 1,
+        "is_causal beside a mask": bool(context.attributes.integer("is_causal")) and has(context, 3),
+        "keys of another shape than its values": None not in (keys, values) and keys != values,
+    }
+    for what in (name for name, found in refused.items() if found):
+        yield Objection(f"{what} is not taken", then="Export with opset 22, which writes it as MatMul and Softmax.")
+
+
+def check_half_celu(context: Context) -> Iterator[Objection]:
+    """Celu in FP32 alone, since types must agree."""
+    if not seen(context) and is_one_of(context, 0, "float16", "bfloat16"):
+        yield Objection("Celu in 16 bits is not taken", then=_CAST)
 
 
 def check_equation(context: Context) -> Iterator[Objection]:
@@ -420,12 +448,14 @@ CHECKS: Checks = (
     ("DeformConv InstanceNormalization", check_same_floats),
     *((row.operators, _weights_check(row)) for row in WANTED_WEIGHTS),
     ("Dropout", check_dropout),
-    ("Resize", check_resize_scales),
+    ("Resize Upsample", check_resize_scales),
     ("RandomNormal RandomNormalLike RandomUniform RandomUniformLike", check_drawn),
     ("LpNormalization LpPool", check_exponent),
     ("AveragePool LpPool MaxPool", check_pool),
     ("BatchNormalization", check_training),
     ("Cast EyeLike", check_target_type),
+    ("Attention", check_attention),
+    ("Celu", check_half_celu),
     ("Constant", check_constant),
     ("Einsum", check_equation),
     ("If", check_branches),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dlaflow.graph.layer import Reading
 from dlaflow.graph.lower.context import Context
 from dlaflow.graph.lower.reading_case import REDUCTIONS, Checks, Objection, before, dims, has, rank, seen
+from dlaflow.graph.lower.windows import stretches
 
 _EXPORT_17 = "Export with opset 17."
 _AXES_AS_INPUT = 18
@@ -100,6 +101,13 @@ def check_pad(context: Context) -> Iterator[Objection]:
         yield misread("its axes are passed over: the last dimensions are padded", "10.0", _EXPORT_17)
 
 
+def check_idle_window(context: Context) -> Iterator[Objection]:
+    """Pools rounded up whose last window holds padding alone: everybody else drops it."""
+    if context.attributes.integer("ceil_mode", 0) and any(axis.idle for axis in stretches(context)):
+        reason = "its last window, which begins behind the data, is not dropped: the output is one larger"
+        yield misread(reason, then="Export with ceil_mode=False, or with pads that no window lies in.")
+
+
 def check_grid_mode(context: Context) -> Iterator[Objection]:
     """GridSample's names of opset 20."""
     mode = context.attributes.text("mode")
@@ -111,7 +119,7 @@ def check_grid_mode(context: Context) -> Iterator[Objection]:
 
 def check_layout(context: Context) -> Iterator[Objection]:
     """Recurrent layers with the batch first."""
-    if context.attributes.integer("layout") and seen(context):
+    if context.attributes.integer("layout"):
         yield misread("layout 1 is passed over: the first dimension is taken for time", "", "Use layout 0.")
 
 
@@ -140,6 +148,7 @@ CHECKS: Checks = (
     ("LogSoftmax Softmax", check_softmax),
     ("ScatterElements ScatterND", check_scatter),
     ("Squeeze Unsqueeze", check_old_axes),
+    ("AveragePool LpPool MaxPool", check_idle_window),
     ("BatchNormalization", check_training),
     ("Constant", check_constant),
     ("GridSample", check_grid_mode),

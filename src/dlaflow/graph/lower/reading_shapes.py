@@ -28,6 +28,7 @@ from dlaflow.graph.lower.reading_case import (
     seen,
 )
 from dlaflow.graph.lower.sizes import parser_knows
+from dlaflow.graph.lower.windows import stretches
 
 _OUTPUTS = {"TopK": 2, "Dropout": 2, "GRU": 2, "RNN": 2, "LSTM": 3}
 _SEVERAL = frozenset({"Split", "If", "Loop", "Scan", "Attention", "GroupQueryAttention", "MaxPool"})
@@ -72,9 +73,11 @@ def _check_of_rank(wanted: int, reason: str, then: str = "", inputs: tuple[int, 
 
 
 def check_old_broadcast(context: Context) -> Iterator[Objection]:
-    """Operands of several ranks before opset 7."""
-    ranks = {rank(context, index) for index in range(len(context.node.input))}
-    if context.model.opset < 7 and None not in ranks and len(ranks) > 1:
+    """Operands of several ranks before opset 7; element-wise ones whatever their ranks in the newest, which throws."""
+    at = (2,) if context.node.op_type == "Gemm" else range(len(context.node.input))
+    ranks = {rank(context, index) for index in at if has(context, index)} | ({2} if len(at) == 1 else set())
+    thrown = not seen(context) and context.node.op_type not in ("Gemm", "PRelu")
+    if context.model.opset < 7 and (thrown or (None not in ranks and len(ranks) > 1)):
         yield Objection("broadcasting before opset 7 is not taken", then="Export with opset 11 or later.")
 
 
@@ -463,6 +466,16 @@ def check_uneven_average(context: Context) -> Iterator[Objection]:
         yield Objection("an average with these uneven pads is not taken", "8.5", "Put a Pad before it.")
 
 
+def check_padded_average(context: Context) -> Iterator[Objection]:
+    """An average that leaves padding out may not have a window that could hold nothing else."""
+    kernel = context.attributes.integers("kernel_shape") or ()
+    if context.attributes.integer("count_include_pad", 0):
+        return
+    if any(max(axis.begin, axis.end) >= width for axis, width in zip(stretches(context), kernel, strict=False)):
+        reason = "an average without its padding takes no padding as large as its window"
+        yield Objection(reason, then="Use smaller pads, no ceil_mode, or count_include_pad.")
+
+
 def check_doubled_padding(context: Context) -> Iterator[Objection]:
     """`pads` beside auto_pad SAME: refused from 10.0 on."""
     same = context.attributes.text("auto_pad") in ("SAME_UPPER", "SAME_LOWER")
@@ -614,6 +627,7 @@ def check_regions(context: Context) -> Iterator[Objection]:
 CHECKS: Checks = (
     ("AveragePool LpPool MaxPool", check_window),
     ("AveragePool LpPool", check_uneven_average),
+    ("AveragePool", check_padded_average),
     ("Conv", check_convolution),
     ("ConvTranspose", check_transposed_convolution),
     ("AveragePool Conv ConvTranspose LpPool MaxPool", check_doubled_padding),
@@ -624,7 +638,7 @@ CHECKS: Checks = (
     ("Resize", check_resize),
     ("RoiAlign", check_regions),
     ("Upsample", check_upsample),
-    (f"{BROADCASTS} PRelu", check_old_broadcast),
+    (f"{BROADCASTS} PRelu Gemm LpNormalization ReduceLogSumExp", check_old_broadcast),
     ("BatchNormalization", check_channel_vectors),
     ("Expand", _check_of_rank(1, "its shape is not a vector", inputs=(1,))),
     ("EyeLike", check_identity_matrix),

@@ -48,6 +48,8 @@ class Cell:
         self.state: Dims = (self.directions, self.batch, self.hidden)
         self.kinds = context.attributes.texts("activations") or _DEFAULTS[context.node.op_type]
         self.clip = context.attributes.number("clip", -1.0)
+        if context.attributes.integer("layout"):
+            context.misreads()
         self.named = context.further_name
         self.own = self.named
 
@@ -195,6 +197,16 @@ class Cell:
 
     def leave(self, states: list[tuple[Tensor, Tensor]], sequence: Tensor, size: Tensor) -> Outputs:
         """The loop's outputs: the whole sequence, and the last of each state. `states` are the old and the new."""
+        whole = self._sequence(sequence, size) if self._is_wanted(0) else sequence
+        last = []
+        for number, (old, new) in enumerate(states, start=1):
+            self._close(old, new)
+            wanted = self._is_wanted(number)
+            last.append(self.context.emit("LOOP_OUTPUT", [old], self.state, name="") if wanted else whole)
+        return [whole, *last]
+
+    def _sequence(self, sequence: Tensor, size: Tensor) -> Tensor:
+        """The state of every step, of both directions."""
         context = self.context
         length = self.length()
         parts = [sequence]
@@ -212,12 +224,7 @@ class Cell:
         if len(outputs) > 1:
             shape: Dims = (self.steps, 2, *self.state[1:])
             whole = context.emit("CONCATENATION", outputs, shape, Concatenation(1), name=self.named)
-        last = []
-        for number, (old, new) in enumerate(states, start=1):
-            self._close(old, new)
-            wanted = self._is_wanted(number)
-            last.append(context.emit("LOOP_OUTPUT", [old], self.state, name="") if wanted else whole)
-        return [whole, *last]
+        return whole
 
     def _is_wanted(self, number: int) -> bool:
         """Newer parsers make the outputs that the node names, older ones all."""

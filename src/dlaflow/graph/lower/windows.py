@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 from dlaflow.graph.layer import Convolution, Dims, ElementWise, Pooling, Reduce, Slice, Tensor, Unary
 from dlaflow.graph.lower.context import Context, Importer, Outputs
@@ -212,6 +213,39 @@ def import_lp_pool(context: Context) -> Outputs:
     return result
 
 
+class Stretch(NamedTuple):
+    """A pool along one axis, as TensorRT counts: the positions of its window, padding on both sides, and idle ones.
+
+    `end` holds what the last position reaches over besides; `idle` says that it begins behind the data.
+    """
+
+    positions: int
+    begin: int
+    end: int
+    idle: bool
+
+
+def stretches(context: Context) -> list[Stretch]:
+    """The axes of a pool, none where a size is not known. ceil_mode is kEXPLICIT_ROUND_UP: ceil((M - K) / S) + 1.
+
+    PyTorch, ONNX Runtime and ONNX from opset 22 on drop a last window that begins behind the data; TensorRT does not.
+    """
+    kernel, data = context.attributes.integers("kernel_shape") or (), context.shape(0)
+    window = _resolved(context, _window(context, kernel), data)
+    sides = (window.begin, window.end, window.stride, window.kernel)
+    if data is None or None in data or {len(side) for side in sides} != {len(data) - 2} or min(window.stride) < 1:
+        return []
+    up = context.attributes.integer("ceil_mode", 0) and not context.attributes.text("auto_pad").startswith("SAME")
+    found = []
+    for length, begin, end, stride, width in zip(data[2:], *sides, strict=True):
+        size = int(length or 0)
+        room = size + begin + end - width
+        steps = -(-room // stride) if up else room // stride
+        reach = steps * stride + width - size - begin
+        found.append(Stretch(steps + 1, begin, max(end, reach), steps * stride >= size + begin))
+    return found
+
+
 def _pool(context: Context, data: Tensor, mode: str) -> Tensor:
     window = _window(context, context.attributes.integers("kernel_shape") or ())
     window = _resolved(context, window, data.shape)
@@ -228,6 +262,10 @@ def _pool(context: Context, data: Tensor, mode: str) -> Tensor:
         count_include_pad=bool(context.attributes.integer("count_include_pad", 0)),
     )
     shape: Dims | None = context.output().shape
+    axes = stretches(context)
+    if shape is not None and any(axis.idle for axis in axes):
+        context.misreads()
+        shape = (*shape[:2], *(axis.positions for axis in axes))
     if line and shape is not None:
         shape = (*shape, 1)
     result = context.emit("POOLING", [data], shape, attributes)
