@@ -36,7 +36,8 @@ ROWS, READY = "rows.jsonl", "model.ready"
 _NEEDED = (
     "onnxruntime",
     "dlaflow.api.check",
-    "dlaflow.estimate.latency",
+    "dlaflow.api.gain",
+    "dlaflow.estimate.text",
     "dlaflow.report.grouping",
     "dlaflow.rewrites.fix",
 )
@@ -204,6 +205,11 @@ def _fixing(report: FixReport) -> Fixing:
 
 
 def _on_board(before: Estimate, after: Estimate | None) -> OnBoard:
+    from dlaflow.api.gain import speed_between
+    from dlaflow.estimate.text import speed_text
+
+    speed = after and speed_between(before, after)
+    slower = speed if speed and speed.slower else None
     return OnBoard(
         before.board,
         before.mode,
@@ -211,6 +217,8 @@ def _on_board(before: Estimate, after: Estimate | None) -> OnBoard:
         None if after is None else _times(after),
         _triple(before.gpu_alone),
         list(dict.fromkeys(before.unknown)),
+        speed_text(slower) if slower else "",
+        bool(slower and slower.clearly),
     )
 
 
