@@ -100,6 +100,7 @@ def work(job: Job, folder: Path, begun: Collection[int]) -> None:
         for index in range(len(job.cases)):
             if index in begun:
                 continue
+            gc.collect()  # what another case left
             signal.setitimer(signal.ITIMER_REAL, job.seconds)  # nothing answers SIGALRM: it ends a loop in C too
             rows.write(msgspec.json.encode((index, _attempt(job, index, folder, proofs))) + b"\n")
 
