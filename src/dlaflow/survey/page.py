@@ -128,6 +128,18 @@ def failed(results: Iterable[Result]) -> list[Result]:
     return [result for result in results if result.status != "done"]
 
 
+def _left_out(results: Iterable[Result]) -> list[tuple[str, str, str]]:
+    """What could not be surveyed, told once for all the cases that end alike: model, where, why."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for each in failed(results):
+        key = each.model.name, each.case.precision.upper(), each.status, each.error
+        found.setdefault(key, []).append(each.case.release)
+    return [
+        (name, f"JetPack {', '.join(dict.fromkeys(releases))}, {precision}, {status}", error)
+        for (name, precision, status, error), releases in found.items()
+    ]
+
+
 def headline(results: Sequence[Result]) -> str:
     """The answer in a sentence."""
     models = {result.model.name for result in results}
@@ -173,15 +185,9 @@ def gallery_markdown(results: Sequence[Result]) -> str:
             *(_line(row) for row in rows),
             "",
         ]
-    if left := failed(results):
-        lines += ["## What could not be surveyed", ""]
-        lines += ["| model | target | |", "|---|---|---|"]
-        lines += [
-            f"| {_cell(each.model.name)} | JetPack {_cell(each.case.release)}, {each.case.precision.upper()} "
-            f"| {_cell(each.error)} |"
-            for each in left
-        ]
-        lines.append("")
+    if left := _left_out(results):
+        lines += ["## What could not be surveyed", "", "| model | target | |", "|---|---|---|"]
+        lines += [*(f"| {' | '.join(map(_cell, each))} |" for each in left), ""]
     return "\n".join(lines)
 
 
@@ -228,7 +234,7 @@ def gallery_page(results: Sequence[Result]) -> str:
         headline=headline(results).replace("`", ""),
         created=utc_now(),
         rows=rows,
-        failed=failed(results),
+        failed=_left_out(results),
         boards=boards,
         families=sorted({result.model.family for result in results} - {""}),
         tasks=sorted({result.model.task for result in results} - {""}),
