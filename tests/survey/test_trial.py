@@ -72,11 +72,13 @@ def test_a_fix_that_slows_down_is_told_as_fix_tells_it(place: Path, factor: floa
     found = predict(Path("models/one.onnx"), target)
     before = estimate(found.network, found.placement, target)
     after = replace(before, throughput=Range.around(factor * before.throughput.value, 0.2))
-    on = _on_board(replace(before, throughput=Range.around(before.throughput.value, 0.2)), after)
+    before = replace(before, throughput=Range.around(before.throughput.value, 0.2))
+    on = _on_board(before, after, read_before=True)
     assert says in on.slower
     assert bool(on.slower) == bool(says)
     assert on.clearly == clearly
-    assert _on_board(before, None).slower == ""
+    assert _on_board(before, None, read_before=True).slower == ""
+    assert _on_board(before, after, read_before=False).slower == "", "no engine comes of the model before"
 
 
 @pytest.mark.parametrize(

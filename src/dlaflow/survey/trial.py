@@ -149,6 +149,7 @@ def _surveyed(job: Job, index: int, folder: Path, proofs: Known) -> Result:
         _on_board(
             estimate(found.network, found.placement, target, place.mode),
             estimate(after, fixed.placement, target, place.mode) if fixed.report.applied else None,
+            read_before=fixed.report.read_before,
         )
         for target, place in zip(targets, places, strict=True)
     ]
@@ -205,11 +206,11 @@ def _fixing(report: FixReport) -> Fixing:
     )
 
 
-def _on_board(before: Estimate, after: Estimate | None) -> OnBoard:
+def _on_board(before: Estimate, after: Estimate | None, *, read_before: bool) -> OnBoard:
     from dlaflow.api.gain import speed_between
     from dlaflow.estimate.text import speed_text
 
-    speed = after and speed_between(before, after)
+    speed = speed_between(before, after) if after and read_before else None
     slower = speed if speed and speed.slower else None
     return OnBoard(
         before.board,
