@@ -87,7 +87,9 @@ class Draft:
         for name, value in self.weights.items():
             found.update(f"{name!r} {value.dtype} {value.shape}".encode())
             texts = value.dtype.kind == "O"
-            found.update(repr(value.tolist()).encode() if texts else np.ascontiguousarray(value).reshape(-1).view("u1"))
+            found.update(
+                repr(value.tolist()).encode() if texts else np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+            )
         return found.hexdigest()
 
     def shape(self, name: str) -> Shape | None:
