@@ -51,6 +51,25 @@ def test_slower_clocks_larger_batches_and_slower_memory_never_help(c: int, size:
     assert split(network, replace(MAXN, native_io=True)).total < base
 
 
+@pytest.mark.parametrize("key", ["v1-int8", "v1-fp16", "v2-int8", "v2-fp16"])
+def test_a_product_waits_for_its_weights_not_for_tensors(key: str) -> None:
+    """A fully connected layer streams weights at their rate; it hardly reads tensors."""
+    d = Drawing()
+    network = d.network(d.linear(d.input(1, 4096, 1, 1), 4096))
+    work = Workload.of(assemble(network, {layer.name: Assignment(Device.DLA, 0) for layer in network.layers}))
+    engine = dla_set(*key.split("-")).engine
+    base, weights, tensors = (
+        split_of(work, replace(engine, parameters=replace(engine.parameters, **faster)), MAXN, None).dla
+        for faster in (
+            {},
+            {"weight_gb_s": 2 * engine.parameters.weight_gb_s},
+            {"dram_gb_s": 2 * engine.parameters.dram_gb_s},
+        )
+    )
+    assert weights < 0.6 * base
+    assert tensors == pytest.approx(base, rel=0.01)
+
+
 @settings(deadline=None, max_examples=25)
 @given(channels, sizes, kernels)
 def test_precision_and_sparsity(c: int, size: int, kernel: int) -> None:

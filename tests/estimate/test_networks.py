@@ -23,6 +23,9 @@ from tools.fit.networks import NETWORKS
         ("mobilenet_v2", (224, 224), 0.30, 3.47),
         ("googlenet", (224, 224), 1.58, 6.99),
         ("vgg19", (224, 224), 19.6, 143.7),
+        ("inception_v4", (299, 299), 12.25, 42.6),  # Caffe's prototxt, as the two below
+        ("resnet101", (224, 224), 7.57, 44.4),
+        ("resnet152", (224, 224), 11.28, 60.0),
         ("ssd_resnet34", (1200, 1200), 216.4, 20.0),
         ("ssd_mobilenet_v1", (300, 300), 1.24, 6.8),
     ],

@@ -10,11 +10,10 @@ import pytest
 from dlaflow.errors import InputError
 from dlaflow.estimate import schedule as search_module
 from dlaflow.estimate.schedule import Demand, Hardware, Job, judge, search
-from dlaflow.estimate.schedule_constants import power_of, shipped_sharing
-from dlaflow.estimate.schedule_flow import GPU, Stream, flows, gpu_load
+from dlaflow.estimate.schedule_flow import GPU, Stream, flows, gpu_load, power_of, shipped_sharing
 from dlaflow.estimate.schedule_measured import adjusted, bench_of, learned_sharing
 from dlaflow.estimate.schedule_pieces import Option, Piece, cut_at, hand_over_ms, options_of
-from dlaflow.estimate.schedule_timeline import Chain, Link, simulate, timeline
+from dlaflow.estimate.schedule_timeline import Chain, simulate, timeline
 from dlaflow.estimate.setting import setting_of
 from dlaflow.placement.place import place
 from dlaflow.targets.target import resolve_target
@@ -27,6 +26,7 @@ ON_GPU = Stream(GPU, 1.02, 1.02, 1.02)
 HYBRID = Stream("DLA 0", 1.28, 1.34, 0.19, visits=4, inner=1, meeting=0.146)
 """ResNet-50 INT8 on an AGX Orin, as measured alone."""
 PURE = replace(HYBRID, gpu_ms=0.0, visits=0, inner=0)
+TWO_RELEASES = (("agx-xavier-32gb", "4.5"), ("agx-xavier-32gb", "5.1.1"))
 BOARD = Hardware(2, SHARING, power_of("agx-orin-64gb", "MAXN"), 4.5)
 
 
@@ -71,6 +71,20 @@ def test_a_visit_never_waits_longer_than_the_rivals_inference() -> None:
     assert beside < HYBRID.crowded_ms + HYBRID.visits * 0.1 + 1e-6
 
 
+def test_processes_on_the_gpu_cost_each_other_their_turns() -> None:
+    """Two engines on a GPU reach less than one; who waits for a DLA held turns under TensorRT 7 and not since."""
+    one, (first, second) = rates(ON_GPU)[0], rates(ON_GPU, ON_GPU)
+    assert first + second == pytest.approx(one / (1 + SHARING.switching), rel=0.01)
+    free, rated = flows([ON_GPU, replace(ON_GPU, wanted=20.0)], SHARING)
+    assert free.service_ms == pytest.approx(ON_GPU.alone_ms, rel=0.01)  # hardly ever two at once
+    assert rated.service_ms == pytest.approx(ON_GPU.alone_ms * (1 + SHARING.switching), rel=0.01)
+    old, new = (shipped_sharing(resolve_target(board, release).version) for board, release in TWO_RELEASES)
+    assert new == SHARING
+    gpu = flows([ON_GPU, PURE], old)[0].service_ms / ON_GPU.alone_ms
+    assert gpu == pytest.approx(1.69, rel=0.05)  # GoogLeNet beside its copy on a Xavier's DLA
+    assert flows([ON_GPU, PURE], new)[0].service_ms / ON_GPU.alone_ms < 1.05
+
+
 def test_a_rival_that_rests_is_no_rival() -> None:
     idle = flows([replace(ON_GPU, wanted=1.0), HYBRID], SHARING)[1]
     assert idle.service_ms == pytest.approx(HYBRID.alone_ms, rel=0.02)
@@ -84,8 +98,8 @@ def test_engines_on_one_core_take_turns() -> None:
 
 def test_rates_that_do_not_fit_are_scaled_alike() -> None:
     found = flows([replace(PURE, wanted=600.0), replace(PURE, wanted=300.0)], SHARING)
-    assert found[0].kept == pytest.approx(found[1].kept)
-    assert found[0].kept == pytest.approx(1e3 / PURE.alone_ms / 900, rel=1e-3)
+    kept = [flow.rate / wanted for flow, wanted in zip(found, (600.0, 300.0), strict=True)]
+    assert kept == pytest.approx([1e3 / PURE.alone_ms / 900] * 2, rel=1e-3)
 
 
 @pytest.mark.parametrize("wanted", list(product((None, 20.0, 900.0), repeat=3)))
@@ -272,7 +286,7 @@ def test_spans_of_a_core_never_overlap() -> None:
 
 
 def test_the_second_piece_follows_the_first() -> None:
-    spans = simulate([Chain("a", (Link("DLA 0", 2.0), Link(GPU, 1.0)), 5.0)], 11.0)
+    spans = simulate([Chain("a", ((PURE, 2.0), (ON_GPU, 1.0)), 5.0)], 11.0)
     assert [(each.core, each.start, each.end) for each in spans] == [
         ("DLA 0", 0.0, 2.0),
         (GPU, 2.0, 3.0),

@@ -81,6 +81,31 @@ def test_the_whole_model_has_the_weights_and_the_order_of_the_held_one(tmp_path:
     assert model.whole().graph.node
 
 
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("elements", [64, 40_000])
+def test_the_serialized_model_is_the_held_one_with_all_weights(tmp_path: Path, elements: int, external: bool) -> None:
+    model = load_model(_weighted(tmp_path, elements, external=external))
+    model.proto.graph.output.add(name="wt")
+    found = onnx.ModelProto.FromString(model.serialized())
+    assert found.graph.node[0].attribute == model.whole().graph.node[0].attribute
+    assert [node.op_type for node in found.graph.node] == [node.op_type for node in model.proto.graph.node]
+    assert [value.name for value in found.graph.output] == ["y", "wt"]
+    assert [tensor.data_location for tensor in found.graph.initializer] == [TensorProto.DEFAULT]
+    np.testing.assert_array_equal(numpy_helper.to_array(found.graph.initializer[0]), model.initializer("w"))
+
+
+def test_only_weights_that_are_initializers_are_not_parsed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = numpy_helper.from_array(np.arange(20_000, dtype=np.float32), "w")
+    made = parser.parse_model(GOOD)
+    made.graph.initializer.append(weight)
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    model = load_model(tmp_path / "m.onnx")
+    monkeypatch.delattr(type(model), "whole")
+    assert onnx.ModelProto.FromString(model.serialized()).graph.initializer[0] == weight
+
+
 def test_the_whole_model_is_valid_onnx(tmp_path: Path) -> None:
     model = load_model(_save(tmp_path, GOOD.replace("Relu", "Wonder")))
     with pytest.raises(InputError, match=r"not a usable model.*Wonder"):

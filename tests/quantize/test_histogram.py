@@ -57,7 +57,7 @@ def test_large_tensors_are_sampled_but_their_largest_is_exact() -> None:
     for image in values:
         histogram.add(image[None])
     assert histogram.largest == 30.0
-    assert histogram.total == histogram.counts.sum() == 60_000
+    assert 3 << 14 > histogram.total == histogram.counts.sum() > 3 << 13
     shares = histogram.counts / histogram.total
     exact = reference(values.ravel(), histogram.range) / values.size
     assert np.abs(np.cumsum(shares) - np.cumsum(exact)).max() < 0.01

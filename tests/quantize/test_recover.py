@@ -172,12 +172,12 @@ def test_what_lies_between_fp16_layers_is_in_fp16_too(tmp_path: Path, close: flo
     onnx.save(model, str(tmp_path / "m.onnx"))
     assert made_in_fp16(index(model), ["/a", "/b"]) == {"a", "s", "b", "t", "p", "f"}
     assert made_in_fp16(index(model), ["/b"]) == {"b", "t", "p", "f"}
-    wanted = Wanted(max_drop=3.0 if close == 1 else 0.0)
+    wanted = Wanted(max_drop=8.0 if close == 1 else 0.0)
     sample = Sample(sequence(images(40)), None, 16)
     found = recover(tmp_path / "m.onnx", sequence(images(24)), sample, CalibrationConfig(), wanted)
     if close == 1:
         assert {*found.float_nodes} == {"/a", "/b"}
-        assert found.drop <= 3
+        assert found.drop <= 8
         return
     assert found.steps[-1].name == "all 3 in FP16"
     assert found.steps[-1].damage.error == 0

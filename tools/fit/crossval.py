@@ -14,16 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlaflow.estimate.parameters import Spread
-from dlaflow.estimate.width import kind_shares, kinds_told, unseen_kinds, widened
+from dlaflow.estimate.width import kind_shares, unseen_kinds, widened
 from dlaflow.progress import Progress, silent
 from tools.fit.cases import Case
 from tools.fit.train import Models, cases_of, predict_with, train
 
-QUANTILE = 0.78
+QUANTILE = 0.75
 """Aims between 75 and 90%, of points as of networks of a source."""
 _SELDOM = 0.6
 """Half width where networks of too few sources tell: a factor of about 1.8 either way."""
 _ENOUGH = 4
+_TELLING = 0.05
+"""A point tells of a kind that takes at least this share of its time on the DLA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def told_kinds(cases: Sequence[Case], models: Models) -> dict[str, set[str]]:
     """The kinds of DLA steps that the fitted cases tell of, by set."""
     told: dict[str, set[str]] = {}
     for key in models.engines:
-        told[key] = {kind for case in cases_of(key, cases) for kind in kinds_told(shares_of(case, models))}
+        shares = [shares_of(case, models) for case in cases_of(key, cases)]
+        told[key] = {kind for each in shares for kind, share in each.items() if share >= _TELLING}
     return told
 
 

@@ -6,7 +6,7 @@ replace an ONNX file of a hundred megabytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from dlaflow.graph.layer import (
@@ -31,13 +31,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Kernel, stride, padding on every side and groups of a convolution or a pooling."""
+    """Kernel, stride, padding on every side and groups; `across` is the width of a kernel that is not square."""
 
     kernel: int = 1
     stride: int = 1
     pad: int | None = None
     groups: int = 1
     dilation: int = 1
+    across: int | None = None
 
     @property
     def padding(self) -> int:
@@ -67,10 +68,16 @@ class Drawing:
     def conv(self, x: Tensor, channels: int, window: Window, activation: str | None = "RELU") -> Tensor:
         """A convolution with batch normalisation folded in, and its activation."""
         n, c, h, w = dims(x)
-        shape = (n, channels, window.output(h), window.output(w))
-        k, s, p, d = window.kernel, window.stride, window.padding, window.dilation
-        weights = channels * (c // window.groups) * k * k
-        attributes = Convolution((k, k), (s, s), (p, p), (p, p), (d, d), window.groups, c, channels)
+        wide = replace(window, kernel=window.across or window.kernel)
+        shape = (n, channels, window.output(h), wide.output(w))
+        kernel, pads, s, d = (
+            (window.kernel, wide.kernel),
+            (window.padding, wide.padding),
+            window.stride,
+            window.dilation,
+        )
+        weights = channels * (c // window.groups) * prod(kernel)
+        attributes = Convolution(kernel, (s, s), pads, pads, (d, d), window.groups, c, channels)
         macs = weights * n * shape[2] * shape[3]
         y = self._add("CONVOLUTION", (x,), shape, attributes, macs=macs, weights=weights)
         return self.activation(y, activation) if activation else y

@@ -29,12 +29,13 @@ def _basic_block(d: Drawing, x: Tensor, channels: int, stride: int) -> Tensor:
 
 
 def _bottleneck(d: Drawing, x: Tensor, widths: tuple[int, int], stride: int, groups: int = 1) -> Tensor:
+    """A block of torchvision; without `groups` (0) one of the first paper and of Caffe, which strides earlier."""
     inner, outer = widths
     shortcut = x
     if stride != 1 or dims(x)[1] != outer:
         shortcut = d.conv(x, outer, Window(1, stride), None)
-    y = d.conv(x, inner, Window(1))
-    y = d.conv(y, inner, Window(3, stride, groups=groups))
+    y = d.conv(x, inner, Window(1, 1 if groups else stride))
+    y = d.conv(y, inner, Window(3, stride if groups else 1, groups=groups or 1))
     y = d.conv(y, outer, Window(1), None)
     return d.activation(d.elementwise(y, shortcut))
 
@@ -85,11 +86,11 @@ def resnet50(n: int, h: int, w: int) -> Network:
 
 
 def _deep_resnet(depths: tuple[int, ...]) -> Builder:
-    """ResNet-101 or -152 with the average pooling of Caffe's models."""
+    """ResNet-101 or -152 of Caffe: the first convolution of a block strides, average pooling at the end."""
 
     def build(n: int, h: int, w: int) -> Network:
         d = Drawing()
-        y = _bottleneck_trunk(d, d.input(n, 3, h, w), depths, 64, 1)[-1]
+        y = _bottleneck_trunk(d, d.input(n, 3, h, w), depths, 64, 0)[-1]
         y = d.pool(y, Window(dims(y)[2], 1, 0), "AVERAGE")
         return d.network(d.softmax(d.linear(y, 1000)))
 
@@ -280,37 +281,52 @@ def alexnet(n: int, h: int, w: int) -> Network:
 
 
 def inception_v4(n: int, h: int, w: int) -> Network:
-    """Inception-v4; its 1 x 7 and 7 x 1 convolutions are drawn as 3 x 3 of nearly the same work (9 for 7)."""
+    """Inception-v4 of Caffe."""
     d = Drawing()
+    one, three, short, tall = Window(1), Window(3), Window(1, across=7), Window(7, across=1)
+    last, half = Window(3, 1, 0), Window(3, 2, 0)
 
-    def chain(y: Tensor, *parts: tuple[int, int]) -> Tensor:
-        for channels, kernel in parts:
-            y = d.conv(y, channels, Window(kernel))
+    def chain(y: Tensor, *parts: tuple[int, Window]) -> Tensor:
+        for channels, window in parts:
+            y = d.conv(y, channels, window)
         return y
 
-    y = d.conv(d.conv(d.input(n, 3, h, w), 32, Window(3, 2, 0)), 32, Window(3, 1, 0))
-    y = d.conv(y, 64, Window(3))
-    y = d.concat([d.pool(y, Window(3, 2, 0)), d.conv(y, 96, Window(3, 2, 0))])
-    left = d.conv(d.conv(y, 64, Window(1)), 96, Window(3, 1, 0))
-    y = d.concat([left, d.conv(chain(y, (64, 1), (64, 3), (64, 3)), 96, Window(3, 1, 0))])
-    y = d.concat([d.conv(y, 192, Window(3, 2, 0)), d.pool(y, Window(3, 2, 0))])
+    def pooled(y: Tensor, channels: int) -> Tensor:
+        return d.conv(d.pool(y, Window(3), "AVERAGE"), channels, one)
+
+    y = chain(d.input(n, 3, h, w), (32, half), (32, last), (64, three))
+    y = d.concat([d.pool(y, half), d.conv(y, 96, half)])
+    left = chain(y, (64, one), (96, last))
+    y = d.concat([left, chain(y, (64, one), (64, short), (64, tall), (96, last))])
+    y = d.concat([d.conv(y, 192, half), d.pool(y, half)])
     for _ in range(4):
-        pooled = d.conv(d.pool(y, Window(3), "AVERAGE"), 96, Window(1))
-        y = d.concat([chain(y, (96, 1)), chain(y, (64, 1), (96, 3)), chain(y, (64, 1), (96, 3), (96, 3)), pooled])
-    last = d.conv(chain(y, (192, 1), (224, 3)), 256, Window(3, 2, 0))
-    y = d.concat([d.conv(y, 384, Window(3, 2, 0)), last, d.pool(y, Window(3, 2, 0))])
+        y = d.concat(
+            [
+                d.conv(y, 96, one),
+                chain(y, (64, one), (96, three)),
+                chain(y, (64, one), (96, three), (96, three)),
+                pooled(y, 96),
+            ]
+        )
+    y = d.concat([d.conv(y, 384, half), chain(y, (192, one), (224, three), (256, half)), d.pool(y, half)])
     for _ in range(7):
-        long = chain(y, (192, 1), (192, 3), (224, 3), (224, 3), (256, 3))
-        pooled = d.conv(d.pool(y, Window(3), "AVERAGE"), 128, Window(1))
-        y = d.concat([chain(y, (384, 1)), chain(y, (192, 1), (224, 3), (256, 3)), long, pooled])
-    first = d.conv(chain(y, (192, 1)), 192, Window(3, 2, 0))
-    last = d.conv(chain(y, (256, 1), (256, 3), (320, 3)), 320, Window(3, 2, 0))
-    y = d.concat([first, last, d.pool(y, Window(3, 2, 0))])
+        y = d.concat(
+            [
+                d.conv(y, 384, one),
+                chain(y, (192, one), (224, short), (256, tall)),
+                chain(y, (192, one), (192, tall), (224, short), (224, tall), (256, short)),
+                pooled(y, 128),
+            ]
+        )
+    first = chain(y, (192, one), (192, half))
+    y = d.concat([first, chain(y, (256, one), (256, short), (320, tall), (320, half)), d.pool(y, half)])
+    wide, high = Window(1, across=3), Window(3, across=1)
     for _ in range(3):
-        short, long = chain(y, (384, 1)), chain(y, (384, 1), (448, 1), (512, 3))
-        pooled = d.conv(d.pool(y, Window(3), "AVERAGE"), 256, Window(1))
-        forks = [d.conv(part, 256, Window(kernel)) for part in (short, long) for kernel in (1, 3)]
-        y = d.concat([chain(y, (256, 1)), *forks, pooled])
+        parts = [d.conv(y, 256, one)]
+        for trunk in (((384, one),), ((384, one), (448, high), (512, wide))):
+            fork = chain(y, *trunk)
+            parts += [d.conv(fork, 256, wide), d.conv(fork, 256, high)]
+        y = d.concat([*parts, pooled(y, 256)])
     y = d.pool(y, Window(dims(y)[2], 1, 0), "AVERAGE")
     return d.network(d.softmax(d.linear(y, 1000)))
 

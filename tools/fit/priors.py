@@ -81,17 +81,21 @@ def fp16_priors(int8: dict[str, float]) -> tuple[Prior, ...]:
     )
 
 
+_SLOWER = 1395.2 / 1600
+"""Xavier's DLA clock in MAXN over Orin's."""
+
+
 def transferred(fitted: dict[str, float], precision: str) -> tuple[Prior, ...]:
-    """Priors of Xavier's DLA: the shape of Orin's model, its own array, half of its memory rate, no sparsity."""
+    """Priors of Xavier's DLA: the shape of Orin's model, its own array, Orin's bytes a clock, no sparsity."""
     own = {
         "efficiency": Prior("efficiency", 0.9, 0.3, "share of 2048 (INT8) or 1024 (FP16) MAC a clock"),
-        "dram_gb_s": Prior("dram_gb_s", 20, 0.4, "open NVDLA's interface at this clock"),
-        "weight_gb_s": Prior("weight_gb_s", 20, 0.4, "as the tensors"),
         "points_per_clock": Prior("points_per_clock", 16, 0.5, "half of Orin's engine"),
         "sparse_speedup": Prior("sparse_speedup", 1.0, 0.02, "no sparsity on this generation"),
         "half_positions": Prior("half_positions", 10, 0.5, "as Orin's INT8 pipes"),
         "step_us": Prior("step_us", 6, 0.5, "Orin's at a lower clock"),
     }
+    for name in ("dram_gb_s", "weight_gb_s"):
+        own[name] = Prior(name, fitted[name] * _SLOWER, 0.4, "Orin's bytes a clock: 1395 for 1600 MHz")
     kept = ("half_reduced", "half_produced")
     shared = {prior.name: prior for prior in _SHARED}
     priors = []

@@ -21,8 +21,7 @@ import numpy as np
 
 from dlaflow.estimate.dla import Array
 from dlaflow.estimate.parameters import Fitted, dla_set
-from dlaflow.estimate.schedule_constants import SHARING_NAMES, ScheduleFile, Sharing, schedule_file
-from dlaflow.estimate.schedule_flow import Stream, flows
+from dlaflow.estimate.schedule_flow import SHARING_NAMES, ScheduleFile, Sharing, Stream, flows, schedule_file
 from dlaflow.estimate.solve import Prior, Solution, solve
 from dlaflow.files import write_atomic
 

@@ -46,7 +46,7 @@ def speed_between(before: Estimate, after: Estimate) -> Speed | None:
 
 
 @dataclass(frozen=True, slots=True)
-class AfterFix:
+class FixedModel:
     """What `dlaflow fix` would make of a model: its layers, where they run, and the rewrites in order."""
 
     network: Network
@@ -54,7 +54,7 @@ class AfterFix:
     rewrites: tuple[str, ...]
 
 
-def after_fix(model: Model, placement: Placement, target: Target, allow: Safety = Safety.EXACT) -> AfterFix | None:
+def after_fix(model: Model, placement: Placement, target: Target, allow: Safety = Safety.EXACT) -> FixedModel | None:
     """The model after the rewrites of class `allow`; None when none helps.
 
     `placement` names the rewrites that match (`with_rewrites`); where none of that class does, nothing is searched.
@@ -70,7 +70,7 @@ def after_fix(model: Model, placement: Placement, target: Target, allow: Safety 
     if not found.steps:
         return None
     network = network_of(found.draft.model(model.path), target)
-    return AfterFix(network, found.placement, tuple(step.applied.rewrite for step in found.steps))
+    return FixedModel(network, found.placement, tuple(step.applied.rewrite for step in found.steps))
 
 
 def with_gain(

@@ -20,7 +20,7 @@ from dlaflow.targets.options import TargetOptions
 
 if TYPE_CHECKING:
     from dlaflow.estimate.schedule import Assigned, Found, Job
-    from dlaflow.estimate.schedule_constants import Sharing
+    from dlaflow.estimate.schedule_flow import Sharing
     from dlaflow.estimate.schedule_measured import Bench
     from dlaflow.estimate.schedule_pieces import Option
     from dlaflow.targets.target import Target
@@ -117,7 +117,7 @@ def schedule_models(
     Raises UsageError for too many networks or unknown names, and InputError for a model that can run nowhere.
     """
     from dlaflow.estimate.schedule import Hardware, search
-    from dlaflow.estimate.schedule_constants import shipped_sharing
+    from dlaflow.estimate.schedule_flow import shipped_sharing
     from dlaflow.estimate.setting import setting_of
 
     if options.system not in SYSTEMS:
@@ -133,7 +133,7 @@ def schedule_models(
             task.advance()
     ways = {model: _options(each, target, options) for model, each in found.items()}
     benches = _benches(options.measured, list(ways))
-    ways, sharing, factors = _as_measured(ways, benches, shipped_sharing())
+    ways, sharing, factors = _as_measured(ways, benches, shipped_sharing(target.version))
     setting = setting_of(target, options.power_mode)
     hardware = Hardware.of(setting, sharing)
     jobs = [_job(name, wish, found[wish.model], ways[wish.model]) for name, wish in zip(names, wishes, strict=True)]

@@ -207,7 +207,7 @@ def _step_times(table: StepTable, engine: DlaEngine, conditions: Conditions) -> 
     tensor_mb = table.inner * engine.bytes_per_element / table.batch / 2 / 1e6
     through_dram = table.edge + table.inner * tensor_mb / (tensor_mb + p.resident_mb)
     tensors = through_dram * engine.bytes_per_element / (p.dram_gb_s * slow * 1e6)
-    weights = weight_bytes / (np.where(connected, p.dram_gb_s, p.weight_gb_s) * slow * 1e6)
+    weights = weight_bytes / (p.weight_gb_s * slow * 1e6)
     memory = tensors + weights
     return StepTimes(compute, memory, overlapped(compute, memory) + p.step_us * 1e-3)
 

@@ -11,8 +11,7 @@ from dlaflow.estimate.energy import energy_per_image, gpu_over_dla
 from dlaflow.estimate.moves import cheaper_on_gpu
 from dlaflow.estimate.parameters import dla_set
 from dlaflow.estimate.program import assemble, assignments_of, with_helpers
-from dlaflow.estimate.schedule_constants import shipped_sharing
-from dlaflow.estimate.schedule_flow import GPU, Stream, beside_itself, dla_stream, flows
+from dlaflow.estimate.schedule_flow import GPU, Stream, beside_itself, dla_stream, flows, shipped_sharing
 from dlaflow.estimate.schedule_pieces import gpu_piece
 from dlaflow.estimate.setting import MEASURED_BOARDS, Setting, setting_of
 from dlaflow.estimate.split import Split, Workload, split_of
@@ -155,7 +154,8 @@ def _with_gpu(work: Workload, setting: Setting, batch: int, gpu_alone: Range | N
     stream, _ = dla_stream(work, setting.dla.engine, setting.conditions, setting.gpu)
     together = [Stream(GPU, gpu_alone.value, gpu_alone.value, gpu_alone.value)]
     together += [replace(stream, core=f"DLA {core}") for core in range(cores)]
-    rate = batch * sum(flow.rate for flow in flows(together, shipped_sharing()))
+    sharing = shipped_sharing(setting.target.version)
+    rate = batch * sum(flow.rate for flow in flows(together, sharing))
     return Range.around(rate, hypot(_TOGETHER, (gpu_alone.high / gpu_alone.value - 1) / 2) * setting.widening)
 
 

@@ -16,8 +16,17 @@ from msgspec.structs import replace as replace_struct
 
 from dlaflow.estimate.answer import Range
 from dlaflow.estimate.energy import energy_file
-from dlaflow.estimate.schedule_constants import SHARING_NAMES, BoardPower, Sharing, power_of, schedule_file
-from dlaflow.estimate.schedule_flow import GPU, Flow, Stream, flows, gpu_load
+from dlaflow.estimate.schedule_flow import (
+    GPU,
+    BoardPower,
+    Flow,
+    Sharing,
+    Stream,
+    flows,
+    gpu_load,
+    power_of,
+    schedule_file,
+)
 from dlaflow.estimate.schedule_pieces import Option
 from dlaflow.estimate.setting import Setting
 
@@ -207,9 +216,7 @@ def shaken(jobs: Sequence[Job], hardware: Hardware) -> list[tuple[dict[Option, O
             longer = {option: _longer(option, on_gpu) for option in options}
             if any(way != option for option, way in longer.items()):
                 found.append((longer, hardware))
-    dearer = exp(schedule_file().doubt / SD)
-    costs = {name: getattr(hardware.sharing, name) * dearer for name in SHARING_NAMES}
-    found.append(({}, replace(hardware, sharing=Sharing(**costs))))
+    found.append(({}, replace(hardware, sharing=hardware.sharing.dearer(exp(schedule_file().doubt / SD)))))
     if power := hardware.power:
         hotter = replace_struct(power, gpu=power.gpu * exp(power.half_width / SD))
         watts = hardware.dla_watts * exp(energy_file().power.half_width / SD)

@@ -10,8 +10,7 @@ import numpy as np
 from dlaflow.errors import InputError
 from dlaflow.estimate.dla import Array
 from dlaflow.estimate.schedule import scaled
-from dlaflow.estimate.schedule_constants import SHARING_NAMES, Sharing, schedule_file
-from dlaflow.estimate.schedule_flow import GPU, flows
+from dlaflow.estimate.schedule_flow import GPU, SHARING_NAMES, Sharing, flows, schedule_file
 from dlaflow.estimate.schedule_pieces import Option
 from dlaflow.estimate.solve import Prior, solve
 from dlaflow.types import Measurement
@@ -95,8 +94,11 @@ def learned_sharing(options: tuple[Option, ...], bench: Bench, sharing: Sharing)
         for name in SHARING_NAMES
     ]
 
+    def with_values(values: Array) -> Sharing:
+        return replace(sharing, **dict(zip(SHARING_NAMES, map(float, values), strict=True)))
+
     def predict(values: Array) -> Array:
-        return np.asarray([1e3 / flow.rate for flow in flows(streams, Sharing(*map(float, values)))])
+        return np.asarray([1e3 / flow.rate for flow in flows(streams, with_values(values))])
 
     measured = np.asarray([bench.together[core] for core in cores])
-    return Sharing(*map(float, solve(predict, measured, np.full(len(cores), _TRUST), priors).values))
+    return with_values(solve(predict, measured, np.full(len(cores), _TRUST), priors).values)

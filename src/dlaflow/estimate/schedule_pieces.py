@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from dlaflow.estimate.dla import HOST_BYTES
 from dlaflow.estimate.program import Assignment, assemble, assignments_of, with_helpers
-from dlaflow.estimate.schedule_constants import schedule_file
-from dlaflow.estimate.schedule_flow import GPU, Stream, dla_stream
+from dlaflow.estimate.schedule_flow import GPU, Stream, dla_stream, schedule_file
 from dlaflow.estimate.setting import Setting
 from dlaflow.estimate.split import Workload, gpu_only
 from dlaflow.estimate.width import half_width
@@ -106,17 +105,10 @@ def hand_over_ms(moved: int) -> float:
 
 def with_hand_over(piece: Piece, moved: int) -> Piece:
     """A piece that hands so many bytes to the next one."""
-    cost, stream = hand_over_ms(moved), piece.stream
+    cost, s = hand_over_ms(moved), piece.stream
     own = cost if piece.on_gpu else 0.0  # on the DLA's side it is the host's time, beside the GPU
-    return replace(
-        piece,
-        stream=replace(
-            stream,
-            alone_ms=stream.alone_ms + cost,
-            crowded_ms=stream.crowded_ms + cost,
-            gpu_ms=stream.gpu_ms + own,
-        ),
-    )
+    longer = replace(s, alone_ms=s.alone_ms + cost, crowded_ms=s.crowded_ms + cost, gpu_ms=s.gpu_ms + own)
+    return replace(piece, stream=longer)
 
 
 def _borders(network: Network, where: dict[str, Assignment]) -> list[int]:

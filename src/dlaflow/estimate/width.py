@@ -18,8 +18,6 @@ FEW_STEPS = 3
 """Up to so many steps it is an engine of a layer, and that kind of interval holds."""
 _UNSEEN = 0.8
 """What a full share of kinds that no point contains adds to the half width: a factor of two either way."""
-_TELLING = 0.05
-"""A point tells of a kind that takes at least this share of its time on the DLA."""
 
 
 def kind_shares(work: Workload, engine: DlaEngine, conditions: Conditions) -> dict[str, float]:
@@ -30,11 +28,6 @@ def kind_shares(work: Workload, engine: DlaEngine, conditions: Conditions) -> di
     for step, time in zip(steps, times, strict=True):
         shares[step.kind] = shares.get(step.kind, 0.0) + float(time / times.sum())
     return shares
-
-
-def kinds_told(shares: dict[str, float]) -> set[str]:
-    """The kinds that a measurement of these shares tells something of."""
-    return {kind for kind, share in shares.items() if share >= _TELLING}
 
 
 def unseen_kinds(shares: dict[str, float], told: Collection[str]) -> dict[str, float]:

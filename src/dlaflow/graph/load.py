@@ -22,7 +22,7 @@ from dlaflow.graph.inline import all_nodes, called_functions, first_line, subgra
 from dlaflow.graph.inputs import batch_of, fix_inputs
 from dlaflow.graph.tensor_type import TensorType
 from dlaflow.graph.verify import verify
-from dlaflow.graph.wire import KEEP_BYTES, MAX_DEPTH, Span, Stripped, WireError, strip
+from dlaflow.graph.wire import KEEP_BYTES, MAX_DEPTH, Span, Stripped, WireError, strip, with_initializers
 from dlaflow.reading import CONNECTIONS, MODEL_BYTES, NODES, ONNX_BYTES, check_regular, open_regular
 
 if TYPE_CHECKING:
@@ -124,6 +124,29 @@ class Model:
         if self.fixed:
             fix_inputs(proto.graph, batch_of(proto.graph, None, self.fixed), self.fixed)
         return proto
+
+    def serialized(self) -> bytes:
+        """`proto` as it is here, outputs added by the caller too, with its weights: what a runtime reads.
+
+        Where all weights are initializers of this file they are copied once, and neither parsed nor checked. Raises
+        InputError as `whole` does where they are not.
+        """
+        import onnx
+
+        slim = onnx.ModelProto()
+        slim.CopyFrom(self.proto)
+        cut = [name for name, tensor in stored_tensors(slim.graph) if lacks_values(tensor)]
+        own = {tensor.name: tensor for tensor in slim.graph.initializer if lacks_values(tensor)}
+        outside = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in own.values())
+        if outside or sorted(cut) != sorted(own) or not own.keys() <= self.spans.keys():
+            whole = self.whole()
+            del whole.graph.output[:]
+            whole.graph.output.extend(slim.graph.output)
+            return bytes(whole.SerializeToString())
+        for tensor in own.values():
+            slim.graph.initializer.remove(tensor)
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return with_initializers(slim.SerializeToString(), mapped, [self.spans[name] for name in own])
 
 
 def as_model(model: Model | str | Path, fixed: Sequence[FixedShape] = ()) -> Model:

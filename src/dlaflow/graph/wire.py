@@ -7,7 +7,7 @@ so that one of them can be read later. Only messages that hold weights are opene
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -83,6 +83,21 @@ def strip(buffer: Buffer) -> Stripped:
     return Stripped(b"".join(chunks), spans)
 
 
+def with_initializers(data: bytes, buffer: mmap.mmap, spans: Iterable[Span]) -> bytes:
+    """The ModelProto `data` with the tensors that stand at `spans` of `buffer` as initializers, copied once.
+
+    protobuf adds up a message that comes in two parts, and the order of initializers means nothing.
+    """
+    with memoryview(buffer) as view:
+        parts = [part for span in spans for part in (_head(5, span.end - span.start), view[span.start : span.end])]
+        return b"".join([data, _head(7, sum(map(len, parts))), *parts])
+
+
+def _head(number: int, length: int) -> bytes:
+    """What stands before the `length` bytes of field `number`."""
+    return _varint(number << 3 | _LENGTH) + _varint(length)
+
+
 @dataclass(slots=True)
 class _Names:
     """Collects spans; `owner` is the output of the node that is being copied, `left` how much deeper it may go."""
@@ -111,7 +126,7 @@ def _copy(buffer: Buffer, span: Span, message: Message, chunks: list[bytes], nam
         names.left -= 1
         _copy(buffer, inner, child, nested, names)
         names.left += 1
-        chunks.append(_varint(number << 3 | _LENGTH) + _varint(sum(len(part) for part in nested)))
+        chunks.append(_head(number, sum(len(part) for part in nested)))
         chunks.extend(nested)
         pending = inner.end
     chunks.append(buffer[pending : span.end])

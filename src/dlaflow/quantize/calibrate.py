@@ -44,7 +44,7 @@ def calibrate(
         raise InputError(f"{held.path} has no float32 activations", expected="a float32 model", received="none")
     model_sha256 = held.sha256 or sha256_of(held.path)
     checkpoint = Checkpoint(config.checkpoint, key_of(model_sha256, tensors.observed), config.checkpoint_seconds)
-    seen = _observe(Observer(held.whole(), tensors.observed), batches, config, checkpoint, progress)
+    seen = _observe(Observer(held, tensors.observed), batches, config, checkpoint, progress)
     if config.method == AUTO:
         again = index(for_qdq(held.whole()))
         chosen = _auto(again, seen, limited(batches(), min(seen.images, auto.IMAGES)), progress)

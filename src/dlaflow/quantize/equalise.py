@@ -12,13 +12,14 @@ measured ranges of activations, and over whole stretches instead of pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlaflow.quantize.calibration import LEVELS
 from dlaflow.quantize.model import Graph, add_constant
 from dlaflow.quantize.qdq import weight_axis
 
@@ -30,7 +31,7 @@ _PASSES = frozenset({"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAvera
 """Operators that take each channel for itself, and c x to c f(x) for c > 0."""
 _SUMS = frozenset({"Add", "Sub", "Sum", "Max", "Min"})
 _GATES = frozenset({"Sigmoid", "HardSigmoid"})
-_RANGE = 4.0
+_RANGE = 16.0
 """The most that a channel changes against their mean: a layer of the DLA has one shift for the multipliers and biases
 of all its channels, so that small ones lose the bits that large ones need."""
 
@@ -185,6 +186,24 @@ def equalise(graph: Graph, stretch: Stretch, ranges: Mapping[str, Floats]) -> No
         weight = np.moveaxis(_operand(graph, node, 1), axis, 0)
         grouped = _grouped(node, weight, count) * factor.reshape(groups_of(node), 1, -1, 1)
         replace_operand(graph, node, 1, np.moveaxis(grouped.reshape(weight.shape), 0, axis))
+
+
+def cut_weights(graph: Graph, scales: Mapping[str, float], kept: Collection[str]) -> None:
+    """Cut weights by which one step of the input already fills all of INT8 at the output; those of `kept` nodes stay.
+
+    Channels that are hardly ever fed have them, of any size, and the multipliers of a layer's other channels lose as
+    many bits on the DLA: they share one shift with the largest.
+    """
+    for node in graph.proto.graph.node:
+        weight = layer_weight(graph, node)
+        if weight is None or node.name in kept:
+            continue
+        entering, leaving = scales.get(node.input[0], 0.0), scales.get(node.output[0], 0.0)
+        if not entering or not leaving:
+            continue
+        most = LEVELS * leaving / entering
+        if np.abs(weight).max() > most:
+            replace_operand(graph, node, 1, np.clip(weight, -most, most).astype(np.float64))
 
 
 def _grouped(node: onnx.NodeProto, weight: Floats, count: int) -> Floats:

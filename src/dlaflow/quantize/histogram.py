@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError
 
 BINS = 8192
-_LARGE = 1 << 16
-"""Values an image from which on a tensor is sampled: neighbours in a feature map say the same."""
+_ENOUGH = 1 << 14
+"""Values of an image that are counted: of a larger tensor every so-manyth, since neighbours say the same."""
 
 _TINY = 2.0**-114
 """Smaller values count as zeros: float32 holds neither their scale nor how many bins one of them is wide."""
 
-_STRIDE = 5
-"""Every which value of such a tensor is counted; widths of feature maps are rarely multiples, so all columns are."""
-
-_CHUNK = 1 << 15
-"""Values handled at once: the scratch buffers stay inside the second-level cache."""
+_BLOCK = 1 << 17
+"""Values looked at together."""
 
 
 class Histogram:
@@ -42,15 +39,33 @@ class Histogram:
     def add(self, values: NDArray[np.float32]) -> None:
         """Count an array [n, ...] of n images; a single number (a mean over everything) counts as one image.
 
-        Of large tensors every fifth value is counted, beginning elsewhere for each array; the largest magnitude is
-        taken over all values.
+        Of large tensors a part is counted, other values of each array; the largest magnitude is taken over all.
 
         Raises InputError when it holds NaN or an infinity.
         """
         flat = values.reshape(-1)
         if not flat.size:
             return
-        low, high = float(flat.min()), float(flat.max())
+        step = _step(flat.size // len(values) if values.ndim else 1)
+        first, block = self.total % step, step * max(1, _BLOCK // step)
+        picked = np.empty(len(range(first, flat.size, step)), np.float32)
+        filled = 0
+        # Both passes over a block that the cache still holds.
+        for start in range(0, flat.size, block):
+            piece = flat[start : start + block]
+            self._reach(float(piece.min()), float(piece.max()))
+            some = piece[first::step]
+            picked[filled : filled + some.size] = some
+            filled += some.size
+        self.total += picked.size
+        if self.range == 0:
+            self.counts[0] += picked.size
+            return
+        np.abs(picked, out=picked)
+        picked *= np.float32(BINS / self.range)
+        self.counts += np.bincount(picked.astype(np.intp), minlength=BINS)
+
+    def _reach(self, low: float, high: float) -> None:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise InputError(
                 f"tensor {self.name!r} holds {'NaN' if math.isnan(low + high) else 'an infinity'}",
@@ -61,24 +76,6 @@ class Histogram:
         if max(high, -low) >= _TINY:
             self.largest = max(self.largest, high, -low)
         self._widen()
-        images = len(values) if values.ndim else 1
-        if flat.size // images > _LARGE:
-            flat = flat[self.total % _STRIDE :: _STRIDE]
-        self.total += flat.size
-        if self.range == 0:
-            self.counts[0] += flat.size
-            return
-        scale = np.float32(BINS / self.range)
-        scaled = np.empty(_CHUNK, np.float32)
-        narrow = np.empty(_CHUNK, np.int32)
-        for start in range(0, flat.size, _CHUNK):
-            piece = flat[start : start + _CHUNK]
-            real, whole = scaled[: piece.size], narrow[: piece.size]
-            np.multiply(piece, scale, out=real)
-            if low < 0:
-                np.abs(real, out=real)
-            np.copyto(whole, real, casting="unsafe")
-            self.counts += np.bincount(whole, minlength=BINS)
 
     def _widen(self) -> None:
         """Double the range until the largest value lies inside, merging bins in pairs."""
@@ -109,3 +106,11 @@ class Histogram:
         at_edges: NDArray[np.float64] = np.interp(edges, np.arange(BINS + 1.0), cumulated)
         at_edges[-1] = self.total
         return np.diff(at_edges)
+
+
+def _step(values: int) -> int:
+    """Every which value is counted of an image with so many: without a common factor, so that each place has turns."""
+    step = max(1, values // _ENOUGH)
+    while math.gcd(step, values) > 1:
+        step += 1
+    return step

@@ -9,43 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlaflow.errors import InputError
+from dlaflow.graph.load import Model
 from dlaflow.quantize.feed import Batch, Feed, by_name
 from dlaflow.quantize.histogram import Histogram
 from dlaflow.quantize.session import Session, SessionOptions, available_cores
 
-if TYPE_CHECKING:
-    import onnx
-
 Activations = Sequence[NDArray[np.float32]]
 
 _FLOAT = 1  # onnx.TensorProto.FLOAT
-_BUDGET = 32 << 20
+_BUDGET = 64 << 20
 """Bytes of observed activations in the buffers."""
 
 
 class Observer:
-    """Counts the tensors `names` of `model` over all batches that are handed to `add`.
+    """Counts the tensors `names` of `model` over all batches that are handed to `add`."""
 
-    `model` is consumed: its outputs are replaced and its weights released, they live on in the session.
-    """
+    def __init__(self, model: Model, names: Sequence[str]) -> None:
+        import onnx
 
-    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
         self.histograms = [Histogram(name) for name in names]
-        fed = {value.name for value in model.graph.input}
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model.proto)
+        fed = {value.name for value in proto.graph.input}
         # onnxruntime does not write an input that is also an output into a bound buffer: count what is fed instead.
         self._inputs = [index for index, name in enumerate(names) if name in fed]
         self._computed = [index for index, name in enumerate(names) if name not in fed]
-        del model.graph.output[:]
+        del proto.graph.output[:]
         for index in self._computed:
-            model.graph.output.add(name=names[index]).type.tensor_type.elem_type = _FLOAT
-        self._runner = Session(model, SessionOptions(spin=False))
-        model.Clear()
+            proto.graph.output.add(name=names[index]).type.tensor_type.elem_type = _FLOAT
+        self._runner = Session(replace(model, proto=proto), SessionOptions(spin=False))
         self._workers = ThreadPoolExecutor(max_workers=available_cores())
         self._image: tuple[tuple[int, ...], ...] = ()
         self._count = 0
@@ -76,9 +74,8 @@ class Observer:
         if len(images) != self._count or self._shapes_vary:
             return self._runner.run_all(images)
         if not self._buffers:
-            values = self._runner.run_all(images)
-            self._buffers = [np.empty_like(value) for value in values]
-            return values
+            self._buffers = [np.require(value, requirements=["C", "W"]) for value in self._runner.run_all(images)]
+            return self._buffers
         try:
             self._runner.run_into(images, self._buffers)
         except InputError:

@@ -34,7 +34,7 @@ from dlaflow.graph.load import Model, as_model
 from dlaflow.progress import Progress, Task, silent
 from dlaflow.quantize.calibrate import calibrate
 from dlaflow.quantize.calibration import LEVELS, Calibration, CalibrationConfig
-from dlaflow.quantize.equalise import equalise, groups_of, layer_weight, replace_operand, stretches
+from dlaflow.quantize.equalise import cut_weights, equalise, groups_of, layer_weight, replace_operand, stretches
 from dlaflow.quantize.feed import Batch
 from dlaflow.quantize.fold import fold_batch_norm
 from dlaflow.quantize.images import Images, in_batches
@@ -155,7 +155,8 @@ class _Recovery:
         if wanted.max_drop is not None and self._meter.drop(self._damage) > wanted.max_drop:
             self._keep_in_fp16(exact, wanted.max_drop)
         drop = self._meter.drop(self._damage)
-        return Recovered(self._model, self._calibration, tuple(self._steps), self._float_nodes, drop)
+        model = self._cut(self._model, self._calibration)
+        return Recovered(model, self._calibration, tuple(self._steps), self._float_nodes, drop)
 
     def _try(
         self,
@@ -174,8 +175,14 @@ class _Recovery:
             self._model, self._calibration, self._damage = model, calibration, damage
         self._steps.append(RecoveryStep(name, damage, kept, time.perf_counter() - began))
 
+    def _cut(self, model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
+        """A copy as it will be written."""
+        copied = _copy(model)
+        cut_weights(index(copied), {each.name: each.scale for each in calibration.tensors}, self._float_nodes)
+        return copied
+
     def _quantised(self, model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
-        return as_on_dla(qdq_model(_copy(model), calibration, self._float_nodes))
+        return as_on_dla(qdq_model(self._cut(model, calibration), calibration, self._float_nodes))
 
     def _keep_in_fp16(self, exact: onnx.ModelProto, max_drop: float) -> None:
         """The last step: kept where it meets the limit and leaves a layer in INT8, being of no use otherwise.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dlaflow.errors import InputError, require
 from dlaflow.graph.bounds import check_growth, largest_made
 from dlaflow.graph.fold import fold
-from dlaflow.graph.load import load_model
+from dlaflow.graph.load import Model, load_model
 from dlaflow.graph.wire import KEEP_BYTES
 from dlaflow.quantize.feed import Batch, NetworkInput, by_name
 from dlaflow.reading import RUN_BYTES
@@ -58,7 +58,7 @@ class Session:
     onnxruntime.
     """
 
-    def __init__(self, model: str | Path | onnx.ModelProto, options: SessionOptions | None = None) -> None:
+    def __init__(self, model: str | Path | Model | onnx.ModelProto, options: SessionOptions | None = None) -> None:
         session = open_session(model, options or SessionOptions())
         given = session.get_inputs()
         if not given or any(dtype_of(value.type) is None for value in given):
@@ -162,7 +162,7 @@ def dtype_of(kind: str) -> np.dtype[np.generic] | None:
     return np.dtype(_OTHERWISE.get(name, name)) if name in _NUMBERS or name in _OTHERWISE else None
 
 
-def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -> onnxruntime.InferenceSession:
+def open_session(model: str | Path | Model | onnx.ModelProto, options: SessionOptions) -> onnxruntime.InferenceSession:
     """onnxruntime's own session on the CPU.
 
     Raises InputError for a model that it cannot run, EnvironmentLacksError when onnxruntime is not installed.
@@ -183,10 +183,9 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
         source, title = str(model), str(model)
         _check_room(load_model(model, digest=False).proto, title)
     else:
-        if model.ByteSize() > _PROTOBUF_LIMIT:
-            raise InputError("the model is too large to be run from memory", expected="under 2 GiB of weights")
-        source, title = model.SerializeToString(), "the model"
-        _check_room(model, title)
+        title = str(model.path) if isinstance(model, Model) else "the model"
+        _check_room(model.proto if isinstance(model, Model) else model, title)
+        source = _serialized(model)
     try:
         # onnxruntime 1.31 folds the zeros of a Pad into a MaxPool that pads with minus infinity, and makes one pair
         # of two Q/DQ pairs with different scales: other numbers. Slices it makes a Split by shapes that ONNX infers:
@@ -204,6 +203,20 @@ def open_session(model: str | Path | onnx.ModelProto, options: SessionOptions) -
             received=reason_of(error),
             then="Check it with `dlaflow check`, or export it again.",
         ) from None
+
+
+def _serialized(model: Model | onnx.ModelProto) -> bytes:
+    """The model's bytes. Raises InputError for more than 2 GiB."""
+    too_many = InputError("the model is too large to be run from memory", expected="under 2 GiB of weights")
+    try:
+        source = model.serialized() if isinstance(model, Model) else model.SerializeToString()
+    except Exception as error:  # google.protobuf.message.EncodeError, whose module depends on the backend
+        if type(error).__name__ != "EncodeError":
+            raise
+        raise too_many from None
+    if len(source) > _PROTOBUF_LIMIT:
+        raise too_many
+    return source
 
 
 @cache
