@@ -15,7 +15,7 @@ help:
 	@echo "make test      set up, run scripts/check and the tests"
 	@echo "make test-all  the same with the slow sweeps"
 	@echo "make docs      set up and build the documentation into site/"
-	@echo "make gallery   survey the public architectures of benchmarks/gallery.txt (hours) into docs/gallery.md"
+	@echo "make gallery   survey the public architectures of benchmarks/gallery.txt into docs/gallery.md (an hour)"
 	@echo "make lock      renew requirements/ after a change in pyproject.toml"
 	@echo "make sbom      list what is installed, with licences, in CycloneDX form: dist/sbom.json"
 	@echo "make clean     remove the virtual environment and what tools leave behind"
@@ -71,15 +71,17 @@ check: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# What docs/gallery.jsonl holds is not surveyed again; the page to sort and search is runs/gallery/gallery.html. Nothing is
-# downloaded but the packages; torchvision may be PyPI's, built for CUDA, beside a torch without it.
+# All of it anew; what was interrupted goes on with what runs/gallery holds, so remove that after a change of the code. The
+# page to sort and search is runs/gallery/gallery.html. Nothing is downloaded but the packages; torchvision may be PyPI's,
+# built for CUDA, beside a torch without it.
+GALLERY_CORES ?= 2
 gallery: $(LIGHT)
 	$(LOCKED) --requirement requirements/gallery.txt
-	@mkdir -p runs/gallery && cp docs/gallery.jsonl runs/gallery/results.jsonl
 	$(BIN)/dlaflow survey $$(cat benchmarks/gallery.txt) --boards orin-nx-16gb,agx-orin-64gb --releases 6.2,5.1.3,7.2.2 \
-	  --allow tolerance --out runs/gallery
+	  --allow tolerance --cores $(GALLERY_CORES) --out runs/gallery
 	cp runs/gallery/gallery.md docs/gallery.md
 	cp runs/gallery/results.jsonl docs/gallery.jsonl
+	$(BIN)/python benchmarks/gallery_guide.py
 
 clean:
 	rm -rf $(VENV) runs site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

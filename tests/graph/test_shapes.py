@@ -83,6 +83,9 @@ def test_operators_with_the_shape_of_their_input(tmp_path: Path, operator: str) 
         ("y = ReduceProd<keepdims=0>(v)", 6),
         ("q, y = Split<axis=0>(v, parts)", [2, 3]),
         ("y = Max(v, w2)", [2, 2, 3]),
+        ("y = Clip(n, m1)", [-1, 4, 7]),
+        ("y = Clip(n, , five)", [-5, 4, 5]),
+        ("y = Clip(n, m1, five)", [-1, 4, 5]),
         ("y = Transpose(grid)", [[1, 3], [2, 4]]),
     ],
 )

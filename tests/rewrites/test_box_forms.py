@@ -10,6 +10,7 @@ import pytest
 from dlaflow.quantize.boxes import BoxForm
 from dlaflow.rewrites.box_forms import box_forms
 from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.meanings import Tracer
 
 HEAD = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[1,{channels},6] m) => (float[1,{rows},6] y)
@@ -82,3 +83,20 @@ def test_whole_networks_and_their_decode_parts(tmp_path: Path) -> None:
         "v8": {"output0": BoxForm(1, centre=True)},
         "26": {},
     }
+
+
+def test_labels_are_not_carried_through_what_leaves_no_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transformer adds constants to what it reads: behind that nothing is a score."""
+    assert told(tmp_path, SIDES, 3, CORNERS, SCORES, f"{JOINED}(x, z, p, q, s)") == BoxForm(1)
+    monkeypatch.setattr(Tracer, "run", lambda tracer, nodes: pytest.fail("nothing to find"))
+    assert told(tmp_path, SIDES, 3, CORNERS, "k = Add(c, cell)  s = Sigmoid(k)", f"{JOINED}(x, z, p, q, s)") is None
+
+
+def test_labels_go_with_their_last_reader(tmp_path: Path) -> None:
+    text = HEAD.format(channels=4, rows=4, parts=1, split="4", names="a", body="b = Sigmoid(a)  y = Identity(b)")
+    onnx.save(onnx.parser.parse_model(text), str(tmp_path / "m.onnx"))
+    draft = load_draft(tmp_path / "m.onnx", None)[0]
+    tracer = Tracer(draft)
+    tracer.seed("m", draft)
+    tracer.run(draft.nodes)
+    assert list(tracer.arrays) == ["y"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlaflow.rewrites.load import load_draft
+from dlaflow.rewrites.load import evaluate, load_draft
 from dlaflow.rewrites.outputs import watch
 from dlaflow.rewrites.prove import Executable, compare
 
@@ -124,3 +124,23 @@ def test_what_a_few_bytes_make_huge_is_not_computed(tmp_path: Path, what: str) -
     finally:
         tracemalloc.stop()
     assert {node.op_type for node in draft.nodes} & {what}
+
+
+@pytest.mark.parametrize(
+    ("places", "values"),
+    [
+        ([[0], [-1]], [[[5, 6], [7, 8]], [[1, 2], [3, 4]]]),
+        ([[[0, 1], [2, 0]], [[1, 1], [1, 0]]], [[[5, 6], [7, 8]], [[1, 2], [3, 4]]]),
+        ([[0, 1, 1], [0, 1, 1]], [5, 6]),
+    ],
+    ids=["slices", "rows", "one place twice"],
+)
+def test_a_scatter_is_what_the_reference_makes_of_it(places: list, values: list) -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    node = onnx.helper.make_node("ScatterND", ["x", "i", "v"], ["y"])
+    ports = [onnx.helper.make_empty_tensor_value_info(name) for name in "xivy"]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ports[:3], ports[3:]))
+    feeds = {"x": np.arange(12).reshape(3, 2, 2), "i": np.array(places), "v": np.array(values)}
+    np.testing.assert_array_equal(evaluate(node, feeds, 17)[0], ReferenceEvaluator(model).run(None, feeds)[0])
+    assert evaluate(node, feeds | {"i": np.full_like(feeds["i"], 9)}, 17) is None, "places that are not there"

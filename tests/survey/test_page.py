@@ -78,3 +78,22 @@ def test_how_many_are_whole_is_told_for_each_target() -> None:
     assert alone.after is not None
     text = gallery_markdown([*RESULTS, replace(alone, after=replace(alone.after, standalone=True))])
     assert "| orin-nx-16gb, JetPack 6.2, INT8, MAXN | 5 | 0 | 3 | 0 | 1 |" in text
+
+
+def test_what_a_fix_slows_down_is_marked_by_how_sure_that_is() -> None:
+    said = "Estimated slower: 300 (270 to 330) -> 100 (90 to 110) images/s; `dlaflow fix --prefer speed` keeps it."
+    results = [made("faster", 400, fits=True)]
+    for name, clearly in (("surely", True), ("maybe", False)):
+        one = made(name, 100, fits=True)
+        results.append(replace(one, boards=[replace(each, slower=said, clearly=clearly) for each in one.boards]))
+    rows = {row.result.model.name: row for row in rows_of(results)["orin-nx-16gb, JetPack 6.2, INT8, MAXN"]}
+    assert {name: row.slower for name, row in rows.items()} == {
+        "faster": "",
+        "surely": "slower",
+        "maybe": "perhaps slower",
+    }
+    assert sum("--prefer speed" in line for row in rows.values() for line in row.commands()) == 2
+    table = gallery_markdown(results)
+    assert table.count("| 100 (90 to 110), slower |") == table.count("| 100 (90 to 110), perhaps slower |") == 2
+    page = gallery_page(results)
+    assert page.count(">slower after fix<") == page.count(">perhaps slower after fix<") == 2

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dlaflow.api.check import predict
+from dlaflow.estimate.answer import Range
+from dlaflow.estimate.latency import estimate
 from dlaflow.survey.nursery import Nursery
 from dlaflow.survey.records import Case, Result
 from dlaflow.survey.sources import sources_of
-from dlaflow.survey.trial import Job, Place
+from dlaflow.survey.trial import Job, Place, _on_board
+from dlaflow.targets.target import resolve_target
 
 NX = Place("orin-nx-16gb", "MAXN")
 CASES = [
@@ -57,6 +62,23 @@ def test_a_model_is_fixed_once_and_estimated_for_each_board(place: Path) -> None
         low, middle, high = on.after.rate
         assert low < middle < high
     assert first.inputs == {"input": [1, 3, 32, 32]}
+
+
+@pytest.mark.parametrize(
+    ("factor", "says", "clearly"), [(0.5, "beyond their intervals", True), (0.9, "overlap", False), (1.0, "", False)]
+)
+def test_a_fix_that_slows_down_is_told_as_fix_tells_it(place: Path, factor: float, says: str, clearly: bool) -> None:
+    target = resolve_target("orin-nx-16gb", "6.2")
+    found = predict(Path("models/one.onnx"), target)
+    before = estimate(found.network, found.placement, target)
+    after = replace(before, throughput=Range.around(factor * before.throughput.value, 0.2))
+    before = replace(before, throughput=Range.around(before.throughput.value, 0.2))
+    on = _on_board(before, after, read_before=True)
+    assert says in on.slower
+    assert bool(on.slower) == bool(says)
+    assert on.clearly == clearly
+    assert _on_board(before, None, read_before=True).slower == ""
+    assert _on_board(before, after, read_before=False).slower == "", "no engine comes of the model before"
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,15 @@ def speed_of(fixed: Fixed, target: Target) -> Speed | None:
         return None
     target = replace(target, shapes=())  # the drafts hold them
     both = fixed.origin, (fixed.draft.model(Path(fixed.report.model)), fixed.placement)
-    found = [estimate(network_of(model, target), placement, target) for model, placement in both]
-    rates = [each.throughput or (each.gpu_alone and each.gpu_alone.inverse(1e3 * each.batch)) for each in found]
+    return speed_between(*(estimate(network_of(model, target), placement, target) for model, placement in both))
+
+
+def speed_between(before: Estimate, after: Estimate) -> Speed | None:
+    """Images/s of what was estimated before and after; None where they are equal or no time is known."""
+    rates = [e.throughput or (e.gpu_alone and e.gpu_alone.inverse(1e3 * e.batch)) for e in (before, after)]
     if rates[0] is None or rates[1] is None or rates[0] == rates[1]:
         return None
-    return Speed(rates[0], rates[1], found[0].split, found[1].split)
+    return Speed(rates[0], rates[1], before.split, after.split)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,11 @@ class Speed:
         """Whether the result is estimated to be slower, by more than two per cent."""
         return self.after.value < 0.98 * self.before.value
 
+    @property
+    def clearly(self) -> bool:
+        """Whether it is slower beyond the intervals."""
+        return self.after.high < self.before.low
+
 
 @dataclass(frozen=True, slots=True)
 class Move:

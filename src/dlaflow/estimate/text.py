@@ -63,8 +63,7 @@ def speed_text(found: Speed) -> str:
         pairs = zip(_parts(found.split_before), _parts(found.split_after), strict=True)
         changes = sorted(((now - was, name) for (name, was), (_, now) in pairs), key=lambda each: -abs(each[0]))
         why = ", ".join(f"{name} {change:+.2f} ms" for change, name in changes if abs(change) >= 0.005)
-    clear = found.after.high < found.before.low
-    sure = "beyond their intervals" if clear else "though their intervals overlap"
+    sure = "beyond their intervals" if found.clearly else "though their intervals overlap"
     return (
         f"Estimated slower: {rates}, {sure} ({why}). The share on the DLA comes first; `dlaflow fix "
         "--prefer speed` keeps only what makes it faster."

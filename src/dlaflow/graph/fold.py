@@ -291,6 +291,14 @@ def _where(call: _Call) -> Array:
     return np.where(call.value(0), call.value(1), call.value(2))
 
 
+def _clip(call: _Call) -> Array:
+    data = call.value(0)
+    for index, name, bounded in ((1, "min", np.maximum), (2, "max", np.minimum)):
+        bound = np.array(call.attributes[name].f) if name in call.attributes else call.optional(index)
+        data = data if bound is None else np.asarray(bounded(data, bound.reshape(()))).astype(data.dtype)
+    return data
+
+
 def _nonzero(call: _Call) -> Array:
     return np.array(np.nonzero(call.value(0)), np.int64)
 
@@ -358,6 +366,7 @@ FOLDERS: dict[str, Callable[[_Call], Array | list[Array]]] = {
     "Min": _many(np.minimum),
     "Max": _many(np.maximum),
     "Sum": _many(np.add),
+    "Clip": _clip,
     "Floor": _one(np.floor),
     "Ceil": _one(np.ceil),
     "Round": _one(np.rint),

@@ -15,19 +15,21 @@ import onnx
 
 from dlaflow.quantize.boxes import BoxForm
 from dlaflow.rewrites.draft import Draft
-from dlaflow.rewrites.meanings import Labels, Tracer, meaning_of
+from dlaflow.rewrites.meanings import MOVES, SUMS, TWO, Labels, Tracer, meaning_of
 
 _BOX, _RANK = 4, 3
 _WEIGHT = 1
 _SIZED = {"power", "exp"}
 _PLACED = {"shift", "mixed"}
+_KEEPS_SCORES = MOVES | SUMS | {"Sigmoid", "Relu", "Clip", "Identity", "Cast"}
+"""Behind these a score is one still; arithmetic with constants makes a coordinate of it."""
 
 
 def box_forms(draft: Draft) -> dict[str, BoxForm]:
     """Output → the form of its boxes, for those that hold some beyond doubt."""
     outputs = [name for name in draft.outputs if len(draft.shape(name) or ()) == _RANK]
-    if not outputs:
-        return {}
+    if not (outputs := _with_scores(draft, _sources(draft, outputs), outputs)):
+        return {}  # labels through a whole transformer would take minutes
     tracer = Tracer(draft)
     for name in _sources(draft, outputs):
         tracer.seed(name, draft)
@@ -50,6 +52,19 @@ def _sources(draft: Draft, outputs: Iterable[str]) -> list[str]:
         else:
             open_ends += node.input
     return [name for name in found if name in draft.producers or name in draft.inputs]
+
+
+def _with_scores(draft: Draft, sources: Iterable[str], outputs: Iterable[str]) -> list[str]:
+    """The outputs that may hold scores: a sigmoid's values reach them as such."""
+    kept, scores = set(sources), set[str]()
+    for node in draft.nodes:
+        keeps = node.op_type in _KEEPS_SCORES
+        mixes = node.op_type in TWO and not any(name in draft.weights for name in node.input)
+        if (keeps or mixes) and any(name in kept for name in node.input):
+            kept.update(node.output)
+            if node.op_type == "Sigmoid" or any(name in scores for name in node.input):
+                scores.update(node.output)
+    return [name for name in outputs if name in scores]
 
 
 def _channels_made(draft: Draft, node: onnx.NodeProto) -> int:

@@ -6,6 +6,7 @@ costs a list and a dictionary; a search can try a hundred of them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -78,6 +79,18 @@ class Draft:
                 if name:
                     found.setdefault(name, []).append(node)
         return found
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of all that the model says, weights included; no file is made for it."""
+        found = hashlib.sha256(self._frame().SerializeToString(deterministic=True))
+        for name, value in self.weights.items():
+            found.update(f"{name!r} {value.dtype} {value.shape}".encode())
+            texts = value.dtype.kind == "O"
+            found.update(
+                repr(value.tolist()).encode() if texts else np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+            )
+        return found.hexdigest()
 
     def shape(self, name: str) -> Shape | None:
         """The dimensions of a tensor, None unless all are known."""

@@ -190,12 +190,20 @@ def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> li
     graph = onnx.helper.make_graph([node], "one", inputs, outputs)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
     try:
+        if node.op_type == "ScatterND" and not node.attribute:  # the reference takes a step for each element
+            return [_scattered(*(feeds[name] for name in node.input))]
         results = ReferenceEvaluator(model).run(None, dict(feeds))
     except Exception:  # the evaluator raises whatever numpy does
         return None
     if any(not isinstance(value, np.ndarray) and not np.isscalar(value) for value in results):
         return None
     return [np.asarray(value) for value in results]
+
+
+def _scattered(data: Array, places: Array, values: Array) -> Array:
+    made = data.copy()
+    made[tuple(np.moveaxis(places, -1, 0))] = values
+    return made
 
 
 def _fold(node: onnx.NodeProto, weights: dict[str, Array], opset: int) -> bool:

@@ -25,11 +25,11 @@ from dlaflow.rewrites.records import Channels, CutTensor
 _MOST = 1 << 23
 """Elements of a tensor that labels are carried through; maps of detectors have some hundred thousand."""
 _MOST_LABELS = 1 << 16
-_MOVES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Gather"})
-_TWO = {"Add": "shift", "Sub": "shift", "Mul": "scale", "Div": "scale", "Pow": "power"}
+MOVES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Gather"})
+TWO = {"Add": "shift", "Sub": "shift", "Mul": "scale", "Div": "scale", "Pow": "power"}
 _ONE = {"Sigmoid": "sigmoid", "Exp": "exp", "Neg": "scale", "Relu": "relu", "Clip": "clip", "Identity": "", "Cast": ""}
 """What a channel is said to have met at an operator of two operands and at one of one."""
-_SUMS = frozenset({"Conv", "MatMul", "Gemm", "ReduceSum", "ReduceMean"})
+SUMS = frozenset({"Conv", "MatMul", "Gemm", "ReduceSum", "ReduceMean"})
 _BOX = 4
 
 Labels = NDArray[np.int64]
@@ -67,26 +67,33 @@ class Tracer:
             row = [self.number(Label(frozenset({(name, channel)}), met[channel])) for channel in range(shape[1])]
             self.arrays[name] = np.broadcast_to(np.array(row, np.int64).reshape(-1, *(1 for _ in shape[2:])), shape)
 
-    def run(self, nodes: Iterable[onnx.NodeProto]) -> None:
-        """Carry labels through nodes in order; behind an operator that is not known there are none."""
-        for node in nodes:
-            if any(name in self.arrays for name in node.output) or not any(name in self.arrays for name in node.input):
-                continue
-            sizes = [self.draft.shape(name) for name in node.output if name]
-            if any(size is None or prod(size) > _MOST for size in sizes) or len(self.labels) > _MOST_LABELS:
-                continue
-            made: Sequence[Labels] = ()
-            with suppress(ValueError):  # shapes that do not go together here: the labels end
-                made = self._made(node)
-            fits = len(made) == len(sizes) and all(one.shape == size for one, size in zip(made, sizes, strict=True))
-            self.arrays.update(zip(filter(None, node.output), made if fits else (), strict=False))
+    def run(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Carry labels through nodes in order to the outputs; behind an operator that is not known there are none."""
+        last = {name: index for index, node in enumerate(nodes) for name in node.input}
+        for index, node in enumerate(nodes):
+            self._carry(node)
+            for name in node.input:  # all of a transformer's would be gigabytes
+                if last[name] == index and name not in self.draft.outputs:
+                    self.arrays.pop(name, None)
+
+    def _carry(self, node: onnx.NodeProto) -> None:
+        if any(name in self.arrays for name in node.output) or not any(name in self.arrays for name in node.input):
+            return
+        sizes = [self.draft.shape(name) for name in node.output if name]
+        if any(size is None or prod(size) > _MOST for size in sizes) or len(self.labels) > _MOST_LABELS:
+            return
+        made: Sequence[Labels] = ()
+        with suppress(ValueError):  # shapes that do not go together here: the labels end
+            made = self._made(node)
+        fits = len(made) == len(sizes) and all(one.shape == size for one, size in zip(made, sizes, strict=True))
+        self.arrays.update(zip(filter(None, node.output), made if fits else (), strict=False))
 
     def _made(self, node: onnx.NodeProto) -> Sequence[Labels]:
         inputs = [self.arrays.get(name) for name in node.input]
         first = inputs[0]
-        if node.op_type in _MOVES:
+        if node.op_type in MOVES:
             return self._moved(node)
-        if node.op_type in _TWO and len(inputs) == 2:
+        if node.op_type in TWO and len(inputs) == 2:
             return [self._pairs(node, first, inputs[1])]
         if first is None or not first.ndim:
             return []
@@ -97,7 +104,7 @@ class Tracer:
             if axis < first.ndim - 1 and self.draft.opset < SOFTMAX_ON_ONE_AXIS:
                 return []  # over all axes behind it together
             return [np.broadcast_to(self._joined(first, axis, f"softmax {first.shape[axis]}"), first.shape)]
-        if node.op_type in _SUMS and not any(array is not None for array in inputs[1:]):
+        if node.op_type in SUMS and not any(array is not None for array in inputs[1:]):
             return [self._summed(node, first)]
         return []
 
@@ -131,7 +138,7 @@ class Tracer:
 
     def _pairs(self, node: onnx.NodeProto, one: Labels | None, two: Labels | None) -> Labels:
         """An operator of two operands: with a constant, with itself, or with another computed tensor."""
-        kind = _TWO[node.op_type]
+        kind = TWO[node.op_type]
         if one is None or two is None:
             labelled, other = (one, node.input[1]) if one is not None else (two, node.input[0])
             assert labelled is not None

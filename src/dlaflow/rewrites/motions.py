@@ -35,7 +35,7 @@ def move_down(draft: Draft) -> Draft:
 
 
 def _step(draft: Draft, node: onnx.NodeProto) -> Edit | None:
-    if node.domain not in ("", "ai.onnx"):
+    if draft.moved.isdisjoint(node.input) or node.domain not in ("", "ai.onnx"):
         return None
     transposes = {name: motion for name in node.input if (motion := _motion(draft, name, "Transpose")) is not None}
     if transposes and node.op_type != "Transpose":

@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import onnx
 
 from dlaflow.estimate.latency import latency_ms
+from dlaflow.graph.layer import Network
 from dlaflow.graph.lower.naming import node_name
 from dlaflow.placement.answers import Known, known_answers
-from dlaflow.placement.check import check_model, check_network, network_of
+from dlaflow.placement.check import check_network, network_of
 from dlaflow.rewrites.base import Bounds, Rewrite, Safety
 from dlaflow.rewrites.draft import Draft
 from dlaflow.rewrites.motions import move_down
@@ -131,6 +133,7 @@ class Search:
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)
     _singles: int = _SINGLE_PLACES
     _barred_in_turn: tuple[str, ...] = ()
+    _predicted: WeakKeyDictionary[Draft, tuple[Network, Placement]] = field(default_factory=WeakKeyDictionary)
 
     def run(self, draft: Draft) -> Found:
         """Rewrite until nothing lowers the score."""
@@ -175,7 +178,7 @@ class Search:
 
     def place(self, draft: Draft) -> Placement:
         """The prediction for a draft."""
-        return check_model(self.finish(draft).model(self.path), self.target, self._answers)
+        return self._prediction(draft)[1]
 
     def score(self, draft: Draft) -> Score:
         """The score of a draft."""
@@ -183,10 +186,15 @@ class Search:
 
     def estimated(self, draft: Draft) -> float:
         """The latency in ms that is estimated of a draft, by which options of one score are told apart."""
-        model = self.finish(draft).model(self.path)
-        network = network_of(model, self.target)
-        placement = check_network(model, network, self.target, self._answers)
-        return latency_ms(network, placement, self.target) or math.inf
+        return latency_ms(*self._prediction(draft), self.target) or math.inf
+
+    def _prediction(self, draft: Draft) -> tuple[Network, Placement]:
+        """Its layers and where they run, made once while the draft lives: most of a search's time goes into these."""
+        if draft not in self._predicted:
+            model = self.finish(draft).model(self.path)
+            network = network_of(model, self.target)
+            self._predicted[draft] = network, check_network(model, network, self.target, self._answers)
+        return self._predicted[draft]
 
     @cached_property
     def _answers(self) -> Mapping[str, Known]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import ClassVar, Generic, TypeVar
 
 from dlaflow.graph.layer import Attributes, Layer
@@ -191,6 +192,7 @@ def title(rule: type[Rule]) -> str:
     return " ".join(_document(rule).split("\n\n", 1)[0].split())
 
 
+@cache
 def section(rule: type[Rule], heading: str) -> str:
     """The text behind a heading of a rule's docstring, on one line; empty when the rule has none."""
     collected: list[str] = []

@@ -47,6 +47,11 @@ class Row:
         return (self.on.after or self.on.before).rate
 
     @property
+    def slower(self) -> str:
+        """Whether the fix is estimated to slow it down, in a word or two: surely where the intervals are apart."""
+        return "" if not self.on.slower else "slower" if self.on.clearly else "perhaps slower"
+
+    @property
     def whole(self) -> bool:
         """Whether it is one loadable that holds all arithmetic."""
         return self.best is not None and self.best.whole
@@ -62,6 +67,8 @@ class Row:
         mode = ["--mode", case.mode] if case.mode != "hybrid" else []
         fix = ["fix", file, "--out", "fixed.onnx", "--allow", self.result.allow]
         lines = [["check", file, *mode], [*fix, *mode]]
+        if self.slower:
+            lines.append([*fix, *mode, "--prefer", "speed"])
         if not mode and self.best is not None and self.best.standalone:
             lines.append([*fix, "--mode", "standalone", "--output-4d"])
         return [shlex.join(["dlaflow", *line, *words]) for line in lines]
@@ -121,6 +128,18 @@ def failed(results: Iterable[Result]) -> list[Result]:
     return [result for result in results if result.status != "done"]
 
 
+def _left_out(results: Iterable[Result]) -> list[tuple[str, str, str]]:
+    """What could not be surveyed, told once for all the cases that end alike: model, where, why."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for each in failed(results):
+        key = each.model.name, each.case.precision.upper(), each.status, each.error
+        found.setdefault(key, []).append(each.case.release)
+    return [
+        (name, f"JetPack {', '.join(dict.fromkeys(releases))}, {precision}, {status}", error)
+        for (name, precision, status, error), releases in found.items()
+    ]
+
+
 def headline(results: Sequence[Result]) -> str:
     """The answer in a sentence."""
     models = {result.model.name for result in results}
@@ -142,6 +161,8 @@ def gallery_markdown(results: Sequence[Result]) -> str:
         "",
         "Predicted by the rules of each release and estimated for one DLA core, random weights; nothing was built.",
         "Accuracy is not told here. `make gallery` writes these tables, and a page to sort, filter and search them.",
+        "Slower: after the fix, by estimate, beyond the intervals; perhaps slower: the intervals overlap. The share on",
+        "the DLA comes first; `dlaflow fix --prefer speed` keeps only what makes a model faster.",
         "",
     ]
     found = rows_of(results)
@@ -164,15 +185,9 @@ def gallery_markdown(results: Sequence[Result]) -> str:
             *(_line(row) for row in rows),
             "",
         ]
-    if left := failed(results):
-        lines += ["## What could not be surveyed", ""]
-        lines += ["| model | target | |", "|---|---|---|"]
-        lines += [
-            f"| {_cell(each.model.name)} | JetPack {_cell(each.case.release)}, {each.case.precision.upper()} "
-            f"| {_cell(each.error)} |"
-            for each in left
-        ]
-        lines.append("")
+    if left := _left_out(results):
+        lines += ["## What could not be surveyed", "", "| model | target | |", "|---|---|---|"]
+        lines += [*(f"| {' | '.join(map(_cell, each))} |" for each in left), ""]
     return "\n".join(lines)
 
 
@@ -193,7 +208,7 @@ def _line(row: Row) -> str:
         *(percent(side.share) if side else "" for side in (before, after)),
         *(str(side.loadables) if side else "" for side in (before, after)),
         *(str(side.switches) if side else "" for side in (before, after)),
-        _interval(row.rate),
+        ", ".join(filter(None, (_interval(row.rate), row.slower))),
         _interval((row.on.after or row.on.before).energy),
     ]
     return f"| {' | '.join(map(_cell, cells))} |"
@@ -219,7 +234,7 @@ def gallery_page(results: Sequence[Result]) -> str:
         headline=headline(results).replace("`", ""),
         created=utc_now(),
         rows=rows,
-        failed=failed(results),
+        failed=_left_out(results),
         boards=boards,
         families=sorted({result.model.family for result in results} - {""}),
         tasks=sorted({result.model.task for result in results} - {""}),
@@ -238,6 +253,7 @@ def _facts(row: Row) -> dict[str, object]:
         "times": {"before": msgspec.to_builtins(row.on.before), "after": msgspec.to_builtins(row.on.after)},
         "gpu": row.on.gpu,
         "unknown": row.on.unknown,
+        "slower": row.on.slower.replace("`", ""),
         "inputs": result.inputs,
         "commands": row.commands(),
         "alike": row.alike,

@@ -85,7 +85,10 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class OnBoard:
-    """What is expected on a board in a power mode; `gpu` is the latency of its GPU alone."""
+    """What is expected on a board in a power mode; `gpu` is the latency of its GPU alone.
+
+    `slower` says what `dlaflow fix` would where its result is estimated to be slower; `clearly`: beyond the intervals.
+    """
 
     board: str
     mode: str
@@ -93,6 +96,8 @@ class OnBoard:
     after: Times | None = None
     gpu: Triple | None = None
     unknown: list[str] = field(default_factory=list)
+    slower: str = ""
+    clearly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ ROWS, READY = "rows.jsonl", "model.ready"
 _NEEDED = (
     "onnxruntime",
     "dlaflow.api.check",
-    "dlaflow.estimate.latency",
+    "dlaflow.api.gain",
+    "dlaflow.estimate.text",
     "dlaflow.report.grouping",
     "dlaflow.rewrites.fix",
 )
@@ -99,6 +100,7 @@ def work(job: Job, folder: Path, begun: Collection[int]) -> None:
         for index in range(len(job.cases)):
             if index in begun:
                 continue
+            gc.collect()  # what another case left
             signal.setitimer(signal.ITIMER_REAL, job.seconds)  # nothing answers SIGALRM: it ends a loop in C too
             rows.write(msgspec.json.encode((index, _attempt(job, index, folder, proofs))) + b"\n")
 
@@ -147,6 +149,7 @@ def _surveyed(job: Job, index: int, folder: Path, proofs: Known) -> Result:
         _on_board(
             estimate(found.network, found.placement, target, place.mode),
             estimate(after, fixed.placement, target, place.mode) if fixed.report.applied else None,
+            read_before=fixed.report.read_before,
         )
         for target, place in zip(targets, places, strict=True)
     ]
@@ -203,7 +206,12 @@ def _fixing(report: FixReport) -> Fixing:
     )
 
 
-def _on_board(before: Estimate, after: Estimate | None) -> OnBoard:
+def _on_board(before: Estimate, after: Estimate | None, *, read_before: bool) -> OnBoard:
+    from dlaflow.api.gain import speed_between
+    from dlaflow.estimate.text import speed_text
+
+    speed = speed_between(before, after) if after and read_before else None
+    slower = speed if speed and speed.slower else None
     return OnBoard(
         before.board,
         before.mode,
@@ -211,6 +219,8 @@ def _on_board(before: Estimate, after: Estimate | None) -> OnBoard:
         None if after is None else _times(after),
         _triple(before.gpu_alone),
         list(dict.fromkeys(before.unknown)),
+        speed_text(slower) if slower else "",
+        bool(slower and slower.clearly),
     )
 
 

@@ -458,7 +458,9 @@ def _is_folded(draft: Draft) -> bool:
 
 def closed(tensor: Tensor) -> Tensor:
     """The tensor with ordinary integers for dimensions."""
-    return replace(tensor, shape=plain(tensor.shape))
+    return (
+        tensor if all(type(size) is int for size in tensor.shape or ()) else replace(tensor, shape=plain(tensor.shape))
+    )
 
 
 def _behind_what_they_read(drafts: Sequence[Draft]) -> list[Draft]:

@@ -12,6 +12,7 @@
     row.dataset.name, row.dataset.family, row.dataset.task,
     ...reasons(facts[row.dataset.row]).flatMap(([rule, , , message]) => [rule, message]),
     ...facts[row.dataset.row].fix.rewrites.map((each) => each[0]),
+    facts[row.dataset.row].slower,
   ].join(" ").toLowerCase()));
   let order = null;
 
@@ -31,6 +32,7 @@
     const { before, after } = fact.times;
     const times = [make("li", `before: ${interval(before.latency, "ms")}`)];
     if (after) times.push(make("li", `after fix: ${interval(after.latency, "ms")}`));
+    if (fact.slower) times.push(make("li", fact.slower));
     times.push(make("li", `GPU alone: ${interval(fact.gpu, "ms")}`), ...fact.unknown.map((why) => make("li", why)));
     const proof = fact.fix.error === null ? [] : [make("li", `proof: largest difference ${fact.fix.error} of the largest output, ${fact.fix.used} of the bound`)];
     const alone = make("li", `standalone: ${fact.before.standalone ? "possible" : fact.after.standalone ? "possible after fix --mode standalone --output-4d" : "not reached"}`);
