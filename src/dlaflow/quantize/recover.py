@@ -9,7 +9,8 @@ In order of cost, each step measured on images of its own and kept only when the
   those that follow; biases take up what is left on average. Both go by what really enters the layer in INT8.
 - *FP16*, only where a limit is given and more than that is still lost: the fewest layers that must not run in INT8.
 
-A step is kept by what `evaluate` reports, top-1 or agreement; where these images cannot tell, by the outputs' error.
+In all of them weights are cut by which one step of the input fills INT8 anyway: `equalise.cut_weights` says why. A step
+is kept by what `evaluate` reports, top-1 or agreement; where these images cannot tell, by the outputs' error.
 What comes out is a plain float model; where rounding was kept its weights lie on their INT8 grid already: quantising
 them changes nothing.
 
