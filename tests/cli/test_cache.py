@@ -156,3 +156,13 @@ def test_names_that_are_no_text_are_written_as_what_they_are(tmp_path: Path) -> 
     path.write_bytes(b"TRT-8502-EntropyCalibration2\na\xffb: 3c010a14\n")
     assert main(["cache", "show", str(path), "--json", str(out), "-q"]) == 0
     assert "udcff" in out.read_text(encoding="utf-8")
+
+
+def test_diff_of_two_large_caches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each entry is looked at once: 40,000 of them twice over would not end."""
+    before, after = (tmp_path / f"{name}.cache" for name in ("before", "after"))
+    lines = [f"t{number}: 3c010a14\n" for number in range(40_000)]
+    before.write_text("".join(["TRT-8502-EntropyCalibration2\n", *lines]))
+    after.write_text("".join(["TRT-8502-EntropyCalibration2\n", *lines[1:], "new: 3c010a14\n"]))
+    assert main(["cache", "diff", str(before), str(after)]) == 0
+    assert capsys.readouterr().out.splitlines() == ["only in before.cache  t0", "only in after.cache  new"]

@@ -85,3 +85,11 @@ def test_what_cannot_be_learned_is_told(placed: Placed) -> None:
     target = resolve_target("agx-orin-64gb", "5.1.1")
     with pytest.raises(InputError, match="more than 0"):
         learn(*placed(target), target, None, [Sample("m", "1", 0.0)])
+
+
+@pytest.mark.parametrize("times", [(0.0, None), (float("nan"), None), (float("inf"), None), (1.0, float("nan"))])
+def test_times_that_no_run_has(placed: Placed, own_folder: Path, times: tuple[float, float | None]) -> None:
+    target = resolve_target("agx-orin-64gb", "5.1.1")
+    with pytest.raises(InputError, match="holds no time"):
+        learn(*placed(target), target, None, [Sample("m", "1", *times)])
+    assert not own_folder.exists()

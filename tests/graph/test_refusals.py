@@ -97,7 +97,7 @@ KERNEL = {"w": np.ones((8, 8, 3, 3), np.float32), "bias": np.ones(8, np.float32)
 AXES = {"two_axes": np.array([2, 3]), "four": np.array([1, 1, 1, 1])}
 ZERO = {"q": np.array(0.1, np.float32), "z": np.array(0, np.int8), "three": np.array(3, np.int8)}
 ZERO |= {"sums": np.zeros(8, np.int32), "ten": np.full(8, 0.1, np.float32), "points": np.zeros(8, np.int8)}
-ZERO |= {"mask": np.zeros((8, 8), np.float32)}
+ZERO |= {"mask": np.zeros((8, 8), np.float32), "map": np.ones((8, 8, 8), np.float32)}
 WEIGHTS = {**SCALES, **PADS, **KERNEL, **AXES, **ZERO}
 
 CASES = [
@@ -138,6 +138,7 @@ CASES = [
     ("a = Identity(two_axes) \n y = ReduceSum(x, a)", 17, "8.4.1 8.6.2 10.3.0", "11.4.1"),
     ("y = ReduceSum(x, two_axes)", 17, "", "8.4.1 8.6.2 10.3.0 11.4.1"),
     ("y = Gemm(x, w)", 17, "8.4.1 8.6.2 10.3.0 11.4.1", ""),
+    ("y = BatchNormalization<spatial=0>(x, map, map, map, map)", 8, "8.4.1 8.5.2 10.3.0 11.4.1", ""),
     ("y = Add(x, x)", 6, "11.4.1", "8.5.2 10.3.0"),
     ("y = Add<axis=1, broadcast=1>(x, bias)", 6, "8.5.2 10.3.0 11.4.1", ""),
     ("y = Upsample<height_scale=2.0, width_scale=2.0>(x)", 8, "8.5.2 10.3.0 11.4.1", ""),
@@ -161,6 +162,7 @@ def test_a_construct_is_refused_where_the_importer_refuses_it(
         found = network(tmp_path, nodes, release, opset=opset, weights=WEIGHTS).refusals
         assert {Reading.REFUSED, Reading.CONTRADICTION} & {refusal.reading for refusal in found}, release
         assert all(refusal.reason for refusal in found)
+        assert "spatial" not in nodes or "one value a channel" in found[0].then
     for release in read.split():
         assert network(tmp_path, nodes, release, opset=opset, weights=WEIGHTS).refusals == (), release
 

@@ -106,24 +106,17 @@ def rename(file: Path, /, *pairs: str, out: Out, tensorrt: str | None = None, mo
 @cache.command
 def diff(left: Path, right: Path, /, *, json: Json = None, quiet: terminal.Quiet = False) -> None:
     """Compare two caches: tensors that only one has, and scales that differ."""
-    before, after = read_cache(left), read_cache(right)
-    differing = {
-        name: [before.scales.get(name), after.scales.get(name)]
-        for name in dict.fromkeys([*before.scales, *after.scales])
-        if before.scales.get(name) != after.scales.get(name)
-    }
-    _record(json, {"headers": [before.header, after.header], "differing": differing})
-    lines = []
-    if before.header != after.header:
-        lines.append(f"header   {before.header or 'none'} | {after.header or 'none'}")
-    for name, scale in before.scales.items():
-        other = after.scales.get(name)
-        if other is None:
-            lines.append(f"only in {left.name}  {name}")
+    caches = read_cache(left), read_cache(right)
+    (old, new), (was, now) = (cache.header for cache in caches), (cache.scales for cache in caches)
+    differing = {name: [was.get(name), now.get(name)] for name in {**was, **now} if was.get(name) != now.get(name)}
+    _record(json, {"headers": [old, new], "differing": differing})
+    lines = [f"header   {old or 'none'} | {new or 'none'}"] if old != new else []
+    for name, (scale, other) in differing.items():
+        if scale is None or other is None:
+            lines.append(f"only in {(right if scale is None else left).name}  {name}")
         elif hex_of(other) != hex_of(scale):
             ratio = f"{other / scale:.3f} times" if scale else "was zero"
             lines.append(f"{scale:.6g} | {other:.6g}  ({ratio})  {name}")
-    lines += [f"only in {right.name}  {name}" for name in after.scales.keys() - before.scales.keys()]
     terminal.say(*lines, quiet=quiet)
 
 

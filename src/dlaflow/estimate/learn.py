@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 
 import msgspec
 import numpy as np
@@ -69,7 +69,7 @@ def learn(
     if not fresh:
         raise InputError("nothing new to learn", expected="a measurement that was not learned before", received="none")
     for sample in fresh:
-        if not sample.total_ms > 0:
+        if not 0 < sample.total_ms < inf or not 0 <= (sample.dla_ms or 0.0) < inf:
             raise InputError(
                 f"{sample.name} holds no time", expected="more than 0 ms", received=f"{sample.total_ms} ms"
             )

@@ -120,7 +120,12 @@ def open_draft(model: Model) -> Draft:
 
 def _refuse_unusable(model: Model) -> None:
     if model.opset < _LOWEST_OPSET:
-        raise InputError(f"{model.path} is too old to be rewritten", expected="opset 7 or later", received=model.opset)
+        raise InputError(
+            f"{model.path} is too old to be rewritten",
+            expected="opset 7 or later",
+            received=model.opset,
+            then="Export it again, or bring it to opset 11 with onnx.version_converter.",
+        )
     if model.proto.graph.sparse_initializer:
         raise InputError(f"{model.path} holds sparse weights", expected="dense weights", then="Export it without them.")
     for node in model.proto.graph.node:

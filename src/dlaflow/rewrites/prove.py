@@ -113,7 +113,9 @@ class Executable:
             values = self._session.run(names, {name: feeds[name] for name in self.inputs})
         except Exception as error:
             raise too_large(error) or InputError(
-                "the model cannot be run on its own inputs", received=reason_of(error)
+                "the model cannot be run on its own inputs",
+                received=reason_of(error),
+                then="Export it with inputs that are tensors of numbers, of one element at least.",
             ) from None
         made = dict(zip(names, values, strict=True))
         found = {name: made[name] for name in self.outputs}

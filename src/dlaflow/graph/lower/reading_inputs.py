@@ -90,6 +90,7 @@ REFUSED_TYPES = (
     RefusedTypes("ArgMax ArgMin TopK", "uint8", start="8.5"),
     RefusedTypes(_ROOTS, "int32 int64 bool uint8"),
     RefusedTypes(REDUCTIONS, "bool uint8", start="10.0"),
+    RefusedTypes("Celu", "float16 bfloat16", start="10.8"),
     RefusedTypes("HardSwish", "bool", end="8.5"),
     RefusedTypes("Shrink", "bool uint8"),
     RefusedTypes("Shrink", "int8", end="8.5"),
@@ -406,12 +407,6 @@ def check_attention(context: Context) -> Iterator[Objection]:
         yield Objection(f"{what} is not taken", then="Export with opset 22, which writes it as MatMul and Softmax.")
 
 
-def check_half_celu(context: Context) -> Iterator[Objection]:
-    """Celu in FP32 alone, since types must agree."""
-    if not seen(context) and is_one_of(context, 0, "float16", "bfloat16"):
-        yield Objection("Celu in 16 bits is not taken", then=_CAST)
-
-
 def check_equation(context: Context) -> Iterator[Objection]:
     """Einsum with other letters than small ones."""
     equation = context.attributes.text("equation")
@@ -455,7 +450,6 @@ CHECKS: Checks = (
     ("BatchNormalization", check_training),
     ("Cast EyeLike", check_target_type),
     ("Attention", check_attention),
-    ("Celu", check_half_celu),
     ("Constant", check_constant),
     ("Einsum", check_equation),
     ("If", check_branches),

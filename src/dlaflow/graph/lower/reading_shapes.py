@@ -85,7 +85,8 @@ def check_channel_vectors(context: Context) -> Iterator[Objection]:
     """BatchNormalization: vectors of one number for each channel."""
     indices = (1,) if before(context, "8.5") else (1, 2, 3, 4)
     if any(rank(context, index) not in (None, 1) for index in indices):
-        yield Objection("its scale, bias, mean and variance must be vectors")
+        reason = "its scale, bias, mean and variance must be vectors"
+        yield Objection(reason, then="Export it with one value a channel (spatial=1), or write it as Mul and Add.")
 
 
 def check_normalized(context: Context) -> Iterator[Objection]:
