@@ -103,7 +103,7 @@ def check_pad(context: Context) -> Iterator[Objection]:
 
 def check_idle_window(context: Context) -> Iterator[Objection]:
     """Pools rounded up whose last window holds padding alone: everybody else drops it."""
-    if context.attributes.integer("ceil_mode", 0) and any(axis.idle for axis in stretches(context)):
+    if any(axis.idle for axis in stretches(context)):
         reason = "its last window, which begins behind the data, is not dropped: the output is one larger"
         yield misread(reason, then="Export with ceil_mode=False, or with pads that no window lies in.")
 

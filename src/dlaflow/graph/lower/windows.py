@@ -216,7 +216,7 @@ def import_lp_pool(context: Context) -> Outputs:
 class Stretch(NamedTuple):
     """A pool along one axis, as TensorRT counts: the positions of its window, padding on both sides, and idle ones.
 
-    `end` holds what the last position reaches over besides; `idle` says that it begins behind the data.
+    `end` holds what the last position reaches over besides; `idle` says that rounding up alone makes it, in padding.
     """
 
     positions: int
@@ -235,14 +235,15 @@ def stretches(context: Context) -> list[Stretch]:
     sides = (window.begin, window.end, window.stride, window.kernel)
     if data is None or None in data or {len(side) for side in sides} != {len(data) - 2} or min(window.stride) < 1:
         return []
-    up = context.attributes.integer("ceil_mode", 0) and not context.attributes.text("auto_pad").startswith("SAME")
+    automatic = context.attributes.text("auto_pad").startswith("SAME")
+    up = bool(context.attributes.integer("ceil_mode", 0)) and not automatic
     found = []
     for length, begin, end, stride, width in zip(data[2:], *sides, strict=True):
         size = int(length or 0)
         room = size + begin + end - width
         steps = -(-room // stride) if up else room // stride
         reach = steps * stride + width - size - begin
-        found.append(Stretch(steps + 1, begin, max(end, reach), steps * stride >= size + begin))
+        found.append(Stretch(steps + 1, begin, max(end, reach), up and steps * stride >= size + begin))
     return found
 
 
