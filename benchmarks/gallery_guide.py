@@ -1,4 +1,4 @@
-"""The tables of docs/guides/backbones.md and of its Chinese page, from the survey in docs/gallery.jsonl: `make gallery`.
+"""The tables of docs/guides/backbones.md and its Chinese page, from the survey in docs/gallery.jsonl: `make gallery`.
 
 python benchmarks/gallery_guide.py
 """
