@@ -139,8 +139,9 @@ def test_a_scatter_is_what_the_reference_makes_of_it(places: list, values: list)
     from onnx.reference import ReferenceEvaluator
 
     node = onnx.helper.make_node("ScatterND", ["x", "i", "v"], ["y"])
-    ports = [onnx.helper.make_empty_tensor_value_info(name) for name in "xivy"]
+    ports = [onnx.helper.make_empty_tensor_value_info(name) for name in ("x", "i", "v", "y")]
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ports[:3], ports[3:]))
     feeds = {"x": np.arange(12).reshape(3, 2, 2), "i": np.array(places), "v": np.array(values)}
-    np.testing.assert_array_equal(evaluate(node, feeds, 17)[0], ReferenceEvaluator(model).run(None, feeds)[0])
+    (expected,) = ReferenceEvaluator(model).run(None, feeds)
+    np.testing.assert_array_equal(evaluate(node, feeds, 17)[0], expected)
     assert evaluate(node, feeds | {"i": np.full_like(feeds["i"], 9)}, 17) is None, "places that are not there"

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from dlaflow.placement.check import check
+from dlaflow.rewrites import search as search_module
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.rewrites.fix import fix
@@ -178,3 +179,21 @@ def test_prefer_speed_ends_at_the_fastest_step(build: Callable[..., Path], monke
         monkeypatch.setattr(Search, "estimated", lambda search, draft, left=left: next(left))
         report = fix(path, TARGET, FixConfig(prefer_speed=True)).report
         assert [each.rewrite for each in report.applied] == [each.rewrite for each in whole.applied[:kept]]
+
+
+def test_a_draft_is_predicted_once_while_it_lives(build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, predicted = build("y = Conv(x, w)", (1, 4, 8, 8), WEIGHTS), list[object]()
+    whole = search_module.network_of
+    monkeypatch.setattr(search_module, "network_of", lambda *given: predicted.append(given) or whole(*given))
+    draft, _ = load_draft(path, None)
+    search = Search(TARGET, [], path)
+    assert score_of(search.place(draft)) == search.score(draft)
+    assert 0 < search.estimated(draft) < 100
+    assert len(predicted) == 1
+    search.without("none", [], "").place(draft)
+    assert len(predicted) == 1, "a search that begins again knows it"
+    del draft
+    other, _ = load_draft(path, None)
+    search.place(other)
+    assert len(predicted) == 2
+    assert len(search._predicted) == 1

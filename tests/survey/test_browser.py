@@ -33,6 +33,8 @@ def test_sort_filter_search_and_open(tmp_path: Path, page: Page) -> None:
         made("slow", 100, fits=False),
         made("fast", 500, fits=False),
     ]
+    slower = [replace(each, slower="Estimated slower: 200 -> 100 images/s") for each in results[1].boards]
+    results[1] = replace(results[1], boards=slower)
     later = [replace(result, case=replace(result.case, release="5.1.3")) for result in results[:1]]
     path = write(tmp_path, [*results, *later])
     opened(page, path)
@@ -49,6 +51,12 @@ def test_sort_filter_search_and_open(tmp_path: Path, page: Page) -> None:
     assert page.run(NAMES) == ["fast", "slow", "fits"], "family by family"
     page.click("#grouped")
 
+    page.click("#find")
+    page.type("estimated slower")
+    assert page.run(NAMES) == ["slow"], "what a fix slows down is found"
+    page.run(
+        "(() => { const f = document.getElementById('find'); f.value = ''; f.dispatchEvent(new Event('input')); })()"
+    )
     page.click("#whole")
     assert page.run(NAMES) == ["fits"]
     page.click("#whole")

@@ -206,7 +206,7 @@ def evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array], opset: int) -> li
 
 
 def _scattered(data: Array, places: Array, values: Array) -> Array:
-    made = data.copy()
+    made: Array = data.copy()
     made[tuple(np.moveaxis(places, -1, 0))] = values
     return made
 

@@ -166,10 +166,6 @@ class Proof:
     def _origin(self) -> Executable:
         return Executable.of(self._start, self._file)
 
-    @cached_property
-    def _start_is_valid(self) -> bool:
-        return not _invalid(self._start)
-
     def evidence(self, draft: Draft) -> list[Evidence]:
         """The comparisons; empty for a draft that cannot be run."""
         return self._of(draft)[1]
@@ -193,7 +189,7 @@ class Proof:
 
     def _judged(self, draft: Draft) -> tuple[list[Evidence], str]:
         origin, invalid = self._origin, _invalid(draft)
-        if invalid and self._start_is_valid:
+        if invalid and not _invalid(self._start):
             return [], f"ONNX's checker refuses the result: {invalid}"
         try:
             after = Executable.of(draft)

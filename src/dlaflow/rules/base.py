@@ -192,7 +192,6 @@ def title(rule: type[Rule]) -> str:
     return " ".join(_document(rule).split("\n\n", 1)[0].split())
 
 
-@cache
 def section(rule: type[Rule], heading: str) -> str:
     """The text behind a heading of a rule's docstring, on one line; empty when the rule has none."""
     collected: list[str] = []
@@ -215,4 +214,7 @@ def fix_safety(rule: type[Rule]) -> str:
 
 
 def _document(rule: type[Rule]) -> str:
-    return inspect.cleandoc(rule.__doc__ or "")
+    return _clean(rule.__doc__ or "")
+
+
+_clean = cache(inspect.cleandoc)
