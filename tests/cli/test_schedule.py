@@ -99,6 +99,16 @@ def test_python_has_it_too(model: Path) -> None:
         dlaflow.schedule([model], system="windows")  # type: ignore[arg-type]
 
 
+def test_a_model_that_the_parser_refuses_is_told(model: Path) -> None:
+    proto = onnx.load(model)
+    proto.graph.node.append(onnx.helper.make_node("Identity", ["s"], ["t"]))
+    for listed, name in ((proto.graph.input, "s"), (proto.graph.output, "t")):
+        listed.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.STRING, [1]))
+    onnx.save(proto, model)
+    found = dlaflow.schedule([model], board="agx-orin-64gb", jetpack="6.2")
+    assert "type string is not known" in found.notes[0]
+
+
 def test_a_model_is_never_overwritten(model: Path) -> None:
     before = model.read_bytes()
     assert main(["schedule", f"{model}@30", "--json", str(model)]) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import join
@@ -151,7 +151,7 @@ def schedule_models(
         models={name: str(wish.model) for name, wish in zip(names, wishes, strict=True)},
         found=best,
         commands=tuple(_commands(best.best.networks, wishes, target, options.system)),
-        notes=(*_notes(target, best, hardware.power is None), *_strange(factors)),
+        notes=(*_unread(found), *_notes(target, best, hardware.power is None), *_strange(factors)),
         after_fix=AfterFix(after[0], fixed) if options.try_fix else None,
     )
 
@@ -291,6 +291,16 @@ def _commands(networks: Sequence[Assigned], wishes: Sequence[Wish], target: Targ
             lines.append(["build", file, "--out", f"{stem}.engine", *where, *words, *open_sizes])
             lines.append(["deploy", f"{stem}.engine", "--for", system, "--out", f"{stem}.{system}"])
     return list(dict.fromkeys(join(["dlaflow", *line]) for line in lines))
+
+
+def _unread(found: Mapping[Path, Prediction]) -> Iterator[str]:
+    """What keeps an engine from being built of a model as it is."""
+    from dlaflow.rules.reading import no_engine
+
+    for model, each in found.items():
+        yield from (
+            f"{model}: {finding.message}. {finding.fix.rstrip('.')}" for finding in no_engine(each.placement.findings)
+        )
 
 
 def _notes(target: Target, found: Found, no_power: bool) -> list[str]:
