@@ -9,8 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from dlaflow.placement.check import check
-from dlaflow.rewrites import search as search_module
+from dlaflow.placement.check import check, network_of
 from dlaflow.rewrites.base import Bounds, Match, Rewrite
 from dlaflow.rewrites.draft import Draft, Edit
 from dlaflow.rewrites.fix import fix
@@ -183,8 +182,8 @@ def test_prefer_speed_ends_at_the_fastest_step(build: Callable[..., Path], monke
 
 def test_a_draft_is_predicted_once_while_it_lives(build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path, predicted = build("y = Conv(x, w)", (1, 4, 8, 8), WEIGHTS), list[object]()
-    whole = search_module.network_of
-    monkeypatch.setattr(search_module, "network_of", lambda *given: predicted.append(given) or whole(*given))
+    whole = network_of
+    monkeypatch.setattr("dlaflow.rewrites.search.network_of", lambda *given: predicted.append(given) or whole(*given))
     draft, _ = load_draft(path, None)
     search = Search(TARGET, [], path)
     assert score_of(search.place(draft)) == search.score(draft)

@@ -36,6 +36,7 @@ def test_sort_filter_search_and_open(tmp_path: Path, page: Page) -> None:
     slower = [replace(each, slower="Estimated slower: 200 -> 100 images/s") for each in results[1].boards]
     results[1] = replace(results[1], boards=slower)
     later = [replace(result, case=replace(result.case, release="5.1.3")) for result in results[:1]]
+    later[0] = replace(later[0], before=replace(later[0].before, parsed=False))
     path = write(tmp_path, [*results, *later])
     opened(page, path)
     assert page.run(NAMES) == ["fits", "fast", "slow"], "what fits comes first"
@@ -82,6 +83,11 @@ def test_sort_filter_search_and_open(tmp_path: Path, page: Page) -> None:
         "(() => { const s = document.getElementById('target'); s.value = '2'; s.dispatchEvent(new Event('input')); })()"
     )
     assert page.run(NAMES) == ["fits"], "the other release"
+    page.click("tbody:not([hidden]) .more")
+    assert "before, were it read: " in page.run("document.querySelector('tbody:not([hidden]) tr.detail').textContent")
+    row = page.run("document.querySelector('tbody:not([hidden]) tr[data-name]').textContent")
+    assert "read after fix alone" in row
+    assert "before" not in row, "no engine comes of it: there is no rate to compare"
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     assert page.errors == []
     assert page.requests == [path.as_uri()]

@@ -30,7 +30,7 @@
     const fact = facts[row.dataset.row], cell = make("td");
     cell.colSpan = row.cells.length;
     const { before, after } = fact.times;
-    const times = [make("li", `before: ${interval(before.latency, "ms")}`)];
+    const times = [make("li", `before${fact.before.parsed ? "" : ", were it read"}: ${interval(before.latency, "ms")}`)];
     if (after) times.push(make("li", `after fix: ${interval(after.latency, "ms")}`));
     if (fact.slower) times.push(make("li", fact.slower));
     times.push(make("li", `GPU alone: ${interval(fact.gpu, "ms")}`), ...fact.unknown.map((why) => make("li", why)));
