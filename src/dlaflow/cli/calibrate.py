@@ -84,6 +84,8 @@ def calibrate(model: Path, /, *, source: MaybeSource = MaybeSource(), how: Calib
             say(f"Wrote {how.layer_precisions}: {len(found.float_nodes)} layers for trtexec's --layerPrecisions")
         if how.qdq is not None:
             say(f"Wrote {how.qdq}: INT8 with Q/DQ, symmetric, weights per output channel")
+            if how.recover is not None:
+                say("By onnxruntime, that is: `dlaflow evaluate --numerics dla` tells what the DLA's integers do.")
     if how.fp16 is not None:
         say(f"Wrote {how.fp16}: float16 inside, {how.io_types} inputs and outputs")
 
@@ -93,7 +95,7 @@ def _step(step: RecoveryStep) -> str:
     damage = step.damage
     same = f"agreement {damage.agreement:.2%}" if damage.top1 is None else f"top-1 {damage.top1:.2%}"
     verdict = "kept" if step.kept else "not kept"
-    return f"  {step.name:<22} relative error {damage.error**0.5:7.3%}, {same}, {verdict} ({step.seconds:.1f} s)"
+    return f"  {step.name:<24} relative error {damage.error**0.5:7.3%}, {same}, {verdict} ({step.seconds:.1f} s)"
 
 
 def _summary(calibration: Calibration, images: str) -> str:
