@@ -203,7 +203,7 @@ def cut_weights(graph: Graph, scales: Mapping[str, float], kept: Collection[str]
             continue
         most = LEVELS * leaving / entering
         if np.abs(weight).max() > most:
-            replace_operand(graph, node, 1, np.clip(weight, -most, most).astype(np.float64))
+            replace_operand(graph, node, 1, np.clip(_operand(graph, node, 1), -most, most))
 
 
 def _grouped(node: onnx.NodeProto, weight: Floats, count: int) -> Floats:

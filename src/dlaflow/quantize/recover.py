@@ -179,7 +179,7 @@ class _Recovery:
     def _cut(self, model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
         """A copy as it will be written."""
         copied = _copy(model)
-        cut_weights(index(copied), {each.name: each.scale for each in calibration.tensors}, self._float_nodes)
+        cut_weights(index(copied), calibration.scales, self._float_nodes)
         return copied
 
     def _quantised(self, model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
